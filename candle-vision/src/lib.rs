@@ -1,1 +1,3 @@
 //! Foundation.
+
+pub mod image;
