@@ -1,3 +1,13 @@
-//! Foundation.
+//! Foundation of GhostZoo: kernels, layers and image preprocessing for vision models on candle.
+//!
+//! - [`kernels`]: convolution, pooling and upsampling behind one front door each, with correct gradients;
+//! - [`layers`]: what models are built of, under the tensor names of PyTorch checkpoints;
+//! - [`spec`]: which tensors a model needs, and how a checkpoint differs from that;
+//! - [`cost`]: the arithmetic of a forward pass; [`seeded`]: deterministic weights for benchmarks and tests.
+#![deny(unsafe_code)]
 
-pub mod image;
+pub mod cost;
+pub mod kernels;
+pub mod layers;
+pub mod seeded;
+pub mod spec;

@@ -1,0 +1,20 @@
+//! The operations every model of this workspace runs on: convolution, pooling and upsampling.
+//!
+//! Each has one front door that checks its operands. On the CPU it runs our own candle custom op, with its own
+//! gradients; on CUDA and Metal it composes candle's operations. A CPU op computes in `f32` or `f64`; `f16` and `bf16`
+//! tensors are widened to `f32` and the result is rounded once. Results do not depend on the number of threads.
+#![allow(unsafe_code, reason = "the only module whose hot loops write disjoint parts of one buffer from many threads")]
+
+mod activation;
+mod conv;
+mod geometry;
+mod pool;
+mod real;
+mod shared;
+mod upsample;
+
+pub use activation::Activation;
+pub use conv::conv2d;
+pub use geometry::Geometry;
+pub use pool::{avg_pool2d, global_avg_pool2d, max_pool2d};
+pub use upsample::upsample_nearest2d;

@@ -1,0 +1,202 @@
+//! A convolution, and a convolution with its batch norm.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Result, Tensor};
+use candle_nn::{Init, VarBuilder};
+
+use super::{BatchNorm, Layer, Norm, fold_batch_norm, path};
+use crate::kernels::{Activation, Geometry, conv2d};
+
+/// `act(conv(x) + bias)`: (n, in_c, h, w) to (n, out_c, oh, ow).
+pub struct Conv {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    geometry: Geometry,
+    activation: Activation,
+    path: String,
+}
+
+impl Conv {
+    /// Reads `weight` (out_c, in_c / groups, kh, kw) and, if asked, `bias` (out_c).
+    pub fn new(
+        in_c: usize,
+        out_c: usize,
+        geometry: Geometry,
+        has_bias: bool,
+        activation: Activation,
+        vb: VarBuilder,
+    ) -> Result<Self> {
+        if geometry.groups == 0 || !in_c.is_multiple_of(geometry.groups) {
+            candle_core::bail!("{}: {in_c} input channels do not split into {} groups", vb.prefix(), geometry.groups)
+        }
+        let group_c = in_c / geometry.groups;
+        let [kernel_h, kernel_w] = geometry.kernel;
+        let bound = 1. / ((group_c * kernel_h * kernel_w) as f64).sqrt();
+        let init = Init::Uniform { lo: -bound, up: bound };
+        let weight = vb.get_with_hints((out_c, group_c, kernel_h, kernel_w), "weight", init)?;
+        let bias = if has_bias { Some(vb.get_with_hints(out_c, "bias", init)?) } else { None };
+        Ok(Self { weight, bias, geometry, activation, path: path(&vb, "") })
+    }
+
+    /// A convolution from tensors at hand, saved under `path` (the checkpoint's path with its final dot).
+    pub fn from_tensors(
+        weight: Tensor,
+        bias: Option<Tensor>,
+        geometry: Geometry,
+        activation: Activation,
+        path: String,
+    ) -> Self {
+        Self { weight, bias, geometry, activation, path }
+    }
+
+    /// Weight (out_c, in_c / groups, kh, kw).
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// Bias (out_c).
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
+    /// Window geometry.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+}
+
+impl Layer for Conv {
+    fn forward_t(&self, xs: &Tensor, _: bool) -> Result<Tensor> {
+        conv2d(xs, &self.weight, self.bias.as_ref(), &self.geometry, self.activation)
+            .map_err(|error| error.context(format!("in the convolution {}", self.path.trim_end_matches('.'))))
+    }
+
+    fn tensors(&self, out: &mut BTreeMap<String, Tensor>) {
+        out.insert(format!("{}weight", self.path), self.weight.clone());
+        if let Some(bias) = &self.bias {
+            out.insert(format!("{}bias", self.path), bias.clone());
+        }
+    }
+}
+
+/// What a [`ConvBn`] computes.
+#[derive(Debug, Clone, Copy)]
+pub struct ConvBnConfig {
+    /// Input channels.
+    pub in_c: usize,
+    /// Output channels.
+    pub out_c: usize,
+    /// Window geometry.
+    pub geometry: Geometry,
+    /// Activation behind the batch norm.
+    pub activation: Activation,
+    /// The batch norm's epsilon.
+    pub eps: f64,
+    /// What becomes of the batch norm.
+    pub norm: Norm,
+}
+
+/// `act(norm(conv(x)))`, or the same in one convolution where the batch norm is folded.
+///
+/// Counts as its convolution and its batch norm in [`Layer::modules`]: containers and activations belong to the owner.
+pub struct ConvBn {
+    conv: Conv,
+    norm: Option<BatchNorm>,
+    activation: Activation,
+}
+
+impl ConvBn {
+    /// Reads the convolution at `conv` and the batch norm at `norm`.
+    pub fn new(config: &ConvBnConfig, conv: VarBuilder, norm: VarBuilder) -> Result<Self> {
+        let ConvBnConfig { in_c, out_c, geometry, activation, eps, .. } = *config;
+        if config.norm == Norm::Folded {
+            return Ok(Self {
+                conv: Conv::new(in_c, out_c, geometry, true, activation, conv)?,
+                norm: None,
+                activation,
+            });
+        }
+        let mut conv = Conv::new(in_c, out_c, geometry, false, Activation::Identity, conv)?;
+        let norm = BatchNorm::new(out_c, eps, norm)?;
+        if config.norm == Norm::Fold {
+            let (weight, bias) = fold_batch_norm(&conv.weight, None, &norm)?;
+            conv = Conv { weight, bias: Some(bias), activation, ..conv };
+            return Ok(Self { conv, norm: None, activation });
+        }
+        Ok(Self { conv, norm: Some(norm), activation })
+    }
+
+    /// The convolution, with the batch norm inside it where that is folded.
+    pub fn conv(&self) -> &Conv {
+        &self.conv
+    }
+}
+
+impl Layer for ConvBn {
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        let ys = self.conv.forward_t(xs, train)?;
+        match &self.norm {
+            Some(norm) => self.activation.apply(&norm.forward_t(&ys, train)?),
+            None => Ok(ys),
+        }
+    }
+
+    fn children(&self) -> Vec<&dyn Layer> {
+        let mut children: Vec<&dyn Layer> = vec![&self.conv];
+        children.extend(self.norm.as_ref().map(|norm| norm as &dyn Layer));
+        children
+    }
+
+    fn modules(&self) -> usize {
+        2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Device};
+
+    const CONFIG: ConvBnConfig = ConvBnConfig {
+        in_c: 6,
+        out_c: 8,
+        geometry: Geometry::square(3).same().groups(2),
+        activation: Activation::Silu,
+        eps: 1e-3,
+        norm: Norm::Separate,
+    };
+
+    fn build(norm: Norm, vb: VarBuilder) -> Result<ConvBn> {
+        ConvBn::new(&ConvBnConfig { norm, ..CONFIG }, vb.pp("conv"), vb.pp("bn"))
+    }
+
+    #[test]
+    fn folding_changes_nothing_and_a_folded_checkpoint_reads_back() -> Result<()> {
+        let vb = crate::seeded::var_builder(DType::F32, &Device::Cpu);
+        let xs = crate::seeded::tensor("xs.weight", &(2, 6, 9, 7).into(), DType::F32, &Device::Cpu)?;
+        let (separate, folded) = (build(Norm::Separate, vb.clone())?, build(Norm::Fold, vb)?);
+        let (expected, ys) = (separate.forward(&xs)?, folded.forward(&xs)?);
+        let difference = (&expected - &ys)?.abs()?.max_all()?.to_scalar::<f32>()?;
+        assert!(difference < 1e-6, "difference {difference}");
+
+        let mut tensors = BTreeMap::new();
+        folded.tensors(&mut tensors);
+        assert_eq!(tensors.keys().collect::<Vec<_>>(), ["conv.bias", "conv.weight"]);
+        let vb = VarBuilder::from_tensors(tensors.into_iter().collect(), DType::F32, &Device::Cpu);
+        let again = build(Norm::Folded, vb)?.forward(&xs)?;
+        assert_eq!(again.flatten_all()?.to_vec1::<f32>()?, ys.flatten_all()?.to_vec1::<f32>()?);
+        Ok(())
+    }
+
+    #[test]
+    fn the_unfused_state_dict_has_pytorchs_names() -> Result<()> {
+        let (layer, spec) = crate::spec::Spec::of(|vb| build(Norm::Separate, vb.pp("model.0")))?;
+        let mut tensors = BTreeMap::new();
+        layer.tensors(&mut tensors);
+        assert_eq!(tensors.keys().collect::<Vec<_>>(), spec.shapes.keys().collect::<Vec<_>>());
+        assert_eq!(spec.parameters(), 8 * 3 * 9 + 16);
+        assert!(spec.shapes.contains_key("model.0.bn.running_var"), "{spec:?}");
+        Ok(())
+    }
+}

@@ -1,0 +1,52 @@
+//! Layers that the models of this workspace share, each on top of [`crate::kernels`].
+//!
+//! A layer reads its tensors under the names that PyTorch checkpoints use, so a `VarBuilder` prefix equals the
+//! checkpoint's path.
+
+mod conv;
+mod dfl;
+mod linear;
+mod norm;
+mod se;
+
+use std::collections::BTreeMap;
+
+use candle_core::{Result, Tensor};
+
+pub use conv::{Conv, ConvBn, ConvBnConfig};
+pub use dfl::Dfl;
+pub use linear::Linear;
+pub use norm::{BatchNorm, Norm, fold_batch_norm};
+pub use se::SqueezeExcite;
+
+/// A node of a model's module tree.
+pub trait Layer: Send + Sync {
+    /// Runs the layer; `train` selects batch statistics in its batch norms.
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor>;
+
+    /// Runs the layer for inference.
+    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        self.forward_t(xs, false)
+    }
+
+    /// The layers directly below, in the order of their definition.
+    fn children(&self) -> Vec<&dyn Layer> {
+        Vec::new()
+    }
+
+    /// Number of modules of the unfused PyTorch counterpart (`len(list(module.modules()))`), itself included.
+    fn modules(&self) -> usize {
+        1 + self.children().iter().map(|child| child.modules()).sum::<usize>()
+    }
+
+    /// Adds the layer's tensors, in the form it runs in, under their checkpoint names.
+    fn tensors(&self, out: &mut BTreeMap<String, Tensor>) {
+        self.children().iter().for_each(|child| child.tensors(out));
+    }
+}
+
+/// Joins a builder's prefix and a tensor's name.
+fn path(vb: &candle_nn::VarBuilder, name: &str) -> String {
+    let prefix = vb.prefix();
+    if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") }
+}

@@ -1,0 +1,73 @@
+//! Batch normalisation, and how a checkpoint's batch norms are treated at load.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Result, Tensor};
+use candle_nn::{BatchNormConfig, ModuleT, VarBuilder};
+
+use super::{Layer, path};
+
+/// What becomes of the batch norm behind each convolution when a model is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Norm {
+    /// Kept as a layer, as trained: the form for training, and PyTorch's unfused numbers.
+    #[default]
+    Separate,
+    /// Read, then folded into the convolution: the form for inference.
+    Fold,
+    /// Already folded in the checkpoint, whose convolutions have a bias and no batch norm.
+    Folded,
+}
+
+/// `y = (x − mean) / √(var + eps) · weight + bias` per channel of (n, c, h, w).
+///
+/// Training uses the batch's own mean and biased variance, and moves the running statistics by `momentum` 0.1.
+/// Source: Ioffe and Szegedy, <https://arxiv.org/abs/1502.03167>.
+pub struct BatchNorm {
+    inner: candle_nn::BatchNorm,
+    path: String,
+}
+
+impl BatchNorm {
+    /// Reads `weight`, `bias`, `running_mean` and `running_var`, each (channels).
+    pub fn new(channels: usize, eps: f64, vb: VarBuilder) -> Result<Self> {
+        let path = path(&vb, "");
+        let inner = candle_nn::batch_norm(channels, BatchNormConfig { eps, ..Default::default() }, vb)?;
+        Ok(Self { inner, path })
+    }
+}
+
+impl Layer for BatchNorm {
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        crate::cost::record_batch_norm(xs);
+        self.inner.forward_t(xs, train)
+    }
+
+    fn tensors(&self, out: &mut BTreeMap<String, Tensor>) {
+        out.insert(format!("{}running_mean", self.path), self.inner.running_mean().clone());
+        out.insert(format!("{}running_var", self.path), self.inner.running_var().clone());
+        if let Some((weight, bias)) = self.inner.weight_and_bias() {
+            out.insert(format!("{}weight", self.path), weight.clone());
+            out.insert(format!("{}bias", self.path), bias.clone());
+        }
+    }
+}
+
+/// Weight (o, c, kh, kw) and bias (o) of the convolution that equals `conv` followed by `norm` in inference.
+///
+/// Computed in `f64` and rounded once, so that folding adds no error of its own.
+pub fn fold_batch_norm(weight: &Tensor, bias: Option<&Tensor>, norm: &BatchNorm) -> Result<(Tensor, Tensor)> {
+    let dtype = weight.dtype();
+    let wide = |t: &Tensor| t.to_dtype(candle_core::DType::F64);
+    let (Some((gamma, beta)), inner) = (norm.inner.weight_and_bias(), &norm.inner) else {
+        candle_core::bail!("batch norm {} has no weight", norm.path)
+    };
+    let scale = (wide(gamma)? / (wide(inner.running_var())? + inner.eps())?.sqrt()?)?;
+    let mean = match bias {
+        Some(bias) => (wide(inner.running_mean())? - wide(bias)?)?,
+        None => wide(inner.running_mean())?,
+    };
+    let shift = (wide(beta)? - (mean * &scale)?)?;
+    let weight = wide(weight)?.broadcast_mul(&scale.reshape(((), 1, 1, 1))?)?;
+    Ok((weight.to_dtype(dtype)?, shift.to_dtype(dtype)?))
+}

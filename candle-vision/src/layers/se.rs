@@ -1,0 +1,41 @@
+//! Squeeze-and-excitation.
+
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+
+use super::{Conv, Layer};
+use crate::kernels::{Activation, Geometry, global_avg_pool2d};
+
+/// `x · hard_sigmoid(expand(relu(reduce(mean(x)))))`, one gate per channel of (n, c, h, w).
+///
+/// Source: Hu et al., <https://arxiv.org/abs/1709.01507>, with the gate that GhostNet takes from MobileNetV3.
+pub struct SqueezeExcite {
+    reduce: Conv,
+    expand: Conv,
+}
+
+impl SqueezeExcite {
+    /// Reads `conv_reduce` (reduced, channels, 1, 1) and `conv_expand` (channels, reduced, 1, 1) with their biases.
+    pub fn new(channels: usize, reduced: usize, vb: VarBuilder) -> Result<Self> {
+        let pointwise = Geometry::square(1);
+        let reduce = Conv::new(channels, reduced, pointwise, true, Activation::Relu, vb.pp("conv_reduce"))?;
+        let expand = Conv::new(reduced, channels, pointwise, true, Activation::HardSigmoid, vb.pp("conv_expand"))?;
+        Ok(Self { reduce, expand })
+    }
+}
+
+impl Layer for SqueezeExcite {
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        let gate = self.expand.forward_t(&self.reduce.forward_t(&global_avg_pool2d(xs)?, train)?, train)?;
+        xs.broadcast_mul(&gate)
+    }
+
+    fn children(&self) -> Vec<&dyn Layer> {
+        vec![&self.reduce, &self.expand]
+    }
+
+    /// The block, its two convolutions, its activation and its gate.
+    fn modules(&self) -> usize {
+        5
+    }
+}
