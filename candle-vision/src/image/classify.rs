@@ -58,7 +58,10 @@ impl ClassifyTransform {
     pub fn resize_crop(&self, picture: &RgbImage) -> RgbImage {
         let size = self.resized([picture.height() as usize, picture.width() as usize]);
         let [rows, columns] = [0, 1].map(|axis| Span::of_centre_crop(size[axis], self.input_size[axis]));
-        let window = Window { rows: rows.start..rows.start + rows.length, columns: columns.start..columns.start + columns.length };
+        let window = Window {
+            rows: rows.start..rows.start + rows.length,
+            columns: columns.start..columns.start + columns.length,
+        };
         let cropped = resize_window(picture, size, &window, self.interpolation);
         if [rows.length, columns.length] == self.input_size {
             return cropped;

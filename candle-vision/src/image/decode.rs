@@ -84,8 +84,10 @@ pub fn decode_with(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, Im
         ImageFormat::Bmp => "BMP",
         other => return Err(ImageError::Unsupported { what: format!("the format {other:?}") }),
     };
-    if format == ImageFormat::Jpeg {
-        check_jpeg_is_whole(bytes)?;
+    match format {
+        ImageFormat::Jpeg => check_jpeg_is_whole(bytes)?,
+        ImageFormat::WebP => check_webp_is_whole(bytes)?,
+        _ => {}
     }
     match catch_unwind(AssertUnwindSafe(|| decode_as(bytes, format, name, options))) {
         Ok(result) => result,
@@ -166,13 +168,26 @@ fn check_jpeg_is_whole(bytes: &[u8]) -> Result<(), ImageError> {
     Err(ImageError::Truncated { format: "JPEG", reason: reason.into() })
 }
 
+/// Refuses a WebP shorter than its header says: the lossless decoder does not tell an early end from damage.
+fn check_webp_is_whole(bytes: &[u8]) -> Result<(), ImageError> {
+    let declared =
+        bytes.get(4..8).and_then(|size| size.first_chunk()).map(|&size| 8 + u64::from(u32::from_le_bytes(size)));
+    match declared {
+        Some(declared) if declared <= bytes.len() as u64 => Ok(()),
+        Some(declared) => Err(ImageError::Truncated {
+            format: "WebP",
+            reason: format!("{} of {declared} bytes are there", bytes.len()),
+        }),
+        None => Err(ImageError::Truncated { format: "WebP", reason: "it ends in its header".into() }),
+    }
+}
+
 fn from_codec(error: CodecError, format: &'static str) -> ImageError {
     match error {
         CodecError::Limits(limit) => match limit.kind() {
-            LimitErrorKind::InsufficientMemory => ImageError::TooLarge {
-                found: "its decoded size".into(),
-                limit: format!("{MAX_DECODER_BYTES} bytes"),
-            },
+            LimitErrorKind::InsufficientMemory => {
+                ImageError::TooLarge { found: "its decoded size".into(), limit: format!("{MAX_DECODER_BYTES} bytes") }
+            }
             _ => ImageError::TooLarge { found: "its size".into(), limit: format!("{MAX_PIXELS} pixels") },
         },
         CodecError::Unsupported(error) => ImageError::Unsupported { what: format!("this kind of {format} ({error})") },

@@ -7,7 +7,8 @@ use image::RgbImage;
 
 /// DejaVu Sans Bold, Latin to Cyrillic; its licence lies beside it.
 static FONT: LazyLock<FontRef<'static>> = LazyLock::new(|| {
-    FontRef::try_from_slice(include_bytes!("../../assets/DejaVuSans-Bold-subset.ttf")).expect("the bundled font is valid")
+    FontRef::try_from_slice(include_bytes!("../../assets/DejaVuSans-Bold-subset.ttf"))
+        .expect("the bundled font is valid")
 });
 
 /// Colours that neighbours in the list tell apart and that carry black or white text.
@@ -104,7 +105,8 @@ fn plate(picture: &mut RgbImage, shown: &BoxLabel, line: f32, text_height: f32, 
             if x >= 0.0 && y >= 0.0 && (x as u32) < picture.width() && (y as u32) < picture.height() {
                 let pixel = picture.get_pixel_mut(x as u32, y as u32);
                 for (level, ink) in pixel.0.iter_mut().zip(ink) {
-                    *level = (f32::from(*level) + (f32::from(ink) - f32::from(*level)) * coverage.min(1.0)).round() as u8;
+                    *level =
+                        (f32::from(*level) + (f32::from(ink) - f32::from(*level)) * coverage.min(1.0)).round() as u8;
                 }
             }
         });

@@ -110,8 +110,12 @@ pub fn letterbox(picture: &RgbImage, options: &Letterbox) -> (RgbImage, Letterbo
     let mut out = RgbImage::from_pixel(width as u32, height as u32, image::Rgb([GREY; 3]));
     let [top, left] = info.pad;
     let stride = width * 3;
-    let inner = &mut out[top * stride + left * 3..];
-    resize_bilinear_into(picture, info.resized, inner, stride);
+    resize_bilinear_into(
+        picture,
+        info.resized,
+        &mut out.as_flat_samples_mut().samples[top * stride + left * 3..],
+        stride,
+    );
     (out, info)
 }
 

@@ -1,8 +1,8 @@
 //! Pillow's antialiased resize on 8-bit RGB, to the bit.
 //!
-//! A filter of support `s` is stretched by the scale when shrinking, so every input pixel counts. Two passes, horizontal
-//! then vertical, each in fixed point: weights of [`PRECISION_BITS`] fractional bits, one rounding and clipping to 8 bits
-//! per pass. Source: Pillow's `Resample.c` (MIT-CMU), whose arithmetic is reproduced here.
+//! The filter is stretched by the scale when shrinking, so every input pixel counts. One pass per axis, each in fixed
+//! point: weights of 22 fractional bits, then rounding and clipping to 8 bits. The order of the passes is that of
+//! Pillow 13 ([`vertical_first`]). Source of the arithmetic: Pillow's `Resample.c` (MIT-CMU).
 
 use std::ops::Range;
 use std::str::FromStr;
@@ -16,7 +16,7 @@ const PRECISION_BITS: u32 = 32 - 8 - 2;
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
 /// Rows that the horizontal pass filters together.
 const ROWS: usize = 8;
-/// Bytes that the vertical pass filters together; rows between the passes are padded to a multiple of it.
+/// Bytes that the vertical pass filters together.
 const BYTES: usize = 32;
 /// Fewest tasks of [`ROWS`] or of one row that a thread takes.
 const MIN_TASKS: usize = 8;
@@ -85,33 +85,43 @@ pub(super) fn resize_window(
     }
     let horizontal = Taps::new(in_width, width, &window.columns, interpolation);
     let vertical = Taps::new(in_height, height, &window.rows, interpolation);
-    let rows = vertical.input.clone();
-    let stride = (window.columns.len() * 3).next_multiple_of(BYTES);
+    let (rows, columns) = (vertical.input.clone(), horizontal.input.clone());
     let row_bytes = in_width * 3;
-    let mut between = vec![0; rows.len() * stride];
     let input = &source.as_raw()[rows.start * row_bytes..rows.end * row_bytes];
-    between
-        .par_chunks_mut(ROWS * stride)
-        .zip(input.par_chunks(ROWS * row_bytes))
-        .with_min_len(MIN_TASKS)
-        .for_each(|(out, input)| filter_rows(input, row_bytes, &horizontal, out, stride));
-
     let out_bytes = window.columns.len() * 3;
-    out.par_chunks_exact_mut(out_bytes).enumerate().with_min_len(MIN_TASKS).for_each(|(y, out_row)| {
-        let (first, weights) = vertical.of(y);
-        let column = &between[(first - rows.start) * stride..][..weights.len() * stride];
-        filter_column(column, stride, weights, out_row);
-    });
+    if vertical_first([in_height, in_width], size) {
+        let mut between = vec![0; window.rows.len() * columns.len() * 3];
+        filter_columns(&input[columns.start * 3..], row_bytes, &vertical, &mut between, columns.len() * 3);
+        filter_rows(&between, columns.len() * 3, 0, &horizontal, &mut out, out_bytes);
+    } else {
+        let mut between = vec![0; rows.len() * out_bytes];
+        filter_rows(input, row_bytes, columns.start, &horizontal, &mut between, out_bytes);
+        filter_columns(&between, out_bytes, &vertical, &mut out, out_bytes);
+    }
     out
 }
 
-/// Filters up to [`ROWS`] rows along x. The rows are interleaved first, so that one weight meets many levels.
-fn filter_rows(input: &[u8], row_bytes: usize, taps: &Taps, out: &mut [u8], stride: usize) {
+/// Whether Pillow 13 filters columns before rows; earlier releases always begin with the rows. Sizes are [height, width].
+fn vertical_first(source: [usize; 2], size: [usize; 2]) -> bool {
+    let lost = |axis: usize| source[axis] as i64 - size[axis] as i64;
+    lost(0) > 0 && lost(0) > 2 * lost(1)
+}
+
+/// Filters along x: rows of `row_bytes` from `input`, of which the taps' input begins at pixel `start`, to rows of
+/// `out_bytes`.
+fn filter_rows(input: &[u8], row_bytes: usize, start: usize, taps: &Taps, out: &mut [u8], out_bytes: usize) {
+    out.par_chunks_mut(ROWS * out_bytes)
+        .zip(input.par_chunks(ROWS * row_bytes))
+        .with_min_len(MIN_TASKS)
+        .for_each(|(out, input)| filter_band(input, row_bytes, start, taps, out, out_bytes));
+}
+
+/// Filters up to [`ROWS`] rows. They are interleaved first, so that one weight meets many levels.
+fn filter_band(input: &[u8], row_bytes: usize, start: usize, taps: &Taps, out: &mut [u8], out_bytes: usize) {
     const LANES: usize = 3 * ROWS;
-    let columns = taps.input.clone();
-    let mut lanes = vec![0u8; columns.len() * LANES];
+    let mut lanes = vec![0u8; taps.input.len() * LANES];
     for (lane, row) in input.chunks_exact(row_bytes).enumerate() {
-        let pixels = row[columns.start * 3..columns.end * 3].as_chunks::<3>().0;
+        let pixels = row[start * 3..].as_chunks::<3>().0;
         for (place, [r, g, b]) in lanes.as_chunks_mut::<LANES>().0.iter_mut().zip(pixels) {
             (place[lane], place[ROWS + lane], place[2 * ROWS + lane]) = (*r, *g, *b);
         }
@@ -120,11 +130,11 @@ fn filter_rows(input: &[u8], row_bytes: usize, taps: &Taps, out: &mut [u8], stri
     for x in 0..taps.first.len() {
         let (first, weights) = taps.of(x);
         let mut sums = [HALF; LANES];
-        for (levels, &weight) in lanes[first - columns.start..].iter().zip(weights) {
+        for (levels, &weight) in lanes[first..].iter().zip(weights) {
             accumulate(&mut sums, levels, weight);
         }
         let levels = sums.map(clip);
-        for (lane, row) in out.chunks_exact_mut(stride).enumerate() {
+        for (lane, row) in out.chunks_exact_mut(out_bytes).enumerate() {
             for channel in 0..3 {
                 row[x * 3 + channel] = levels[channel * ROWS + lane];
             }
@@ -132,16 +142,26 @@ fn filter_rows(input: &[u8], row_bytes: usize, taps: &Taps, out: &mut [u8], stri
     }
 }
 
-/// The weighted sum of the rows of `column`, each of `stride` bytes, to one row.
-fn filter_column(column: &[u8], stride: usize, weights: &[i32], out: &mut [u8]) {
-    for (at, out) in (0..stride).step_by(BYTES).zip(out.chunks_mut(BYTES)) {
-        let mut sums = [HALF; BYTES];
-        for (row, &weight) in column.chunks_exact(stride).zip(weights) {
-            let levels = row[at..].first_chunk().expect("the stride is a multiple of BYTES");
-            accumulate(&mut sums, levels, weight);
+/// Filters along y: rows `stride` bytes apart, the first of which is the taps' first, to rows of `out_bytes`.
+fn filter_columns(input: &[u8], stride: usize, taps: &Taps, out: &mut [u8], out_bytes: usize) {
+    out.par_chunks_exact_mut(out_bytes).enumerate().with_min_len(MIN_TASKS).for_each(|(y, out)| {
+        let (first, weights) = taps.of(y);
+        for (at, out) in (0..out_bytes).step_by(BYTES).zip(out.chunks_mut(BYTES)) {
+            let mut sums = [HALF; BYTES];
+            for (row, &weight) in (first..).zip(weights) {
+                let rest = &input[row * stride + at..];
+                match rest.first_chunk() {
+                    Some(levels) => accumulate(&mut sums, levels, weight),
+                    None => {
+                        let mut levels = [0; BYTES];
+                        levels[..rest.len()].copy_from_slice(rest);
+                        accumulate(&mut sums, &levels, weight);
+                    }
+                }
+            }
+            out.copy_from_slice(&sums.map(clip)[..out.len()]);
         }
-        out.copy_from_slice(&sums.map(clip)[..out.len()]);
-    }
+    });
 }
 
 /// `sums += weight * levels`. Cannot overflow: the weights' magnitudes sum to less than 2 and a level is below 2^8.
@@ -159,7 +179,7 @@ fn clip(sum: i32) -> u8 {
 
 /// The input pixels and weights behind each output pixel of one axis.
 struct Taps {
-    /// First input pixel per output pixel.
+    /// First input pixel per output pixel, counted from `input.start`.
     first: Vec<usize>,
     /// End of each output pixel's weights in `weights`.
     ends: Vec<usize>,
@@ -183,11 +203,13 @@ impl Taps {
             exact.clear();
             exact.extend((first..end).map(|i| filter((i as f64 - center + 0.5) * (1.0 / stretch))));
             let total: f64 = exact.iter().sum();
-            taps.weights.extend(exact.iter().map(|&weight| fixed_point(if total == 0.0 { weight } else { weight / total })));
+            taps.weights
+                .extend(exact.iter().map(|&weight| fixed_point(if total == 0.0 { weight } else { weight / total })));
             taps.first.push(first);
             taps.ends.push(taps.weights.len());
             taps.input = taps.input.start.min(first)..taps.input.end.max(end);
         }
+        taps.first.iter_mut().for_each(|first| *first -= taps.input.start);
         taps
     }
 
