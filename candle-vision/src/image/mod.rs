@@ -5,9 +5,17 @@
 //! - [`Letterbox`]: cv2's bilinear resize with grey borders, as Ultralytics feeds detectors, and the way back;
 //! - [`draw_boxes`], [`save`]: the result as a picture.
 //!
-//! Decoded pixels are the same as PIL's and cv2's for PNG, BMP and lossless WebP, and the two resizes are bit-equal with
-//! theirs on equal pixels. JPEG is decoded by zune-jpeg, whose inverse DCT and chroma upsampling round otherwise than
-//! libjpeg-turbo's: JPEG_DRIFT.
+//! The two resizes are bit-equal with theirs on equal pixels (Pillow 13, OpenCV 4.11 and 5.0 on x86), and so are decoded
+//! PNG, BMP and WebP. JPEG is decoded by zune-jpeg, whose inverse DCT and chroma upsampling round otherwise than
+//! libjpeg-turbo's, which PIL and cv2 share. Levels of 0 to 255 against PIL on 100 ImageNet photographs:
+//!
+//! | JPEG | mean difference | largest | pixels that differ |
+//! |---|---|---|---|
+//! | all 100 | 0.055 | 8 | 6.9 % |
+//! | 75 with full chroma or grey | 0.011 | 3 | 1.3 % |
+//! | 25 with chroma at half size | 0.187 | 8 | 23.6 % |
+//!
+//! `python tests/oracle/image.py parity DIR` measures this, and the resizes, on any folder of pictures.
 
 mod bilinear;
 mod classify;
