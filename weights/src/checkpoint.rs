@@ -92,7 +92,8 @@ pub struct Preprocessing {
 impl Checkpoint {
     /// The same checkpoint with floating-point tensors in `dtype`.
     pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
-        let cast = |tensor: &Tensor| if tensor.dtype().is_float() { tensor.to_dtype(dtype) } else { Ok(tensor.clone()) };
+        let cast =
+            |tensor: &Tensor| if tensor.dtype().is_float() { tensor.to_dtype(dtype) } else { Ok(tensor.clone()) };
         let tensors = self.tensors.iter().map(|(name, tensor)| Ok((name.clone(), cast(tensor)?)));
         Ok(Self { tensors: tensors.collect::<Result<_>>()?, metadata: self.metadata.clone() })
     }
@@ -107,7 +108,8 @@ impl Metadata {
         self.licence = self.licence.take().or_else(|| text(pretrained, "license"));
         let classes = config.get("num_classes").or_else(|| pretrained.get("num_classes"));
         self.nc = self.nc.or_else(|| classes?.as_u64().map(|n| n as usize));
-        let labels = |names: &serde_json::Value| names.as_array()?.iter().map(|n| n.as_str().map(str::to_owned)).collect();
+        let labels =
+            |names: &serde_json::Value| names.as_array()?.iter().map(|n| n.as_str().map(str::to_owned)).collect();
         self.names = self.names.take().or_else(|| labels(config.get("label_names")?));
         self.preprocessing = self.preprocessing.take().or_else(|| Preprocessing::from_timm(pretrained));
         self.task.get_or_insert_with(|| "classify".to_owned());
@@ -118,7 +120,8 @@ impl Preprocessing {
     /// Reads timm's `pretrained_cfg`; `None` where a field is absent or of another shape.
     pub fn from_timm(config: &serde_json::Value) -> Option<Self> {
         let triple = |key: &str| -> Option<[f32; 3]> {
-            let values: Option<Vec<f32>> = config.get(key)?.as_array()?.iter().map(|v| Some(v.as_f64()? as f32)).collect();
+            let values: Option<Vec<f32>> =
+                config.get(key)?.as_array()?.iter().map(|v| Some(v.as_f64()? as f32)).collect();
             values?.try_into().ok()
         };
         let size = config.get("input_size")?.as_array()?;

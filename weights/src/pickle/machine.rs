@@ -19,7 +19,8 @@ pub(super) type Result<T> = std::result::Result<T, Refusal>;
 
 /// Reads one pickle from the start of `input`: the arena, the root, and the bytes used.
 pub(crate) fn unpickle(input: &[u8]) -> Result<(Arena, Id, usize)> {
-    let mut machine = Machine { input, at: 0, arena: Arena::default(), stack: Vec::new(), marks: Vec::new(), memo: Memo::new() };
+    let mut machine =
+        Machine { input, at: 0, arena: Arena::default(), stack: Vec::new(), marks: Vec::new(), memo: Memo::new() };
     match machine.run() {
         Ok(root) => Ok((machine.arena, root, machine.at)),
         Err(Refusal::Invalid { reason, .. }) => Err(Refusal::Invalid { offset: machine.at, reason }),
@@ -143,7 +144,10 @@ impl<'a> Machine<'a> {
                     let top = self.top()?;
                     self.stack.push(top);
                 }
-                _ if self.literal(opcode)? || self.container(opcode)? || self.memoized(opcode)? || self.object(opcode)? => {}
+                _ if self.literal(opcode)?
+                    || self.container(opcode)?
+                    || self.memoized(opcode)?
+                    || self.object(opcode)? => {}
                 _ => return invalid(format!("opcode {opcode:#04x} is not known")),
             }
         }
@@ -348,12 +352,21 @@ impl<'a> Machine<'a> {
             b'o' => {
                 let items = self.pop_mark()?;
                 let class = items.first().map_or(&Value::None, |id| self.arena.get(*id));
-                return Err(Refusal::Called(if let Value::Global(name) = class { name.clone() } else { "?".to_owned() }));
+                return Err(Refusal::Called(if let Value::Global(name) = class {
+                    name.clone()
+                } else {
+                    "?".to_owned()
+                }));
             }
             b'Q' => {
                 let id = self.pop()?;
-                let storage = self.storage(id)?;
-                self.push(Value::Storage(storage));
+                match self.module_class(id) {
+                    Some(class) => self.stack.push(class),
+                    None => {
+                        let storage = self.storage(id)?;
+                        self.push(Value::Storage(storage));
+                    }
+                }
             }
             b'P' => return invalid("a persistent id in text form, which PyTorch never writes"),
             0x82..=0x84 => return invalid("an extension code, whose meaning is private to its writer"),
@@ -361,6 +374,14 @@ impl<'a> Machine<'a> {
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// `("module", class, file, source)`: how the plain container writes a class of modules.
+    fn module_class(&self, id: Id) -> Option<Id> {
+        match self.arena.sequence(id)? {
+            [tag, class, ..] if self.arena.str(*tag) == Some("module") => Some(*class),
+            _ => None,
+        }
     }
 
     /// `("storage", class, key, device, elements[, (view key, offset, elements)])`.

@@ -42,17 +42,39 @@ pub(super) fn call(arena: &mut Arena, callable: Id, args: Id) -> Result<Id> {
             Some(text) => Value::Bytes(text.chars().map(|c| c as u32 as u8).collect()),
             None => return invalid("bytes without their text"),
         },
-        "pathlib.PosixPath" | "pathlib.WindowsPath" | "pathlib.PurePosixPath" | "pathlib.PureWindowsPath"
-        | "pathlib._local.PosixPath" | "pathlib._local.WindowsPath" => {
+        "pathlib.PosixPath"
+        | "pathlib.WindowsPath"
+        | "pathlib.PurePosixPath"
+        | "pathlib.PureWindowsPath"
+        | "pathlib._local.PosixPath"
+        | "pathlib._local.WindowsPath" => {
             let parts: Vec<&str> = args.iter().filter_map(|id| arena.str(*id)).collect();
             Value::Str(parts.join("/").replace("//", "/"))
         }
-        "builtins.bytearray" | "__builtin__.bytearray" | "builtins.bytes" | "__builtin__.bytes" | "builtins.complex"
-        | "builtins.slice" | "builtins.range" | "torch.device" | "torch.Generator" | "datetime.datetime"
-        | "datetime.date" | "datetime.timedelta" | "datetime.timezone" | "types.SimpleNamespace" | "argparse.Namespace"
-        | "ultralytics.utils.IterableSimpleNamespace" | "numpy.dtype" | "numpy.core.multiarray.scalar"
-        | "numpy.core.multiarray._reconstruct" | "numpy._core.multiarray.scalar"
-        | "numpy._core.multiarray._reconstruct" | "functools.partial" | "uuid.UUID" | "torch.nn.parameter.Buffer" => {
+        "builtins.bytearray"
+        | "__builtin__.bytearray"
+        | "builtins.bytes"
+        | "__builtin__.bytes"
+        | "builtins.complex"
+        | "builtins.slice"
+        | "builtins.range"
+        | "torch.device"
+        | "torch.Generator"
+        | "datetime.datetime"
+        | "datetime.date"
+        | "datetime.timedelta"
+        | "datetime.timezone"
+        | "types.SimpleNamespace"
+        | "argparse.Namespace"
+        | "ultralytics.utils.IterableSimpleNamespace"
+        | "numpy.dtype"
+        | "numpy.core.multiarray.scalar"
+        | "numpy.core.multiarray._reconstruct"
+        | "numpy._core.multiarray.scalar"
+        | "numpy._core.multiarray._reconstruct"
+        | "functools.partial"
+        | "uuid.UUID"
+        | "torch.nn.parameter.Buffer" => {
             Value::Object { class: last(&name).to_owned(), args, state: None, items: Vec::new() }
         }
         // `copyreg._reconstructor(class, base, state)` is how protocols 0 and 1 write an instance.
@@ -93,15 +115,11 @@ fn pairs(arena: &Arena, id: Option<&Id>) -> Vec<(Id, Id)> {
 
 /// `(storage, offset, size, stride, …)`.
 fn tensor(arena: &Arena, args: &[Id], element: Option<Element>) -> Result<Value> {
-    let sizes = |i: usize| -> Option<Vec<usize>> {
-        arena.sequence(*args.get(i)?)?.iter().map(|id| arena.usize(*id)).collect()
-    };
-    let (Some(Value::Storage(storage)), Some(offset), Some(shape), Some(stride)) = (
-        args.first().map(|id| arena.get(*id)),
-        args.get(1).and_then(|id| arena.usize(*id)),
-        sizes(2),
-        sizes(3),
-    ) else {
+    let sizes =
+        |i: usize| -> Option<Vec<usize>> { arena.sequence(*args.get(i)?)?.iter().map(|id| arena.usize(*id)).collect() };
+    let (Some(Value::Storage(storage)), Some(offset), Some(shape), Some(stride)) =
+        (args.first().map(|id| arena.get(*id)), args.get(1).and_then(|id| arena.usize(*id)), sizes(2), sizes(3))
+    else {
         return invalid("a tensor without its storage, offset, size or stride");
     };
     let Some(element) = element.or(storage.element) else { return invalid("a tensor of untyped bytes") };

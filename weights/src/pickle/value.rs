@@ -25,7 +25,12 @@ pub(crate) enum Value {
     /// `module.name`, never looked up.
     Global(String),
     /// An instance of a class that is not known: its type's name, its state and the items added to it.
-    Object { class: String, args: Vec<Id>, state: Option<Id>, items: Vec<(Id, Id)> },
+    Object {
+        class: String,
+        args: Vec<Id>,
+        state: Option<Id>,
+        items: Vec<(Id, Id)>,
+    },
     Storage(Storage),
     Tensor(TensorRef),
 }
@@ -128,6 +133,10 @@ impl Arena {
 
     pub(crate) fn get(&self, id: Id) -> &Value {
         &self.values[id]
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Value> {
+        self.values.iter()
     }
 
     pub(crate) fn get_mut(&mut self, id: Id) -> &mut Value {
