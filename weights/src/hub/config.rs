@@ -1,0 +1,94 @@
+//! Where the Hub is, where its cache is, and who asks. The environment is read in one place.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The settings of `huggingface_hub`, resolved.
+#[derive(Debug, Clone)]
+pub struct HubConfig {
+    /// Base address, without a final slash.
+    pub endpoint: String,
+    /// The folder of `models--org--name` folders.
+    pub cache: PathBuf,
+    /// Sent to the endpoint's host and to no other.
+    pub token: Option<String>,
+    /// Never send a request.
+    pub offline: bool,
+    /// How often a request that failed on the way is tried again.
+    pub retries: u32,
+    /// Wait before the first retry; each further one doubles it.
+    pub backoff: Duration,
+    /// Longest wait for a connection, and for the next bytes of one.
+    pub timeout: Duration,
+}
+
+impl HubConfig {
+    /// Reads `HF_ENDPOINT`, `HF_HUB_CACHE` (or `HUGGINGFACE_HUB_CACHE`), `HF_HOME`, `HF_TOKEN`, `HF_TOKEN_PATH` and
+    /// `HF_HUB_OFFLINE`, with the defaults of `huggingface_hub`.
+    pub fn from_env() -> Self {
+        Self::from_lookup(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+
+    /// [`HubConfig::from_env`] with another source of variables.
+    pub fn from_lookup(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let home = variable("HF_HOME").map(PathBuf::from).unwrap_or_else(|| {
+            let cache = variable("XDG_CACHE_HOME").map(PathBuf::from);
+            let base = || {
+                PathBuf::from(variable("HOME").or_else(|| variable("USERPROFILE")).unwrap_or_default()).join(".cache")
+            };
+            cache.unwrap_or_else(base).join("huggingface")
+        });
+        let cache = variable("HF_HUB_CACHE").or_else(|| variable("HUGGINGFACE_HUB_CACHE")).map(PathBuf::from);
+        let cache = hf_hub::Cache::new(cache.unwrap_or_else(|| home.join("hub")));
+        let token_file = variable("HF_TOKEN_PATH").map(PathBuf::from).unwrap_or_else(|| home.join("token"));
+        let stored = || std::fs::read_to_string(token_file).ok();
+        let token = variable("HF_TOKEN").or_else(stored).map(|token| token.trim().to_owned());
+        let is_true = |value: String| matches!(value.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE");
+        Self {
+            endpoint: variable("HF_ENDPOINT")
+                .unwrap_or_else(|| "https://huggingface.co".to_owned())
+                .trim_end_matches('/')
+                .to_owned(),
+            cache: cache.path().clone(),
+            token: token.filter(|token| !token.is_empty()),
+            offline: variable("HF_HUB_OFFLINE").is_some_and(is_true),
+            retries: 3,
+            backoff: Duration::from_millis(500),
+            timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(variables: &[(&str, &str)]) -> HubConfig {
+        let find = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
+        HubConfig::from_lookup(find)
+    }
+
+    #[test]
+    fn the_environment_means_what_it_means_to_huggingface_hub() {
+        let plain = config(&[("HOME", "/home/me")]);
+        assert_eq!(plain.endpoint, "https://huggingface.co");
+        assert_eq!(plain.cache, PathBuf::from("/home/me/.cache/huggingface/hub"));
+        assert_eq!((plain.token.as_deref(), plain.offline), (None, false));
+        let all = [
+            ("HF_ENDPOINT", "http://mirror/"),
+            ("HF_HOME", "/hf"),
+            ("HF_TOKEN", " secret\n"),
+            ("HF_HUB_OFFLINE", "true"),
+        ];
+        let set = config(&all);
+        assert_eq!((set.endpoint.as_str(), set.cache), ("http://mirror", PathBuf::from("/hf/hub")));
+        assert_eq!((set.token.as_deref(), set.offline), (Some("secret"), true));
+        assert_eq!(config(&[("HF_HOME", "/hf"), ("HF_HUB_CACHE", "/cache")]).cache, PathBuf::from("/cache"));
+        assert!(!config(&[("HF_HUB_OFFLINE", "0")]).offline);
+
+        let folder = tempfile::tempdir().expect("folder");
+        std::fs::write(folder.path().join("token"), "stored\n").expect("written");
+        let stored = config(&[("HF_HOME", folder.path().to_str().expect("path"))]);
+        assert_eq!(stored.token.as_deref(), Some("stored"));
+    }
+}

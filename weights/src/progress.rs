@@ -1,0 +1,21 @@
+//! How long work tells what it has done.
+
+/// Hears about downloads.
+pub trait Progress {
+    /// A download of `total` bytes (where known) begins or is continued; `done` bytes were there already.
+    fn start(&mut self, name: &str, total: Option<u64>, done: u64);
+    /// `bytes` more have arrived.
+    fn advance(&mut self, bytes: u64);
+    /// The download ended, well or not.
+    fn finish(&mut self);
+}
+
+/// Hears nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn start(&mut self, _: &str, _: Option<u64>, _: u64) {}
+    fn advance(&mut self, _: u64) {}
+    fn finish(&mut self) {}
+}

@@ -1,0 +1,135 @@
+//! The models that can be named: where their files are, under which licence, and how they were measured.
+
+use serde::Deserialize;
+
+use crate::checkpoint::Preprocessing;
+
+/// One model with weights on the Hub.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// What a user types.
+    pub name: String,
+    /// Other names for the same entry.
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// Architecture, as the model crates name it.
+    pub architecture: String,
+    /// What the model does.
+    pub task: Task,
+    /// Hub repository, `organisation/name`.
+    pub repo: String,
+    /// Branch, tag or commit.
+    pub revision: String,
+    /// File in the repository.
+    pub file: String,
+    /// Hash of the file, where it is known.
+    pub sha256: Option<String>,
+    /// Length of the file in bytes, where it is known.
+    pub size_bytes: Option<u64>,
+    /// SPDX name of the licence of the weights.
+    pub licence: String,
+    /// Number of classes.
+    pub num_classes: usize,
+    /// Trainable parameters.
+    pub parameters: u64,
+    /// How a classifier's pictures are prepared.
+    pub preprocessing: Option<Preprocessing>,
+    /// Accuracy as its authors published it, in per cent.
+    pub published: Published,
+}
+
+/// What a model does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// Boxes with classes.
+    Detect,
+    /// One class per picture.
+    Classify,
+}
+
+/// Published accuracy in per cent.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Published {
+    /// ImageNet-1k top-1.
+    pub top1: Option<f64>,
+    /// ImageNet-1k top-5.
+    pub top5: Option<f64>,
+    /// COCO val2017 mAP at IoU 0.50:0.95.
+    pub map50_95: Option<f64>,
+}
+
+/// All entries.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    entries: Vec<Entry>,
+}
+
+impl Registry {
+    /// The registry built into the program (`weights/registry.json`).
+    pub fn builtin() -> Self {
+        let entries = serde_json::from_str(include_str!("../registry.json"));
+        Self { entries: entries.expect("registry.json is checked by a test") }
+    }
+
+    /// Every entry, in the order of the file.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The entry of this name or alias; letter case does not count.
+    pub fn find(&self, name: &str) -> Option<&Entry> {
+        let is_named = |candidate: &str| candidate.eq_ignore_ascii_case(name);
+        self.entries.iter().find(|entry| is_named(&entry.name) || entry.aliases.iter().any(|alias| is_named(alias)))
+    }
+
+    /// The names most like `name`, best first, at most three.
+    pub fn nearest(&self, name: &str) -> Vec<&str> {
+        nearest(name, self.entries.iter().map(|entry| entry.name.as_str()))
+    }
+}
+
+/// The candidates most like `name` (Jaro-Winkler similarity above 0.7), best first, at most three.
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    const SIMILAR: f64 = 0.7;
+    let name = name.to_ascii_lowercase();
+    let scored = candidates.into_iter().map(|candidate| (strsim::jaro_winkler(&name, candidate), candidate));
+    let mut scored: Vec<_> = scored.filter(|(score, _)| *score > SIMILAR).collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    scored.into_iter().map(|(_, candidate)| candidate).take(3).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn the_registry_is_sound() {
+        let registry = Registry::builtin();
+        let mut names = HashSet::new();
+        for entry in registry.entries() {
+            for name in std::iter::once(&entry.name).chain(&entry.aliases) {
+                assert!(names.insert(name.to_ascii_lowercase()), "{name} is there twice");
+                assert_eq!(registry.find(name), Some(entry), "{name}");
+            }
+            assert_eq!(entry.repo.split('/').count(), 2, "{}", entry.name);
+            assert!(!entry.licence.is_empty() && entry.num_classes > 0 && entry.parameters > 0, "{}", entry.name);
+            if let Some(hash) = &entry.sha256 {
+                assert!(hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()), "{}", entry.name);
+            }
+            assert_eq!(entry.preprocessing.is_some(), entry.task == Task::Classify, "{}", entry.name);
+        }
+        assert_eq!(registry.entries().len(), 15);
+    }
+
+    #[test]
+    fn a_misspelt_name_finds_its_neighbours() {
+        let registry = Registry::builtin();
+        assert_eq!(registry.nearest("yolo8n").first(), Some(&"yolov8n"));
+        assert!(registry.nearest("ghostnet-100").contains(&"ghostnet_100.in1k"));
+        assert!(registry.nearest("zzzz").is_empty());
+    }
+}

@@ -1,0 +1,193 @@
+//! From what a user types to a file on the disk.
+
+use std::path::{Path, PathBuf};
+
+use crate::progress::Progress;
+use crate::registry::{Entry, Registry};
+
+/// Why a model could not be found.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResolveError {
+    /// It looks like a path and there is no such file.
+    #[error("no such file: {}", path.display())]
+    NoSuchFile {
+        /// What was asked for.
+        path: PathBuf,
+    },
+    /// It is no registry name.
+    #[error("unknown model `{name}`{}; `ghostzoo models` lists all names", suggestion(nearest))]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// The names most like it.
+        nearest: Vec<String>,
+    },
+    /// `hf://` in another form than `hf://org/repo[@revision]/file`.
+    #[error("`{name}` is not of the form hf://organisation/repository[@revision]/file")]
+    BadAddress {
+        /// What was asked for.
+        name: String,
+    },
+    /// The Hub or its cache.
+    #[cfg(feature = "hub")]
+    #[error(transparent)]
+    Hub(#[from] crate::hub::HubError),
+    /// This build cannot reach the Hub.
+    #[error(
+        "`{name}` is {file} of {repo} on the Hub, and this build has no `hub` feature: download it and give its path"
+    )]
+    NoHub {
+        /// What was asked for.
+        name: String,
+        /// Repository.
+        repo: String,
+        /// File in the repository.
+        file: String,
+    },
+}
+
+fn suggestion(nearest: &[String]) -> String {
+    match nearest {
+        [] => String::new(),
+        names => format!(": did you mean {}?", names.join(", ")),
+    }
+}
+
+/// A model's files.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resolved {
+    /// The checkpoint.
+    pub path: PathBuf,
+    /// timm's `config.json` beside it, where there is one.
+    pub config: Option<PathBuf>,
+    /// The registry's entry, where the model was named.
+    pub entry: Option<Entry>,
+}
+
+/// How to look for a model.
+#[derive(Debug, Clone, Default)]
+pub struct ResolveOptions {
+    /// The Hub's settings; from the environment where `None`.
+    #[cfg(feature = "hub")]
+    pub hub: Option<crate::hub::HubConfig>,
+}
+
+/// Finds `model`: a file's path, a name of the registry, or `hf://organisation/repository[@revision]/file`.
+///
+/// # Errors
+/// [`ResolveError`], each variant one line with what to do.
+pub fn resolve(model: &str, options: &ResolveOptions, progress: &mut dyn Progress) -> Result<Resolved, ResolveError> {
+    if let Some(address) = model.strip_prefix("hf://") {
+        let (repo, revision, file) =
+            parse_address(address).ok_or_else(|| ResolveError::BadAddress { name: model.to_owned() })?;
+        return from_hub(model, [&repo, &revision, &file], None, None, options, progress);
+    }
+    let path = Path::new(model);
+    if path.is_file() {
+        let config = path.with_file_name("config.json");
+        return Ok(Resolved { path: path.to_path_buf(), config: config.is_file().then_some(config), entry: None });
+    }
+    let registry = Registry::builtin();
+    if let Some(entry) = registry.find(model) {
+        let place = [&entry.repo, &entry.revision, &entry.file];
+        return from_hub(model, place, entry.sha256.as_deref(), Some(entry), options, progress);
+    }
+    const FILES: [&str; 5] = ["safetensors", "pt", "pth", "bin", "tar"];
+    let has_extension = path.extension().and_then(|e| e.to_str()).is_some_and(|e| FILES.contains(&e));
+    if has_extension || model.contains(['/', '\\']) {
+        return Err(ResolveError::NoSuchFile { path: path.to_path_buf() });
+    }
+    let nearest = registry.nearest(model).into_iter().map(str::to_owned).collect();
+    Err(ResolveError::Unknown { name: model.to_owned(), nearest })
+}
+
+/// `org/repo[@revision]/file`.
+fn parse_address(address: &str) -> Option<(String, String, String)> {
+    let (organisation, rest) = address.split_once('/')?;
+    let (repo, file) = rest.split_once('/')?;
+    let (repo, revision) = repo.split_once('@').unwrap_or((repo, "main"));
+    let parts = [organisation, repo, revision, file];
+    let are_plain = parts.iter().all(|part| !part.is_empty() && !part.split('/').any(|p| p.is_empty() || p == ".."));
+    are_plain.then(|| (format!("{organisation}/{repo}"), revision.to_owned(), file.to_owned()))
+}
+
+#[cfg(feature = "hub")]
+fn from_hub(
+    _: &str,
+    [repo, revision, file]: [&String; 3],
+    sha256: Option<&str>,
+    entry: Option<&Entry>,
+    options: &ResolveOptions,
+    progress: &mut dyn Progress,
+) -> Result<Resolved, ResolveError> {
+    use crate::hub::{HubConfig, HubError, RepoFile, fetch};
+    let from_env;
+    let config = match &options.hub {
+        Some(config) => config,
+        None => {
+            from_env = HubConfig::from_env();
+            &from_env
+        }
+    };
+    let place = RepoFile { repo: repo.clone(), revision: revision.clone(), file: file.clone() };
+    let was_cached = place.cached(config).is_some();
+    let path = fetch(config, &place, sha256, progress)?;
+    let beside = match file.rsplit_once('/') {
+        Some((folder, _)) => format!("{folder}/config.json"),
+        None => "config.json".to_owned(),
+    };
+    let beside = RepoFile { file: beside, ..place };
+    let is_classifier = entry.is_none_or(|entry| entry.task == crate::registry::Task::Classify);
+    // A repository may have no config.json; it is asked for once, along with the weights.
+    let config = match beside.cached(config) {
+        Some(path) => Some(path),
+        None if was_cached || !is_classifier => None,
+        None => match fetch(config, &beside, None, progress) {
+            Ok(path) => Some(path),
+            Err(HubError::NotFound { .. }) => None,
+            Err(error) => return Err(error.into()),
+        },
+    };
+    Ok(Resolved { path, config, entry: entry.cloned() })
+}
+
+#[cfg(not(feature = "hub"))]
+fn from_hub(
+    name: &str,
+    [repo, _, file]: [&String; 3],
+    _: Option<&str>,
+    _: Option<&Entry>,
+    _: &ResolveOptions,
+    _: &mut dyn Progress,
+) -> Result<Resolved, ResolveError> {
+    Err(ResolveError::NoHub { name: name.to_owned(), repo: repo.clone(), file: file.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_taken_apart() {
+        let parse = |address| parse_address(address).map(|(r, v, f)| format!("{r} {v} {f}"));
+        assert_eq!(
+            parse("timm/ghostnet_100.in1k/model.safetensors").as_deref(),
+            Some("timm/ghostnet_100.in1k main model.safetensors")
+        );
+        assert_eq!(parse("a/b@v1.0/sub/c.pt").as_deref(), Some("a/b v1.0 sub/c.pt"));
+        for wrong in ["a", "a/b", "a/b/", "/b/c", "a/b@/c", "a/b/../../c", "a/b@../c/d"] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn paths_and_names_are_told_apart() {
+        let find = |model: &str| resolve(model, &ResolveOptions::default(), &mut crate::progress::Silent);
+        assert!(matches!(find("no/such/model"), Err(ResolveError::NoSuchFile { .. })));
+        assert!(matches!(find("best.pt"), Err(ResolveError::NoSuchFile { .. })));
+        let error = find("yolo8n").expect_err("unknown").to_string();
+        assert!(error.contains("did you mean yolov8n"), "{error}");
+        assert!(matches!(find("hf://one"), Err(ResolveError::BadAddress { .. })));
+    }
+}

@@ -1,0 +1,274 @@
+//! The Hub's client against a Hub on loopback.
+#![cfg(feature = "hub")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ghostzoo_weights::hub::{HubConfig, HubError, RepoFile, fetch};
+use ghostzoo_weights::{Progress, Silent};
+use sha2::{Digest, Sha256};
+use support::{Answer, Request, Server, hub_file};
+
+const FILE: &str = "model.safetensors";
+
+fn place() -> RepoFile {
+    RepoFile { repo: "org/model".to_owned(), revision: "main".to_owned(), file: FILE.to_owned() }
+}
+
+fn body() -> Vec<u8> {
+    (0..100_000u32).flat_map(|i| (i.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()).collect()
+}
+
+fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn config(endpoint: &str, cache: &Path) -> HubConfig {
+    HubConfig {
+        endpoint: endpoint.to_owned(),
+        cache: cache.to_path_buf(),
+        token: None,
+        offline: false,
+        retries: 2,
+        backoff: Duration::from_millis(1),
+        timeout: Duration::from_millis(400),
+    }
+}
+
+/// Every file under `folder`.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            found.extend(files(&entry.path()));
+        } else {
+            found.push(entry.path());
+        }
+    }
+    found
+}
+
+#[derive(Default)]
+struct Counter {
+    started: usize,
+    from: u64,
+    bytes: u64,
+    finished: usize,
+}
+
+impl Progress for Counter {
+    fn start(&mut self, name: &str, total: Option<u64>, done: u64) {
+        assert_eq!((name, total), (FILE, Some(body().len() as u64)));
+        self.started += 1;
+        self.from = done;
+    }
+    fn advance(&mut self, bytes: u64) {
+        self.bytes += bytes;
+    }
+    fn finish(&mut self) {
+        self.finished += 1;
+    }
+}
+
+#[test]
+fn the_first_run_downloads_and_the_second_asks_nobody() {
+    let server = Server::start(|_, request| hub_file(request, &body(), &hash(&body())));
+    let cache = tempfile::tempdir().expect("folder");
+    let mut config = config(&server.address, cache.path());
+    let mut counter = Counter::default();
+    let path = fetch(&config, &place(), Some(&hash(&body())), &mut counter).expect("downloads");
+    assert_eq!(std::fs::read(&path).expect("readable"), body());
+    assert_eq!((counter.started, counter.bytes, counter.finished), (1, body().len() as u64, 1));
+    let requests = server.requests();
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0].path, "/org/model/resolve/main/model.safetensors");
+    assert_eq!(requests[0].headers.get("accept-encoding").map(String::as_str), Some("identity"));
+    assert!(path.ends_with("models--org--model/snapshots/c0ffee/model.safetensors"), "{}", path.display());
+    let reference = cache.path().join("models--org--model/refs/main");
+    assert_eq!(std::fs::read_to_string(reference).expect("ref"), "c0ffee");
+    assert!(cache.path().join("models--org--model/blobs").join(hash(&body())).is_file());
+
+    assert_eq!(fetch(&config, &place(), None, &mut Silent).expect("cached"), path);
+    config.offline = true;
+    assert_eq!(fetch(&config, &place(), None, &mut Silent).expect("cached"), path);
+    let by_commit = RepoFile { revision: "c0ffee".to_owned(), ..place() };
+    assert_eq!(fetch(&config, &by_commit, None, &mut Silent).expect("cached"), path);
+    assert_eq!(server.requests().len(), 1, "no further request");
+}
+
+#[test]
+fn offline_without_the_file_says_which_file_and_where_it_looked() {
+    let cache = tempfile::tempdir().expect("folder");
+    let config = HubConfig { offline: true, ..config("http://127.0.0.1:1", cache.path()) };
+    let error = fetch(&config, &place(), None, &mut Silent).expect_err("offline").to_string();
+    for part in ["HF_HUB_OFFLINE", FILE, "org/model@main", "models--org--model"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(!error.contains('\n'), "{error}");
+}
+
+#[test]
+fn the_token_goes_to_the_endpoint_and_to_no_other_host() {
+    let cdn = Server::start(|_, request| hub_file(request, &body(), "cdn-etag"));
+    let target = format!("{}/blob", cdn.address);
+    let hub = Server::start(move |_, _| {
+        let size = body().len().to_string();
+        let answer =
+            Answer::new(302).header("Location", &target).header("X-Linked-Etag", &format!("\"{}\"", hash(&body())));
+        answer.header("X-Linked-Size", &size).header("X-Repo-Commit", "abc123")
+    });
+    let cache = tempfile::tempdir().expect("folder");
+    let config = HubConfig { token: Some("hf_secret".to_owned()), ..config(&hub.address, cache.path()) };
+    let path = fetch(&config, &place(), None, &mut Silent).expect("downloads");
+    assert_eq!(std::fs::read(&path).expect("readable"), body());
+    assert!(path.ends_with("snapshots/abc123/model.safetensors"), "the Hub's commit, not the other host's");
+    let sent = |server: &Server| server.requests()[0].headers.get("authorization").cloned();
+    assert_eq!(sent(&hub).as_deref(), Some("Bearer hf_secret"));
+    assert_eq!(sent(&cdn), None);
+}
+
+#[test]
+fn a_broken_download_continues_at_the_right_byte() {
+    let server = Server::start(|number, request| {
+        let mut answer = hub_file(request, &body(), &hash(&body()));
+        answer.cut = (number == 0).then_some(150_000);
+        answer
+    });
+    let cache = tempfile::tempdir().expect("folder");
+    let path = fetch(&config(&server.address, cache.path()), &place(), None, &mut Silent).expect("downloads");
+    assert_eq!(std::fs::read(path).expect("readable"), body());
+    let ranges: Vec<_> = server.requests().iter().map(|r| r.headers.get("range").cloned()).collect();
+    assert_eq!(ranges, [None, Some("bytes=150000-".to_owned())]);
+}
+
+#[test]
+fn a_later_run_continues_what_an_earlier_one_left() {
+    let server = Server::start(|_, request| hub_file(request, &body(), &hash(&body())));
+    let cache = tempfile::tempdir().expect("folder");
+    let blobs = cache.path().join("models--org--model/blobs");
+    std::fs::create_dir_all(&blobs).expect("folder");
+    std::fs::write(blobs.join(format!("{}.incomplete", hash(&body()))), &body()[..1000]).expect("written");
+    let mut counter = Counter::default();
+    let path = fetch(&config(&server.address, cache.path()), &place(), None, &mut counter).expect("downloads");
+    assert_eq!(std::fs::read(path).expect("readable"), body());
+    assert_eq!((counter.from, counter.bytes), (1000, body().len() as u64 - 1000));
+}
+
+#[test]
+fn a_server_without_ranges_starts_over() {
+    let server = Server::start(|number, _| {
+        let mut answer = Answer::new(200).header("ETag", "W/\"plain\"").body(&body());
+        answer.cut = (number == 0).then_some(5000);
+        answer
+    });
+    let cache = tempfile::tempdir().expect("folder");
+    let path = fetch(&config(&server.address, cache.path()), &place(), None, &mut Silent).expect("downloads");
+    assert_eq!(std::fs::read(path).expect("readable"), body());
+    assert!(cache.path().join("models--org--model/blobs/plain").is_file(), "a weak tag is a name too");
+}
+
+#[test]
+fn each_failure_is_one_line_and_leaves_no_file_under_a_final_name() {
+    type Case = (&'static str, Box<dyn Fn(usize, &Request) -> Answer + Send + Sync>, &'static [&'static str], bool);
+    let etag = Arc::new(hash(&body()));
+    let (e1, e2, e3) = (etag.clone(), etag.clone(), etag);
+    let cut = move |request: &Request, cut: usize, etag: &str| {
+        let mut answer = hub_file(request, &body(), etag);
+        answer.cut = Some(cut.min(answer.body.len()));
+        answer
+    };
+    let cases: Vec<Case> = vec![
+        ("wrong hash", Box::new(move |_, r| hub_file(r, b"other bytes", &e1)), &["damaged", "sha256", FILE], false),
+        ("401", Box::new(|_, _| Answer::new(401)), &["401", "HF_TOKEN", "org/model"], false),
+        ("403", Box::new(|_, _| Answer::new(403)), &["403", "HF_TOKEN"], false),
+        ("404", Box::new(|_, _| Answer::new(404)), &["404", FILE, "org/model", "main"], false),
+        ("500", Box::new(|_, _| Answer::new(500)), &["500", "HF_ENDPOINT"], false),
+        ("dropped", Box::new(move |_, r| cut(r, 10, &e2)), &["connection", "HF_ENDPOINT"], true),
+        (
+            "stalled",
+            Box::new(move |_, r| Answer { pace: Duration::from_secs(5), ..hub_file(r, &body(), &e3) }),
+            &["cannot fetch", "HF_ENDPOINT"],
+            false,
+        ),
+        ("redirect loop", Box::new(|_, r| Answer::new(302).header("Location", &r.path)), &["redirects"], false),
+    ];
+    for (what, script, parts, keeps_partial) in cases {
+        let server = Server::start(script);
+        let cache = tempfile::tempdir().expect("folder");
+        let error = fetch(&config(&server.address, cache.path()), &place(), None, &mut Silent).expect_err(what);
+        let line = error.to_string();
+        assert!(!line.contains('\n'), "{what}: {line}");
+        for part in parts {
+            assert!(line.contains(part), "{what} lacks `{part}`: {line}");
+        }
+        let left = files(cache.path());
+        if keeps_partial {
+            assert!(left.iter().all(|path| path.extension().is_some_and(|e| e == "incomplete")), "{what}: {left:?}");
+        } else {
+            assert!(left.is_empty(), "{what}: {left:?}");
+        }
+    }
+}
+
+#[test]
+fn a_body_shorter_than_the_hub_promised_is_not_taken_for_the_file() {
+    // The server closes cleanly after a short body whose own length is right, and never has the rest.
+    let server = Server::start(|_, _| {
+        Answer::new(200).header("ETag", "\"short\"").header("X-Linked-Size", "1000").body(&[7; 100])
+    });
+    let cache = tempfile::tempdir().expect("folder");
+    let error = fetch(&config(&server.address, cache.path()), &place(), None, &mut Silent).expect_err("short");
+    assert!(error.to_string().contains("100 of 1000 bytes"), "{error}");
+    assert!(place().cached(&config(&server.address, cache.path())).is_none());
+}
+
+#[test]
+fn slow_is_not_broken() {
+    let small = vec![3u8; 8 * 1024];
+    let etag = hash(&small);
+    let server = Server::start(move |_, r| Answer { pace: Duration::from_millis(100), ..hub_file(r, &small, &etag) });
+    let cache = tempfile::tempdir().expect("folder");
+    let path = fetch(&config(&server.address, cache.path()), &place(), None, &mut Silent).expect("downloads in 0.8 s");
+    assert_eq!(std::fs::read(path).expect("readable").len(), 8 * 1024);
+}
+
+#[test]
+fn an_unreachable_hub_and_an_unwritable_cache_are_named() {
+    let cache = tempfile::tempdir().expect("folder");
+    let error = fetch(&config("http://127.0.0.1:1", cache.path()), &place(), None, &mut Silent).expect_err("no server");
+    assert!(matches!(&error, HubError::Connection { host, .. } if host == "127.0.0.1:1"), "{error}");
+    let server = Server::start(|_, request| hub_file(request, &body(), &hash(&body())));
+    let file = cache.path().join("file");
+    std::fs::write(&file, b"in the way").expect("written");
+    let error = fetch(&config(&server.address, &file), &place(), None, &mut Silent).expect_err("no folder");
+    assert!(matches!(&error, HubError::Cache { .. }), "{error}");
+    assert!(error.to_string().contains("HF_HOME"), "{error}");
+}
+
+#[test]
+fn names_that_leave_the_cache_are_not_looked_up() {
+    let cache = tempfile::tempdir().expect("folder");
+    std::fs::write(cache.path().join("secret"), b"x").expect("written");
+    let outside = RepoFile { file: "../../../secret".to_owned(), ..place() };
+    assert_eq!(outside.cached(&config("http://127.0.0.1:1", cache.path())), None);
+}
+
+#[test]
+fn two_downloads_at_once_do_not_harm_each_other() {
+    let server = Server::start(|_, request| Answer {
+        pace: Duration::from_micros(200),
+        ..hub_file(request, &body(), &hash(&body()))
+    });
+    let cache = tempfile::tempdir().expect("folder");
+    let config = HubConfig { retries: 10, timeout: Duration::from_secs(5), ..config(&server.address, cache.path()) };
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..3).map(|_| scope.spawn(|| fetch(&config, &place(), None, &mut Silent))).collect();
+        for run in runs {
+            let path = run.join().expect("no panic").expect("downloads");
+            assert_eq!(std::fs::read(path).expect("readable"), body());
+        }
+    });
+}
