@@ -1,1 +1,29 @@
-//! YOLOv8.
+//! YOLOv8 detectors on candle, with plain and Ghost backbones, built from the yamls of Ultralytics' grammar.
+//!
+//! ```
+//! use candle_core::{DType, Device, Tensor};
+//! use candle_vision::{layers::Norm, seeded};
+//! use candle_yolov8::{Yolo, architecture};
+//!
+//! # fn main() -> candle_core::Result<()> {
+//! let def = architecture("yolov8n-ghostnet", Some(3)).expect("a shipped architecture");
+//! let model = Yolo::new(&def, Norm::Fold, seeded::var_builder(DType::F32, &Device::Cpu))?;
+//! let boxes = model.forward(&Tensor::zeros((1, 3, 64, 96), DType::F32, &Device::Cpu)?)?;
+//! assert_eq!(boxes.dims(), [1, 4 + 3, 8 * 12 + 4 * 6 + 2 * 3]);
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+mod error;
+mod modules;
+mod net;
+mod summary;
+mod yaml;
+mod zoo;
+
+pub use error::YamlError;
+pub use net::Yolo;
+pub use summary::{Summary, summary};
+pub use yaml::{Csp, ModelDef, Module, Row};
+pub use zoo::{architecture, architectures, infer, spec};

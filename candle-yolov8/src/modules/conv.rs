@@ -1,0 +1,114 @@
+//! Convolution blocks.
+
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+use candle_vision::kernels::{Activation, Geometry};
+use candle_vision::layers::{ConvBn, ConvBnConfig, Layer, Norm};
+
+use super::{BN_EPS, Style};
+
+/// What a [`Conv`] computes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ConvConfig {
+    pub(crate) c1: usize,
+    pub(crate) c2: usize,
+    pub(crate) kernel: [usize; 2],
+    pub(crate) stride: usize,
+    /// Half the dilated kernel where `None`.
+    pub(crate) padding: Option<usize>,
+    pub(crate) groups: usize,
+    pub(crate) dilation: usize,
+    pub(crate) activation: Activation,
+}
+
+impl ConvConfig {
+    /// A dense `k` × `k` convolution with stride 1.
+    pub(crate) fn new(c1: usize, c2: usize, k: usize, activation: Activation) -> Self {
+        Self { c1, c2, kernel: [k, k], stride: 1, padding: None, groups: 1, dilation: 1, activation }
+    }
+
+    pub(crate) fn stride(self, stride: usize) -> Self {
+        Self { stride, ..self }
+    }
+
+    pub(crate) fn groups(self, groups: usize) -> Self {
+        Self { groups, ..self }
+    }
+}
+
+/// `act(bn(conv(x)))` at `conv` and `bn`.
+pub(crate) struct Conv {
+    inner: ConvBn,
+    has_identity: bool,
+}
+
+impl Conv {
+    pub(crate) fn new(config: ConvConfig, norm: Norm, vb: VarBuilder) -> Result<Self> {
+        let ConvConfig { c1, c2, kernel, stride, padding, groups, dilation, activation } = config;
+        let geometry = Geometry::new(kernel).stride([stride; 2]).dilation([dilation; 2]).groups(groups);
+        let geometry = match padding {
+            Some(padding) => geometry.padding([padding; 2]),
+            None => geometry.same(),
+        };
+        let config = ConvBnConfig { in_c: c1, out_c: c2, geometry, activation, eps: BN_EPS, norm };
+        let inner = ConvBn::new(&config, vb.pp("conv"), vb.pp("bn"))?;
+        Ok(Self { inner, has_identity: activation == Activation::Identity })
+    }
+}
+
+impl Layer for Conv {
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        self.inner.forward_t(xs, train)
+    }
+
+    fn children(&self) -> Vec<&dyn Layer> {
+        vec![&self.inner]
+    }
+
+    /// The block, its convolution, its batch norm; and its activation where it has one of its own, which is so only for
+    /// the identity: all others share one module, which the model counts.
+    fn modules(&self) -> usize {
+        1 + self.inner.modules() + usize::from(self.has_identity)
+    }
+}
+
+/// Half the output by a convolution, the other half by a 5x5 depthwise convolution of that.
+///
+/// Source: Han et al., GhostNet, <https://arxiv.org/abs/1911.11907>.
+pub(crate) struct GhostConv {
+    cv1: Conv,
+    cv2: Conv,
+}
+
+impl GhostConv {
+    /// Kernel, stride, groups and activation of `config` are those of the first half.
+    pub(crate) fn new(config: ConvConfig, norm: Norm, vb: VarBuilder) -> Result<Self> {
+        let half = config.c2 / 2;
+        let cheap = ConvConfig::new(half, half, 5, config.activation).groups(half);
+        let cv1 = Conv::new(ConvConfig { c2: half, ..config }, norm, vb.pp("cv1"))?;
+        Ok(Self { cv1, cv2: Conv::new(cheap, norm, vb.pp("cv2"))? })
+    }
+
+    /// A 1x1 ghost convolution.
+    pub(crate) fn pointwise(
+        c1: usize,
+        c2: usize,
+        activation: Activation,
+        style: Style,
+        vb: VarBuilder,
+    ) -> Result<Self> {
+        Self::new(ConvConfig::new(c1, c2, 1, activation), style.norm, vb)
+    }
+}
+
+impl Layer for GhostConv {
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        let primary = self.cv1.forward_t(xs, train)?;
+        let cheap = self.cv2.forward_t(&primary, train)?;
+        Tensor::cat(&[primary, cheap], 1)
+    }
+
+    fn children(&self) -> Vec<&dyn Layer> {
+        vec![&self.cv1, &self.cv2]
+    }
+}

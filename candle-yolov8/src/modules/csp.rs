@@ -1,0 +1,101 @@
+//! Cross-stage blocks.
+
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+use candle_vision::layers::Layer;
+
+use super::bottleneck::BottleneckConfig;
+use super::{Bottleneck, Conv, ConvConfig, GhostBottleneck, Style};
+use crate::yaml::Csp;
+
+/// What a [`CspBlock`] computes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CspConfig {
+    pub(crate) kind: Csp,
+    pub(crate) c1: usize,
+    pub(crate) c2: usize,
+    pub(crate) n: usize,
+    pub(crate) shortcut: bool,
+    pub(crate) groups: usize,
+    pub(crate) expansion: f64,
+}
+
+/// Part of the channels through `n` bottlenecks, the rest around them, joined by a 1x1 convolution.
+pub(crate) struct CspBlock {
+    kind: Csp,
+    hidden: usize,
+    cv1: Conv,
+    /// The way around the bottlenecks of C3 and C3Ghost; the others split `cv1`.
+    around: Option<Conv>,
+    /// `cv3` of C3 and C3Ghost, `cv2` of the others.
+    join: Conv,
+    bottlenecks: Vec<Box<dyn Layer>>,
+}
+
+impl CspBlock {
+    pub(crate) fn new(config: CspConfig, style: Style, vb: VarBuilder) -> Result<Self> {
+        let CspConfig { kind, c1, c2, n, shortcut, groups, expansion } = config;
+        let hidden = (c2 as f64 * expansion) as usize;
+        let conv = |c1, c2, name| Conv::new(ConvConfig::new(c1, c2, 1, style.activation), style.norm, vb.pp(name));
+        let bottleneck = |kernels, vb| -> Result<Box<dyn Layer>> {
+            let config = BottleneckConfig { c1: hidden, c2: hidden, shortcut, groups, kernels, expansion: 1. };
+            Ok(Box::new(Bottleneck::new(config, style, vb)?))
+        };
+        let inner = |i: usize| -> Result<Box<dyn Layer>> {
+            let vb = vb.pp("m").pp(i);
+            match kind {
+                Csp::C2f | Csp::C2 => bottleneck([3, 3], vb),
+                Csp::C3 => bottleneck([1, 3], vb),
+                Csp::C2fGhost | Csp::C3Ghost => Ok(Box::new(GhostBottleneck::new(hidden, hidden, 3, 1, style, vb)?)),
+            }
+        };
+        let bottlenecks = (0..n).map(inner).collect::<Result<_>>()?;
+        let (cv1, around, join) = match kind {
+            Csp::C3 | Csp::C3Ghost => {
+                (conv(c1, hidden, "cv1")?, Some(conv(c1, hidden, "cv2")?), conv(2 * hidden, c2, "cv3")?)
+            }
+            Csp::C2 => (conv(c1, 2 * hidden, "cv1")?, None, conv(2 * hidden, c2, "cv2")?),
+            Csp::C2f | Csp::C2fGhost => (conv(c1, 2 * hidden, "cv1")?, None, conv((2 + n) * hidden, c2, "cv2")?),
+        };
+        Ok(Self { kind, hidden, cv1, around, join, bottlenecks })
+    }
+
+    fn chain(&self, xs: Tensor, train: bool) -> Result<Tensor> {
+        self.bottlenecks.iter().try_fold(xs, |xs, block| block.forward_t(&xs, train))
+    }
+}
+
+impl Layer for CspBlock {
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        let ys = self.cv1.forward_t(xs, train)?;
+        let parts = match (self.kind, &self.around) {
+            (_, Some(around)) => vec![self.chain(ys, train)?, around.forward_t(xs, train)?],
+            (Csp::C2, None) => {
+                vec![self.chain(ys.narrow(1, 0, self.hidden)?, train)?, ys.narrow(1, self.hidden, self.hidden)?]
+            }
+            (_, None) => {
+                let mut last = ys.narrow(1, self.hidden, self.hidden)?;
+                let mut parts = vec![ys];
+                for block in &self.bottlenecks {
+                    last = block.forward_t(&last, train)?;
+                    parts.push(last.clone());
+                }
+                parts
+            }
+        };
+        self.join.forward_t(&Tensor::cat(&parts, 1)?, train)
+    }
+
+    fn children(&self) -> Vec<&dyn Layer> {
+        let mut children: Vec<&dyn Layer> = vec![&self.cv1];
+        children.extend(self.around.as_ref().map(|conv| conv as &dyn Layer));
+        children.push(&self.join);
+        children.extend(self.bottlenecks.iter().map(|block| &**block));
+        children
+    }
+
+    /// The block, its parts, and the list of its bottlenecks.
+    fn modules(&self) -> usize {
+        2 + self.children().iter().map(|child| child.modules()).sum::<usize>()
+    }
+}

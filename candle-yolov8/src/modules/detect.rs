@@ -1,0 +1,96 @@
+//! The detection head.
+
+use candle_core::{D, Result, Tensor};
+use candle_nn::VarBuilder;
+use candle_vision::kernels::{Activation, Geometry};
+use candle_vision::layers::{self, Dfl, Layer};
+
+use super::{Conv, ConvConfig, REG_MAX, Style};
+
+/// Per level, box distributions and class logits from two branches of convolutions.
+pub(crate) struct Detect {
+    boxes: Vec<Branch>,
+    classes: Vec<Branch>,
+    dfl: Dfl,
+}
+
+/// Two 3x3 convolutions and a 1x1 with bias.
+struct Branch {
+    convs: [Conv; 2],
+    last: layers::Conv,
+}
+
+impl Branch {
+    fn new(c1: usize, hidden: usize, c2: usize, style: Style, vb: VarBuilder) -> Result<Self> {
+        let conv = |c1, i: usize| Conv::new(ConvConfig::new(c1, hidden, 3, style.activation), style.norm, vb.pp(i));
+        let last = layers::Conv::new(hidden, c2, Geometry::square(1), true, Activation::Identity, vb.pp(2))?;
+        Ok(Self { convs: [conv(c1, 0)?, conv(hidden, 1)?], last })
+    }
+}
+
+impl Layer for Branch {
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        let [first, second] = &self.convs;
+        self.last.forward_t(&second.forward_t(&first.forward_t(xs, train)?, train)?, train)
+    }
+
+    fn children(&self) -> Vec<&dyn Layer> {
+        vec![&self.convs[0], &self.convs[1], &self.last]
+    }
+}
+
+impl Detect {
+    pub(crate) fn new(nc: usize, channels: &[usize], style: Style, vb: VarBuilder) -> Result<Self> {
+        let first = channels[0];
+        let box_hidden = (first / 4).max(4 * REG_MAX).max(16);
+        let class_hidden = first.max(nc.min(100));
+        let branches = |name: &str, hidden: usize, out: usize| -> Result<Vec<Branch>> {
+            let level = |(i, c1): (usize, &usize)| Branch::new(*c1, hidden, out, style, vb.pp(name).pp(i));
+            channels.iter().enumerate().map(level).collect()
+        };
+        Ok(Self {
+            boxes: branches("cv2", box_hidden, 4 * REG_MAX)?,
+            classes: branches("cv3", class_hidden, nc)?,
+            dfl: Dfl::new(REG_MAX, vb.pp("dfl"))?,
+        })
+    }
+
+    /// Per level (n, 4 · 16 + nc, h, w): box distributions, then class logits.
+    pub(crate) fn raw(&self, levels: &[Tensor], train: bool) -> Result<Vec<Tensor>> {
+        let level = |((xs, boxes), classes): ((&Tensor, &Branch), &Branch)| {
+            Tensor::cat(&[boxes.forward_t(xs, train)?, classes.forward_t(xs, train)?], 1)
+        };
+        levels.iter().zip(&self.boxes).zip(&self.classes).map(level).collect()
+    }
+
+    /// Raw levels to (n, 4 + nc, anchors): boxes as centre, width and height in pixels of the input, then probabilities.
+    pub(crate) fn decode(&self, raw: &[Tensor], strides: &[f64]) -> Result<Tensor> {
+        let mut levels = Vec::new();
+        for (xs, stride) in raw.iter().zip(strides) {
+            let (batch, channels, h, w) = xs.dims4()?;
+            let xs = xs.reshape((batch, channels, h * w))?;
+            let distances = self.dfl.forward(&xs.narrow(1, 0, 4 * REG_MAX)?)?;
+            let scores = candle_nn::ops::sigmoid(&xs.narrow(1, 4 * REG_MAX, channels - 4 * REG_MAX)?)?;
+            let centres = |len: usize| (Tensor::arange(0f32, len as f32, xs.device())? + 0.5)?.to_dtype(xs.dtype());
+            let x = centres(w)?.reshape((1, w))?.broadcast_as((h, w))?;
+            let y = centres(h)?.reshape((h, 1))?.broadcast_as((h, w))?;
+            let anchors = Tensor::stack(&[x.flatten_all()?, y.flatten_all()?], 0)?.unsqueeze(0)?;
+            let (near, far) = (distances.narrow(1, 0, 2)?, distances.narrow(1, 2, 2)?);
+            let (low, high) = (anchors.broadcast_sub(&near)?, anchors.broadcast_add(&far)?);
+            let centre = ((&low + &high)? / 2.)?;
+            let boxes = (Tensor::cat(&[centre, (high - low)?], 1)? * *stride)?;
+            levels.push(Tensor::cat(&[boxes, scores], 1)?);
+        }
+        Tensor::cat(&levels, D::Minus1)
+    }
+
+    pub(crate) fn children(&self) -> Vec<&dyn Layer> {
+        let branches = self.boxes.iter().chain(&self.classes).map(|branch| branch as &dyn Layer);
+        branches.chain([&self.dfl as &dyn Layer]).collect()
+    }
+
+    /// The head, its two lists and their branches, and the DFL.
+    pub(crate) fn modules(&self) -> usize {
+        3 + self.children().iter().map(|child| child.modules()).sum::<usize>()
+    }
+}

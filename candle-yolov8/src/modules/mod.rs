@@ -1,0 +1,30 @@
+//! The blocks that rows are built of, under Ultralytics' tensor names.
+
+mod bottleneck;
+mod conv;
+mod csp;
+mod detect;
+mod sppf;
+
+pub(crate) use bottleneck::{Bottleneck, BottleneckConfig, GhostBottleneck};
+pub(crate) use conv::{Conv, ConvConfig, GhostConv};
+pub(crate) use csp::{CspBlock, CspConfig};
+pub(crate) use detect::Detect;
+pub(crate) use sppf::Sppf;
+
+use candle_vision::kernels::Activation;
+use candle_vision::layers::Norm;
+
+/// Epsilon of every batch norm.
+pub(crate) const BN_EPS: f64 = 1e-3;
+/// Bins per box side.
+pub(crate) const REG_MAX: usize = 16;
+
+/// What all blocks of a model share.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Style {
+    /// The activation of every convolution that names none.
+    pub(crate) activation: Activation,
+    /// What becomes of the batch norms.
+    pub(crate) norm: Norm,
+}

@@ -1,0 +1,201 @@
+//! The network that a [`ModelDef`] describes.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Context, Result, Tensor};
+use candle_nn::VarBuilder;
+use candle_vision::kernels::upsample_nearest2d;
+use candle_vision::layers::{Layer, Norm};
+
+use crate::modules::{
+    Bottleneck, BottleneckConfig, Conv, ConvConfig, CspBlock, CspConfig, Detect, GhostBottleneck, GhostConv, Sppf,
+    Style,
+};
+use crate::yaml::{ModelDef, Module, Row};
+
+/// A YOLO detector: pictures (n, 3, h, w) in [0, 1], sides multiples of the largest stride, to boxes and class scores.
+///
+/// Source: Jocher et al., YOLOv8; ghost modules from Han et al., <https://arxiv.org/abs/1911.11907>.
+pub struct Yolo {
+    nodes: Vec<Node>,
+    detect: Detect,
+    levels: Vec<usize>,
+    strides: Vec<f64>,
+    /// By layer, the last layer that reads it.
+    last_reader: Vec<usize>,
+    nc: usize,
+}
+
+struct Node {
+    from: Vec<Option<usize>>,
+    op: Op,
+}
+
+enum Op {
+    Block(Box<dyn Layer>),
+    /// The same module several times in a row.
+    Chain(Vec<Box<dyn Layer>>),
+    Upsample(f64),
+    Concat,
+}
+
+impl Yolo {
+    /// Builds the network from tensors named `model.{layer}.…` under `vb`.
+    pub fn new(def: &ModelDef, norm: Norm, vb: VarBuilder) -> Result<Self> {
+        let style = Style { activation: def.activation, norm };
+        let vb = vb.pp("model");
+        let Some((head, rows)) = def.rows.split_last() else { candle_core::bail!("a model without layers") };
+        let Module::Detect { ch } = &head.module else { candle_core::bail!("a model whose last layer is not Detect") };
+        let mut nodes = Vec::new();
+        for (index, row) in rows.iter().enumerate() {
+            let op = build(row, style, vb.pp(index)).with_context(|| format!("in layer {index}"))?;
+            nodes.push(Node { from: row.from.clone(), op });
+        }
+        let levels: Vec<usize> = head.from.iter().copied().collect::<Option<_>>().context("Detect reads layers")?;
+        let strides = levels.iter().map(|level| def.rows[*level].stride).collect();
+        let detect = Detect::new(def.nc, ch, style, vb.pp(rows.len()))?;
+        let mut last_reader = vec![0; nodes.len()];
+        for (reader, row) in def.rows.iter().enumerate() {
+            row.from.iter().flatten().for_each(|from| last_reader[*from] = reader);
+        }
+        Ok(Self { nodes, detect, levels, strides, last_reader, nc: def.nc })
+    }
+
+    /// Number of classes.
+    pub fn num_classes(&self) -> usize {
+        self.nc
+    }
+
+    /// Pixels per cell of each level.
+    pub fn strides(&self) -> &[f64] {
+        &self.strides
+    }
+
+    /// What both sides of a picture must be a multiple of: the largest stride, at least 32.
+    pub fn max_stride(&self) -> usize {
+        self.strides.iter().fold(32., |most: f64, stride| most.max(*stride)) as usize
+    }
+
+    /// Raw output of each level (n, 4 · 16 + nc, h / stride, w / stride): box distributions, then class logits.
+    pub fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Vec<Tensor>> {
+        let mut outputs: Vec<Option<Tensor>> = Vec::with_capacity(self.nodes.len());
+        for (index, node) in self.nodes.iter().enumerate() {
+            let read = |from: &Option<usize>| match from {
+                None => Ok(xs.clone()),
+                Some(from) => outputs[*from].clone().context("an output that was freed"),
+            };
+            let inputs: Vec<Tensor> = node.from.iter().map(read).collect::<Result<_>>()?;
+            let output = node.op.run(&inputs, train).with_context(|| format!("in layer {index}"))?;
+            outputs.push(Some(output));
+            for from in node.from.iter().flatten() {
+                if self.last_reader[*from] == index {
+                    outputs[*from] = None;
+                }
+            }
+        }
+        let level = |level: &usize| outputs[*level].clone().context("an output that was freed");
+        self.detect.raw(&self.levels.iter().map(level).collect::<Result<Vec<_>>>()?, train)
+    }
+
+    /// (n, 4 + nc, anchors): boxes as centre x, centre y, width, height in pixels of the input, then probabilities.
+    pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        self.decode(&self.forward_t(xs, false)?)
+    }
+
+    /// The second half of [`Yolo::forward`], from [`Yolo::forward_t`]'s levels.
+    pub fn decode(&self, raw: &[Tensor]) -> Result<Tensor> {
+        self.detect.decode(raw, &self.strides)
+    }
+
+    /// Number of modules of the unfused PyTorch model, containers and root included, the shared activation once.
+    pub fn modules(&self) -> usize {
+        let node = |node: &Node| match &node.op {
+            Op::Block(block) => block.modules(),
+            Op::Chain(blocks) => 1 + blocks.iter().map(|block| block.modules()).sum::<usize>(),
+            Op::Upsample(_) | Op::Concat => 1,
+        };
+        // The model, its list of layers and the activation.
+        3 + self.nodes.iter().map(node).sum::<usize>() + self.detect.modules()
+    }
+
+    /// The tensors of the form the network is in, under their checkpoint names.
+    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+        let mut tensors = BTreeMap::new();
+        let nodes = self.nodes.iter().flat_map(|node| node.op.layers());
+        nodes.chain(self.detect.children()).for_each(|layer| layer.tensors(&mut tensors));
+        tensors
+    }
+}
+
+impl Op {
+    fn layers(&self) -> Vec<&dyn Layer> {
+        match self {
+            Self::Block(block) => vec![&**block],
+            Self::Chain(blocks) => blocks.iter().map(|block| &**block).collect(),
+            Self::Upsample(_) | Self::Concat => Vec::new(),
+        }
+    }
+
+    fn run(&self, inputs: &[Tensor], train: bool) -> Result<Tensor> {
+        let single = || inputs.first().context("a layer without input");
+        match self {
+            Self::Block(block) => block.forward_t(single()?, train),
+            Self::Chain(blocks) => blocks.iter().try_fold(single()?.clone(), |xs, block| block.forward_t(&xs, train)),
+            Self::Upsample(scale) => {
+                let (_, _, h, w) = single()?.dims4()?;
+                upsample_nearest2d(single()?, [h, w].map(|side| (side as f64 * scale) as usize))
+            }
+            Self::Concat => Tensor::cat(inputs, 1),
+        }
+    }
+}
+
+fn build(row: &Row, style: Style, vb: VarBuilder) -> Result<Op> {
+    if row.repeats > 1 {
+        let blocks = (0..row.repeats).map(|i| block(&row.module, style, vb.pp(i)));
+        return Ok(Op::Chain(blocks.collect::<Result<_>>()?));
+    }
+    Ok(match &row.module {
+        Module::Upsample { scale } => Op::Upsample(*scale),
+        Module::Concat => Op::Concat,
+        module => Op::Block(block(module, style, vb)?),
+    })
+}
+
+fn block(module: &Module, style: Style, vb: VarBuilder) -> Result<Box<dyn Layer>> {
+    Ok(match *module {
+        Module::Conv { c1, c2, k, s, p, g, d, act } => {
+            let config =
+                ConvConfig { c1, c2, kernel: k, stride: s, padding: p, groups: g, dilation: d, activation: act };
+            Box::new(Conv::new(config, style.norm, vb)?)
+        }
+        Module::DwConv { c1, c2, k, s, d, act } => {
+            let groups = greatest_common_divisor(c1, c2);
+            let config =
+                ConvConfig { c1, c2, kernel: k, stride: s, padding: None, groups, dilation: d, activation: act };
+            Box::new(Conv::new(config, style.norm, vb)?)
+        }
+        Module::GhostConv { c1, c2, k, s, g, act } => {
+            let config =
+                ConvConfig { c1, c2, kernel: k, stride: s, padding: None, groups: g, dilation: 1, activation: act };
+            Box::new(GhostConv::new(config, style.norm, vb)?)
+        }
+        Module::Bottleneck { c1, c2, shortcut, g, e } => {
+            let config = BottleneckConfig { c1, c2, shortcut, groups: g, kernels: [3, 3], expansion: e };
+            Box::new(Bottleneck::new(config, style, vb)?)
+        }
+        Module::GhostBottleneck { c1, c2, k, s } => Box::new(GhostBottleneck::new(c1, c2, k, s, style, vb)?),
+        Module::Csp { kind, c1, c2, n, shortcut, g, e } => {
+            let config = CspConfig { kind, c1, c2, n, shortcut, groups: g, expansion: e };
+            Box::new(CspBlock::new(config, style, vb)?)
+        }
+        Module::Sppf { c1, c2, k } => Box::new(Sppf::new(c1, c2, k, style, vb)?),
+        Module::Upsample { .. } | Module::Concat | Module::Detect { .. } => {
+            candle_core::bail!("{module:?} cannot be repeated")
+        }
+    })
+}
+
+fn greatest_common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}

@@ -1,0 +1,38 @@
+//! The size of a model, as Ultralytics' summary counts it.
+
+use candle_core::{DType, Device, Result, Tensor};
+use candle_vision::cost;
+use candle_vision::layers::Norm;
+use candle_vision::spec::Spec;
+
+use crate::net::Yolo;
+use crate::yaml::ModelDef;
+
+/// Layers, parameters and arithmetic of an unfused model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// Every module of the PyTorch tree, containers and root included.
+    pub layers: usize,
+    /// Elements of all weights and biases.
+    pub parameters: usize,
+    /// Those of them that are trained: all but the bins of the DFL.
+    pub gradients: usize,
+    /// Floating-point operations of one picture of 640 × 640 pixels.
+    pub flops: u64,
+}
+
+/// The side that floating-point operations are stated for.
+const SIDE: usize = 640;
+
+/// Counts the layers, parameters and operations of `def` without allocating its weights.
+pub fn summary(def: &ModelDef) -> Result<Summary> {
+    let (model, spec) = Spec::of(|vb| Yolo::new(def, Norm::Separate, vb))?;
+    let side = model.max_stride();
+    let xs = Tensor::zeros((1, 3, side, side), DType::F32, &Device::Cpu)?;
+    let (raw, cost) = cost::count(|| model.forward_t(&xs, false));
+    raw?;
+    let parameters = spec.parameters();
+    // Every operation scales with the area: both sides are multiples of every stride.
+    let flops = (cost.flops() as f64 * (SIDE * SIDE) as f64 / (side * side) as f64).round() as u64;
+    Ok(Summary { layers: model.modules(), parameters, gradients: parameters - crate::modules::REG_MAX, flops })
+}

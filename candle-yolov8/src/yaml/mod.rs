@@ -1,0 +1,126 @@
+//! The grammar of Ultralytics' model yamls: `nc`, `scales`, `activation`, and rows `[from, repeats, module, arguments]`.
+//!
+//! A row's channels are scaled by the width of the model's scale and its repeats by the depth:
+//! `channels = ⌈min(c, most) · width / 8⌉ · 8`, `repeats = max(round(n · depth), 1)` for `n > 1`.
+
+mod literal;
+mod row;
+
+use candle_vision::kernels::Activation;
+use serde_json::Value;
+
+pub use row::{Csp, Module, Row};
+
+use crate::YamlError;
+
+/// A model's layers with all channels and repeats resolved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelDef {
+    /// Number of classes.
+    pub nc: usize,
+    /// The letter of the scale, where the yaml has scales.
+    pub scale: Option<char>,
+    /// The activation of every layer that does not name one.
+    pub activation: Activation,
+    /// Backbone and head in order; the last row is `Detect`.
+    pub rows: Vec<Row>,
+}
+
+/// Depth multiple, width multiple and most channels before the width multiple.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Scale {
+    depth: f64,
+    width: f64,
+    most: f64,
+}
+
+impl ModelDef {
+    /// Reads a yaml. `file_name` may name the scale (`yolov8s-mine.yaml`); else the yaml's `scale` key counts, else its
+    /// first scale. `nc` replaces the yaml's own class count.
+    ///
+    /// # Errors
+    /// [`YamlError`] names the key or the row, what is wrong and what is allowed.
+    pub fn from_yaml(text: &str, file_name: Option<&str>, nc: Option<usize>) -> Result<Self, YamlError> {
+        Self::from_value(&literal::parse(text)?, file_name.and_then(scale_letter), nc)
+    }
+
+    /// [`ModelDef::from_yaml`] for a tree that is parsed already, as a checkpoint carries it.
+    ///
+    /// # Errors
+    /// As [`ModelDef::from_yaml`].
+    pub fn from_value(yaml: &Value, scale: Option<char>, nc: Option<usize>) -> Result<Self, YamlError> {
+        let (letter, factors) = scale_of(yaml, scale)?;
+        let nc = match nc {
+            Some(nc) => nc,
+            None => yaml.get("nc").and_then(Value::as_u64).ok_or_else(|| key("nc", "a number of classes is needed"))?
+                as usize,
+        };
+        if nc == 0 {
+            return Err(key("nc", "at least one class is needed"));
+        }
+        let activation = match yaml.get("activation") {
+            None | Some(Value::Null) => Activation::Silu,
+            Some(Value::String(text)) => row::activation(text).map_err(|problem| key("activation", problem))?,
+            Some(other) => return Err(key("activation", format!("{other} is no activation"))),
+        };
+        let mut rows = Vec::new();
+        for part in ["backbone", "head"] {
+            let list = yaml.get(part).and_then(Value::as_array).ok_or_else(|| key(part, "a list of rows is needed"))?;
+            for fields in list {
+                let row = row::resolve(fields, &rows, factors, activation, nc)?;
+                rows.push(row);
+            }
+        }
+        match rows.iter().position(|row| matches!(row.module, Module::Detect { .. })) {
+            Some(last) if last + 1 == rows.len() => Ok(Self { nc, scale: letter, activation, rows }),
+            _ => Err(key("head", "its last row, and no other, must be Detect")),
+        }
+    }
+}
+
+fn key(key: &'static str, problem: impl Into<String>) -> YamlError {
+    YamlError::Key { key, problem: problem.into() }
+}
+
+/// The scale's letter in a name such as `yolov8s-ghost.yaml`: right behind the version's digits.
+pub(crate) fn scale_letter(name: &str) -> Option<char> {
+    let name = name.rsplit(['/', '\\']).next()?;
+    let digits = name.find(|c: char| c.is_ascii_digit())?;
+    let rest = name[digits..].trim_start_matches(|c: char| c.is_ascii_digit());
+    let letter = rest.chars().next().filter(|c| "nsmlx".contains(*c))?;
+    let next = rest[1..].chars().next();
+    next.is_none_or(|c| !c.is_ascii_alphanumeric()).then_some(letter)
+}
+
+fn scale_of(yaml: &Value, asked: Option<char>) -> Result<(Option<char>, Scale), YamlError> {
+    let number = |value: Option<&Value>, default: f64| value.and_then(Value::as_f64).unwrap_or(default);
+    let scales = match yaml.get("scales") {
+        Some(Value::Object(scales)) if !scales.is_empty() => scales,
+        None | Some(Value::Null | Value::Object(_)) => {
+            let (depth, width) = (number(yaml.get("depth_multiple"), 1.), number(yaml.get("width_multiple"), 1.));
+            return Ok((None, checked(Scale { depth, width, most: f64::INFINITY })?));
+        }
+        Some(_) => return Err(key("scales", "letters with [depth, width, most channels] are needed")),
+    };
+    let own = || yaml.get("scale").and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
+    let letter = asked.map(String::from).or_else(own).or_else(|| scales.keys().next().cloned()).unwrap_or_default();
+    let Some(Value::Array(factors)) = scales.get(&letter) else {
+        let known: Vec<&str> = scales.keys().map(String::as_str).collect();
+        return Err(key("scales", format!("there is no scale `{letter}`, only {}", known.join(", "))));
+    };
+    let most = number(factors.get(2), f64::INFINITY);
+    let scale = Scale { depth: number(factors.first(), f64::NAN), width: number(factors.get(1), f64::NAN), most };
+    Ok((letter.chars().next(), checked(scale)?))
+}
+
+fn checked(scale: Scale) -> Result<Scale, YamlError> {
+    let is_sane = |x: f64| x > 0. && x <= 16.;
+    if is_sane(scale.depth) && is_sane(scale.width) && scale.most >= 1. {
+        Ok(scale)
+    } else {
+        Err(key("scales", format!("depth and width must lie in (0, 16] and channels above 0, got {scale:?}")))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! The architectures that ship, and how a bare state dict is recognised.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Result, Shape};
+use candle_vision::layers::Norm;
+use candle_vision::spec::Spec;
+
+use crate::net::Yolo;
+use crate::yaml::{ModelDef, scale_letter};
+
+/// Name without its scale, and the yaml.
+const FAMILIES: [(&str, &str); 7] = [
+    ("yolov8", include_str!("../models/yolov8.yaml")),
+    ("yolov8-p2", include_str!("../models/yolov8-p2.yaml")),
+    ("yolov8-p6", include_str!("../models/yolov8-p6.yaml")),
+    ("yolov8-ghost", include_str!("../models/yolov8-ghost.yaml")),
+    ("yolov8-ghost-p2", include_str!("../models/yolov8-ghost-p2.yaml")),
+    ("yolov8-ghost-p6", include_str!("../models/yolov8-ghost-p6.yaml")),
+    ("yolov8-ghostnet", include_str!("../models/yolov8-ghostnet.yaml")),
+];
+
+/// The scales of every shipped family, smallest first.
+const SCALES: [char; 5] = ['n', 's', 'm', 'l', 'x'];
+
+/// Every shipped architecture, such as `yolov8n-ghost`.
+pub fn architectures() -> impl Iterator<Item = String> {
+    FAMILIES.iter().flat_map(|(family, _)| SCALES.iter().map(move |scale| with_scale(family, *scale)))
+}
+
+fn with_scale(family: &str, scale: char) -> String {
+    family.replacen("yolov8", &format!("yolov8{scale}"), 1)
+}
+
+/// The shipped architecture of this name, with `nc` classes instead of COCO's 80 where given.
+///
+/// A name without a scale (`yolov8-ghost`) means its smallest.
+pub fn architecture(name: &str, nc: Option<usize>) -> Option<ModelDef> {
+    let name = name.strip_suffix(".yaml").unwrap_or(name).to_ascii_lowercase();
+    let (_, yaml) = FAMILIES
+        .iter()
+        .find(|(family, _)| name == *family || SCALES.iter().any(|scale| name == with_scale(family, *scale)))?;
+    Some(ModelDef::from_yaml(yaml, scale_letter(&name).map(|_| name.as_str()), nc).expect("shipped yamls are tested"))
+}
+
+/// The shipped architecture whose tensors these are, by names and shapes alone, and the form they are in.
+pub fn infer(shapes: &BTreeMap<String, Shape>) -> Option<(String, ModelDef, Norm)> {
+    let nc = shapes.iter().find(|(name, _)| name.contains(".cv3.0.2.") && name.ends_with(".bias"))?.1.elem_count();
+    let has_norms = shapes.keys().any(|name| name.ends_with("running_mean"));
+    let norm = if has_norms { Norm::Separate } else { Norm::Folded };
+    architectures().find_map(|name| {
+        let def = architecture(&name, Some(nc))?;
+        let spec = spec(&def, norm).ok()?;
+        let optional = |name: &String| name.ends_with("dfl.conv.weight");
+        let fits = spec.shapes.iter().all(|(name, shape)| optional(name) || shapes.get(name) == Some(shape));
+        (fits && shapes.keys().all(|name| spec.shapes.contains_key(name))).then_some((name, def, norm))
+    })
+}
+
+/// The tensors that a model needs in the form `norm`.
+pub fn spec(def: &ModelDef, norm: Norm) -> Result<Spec> {
+    Ok(Spec::of(|vb| Yolo::new(def, norm, vb))?.1)
+}

@@ -1,0 +1,54 @@
+//! Sizes of every shipped architecture, as Ultralytics counts them.
+
+use candle_yolov8::{architecture, architectures, summary};
+
+/// Family, then per scale n, s, m, l, x: layers, parameters, GFLOPs at 640 pixels.
+/// From `tests/oracle/yolov8.py summary` (Ultralytics 8.4.190).
+type Row = (&'static str, [(usize, usize, f64); 5]);
+
+const SIZES: [Row; 3] = [
+    (
+        "yolov8{}",
+        [
+            (225, 3_157_200, 8.9),
+            (225, 11_166_560, 28.8),
+            (295, 25_902_640, 79.3),
+            (365, 43_691_520, 165.7),
+            (365, 68_229_648, 258.5),
+        ],
+    ),
+    (
+        "yolov8{}-ghost",
+        [
+            (403, 1_865_316, 5.8),
+            (403, 5_960_072, 16.4),
+            (603, 10_336_312, 32.7),
+            (803, 14_277_872, 53.7),
+            (803, 22_229_308, 83.3),
+        ],
+    ),
+    (
+        "yolov8{}-ghostnet",
+        [
+            (323, 2_502_908, 7.1),
+            (323, 8_525_496, 21.6),
+            (471, 18_310_504, 52.7),
+            (619, 29_555_920, 101.9),
+            (619, 46_119_188, 158.6),
+        ],
+    ),
+];
+
+#[test]
+fn every_scale_has_the_size_that_ultralytics_counts() {
+    for (family, sizes) in SIZES {
+        for (scale, (layers, parameters, gflops)) in ["n", "s", "m", "l", "x"].iter().zip(sizes) {
+            let name = family.replace("{}", scale);
+            let counted = summary(&architecture(&name, None).expect("shipped")).expect("countable");
+            assert_eq!((counted.layers, counted.parameters), (layers, parameters), "{name}");
+            assert_eq!(counted.gradients, parameters - 16, "{name}");
+            assert_eq!((counted.flops as f64 / 1e8).round() / 10., gflops, "{name}: {}", counted.flops);
+        }
+    }
+    assert_eq!(architectures().count(), 35);
+}
