@@ -2,11 +2,13 @@
 //!
 //! - [`kernels`]: convolution, pooling and upsampling behind one front door each, with correct gradients;
 //! - [`layers`]: what models are built of, under the tensor names of PyTorch checkpoints;
+//! - [`image`]: decode, resize as PIL and cv2 do, letterbox, draw;
 //! - [`spec`]: which tensors a model needs, and how a checkpoint differs from that;
 //! - [`cost`]: the arithmetic of a forward pass; [`seeded`]: deterministic weights for benchmarks and tests.
 #![deny(unsafe_code)]
 
 pub mod cost;
+pub mod image;
 pub mod kernels;
 pub mod layers;
 pub mod seeded;

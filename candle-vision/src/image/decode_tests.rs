@@ -1,0 +1,119 @@
+use std::fs;
+
+use super::*;
+use crate::image::fixtures::golden_dir;
+
+/// Levels that zune-jpeg's arithmetic may add to libjpeg-turbo's at full chroma, and with chroma upsampled across edges.
+const JPEG_LEVELS: u8 = 2;
+const JPEG_UPSAMPLED_LEVELS: u8 = 3;
+
+fn fixture(name: &str) -> Vec<u8> {
+    fs::read(golden_dir().join(name)).unwrap()
+}
+
+fn fixtures() -> Vec<String> {
+    let names = fs::read_dir(golden_dir()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| name != "expected" && name != "cases.json").collect();
+    names.sort();
+    assert!(names.len() > 30, "{names:?}");
+    names
+}
+
+#[test]
+fn every_kind_of_picture_decodes_as_the_reference() {
+    let mut failures = Vec::new();
+    for name in fixtures() {
+        let tolerance = match name.as_str() {
+            "baseline-420.jpg" | "baseline-422.jpg" | "progressive.jpg" => JPEG_UPSAMPLED_LEVELS,
+            name if name.ends_with(".jpg") => JPEG_LEVELS,
+            _ => 0,
+        };
+        let expected = open(&golden_dir().join("expected").join(format!("{name}.png"))).unwrap();
+        let picture = decode(&fixture(&name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(picture.dimensions(), expected.dimensions(), "{name}");
+        let gap = picture.iter().zip(expected.iter()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        if gap > tolerance {
+            failures.push(format!("{name}: {gap} levels, {tolerance} allowed"));
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn orientation_is_applied_unless_declined() {
+    let upright = decode(&fixture("orientation-1.jpg")).unwrap();
+    for orientation in 2..=8 {
+        let bytes = fixture(&format!("orientation-{orientation}.jpg"));
+        let stored = decode_with(&bytes, &DecodeOptions { orient: false, ..DecodeOptions::default() }).unwrap();
+        assert_eq!(stored, upright, "orientation {orientation} as stored");
+        assert_ne!(decode(&bytes).unwrap(), upright, "orientation {orientation} applied");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_picture_are_told_apart() {
+    assert!(matches!(decode(b""), Err(ImageError::Empty)));
+    assert!(matches!(decode(b"hello, this is text"), Err(ImageError::NotAnImage { length: 19 })));
+    assert!(matches!(decode(b"GIF89a\x01\x00\x01\x00"), Err(ImageError::Unsupported { .. })));
+    assert!(matches!(decode(b"\xFF\xD8\xFF"), Err(ImageError::Truncated { .. })));
+    let missing = open(Path::new("no/such/picture.jpg")).unwrap_err();
+    assert!(missing.to_string().contains("no/such/picture.jpg"), "{missing}");
+}
+
+#[test]
+fn a_cut_picture_is_refused_or_whole() {
+    for name in fixtures() {
+        let bytes = fixture(&name);
+        let whole = decode(&bytes).unwrap();
+        let mut truncated = 0;
+        for length in 1..bytes.len() {
+            match decode(&bytes[..length]) {
+                Ok(picture) => assert_eq!(picture, whole, "{name} cut to {length} of {} bytes", bytes.len()),
+                Err(ImageError::Truncated { .. }) => truncated += 1,
+                Err(ImageError::Io { .. } | ImageError::Encode { .. }) => panic!("{name}: wrong category"),
+                Err(_) => {}
+            }
+        }
+        assert!(truncated * 4 > bytes.len() * 3, "{name}: only {truncated} of {} cuts say truncated", bytes.len());
+    }
+}
+
+#[test]
+fn damaged_pictures_do_not_panic() {
+    let mut state = 1u32;
+    let mut random = move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as usize
+    };
+    for name in fixtures() {
+        let bytes = fixture(&name);
+        for _ in 0..40 {
+            let mut damaged = bytes.clone();
+            for _ in 0..1 + random() % 4 {
+                let at = random() % damaged.len();
+                damaged[at] = random() as u8;
+            }
+            let _ = decode_with(&damaged, &DecodeOptions { max_pixels: 1 << 20, ..DecodeOptions::default() });
+        }
+    }
+}
+
+#[test]
+fn size_limits_are_checked_before_pixels() {
+    let refused = decode_with(&fixture("rgb.png"), &DecodeOptions { max_pixels: 215, ..DecodeOptions::default() });
+    assert!(matches!(&refused, Err(ImageError::TooLarge { found, .. }) if found == "18x12 pixels"), "{refused:?}");
+    let mut bomb = fixture("rgb.bmp");
+    bomb[18..26].copy_from_slice(&[0xFF, 0xFF, 0, 0, 0xFF, 0xFF, 0, 0]);
+    assert!(matches!(decode(&bomb), Err(ImageError::TooLarge { .. })));
+}
+
+#[test]
+fn long_and_tiny_pictures_are_fine() {
+    for (width, height) in [(20_000, 10), (10, 20_000), (1, 1)] {
+        for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Bmp] {
+            let mut bytes = Cursor::new(Vec::new());
+            RgbImage::from_pixel(width, height, image::Rgb([9, 9, 9])).write_to(&mut bytes, format).unwrap();
+            assert_eq!(decode(bytes.get_ref()).unwrap().dimensions(), (width, height), "{format:?}");
+        }
+    }
+}

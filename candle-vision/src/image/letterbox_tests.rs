@@ -1,0 +1,70 @@
+use super::*;
+use crate::image::fixtures::{cases, check_digests, picture, size};
+
+fn options(case: &serde_json::Value) -> Letterbox {
+    let scale_up = case.get("scale_up").is_none_or(|value| value.as_bool().unwrap());
+    Letterbox { size: size(case, "size"), stride: 32, auto: case["auto"].as_bool().unwrap(), scale_up }
+}
+
+#[test]
+fn letterbox_is_bit_equal_with_ultralytics() {
+    check_digests("letterbox", |case| {
+        let (out, info) = letterbox(&picture(case), &options(case));
+        assert_eq!([out.height() as usize, out.width() as usize], info.size);
+        assert_eq!(info.size, size(case, "padded"), "{case}");
+        out.into_raw()
+    });
+}
+
+#[test]
+fn boxes_return_as_with_ultralytics() {
+    /// Of f32 coordinates up to 300, divided once.
+    const TOLERANCE: f32 = 1e-4;
+    for case in cases("letterbox").iter().filter(|case| case.get("boxes").is_some()) {
+        let info = options(case).plan(size(case, "in"));
+        let boxes: Vec<[f32; 4]> = serde_json::from_value(case["boxes"].clone()).unwrap();
+        let original: Vec<[f32; 4]> = serde_json::from_value(case["original"].clone()).unwrap();
+        for (seen, wanted) in boxes.iter().zip(&original) {
+            let back = info.to_original(*seen);
+            let gap = back.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(gap <= TOLERANCE, "{case}: {back:?} is not {wanted:?}");
+        }
+    }
+}
+
+#[test]
+fn plans_are_those_of_ultralytics() {
+    for case in cases("plan") {
+        let info = options(&case).plan(size(&case, "in"));
+        let found = [info.size, info.pad, info.resized];
+        assert_eq!(found, ["padded", "pad", "resized"].map(|key| size(&case, key)), "{case}");
+    }
+}
+
+#[test]
+fn a_box_not_scaled_up_returns_to_its_place() {
+    let info = Letterbox { scale_up: false, ..Letterbox::new([64, 64]) }.plan([20, 30]);
+    assert_eq!((info.resized, info.pad, info.ratio), ([20, 30], [22, 17], 1.0));
+    assert_eq!(info.to_original([17.0, 22.0, 27.0, 32.0]), [0.0, 0.0, 10.0, 10.0]);
+}
+
+#[test]
+fn tensors_are_planes_of_unit_levels() {
+    let picture = RgbImage::from_raw(2, 1, vec![0, 51, 255, 1, 2, 3]).unwrap();
+    let tensor = to_tensor(&picture, &Device::Cpu).unwrap();
+    assert_eq!(tensor.dims(), [3, 1, 2]);
+    let planes = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(planes, [0.0, 1.0 / 255.0, 0.2, 2.0 / 255.0, 1.0, 3.0 / 255.0]);
+}
+
+#[test]
+fn odd_sizes_and_strides_do_not_panic() {
+    for original in [[0, 0], [1, 20_000], [20_000, 1]] {
+        for stride in [0, 1, 32] {
+            let info = Letterbox::rect([64, 64], stride).plan(original);
+            assert!(info.resized.iter().all(|&side| side >= 1), "{info:?}");
+        }
+    }
+    let (out, info) = letterbox(&RgbImage::new(0, 0), &Letterbox::new([8, 8]));
+    assert_eq!((out.dimensions(), info.original), ((8, 8), [1, 1]));
+}

@@ -1,0 +1,152 @@
+//! Tensor names of other projects to ours (timm's for GhostNet, Ultralytics' for YOLO).
+
+use std::collections::BTreeMap;
+
+use crate::checkpoint::Layout;
+
+/// Where each part of lmz/candle-yolo-v8 sits in Ultralytics' list of layers.
+const LMZ_PARTS: [(&str, usize); 17] = [
+    ("net.b1.0", 0),
+    ("net.b1.1", 1),
+    ("net.b2.0", 2),
+    ("net.b2.1", 3),
+    ("net.b2.2", 4),
+    ("net.b3.0", 5),
+    ("net.b3.1", 6),
+    ("net.b4.0", 7),
+    ("net.b4.1", 8),
+    ("net.b5.0", 9),
+    ("fpn.n1", 12),
+    ("fpn.n2", 15),
+    ("fpn.n3", 16),
+    ("fpn.n4", 18),
+    ("fpn.n5", 19),
+    ("fpn.n6", 21),
+    ("head", 22),
+];
+
+/// Renames every tensor to the name our models use, and drops counters that carry no weights.
+///
+/// Wrappers' prefixes (`module.` of DataParallel, the second `model.` of a whole YOLO object) are stripped where every
+/// name has them.
+pub(crate) fn to_ours<T>(tensors: BTreeMap<String, T>) -> (BTreeMap<String, T>, Layout) {
+    const COUNTERS: [&str; 3] = ["num_batches_tracked", "total_ops", "total_params"];
+    let is_counter = |name: &str| COUNTERS.contains(&name.rsplit('.').next().unwrap_or(name));
+    let mut tensors: BTreeMap<String, T> = tensors.into_iter().filter(|(name, _)| !is_counter(name)).collect();
+    for prefix in ["module.", "_orig_mod."] {
+        if !tensors.is_empty() && tensors.keys().all(|name| name.starts_with(prefix)) {
+            tensors = rename(tensors, |name| name[prefix.len()..].to_owned());
+        }
+    }
+    if tensors.contains_key("net.b1.0.conv.weight") {
+        return (rename(tensors, |name| from_lmz(name).unwrap_or_else(|| name.to_owned())), Layout::Lmz);
+    }
+    if tensors.contains_key("conv_stem.weight") {
+        let is_huawei = tensors.keys().any(|name| from_huawei(name) != *name);
+        let layout = if is_huawei { Layout::Huawei } else { Layout::Timm };
+        return (rename(tensors, from_huawei), layout);
+    }
+    while !tensors.is_empty() && tensors.keys().all(|name| name.starts_with("model.model.")) {
+        tensors = rename(tensors, |name| name["model.".len()..].to_owned());
+    }
+    let numbered = |name: &str| name.split('.').next().is_some_and(|part| part.parse::<usize>().is_ok());
+    if !tensors.is_empty() && tensors.keys().all(|name| numbered(name)) {
+        tensors = rename(tensors, |name| format!("model.{name}"));
+    }
+    let ultralytics = |name: &str| name.strip_prefix("model.").is_some_and(numbered);
+    let layout = if tensors.keys().all(|name| ultralytics(name)) { Layout::Ultralytics } else { Layout::Other };
+    (tensors, layout)
+}
+
+fn rename<T>(tensors: BTreeMap<String, T>, to: impl Fn(&str) -> String) -> BTreeMap<String, T> {
+    tensors.into_iter().map(|(name, tensor)| (to(&name), tensor)).collect()
+}
+
+fn from_lmz(name: &str) -> Option<String> {
+    let (index, rest) = LMZ_PARTS.iter().find_map(|(part, index)| {
+        let rest = name.strip_prefix(part)?.strip_prefix('.')?;
+        Some((index, rest))
+    })?;
+    let rest = match rest.strip_prefix("bottleneck.") {
+        Some(rest) => format!("m.{rest}"),
+        None => rest.to_owned(),
+    };
+    Some(format!("model.{index}.{rest}"))
+}
+
+/// Huawei's GhostNetV3 calls the batch norm of a branch `bn`, timm `bn1`.
+fn from_huawei(name: &str) -> String {
+    let is_branch = name.contains("_rpr_conv.") || name.contains("_rpr_scale.");
+    if is_branch { name.replace(".bn.", ".bn1.") } else { name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(names: &[&str]) -> (Vec<String>, Layout) {
+        let tensors = names.iter().map(|name| ((*name).to_owned(), ())).collect();
+        let (tensors, layout) = to_ours(tensors);
+        (tensors.into_keys().collect(), layout)
+    }
+
+    #[test]
+    fn each_foreign_layout_becomes_ours() {
+        type Case = (&'static str, &'static [&'static str], &'static [&'static str], Layout);
+        let cases: [Case; 8] = [
+            ("timm", &["bn1.weight", "conv_stem.weight"], &["bn1.weight", "conv_stem.weight"], Layout::Timm),
+            (
+                "Huawei v3 with counters, in DataParallel",
+                &[
+                    "module.blocks.0.0.dw_rpr_scale.bn.bias",
+                    "module.blocks.0.0.ghost1.cheap_rpr_conv.2.bn.running_var",
+                    "module.blocks.0.0.ghost1.total_ops",
+                    "module.bn1.num_batches_tracked",
+                    "module.conv_stem.weight",
+                ],
+                &[
+                    "blocks.0.0.dw_rpr_scale.bn1.bias",
+                    "blocks.0.0.ghost1.cheap_rpr_conv.2.bn1.running_var",
+                    "conv_stem.weight",
+                ],
+                Layout::Huawei,
+            ),
+            (
+                "Ultralytics",
+                &["model.0.conv.weight", "model.22.dfl.conv.weight"],
+                &["model.0.conv.weight", "model.22.dfl.conv.weight"],
+                Layout::Ultralytics,
+            ),
+            ("a whole YOLO object", &["model.model.0.conv.weight"], &["model.0.conv.weight"], Layout::Ultralytics),
+            (
+                "the inner Sequential",
+                &["0.conv.weight", "1.bn.bias"],
+                &["model.0.conv.weight", "model.1.bn.bias"],
+                Layout::Ultralytics,
+            ),
+            (
+                "lmz",
+                &[
+                    "fpn.n1.bottleneck.0.cv1.conv.weight",
+                    "head.cv2.0.2.bias",
+                    "net.b1.0.conv.weight",
+                    "net.b2.0.cv1.bn.weight",
+                ],
+                &[
+                    "model.0.conv.weight",
+                    "model.12.m.0.cv1.conv.weight",
+                    "model.2.cv1.bn.weight",
+                    "model.22.cv2.0.2.bias",
+                ],
+                Layout::Lmz,
+            ),
+            ("unknown", &["encoder.weight"], &["encoder.weight"], Layout::Other),
+            ("compiled", &["_orig_mod.model.0.conv.weight"], &["model.0.conv.weight"], Layout::Ultralytics),
+        ];
+        for (what, names, expected, layout) in cases {
+            let (names, found) = map(names);
+            assert_eq!(names, expected, "{what}");
+            assert_eq!(found, layout, "{what}");
+        }
+    }
+}

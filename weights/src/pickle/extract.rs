@@ -1,0 +1,151 @@
+//! From the values of a file to named tensors and metadata.
+
+use std::collections::BTreeMap;
+
+use super::machine::Refusal;
+use super::torch_file::TorchFile;
+use super::value::{Arena, Id, TensorRef, Value};
+use crate::checkpoint::{Checkpoint, Metadata};
+
+/// Most tensors and containers that one checkpoint may name.
+const MAX_NAMES: usize = 200_000;
+/// Most nested modules or dicts on the way to a tensor.
+const MAX_DEPTH: usize = 64;
+
+/// Where training scripts put the weights, best first: an average of the weights before the weights themselves.
+const WRAPPERS: [&str; 8] =
+    ["ema", "state_dict_ema", "model_ema", "model", "state_dict", "model_state_dict", "net", "module"];
+
+/// Reads the weights and what the file says about them. `Ok(None)` where the file holds no tensors.
+pub(crate) fn extract(file: &mut TorchFile<'_>) -> Result<Option<Checkpoint>, Refusal> {
+    let weights = find_weights(&file.arena, file.root);
+    let mut names = Names { found: BTreeMap::new(), budget: MAX_NAMES };
+    names.walk(&file.arena, weights, String::new(), MAX_DEPTH)?;
+    let mut metadata = metadata(&file.arena, file.root, weights);
+    metadata.stride = file.arena.field(weights, "stride").and_then(|id| strides(file, id));
+    let mut tensors = BTreeMap::new();
+    for (name, tensor) in names.found {
+        let is_counter = !TorchFile::is_float(&tensor) && tensor.shape.is_empty();
+        if !is_counter {
+            tensors.insert(name, file.tensor(&tensor)?);
+        }
+    }
+    Ok(if tensors.is_empty() { None } else { Some(Checkpoint { tensors, metadata }) })
+}
+
+/// The value that holds the weights: the root, or what the first known wrapper with tensors below it holds.
+fn find_weights(arena: &Arena, root: Id) -> Id {
+    let mut weights = root;
+    for _ in 0..4 {
+        if is_module(arena, weights) {
+            break;
+        }
+        let wrapped = WRAPPERS.iter().filter_map(|wrapper| arena.field(weights, wrapper));
+        match wrapped.into_iter().find(|id| is_module(arena, *id) || matches!(arena.get(*id), Value::Dict(_))) {
+            Some(inner) => weights = inner,
+            None => break,
+        }
+    }
+    weights
+}
+
+/// A pickled `torch.nn.Module`.
+fn is_module(arena: &Arena, id: Id) -> bool {
+    matches!(arena.get(id), Value::Object { .. }) && arena.field(id, "_modules").is_some()
+}
+
+struct Names {
+    found: BTreeMap<String, TensorRef>,
+    /// Values that may still be visited: shared containers could otherwise name exponentially many tensors.
+    budget: usize,
+}
+
+impl Names {
+    fn walk(&mut self, arena: &Arena, id: Id, prefix: String, depth: usize) -> Result<(), Refusal> {
+        let too_much = |what: &str| Refusal::Invalid { offset: 0, reason: format!("{what} at `{prefix}`") };
+        self.budget = self.budget.checked_sub(1).ok_or_else(|| too_much("more than 200000 names"))?;
+        let depth = depth.checked_sub(1).ok_or_else(|| too_much("modules nested deeper than 64"))?;
+        let join = |key: &str| if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
+        match arena.get(id) {
+            Value::Tensor(tensor) => {
+                self.found.insert(prefix, tensor.clone());
+            }
+            _ if is_module(arena, id) => {
+                for group in ["_parameters", "_buffers", "_modules"] {
+                    let Some(group_id) = arena.field(id, group) else { continue };
+                    let unsaved =
+                        (group == "_buffers").then(|| arena.field(id, "_non_persistent_buffers_set")).flatten();
+                    for (key, value) in arena.pairs(group_id).unwrap_or_default() {
+                        let Some(key) = arena.str(*key) else { continue };
+                        let skipped = unsaved
+                            .and_then(|set| arena.sequence(set))
+                            .is_some_and(|set| set.iter().any(|name| arena.str(*name) == Some(key)));
+                        if !skipped {
+                            self.walk(arena, *value, join(key), depth)?;
+                        }
+                    }
+                }
+            }
+            Value::Dict(pairs) => {
+                for (key, value) in pairs {
+                    match arena.get(*key) {
+                        Value::Str(key) => self.walk(arena, *value, join(key), depth)?,
+                        Value::Int(key) => self.walk(arena, *value, join(&key.to_string()), depth)?,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn metadata(arena: &Arena, root: Id, weights: Id) -> Metadata {
+    let attribute = |key: &str| arena.field(weights, key).or_else(|| arena.field(root, key));
+    let text = |key: &str| attribute(key).and_then(|id| arena.str(id)).map(str::to_owned);
+    let json = |key: &str| attribute(key).map(|id| arena.json(id)).filter(|value| !value.is_null());
+    let train_args = arena.field(root, "train_args").map(|id| arena.json(id)).filter(serde_json::Value::is_object);
+    let train_args = train_args.or_else(|| json("args").filter(serde_json::Value::is_object));
+    let argument = |key: &str| train_args.as_ref().and_then(|args| args.get(key));
+    let epoch = arena.field(root, "epoch").and_then(|id| match arena.get(id) {
+        Value::Int(epoch) => Some(*epoch),
+        _ => None,
+    });
+    Metadata {
+        arch: text("arch").or_else(|| text("arch_name")),
+        task: text("task").or_else(|| argument("task")?.as_str().map(str::to_owned)),
+        nc: attribute("nc").and_then(|id| arena.usize(id)),
+        names: attribute("names").and_then(|id| names(&arena.json(id))),
+        yaml: json("yaml").filter(serde_json::Value::is_object),
+        imgsz: argument("imgsz").and_then(side),
+        train_args: train_args.clone(),
+        licence: text("license"),
+        epoch,
+        ..Default::default()
+    }
+}
+
+/// Strides of a tensor of whole numbers.
+fn strides(file: &mut TorchFile<'_>, id: Id) -> Option<Vec<usize>> {
+    let Value::Tensor(tensor) = file.arena.get(id).clone() else { return None };
+    let values = file.tensor(&tensor).ok()?.to_dtype(candle_core::DType::F64).ok()?.flatten_all().ok()?;
+    let whole = |v: f64| (v >= 1. && v.fract() == 0. && v < 65_536.).then_some(v as usize);
+    values.to_vec1::<f64>().ok()?.into_iter().map(whole).collect()
+}
+
+/// `imgsz` as a side, or as a list of sides whose largest counts.
+fn side(value: &serde_json::Value) -> Option<usize> {
+    let largest = || value.as_array()?.iter().filter_map(serde_json::Value::as_u64).max();
+    value.as_u64().or_else(largest).and_then(|side| usize::try_from(side).ok())
+}
+
+/// Class names of a list, or of a dict from id to name that lacks no id.
+fn names(value: &serde_json::Value) -> Option<Vec<String>> {
+    let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+    match value {
+        serde_json::Value::Array(names) => names.iter().map(text).collect(),
+        serde_json::Value::Object(names) => (0..names.len()).map(|id| text(names.get(&id.to_string())?)).collect(),
+        _ => None,
+    }
+}

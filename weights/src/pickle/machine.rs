@@ -1,0 +1,419 @@
+//! A pickle machine that builds data and calls nothing.
+//!
+//! Protocols 0 to 5 (Python's `pickletools` documents the opcodes). Every value lives once in an [`Arena`]; memory is
+//! bounded by the length of the input, because an opcode adds at most one value and every string lies inside the input.
+
+use super::reduce;
+use super::value::{Arena, Id, Memo, Storage, Value};
+
+/// Why a pickle was not read.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Refusal {
+    /// It breaks the rules of pickles, at this byte.
+    Invalid { offset: usize, reason: String },
+    /// It asks to call something that is not known to be data.
+    Called(String),
+}
+
+pub(super) type Result<T> = std::result::Result<T, Refusal>;
+
+/// Reads one pickle from the start of `input`: the arena, the root, and the bytes used.
+pub(crate) fn unpickle(input: &[u8]) -> Result<(Arena, Id, usize)> {
+    let mut machine =
+        Machine { input, at: 0, arena: Arena::default(), stack: Vec::new(), marks: Vec::new(), memo: Memo::new() };
+    match machine.run() {
+        Ok(root) => Ok((machine.arena, root, machine.at)),
+        Err(Refusal::Invalid { reason, .. }) => Err(Refusal::Invalid { offset: machine.at, reason }),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+pub(super) fn invalid<T>(reason: impl Into<String>) -> Result<T> {
+    Err(Refusal::Invalid { offset: 0, reason: reason.into() })
+}
+
+struct Machine<'a> {
+    input: &'a [u8],
+    at: usize,
+    arena: Arena,
+    stack: Vec<Id>,
+    /// Heights of the stack at each open mark.
+    marks: Vec<usize>,
+    memo: Memo,
+}
+
+impl<'a> Machine<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
+        match self.at.checked_add(count).and_then(|end| self.input.get(self.at..end)) {
+            Some(bytes) => {
+                self.at += count;
+                Ok(bytes)
+            }
+            None => invalid(format!("{count} bytes are announced and {} are left", self.input.len() - self.at)),
+        }
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(N)?);
+        Ok(array)
+    }
+
+    fn length(&mut self, bytes: usize) -> Result<usize> {
+        let mut wide = [0; 8];
+        wide[..bytes].copy_from_slice(self.take(bytes)?);
+        match usize::try_from(u64::from_le_bytes(wide)) {
+            Ok(length) => Ok(length),
+            Err(_) => invalid("a length beyond the address space"),
+        }
+    }
+
+    fn line(&mut self) -> Result<&'a str> {
+        let rest = &self.input[self.at..];
+        let Some(end) = rest.iter().position(|byte| *byte == b'\n') else { return invalid("a line without its end") };
+        self.at += end + 1;
+        match std::str::from_utf8(&rest[..end]) {
+            Ok(line) => Ok(line.trim_end_matches('\r')),
+            Err(_) => invalid("a line that is not UTF-8"),
+        }
+    }
+
+    fn text(&mut self, length: usize) -> Result<Value> {
+        let bytes = self.take(length)?;
+        // Python escapes lone surrogates in a way that is not UTF-8; names of tensors never hold any.
+        Ok(Value::Str(String::from_utf8_lossy(bytes).into_owned()))
+    }
+
+    fn push(&mut self, value: Value) {
+        let id = self.arena.push(value);
+        self.stack.push(id);
+    }
+
+    fn pop(&mut self) -> Result<Id> {
+        let floor = self.marks.last().copied().unwrap_or(0);
+        if self.stack.len() <= floor {
+            return invalid("it takes from an empty stack");
+        }
+        self.stack.pop().map_or_else(|| invalid("it takes from an empty stack"), Ok)
+    }
+
+    fn top(&self) -> Result<Id> {
+        self.stack.last().copied().map_or_else(|| invalid("it reads an empty stack"), Ok)
+    }
+
+    fn pop_mark(&mut self) -> Result<Vec<Id>> {
+        match self.marks.pop() {
+            Some(height) if height <= self.stack.len() => Ok(self.stack.split_off(height)),
+            _ => invalid("a mark is missing"),
+        }
+    }
+
+    fn pairs(&self, items: &[Id]) -> Result<Vec<(Id, Id)>> {
+        if items.len() % 2 == 1 {
+            return invalid("a key without its value");
+        }
+        Ok(items.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())
+    }
+
+    fn run(&mut self) -> Result<Id> {
+        loop {
+            let opcode = self.take(1)?[0];
+            match opcode {
+                b'.' => return self.pop(),
+                0x80 => {
+                    let protocol = self.take(1)?[0];
+                    if protocol > 5 {
+                        return invalid(format!("protocol {protocol} is not known"));
+                    }
+                }
+                0x95 => {
+                    self.take(8)?;
+                }
+                b'(' => self.marks.push(self.stack.len()),
+                b'0' => {
+                    if self.marks.last() == Some(&self.stack.len()) {
+                        self.marks.pop();
+                    } else {
+                        self.pop()?;
+                    }
+                }
+                b'1' => {
+                    self.pop_mark()?;
+                }
+                b'2' => {
+                    let top = self.top()?;
+                    self.stack.push(top);
+                }
+                _ if self.literal(opcode)?
+                    || self.container(opcode)?
+                    || self.memoized(opcode)?
+                    || self.object(opcode)? => {}
+                _ => return invalid(format!("opcode {opcode:#04x} is not known")),
+            }
+        }
+    }
+
+    /// Numbers, strings and constants.
+    fn literal(&mut self, opcode: u8) -> Result<bool> {
+        let value = match opcode {
+            b'N' => Value::None,
+            0x88 => Value::Bool(true),
+            0x89 => Value::Bool(false),
+            b'J' => Value::Int(i32::from_le_bytes(self.array()?).into()),
+            b'K' => Value::Int(self.take(1)?[0].into()),
+            b'M' => Value::Int(u16::from_le_bytes(self.array()?).into()),
+            b'I' | b'L' => match self.line()? {
+                "00" if opcode == b'I' => Value::Bool(false),
+                "01" if opcode == b'I' => Value::Bool(true),
+                line => match line.trim_end_matches('L').parse() {
+                    Ok(int) => Value::Int(int),
+                    Err(_) => return invalid(format!("`{line}` is not a 64-bit integer")),
+                },
+            },
+            0x8a | 0x8b => {
+                let length = self.length(if opcode == 0x8a { 1 } else { 4 })?;
+                let bytes = self.take(length)?;
+                integer(bytes)
+            }
+            b'G' => Value::Float(f64::from_be_bytes(self.array()?)),
+            b'F' => match self.line()?.parse() {
+                Ok(float) => Value::Float(float),
+                Err(_) => return invalid("a float that is not a number"),
+            },
+            0x8c | b'X' | 0x8d => {
+                let length = self.length(match opcode {
+                    0x8c => 1,
+                    b'X' => 4,
+                    _ => 8,
+                })?;
+                self.text(length)?
+            }
+            b'V' => Value::Str(self.line()?.to_owned()),
+            b'S' => Value::Str(self.line()?.trim_matches(['\'', '"']).to_owned()),
+            b'U' | b'T' => {
+                let length = self.length(if opcode == b'U' { 1 } else { 4 })?;
+                self.text(length)?
+            }
+            b'C' | b'B' | 0x8e | 0x96 => {
+                let length = self.length(match opcode {
+                    b'C' => 1,
+                    b'B' => 4,
+                    _ => 8,
+                })?;
+                Value::Bytes(self.take(length)?.to_vec())
+            }
+            _ => return Ok(false),
+        };
+        self.push(value);
+        Ok(true)
+    }
+
+    /// Lists, tuples, sets and dicts.
+    fn container(&mut self, opcode: u8) -> Result<bool> {
+        match opcode {
+            b']' => self.push(Value::List(Vec::new())),
+            b')' => self.push(Value::Tuple(Vec::new())),
+            b'}' => self.push(Value::Dict(Vec::new())),
+            0x8f => self.push(Value::Set(Vec::new())),
+            b'l' | b't' | 0x91 => {
+                let items = self.pop_mark()?;
+                self.push(match opcode {
+                    b'l' => Value::List(items),
+                    b't' => Value::Tuple(items),
+                    _ => Value::Set(items),
+                });
+            }
+            b'd' => {
+                let items = self.pop_mark()?;
+                let pairs = self.pairs(&items)?;
+                self.push(Value::Dict(pairs));
+            }
+            0x85..=0x87 => {
+                let mut items = Vec::new();
+                for _ in 0..opcode - 0x84 {
+                    items.push(self.pop()?);
+                }
+                items.reverse();
+                self.push(Value::Tuple(items));
+            }
+            b'a' => {
+                let item = self.pop()?;
+                self.extend(&[item])?;
+            }
+            b'e' | 0x90 => {
+                let items = self.pop_mark()?;
+                self.extend(&items)?;
+            }
+            b's' => {
+                let (value, key) = (self.pop()?, self.pop()?);
+                self.set_items(&[(key, value)])?;
+            }
+            b'u' => {
+                let items = self.pop_mark()?;
+                let pairs = self.pairs(&items)?;
+                self.set_items(&pairs)?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn extend(&mut self, added: &[Id]) -> Result<()> {
+        let target = self.top()?;
+        match self.arena.get_mut(target) {
+            Value::List(items) | Value::Set(items) => items.extend_from_slice(added),
+            // A subclass of list: its items carry no weights that are looked for.
+            Value::Object { args, .. } => args.extend_from_slice(added),
+            _ => return invalid("it appends to something that is no list"),
+        }
+        Ok(())
+    }
+
+    fn set_items(&mut self, added: &[(Id, Id)]) -> Result<()> {
+        let target = self.top()?;
+        match self.arena.get_mut(target) {
+            Value::Dict(pairs) => pairs.extend_from_slice(added),
+            Value::Object { items, .. } => items.extend_from_slice(added),
+            _ => return invalid("it sets an item of something that is no dict"),
+        }
+        Ok(())
+    }
+
+    fn memoized(&mut self, opcode: u8) -> Result<bool> {
+        let number = |line: &str| match line.parse::<u32>() {
+            Ok(number) => Ok(number),
+            Err(_) => invalid(format!("`{line}` is no memo number")),
+        };
+        match opcode {
+            b'p' | b'q' | b'r' | 0x94 => {
+                let key = match opcode {
+                    b'p' => number(self.line()?)?,
+                    b'q' => self.take(1)?[0].into(),
+                    b'r' => u32::from_le_bytes(self.array()?),
+                    _ => self.memo.len() as u32,
+                };
+                let top = self.top()?;
+                self.memo.insert(key, top);
+            }
+            b'g' | b'h' | b'j' => {
+                let key = match opcode {
+                    b'g' => number(self.line()?)?,
+                    b'h' => self.take(1)?[0].into(),
+                    _ => u32::from_le_bytes(self.array()?),
+                };
+                let Some(id) = self.memo.get(&key) else { return invalid(format!("memo {key} was never stored")) };
+                self.stack.push(*id);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Globals, instances, calls and persistent ids.
+    fn object(&mut self, opcode: u8) -> Result<bool> {
+        match opcode {
+            b'c' => {
+                let (module, name) = (self.line()?, self.line()?);
+                self.push(Value::Global(format!("{module}.{name}")));
+            }
+            0x93 => {
+                let (name, module) = (self.pop()?, self.pop()?);
+                let (Some(module), Some(name)) = (self.arena.str(module), self.arena.str(name)) else {
+                    return invalid("a global whose name is no string");
+                };
+                let global = format!("{module}.{name}");
+                self.push(Value::Global(global));
+            }
+            b'R' => {
+                let (args, callable) = (self.pop()?, self.pop()?);
+                let id = reduce::call(&mut self.arena, callable, args)?;
+                self.stack.push(id);
+            }
+            0x81 | 0x92 => {
+                if opcode == 0x92 {
+                    self.pop()?;
+                }
+                let (args, class) = (self.pop()?, self.pop()?);
+                let args = self.arena.sequence(args).unwrap_or_default().to_vec();
+                let value = reduce::instance(&self.arena, class, args)?;
+                self.push(value);
+            }
+            b'b' => {
+                let state = self.pop()?;
+                let target = self.top()?;
+                if let Value::Object { state: slot, .. } = self.arena.get_mut(target) {
+                    *slot = Some(state);
+                }
+            }
+            b'i' => {
+                let (module, name) = (self.line()?, self.line()?);
+                return Err(Refusal::Called(format!("{module}.{name}")));
+            }
+            b'o' => {
+                let items = self.pop_mark()?;
+                let class = items.first().map_or(&Value::None, |id| self.arena.get(*id));
+                return Err(Refusal::Called(if let Value::Global(name) = class {
+                    name.clone()
+                } else {
+                    "?".to_owned()
+                }));
+            }
+            b'Q' => {
+                let id = self.pop()?;
+                match self.module_class(id) {
+                    Some(class) => self.stack.push(class),
+                    None => {
+                        let storage = self.storage(id)?;
+                        self.push(Value::Storage(storage));
+                    }
+                }
+            }
+            b'P' => return invalid("a persistent id in text form, which PyTorch never writes"),
+            0x82..=0x84 => return invalid("an extension code, whose meaning is private to its writer"),
+            0x97 | 0x98 => return invalid("an out-of-band buffer, which this file does not hold"),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// `("module", class, file, source)`: how the plain container writes a class of modules.
+    fn module_class(&self, id: Id) -> Option<Id> {
+        match self.arena.sequence(id)? {
+            [tag, class, ..] if self.arena.str(*tag) == Some("module") => Some(*class),
+            _ => None,
+        }
+    }
+
+    /// `("storage", class, key, device, elements[, (view key, offset, elements)])`.
+    fn storage(&self, id: Id) -> Result<Storage> {
+        let arena = &self.arena;
+        let parts = arena.sequence(id).unwrap_or_default();
+        let (Some("storage"), Some(Value::Global(class)), Some(key), Some(elements)) = (
+            parts.first().and_then(|id| arena.str(*id)),
+            parts.get(1).map(|id| arena.get(*id)),
+            parts.get(2).and_then(|id| arena.str(*id)),
+            parts.get(4).and_then(|id| arena.usize(*id)),
+        ) else {
+            return invalid("a persistent id that is no storage of PyTorch");
+        };
+        let class = class.rsplit('.').next().unwrap_or(class);
+        let element = super::value::Element::from_name(class);
+        if element.is_none() && class != "UntypedStorage" {
+            return invalid(format!("storage of type {class}, which is not known"));
+        }
+        let view = parts.get(5).and_then(|id| arena.sequence(*id));
+        let view_offset = view.and_then(|view| view.get(1)).and_then(|id| arena.usize(*id)).unwrap_or(0);
+        Ok(Storage { key: key.to_owned(), element, elements, view_offset })
+    }
+}
+
+/// A little-endian two's complement integer of any length.
+fn integer(bytes: &[u8]) -> Value {
+    if bytes.len() > 8 {
+        return Value::BigInt(bytes.to_vec());
+    }
+    let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
+    let mut wide = [if negative { 0xff } else { 0 }; 8];
+    wide[..bytes.len()].copy_from_slice(bytes);
+    Value::Int(i64::from_le_bytes(wide))
+}

@@ -1,0 +1,14 @@
+//! Files of `torch.save`, read without executing anything in them.
+//!
+//! Both containers are read, the zip of PyTorch 1.6 and later and the plain sequence of pickles before it. A class that is
+//! only built becomes inert data; a callable that is not known to be data is refused by its name.
+
+mod extract;
+mod machine;
+mod reduce;
+mod torch_file;
+mod value;
+
+pub(crate) use extract::extract;
+pub(crate) use machine::Refusal;
+pub(crate) use torch_file::TorchFile;

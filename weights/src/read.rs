@@ -1,0 +1,102 @@
+//! A checkpoint file of any known format, told by its content.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use safetensors::SafeTensors;
+
+use crate::checkpoint::{Checkpoint, Metadata};
+use crate::error::Error;
+use crate::keymap;
+use crate::pickle::{Refusal, TorchFile, extract};
+use crate::write::METADATA_KEY;
+
+/// Reads a checkpoint: safetensors, or a file of `torch.save` in either of its containers.
+///
+/// Tensor names become ours (timm's for GhostNet, Ultralytics' for YOLO), dtypes stay as stored, and nothing in the file
+/// is executed. Memory is bounded by a small multiple of the file's length.
+///
+/// # Errors
+/// [`Error`]: each variant names the file, what is wrong with it and what to do.
+pub fn read(path: &Path) -> Result<Checkpoint, Error> {
+    let file = File::open(path).map_err(|source| Error::io("open", path, source))?;
+    let length = file.metadata().map_err(|source| Error::io("read", path, source))?;
+    if length.is_dir() {
+        return Err(Error::io("read", path, std::io::ErrorKind::IsADirectory.into()));
+    }
+    if length.len() == 0 {
+        return Err(Error::NotACheckpoint { path: path.to_path_buf() });
+    }
+    let bytes = map(&file).map_err(|source| Error::io("map", path, source))?;
+    let Checkpoint { tensors, mut metadata } = if TorchFile::is_one(&bytes) {
+        read_torch(path, &bytes)?
+    } else if looks_like_safetensors(&bytes) {
+        read_safetensors(path, &bytes)?
+    } else {
+        return Err(Error::NotACheckpoint { path: path.to_path_buf() });
+    };
+    if tensors.is_empty() {
+        return Err(Error::NoTensors { path: path.to_path_buf() });
+    }
+    let (tensors, layout) = keymap::to_ours(tensors);
+    if metadata.layout == Default::default() {
+        metadata.layout = layout;
+    }
+    metadata.fused = !tensors.keys().any(|name| name.ends_with("running_mean"));
+    Ok(Checkpoint { tensors, metadata })
+}
+
+/// The bytes of a file, mapped.
+#[allow(unsafe_code, reason = "a memory map cannot be made in safe code")]
+fn map(file: &File) -> std::io::Result<memmap2::Mmap> {
+    // SAFETY: the map is read-only and lives for one `read`. A program that truncates the file meanwhile can make a read
+    // fault, as for every reader of mapped files; our own writer replaces files by renaming and never truncates one.
+    unsafe { memmap2::Mmap::map(file) }
+}
+
+/// Eight bytes of header length, then a JSON object.
+fn looks_like_safetensors(bytes: &[u8]) -> bool {
+    let length = bytes.get(..8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes);
+    length >= 2 && bytes.get(8) == Some(&b'{')
+}
+
+fn read_safetensors(path: &Path, bytes: &[u8]) -> Result<Checkpoint, Error> {
+    let invalid =
+        |error: safetensors::SafeTensorError| Error::Invalid { path: path.to_path_buf(), reason: error.to_string() };
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(invalid)?;
+    let views = SafeTensors::deserialize(bytes).map_err(invalid)?;
+    let mut tensors = BTreeMap::new();
+    for (name, view) in views.iter() {
+        let failed =
+            |reason: String| Error::Tensor { path: path.to_path_buf(), reason: format!("tensor {name}: {reason}") };
+        let dtype = candle_core::DType::try_from(view.dtype()).map_err(|error| failed(error.to_string()))?;
+        let tensor = Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu);
+        tensors.insert(name.to_owned(), tensor.map_err(|error| failed(error.to_string()))?);
+    }
+    let fields = header.metadata().clone().unwrap_or_default();
+    let metadata = match fields.get(METADATA_KEY) {
+        Some(json) => serde_json::from_str(json).map_err(|error| Error::Invalid {
+            path: path.to_path_buf(),
+            reason: format!("its metadata `{METADATA_KEY}` is not what this program writes: {error}"),
+        })?,
+        None => Metadata { arch: fields.get("arch").cloned(), ..Default::default() },
+    };
+    Ok(Checkpoint { tensors, metadata })
+}
+
+fn read_torch(path: &Path, bytes: &[u8]) -> Result<Checkpoint, Error> {
+    let refused = |refusal: Refusal| match refusal {
+        Refusal::Invalid { offset: 0, reason } => Error::Invalid { path: path.to_path_buf(), reason },
+        Refusal::Invalid { offset, reason } => {
+            Error::Invalid { path: path.to_path_buf(), reason: format!("{reason} (pickle byte {offset})") }
+        }
+        Refusal::Called(global) => Error::Refused { path: path.to_path_buf(), global },
+    };
+    let mut file = TorchFile::open(bytes).map_err(refused)?;
+    match extract(&mut file).map_err(refused)? {
+        Some(checkpoint) => Ok(checkpoint),
+        None => Err(Error::NoTensors { path: path.to_path_buf() }),
+    }
+}
