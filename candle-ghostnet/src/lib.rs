@@ -1,1 +1,59 @@
-//! GhostNet.
+//! GhostNet v1, v2 and v3: image classifiers and feature extractors, under the tensor names of timm.
+//!
+//! A ghost module computes half of its output channels by an ordinary convolution and the other half by a cheap
+//! depthwise convolution over the first: Han et al., GhostNet, <https://arxiv.org/abs/1911.11907>. GhostNetV2 gates it
+//! with an attention over rows and columns, <https://arxiv.org/abs/2211.12905>; GhostNetV3 trains each convolution as a
+//! sum of branches, merged afterwards, <https://arxiv.org/abs/2404.11202>.
+//!
+//! ```
+//! use candle_core::{DType, Device, Tensor};
+//! use candle_ghostnet::{Config, GhostNet, Layer, Variant};
+//!
+//! # fn main() -> candle_core::Result<()> {
+//! // Seeded values stand for a checkpoint; `VarBuilder::from_mmaped_safetensors` reads one.
+//! let vb = candle_vision::seeded::var_builder(DType::F32, &Device::Cpu);
+//! let variant = Variant::from_name("ghostnetv2_100").expect("one of Variant::ALL");
+//! let model = GhostNet::new(&Config::new(variant).for_inference(), vb)?;
+//! let picture = Tensor::zeros((1, 3, 64, 96), DType::F32, &Device::Cpu)?;
+//! assert_eq!(model.forward(&picture)?.dims(), [1, 1000]);
+//! let maps = model.features(&picture, false)?;
+//! assert_eq!(maps[4].dims(), [1, 160, 2, 3]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The same configuration reads each form of a checkpoint:
+//!
+//! | checkpoint | `branches` (V3) | `norm` |
+//! |---|---|---|
+//! | as trained, run as it is | `Training` | `Separate` |
+//! | as trained, merged and folded at load | `Merge` | `Fold` |
+//! | timm's `reparameterize` | `Deploy` | `Separate` or `Fold` |
+//! | folded, as [`Layer::tensors`] of a `Fold` model gives it | any | `Folded` |
+
+mod bottleneck;
+mod config;
+mod infer;
+mod module;
+mod net;
+mod reparam;
+
+pub use candle_vision::layers::{Layer, Norm};
+pub use config::{Branches, Config, HEAD_CHANNELS, Variant, Version};
+pub use infer::infer;
+pub use net::{GhostNet, Summary, summary};
+
+/// Side of the square picture that the published weights expect, in pixels.
+pub const INPUT_SIZE: usize = 224;
+
+/// Share of the resized picture's side that the centre crop keeps.
+pub const CROP_RATIO: f64 = 0.875;
+
+/// Filter of the resize, by PIL's name.
+pub const INTERPOLATION: &str = "bicubic";
+
+/// ImageNet's mean of red, green and blue, for channels in 0..1.
+pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+
+/// ImageNet's standard deviation of red, green and blue, for channels in 0..1.
+pub const STD: [f32; 3] = [0.229, 0.224, 0.225];

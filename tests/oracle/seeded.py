@@ -6,7 +6,10 @@ usage: seeded.py            prints the first values of a few tensors, which the 
 """
 import numpy as np
 
-GAIN = 1.5
+
+def gain(name):
+    """Variance of a layer's weights times its fan-in."""
+    return 0.25 if "_rpr_" in name else 1.0 if name.startswith("blocks.") else 1.5
 
 
 def uniform(name, count):
@@ -32,7 +35,7 @@ def tensor(name, shape):
     if role == "running_var" or (role == "weight" and len(shape) == 1):
         offset, scale = 1.0, 0.5
     elif role == "weight":
-        offset, scale = 0.0, np.sqrt(3 * GAIN / fan_in)
+        offset, scale = 0.0, np.sqrt(3 * gain(name) / fan_in)
     else:
         offset, scale = 0.0, 0.2
     return (offset + scale * uniform(name, count)).astype(np.float32).reshape(shape)
@@ -49,5 +52,11 @@ def fill(model):
 
 
 if __name__ == "__main__":
-    for name, shape in [("model.0.conv.weight", (16, 3, 3, 3)), ("model.0.bn.running_var", (16,)), ("classifier.bias", (10,))]:
+    for name, shape in [
+        ("model.0.conv.weight", (16, 3, 3, 3)),
+        ("model.0.bn.running_var", (16,)),
+        ("classifier.bias", (10,)),
+        ("blocks.0.0.ghost1.primary_conv.0.weight", (8, 16, 1, 1)),
+        ("blocks.0.0.ghost1.primary_rpr_conv.0.conv.weight", (8, 16, 1, 1)),
+    ]:
         print(name, shape, [float(x) for x in tensor(name, shape).ravel()[:3]])

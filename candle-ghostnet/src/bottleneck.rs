@@ -1,0 +1,118 @@
+//! The ghost bottleneck.
+
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+use candle_vision::kernels::{Activation, Geometry};
+use candle_vision::layers::{ConvBn, ConvBnConfig, Layer, SqueezeExcite};
+
+use crate::config::{Block, Branches, Config, EPS, Version, round_channels};
+use crate::module::{CONV_BN_ACT_MODULES, GhostModule};
+use crate::reparam::{Branched, CONV_BRANCHES};
+
+/// `ghost2(se(depthwise(ghost1(x)))) + shortcut(x)`.
+///
+/// The depthwise convolution is there where the stride is 2, and the shortcut has convolutions where it changes shape.
+pub(crate) struct Bottleneck {
+    ghost1: GhostModule,
+    depthwise: Option<Box<dyn Layer>>,
+    squeeze_excite: Option<SqueezeExcite>,
+    ghost2: GhostModule,
+    shortcut: Option<[ConvBn; 2]>,
+    modules: usize,
+}
+
+impl Bottleneck {
+    /// (n, in_c, h, w) to (n, out_c, h / stride, w / stride), rounded up, with `block`'s channels at the variant's width.
+    pub(crate) fn new(
+        in_c: usize,
+        block: &Block,
+        has_attention: bool,
+        config: &Config,
+        vb: VarBuilder,
+    ) -> Result<Self> {
+        let (mid_c, out_c) = (config.variant.scale(block.mid_c), config.variant.scale(block.out_c));
+        let window = Geometry::square(block.kernel).stride([block.stride; 2]).same();
+        let ghost1 = GhostModule::new([in_c, mid_c], Activation::Relu, has_attention, config, vb.pp("ghost1"))?;
+        let depthwise = Branched {
+            in_c: mid_c,
+            out_c: mid_c,
+            geometry: window.groups(mid_c),
+            activation: Activation::Identity,
+            conv: "conv_dw",
+            norm: "bn_dw",
+            branches: "dw_rpr",
+            scale: true,
+            skip: false,
+        };
+        let depthwise = if block.stride > 1 { Some(depthwise.build(config, &vb)?) } else { None };
+        let squeeze_excite = if block.squeeze_excite {
+            Some(SqueezeExcite::new(mid_c, round_channels(mid_c as f64 * 0.25), vb.pp("se"))?)
+        } else {
+            None
+        };
+        let ghost2 = GhostModule::new([mid_c, out_c], Activation::Identity, false, config, vb.pp("ghost2"))?;
+        let shortcut = if in_c != out_c || block.stride > 1 {
+            let vb = vb.pp("shortcut");
+            let conv = |index: usize, out_c, geometry| {
+                let activation = Activation::Identity;
+                let layer = ConvBnConfig { in_c, out_c, geometry, activation, eps: EPS, norm: config.norm };
+                ConvBn::new(&layer, vb.pp(index), vb.pp(index + 1))
+            };
+            Some([conv(0, in_c, window.groups(in_c))?, conv(2, out_c, Geometry::square(1))?])
+        } else {
+            None
+        };
+        let mut bottleneck = Self { ghost1, depthwise, squeeze_excite, ghost2, shortcut, modules: 0 };
+        bottleneck.modules = bottleneck.count_modules(config);
+        Ok(bottleneck)
+    }
+
+    fn count_modules(&self, config: &Config) -> usize {
+        let ghosts = self.ghost1.modules() + self.ghost2.modules();
+        let shortcut = if self.shortcut.is_some() { 5 } else { 1 };
+        let squeeze_excite = self.squeeze_excite.as_ref().map_or(0, Layer::modules);
+        let others = match (config.variant.version, self.depthwise.is_some()) {
+            (Version::V1 | Version::V2, has_depthwise) => squeeze_excite + if has_depthwise { 2 } else { 0 },
+            // V3 has identities in the place of absent layers, and an empty list of branches at stride 1.
+            (Version::V3, has_depthwise) => {
+                let branches = match (has_depthwise, config.branches) {
+                    (false, _) => 2,
+                    (true, Branches::Deploy) => 0,
+                    (true, _) => 1 + (CONV_BRANCHES + 1) * CONV_BN_ACT_MODULES,
+                };
+                2 + branches + squeeze_excite.max(1)
+            }
+        };
+        1 + ghosts + shortcut + others
+    }
+}
+
+impl Layer for Bottleneck {
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        let mut ys = self.ghost1.forward_t(xs, train)?;
+        if let Some(depthwise) = &self.depthwise {
+            ys = depthwise.forward_t(&ys, train)?;
+        }
+        if let Some(squeeze_excite) = &self.squeeze_excite {
+            ys = squeeze_excite.forward_t(&ys, train)?;
+        }
+        let ys = self.ghost2.forward_t(&ys, train)?;
+        match &self.shortcut {
+            Some([depthwise, pointwise]) => ys + pointwise.forward_t(&depthwise.forward_t(xs, train)?, train)?,
+            None => ys + xs,
+        }
+    }
+
+    fn children(&self) -> Vec<&dyn Layer> {
+        let mut children: Vec<&dyn Layer> = vec![&self.ghost1];
+        children.extend(self.depthwise.as_deref());
+        children.extend(self.squeeze_excite.as_ref().map(|layer| layer as &dyn Layer));
+        children.push(&self.ghost2);
+        children.extend(self.shortcut.iter().flatten().map(|layer| layer as &dyn Layer));
+        children
+    }
+
+    fn modules(&self) -> usize {
+        self.modules
+    }
+}

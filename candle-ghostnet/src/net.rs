@@ -1,0 +1,226 @@
+//! The network.
+
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+use candle_vision::cost::{self, Cost};
+use candle_vision::kernels::{Activation, Geometry, global_avg_pool2d};
+use candle_vision::layers::{BatchNorm, Conv, ConvBn, ConvBnConfig, Layer, Linear, Norm, fold_batch_norm};
+use candle_vision::spec::Spec;
+
+use crate::bottleneck::Bottleneck;
+use crate::config::{BLOCKS_WITHOUT_ATTENTION, Config, EPS, HEAD_CHANNELS, STAGES, STEM_CHANNELS, Version};
+use crate::module::CONV_BN_ACT_MODULES;
+
+/// Share of the head's hidden units that training drops.
+const DROPOUT: f32 = 0.2;
+
+/// A GhostNet of any version, width and form.
+///
+/// [`Layer::forward`] maps pictures (n, 3, h, w), normalised as [`crate::MEAN`] and [`crate::STD`] say, to logits
+/// (n, num_classes), or to [`GhostNet::pre_logits`] (n, 1280) where the configuration has no classes. V2 and V3 need
+/// pictures of at least 33 x 33. In training, the head drops a fifth of its hidden units.
+pub struct GhostNet {
+    config: Config,
+    stem: Stem,
+    stages: Vec<Vec<Bottleneck>>,
+    final_conv: ConvBn,
+    head: Conv,
+    classifier: Option<Linear>,
+}
+
+impl GhostNet {
+    /// Pixels of the picture per position, along each axis, of each map of [`GhostNet::features`].
+    pub const FEATURE_REDUCTIONS: [usize; 5] = [2, 4, 8, 16, 32];
+
+    /// Reads a network under timm's tensor names.
+    pub fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
+        let mut in_c = config.variant.scale(STEM_CHANNELS);
+        let stem = Stem::new(in_c, config, &vb)?;
+        let blocks = vb.pp("blocks");
+        let mut block_index = 0;
+        let mut stages = Vec::with_capacity(STAGES.len());
+        for (stage_index, stage) in STAGES.iter().enumerate() {
+            let vb = blocks.pp(stage_index);
+            let mut layers = Vec::with_capacity(stage.len());
+            for (index, block) in stage.iter().enumerate() {
+                let has_attention = config.variant.version != Version::V1 && block_index >= BLOCKS_WITHOUT_ATTENTION;
+                layers.push(Bottleneck::new(in_c, block, has_attention, config, vb.pp(index))?);
+                in_c = config.variant.scale(block.out_c);
+                block_index += 1;
+            }
+            stages.push(layers);
+        }
+        let out_c = config.final_channels();
+        let (geometry, activation) = (Geometry::square(1), Activation::Relu);
+        let layer = ConvBnConfig { in_c, out_c, geometry, activation, eps: EPS, norm: config.norm };
+        let last = blocks.pp(STAGES.len()).pp(0);
+        Ok(Self {
+            config: *config,
+            stem,
+            stages,
+            final_conv: ConvBn::new(&layer, last.pp("conv"), last.pp("bn1"))?,
+            head: Conv::new(out_c, HEAD_CHANNELS, geometry, true, activation, vb.pp("conv_head"))?,
+            classifier: match config.num_classes {
+                0 => None,
+                classes => Some(Linear::new(HEAD_CHANNELS, classes, vb.pp("classifier"))?),
+            },
+        })
+    }
+
+    /// How the network was built.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Pictures (n, 3, h, w) to the last map before the pooling, (n, [`Config::final_channels`], h / 32, w / 32),
+    /// rounded up.
+    pub fn forward_features(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        self.check_size(xs)?;
+        let mut xs = self.stem.forward_t(xs, train)?;
+        for block in self.stages.iter().flatten() {
+            xs = block.forward_t(&xs, train)?;
+        }
+        self.final_conv.forward_t(&xs, train)
+    }
+
+    /// [`GhostNet::forward_features`]' map to the pooled hidden layer (n, 1280), without dropout.
+    pub fn pre_logits(&self, features: &Tensor) -> Result<Tensor> {
+        self.head.forward(&global_avg_pool2d(features)?)?.flatten_from(1)
+    }
+
+    /// [`GhostNet::forward_features`]' map to logits (n, num_classes), or (n, 1280) without classes.
+    pub fn forward_head(&self, features: &Tensor, train: bool) -> Result<Tensor> {
+        let mut xs = self.pre_logits(features)?;
+        if train {
+            xs = candle_nn::ops::dropout(&xs, DROPOUT)?;
+        }
+        match &self.classifier {
+            Some(classifier) => classifier.forward_t(&xs, train),
+            None => Ok(xs),
+        }
+    }
+
+    /// Pictures (n, 3, h, w) to one map per scale, (n, [`Config::feature_channels`], h / reduction, w / reduction),
+    /// rounded up, for use as a backbone. `train` selects batch statistics.
+    ///
+    /// These are timm's `features_only` maps: the stem's convolution before its batch norm, then the output of each
+    /// stage that halves the resolution. So that the first exists in every form, the stem is the one convolution whose
+    /// batch norm stays apart in a folded checkpoint; it is folded when that is loaded.
+    pub fn features(&self, xs: &Tensor, train: bool) -> Result<Vec<Tensor>> {
+        self.check_size(xs)?;
+        let (first, mut xs) = self.stem.before_and_after_norm(xs, train)?;
+        let mut maps = vec![first];
+        for (stage, blocks) in self.stages.iter().zip(STAGES) {
+            for block in stage {
+                xs = block.forward_t(&xs, train)?;
+            }
+            if blocks.iter().any(|block| block.stride > 1) {
+                maps.push(xs.clone());
+            }
+            if maps.len() == Self::FEATURE_REDUCTIONS.len() {
+                break;
+            }
+        }
+        Ok(maps)
+    }
+
+    fn check_size(&self, xs: &Tensor) -> Result<()> {
+        let (_, _, h, w) = xs.dims4()?;
+        if self.config.variant.version != Version::V1 && h.min(w) <= 32 {
+            let name = self.config.variant.name;
+            candle_core::bail!("{name} halves its last {h} x {w} / 32 map: give pictures of at least 33 x 33")
+        }
+        Ok(())
+    }
+}
+
+impl Layer for GhostNet {
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        self.forward_head(&self.forward_features(xs, train)?, train)
+    }
+
+    fn children(&self) -> Vec<&dyn Layer> {
+        let mut children: Vec<&dyn Layer> = vec![&self.stem];
+        children.extend(self.stages.iter().flatten().map(|block| block as &dyn Layer));
+        children.extend([&self.final_conv as &dyn Layer, &self.head]);
+        children.extend(self.classifier.as_ref().map(|layer| layer as &dyn Layer));
+        children
+    }
+
+    fn modules(&self) -> usize {
+        let blocks = self.stages.iter().flatten().map(Layer::modules).sum::<usize>();
+        // The list of stages, each stage, and the one that holds the final convolution.
+        let sequences = 1 + self.stages.len() + 1;
+        let pooling = 3;
+        // Hidden layer, activation, flattening, classifier (an identity without classes).
+        let head = 4;
+        1 + self.stem.modules() + sequences + blocks + CONV_BN_ACT_MODULES + pooling + head
+    }
+}
+
+/// `relu(norm(conv(x)))` whose convolution can be read before the batch norm, in every form.
+struct Stem {
+    conv: Conv,
+    norm: BatchNorm,
+    fused: Option<Conv>,
+}
+
+impl Stem {
+    fn new(out_c: usize, config: &Config, vb: &VarBuilder) -> Result<Self> {
+        let geometry = Geometry::square(3).stride([2, 2]).same();
+        let path = vb.pp("conv_stem");
+        let conv = Conv::new(3, out_c, geometry, false, Activation::Identity, path.clone())?;
+        let norm = BatchNorm::new(out_c, EPS, vb.pp("bn1"))?;
+        let fused = if config.norm == Norm::Separate {
+            None
+        } else {
+            let (weight, bias) = fold_batch_norm(conv.weight(), None, &norm)?;
+            Some(Conv::from_tensors(weight, Some(bias), geometry, Activation::Relu, format!("{}.", path.prefix())))
+        };
+        Ok(Self { conv, norm, fused })
+    }
+
+    fn before_and_after_norm(&self, xs: &Tensor, train: bool) -> Result<(Tensor, Tensor)> {
+        let before = self.conv.forward_t(xs, train)?;
+        let after = self.norm.forward_t(&before, train)?.relu()?;
+        Ok((before, after))
+    }
+}
+
+impl Layer for Stem {
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        match &self.fused {
+            Some(fused) => fused.forward_t(xs, train),
+            None => Ok(self.before_and_after_norm(xs, train)?.1),
+        }
+    }
+
+    fn children(&self) -> Vec<&dyn Layer> {
+        vec![&self.conv, &self.norm]
+    }
+
+    /// Convolution, batch norm and activation, which timm keeps in the root.
+    fn modules(&self) -> usize {
+        3
+    }
+}
+
+/// The size of a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// Modules of the PyTorch counterpart, containers and root included.
+    pub layers: usize,
+    /// Trainable elements of the checkpoint that the configuration reads.
+    pub parameters: usize,
+    /// Arithmetic of one picture.
+    pub cost: Cost,
+}
+
+/// Sizes a network from its graph alone, on one picture of `[height, width]`.
+pub fn summary(config: &Config, [height, width]: [usize; 2]) -> Result<Summary> {
+    let (model, spec) = Spec::of(|vb| GhostNet::new(config, vb))?;
+    let xs = Tensor::zeros((1, 3, height, width), candle_core::DType::F32, &candle_core::Device::Cpu)?;
+    let (result, cost) = cost::count(|| model.forward(&xs));
+    result?;
+    Ok(Summary { layers: model.modules(), parameters: spec.parameters(), cost })
+}

@@ -1,0 +1,135 @@
+//! The convolutions that GhostNetV3 trains as a sum of parallel branches, and their merging.
+//!
+//! Convolution and batch norm are linear, so the sum of `k` × `k` branches, of a 1x1 branch and of an identity branch,
+//! each with its batch norm, equals one `k` × `k` convolution with a bias. Source: GhostNetV3,
+//! <https://arxiv.org/abs/2404.11202>, after RepVGG, <https://arxiv.org/abs/2101.03697>.
+
+use candle_core::{DType, Device, Result, Tensor};
+use candle_nn::VarBuilder;
+use candle_vision::kernels::{Activation, Geometry};
+use candle_vision::layers::{BatchNorm, Conv, ConvBn, ConvBnConfig, Layer, Norm, fold_batch_norm};
+
+use crate::config::{Branches, Config, EPS, Version};
+
+/// Parallel `k` × `k` branches of a re-parameterisable convolution.
+pub(crate) const CONV_BRANCHES: usize = 3;
+
+/// A convolution with batch norm and activation that is a sum of branches in GhostNetV3.
+pub(crate) struct Branched {
+    pub(crate) in_c: usize,
+    pub(crate) out_c: usize,
+    pub(crate) geometry: Geometry,
+    pub(crate) activation: Activation,
+    /// Paths of the convolution (also of the merged one) and of its batch norm.
+    pub(crate) conv: &'static str,
+    pub(crate) norm: &'static str,
+    /// What the paths of the branches start with.
+    pub(crate) branches: &'static str,
+    /// Whether there is a 1x1 branch.
+    pub(crate) scale: bool,
+    /// Whether there is an identity branch, which is a batch norm alone.
+    pub(crate) skip: bool,
+}
+
+impl Branched {
+    /// Builds the form that `config` asks for.
+    pub(crate) fn build(&self, config: &Config, vb: &VarBuilder) -> Result<Box<dyn Layer>> {
+        if config.variant.version != Version::V3 {
+            let layer = self.conv_bn(self.geometry, self.activation, config.norm);
+            return Ok(Box::new(ConvBn::new(&layer, vb.pp(self.conv), vb.pp(self.norm))?));
+        }
+        if config.branches == Branches::Deploy || config.norm == Norm::Folded {
+            let conv = Conv::new(self.in_c, self.out_c, self.geometry, true, self.activation, vb.pp(self.conv))?;
+            return Ok(Box::new(conv));
+        }
+        if config.branches == Branches::Merge || config.norm == Norm::Fold {
+            return Ok(Box::new(self.merge(vb)?));
+        }
+        Ok(Box::new(Sum {
+            convs: self.convs(Norm::Separate, vb)?,
+            skip: self.skip_norm(vb)?,
+            activation: self.activation,
+        }))
+    }
+
+    fn conv_bn(&self, geometry: Geometry, activation: Activation, norm: Norm) -> ConvBnConfig {
+        ConvBnConfig { in_c: self.in_c, out_c: self.out_c, geometry, activation, eps: EPS, norm }
+    }
+
+    fn convs(&self, norm: Norm, vb: &VarBuilder) -> Result<Vec<ConvBn>> {
+        let read = |geometry, vb: VarBuilder| {
+            ConvBn::new(&self.conv_bn(geometry, Activation::Identity, norm), vb.pp("conv"), vb.pp("bn1"))
+        };
+        let mut convs = Vec::with_capacity(CONV_BRANCHES + 1);
+        if self.scale {
+            let geometry = Geometry { kernel: [1, 1], padding: [0, 0], ..self.geometry };
+            convs.push(read(geometry, vb.pp(format!("{}_scale", self.branches)))?);
+        }
+        for branch in 0..CONV_BRANCHES {
+            convs.push(read(self.geometry, vb.pp(format!("{}_conv.{branch}", self.branches)))?);
+        }
+        Ok(convs)
+    }
+
+    fn skip_norm(&self, vb: &VarBuilder) -> Result<Option<BatchNorm>> {
+        let read = || BatchNorm::new(self.in_c, EPS, vb.pp(format!("{}_skip", self.branches)));
+        self.skip.then(read).transpose()
+    }
+
+    /// Reads the branches and adds them up in `f64`, rounding once.
+    fn merge(&self, vb: &VarBuilder) -> Result<Conv> {
+        let wide = vb.clone().set_dtype(DType::F64).set_device(Device::Cpu);
+        let [kernel_h, kernel_w] = self.geometry.kernel;
+        let group_c = self.in_c / self.geometry.groups;
+        let mut weight = Tensor::zeros((self.out_c, group_c, kernel_h, kernel_w), DType::F64, &Device::Cpu)?;
+        let mut bias = Tensor::zeros(self.out_c, DType::F64, &Device::Cpu)?;
+        for branch in self.convs(Norm::Fold, &wide)? {
+            weight = (weight + self.centre(branch.conv().weight())?)?;
+            if let Some(shift) = branch.conv().bias() {
+                bias = (bias + shift)?;
+            }
+        }
+        if let Some(norm) = self.skip_norm(&wide)? {
+            let identity = Tensor::ones((self.in_c, 1, 1, 1), DType::F64, &Device::Cpu)?;
+            let (identity, shift) = fold_batch_norm(&identity, None, &norm)?;
+            weight = (weight + self.centre(&identity)?)?;
+            bias = (bias + shift)?;
+        }
+        let narrow = |t: Tensor| t.to_dtype(vb.dtype())?.to_device(vb.device());
+        let path = format!("{}.", vb.pp(self.conv).prefix());
+        Ok(Conv::from_tensors(narrow(weight)?, Some(narrow(bias)?), self.geometry, self.activation, path))
+    }
+
+    /// Puts a 1x1 kernel into the middle of a full one.
+    fn centre(&self, weight: &Tensor) -> Result<Tensor> {
+        let [kernel_h, kernel_w] = self.geometry.kernel;
+        let [pad_h, pad_w] = [(kernel_h - weight.dim(2)?) / 2, (kernel_w - weight.dim(3)?) / 2];
+        weight.pad_with_zeros(2, pad_h, pad_h)?.pad_with_zeros(3, pad_w, pad_w)
+    }
+}
+
+/// `act(Σ norm(conv(x)) + norm(x))`.
+struct Sum {
+    convs: Vec<ConvBn>,
+    skip: Option<BatchNorm>,
+    activation: Activation,
+}
+
+impl Layer for Sum {
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        let mut sum: Option<Tensor> = None;
+        for branch in self.children() {
+            let ys = branch.forward_t(xs, train)?;
+            sum = Some(match sum {
+                Some(sum) => (sum + ys)?,
+                None => ys,
+            });
+        }
+        self.activation.apply(&sum.expect("there are convolution branches"))
+    }
+
+    fn children(&self) -> Vec<&dyn Layer> {
+        let convs = self.convs.iter().map(|conv| conv as &dyn Layer);
+        convs.chain(self.skip.as_ref().map(|norm| norm as &dyn Layer)).collect()
+    }
+}

@@ -1,0 +1,117 @@
+//! Training, class counts and refusals.
+
+use candle_core::{DType, Device, Result, Tensor};
+use candle_ghostnet::{Config, GhostNet, Layer, Norm, Variant, infer, summary};
+use candle_nn::{VarBuilder, VarMap};
+use candle_vision::seeded;
+use candle_vision::spec::Spec;
+
+fn variant(name: &str) -> Variant {
+    Variant::from_name(name).expect("a variant")
+}
+
+#[test]
+fn every_parameter_gets_a_gradient() -> Result<()> {
+    for name in ["ghostnet_050", "ghostnetv2_100", "ghostnetv3_050"] {
+        let config = Config { num_classes: 10, ..Config::new(variant(name)) };
+        let vars = VarMap::new();
+        let model = GhostNet::new(&config, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu))?;
+        let vars = vars.data().lock().unwrap().clone();
+        for (name, var) in &vars {
+            var.set(&seeded::tensor(name, var.shape(), DType::F32, &Device::Cpu)?)?;
+        }
+        let mean = |model: &str| vars[model].flatten_all()?.to_vec1::<f32>();
+        let mean_before = mean("bn1.running_mean")?;
+        let xs = (seeded::tensor("input", &(3, 3, 128, 96).into(), DType::F32, &Device::Cpu)? * 10.)?;
+        let labels = Tensor::new(&[1u32, 4, 7], &Device::Cpu)?;
+        let grads = candle_nn::loss::cross_entropy(&model.forward_t(&xs, true)?, &labels)?.backward()?;
+        assert_ne!(mean("bn1.running_mean")?, mean_before, "training moves the running statistics");
+        let (_, spec) = Spec::of(|vb| GhostNet::new(&config, vb))?;
+        assert_eq!(vars.len(), spec.shapes.len());
+        for (tensor, var) in vars.iter().filter(|(tensor, _)| !tensor.contains(".running_")) {
+            let grad = grads.get(var).unwrap_or_else(|| panic!("{name}: {tensor} has no gradient"));
+            let sum = grad.abs()?.sum_all()?.to_scalar::<f32>()?;
+            assert!(sum.is_finite() && sum > 0., "{name}: the gradient of {tensor} sums to {sum}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn dropout_acts_in_training_only() -> Result<()> {
+    let config = Config { num_classes: 0, ..Config::new(variant("ghostnet_050")) };
+    let model = GhostNet::new(&config, seeded::var_builder(DType::F32, &Device::Cpu))?;
+    let features = model.forward_features(&Tensor::ones((1, 3, 32, 32), DType::F32, &Device::Cpu)?, false)?;
+    let ys = model.forward_head(&features, false)?.flatten_all()?.to_vec1::<f32>()?;
+    let dropped = model.forward_head(&features, true)?.flatten_all()?.to_vec1::<f32>()?;
+    assert_eq!(ys.len(), 1280, "without classes the network ends at the hidden layer");
+    let (mut lost, mut alive) = (0, 0);
+    for (y, dropped) in ys.iter().zip(&dropped).filter(|(y, _)| **y != 0.) {
+        alive += 1;
+        lost += usize::from(*dropped == 0.);
+        assert!(*dropped == 0. || (dropped / y - 1.25).abs() < 1e-5, "{y} became {dropped}");
+    }
+    assert!(lost > alive / 10 && lost < alive / 3, "{lost} of {alive} dropped");
+    Ok(())
+}
+
+#[test]
+fn any_class_count_is_built_and_inferred() -> Result<()> {
+    for num_classes in [0, 1, 37] {
+        let config = Config { num_classes, ..Config::new(variant("ghostnetv2_130")) };
+        let (model, spec) = Spec::of(|vb| GhostNet::new(&config, vb))?;
+        assert_eq!(infer(spec.shapes.iter().map(|(name, shape)| (name.as_str(), shape.dims()))), Some(config));
+        assert_eq!(model.modules(), 524, "without classes timm has an identity");
+        let logits = model.forward(&Tensor::zeros((2, 3, 64, 64), DType::F32, &Device::Cpu)?)?;
+        assert_eq!(logits.dims(), [2, if num_classes == 0 { 1280 } else { num_classes }]);
+    }
+    Ok(())
+}
+
+#[test]
+fn other_networks_are_not_inferred() {
+    let dims = |dims: &'static [usize]| dims;
+    assert_eq!(infer([]), None);
+    assert_eq!(infer([("conv_stem.weight", dims(&[16, 3, 3, 3])), ("blocks.0.0.conv_pw.weight", dims(&[1]))]), None);
+    let ghost = ("blocks.0.0.ghost1.primary_conv.0.weight", dims(&[8, 16, 1, 1]));
+    assert_eq!(infer([("conv_stem.weight", dims(&[17, 3, 3, 3])), ghost]), None, "no variant has this width");
+    assert_eq!(infer([("conv_stem.weight", dims(&[])), ghost]), None);
+}
+
+#[test]
+fn maps_have_the_stated_channels_and_reductions() -> Result<()> {
+    for variant in Variant::ALL {
+        let config = Config::new(variant).for_inference();
+        let (model, _) = Spec::of(|vb| GhostNet::new(&config, vb))?;
+        let maps = model.features(&Tensor::zeros((1, 3, 97, 131), DType::F32, &Device::Cpu)?, false)?;
+        for ((map, channels), reduction) in maps.iter().zip(config.feature_channels()).zip(GhostNet::FEATURE_REDUCTIONS)
+        {
+            let expected = [1, channels, 97usize.div_ceil(reduction), 131usize.div_ceil(reduction)];
+            assert_eq!(map.dims(), expected, "{}", variant.name);
+        }
+        assert_eq!(maps.len(), 5);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_picture_too_small_for_the_attention_is_refused() -> Result<()> {
+    let (model, _) = Spec::of(|vb| GhostNet::new(&Config::new(variant("ghostnetv2_100")), vb))?;
+    let forward = |side| model.forward(&Tensor::zeros((1, 3, side, 64), DType::F32, &Device::Cpu)?);
+    assert!(forward(33).is_ok());
+    let error = forward(32).expect_err("the last map is one position high").to_string();
+    assert!(error.contains("at least 33 x 33"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn arithmetic_is_that_of_the_papers() -> Result<()> {
+    // Table 7 of GhostNet: 142 M at width 1; table 4 of GhostNetV2: 167 M; both at 224 x 224.
+    for (name, millions) in [("ghostnet_100", 142), ("ghostnetv2_100", 167)] {
+        let cost = summary(&Config::new(variant(name)), [224, 224])?.cost;
+        assert!((cost.macs as f64 / 1e6 - f64::from(millions)).abs() < 10., "{name}: {cost:?}");
+        let folded = summary(&Config { norm: Norm::Fold, ..Config::new(variant(name)) }, [224, 224])?.cost;
+        assert_eq!((folded.macs, folded.batch_norm_outputs), (cost.macs, 0), "{name}");
+    }
+    Ok(())
+}

@@ -1,0 +1,216 @@
+//! Every variant in every form against timm, on the seeded weights of `tests/oracle/ghostnet.py`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use candle_core::{DType, Device, Result, Tensor};
+use candle_ghostnet::{Branches, Config, GhostNet, Layer, Norm, Variant, Version, infer, summary};
+use candle_nn::VarBuilder;
+use candle_vision::seeded;
+use candle_vision::spec::Spec;
+use serde_json::Value;
+
+/// Largest difference, relative to the largest magnitude of the output.
+const TOLERANCE: f64 = 1e-4;
+const NAMED_TENSORS: usize = 20;
+
+type Tensors = HashMap<String, Tensor>;
+
+fn golden(variant: Variant) -> Value {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/ghostnet");
+    let path = folder.join(format!("{}.json", variant.name));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).expect("JSON")
+}
+
+fn number(value: &Value) -> usize {
+    value.as_u64().expect("a count") as usize
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().expect("a list").iter().map(|v| v.as_f64().expect("a number")).collect()
+}
+
+fn uniform(name: &str, shape: (usize, usize, usize, usize)) -> Result<Tensor> {
+    seeded::tensor(name, &shape.into(), DType::F32, &Device::Cpu)? * 5.
+}
+
+/// `picture` of the script: the seeded rule gives a nameless role the range ±0.2.
+fn picture([height, width]: [usize; 2]) -> Result<Tensor> {
+    let coarse = uniform("blocks", (2, 3, height.div_ceil(32), width.div_ceil(32)))?;
+    let (_, _, rows, columns) = coarse.dims4()?;
+    let blocks = coarse.upsample_nearest2d(32 * rows, 32 * columns)?.narrow(2, 0, height)?.narrow(3, 0, width)?;
+    (blocks * 2.)? + uniform("input", (2, 3, height, width))?
+}
+
+fn maps(model: &GhostNet, images: &Tensor) -> Result<BTreeMap<String, Tensor>> {
+    let maps = model.features(images, false)?.into_iter().enumerate();
+    Ok(maps.map(|(index, map)| (format!("map{index}"), map)).collect())
+}
+
+fn head(model: &GhostNet, images: &Tensor) -> Result<BTreeMap<String, Tensor>> {
+    let features = model.forward_features(images, false)?;
+    Ok(BTreeMap::from([
+        ("pre_logits".to_owned(), model.pre_logits(&features)?),
+        ("logits".to_owned(), model.forward_head(&features, false)?),
+        ("features".to_owned(), features),
+    ]))
+}
+
+/// The largest relative difference of any output, and which output has it. Maps that fail are enough.
+fn difference(model: &GhostNet, case: &Value) -> Result<(f64, String)> {
+    let size = numbers(&case["size"]);
+    let images = picture([size[0] as usize, size[1] as usize])?;
+    let maps = compare(&maps(model, &images)?, &case["outputs"])?;
+    if maps.0.is_nan() || maps.0 >= TOLERANCE {
+        return Ok(maps);
+    }
+    let head = compare(&head(model, &images)?, &case["outputs"])?;
+    Ok(if head.0 <= maps.0 { maps } else { head })
+}
+
+fn compare(found: &BTreeMap<String, Tensor>, outputs: &Value) -> Result<(f64, String)> {
+    let mut worst = (0., String::new());
+    for name in found.keys() {
+        let golden = &outputs[name];
+        let dims: Vec<f64> = found[name].dims().iter().map(|d| *d as f64).collect();
+        assert_eq!(dims, numbers(&golden["shape"]), "{name}");
+        let scale = golden["max"].as_f64().expect("a number");
+        assert!(golden["spread"].as_f64().expect("a number") >= 0.1 * scale, "{name} hardly varies");
+        let values = found[name].flatten_all()?.to_vec1::<f32>()?;
+        let samples = values.iter().step_by(number(&golden["stride"]));
+        let expected = numbers(&golden["values"]);
+        assert_eq!(samples.len(), expected.len(), "{name}");
+        let peak = values.iter().fold(0f32, |peak, v| peak.max(v.abs()));
+        let pairs = samples.zip(&expected).chain([(&peak, &scale)]);
+        for (value, expected) in pairs {
+            let relative = (f64::from(*value) - expected).abs() / scale;
+            if relative > worst.0 || relative.is_nan() {
+                worst = (relative, name.clone());
+            }
+        }
+    }
+    Ok(worst)
+}
+
+fn assert_close(model: &GhostNet, cases: &Value, form: &str) -> Result<()> {
+    for case in cases.as_array().expect("cases") {
+        let (relative, output) = difference(model, case)?;
+        let name = model.config().variant.name;
+        assert!(relative < TOLERANCE, "{name} {form} at {}: {output} is off by {relative:e}", case["size"]);
+        println!("{name} {form} {}: {relative:.1e} ({output})", case["size"]);
+    }
+    Ok(())
+}
+
+fn load(config: &Config, tensors: Tensors) -> Result<GhostNet> {
+    GhostNet::new(config, VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu))
+}
+
+fn seeded_tensors(config: &Config) -> Result<Tensors> {
+    let (_, spec) = Spec::of(|vb| GhostNet::new(config, vb))?;
+    spec.shapes.iter().map(|(n, s)| Ok((n.clone(), seeded::tensor(n, s, DType::F32, &Device::Cpu)?))).collect()
+}
+
+fn state_dict(model: &GhostNet) -> Tensors {
+    let mut tensors = BTreeMap::new();
+    model.tensors(&mut tensors);
+    tensors.into_iter().collect()
+}
+
+fn inferred(tensors: &Tensors) -> Option<Config> {
+    infer(tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.dims())))
+}
+
+/// Loads a state dict by what `infer` makes of it, and checks that it is the model it came from.
+fn assert_loads_back(model: &GhostNet, expected: Config) -> Result<GhostNet> {
+    let tensors = state_dict(model);
+    let config = inferred(&tensors).expect("a GhostNet");
+    assert_eq!(config, expected);
+    let (_, spec) = Spec::of(|vb| GhostNet::new(&config, vb))?;
+    let mismatch = spec.check(tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.dims())));
+    assert!(mismatch.is_empty(), "{mismatch}");
+    let again = load(&config, tensors)?;
+    let images = picture([64, 64])?;
+    let bits = |model: &GhostNet| model.forward(&images)?.flatten_all()?.to_vec1::<f32>();
+    assert_eq!(bits(model)?, bits(&again)?);
+    Ok(again)
+}
+
+#[test]
+fn every_form_gives_timms_values() -> Result<()> {
+    for variant in Variant::ALL {
+        let golden = golden(variant);
+        let trained = Config::new(variant);
+        let tensors = seeded_tensors(&trained)?;
+        let separate = load(&trained, tensors.clone())?;
+        assert_close(&separate, &golden["trained"]["cases"], "as trained")?;
+        assert_loads_back(&separate, trained)?;
+
+        let folded = load(&trained.for_inference(), tensors.clone())?;
+        assert_close(&folded, &golden["trained"]["cases"], "folded")?;
+        // Folded, a V3 is the V2 of its width.
+        let alias = Variant::ALL.into_iter().find(|v| v.version == Version::V2 && v.width == variant.width);
+        let alias = alias.filter(|_| variant.version == Version::V3).unwrap_or(variant);
+        let branches = if alias.version == Version::V3 { Branches::Deploy } else { Branches::Training };
+        let form = Config { variant: alias, branches, norm: Norm::Folded, ..trained };
+        let again = assert_loads_back(&folded, form)?;
+        let named = Config { norm: Norm::Folded, ..trained };
+        assert_close(&load(&named, state_dict(&again))?, &golden["trained"]["cases"], "from a folded checkpoint")?;
+
+        if variant.version == Version::V3 {
+            let merged = load(&Config { branches: Branches::Merge, ..trained }, tensors)?;
+            assert_close(&merged, &golden["trained"]["cases"], "merged")?;
+            let deploy = Config { branches: Branches::Deploy, ..trained };
+            assert_loads_back(&merged, deploy)?;
+            for form in [deploy, deploy.for_inference()] {
+                let model = load(&form, seeded_tensors(&form)?)?;
+                assert_close(&model, &golden["deployed"]["cases"], "from timm's deploy form")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Zeroes tensors spread over the net, of every role, and expects the golden test to fail each time.
+#[test]
+fn no_tensor_can_be_lost_unnoticed() -> Result<()> {
+    for variant in Variant::ALL {
+        let golden = golden(variant);
+        let config = Config::new(variant).for_inference();
+        let tensors = seeded_tensors(&config)?;
+        let mut names: Vec<&String> = tensors.keys().collect();
+        names.sort();
+        let mut failures = Vec::new();
+        for index in 0..NAMED_TENSORS {
+            let name = names[(2 * index + 1) * names.len() / (2 * NAMED_TENSORS)];
+            let mut damaged = tensors.clone();
+            damaged.insert(name.clone(), tensors[name].zeros_like()?);
+            let (relative, _) = difference(&load(&config, damaged)?, &golden["trained"]["cases"][0])?;
+            if relative < TOLERANCE {
+                failures.push((name, relative));
+            }
+        }
+        assert!(failures.is_empty(), "{}: zeroing goes unnoticed: {failures:?}", variant.name);
+    }
+    Ok(())
+}
+
+#[test]
+fn sizes_equal_timms() -> Result<()> {
+    for variant in Variant::ALL {
+        let golden = golden(variant);
+        for (form, branches) in [("trained", Branches::Training), ("deployed", Branches::Deploy)] {
+            if let Some(golden) = golden.get(form) {
+                let summary = summary(&Config { branches, ..Config::new(variant) }, [64, 64])?;
+                assert_eq!(summary.layers, number(&golden["modules"]), "{} {form}", variant.name);
+                assert_eq!(summary.parameters, number(&golden["parameters"]), "{} {form}", variant.name);
+            }
+        }
+        for config in [Config::new(variant), Config::new(variant).for_inference()] {
+            let (model, _) = Spec::of(|vb| GhostNet::new(&config, vb))?;
+            assert_eq!(model.modules(), number(&golden["trained"]["modules"]), "{} {config:?}", variant.name);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+"""Golden values of candle-ghostnet, by timm on weights filled by the rule of seeded.py.
+
+pip install torch==2.15.0 timm==1.0.31 numpy
+usage: ghostnet.py     writes tests/golden/ghostnet/<variant>.json and prints how far each output varies
+"""
+import json
+import pathlib
+import sys
+
+import numpy as np
+import timm
+import torch
+from timm.utils.model import reparameterize_model
+
+import seeded
+
+GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "ghostnet"
+SAMPLES = 48
+SIZES = {
+    "ghostnet_050": [(97, 131)],
+    "ghostnet_100": [(96, 96), (224, 224)],
+    "ghostnet_130": [(96, 128)],
+    "ghostnetv2_100": [(97, 131), (224, 224)],
+    "ghostnetv2_130": [(128, 96)],
+    "ghostnetv2_160": [(97, 131)],
+    "ghostnetv3_050": [(97, 131)],
+    "ghostnetv3_100": [(97, 131), (224, 224)],
+    "ghostnetv3_130": [(128, 128)],
+    "ghostnetv3_160": [(97, 131)],
+}
+
+
+def picture(height, width):
+    """Two pictures (2, 3, height, width) of the values 2 * u("input", i): blocks of 32 x 32 and half as much noise."""
+    coarse_h, coarse_w = -(-height // 32), -(-width // 32)
+    coarse = seeded.uniform("blocks", 2 * 3 * coarse_h * coarse_w).reshape(2, 3, coarse_h, coarse_w)
+    coarse = coarse.repeat(32, 2).repeat(32, 3)[:, :, :height, :width]
+    noise = seeded.uniform("input", 2 * 3 * height * width).reshape(2, 3, height, width)
+    return torch.from_numpy((2 * coarse + noise).astype(np.float32))
+
+
+def spread(values):
+    """Largest difference between two positions of one channel: of the map, or of the batch where there is no map."""
+    values = values.flatten(2) if values.dim() == 4 else values.t()[None]
+    return float((values.amax(2) - values.amin(2)).max())
+
+
+def describe(values):
+    """Shape, largest magnitude, spread, and every `stride`-th value in row-major order."""
+    flat = values.flatten()
+    stride = max(1, flat.numel() // SAMPLES) | 1
+    return {
+        "shape": list(values.shape),
+        "max": float(flat.abs().max()),
+        "spread": spread(values),
+        "stride": stride,
+        "values": [float(v) for v in flat[::stride]],
+    }
+
+
+@torch.no_grad()
+def outputs(model, images):
+    features, maps = model.forward_intermediates(images)
+    named = {f"map{index}": values for index, values in enumerate(maps)}
+    named["features"] = features
+    named["pre_logits"] = model.forward_head(features, pre_logits=True)
+    named["logits"] = model(images)
+    return {name: describe(values) for name, values in named.items()}
+
+
+def size(model):
+    return {"modules": len(list(model.modules())), "parameters": sum(p.numel() for p in model.parameters())}
+
+
+def main():
+    GOLDEN.mkdir(parents=True, exist_ok=True)
+    weak = 0
+    for name, sizes in SIZES.items():
+        forms = {"trained": timm.create_model(name)}
+        if "v3" in name:
+            forms["deployed"] = reparameterize_model(forms["trained"])
+        golden = {"name": name}
+        for form, model in forms.items():
+            seeded.fill(model)
+            cases = [{"size": [h, w], "outputs": outputs(model, picture(h, w))} for h, w in sizes]
+            golden[form] = {**size(model), "cases": cases}
+            for case in cases:
+                shares = {key: out["spread"] / out["max"] for key, out in case["outputs"].items()}
+                weak += sum(share < 0.1 for share in shares.values())
+                report = "  ".join(f"{key} {out['max']:.3g} {shares[key]:.0%}" for key, out in case["outputs"].items())
+                print(f"{name:15} {form:8} {case['size']}  {report}")
+        (GOLDEN / f"{name}.json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
+    if weak:
+        sys.exit(f"{weak} outputs vary by less than a tenth of their maximum")
+
+
+if __name__ == "__main__":
+    main()
