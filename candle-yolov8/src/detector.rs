@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use crate::candidates::candidates;
 use crate::net::Yolo;
-use crate::nms::{NmsOptions, nms};
+use crate::nms::{Candidate, NmsOptions, nms};
 
 /// One found object, in pixels of the original picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,9 +25,9 @@ pub struct Detection {
 /// How to look.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PredictOptions {
-    /// Side of the square that pictures are scaled to fit, a multiple of the largest stride.
-    pub imgsz: usize,
-    /// Pad only to the next multiple of the stride instead of to the full square.
+    /// `[height, width]` that pictures are scaled to fit; rounded up to multiples of the largest stride.
+    pub imgsz: [usize; 2],
+    /// Pad only to the next multiple of the stride instead of to the full size.
     pub rect: bool,
     /// What is kept.
     pub nms: NmsOptions,
@@ -36,7 +36,22 @@ pub struct PredictOptions {
 impl Default for PredictOptions {
     /// 640 pixels, rectangular, Ultralytics' thresholds.
     fn default() -> Self {
-        Self { imgsz: 640, rect: true, nms: NmsOptions::default() }
+        Self { imgsz: [640; 2], rect: true, nms: NmsOptions::default() }
+    }
+}
+
+/// A letterboxed picture, ready for the network.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    picture: RgbImage,
+    info: LetterboxInfo,
+}
+
+impl Prepared {
+    /// Letterboxes a picture as [`Detector::view`] says.
+    pub fn new(picture: &RgbImage, view: &Letterbox) -> Self {
+        let (picture, info) = letterbox(picture, view);
+        Self { picture, info }
     }
 }
 
@@ -47,9 +62,9 @@ pub struct Prediction {
     pub detections: Vec<Detection>,
     /// `[height, width]` of the network's input.
     pub input: [usize; 2],
-    /// Scaling, and the copy to the device.
+    /// The copy to the device, and in [`Detector::predict`] the scaling; a picture's share of its batch, as below.
     pub preprocess: Duration,
-    /// The network; a picture's share of its batch.
+    /// The network.
     pub inference: Duration,
     /// Decoding and suppression.
     pub postprocess: Duration,
@@ -73,42 +88,44 @@ impl Detector {
         &self.model
     }
 
-    /// The smallest usable side that is at least `imgsz`: a multiple of the largest stride.
-    pub fn usable_size(&self, imgsz: usize) -> usize {
-        imgsz.max(1).next_multiple_of(self.model.max_stride())
+    /// The letterbox that `options` mean for this network.
+    pub fn view(&self, options: &PredictOptions) -> Letterbox {
+        let stride = self.model.max_stride();
+        let size = options.imgsz.map(|side| side.max(1).next_multiple_of(stride));
+        Letterbox { stride, auto: options.rect, ..Letterbox::new(size) }
     }
 
-    /// Looks at pictures in order. Those of one letterboxed shape run as one batch, so that no result depends on the
-    /// other pictures.
+    /// Looks at pictures in order.
     pub fn predict(&self, pictures: &[RgbImage], options: &PredictOptions) -> Result<Vec<Prediction>> {
-        let size = [self.usable_size(options.imgsz); 2];
-        let stride = self.model.max_stride();
-        let view =
-            if options.rect { Letterbox::rect(size, stride) } else { Letterbox { stride, ..Letterbox::new(size) } };
+        let (start, view) = (Instant::now(), self.view(options));
+        let prepared: Vec<Prepared> = pictures.par_iter().map(|picture| Prepared::new(picture, &view)).collect();
+        let scaling = start.elapsed() / pictures.len().max(1) as u32;
+        let mut predictions = self.detect(&prepared.iter().collect::<Vec<_>>(), &options.nms)?;
+        predictions.iter_mut().for_each(|found| found.preprocess += scaling);
+        Ok(predictions)
+    }
+
+    /// Looks at prepared pictures in order. Those of one shape run as one batch, so that no result depends on the other
+    /// pictures.
+    pub fn detect(&self, pictures: &[&Prepared], options: &NmsOptions) -> Result<Vec<Prediction>> {
         let mut groups: BTreeMap<[usize; 2], Vec<usize>> = BTreeMap::new();
         for (index, picture) in pictures.iter().enumerate() {
-            let plan = view.plan([picture.height() as usize, picture.width() as usize]);
-            groups.entry(plan.size).or_default().push(index);
+            groups.entry(picture.info.size).or_default().push(index);
         }
         let mut predictions: Vec<Option<Prediction>> = vec![None; pictures.len()];
-        for indices in groups.into_values() {
-            let members: Vec<&RgbImage> = indices.iter().map(|index| &pictures[*index]).collect();
-            let found = self.predict_group(&members, &view, &options.nms)?;
+        for (input, indices) in groups {
+            let members: Vec<&Prepared> = indices.iter().map(|index| pictures[*index]).collect();
+            let found = self.detect_group(&members, input, options)?;
             indices.into_iter().zip(found).for_each(|(index, found)| predictions[index] = Some(found));
         }
         Ok(predictions.into_iter().map(|found| found.expect("every picture is in one group")).collect())
     }
 
-    /// Pictures whose letterboxes have one shape.
-    fn predict_group(&self, pictures: &[&RgbImage], view: &Letterbox, options: &NmsOptions) -> Result<Vec<Prediction>> {
+    fn detect_group(&self, pictures: &[&Prepared], input: [usize; 2], options: &NmsOptions) -> Result<Vec<Prediction>> {
         let share = |since: Instant| since.elapsed() / pictures.len().max(1) as u32;
         let start = Instant::now();
-        let prepare = |picture: &&RgbImage| -> Result<(Tensor, LetterboxInfo)> {
-            let (boxed, info) = letterbox(picture, view);
-            Ok((to_tensor(&boxed, &Device::Cpu)?, info))
-        };
-        let prepared: Vec<_> = pictures.par_iter().map(prepare).collect::<Result<_>>()?;
-        let xs: Vec<&Tensor> = prepared.iter().map(|(xs, _)| xs).collect();
+        let tensor = |picture: &&Prepared| to_tensor(&picture.picture, &Device::Cpu);
+        let xs: Vec<Tensor> = pictures.par_iter().map(tensor).collect::<Result<_>>()?;
         let xs = Tensor::stack(&xs, 0)?.to_device(&self.device)?.to_dtype(self.dtype)?;
         let preprocess = share(start);
         let start = Instant::now();
@@ -117,20 +134,16 @@ impl Detector {
         let inference = share(start);
         let start = Instant::now();
         let found = candidates(&raw, self.model.strides(), options)?;
-        let found: Vec<Vec<Detection>> = found
-            .into_iter()
-            .zip(&prepared)
-            .map(|(candidates, (_, info))| {
-                let detection = |c: crate::Candidate| Detection {
-                    class_id: c.class_id,
-                    confidence: c.confidence,
-                    xyxy: info.to_original(c.xyxy),
-                };
-                nms(candidates, options).into_iter().map(detection).collect()
-            })
-            .collect();
+        let original = |(candidates, picture): (Vec<Candidate>, &&Prepared)| -> Vec<Detection> {
+            let detection = |Candidate { class_id, confidence, xyxy }| Detection {
+                class_id,
+                confidence,
+                xyxy: picture.info.to_original(xyxy),
+            };
+            nms(candidates, options).into_iter().map(detection).collect()
+        };
+        let found: Vec<Vec<Detection>> = found.into_iter().zip(pictures).map(original).collect();
         let postprocess = share(start);
-        let input = prepared.first().map_or([0; 2], |(_, info)| info.size);
         let prediction = |detections| Prediction { detections, input, preprocess, inference, postprocess };
         Ok(found.into_iter().map(prediction).collect())
     }
@@ -159,7 +172,7 @@ mod tests {
             [picture(97, 60, 1), picture(60, 97, 2), picture(128, 80, 3), picture(1, 1, 4), picture(97, 60, 5)];
         for rect in [true, false] {
             let nms = NmsOptions { conf: 0.1, ..Default::default() };
-            let options = PredictOptions { imgsz: 128, rect, nms };
+            let options = PredictOptions { imgsz: [128; 2], rect, nms };
             let together = detector.predict(&pictures, &options)?;
             for (picture, found) in pictures.iter().zip(&together) {
                 let alone = detector.predict(std::slice::from_ref(picture), &options)?;

@@ -26,7 +26,7 @@ mod yaml;
 mod zoo;
 
 pub use candidates::candidates;
-pub use detector::{Detection, Detector, PredictOptions, Prediction};
+pub use detector::{Detection, Detector, PredictOptions, Prediction, Prepared};
 pub use error::YamlError;
 pub use net::Yolo;
 pub use nms::{Candidate, MAX_CANDIDATES, NmsOptions, iou, nms};
