@@ -13,7 +13,8 @@
 //! | other `weight` | u · √(3 · gain / fan_in) |
 //!
 //! The gain keeps activations near 1: 1.5, for GhostNet's `blocks.`, where half the convolutions lack an activation, 1,
-//! and for their re-parameterisable branches (`_rpr_`), of which several add up, 0.25.
+//! and 0.25 for what adds up: GhostNet's re-parameterisable branches (`_rpr_`), and the linear ends of the residual
+//! ghost bottlenecks of YOLOv8 (`.conv.2.`).
 
 use candle_core::{DType, Device, Result, Shape, Tensor};
 use candle_nn::var_builder::SimpleBackend;
@@ -22,7 +23,7 @@ use candle_nn::{Init, VarBuilder};
 /// Variance of a layer's weights times its fan-in.
 fn gain(name: &str) -> f64 {
     match name {
-        _ if name.contains("_rpr_") => 0.25,
+        _ if name.contains("_rpr_") || name.contains(".conv.2.") => 0.25,
         _ if name.starts_with("blocks.") => 1.,
         _ => 1.5,
     }
@@ -40,6 +41,13 @@ pub fn splitmix(state: &mut u64) -> f64 {
 
 fn fnv1a(name: &str) -> u64 {
     name.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
+}
+
+/// `u(name, i)` itself, in [−1, 1), as `f32` of `shape`: inputs of golden tests.
+pub fn uniform(name: &str, shape: &Shape, device: &Device) -> Result<Tensor> {
+    let mut state = fnv1a(name);
+    let values: Vec<f32> = (0..shape.elem_count()).map(|_| splitmix(&mut state) as f32).collect();
+    Tensor::from_vec(values, shape, device)
 }
 
 /// The tensor called `name` under the rule of this module.

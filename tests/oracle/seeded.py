@@ -9,7 +9,7 @@ import numpy as np
 
 def gain(name):
     """Variance of a layer's weights times its fan-in."""
-    return 0.25 if "_rpr_" in name else 1.0 if name.startswith("blocks.") else 1.5
+    return 0.25 if "_rpr_" in name or ".conv.2." in name else 1.0 if name.startswith("blocks.") else 1.5
 
 
 def uniform(name, count):

@@ -18,7 +18,7 @@ use crate::progress::Bar;
 
 /// A network ready to run.
 pub(crate) enum Network {
-    Classifier(GhostNet),
+    Classifier(Box<GhostNet>),
     Detector(Yolo),
 }
 
@@ -120,7 +120,7 @@ pub(crate) fn build(
     let tensors: HashMap<_, _> = checkpoint.tensors.iter().map(|(name, t)| (name.clone(), t.clone())).collect();
     let vb = VarBuilder::from_tensors(tensors, dtype, device);
     Ok(match architecture {
-        Architecture::Classifier(config) => Network::Classifier(GhostNet::new(&config.for_inference(), vb)?),
+        Architecture::Classifier(config) => Network::Classifier(Box::new(GhostNet::new(&config.for_inference(), vb)?)),
         Architecture::Detector { def, norm } => {
             let norm = if *norm == Norm::Separate { Norm::Fold } else { *norm };
             Network::Detector(Yolo::new(def, norm, vb)?)
@@ -158,7 +158,7 @@ pub(crate) fn load(model: &str, global: &GlobalArgs, device: &Device, machine: b
 
 fn transform(preprocessing: &Preprocessing) -> Result<ClassifyTransform> {
     let Preprocessing { input_size, crop_pct, ref interpolation, mean, std } = *preprocessing;
-    let interpolation: Interpolation = interpolation.parse().map_err(|error| usage(format!("{error}")))?;
+    let interpolation: Interpolation = interpolation.parse().map_err(|error: String| usage(error))?;
     // The shortest decimal of the stored number: 0.875, and 0.9 where f32 holds 0.89999998.
     let crop_pct = crop_pct.to_string().parse().unwrap_or(f64::from(crop_pct));
     Ok(ClassifyTransform { input_size, crop_pct, interpolation, mean, std })

@@ -44,7 +44,8 @@ pub fn read(path: &Path) -> Result<Checkpoint, Error> {
     if metadata.layout == Default::default() {
         metadata.layout = layout;
     }
-    metadata.fused = !tensors.keys().any(|name| name.ends_with("running_mean"));
+    // A folded GhostNet keeps the batch norm of its stem, whose input is one of its feature maps.
+    metadata.fused = !tensors.keys().any(|name| name.ends_with("running_mean") && name != "bn1.running_mean");
     Ok(Checkpoint { tensors, metadata })
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{BatchNormConfig, ModuleT, VarBuilder};
 
 use super::{Layer, path};
@@ -55,10 +55,10 @@ impl Layer for BatchNorm {
 
 /// Weight (o, c, kh, kw) and bias (o) of the convolution that equals `conv` followed by `norm` in inference.
 ///
-/// Computed in `f64` and rounded once, so that folding adds no error of its own.
+/// Computed in `f64` on the CPU and rounded once, so that folding adds no error of its own.
 pub fn fold_batch_norm(weight: &Tensor, bias: Option<&Tensor>, norm: &BatchNorm) -> Result<(Tensor, Tensor)> {
-    let dtype = weight.dtype();
-    let wide = |t: &Tensor| t.to_dtype(candle_core::DType::F64);
+    let (dtype, device) = (weight.dtype(), weight.device());
+    let wide = |t: &Tensor| t.to_device(&Device::Cpu)?.to_dtype(DType::F64);
     let (Some((gamma, beta)), inner) = (norm.inner.weight_and_bias(), &norm.inner) else {
         candle_core::bail!("batch norm {} has no weight", norm.path)
     };
@@ -69,5 +69,6 @@ pub fn fold_batch_norm(weight: &Tensor, bias: Option<&Tensor>, norm: &BatchNorm)
     };
     let shift = (wide(beta)? - (mean * &scale)?)?;
     let weight = wide(weight)?.broadcast_mul(&scale.reshape(((), 1, 1, 1))?)?;
-    Ok((weight.to_dtype(dtype)?, shift.to_dtype(dtype)?))
+    let back = |t: Tensor| t.to_dtype(dtype)?.to_device(device);
+    Ok((back(weight)?, back(shift)?))
 }

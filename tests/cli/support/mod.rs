@@ -135,9 +135,9 @@ fn run(mut command: Command, stdin: &[u8]) -> Ran {
 
 /// Seeded values for every tensor of a model.
 pub fn seeded_tensors(spec: &Spec) -> BTreeMap<String, Tensor> {
-    let tensor = |(name, shape)| {
+    let tensor = |(name, shape): (&String, &candle_core::Shape)| {
         let tensor = seeded::tensor(name, shape, DType::F32, &Device::Cpu).unwrap();
-        (String::clone(name), tensor)
+        (name.clone(), tensor)
     };
     spec.shapes.iter().map(tensor).collect()
 }
