@@ -130,11 +130,13 @@ fn metadata(arena: &Arena, root: Id, weights: Id) -> Metadata {
         Value::Int(epoch) => Some(*epoch),
         _ => None,
     });
+    let names = attribute("names").and_then(|id| names(&arena.json(id)));
+    let yaml_classes = attribute("yaml").and_then(|id| arena.usize(arena.field(id, "nc")?));
     Metadata {
         arch: text("arch").or_else(|| text("arch_name")),
         task: text("task").or_else(|| argument("task")?.as_str().map(str::to_owned)),
-        nc: attribute("nc").and_then(|id| arena.usize(id)),
-        names: attribute("names").and_then(|id| names(&arena.json(id))),
+        nc: attribute("nc").and_then(|id| arena.usize(id)).or(yaml_classes).or(names.as_ref().map(Vec::len)),
+        names,
         yaml: json("yaml").filter(serde_json::Value::is_object).map(|yaml| as_built(arena, weights, yaml)),
         imgsz: argument("imgsz").and_then(side),
         train_args: train_args.clone(),
