@@ -62,12 +62,17 @@ def fake_detector():
     C2fGhost.__module__, C2fGhost.__qualname__ = "my_project", "C2fGhost"
     sys.modules["ultralytics.nn.tasks"].DetectionModel = DetectionModel
     sys.modules["my_project"].C2fGhost = C2fGhost
+    def forward_fuse(self, x):
+        return x
+
+    C2fGhost.forward_fuse = forward_fuse
     inner = C2fGhost()
     inner.cv1 = block()
+    inner.forward = inner.forward_fuse  # as Ultralytics' fuse() does: pickled as getattr(module, name)
     model = DetectionModel()
     model.model = nn.Sequential(block(), inner)
     model.names, model.nc = {0: "cat", 1: "dog"}, 2
-    model.yaml = {"nc": 2, "scale": "n", "backbone": [[-1, 1, "Conv", [64, 3, 2]]], "head": []}
+    model.yaml = {"nc": 2, "scale": "n", "backbone": [[-1, 1, "Conv", [64, 3, 2]]], "head": [[-1, 3, "C3Ghost", [128]]]}
     model.stride = torch.tensor([8.0, 16.0, 32.0])
     model.args = {"imgsz": 320}
     return model.half()
@@ -87,8 +92,11 @@ def main():
     for protocol in (3, 4, 5):
         save(f"protocol{protocol}.pt", plain, plain, pickle_protocol=protocol)
     base = torch.randn(4, 6)
+    empty = torch.zeros(1, 8)[:, 8:]  # starts past the last element of its storage
+    save("a_stem_of_21_letters_.pt", plain, plain)
     views = {
         "transposed": base.t(),
+        "past_the_end": empty,
         "rows": base[1:3],
         "columns": base[:, 2:4],
         "whole": base,
@@ -129,9 +137,9 @@ def main():
         import zipfile
 
         with zipfile.ZipFile(hostile / name, "w", zipfile.ZIP_STORED) as z:
-            z.writestr("archive/data.pkl", data)
+            z.writestr(zipfile.ZipInfo("archive/data.pkl"), data)
             for key, content in (storages or {}).items():
-                z.writestr(f"archive/data/{key}", content)
+                z.writestr(zipfile.ZipInfo(f"archive/data/{key}"), content)
 
     archive("inst.pt", b"(S'touch /tmp/ghostzoo-was-here'\nios\nsystem\n.")
     archive("obj.pt", b"(cos\nsystem\nS'touch /tmp/ghostzoo-was-here'\no.")
@@ -160,11 +168,25 @@ def main():
     archive("expanded.pt", tensor([2_000_000_000], [0]), {"0": bytes(16)})
     archive("overflow.pt", tensor([2_000_000_000] * 3, [2_000_000_000] * 3), {"0": bytes(16)})
     archive("no_storage.pt", tensor([2], [1]), {})
+
+    string = lambda s: b"X" + len(s).to_bytes(4, "little") + s
+    long = string(b"x" * 200) + b"q\x00"
+    huge = string(b"x" * 20_000) + b"q\x00"
+    archive("copied_globals.pt", b"\x80\x04" + long + b"h\x00h\x00\x930" * 4_000 + b".")
+    archive("long_global.pt", b"\x80\x04" + huge + b"h\x00\x93.")
+    archive("copied_lists.pt", b"\x80\x02c__builtin__\nset\nq\x01(" + b"K\x01" * 4_000 + b"l\x85q\x020" + b"h\x01h\x02R0" * 4_000 + b"}.")
+    archive("copied_bytes.pt", b"\x80\x02c_codecs\nencode\nq\x01" + huge + b"\x85q\x020" + b"h\x01h\x02R0" * 4_000 + b"}.")
+    archive("long_path.pt", b"\x80\x02cpathlib\nPosixPath\n(" + huge + b"h\x00" * 4_000 + b"tR.")
+    archive("long_name.pt", b"\x80\x02}" + huge + b"}" + string(b"w") + b"K\x01ss.")
+    archive("terminal.pt", b"\x80\x04" + string(b"os\n\x1b[2J") + string(b"system") + b"\x93)R.")
+    archive("type_v2.pt", b"\x80\x02ctorch._tensor\n_rebuild_from_type_v2\n(cos\nsystem\nctorch\nTensor\n" + string(b"id") + b"\x85}tR.")
+    odd = lambda size, stride, offset: tensor(size, stride, offset).replace(b"X\x01\x00\x00\x00w", b"X\x01\x00\x00\x00e")
+    archive("empty_overflow.pt", odd([0] + [2_000_000_000] * 4, [1] * 5, 2_000_000_000), {"0": bytes(16)})
     import zipfile
 
     with zipfile.ZipFile(hostile / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as z:
-        z.writestr("archive/data.pkl", tensor([2], [1]))
-        z.writestr("archive/data/0", bytes(1 << 20))
+        z.writestr(zipfile.ZipInfo("archive/data.pkl"), tensor([2], [1]))
+        z.writestr(zipfile.ZipInfo("archive/data/0"), bytes(1 << 20), zipfile.ZIP_DEFLATED)
     whole = (OUT / "zip.pt").read_bytes()
     (hostile / "truncated.pt").write_bytes(whole[: len(whole) // 2])
     legacy = (OUT / "legacy.pt").read_bytes()

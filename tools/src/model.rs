@@ -77,14 +77,9 @@ pub(crate) fn find(model: &str, global: &GlobalArgs, machine: bool) -> Result<Re
     }
 }
 
-/// Reads a found model, with what its registry entry and its `config.json` add.
+/// Reads a found model, with what its registry entry adds.
 pub(crate) fn read(found: &Resolved) -> Result<Checkpoint> {
     let mut checkpoint = ghostzoo_weights::read(&found.path)?;
-    if let Some(path) = &found.config {
-        let config = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let config = serde_json::from_slice(&config).with_context(|| format!("{} is no JSON", path.display()))?;
-        checkpoint.metadata.merge_timm_config(&config);
-    }
     if let Some(entry) = &found.entry {
         let metadata = &mut checkpoint.metadata;
         metadata.arch.get_or_insert_with(|| entry.architecture.clone());

@@ -14,6 +14,10 @@ pub struct Checkpoint {
     pub metadata: Metadata,
 }
 
+/// The element types that a checkpoint may hold: those of at least a byte that candle stores as themselves.
+pub(crate) const DTYPES: [DType; 9] =
+    [DType::F64, DType::F32, DType::F16, DType::BF16, DType::I64, DType::I32, DType::I16, DType::U32, DType::U8];
+
 /// Whose tensor names a file had before they were mapped to ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

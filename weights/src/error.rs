@@ -17,10 +17,12 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The content is no known format.
-    #[error("{} is not a checkpoint: it is neither safetensors nor a file of torch.save", path.display())]
+    #[error("{} is neither safetensors nor a file of torch.save, but {found}", path.display())]
     NotACheckpoint {
         /// The file.
         path: PathBuf,
+        /// What it looks like instead.
+        found: &'static str,
     },
     /// The format is known and the content breaks its rules.
     #[error("{} is damaged or hostile: {reason}", path.display())]

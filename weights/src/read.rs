@@ -2,21 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
 
-use crate::checkpoint::{Checkpoint, Metadata};
+use crate::checkpoint::{Checkpoint, DTYPES, Layout, Metadata};
 use crate::error::Error;
 use crate::keymap;
 use crate::pickle::{Refusal, TorchFile, extract};
 use crate::write::METADATA_KEY;
 
+/// Most bytes of a `config.json` that are read; timm's have some hundred, 50,000 with the names of ImageNet.
+const MAX_CONFIG: u64 = 4 << 20;
+
 /// Reads a checkpoint: safetensors, or a file of `torch.save` in either of its containers.
 ///
 /// Tensor names become ours (timm's for GhostNet, Ultralytics' for YOLO), dtypes stay as stored, and nothing in the file
-/// is executed. Memory is bounded by a small multiple of the file's length.
+/// is executed. Memory is bounded by a multiple of the file's length. A `config.json` of timm's in the same folder says
+/// what the file itself does not.
 ///
 /// # Errors
 /// [`Error`]: each variant names the file, what is wrong with it and what to do.
@@ -27,7 +32,7 @@ pub fn read(path: &Path) -> Result<Checkpoint, Error> {
         return Err(Error::io("read", path, std::io::ErrorKind::IsADirectory.into()));
     }
     if length.len() == 0 {
-        return Err(Error::NotACheckpoint { path: path.to_path_buf() });
+        return Err(Error::NotACheckpoint { path: path.to_path_buf(), found: "an empty file" });
     }
     let bytes = map(&file).map_err(|source| Error::io("map", path, source))?;
     let Checkpoint { tensors, mut metadata } = if TorchFile::is_one(&bytes) {
@@ -35,18 +40,34 @@ pub fn read(path: &Path) -> Result<Checkpoint, Error> {
     } else if looks_like_safetensors(&bytes) {
         read_safetensors(path, &bytes)?
     } else {
-        return Err(Error::NotACheckpoint { path: path.to_path_buf() });
+        return Err(Error::NotACheckpoint { path: path.to_path_buf(), found: describe(&bytes) });
     };
     if tensors.is_empty() {
         return Err(Error::NoTensors { path: path.to_path_buf() });
     }
     let (tensors, layout) = keymap::to_ours(tensors);
-    if metadata.layout == Default::default() {
+    if metadata.layout == Layout::Other {
         metadata.layout = layout;
+    }
+    if matches!(metadata.layout, Layout::Timm | Layout::Huawei) {
+        merge_sibling_config(path, &tensors, &mut metadata);
     }
     // A folded GhostNet keeps the batch norm of its stem, whose input is one of its feature maps.
     metadata.fused = !tensors.keys().any(|name| name.ends_with("running_mean") && name != "bn1.running_mean");
     Ok(Checkpoint { tensors, metadata })
+}
+
+/// Reads timm's `config.json` beside a file of timm's, where it describes a model of as many classes.
+fn merge_sibling_config(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: &mut Metadata) {
+    let Ok(file) = File::open(path.with_file_name("config.json")) else { return };
+    let Ok(config) = serde_json::from_reader::<_, serde_json::Value>(file.take(MAX_CONFIG)) else { return };
+    let is_ghostnet =
+        config.get("architecture").and_then(|arch| arch.as_str()).is_some_and(|arch| arch.starts_with("ghostnet"));
+    let classes = config.get("num_classes").and_then(serde_json::Value::as_u64);
+    let rows = tensors.get("classifier.bias").and_then(|bias| u64::try_from(bias.elem_count()).ok());
+    if is_ghostnet && (classes.is_none() || rows.is_none() || classes == rows) {
+        metadata.merge_timm_config(&config);
+    }
 }
 
 /// The bytes of a file, mapped.
@@ -63,6 +84,23 @@ fn looks_like_safetensors(bytes: &[u8]) -> bool {
     length >= 2 && bytes.get(8) == Some(&b'{')
 }
 
+/// What a file that is no checkpoint looks like.
+fn describe(bytes: &[u8]) -> &'static str {
+    let start = bytes.trim_ascii_start();
+    let starts_with = |text: &str| start.get(..text.len()).is_some_and(|s| s.eq_ignore_ascii_case(text.as_bytes()));
+    if starts_with("<!doctype") || starts_with("<html") {
+        "a web page (a download that failed?)"
+    } else if starts_with("version https://git-lfs") {
+        "a pointer of Git LFS (run `git lfs pull`)"
+    } else if bytes.get(257..262) == Some(b"ustar") {
+        "a tar archive (files of PyTorch 0.1.1 must be loaded and saved again by a newer one)"
+    } else if bytes.first() == Some(&0x80) && bytes.get(1).is_some_and(|protocol| *protocol <= 5) {
+        "a bare pickle (save it with torch.save instead)"
+    } else {
+        "something else"
+    }
+}
+
 fn read_safetensors(path: &Path, bytes: &[u8]) -> Result<Checkpoint, Error> {
     let invalid =
         |error: safetensors::SafeTensorError| Error::Invalid { path: path.to_path_buf(), reason: error.to_string() };
@@ -72,7 +110,8 @@ fn read_safetensors(path: &Path, bytes: &[u8]) -> Result<Checkpoint, Error> {
     for (name, view) in views.iter() {
         let failed =
             |reason: String| Error::Tensor { path: path.to_path_buf(), reason: format!("tensor {name}: {reason}") };
-        let dtype = candle_core::DType::try_from(view.dtype()).map_err(|error| failed(error.to_string()))?;
+        let dtype = DType::try_from(view.dtype()).ok().filter(|dtype| DTYPES.contains(dtype));
+        let dtype = dtype.ok_or_else(|| failed(format!("its type {:?} is not supported", view.dtype())))?;
         let tensor = Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu);
         tensors.insert(name.to_owned(), tensor.map_err(|error| failed(error.to_string()))?);
     }
@@ -88,12 +127,14 @@ fn read_safetensors(path: &Path, bytes: &[u8]) -> Result<Checkpoint, Error> {
 }
 
 fn read_torch(path: &Path, bytes: &[u8]) -> Result<Checkpoint, Error> {
+    // A file's own names go into messages: they must not break the line or steer the terminal.
+    let clean = |text: String| text.replace(char::is_control, "\u{fffd}");
     let refused = |refusal: Refusal| match refusal {
-        Refusal::Invalid { offset: 0, reason } => Error::Invalid { path: path.to_path_buf(), reason },
+        Refusal::Invalid { offset: 0, reason } => Error::Invalid { path: path.to_path_buf(), reason: clean(reason) },
         Refusal::Invalid { offset, reason } => {
-            Error::Invalid { path: path.to_path_buf(), reason: format!("{reason} (pickle byte {offset})") }
+            Error::Invalid { path: path.to_path_buf(), reason: format!("{} (pickle byte {offset})", clean(reason)) }
         }
-        Refusal::Called(global) => Error::Refused { path: path.to_path_buf(), global },
+        Refusal::Called(global) => Error::Refused { path: path.to_path_buf(), global: clean(global) },
     };
     let mut file = TorchFile::open(bytes).map_err(refused)?;
     match extract(&mut file).map_err(refused)? {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
-use ghostzoo_weights::{Error, Layout, Metadata, Preprocessing, read, write};
+use ghostzoo_weights::{Checkpoint, Error, Layout, Metadata, Preprocessing, read, write};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -33,7 +33,7 @@ fn dtype_name(dtype: DType) -> &'static str {
 fn every_container_protocol_dtype_and_view_reads_as_pytorch_reads_it() {
     let expected: Value = serde_json::from_slice(&std::fs::read(data("expected.json")).expect("file")).expect("JSON");
     let expected = expected.as_object().expect("files");
-    assert_eq!(expected.len(), 13, "fixtures");
+    assert_eq!(expected.len(), 14, "fixtures");
     for (file, tensors) in expected {
         let checkpoint = read(&data(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
         let tensors = tensors.as_object().expect("tensors");
@@ -72,6 +72,8 @@ fn a_pickled_module_gives_its_metadata() {
         assert_eq!(metadata.licence.as_deref(), Some("AGPL-3.0"), "{file}");
         let yaml = metadata.yaml.expect("yaml");
         assert_eq!(yaml["backbone"][0], serde_json::json!([-1, 1, "Conv", [64, 3, 2]]), "{file}");
+        // The yaml says C3Ghost; the layer is of the user's own class.
+        assert_eq!(yaml["head"][0], serde_json::json!([-1, 3, "C2fGhost", [128]]), "{file}");
         assert_eq!(metadata.stride, Some(vec![8, 16, 32]), "{file}");
         assert_eq!((metadata.layout, metadata.fused), (Layout::Ultralytics, false), "{file}");
     }
@@ -101,6 +103,15 @@ fn hostile_files_are_refused_in_one_line_and_execute_nothing() {
         ("overflow.pt", "overflow"),
         ("no_storage.pt", "not in the file"),
         ("bomb.pt", "compressed"),
+        ("copied_globals.pt", "copies data many times over"),
+        ("copied_lists.pt", "copies data many times over"),
+        ("copied_bytes.pt", "copies data many times over"),
+        ("long_global.pt", "too long"),
+        ("long_path.pt", "too long"),
+        ("long_name.pt", "too long a name"),
+        ("terminal.pt", "`os\u{fffd}\u{fffd}[2J.system`"),
+        ("type_v2.pt", "`torch._tensor._rebuild_from_type_v2`"),
+        ("empty_overflow.pt", "overflow"),
         ("truncated.pt", "zip"),
         ("truncated_legacy.pt", "ends past the file"),
     ];
@@ -122,8 +133,20 @@ fn files_of_other_kinds_are_named_for_what_they_are() {
     };
     assert!(matches!(read(&folder.path().join("none.pt")), Err(Error::Io { .. })));
     assert!(matches!(read(folder.path()), Err(Error::Io { .. })));
-    assert!(matches!(read(&file("empty.pt", b"")), Err(Error::NotACheckpoint { .. })));
-    assert!(matches!(read(&file("text.pt", b"hello, this is not a model")), Err(Error::NotACheckpoint { .. })));
+    let mut tar = vec![0; 1024];
+    tar[257..262].copy_from_slice(b"ustar");
+    let others: [(&[u8], &str); 6] = [
+        (b"", "an empty file"),
+        (b"hello, this is not a model", "something else"),
+        (b"\n<!DOCTYPE html><html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"\x80\x04}.", "a bare pickle"),
+        (&tar, "a tar archive"),
+    ];
+    for (content, expected) in others {
+        let error = read(&file("other.pt", content)).expect_err(expected);
+        assert!(matches!(error, Error::NotACheckpoint { .. }) && error.to_string().contains(expected), "{error}");
+    }
     let mut header = 1_000_000_000_000u64.to_le_bytes().to_vec();
     header.extend(b"{\"a\":");
     assert!(matches!(read(&file("header.safetensors", &header)), Err(Error::Invalid { .. })));
@@ -156,14 +179,124 @@ fn what_is_written_reads_back_exactly_and_replaces_whole_files() {
     assert_eq!(files.len(), 1, "no temporary file is left");
     assert!(matches!(write(&folder.path().join("no/such/folder.safetensors"), &checkpoint), Err(Error::Io { .. })));
 
+    let bytes = std::fs::read(&path).expect("written");
+    write(&path, &checkpoint).expect("writable");
+    assert_eq!(std::fs::read(&path).expect("written"), bytes, "equal checkpoints give equal bytes");
+
     let half = checkpoint.to_dtype(DType::BF16).expect("castable");
     write(&path, &half).expect("writable");
     assert!(read(&path).expect("readable").tensors.values().all(|tensor| tensor.dtype() == DType::BF16));
     assert_ne!(half.metadata, Metadata::default());
 }
 
+/// A file of `torch.save` around any pickle, with storages of the given sizes.
+fn archive(path: &Path, pickle: &[u8], storages: &[usize]) {
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(path).expect("created"));
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let mut entry = |name: String, content: &[u8]| {
+        zip.start_file(name, stored).expect("entry");
+        std::io::Write::write_all(&mut zip, content).expect("written");
+    };
+    entry("archive/data.pkl".to_owned(), pickle);
+    for (i, size) in storages.iter().enumerate() {
+        entry(format!("archive/data/{i}"), &vec![0; *size]);
+    }
+    zip.finish().expect("finished");
+}
+
+/// Whole instructions, so that random programs get past the first one.
+fn snippets() -> Vec<&'static [u8]> {
+    vec![
+        b"N", b"\x88", b"\x89", b"K\x00", b"K\x01", b"J\xff\xff\xff\x7f", b"J\xff\xff\xff\xff", b"]", b")", b"}", b"\x8f", b"(",
+        b"0", b"1", b"2", b"t", b"l", b"d", b"a", b"e", b"s", b"u", b"\x85", b"\x86", b"\x87", b"\x90", b"\x91", b"\x94",
+        b"h\x00", b"h\x01", b"q\x00", b"q\x01", b"R", b"b", b"\x81", b"\x92", b"\x93", b"Q", b"o",
+        b"X\x01\x00\x00\x00w", b"X\x01\x00\x00\x000", b"\x8c\x08_modules", b"\x8c\x0b_parameters", b"\x8c\x05model",
+        b"ccollections\nOrderedDict\n", b"cmine\nModule\n", b"c__builtin__\nset\n", b"ctorch\nSize\n",
+        b"ctorch._utils\n_rebuild_tensor_v2\n", b"ctorch._utils\n_rebuild_parameter\n", b"c__builtin__\ngetattr\n",
+        b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQK\x00K\x02\x85K\x01\x85\x89)t",
+        b"cmine\nModule\n)\x81}", b"cmine\nModule\n)\x81}\x8c\x08_modules}sb",
+    ]
+}
+
+/// The pickle inside a zip fixture.
+fn pickle_of(file: &str) -> Vec<u8> {
+    let mut zip = zip::ZipArchive::new(std::fs::File::open(data(file)).expect("fixture")).expect("zip");
+    let name = zip.file_names().map(|name| name.expect("name").into_owned()).find(|name| name.ends_with("data.pkl"));
+    let mut pickle = Vec::new();
+    let mut entry = zip.by_name(&name.expect("pickle")).expect("entry");
+    std::io::Read::read_to_end(&mut entry, &mut pickle).expect("readable");
+    pickle
+}
+
+#[test]
+fn a_pickle_without_end_and_a_damaged_storage_are_refused() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("model.pt");
+    archive(&path, &b"N0".repeat(2_500_000), &[]);
+    assert!(read(&path).expect_err("too long").to_string().contains("more than 4000000 opcodes"));
+
+    let mut bytes = std::fs::read(data("zip.pt")).expect("fixture");
+    let mut zip = zip::ZipArchive::new(std::io::Cursor::new(&bytes)).expect("zip");
+    let start = zip.by_name("zip/data/1").expect("entry").data_start().expect("start");
+    bytes[start as usize] ^= 1;
+    std::fs::write(&path, &bytes).expect("written");
+    let error = read(&path).expect_err("damaged").to_string();
+    assert!(error.contains("entry data/1") && error.contains("checksum"), "{error}");
+}
+
+#[test]
+fn timms_config_beside_a_file_says_what_the_file_does_not() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("model.safetensors");
+    let tensor = |rows: usize| Tensor::zeros(rows, DType::F32, &candle_core::Device::Cpu).expect("tensor");
+    let tensors = [("conv_stem.weight".to_owned(), tensor(4)), ("classifier.bias".to_owned(), tensor(5))];
+    let mut checkpoint = Checkpoint { tensors: tensors.into(), ..Default::default() };
+    write(&path, &checkpoint).expect("writable");
+    assert_eq!(read(&path).expect("readable").metadata.arch, None);
+    std::fs::write(
+        folder.path().join("config.json"),
+        r#"{"architecture": "ghostnet_050", "num_classes": 5, "pretrained_cfg": {"license": "mit"}}"#,
+    )
+    .expect("written");
+    let metadata = read(&path).expect("readable").metadata;
+    assert_eq!((metadata.arch.as_deref(), metadata.nc), (Some("ghostnet_050"), Some(5)));
+    checkpoint.tensors.insert("classifier.bias".to_owned(), tensor(7));
+    write(&path, &checkpoint).expect("writable");
+    assert_eq!(read(&path).expect("readable").metadata.arch, None, "a config of another class count");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn damaged_pickles_never_panic(
+        file in prop::sample::select(vec!["zip.pt", "module.pt", "views.pt", "protocol5.pt", "dtypes.pt"]),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut pickle = pickle_of(file);
+        for (index, byte) in damage {
+            let at = index.index(pickle.len());
+            pickle[at] = byte;
+        }
+        let damaged = tempfile::NamedTempFile::new().expect("temporary file");
+        archive(damaged.path(), &pickle, &[512; 40]);
+        let _ = read(damaged.path());
+    }
+
+    #[test]
+    fn random_opcodes_never_panic(
+        program in prop::collection::vec(prop::sample::select(snippets()), 1..60),
+        ends in any::<bool>(),
+    ) {
+        let mut pickle = b"\x80\x04".to_vec();
+        program.iter().for_each(|snippet| pickle.extend(*snippet));
+        if ends {
+            pickle.push(b'.');
+        }
+        let random = tempfile::NamedTempFile::new().expect("temporary file");
+        archive(random.path(), &pickle, &[64, 0]);
+        let _ = read(random.path());
+    }
 
     #[test]
     fn damaged_files_never_panic(

@@ -1,6 +1,6 @@
 //! From the values of a file to named tensors and metadata.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::machine::Refusal;
 use super::torch_file::TorchFile;
@@ -9,6 +9,10 @@ use crate::checkpoint::{Checkpoint, Metadata};
 
 /// Most tensors and containers that one checkpoint may name.
 const MAX_NAMES: usize = 200_000;
+/// Most entries of dicts that are looked at on the way, since shared ones could be visited without end.
+const MAX_WORK: usize = 5_000_000;
+/// Longest name of a tensor, in bytes.
+const MAX_NAME: usize = 1024;
 /// Most nested modules or dicts on the way to a tensor.
 const MAX_DEPTH: usize = 64;
 
@@ -19,7 +23,7 @@ const WRAPPERS: [&str; 8] =
 /// Reads the weights and what the file says about them. `Ok(None)` where the file holds no tensors.
 pub(crate) fn extract(file: &mut TorchFile<'_>) -> Result<Option<Checkpoint>, Refusal> {
     let weights = find_weights(&file.arena, file.root);
-    let mut names = Names { found: BTreeMap::new(), budget: MAX_NAMES };
+    let mut names = Names { found: BTreeMap::new(), names: MAX_NAMES, work: MAX_WORK };
     names.walk(&file.arena, weights, String::new(), MAX_DEPTH)?;
     let mut metadata = metadata(&file.arena, file.root, weights);
     metadata.stride = file.arena.field(weights, "stride").and_then(|id| strides(file, id));
@@ -51,37 +55,51 @@ fn find_weights(arena: &Arena, root: Id) -> Id {
 
 /// A pickled `torch.nn.Module`.
 fn is_module(arena: &Arena, id: Id) -> bool {
-    matches!(arena.get(id), Value::Object { .. }) && arena.field(id, "_modules").is_some()
+    matches!(arena.get(id), Value::Object(_)) && arena.field(id, "_modules").is_some()
 }
 
 struct Names {
     found: BTreeMap<String, TensorRef>,
     /// Values that may still be visited: shared containers could otherwise name exponentially many tensors.
-    budget: usize,
+    names: usize,
+    work: usize,
 }
 
 impl Names {
     fn walk(&mut self, arena: &Arena, id: Id, prefix: String, depth: usize) -> Result<(), Refusal> {
         let too_much = |what: &str| Refusal::Invalid { offset: 0, reason: format!("{what} at `{prefix}`") };
-        self.budget = self.budget.checked_sub(1).ok_or_else(|| too_much("more than 200000 names"))?;
+        self.names = self.names.checked_sub(1).ok_or_else(|| too_much("more than 200000 names"))?;
         let depth = depth.checked_sub(1).ok_or_else(|| too_much("modules nested deeper than 64"))?;
-        let join = |key: &str| if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
+        let entries = |id: Id| arena.pairs(id).map_or(0, <[_]>::len) + arena.sequence(id).map_or(0, <[_]>::len);
+        let mut work = entries(id);
+        if is_module(arena, id) {
+            let groups = ["_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"];
+            work += groups.iter().filter_map(|group| arena.field(id, group)).map(entries).sum::<usize>();
+        }
+        self.work = self.work.checked_sub(work).ok_or_else(|| too_much("too many entries"))?;
+        let join = |key: &str| match prefix.len() + key.len() {
+            0..=MAX_NAME if prefix.is_empty() => Ok(key.to_owned()),
+            0..=MAX_NAME => Ok(format!("{prefix}.{key}")),
+            _ => Err(too_much("too long a name")),
+        };
         match arena.get(id) {
             Value::Tensor(tensor) => {
-                self.found.insert(prefix, tensor.clone());
+                self.found.insert(prefix, (**tensor).clone());
             }
             _ if is_module(arena, id) => {
                 for group in ["_parameters", "_buffers", "_modules"] {
                     let Some(group_id) = arena.field(id, group) else { continue };
-                    let unsaved =
-                        (group == "_buffers").then(|| arena.field(id, "_non_persistent_buffers_set")).flatten();
+                    let unsaved: HashSet<&str> = (group == "_buffers")
+                        .then(|| arena.sequence(arena.field(id, "_non_persistent_buffers_set")?))
+                        .flatten()
+                        .unwrap_or_default()
+                        .iter()
+                        .filter_map(|name| arena.str(*name))
+                        .collect();
                     for (key, value) in arena.pairs(group_id).unwrap_or_default() {
                         let Some(key) = arena.str(*key) else { continue };
-                        let skipped = unsaved
-                            .and_then(|set| arena.sequence(set))
-                            .is_some_and(|set| set.iter().any(|name| arena.str(*name) == Some(key)));
-                        if !skipped {
-                            self.walk(arena, *value, join(key), depth)?;
+                        if !unsaved.contains(key) {
+                            self.walk(arena, *value, join(key)?, depth)?;
                         }
                     }
                 }
@@ -89,8 +107,8 @@ impl Names {
             Value::Dict(pairs) => {
                 for (key, value) in pairs {
                     match arena.get(*key) {
-                        Value::Str(key) => self.walk(arena, *value, join(key), depth)?,
-                        Value::Int(key) => self.walk(arena, *value, join(&key.to_string()), depth)?,
+                        Value::Str(key) => self.walk(arena, *value, join(key)?, depth)?,
+                        Value::Int(key) => self.walk(arena, *value, join(&key.to_string())?, depth)?,
                         _ => {}
                     }
                 }
@@ -112,12 +130,14 @@ fn metadata(arena: &Arena, root: Id, weights: Id) -> Metadata {
         Value::Int(epoch) => Some(*epoch),
         _ => None,
     });
+    let names = attribute("names").and_then(|id| names(&arena.json(id)));
+    let yaml_classes = attribute("yaml").and_then(|id| arena.usize(arena.field(id, "nc")?));
     Metadata {
         arch: text("arch").or_else(|| text("arch_name")),
         task: text("task").or_else(|| argument("task")?.as_str().map(str::to_owned)),
-        nc: attribute("nc").and_then(|id| arena.usize(id)),
-        names: attribute("names").and_then(|id| names(&arena.json(id))),
-        yaml: json("yaml").filter(serde_json::Value::is_object),
+        nc: attribute("nc").and_then(|id| arena.usize(id)).or(yaml_classes).or(names.as_ref().map(Vec::len)),
+        names,
+        yaml: json("yaml").filter(serde_json::Value::is_object).map(|yaml| as_built(arena, weights, yaml)),
         imgsz: argument("imgsz").and_then(side),
         train_args: train_args.clone(),
         licence: text("license"),
@@ -126,9 +146,40 @@ fn metadata(arena: &Arena, root: Id, weights: Id) -> Metadata {
     }
 }
 
+/// The yaml with the classes that the layers really have. Users put their own class in place of one that the yaml names
+/// (a `C2fGhost` for `C3Ghost`), and the yaml in the checkpoint does not know.
+fn as_built(arena: &Arena, weights: Id, mut yaml: serde_json::Value) -> serde_json::Value {
+    let layers = arena.field(weights, "_modules").and_then(|modules| arena.field(modules, "model"));
+    let layers = layers.and_then(|model| arena.pairs(arena.field(model, "_modules")?)).unwrap_or_default();
+    let class = |id: Id| match arena.get(id) {
+        Value::Object(object) => match arena.get(object.class) {
+            Value::Global(name) => name.rsplit('.').next(),
+            _ => None,
+        },
+        _ => None,
+    };
+    let mut built = layers.iter().map(|(_, layer)| class(*layer));
+    for part in ["backbone", "head"] {
+        for row in yaml.get_mut(part).and_then(serde_json::Value::as_array_mut).into_iter().flatten() {
+            let Some(Some(class)) = built.next() else { continue };
+            let Some(module) = row.get_mut(2) else { continue };
+            let named = module.as_str().and_then(|name| name.rsplit('.').next());
+            // A repeated layer is a Sequential of what the yaml names.
+            if class != "Sequential" && named.is_some_and(|name| name != class) {
+                *module = class.into();
+            }
+        }
+    }
+    yaml
+}
+
 /// Strides of a tensor of whole numbers.
 fn strides(file: &mut TorchFile<'_>, id: Id) -> Option<Vec<usize>> {
-    let Value::Tensor(tensor) = file.arena.get(id).clone() else { return None };
+    let Value::Tensor(tensor) = file.arena.get(id) else { return None };
+    let tensor = (**tensor).clone();
+    if tensor.shape.len() != 1 || tensor.shape[0] > 16 {
+        return None;
+    }
     let values = file.tensor(&tensor).ok()?.to_dtype(candle_core::DType::F64).ok()?.flatten_all().ok()?;
     let whole = |v: f64| (v >= 1. && v.fract() == 0. && v < 65_536.).then_some(v as usize);
     values.to_vec1::<f64>().ok()?.into_iter().map(whole).collect()

@@ -1,10 +1,16 @@
 //! A pickle machine that builds data and calls nothing.
 //!
-//! Protocols 0 to 5 (Python's `pickletools` documents the opcodes). Every value lives once in an [`Arena`]; memory is
-//! bounded by the length of the input, because an opcode adds at most one value and every string lies inside the input.
+//! Protocols 0 to 5 (Python's `pickletools` documents the opcodes). Every value lives once in an [`Arena`]. Memory is
+//! bounded: an opcode adds at most one value, their number is limited, strings are as long as the input they come from,
+//! and a copy of what a memo holds is paid for.
 
 use super::reduce;
 use super::value::{Arena, Id, Memo, Storage, Value};
+
+/// Most opcodes of one pickle. A checkpoint of YOLOv8x with its average has some 50,000.
+const MAX_OPCODES: usize = 4_000_000;
+/// Longest name of a global or a storage, in bytes.
+const MAX_NAME: usize = 512;
 
 /// Why a pickle was not read.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,8 +25,14 @@ pub(super) type Result<T> = std::result::Result<T, Refusal>;
 
 /// Reads one pickle from the start of `input`: the arena, the root, and the bytes used.
 pub(crate) fn unpickle(input: &[u8]) -> Result<(Arena, Id, usize)> {
-    let mut machine =
-        Machine { input, at: 0, arena: Arena::default(), stack: Vec::new(), marks: Vec::new(), memo: Memo::new() };
+    let mut machine = Machine {
+        input,
+        at: 0,
+        arena: Arena::new(input.len()),
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: Memo::new(),
+    };
     match machine.run() {
         Ok(root) => Ok((machine.arena, root, machine.at)),
         Err(Refusal::Invalid { reason, .. }) => Err(Refusal::Invalid { offset: machine.at, reason }),
@@ -32,7 +44,7 @@ pub(super) fn invalid<T>(reason: impl Into<String>) -> Result<T> {
     Err(Refusal::Invalid { offset: 0, reason: reason.into() })
 }
 
-struct Machine<'a> {
+pub(super) struct Machine<'a> {
     input: &'a [u8],
     at: usize,
     arena: Arena,
@@ -43,7 +55,7 @@ struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
+    pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8]> {
         match self.at.checked_add(count).and_then(|end| self.input.get(self.at..end)) {
             Some(bytes) => {
                 self.at += count;
@@ -53,13 +65,13 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N)?);
         Ok(array)
     }
 
-    fn length(&mut self, bytes: usize) -> Result<usize> {
+    pub(super) fn length(&mut self, bytes: usize) -> Result<usize> {
         let mut wide = [0; 8];
         wide[..bytes].copy_from_slice(self.take(bytes)?);
         match usize::try_from(u64::from_le_bytes(wide)) {
@@ -68,7 +80,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn line(&mut self) -> Result<&'a str> {
+    pub(super) fn line(&mut self) -> Result<&'a str> {
         let rest = &self.input[self.at..];
         let Some(end) = rest.iter().position(|byte| *byte == b'\n') else { return invalid("a line without its end") };
         self.at += end + 1;
@@ -78,13 +90,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn text(&mut self, length: usize) -> Result<Value> {
-        let bytes = self.take(length)?;
-        // Python escapes lone surrogates in a way that is not UTF-8; names of tensors never hold any.
-        Ok(Value::Str(String::from_utf8_lossy(bytes).into_owned()))
-    }
-
-    fn push(&mut self, value: Value) {
+    pub(super) fn push(&mut self, value: Value) {
         let id = self.arena.push(value);
         self.stack.push(id);
     }
@@ -116,7 +122,7 @@ impl<'a> Machine<'a> {
     }
 
     fn run(&mut self) -> Result<Id> {
-        loop {
+        for _ in 0..MAX_OPCODES {
             let opcode = self.take(1)?[0];
             match opcode {
                 b'.' => return self.pop(),
@@ -151,61 +157,7 @@ impl<'a> Machine<'a> {
                 _ => return invalid(format!("opcode {opcode:#04x} is not known")),
             }
         }
-    }
-
-    /// Numbers, strings and constants.
-    fn literal(&mut self, opcode: u8) -> Result<bool> {
-        let value = match opcode {
-            b'N' => Value::None,
-            0x88 => Value::Bool(true),
-            0x89 => Value::Bool(false),
-            b'J' => Value::Int(i32::from_le_bytes(self.array()?).into()),
-            b'K' => Value::Int(self.take(1)?[0].into()),
-            b'M' => Value::Int(u16::from_le_bytes(self.array()?).into()),
-            b'I' | b'L' => match self.line()? {
-                "00" if opcode == b'I' => Value::Bool(false),
-                "01" if opcode == b'I' => Value::Bool(true),
-                line => match line.trim_end_matches('L').parse() {
-                    Ok(int) => Value::Int(int),
-                    Err(_) => return invalid(format!("`{line}` is not a 64-bit integer")),
-                },
-            },
-            0x8a | 0x8b => {
-                let length = self.length(if opcode == 0x8a { 1 } else { 4 })?;
-                let bytes = self.take(length)?;
-                integer(bytes)
-            }
-            b'G' => Value::Float(f64::from_be_bytes(self.array()?)),
-            b'F' => match self.line()?.parse() {
-                Ok(float) => Value::Float(float),
-                Err(_) => return invalid("a float that is not a number"),
-            },
-            0x8c | b'X' | 0x8d => {
-                let length = self.length(match opcode {
-                    0x8c => 1,
-                    b'X' => 4,
-                    _ => 8,
-                })?;
-                self.text(length)?
-            }
-            b'V' => Value::Str(self.line()?.to_owned()),
-            b'S' => Value::Str(self.line()?.trim_matches(['\'', '"']).to_owned()),
-            b'U' | b'T' => {
-                let length = self.length(if opcode == b'U' { 1 } else { 4 })?;
-                self.text(length)?
-            }
-            b'C' | b'B' | 0x8e | 0x96 => {
-                let length = self.length(match opcode {
-                    b'C' => 1,
-                    b'B' => 4,
-                    _ => 8,
-                })?;
-                Value::Bytes(self.take(length)?.to_vec())
-            }
-            _ => return Ok(false),
-        };
-        self.push(value);
-        Ok(true)
+        invalid(format!("more than {MAX_OPCODES} opcodes"))
     }
 
     /// Lists, tuples, sets and dicts.
@@ -262,8 +214,8 @@ impl<'a> Machine<'a> {
         let target = self.top()?;
         match self.arena.get_mut(target) {
             Value::List(items) | Value::Set(items) => items.extend_from_slice(added),
-            // A subclass of list: its items carry no weights that are looked for.
-            Value::Object { args, .. } => args.extend_from_slice(added),
+            // A subclass of list: no weights are looked for in one.
+            Value::Object(_) => {}
             _ => return invalid("it appends to something that is no list"),
         }
         Ok(())
@@ -273,7 +225,7 @@ impl<'a> Machine<'a> {
         let target = self.top()?;
         match self.arena.get_mut(target) {
             Value::Dict(pairs) => pairs.extend_from_slice(added),
-            Value::Object { items, .. } => items.extend_from_slice(added),
+            Value::Object(object) => object.items.extend_from_slice(added),
             _ => return invalid("it sets an item of something that is no dict"),
         }
         Ok(())
@@ -314,15 +266,16 @@ impl<'a> Machine<'a> {
         match opcode {
             b'c' => {
                 let (module, name) = (self.line()?, self.line()?);
-                self.push(Value::Global(format!("{module}.{name}")));
+                self.global(module, name)?;
             }
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
-                let (Some(module), Some(name)) = (self.arena.str(module), self.arena.str(name)) else {
-                    return invalid("a global whose name is no string");
+                let text = |id: Id| self.arena.str(id).filter(|text| text.len() <= MAX_NAME);
+                let (Some(module), Some(name)) = (text(module), text(name)) else {
+                    return invalid("a global whose name is no string, or too long a one");
                 };
-                let global = format!("{module}.{name}");
-                self.push(Value::Global(global));
+                let (module, name) = (module.to_owned(), name.to_owned());
+                self.global(&module, &name)?;
             }
             b'R' => {
                 let (args, callable) = (self.pop()?, self.pop()?);
@@ -333,16 +286,15 @@ impl<'a> Machine<'a> {
                 if opcode == 0x92 {
                     self.pop()?;
                 }
-                let (args, class) = (self.pop()?, self.pop()?);
-                let args = self.arena.sequence(args).unwrap_or_default().to_vec();
-                let value = reduce::instance(&self.arena, class, args)?;
+                let (_args, class) = (self.pop()?, self.pop()?);
+                let value = reduce::instance(&self.arena, class)?;
                 self.push(value);
             }
             b'b' => {
                 let state = self.pop()?;
                 let target = self.top()?;
-                if let Value::Object { state: slot, .. } = self.arena.get_mut(target) {
-                    *slot = Some(state);
+                if let Value::Object(object) = self.arena.get_mut(target) {
+                    object.state = Some(state);
                 }
             }
             b'i' => {
@@ -364,7 +316,8 @@ impl<'a> Machine<'a> {
                     Some(class) => self.stack.push(class),
                     None => {
                         let storage = self.storage(id)?;
-                        self.push(Value::Storage(storage));
+                        self.arena.charge(storage.key.len())?;
+                        self.push(Value::Storage(Box::new(storage)));
                     }
                 }
             }
@@ -374,6 +327,15 @@ impl<'a> Machine<'a> {
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    fn global(&mut self, module: &str, name: &str) -> Result<()> {
+        if module.len() + name.len() > MAX_NAME {
+            return invalid("a global with too long a name");
+        }
+        self.arena.charge(module.len() + name.len())?;
+        self.push(Value::Global(format!("{module}.{name}")));
+        Ok(())
     }
 
     /// `("module", class, file, source)`: how the plain container writes a class of modules.
@@ -388,11 +350,10 @@ impl<'a> Machine<'a> {
     fn storage(&self, id: Id) -> Result<Storage> {
         let arena = &self.arena;
         let parts = arena.sequence(id).unwrap_or_default();
-        let (Some("storage"), Some(Value::Global(class)), Some(key), Some(elements)) = (
+        let (Some("storage"), Some(Value::Global(class)), Some(key)) = (
             parts.first().and_then(|id| arena.str(*id)),
             parts.get(1).map(|id| arena.get(*id)),
-            parts.get(2).and_then(|id| arena.str(*id)),
-            parts.get(4).and_then(|id| arena.usize(*id)),
+            parts.get(2).and_then(|id| arena.str(*id)).filter(|key| key.len() <= MAX_NAME),
         ) else {
             return invalid("a persistent id that is no storage of PyTorch");
         };
@@ -403,17 +364,6 @@ impl<'a> Machine<'a> {
         }
         let view = parts.get(5).and_then(|id| arena.sequence(*id));
         let view_offset = view.and_then(|view| view.get(1)).and_then(|id| arena.usize(*id)).unwrap_or(0);
-        Ok(Storage { key: key.to_owned(), element, elements, view_offset })
+        Ok(Storage { key: key.to_owned(), element, view_offset })
     }
-}
-
-/// A little-endian two's complement integer of any length.
-fn integer(bytes: &[u8]) -> Value {
-    if bytes.len() > 8 {
-        return Value::BigInt(bytes.to_vec());
-    }
-    let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
-    let mut wide = [if negative { 0xff } else { 0 }; 8];
-    wide[..bytes.len()].copy_from_slice(bytes);
-    Value::Int(i64::from_le_bytes(wide))
 }

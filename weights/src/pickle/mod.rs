@@ -4,6 +4,7 @@
 //! only built becomes inert data; a callable that is not known to be data is refused by its name.
 
 mod extract;
+mod literal;
 mod machine;
 mod reduce;
 mod torch_file;

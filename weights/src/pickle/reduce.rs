@@ -1,36 +1,58 @@
 //! The few callables whose call means plain data. Nothing is called: each is replaced by what it would return.
 
 use super::machine::{Refusal, Result, invalid};
-use super::value::{Arena, Element, Id, TensorRef, Value};
-
-/// The last part of a dotted name.
-fn last(name: &str) -> &str {
-    name.rsplit('.').next().unwrap_or(name)
-}
+use super::value::{Arena, Element, Id, Object, TensorRef, Value};
 
 /// Most dimensions of a tensor.
 const MAX_RANK: usize = 8;
+/// Longest path, in bytes.
+const MAX_PATH: usize = 4096;
+
+/// What a call gives: something new, or one of its own arguments.
+enum Outcome {
+    New(Value),
+    Same(Id),
+}
 
 /// The value of `callable(*args)`; refused by name unless the callable is known to build data.
 pub(super) fn call(arena: &mut Arena, callable: Id, args: Id) -> Result<Id> {
+    match outcome(arena, callable, args)? {
+        Outcome::New(value) => {
+            arena.charge(match &value {
+                Value::List(items) | Value::Tuple(items) | Value::Set(items) => size_of_val(items.as_slice()),
+                Value::Dict(pairs) => size_of_val(pairs.as_slice()),
+                Value::Bytes(bytes) => bytes.len(),
+                Value::Str(text) => text.len(),
+                _ => 0,
+            })?;
+            Ok(arena.push(value))
+        }
+        Outcome::Same(id) => Ok(id),
+    }
+}
+
+fn outcome(arena: &Arena, callable: Id, args: Id) -> Result<Outcome> {
     let Value::Global(name) = arena.get(callable) else {
         return Err(Refusal::Called("a value that is no global".to_owned()));
     };
-    let name = name.clone();
-    let args = arena.sequence(args).unwrap_or_default().to_vec();
-    let value = match name.as_str() {
-        "torch._utils._rebuild_tensor" | "torch._utils._rebuild_tensor_v2" => tensor(arena, &args, None)?,
-        "torch._utils._rebuild_tensor_v3" => {
-            let element = args.get(6).and_then(|id| match arena.get(*id) {
-                Value::Global(dtype) => Element::from_name(last(dtype)),
-                _ => None,
-            });
-            tensor(arena, &args, element)?
+    let args = arena.sequence(args).unwrap_or_default();
+    Ok(Outcome::New(match name.as_str() {
+        "torch._utils._rebuild_tensor" | "torch._utils._rebuild_tensor_v2" => tensor(arena, args, None)?,
+        "torch._utils._rebuild_tensor_v3" => tensor(arena, args, args.get(6))?,
+        "torch._tensor._rebuild_from_type_v2" => match args {
+            // (function, type, its arguments, state): a subclass of Tensor around one of the functions above.
+            [function, _, inner, ..] if is_rebuild(arena, *function) => return outcome(arena, *function, *inner),
+            _ => return Err(Refusal::Called(name.clone())),
+        },
+        "torch._utils._rebuild_parameter"
+        | "torch._utils._rebuild_parameter_with_state"
+        | "torch._utils._rebuild_device_tensor_from_cpu_tensor" => match args.first() {
+            Some(data) => return Ok(Outcome::Same(*data)),
+            None => return invalid("a parameter without its data"),
+        },
+        "collections.OrderedDict" | "builtins.dict" | "__builtin__.dict" | "collections.Counter" => {
+            Value::Dict(pairs(arena, args.first()))
         }
-        "torch._utils._rebuild_parameter" | "torch._utils._rebuild_parameter_with_state" => {
-            return args.first().copied().map_or_else(|| invalid("a parameter without its data"), Ok);
-        }
-        "collections.OrderedDict" | "builtins.dict" | "__builtin__.dict" => Value::Dict(pairs(arena, args.first())),
         "collections.defaultdict" => Value::Dict(pairs(arena, args.get(1))),
         "torch.Size" | "builtins.tuple" | "__builtin__.tuple" => Value::Tuple(elements(arena, args.first())),
         "builtins.list" | "__builtin__.list" | "collections.deque" => Value::List(elements(arena, args.first())),
@@ -49,6 +71,9 @@ pub(super) fn call(arena: &mut Arena, callable: Id, args: Id) -> Result<Id> {
         | "pathlib._local.PosixPath"
         | "pathlib._local.WindowsPath" => {
             let parts: Vec<&str> = args.iter().filter_map(|id| arena.str(*id)).collect();
+            if parts.iter().map(|part| part.len() + 1).sum::<usize>() > MAX_PATH {
+                return invalid("a path that is too long");
+            }
             Value::Str(parts.join("/").replace("//", "/"))
         }
         "builtins.bytearray"
@@ -73,27 +98,40 @@ pub(super) fn call(arena: &mut Arena, callable: Id, args: Id) -> Result<Id> {
         | "numpy._core.multiarray.scalar"
         | "numpy._core.multiarray._reconstruct"
         | "functools.partial"
-        | "uuid.UUID"
-        | "torch.nn.parameter.Buffer" => {
-            Value::Object { class: last(&name).to_owned(), args, state: None, items: Vec::new() }
+        | "uuid.UUID" => object(callable),
+        // A bound method, as `fuse()` leaves one in `forward`: its instance is data, so the attribute is.
+        "builtins.getattr" | "__builtin__.getattr"
+            if args.first().is_some_and(|id| matches!(arena.get(*id), Value::Object(_))) =>
+        {
+            object(callable)
         }
-        // `copyreg._reconstructor(class, base, state)` is how protocols 0 and 1 write an instance.
-        "copyreg._reconstructor" | "copy_reg._reconstructor" => match args.first() {
-            Some(class) => instance(arena, *class, Vec::new())?,
-            None => return invalid("an instance without its class"),
-        },
-        _ => return Err(Refusal::Called(name)),
-    };
-    Ok(arena.push(value))
+        // (class, base, state) is how protocols 0 and 1 write an instance, (class, arguments) how copyreg does.
+        "copyreg._reconstructor" | "copy_reg._reconstructor" | "copyreg.__newobj__" | "copy_reg.__newobj__" => {
+            match args.first() {
+                Some(class) => instance(arena, *class)?,
+                None => return invalid("an instance without its class"),
+            }
+        }
+        _ => return Err(Refusal::Called(name.clone())),
+    }))
+}
+
+/// A function that builds a tensor from a storage, and nothing that could nest.
+fn is_rebuild(arena: &Arena, function: Id) -> bool {
+    matches!(arena.get(function), Value::Global(name) if name.starts_with("torch._utils._rebuild_"))
 }
 
 /// An instance of `class` that is built and not called.
-pub(super) fn instance(arena: &Arena, class: Id, args: Vec<Id>) -> Result<Value> {
+pub(super) fn instance(arena: &Arena, class: Id) -> Result<Value> {
     let Value::Global(name) = arena.get(class) else { return invalid("an instance of something that is no class") };
     Ok(match name.as_str() {
-        "collections.OrderedDict" | "collections.defaultdict" => Value::Dict(Vec::new()),
-        _ => Value::Object { class: last(name).to_owned(), args, state: None, items: Vec::new() },
+        "collections.OrderedDict" | "collections.defaultdict" | "collections.Counter" => Value::Dict(Vec::new()),
+        _ => object(class),
     })
+}
+
+fn object(class: Id) -> Value {
+    Value::Object(Box::new(Object { class, state: None, items: Vec::new() }))
 }
 
 fn elements(arena: &Arena, id: Option<&Id>) -> Vec<Id> {
@@ -113,18 +151,25 @@ fn pairs(arena: &Arena, id: Option<&Id>) -> Vec<(Id, Id)> {
     arena.sequence(*id).unwrap_or_default().iter().filter_map(pair).collect()
 }
 
-/// `(storage, offset, size, stride, …)`.
-fn tensor(arena: &Arena, args: &[Id], element: Option<Element>) -> Result<Value> {
-    let sizes =
-        |i: usize| -> Option<Vec<usize>> { arena.sequence(*args.get(i)?)?.iter().map(|id| arena.usize(*id)).collect() };
-    let (Some(Value::Storage(storage)), Some(offset), Some(shape), Some(stride)) =
-        (args.first().map(|id| arena.get(*id)), args.get(1).and_then(|id| arena.usize(*id)), sizes(2), sizes(3))
+/// `(storage, offset, size, stride, …)`, with the dtype apart where the storage is untyped.
+fn tensor(arena: &Arena, args: &[Id], dtype: Option<&Id>) -> Result<Value> {
+    let sizes = |i: usize| -> Option<Vec<usize>> {
+        let sizes = arena.sequence(*args.get(i)?)?;
+        sizes.iter().take(MAX_RANK + 1).map(|id| arena.usize(*id)).collect()
+    };
+    let (Some(storage), Some(offset), Some(shape), Some(stride)) =
+        (args.first().copied(), args.get(1).and_then(|id| arena.usize(*id)), sizes(2), sizes(3))
     else {
         return invalid("a tensor without its storage, offset, size or stride");
     };
-    let Some(element) = element.or(storage.element) else { return invalid("a tensor of untyped bytes") };
+    let Value::Storage(stored) = arena.get(storage) else { return invalid("a tensor without its storage") };
+    let named = dtype.and_then(|id| match arena.get(*id) {
+        Value::Global(dtype) => Element::from_name(dtype.rsplit('.').next().unwrap_or(dtype)),
+        _ => None,
+    });
+    let Some(element) = named.or(stored.element) else { return invalid("a tensor of untyped bytes") };
     if shape.len() != stride.len() || shape.len() > MAX_RANK {
         return invalid(format!("a tensor of size {shape:?} with strides {stride:?}"));
     }
-    Ok(Value::Tensor(TensorRef { storage: storage.clone(), element, offset, shape, stride }))
+    Ok(Value::Tensor(Box::new(TensorRef { storage, element, offset, shape, stride })))
 }

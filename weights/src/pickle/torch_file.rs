@@ -47,7 +47,10 @@ impl<'a> TorchFile<'a> {
 
     fn open_zip(bytes: &'a [u8]) -> Result<Self, Refusal> {
         let damaged = |error: zip::result::ZipError| Refusal::Invalid { offset: 0, reason: format!("zip: {error}") };
-        let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(damaged)?;
+        // Nothing precedes the archive. Where the library looks for a prefix it takes the second entry for the first if
+        // the first is as long as the zip64 records, which PyTorch always writes (a file name of 21 letters does it).
+        let config = zip::read::Config { archive_offset: zip::read::ArchiveOffset::Known(0) };
+        let mut archive = ZipArchive::with_config(config, Cursor::new(bytes)).map_err(damaged)?;
         let names: Vec<String> = archive.file_names().filter_map(|name| Some(name.ok()?.into_owned())).collect();
         let Some(pickle) = names.iter().find(|name| *name == "data.pkl" || name.ends_with("/data.pkl")) else {
             return invalid("a zip without data.pkl; a TorchScript archive or another program's zip is not read");
@@ -57,22 +60,33 @@ impl<'a> TorchFile<'a> {
             return invalid("a TorchScript archive; save the model's state_dict() instead");
         }
         let mut spans = HashMap::new();
+        let mut unread = bytes.len() as u64;
         for index in 0..archive.len() {
-            let mut entry = archive.by_index_raw(index).map_err(damaged)?;
+            let entry = archive.by_index_raw(index).map_err(damaged)?;
             let name = entry.name().map_err(damaged)?;
             let Some(name) = name.strip_prefix(root).map(str::to_owned) else { continue };
+            if name != "byteorder" && name != "data.pkl" && !name.starts_with("data/") {
+                continue;
+            }
             let (start, size) = (entry.data_start(), entry.size());
+            if entry.compression() != CompressionMethod::Stored {
+                return invalid(format!("entry {name} is compressed, which torch.save never does"));
+            }
+            // Entries that lie over one another could be read without end.
+            let Some(left) = unread.checked_sub(size) else { return invalid("its entries are longer than the file") };
+            unread = left;
+            drop(entry);
+            let mut entry = archive.by_index(index).map_err(damaged)?;
             if name == "byteorder" {
                 let mut order = String::new();
                 if entry.by_ref().take(16).read_to_string(&mut order).is_err() || order.trim() != "little" {
                     return invalid(format!("byte order `{}`; only little-endian files are read", order.trim()));
                 }
-            }
-            if entry.compression() != CompressionMethod::Stored {
-                if name == "data.pkl" || name.starts_with("data/") {
-                    return invalid(format!("entry {name} is compressed, which torch.save never does"));
-                }
                 continue;
+            }
+            // To the end, where the sum is checked.
+            if let Err(error) = std::io::copy(&mut entry, &mut std::io::sink()) {
+                return invalid(format!("entry {name}: {error}"));
             }
             let span = start.and_then(|start| {
                 let start = usize::try_from(start).ok()?;
@@ -132,12 +146,15 @@ impl<'a> TorchFile<'a> {
     /// Copies a tensor out of its storage; every offset, stride and size is checked first.
     pub(crate) fn tensor(&mut self, tensor: &TensorRef) -> Result<Tensor, Refusal> {
         let TensorRef { storage, element, offset, shape, stride } = tensor;
+        let Value::Storage(storage) = self.arena.get(*storage) else { return invalid("a tensor without its storage") };
         let Some(span) = self.storages.get(&storage.key) else {
             return invalid(format!("storage {} is not in the file", storage.key));
         };
         let size = element.bytes();
         let data = &self.bytes[span.clone()];
-        let count = shape.iter().try_fold(1usize, |count, side| count.checked_mul(*side));
+        // An empty tensor's other sides still have to multiply, in its row-major strides.
+        let extent = shape.iter().try_fold(size, |extent, side| extent.checked_mul((*side).max(1)));
+        let count = extent.map(|_| shape.iter().product::<usize>());
         let reach =
             shape.iter().zip(stride).try_fold(storage.view_offset.checked_add(*offset), |reach, (side, stride)| {
                 Some(reach?.checked_add(side.saturating_sub(1).checked_mul(*stride)?))
@@ -150,14 +167,17 @@ impl<'a> TorchFile<'a> {
             return invalid("its tensors are views that expand to many times the file");
         };
         self.budget = budget;
-        let first = storage.view_offset + offset;
-        let contiguous = is_contiguous(shape, stride);
         let gathered;
-        let raw = if contiguous {
-            &data[first * size..(first + count) * size]
+        let raw = if count == 0 {
+            &[]
         } else {
-            gathered = gather(data, size, first, shape, stride, count);
-            &gathered
+            let first = storage.view_offset + offset;
+            if is_contiguous(shape, stride) {
+                &data[first * size..(first + count) * size]
+            } else {
+                gathered = gather(data, size, first, shape, stride, count);
+                gathered.as_slice()
+            }
         };
         let built = match element.dtype() {
             Some(dtype) => Tensor::from_raw_buffer(raw, dtype, shape, &Device::Cpu),
@@ -185,6 +205,7 @@ impl Arena {
     }
 }
 
+/// Row-major without gaps, for a shape whose element count is known to fit.
 fn is_contiguous(shape: &[usize], stride: &[usize]) -> bool {
     let mut expected = 1;
     shape.iter().zip(stride).rev().all(|(side, stride)| {

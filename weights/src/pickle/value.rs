@@ -4,17 +4,20 @@ use std::collections::HashMap;
 
 use candle_core::DType;
 
-/// Index of a value in its [`Arena`].
-pub(crate) type Id = usize;
+use super::machine::Refusal;
 
-/// One value. Containers hold indices, so that a value shared by many is stored once.
-#[derive(Debug, Clone, PartialEq)]
+/// Index of a value in its [`Arena`].
+pub(crate) type Id = u32;
+
+/// One value. Containers hold indices, so that a value shared by many is stored once; large kinds are boxed, so that
+/// millions of small ones stay small.
+#[derive(Debug)]
 pub(crate) enum Value {
     None,
     Bool(bool),
     Int(i64),
-    /// An integer beyond 64 bits, little-endian two's complement.
-    BigInt(Vec<u8>),
+    /// An integer beyond 64 bits; none of a model's is.
+    BigInt,
     Float(f64),
     Str(String),
     Bytes(Vec<u8>),
@@ -24,32 +27,34 @@ pub(crate) enum Value {
     Dict(Vec<(Id, Id)>),
     /// `module.name`, never looked up.
     Global(String),
-    /// An instance of a class that is not known: its type's name, its state and the items added to it.
-    Object {
-        class: String,
-        args: Vec<Id>,
-        state: Option<Id>,
-        items: Vec<(Id, Id)>,
-    },
-    Storage(Storage),
-    Tensor(TensorRef),
+    Object(Box<Object>),
+    Storage(Box<Storage>),
+    Tensor(Box<TensorRef>),
+}
+
+/// An instance of a class that is not known: the global that names the class, its state, the items set on it.
+#[derive(Debug)]
+pub(crate) struct Object {
+    pub(crate) class: Id,
+    pub(crate) state: Option<Id>,
+    pub(crate) items: Vec<(Id, Id)>,
 }
 
 /// A run of elements in the file.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub(crate) struct Storage {
     pub(crate) key: String,
     /// `None` where the type is untyped bytes.
     pub(crate) element: Option<Element>,
-    pub(crate) elements: usize,
     /// Start of a view into the storage, in elements (legacy files only).
     pub(crate) view_offset: usize,
 }
 
 /// A strided view of a storage; offset and strides in elements.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct TensorRef {
-    pub(crate) storage: Storage,
+    /// The value that is its [`Storage`].
+    pub(crate) storage: Id,
     pub(crate) element: Element,
     pub(crate) offset: usize,
     pub(crate) shape: Vec<usize>,
@@ -115,24 +120,42 @@ impl Element {
 }
 
 /// All values of one pickle.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Arena {
     values: Vec<Value>,
+    /// Bytes that may still be copied from one value into another.
+    copies: usize,
 }
 
 /// Most nested containers that a conversion to JSON follows.
 const MAX_JSON_DEPTH: usize = 32;
-/// Most values that one conversion to JSON visits.
-const MAX_JSON_VALUES: usize = 100_000;
+/// Most bytes that one conversion to JSON may produce, at 16 a value and what its text is long.
+const MAX_JSON_BYTES: usize = 4 << 20;
 
 impl Arena {
+    /// An arena for a pickle of `length` bytes.
+    pub(crate) fn new(length: usize) -> Self {
+        Self { values: Vec::new(), copies: length.saturating_mul(4).saturating_add(1 << 16) }
+    }
+
     pub(crate) fn push(&mut self, value: Value) -> Id {
         self.values.push(value);
-        self.values.len() - 1
+        Id::try_from(self.values.len() - 1).expect("the machine stops long before 2^32 values")
+    }
+
+    /// Pays for a copy of memoized data, which one short instruction could otherwise repeat without end.
+    pub(crate) fn charge(&mut self, bytes: usize) -> Result<(), Refusal> {
+        match self.copies.checked_sub(bytes) {
+            Some(left) => {
+                self.copies = left;
+                Ok(())
+            }
+            None => Err(Refusal::Invalid { offset: 0, reason: "it copies data many times over".to_owned() }),
+        }
     }
 
     pub(crate) fn get(&self, id: Id) -> &Value {
-        &self.values[id]
+        &self.values[id as usize]
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Value> {
@@ -140,7 +163,7 @@ impl Arena {
     }
 
     pub(crate) fn get_mut(&mut self, id: Id) -> &mut Value {
-        &mut self.values[id]
+        &mut self.values[id as usize]
     }
 
     pub(crate) fn str(&self, id: Id) -> Option<&str> {
@@ -169,16 +192,16 @@ impl Arena {
     pub(crate) fn pairs(&self, id: Id) -> Option<&[(Id, Id)]> {
         match self.get(id) {
             Value::Dict(pairs) => Some(pairs),
-            Value::Object { state: Some(state), .. } => match self.get(*state) {
-                Value::Dict(pairs) => Some(pairs),
+            Value::Object(object) => match object.state.map(|state| self.get(state)) {
+                Some(Value::Dict(pairs)) => Some(pairs),
                 // A class with slots pickles (dict or None, slots).
-                Value::Tuple(parts) => parts.iter().find_map(|part| match self.get(*part) {
+                Some(Value::Tuple(parts)) => parts.iter().find_map(|part| match self.get(*part) {
                     Value::Dict(pairs) => Some(pairs.as_slice()),
                     _ => None,
                 }),
-                _ => None,
+                Some(_) => None,
+                None => Some(&object.items),
             },
-            Value::Object { items, .. } => Some(items),
             _ => None,
         }
     }
@@ -191,27 +214,31 @@ impl Arena {
 
     /// Plain data as JSON; objects, tensors and whatever lies beyond the limits become null.
     pub(crate) fn json(&self, id: Id) -> serde_json::Value {
-        let mut budget = MAX_JSON_VALUES;
+        let mut budget = MAX_JSON_BYTES;
         self.json_within(id, MAX_JSON_DEPTH, &mut budget)
     }
 
     fn json_within(&self, id: Id, depth: usize, budget: &mut usize) -> serde_json::Value {
         use serde_json::Value as Json;
-        if depth == 0 || *budget == 0 {
-            return Json::Null;
-        }
-        *budget -= 1;
+        let text = self.str(id).map_or(0, str::len);
+        let Some(left) = budget.checked_sub(16 + text).filter(|_| depth > 0) else { return Json::Null };
+        *budget = left;
         match self.get(id) {
             Value::Bool(b) => Json::Bool(*b),
             Value::Int(i) => Json::from(*i),
             Value::Float(f) => Json::from(*f),
             Value::Str(text) => Json::from(text.as_str()),
             Value::List(items) | Value::Tuple(items) | Value::Set(items) => {
-                items.iter().map(|item| self.json_within(*item, depth - 1, budget)).collect()
+                let within = items.iter().take(*budget / 16);
+                Json::Array(within.map(|item| self.json_within(*item, depth - 1, budget)).collect())
             }
-            Value::Dict(_) | Value::Object { state: Some(_), .. } => {
+            Value::Dict(_) | Value::Object(_) => {
+                let Some(pairs) = self.pairs(id) else { return Json::Null };
                 let mut map = serde_json::Map::new();
-                for (key, value) in self.pairs(id).unwrap_or_default() {
+                for (key, value) in pairs {
+                    let length = self.str(*key).map_or(0, str::len);
+                    let Some(left) = budget.checked_sub(16 + length) else { break };
+                    *budget = left;
                     let key = match self.get(*key) {
                         Value::Str(text) => text.clone(),
                         Value::Int(i) => i.to_string(),

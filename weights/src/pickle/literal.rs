@@ -1,0 +1,78 @@
+//! The opcodes that push a number, a string or a constant.
+
+use super::machine::{Machine, Result, invalid};
+use super::value::Value;
+
+impl Machine<'_> {
+    /// Numbers, strings and constants.
+    pub(super) fn literal(&mut self, opcode: u8) -> Result<bool> {
+        let value = match opcode {
+            b'N' => Value::None,
+            0x88 => Value::Bool(true),
+            0x89 => Value::Bool(false),
+            b'J' => Value::Int(i32::from_le_bytes(self.array()?).into()),
+            b'K' => Value::Int(self.take(1)?[0].into()),
+            b'M' => Value::Int(u16::from_le_bytes(self.array()?).into()),
+            b'I' | b'L' => match self.line()? {
+                "00" if opcode == b'I' => Value::Bool(false),
+                "01" if opcode == b'I' => Value::Bool(true),
+                line => match line.trim_end_matches('L').parse() {
+                    Ok(int) => Value::Int(int),
+                    Err(_) => return invalid(format!("`{line}` is not a 64-bit integer")),
+                },
+            },
+            0x8a | 0x8b => {
+                let length = self.length(if opcode == 0x8a { 1 } else { 4 })?;
+                let bytes = self.take(length)?;
+                integer(bytes)
+            }
+            b'G' => Value::Float(f64::from_be_bytes(self.array()?)),
+            b'F' => match self.line()?.parse() {
+                Ok(float) => Value::Float(float),
+                Err(_) => return invalid("a float that is not a number"),
+            },
+            0x8c | b'X' | 0x8d => {
+                let length = self.length(match opcode {
+                    0x8c => 1,
+                    b'X' => 4,
+                    _ => 8,
+                })?;
+                self.text(length)?
+            }
+            b'V' => Value::Str(self.line()?.to_owned()),
+            b'S' => Value::Str(self.line()?.trim_matches(['\'', '"']).to_owned()),
+            b'U' | b'T' => {
+                let length = self.length(if opcode == b'U' { 1 } else { 4 })?;
+                self.text(length)?
+            }
+            b'C' | b'B' | 0x8e | 0x96 => {
+                let length = self.length(match opcode {
+                    b'C' => 1,
+                    b'B' => 4,
+                    _ => 8,
+                })?;
+                Value::Bytes(self.take(length)?.to_vec())
+            }
+            _ => return Ok(false),
+        };
+        self.push(value);
+        Ok(true)
+    }
+
+    fn text(&mut self, length: usize) -> Result<Value> {
+        let bytes = self.take(length)?;
+        // Python escapes lone surrogates in a way that is not UTF-8; names of tensors never hold any.
+        Ok(Value::Str(String::from_utf8_lossy(bytes).into_owned()))
+    }
+}
+
+/// A little-endian two's complement integer.
+fn integer(bytes: &[u8]) -> Value {
+    if bytes.len() > 8 {
+        return Value::BigInt;
+    }
+    let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
+    let mut wide = [if negative { 0xff } else { 0 }; 8];
+    wide[..bytes.len()].copy_from_slice(bytes);
+    Value::Int(i64::from_le_bytes(wide))
+}
