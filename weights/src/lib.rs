@@ -2,7 +2,7 @@
 //!
 //! [`resolve`] finds the file of a model: a path, a name of the [`Registry`], or an address on the Hub, whose cache it keeps.
 //! [`read`] takes safetensors and files of `torch.save` (without executing anything in them) and gives a [`Checkpoint`]:
-//! tensors under the names our models use, and what the file says about itself. [`write`] stores one as safetensors.
+//! tensors under the names our models use, and what the file says about itself. [`write()`] stores one as safetensors.
 #![deny(unsafe_code)]
 
 mod checkpoint;
