@@ -105,13 +105,12 @@ fn a_picture_too_small_for_the_attention_is_refused() -> Result<()> {
 }
 
 #[test]
-fn arithmetic_is_that_of_the_papers() -> Result<()> {
-    // Table 7 of GhostNet: 142 M at width 1; table 4 of GhostNetV2: 167 M; both at 224 x 224.
-    for (name, millions) in [("ghostnet_100", 142), ("ghostnetv2_100", 167)] {
-        let cost = summary(&Config::new(variant(name)), [224, 224])?.cost;
-        assert!((cost.macs as f64 / 1e6 - f64::from(millions)).abs() < 10., "{name}: {cost:?}");
-        let folded = summary(&Config { norm: Norm::Fold, ..Config::new(variant(name)) }, [224, 224])?.cost;
-        assert_eq!((folded.macs, folded.batch_norm_outputs), (cost.macs, 0), "{name}");
+fn folding_leaves_the_multiplications_and_drops_the_batch_norms() -> Result<()> {
+    for name in ["ghostnet_050", "ghostnetv2_100"] {
+        let separate = summary(&Config::new(variant(name)), [64, 96])?.cost;
+        let folded = summary(&Config { norm: Norm::Fold, ..Config::new(variant(name)) }, [64, 96])?.cost;
+        assert!(separate.batch_norm_outputs > 0, "{name}");
+        assert_eq!((folded.macs, folded.batch_norm_outputs), (separate.macs, 0), "{name}");
     }
     Ok(())
 }

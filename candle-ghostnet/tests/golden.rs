@@ -202,9 +202,10 @@ fn sizes_equal_timms() -> Result<()> {
         let golden = golden(variant);
         for (form, branches) in [("trained", Branches::Training), ("deployed", Branches::Deploy)] {
             if let Some(golden) = golden.get(form) {
-                let summary = summary(&Config { branches, ..Config::new(variant) }, [64, 64])?;
+                let summary = summary(&Config { branches, ..Config::new(variant) }, [224, 224])?;
                 assert_eq!(summary.layers, number(&golden["modules"]), "{} {form}", variant.name);
                 assert_eq!(summary.parameters, number(&golden["parameters"]), "{} {form}", variant.name);
+                assert_eq!(summary.cost.macs as usize, number(&golden["macs"]), "{} {form}", variant.name);
             }
         }
         for config in [Config::new(variant), Config::new(variant).for_inference()] {

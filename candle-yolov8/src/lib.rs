@@ -15,15 +15,21 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod candidates;
+mod detector;
 mod error;
 mod modules;
 mod net;
+mod nms;
 mod summary;
 mod yaml;
 mod zoo;
 
+pub use candidates::candidates;
+pub use detector::{Detection, Detector, PredictOptions, Prediction, Prepared};
 pub use error::YamlError;
 pub use net::Yolo;
+pub use nms::{Candidate, MAX_CANDIDATES, NmsOptions, iou, nms};
 pub use summary::{Summary, summary};
 pub use yaml::{Csp, ModelDef, Module, Row};
 pub use zoo::{architecture, architectures, infer, spec};

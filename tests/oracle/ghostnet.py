@@ -68,8 +68,20 @@ def outputs(model, images):
     return {name: describe(values) for name, values in named.items()}
 
 
+@torch.no_grad()
 def size(model):
-    return {"modules": len(list(model.modules())), "parameters": sum(p.numel() for p in model.parameters())}
+    """Modules, parameters, and multiply-accumulates of convolutions and the classifier for one 224 x 224 picture."""
+    macs = []
+    hooks = []
+    for module in model.modules():
+        if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
+            count = lambda m, _, ys: macs.append(m.weight.numel() * (ys[0, 0].numel() if ys.dim() == 4 else 1))
+            hooks.append(module.register_forward_hook(count))
+    model.eval()(torch.zeros(1, 3, 224, 224))
+    for hook in hooks:
+        hook.remove()
+    parameters = sum(p.numel() for p in model.parameters())
+    return {"modules": len(list(model.modules())), "parameters": parameters, "macs": sum(macs)}
 
 
 def main():

@@ -1,2 +1,40 @@
-//! The command.
-fn main() {}
+//! The command `ghostzoo`: detect and classify with GhostNet and YOLOv8 models, from checkpoints trained in PyTorch.
+//!
+//! Results go to stdout, everything else to stderr. Exit codes: 0 done; 1 a picture failed, or nothing could be done;
+//! 2 the command line asks for something that does not exist.
+#![forbid(unsafe_code)]
+
+mod architecture;
+mod cli;
+mod commands;
+mod device;
+mod error;
+mod files;
+mod model;
+mod output;
+mod progress;
+mod reader;
+mod run_dir;
+mod source;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let Cli { global, command } = Cli::parse();
+    let done = global.start().and_then(|()| match command {
+        Command::Detect(args) => commands::detect::run(&args, &global),
+        Command::Classify(args) => commands::classify::run(&args, &global),
+        Command::Summary(args) => commands::summary::run(&args, &global),
+        Command::Models(args) => commands::models::run(&args),
+        Command::Pull(args) => commands::pull::run(&args, &global),
+        Command::Convert(args) => commands::convert::run(&args, &global),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error::report(&error),
+    }
+}

@@ -31,7 +31,7 @@ pub use classify::ClassifyTransform;
 pub use decode::{DecodeOptions, MAX_FILE_BYTES, MAX_PIXELS, decode, decode_with, open};
 pub use draw::{BoxLabel, class_color, draw_boxes};
 pub use error::ImageError;
-pub use image::RgbImage;
+pub use image::{Rgb, RgbImage};
 pub use letterbox::{GREY, Letterbox, LetterboxInfo, letterbox, to_tensor};
 pub use resize::{Interpolation, resize};
 pub use save::save;

@@ -1,0 +1,192 @@
+//! Pictures to boxes.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use candle_core::{DType, Device, Result, Tensor};
+use candle_vision::image::{Letterbox, LetterboxInfo, RgbImage, letterbox, to_tensor};
+use rayon::prelude::*;
+
+use crate::candidates::candidates;
+use crate::net::Yolo;
+use crate::nms::{Candidate, NmsOptions, nms};
+
+/// One found object, in pixels of the original picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Detection {
+    /// Class number.
+    pub class_id: usize,
+    /// Probability of the class.
+    pub confidence: f32,
+    /// Left, top, right, bottom, inside the picture.
+    pub xyxy: [f32; 4],
+}
+
+/// How to look.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PredictOptions {
+    /// `[height, width]` that pictures are scaled to fit; rounded up to multiples of the largest stride.
+    pub imgsz: [usize; 2],
+    /// Pad only to the next multiple of the stride instead of to the full size.
+    pub rect: bool,
+    /// What is kept.
+    pub nms: NmsOptions,
+}
+
+impl Default for PredictOptions {
+    /// 640 pixels, rectangular, Ultralytics' thresholds.
+    fn default() -> Self {
+        Self { imgsz: [640; 2], rect: true, nms: NmsOptions::default() }
+    }
+}
+
+/// A letterboxed picture, ready for the network.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    picture: RgbImage,
+    info: LetterboxInfo,
+}
+
+impl Prepared {
+    /// Letterboxes a picture as [`Detector::view`] says.
+    pub fn new(picture: &RgbImage, view: &Letterbox) -> Self {
+        let (picture, info) = letterbox(picture, view);
+        Self { picture, info }
+    }
+}
+
+/// What was found in one picture, best first, and how long it took.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prediction {
+    /// The objects.
+    pub detections: Vec<Detection>,
+    /// `[height, width]` of the network's input.
+    pub input: [usize; 2],
+    /// The copy to the device, and in [`Detector::predict`] the scaling; a picture's share of its batch, as below.
+    pub preprocess: Duration,
+    /// The network.
+    pub inference: Duration,
+    /// Decoding and suppression.
+    pub postprocess: Duration,
+}
+
+/// A network with the device and dtype it runs in. Make one and use it for every picture.
+pub struct Detector {
+    model: Yolo,
+    device: Device,
+    dtype: DType,
+}
+
+impl Detector {
+    /// Takes a network whose tensors are on `device` in `dtype`.
+    pub fn new(model: Yolo, device: Device, dtype: DType) -> Self {
+        Self { model, device, dtype }
+    }
+
+    /// The network.
+    pub fn model(&self) -> &Yolo {
+        &self.model
+    }
+
+    /// The letterbox that `options` mean for this network.
+    pub fn view(&self, options: &PredictOptions) -> Letterbox {
+        let stride = self.model.max_stride();
+        let size = options.imgsz.map(|side| side.max(1).next_multiple_of(stride));
+        Letterbox { stride, auto: options.rect, ..Letterbox::new(size) }
+    }
+
+    /// Looks at pictures in order.
+    pub fn predict(&self, pictures: &[RgbImage], options: &PredictOptions) -> Result<Vec<Prediction>> {
+        let (start, view) = (Instant::now(), self.view(options));
+        let prepared: Vec<Prepared> = pictures.par_iter().map(|picture| Prepared::new(picture, &view)).collect();
+        let scaling = start.elapsed() / pictures.len().max(1) as u32;
+        let mut predictions = self.detect(&prepared.iter().collect::<Vec<_>>(), &options.nms)?;
+        predictions.iter_mut().for_each(|found| found.preprocess += scaling);
+        Ok(predictions)
+    }
+
+    /// Looks at prepared pictures in order. Those of one shape run as one batch, so that no result depends on the other
+    /// pictures.
+    pub fn detect(&self, pictures: &[&Prepared], options: &NmsOptions) -> Result<Vec<Prediction>> {
+        let mut groups: BTreeMap<[usize; 2], Vec<usize>> = BTreeMap::new();
+        for (index, picture) in pictures.iter().enumerate() {
+            groups.entry(picture.info.size).or_default().push(index);
+        }
+        let mut predictions: Vec<Option<Prediction>> = vec![None; pictures.len()];
+        for (input, indices) in groups {
+            let members: Vec<&Prepared> = indices.iter().map(|index| pictures[*index]).collect();
+            let found = self.detect_group(&members, input, options)?;
+            indices.into_iter().zip(found).for_each(|(index, found)| predictions[index] = Some(found));
+        }
+        Ok(predictions.into_iter().map(|found| found.expect("every picture is in one group")).collect())
+    }
+
+    fn detect_group(&self, pictures: &[&Prepared], input: [usize; 2], options: &NmsOptions) -> Result<Vec<Prediction>> {
+        let share = |since: Instant| since.elapsed() / pictures.len().max(1) as u32;
+        let start = Instant::now();
+        let tensor = |picture: &&Prepared| to_tensor(&picture.picture, &Device::Cpu);
+        let xs: Vec<Tensor> = pictures.par_iter().map(tensor).collect::<Result<_>>()?;
+        let xs = Tensor::stack(&xs, 0)?.to_device(&self.device)?.to_dtype(self.dtype)?;
+        let preprocess = share(start);
+        let start = Instant::now();
+        let raw = self.model.forward_t(&xs, false)?;
+        self.device.synchronize()?;
+        let inference = share(start);
+        let start = Instant::now();
+        let found = candidates(&raw, self.model.strides(), options)?;
+        let original = |(candidates, picture): (Vec<Candidate>, &&Prepared)| -> Vec<Detection> {
+            let detection = |Candidate { class_id, confidence, xyxy }| Detection {
+                class_id,
+                confidence,
+                xyxy: picture.info.to_original(xyxy),
+            };
+            nms(candidates, options).into_iter().map(detection).collect()
+        };
+        let found: Vec<Vec<Detection>> = found.into_iter().zip(pictures).map(original).collect();
+        let postprocess = share(start);
+        let prediction = |detections| Prediction { detections, input, preprocess, inference, postprocess };
+        Ok(found.into_iter().map(prediction).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::architecture;
+    use candle_vision::layers::Norm;
+    use candle_vision::seeded;
+
+    fn picture(width: u32, height: u32, seed: u32) -> RgbImage {
+        RgbImage::from_fn(width, height, |x, y| {
+            let v = (x * 7 + y * 13 + seed * 101) ^ (x * y);
+            candle_vision::image::Rgb([v as u8, (v >> 2) as u8, (v >> 4) as u8])
+        })
+    }
+
+    #[test]
+    fn no_result_depends_on_the_other_pictures_and_boxes_lie_inside() -> Result<()> {
+        let def = architecture("yolov8n-ghostnet", Some(4)).expect("shipped");
+        let model = Yolo::new(&def, Norm::Fold, seeded::var_builder(DType::F32, &Device::Cpu))?;
+        let detector = Detector::new(model, Device::Cpu, DType::F32);
+        let pictures =
+            [picture(97, 60, 1), picture(60, 97, 2), picture(128, 80, 3), picture(1, 1, 4), picture(97, 60, 5)];
+        for rect in [true, false] {
+            let nms = NmsOptions { conf: 0.1, ..Default::default() };
+            let options = PredictOptions { imgsz: [128; 2], rect, nms };
+            let together = detector.predict(&pictures, &options)?;
+            for (picture, found) in pictures.iter().zip(&together) {
+                let alone = detector.predict(std::slice::from_ref(picture), &options)?;
+                assert_eq!(alone[0].detections, found.detections);
+                assert!(!found.detections.is_empty(), "the test has something to compare");
+                let (w, h) = (picture.width() as f32, picture.height() as f32);
+                for Detection { xyxy: [x1, y1, x2, y2], .. } in &found.detections {
+                    assert!(0. <= *x1 && x1 <= x2 && *x2 <= w && 0. <= *y1 && y1 <= y2 && *y2 <= h, "{found:?}");
+                }
+            }
+            let sides: Vec<_> = together.iter().map(|found| found.input).collect();
+            let expected = if rect { [96, 128] } else { [128, 128] };
+            assert_eq!(sides[0], expected);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! The binary, pictures and checkpoints for the tests of the command line.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use candle_core::{DType, Device, Tensor};
+use candle_vision::{seeded, spec::Spec};
+use image::RgbImage;
+use serde_json::Value;
+
+/// What a run of the binary left behind.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    /// The lines of stdout.
+    pub fn lines(&self) -> Vec<&str> {
+        self.stdout.lines().collect()
+    }
+
+    /// The objects of stdout, one per line; anything else on it fails.
+    pub fn json(&self) -> Vec<Value> {
+        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line:?}"));
+        self.stdout.lines().map(parse).collect()
+    }
+
+    #[track_caller]
+    pub fn succeeded(self) -> Self {
+        assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Fails unless the run ended with `code` and one line on stderr that holds each of `parts`.
+    #[track_caller]
+    pub fn failed(self, code: i32, parts: &[&str]) -> Self {
+        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        assert_eq!(self.stderr.lines().count(), 1, "one line: {}", self.stderr);
+        assert!(self.stderr.starts_with("error: "), "{}", self.stderr);
+        for part in parts {
+            assert!(self.stderr.contains(part), "{part:?} is not in {}", self.stderr);
+        }
+        self
+    }
+}
+
+/// A folder of a test's own, in which the binary runs, apart from the user's cache and from any network.
+pub struct Place(tempfile::TempDir);
+
+impl Place {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// The binary with blank-separated arguments; stack traces are on, as they are on many machines.
+    pub fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ghostzoo"));
+        command.args(arguments.split_whitespace()).current_dir(self.0.path());
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("HF_") || name == "HUGGING_FACE_HUB_TOKEN" {
+                command.env_remove(name);
+            }
+        }
+        command.env("HF_HOME", self.path("hf")).env("HF_HUB_OFFLINE", "1").env("RUST_BACKTRACE", "1");
+        command
+    }
+
+    pub fn run(&self, arguments: &str) -> Ran {
+        run(self.command(arguments), b"")
+    }
+
+    pub fn run_with_stdin(&self, arguments: &str, stdin: &[u8]) -> Ran {
+        run(self.command(arguments), stdin)
+    }
+
+    /// Writes a picture of `[width, height]`; pictures of different seeds differ.
+    pub fn picture(&self, name: &str, [width, height]: [u32; 2], seed: u32) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let level = |x: u32, y: u32, c: u32| ((x * (3 + seed) + y * (5 + c) + (x * y / 7) * (seed + c)) % 256) as u8;
+        RgbImage::from_fn(width, height, |x, y| image::Rgb([level(x, y, 0), level(x, y, 1), level(x, y, 2)]))
+            .save(&path)
+            .unwrap();
+        path
+    }
+
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// The files below a folder, sorted, with `/` between the parts.
+    pub fn files(&self, name: &str) -> Vec<String> {
+        fn walk(folder: &Path, prefix: &str, out: &mut Vec<String>) {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+                if entry.path().is_dir() { walk(&entry.path(), &format!("{name}/"), out) } else { out.push(name) }
+            }
+        }
+        let mut out = Vec::new();
+        walk(&self.path(name), "", &mut out);
+        out.sort();
+        out
+    }
+}
+
+fn run(mut command: Command, stdin: &[u8]) -> Ran {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    // A command that refuses early does not read its input.
+    let _ = child.stdin.take().unwrap().write_all(stdin);
+    let output = child.wait_with_output().unwrap();
+    Ran {
+        code: output.status.code().expect("no signal"),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// Seeded values for every tensor of a model.
+pub fn seeded_tensors(spec: &Spec) -> BTreeMap<String, Tensor> {
+    let tensor = |(name, shape)| {
+        let tensor = seeded::tensor(name, shape, DType::F32, &Device::Cpu).unwrap();
+        (String::clone(name), tensor)
+    };
+    spec.shapes.iter().map(tensor).collect()
+}

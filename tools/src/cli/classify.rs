@@ -1,0 +1,21 @@
+use clap::Args;
+
+/// Arguments of `ghostzoo classify`.
+#[derive(Debug, Args)]
+pub(crate) struct ClassifyArgs {
+    /// Pictures, folders, globs, a .txt file with one path a line, or - for one picture from stdin
+    #[arg(required = true, value_name = "SOURCE")]
+    pub(crate) sources: Vec<String>,
+    /// Checkpoint: a name of `ghostzoo models`, a file (.safetensors, .pt, .pth, .bin), or hf://org/repo[@rev]/file
+    #[arg(long, short, value_name = "NAME|FILE|hf://…")]
+    pub(crate) model: Option<String>,
+    /// Classes to name per picture, the likeliest first
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = super::detect::positive)]
+    pub(crate) topk: usize,
+    /// Pictures per forward pass
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = super::detect::positive)]
+    pub(crate) batch: usize,
+    /// Print one JSON object per picture and line to stdout, nothing else
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,98 @@
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Arguments of `ghostzoo detect`.
+#[derive(Debug, Args)]
+pub(crate) struct DetectArgs {
+    /// Pictures, folders, globs, a .txt file with one path a line, or - for one picture from stdin
+    #[arg(required = true, value_name = "SOURCE")]
+    pub(crate) sources: Vec<String>,
+    /// Checkpoint: a name of `ghostzoo models`, a file (.safetensors, .pt, .pth, .bin), or hf://org/repo[@rev]/file
+    #[arg(long, short, value_name = "NAME|FILE|hf://…")]
+    pub(crate) model: Option<String>,
+    /// Least confidence of a box, exclusive
+    #[arg(long, default_value_t = 0.25, value_parser = share)]
+    pub(crate) conf: f32,
+    /// Overlap above which the less confident of two boxes of a class goes
+    #[arg(long, default_value_t = 0.7, value_parser = share)]
+    pub(crate) iou: f32,
+    /// Most boxes per picture
+    #[arg(long, default_value_t = 300, value_name = "N")]
+    pub(crate) max_det: usize,
+    /// Side that pictures are scaled to, in pixels, or HEIGHT,WIDTH [default: as the model was trained, else 640]
+    #[arg(long, value_name = "N|H,W", value_parser = image_size)]
+    pub(crate) imgsz: Option<[usize; 2]>,
+    /// Pad pictures to the next multiple of the stride only, instead of to the full size
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
+    pub(crate) rect: bool,
+    /// Keep only these classes: numbers or names, comma-separated
+    #[arg(long, value_delimiter = ',', value_name = "CLASS,…")]
+    pub(crate) classes: Vec<String>,
+    /// Let boxes of different classes suppress each other
+    #[arg(long)]
+    pub(crate) agnostic_nms: bool,
+    /// Pictures per forward pass; those of one size after scaling share it
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = positive)]
+    pub(crate) batch: usize,
+    /// Where files go; a number is added where it exists [default: runs/detect/predict]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) save_dir: Option<PathBuf>,
+    /// Write into the folder even where it exists
+    #[arg(long)]
+    pub(crate) exist_ok: bool,
+    /// Write labels/NAME.txt: class, centre x, centre y, width, height, as shares of the picture
+    #[arg(long)]
+    pub(crate) save_txt: bool,
+    /// Add the confidence to each line of --save-txt
+    #[arg(long, requires = "save_txt")]
+    pub(crate) save_conf: bool,
+    /// Write each box's part of the picture (2 % and 10 pixels larger) to crops/CLASS/
+    #[arg(long)]
+    pub(crate) save_crop: bool,
+    /// Write predictions.json, COCO's list of results: image_id is the number in the file's name where that is all of
+    /// it, else the name without its extension; category_id is the class's number; bbox is [x, y, width, height]
+    #[arg(long)]
+    pub(crate) coco_json: bool,
+    /// Print one JSON object per picture and line to stdout, nothing else
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) json: bool,
+    /// Print a header and one row per box to stdout, nothing else
+    #[arg(long)]
+    pub(crate) csv: bool,
+    /// Do not write the pictures with their boxes
+    #[arg(long)]
+    pub(crate) no_save: bool,
+}
+
+/// Largest side a picture may be scaled to.
+const MAX_SIDE: usize = 16_384;
+
+/// Parses a number from 0 to 1.
+fn share(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if (0. ..=1.).contains(&value) => Ok(value),
+        _ => Err("give a number from 0 to 1".to_owned()),
+    }
+}
+
+/// Parses a number of at least 1.
+pub(crate) fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(value) if value > 0 => Ok(value),
+        _ => Err("give a whole number of at least 1".to_owned()),
+    }
+}
+
+/// Parses a side, or a height and a width, to [height, width].
+pub(crate) fn image_size(text: &str) -> Result<[usize; 2], String> {
+    let sides: Option<Vec<usize>> = text
+        .split([',', 'x'])
+        .map(|side| side.trim().parse().ok().filter(|side| (1..=MAX_SIDE).contains(side)))
+        .collect();
+    match sides.as_deref() {
+        Some([side]) => Ok([*side; 2]),
+        Some([height, width]) => Ok([*height, *width]),
+        _ => Err(format!("give a side such as 640, or height,width such as 480,640, up to {MAX_SIDE}")),
+    }
+}

@@ -1,0 +1,112 @@
+//! The command line.
+
+mod classify;
+mod convert;
+mod detect;
+mod models;
+mod pull;
+mod summary;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::device::Choice;
+
+pub(crate) use classify::ClassifyArgs;
+pub(crate) use convert::ConvertArgs;
+pub(crate) use detect::DetectArgs;
+pub(crate) use models::ModelsArgs;
+pub(crate) use pull::PullArgs;
+pub(crate) use summary::SummaryArgs;
+
+/// Detect and classify with GhostNet and YOLOv8 models, from checkpoints trained in PyTorch.
+#[derive(Debug, Parser)]
+#[command(name = "ghostzoo", version, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Find objects in pictures: boxes, classes, confidences
+    Detect(DetectArgs),
+    /// Say what a picture shows
+    Classify(ClassifyArgs),
+    /// Compare models: layers, parameters, gradients, GFLOPs
+    Summary(SummaryArgs),
+    /// List the models that have a name here
+    Models(ModelsArgs),
+    /// Download a model's checkpoint
+    Pull(PullArgs),
+    /// Write any readable checkpoint as safetensors with its metadata
+    Convert(ConvertArgs),
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct GlobalArgs {
+    /// Architecture of a checkpoint that does not say what it is: a name, or a model's yaml file
+    #[arg(long, global = true, value_name = "NAME|FILE.yaml")]
+    pub(crate) arch: Option<String>,
+    /// Where to compute: auto, cpu, cuda, cuda:N or metal
+    #[arg(long, global = true, default_value = "auto")]
+    pub(crate) device: Choice,
+    /// Type to compute in [default: f32], for `convert` the type to write [default: as it is]
+    #[arg(long, global = true)]
+    pub(crate) dtype: Option<Float>,
+    /// Threads to compute with [default: one per core]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) threads: Option<u16>,
+    /// Print results and errors only: no notes, no progress, no totals
+    #[arg(long, global = true)]
+    pub(crate) quiet: bool,
+}
+
+impl GlobalArgs {
+    /// Applies what holds for the whole process.
+    pub(crate) fn start(&self) -> anyhow::Result<()> {
+        if let Some(threads) = self.threads {
+            rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
+        }
+        Ok(())
+    }
+
+    /// The type to compute in.
+    pub(crate) fn dtype(&self) -> candle_core::DType {
+        self.dtype.unwrap_or(Float::F32).into()
+    }
+}
+
+/// A floating-point type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Float {
+    /// 32 bits
+    F32,
+    /// 16 bits, IEEE half precision
+    F16,
+    /// 16 bits with the exponent of f32
+    Bf16,
+}
+
+impl From<Float> for candle_core::DType {
+    fn from(float: Float) -> Self {
+        match float {
+            Float::F32 => Self::F32,
+            Float::F16 => Self::F16,
+            Float::Bf16 => Self::BF16,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

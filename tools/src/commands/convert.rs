@@ -1,0 +1,53 @@
+//! `ghostzoo convert`: any readable checkpoint as safetensors.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use candle_core::{DType, Device};
+use candle_ghostnet::Layer;
+
+use crate::architecture::Architecture;
+use crate::cli::{ConvertArgs, GlobalArgs};
+use crate::error::usage;
+use crate::model::{self, Network};
+use crate::output::{Stdout, grouped};
+
+/// Reads, converts and writes a checkpoint.
+pub(crate) fn run(args: &ConvertArgs, global: &GlobalArgs) -> Result<()> {
+    if args.output.extension().is_none_or(|extension| extension != "safetensors") {
+        return Err(usage(format!("{} must end in .safetensors, the format that is written", args.output.display())));
+    }
+    let found = model::find(&args.input, global, false)?;
+    let is_same = |a: &std::path::Path, b: &std::path::Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if is_same(&found.path, &args.output) {
+        return Err(usage("IN and OUT are the same file; give OUT another name"));
+    }
+    let mut checkpoint = model::read(&found)?;
+    if args.fuse || global.arch.is_some() {
+        let architecture = Architecture::of_checkpoint(&checkpoint, global.arch.as_deref())
+            .with_context(|| format!("cannot use {}", args.input))?;
+        model::check(&args.input, &architecture, &mut checkpoint)?;
+        if let Architecture::Classifier(config) = &architecture {
+            checkpoint.metadata.arch.get_or_insert_with(|| config.variant.name.to_owned());
+        }
+        if args.fuse {
+            checkpoint.tensors = match model::build(&architecture, &checkpoint, DType::F32, &Device::Cpu)? {
+                Network::Detector(network) => network.tensors(),
+                Network::Classifier(network) => {
+                    let mut tensors = BTreeMap::new();
+                    network.tensors(&mut tensors);
+                    tensors
+                }
+            };
+            checkpoint.metadata.fused = true;
+        }
+    }
+    if let Some(dtype) = global.dtype {
+        checkpoint = checkpoint.to_dtype(dtype.into())?;
+    }
+    ghostzoo_weights::write(&args.output, &checkpoint)?;
+    let count = checkpoint.tensors.values().map(|tensor| tensor.elem_count()).sum();
+    let summary =
+        format!("{}: {} tensors, {} elements", args.output.display(), checkpoint.tensors.len(), grouped(count));
+    if global.quiet { Ok(()) } else { Stdout::new().line(&summary) }
+}

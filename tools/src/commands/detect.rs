@@ -1,0 +1,237 @@
+//! `ghostzoo detect`: boxes in pictures.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use candle_yolov8::{Detector, NmsOptions, PredictOptions, Prediction, Prepared};
+
+use crate::cli::{DetectArgs, GlobalArgs};
+use crate::error::{self, SomeFailed, usage};
+use crate::model::{self, Network};
+use crate::output::{
+    self, CocoResults, CsvRows, Found, JsonDetections, JsonError, Speed, Stdout, counts, milliseconds, speed_line,
+};
+use crate::reader::{Item, Reader, Ready};
+use crate::run_dir::RunDir;
+use crate::source::{self, Source};
+
+/// Where runs go unless told otherwise.
+const RUNS: &str = "runs/detect/predict";
+/// Side that pictures are scaled to where neither the command nor the checkpoint says.
+const DEFAULT_SIDE: usize = 640;
+
+/// Detects objects in every picture that the arguments name.
+pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
+    let model = model::required(args.model.as_deref())?;
+    let device = global.device.open(global.quiet)?;
+    let entries = source::expand(&args.sources);
+    let folder = folder(args)?;
+    let loaded = model::load(model, global, &device, args.json || args.csv)?;
+    let Network::Detector(network) = loaded.network else {
+        return Err(usage(format!("{} is a classifier; use `ghostzoo classify`", loaded.name)));
+    };
+    let nms = NmsOptions {
+        conf: args.conf,
+        iou: args.iou,
+        max_det: args.max_det,
+        classes: class_filter(&args.classes, &loaded.class_names)?,
+        agnostic: args.agnostic_nms,
+        ..Default::default()
+    };
+    let detector = Detector::new(network, device, global.dtype());
+    let imgsz = args.imgsz.or(loaded.input_size).unwrap_or([DEFAULT_SIDE; 2]);
+    let view = detector.view(&PredictOptions { imgsz, rect: args.rect, nms: nms.clone() });
+    if view.size != imgsz && !global.quiet {
+        let stride = detector.model().max_stride();
+        eprintln!("note: image size {imgsz:?} is not a multiple of the model's stride {stride}; using {:?}", view.size);
+    }
+    let total = entries.len();
+    let reader = Reader::start(entries, args.batch, move |picture| Ok(Prepared::new(picture, &view)))?;
+    let mut run = Run {
+        args,
+        quiet: global.quiet,
+        names: &loaded.class_names,
+        detector,
+        nms,
+        folder,
+        coco: CocoResults::default(),
+        out: Stdout::new(),
+        total,
+        done: 0,
+        failed: 0,
+        speeds: Vec::new(),
+        last_shape: [0; 4],
+    };
+    run.all(reader)
+}
+
+/// The run's folder, where there is anything to write.
+fn folder(args: &DetectArgs) -> Result<Option<RunDir>> {
+    if args.no_save && !args.save_txt && !args.save_crop && !args.coco_json {
+        return Ok(None);
+    }
+    let base = args.save_dir.clone().unwrap_or_else(|| PathBuf::from(RUNS));
+    RunDir::create(&base, args.exist_ok).map(Some)
+}
+
+/// The numbers of the classes to keep; empty for all.
+fn class_filter(wanted: &[String], names: &[String]) -> Result<Option<Vec<usize>>> {
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    let number = |wanted: &String| {
+        let wanted = wanted.trim();
+        let by_number = wanted.parse::<usize>().ok().filter(|number| *number < names.len());
+        by_number.or_else(|| names.iter().position(|name| name.eq_ignore_ascii_case(wanted))).ok_or_else(|| {
+            let mut near: Vec<&String> = names.iter().collect();
+            near.sort_by_cached_key(|name| strsim::damerau_levenshtein(&name.to_lowercase(), &wanted.to_lowercase()));
+            let near: Vec<&str> = near.into_iter().take(3).map(String::as_str).collect();
+            usage(format!(
+                "--classes: the model has no class {wanted:?}; it has {} classes, 0 to {}, the nearest names are {}",
+                names.len(),
+                names.len().saturating_sub(1),
+                near.join(", "),
+            ))
+        })
+    };
+    wanted.iter().map(number).collect::<Result<_>>().map(Some)
+}
+
+/// The state of a run over all pictures.
+struct Run<'a> {
+    args: &'a DetectArgs,
+    quiet: bool,
+    names: &'a [String],
+    detector: Detector,
+    nms: NmsOptions,
+    folder: Option<RunDir>,
+    coco: CocoResults,
+    out: Stdout,
+    total: usize,
+    done: usize,
+    failed: usize,
+    speeds: Vec<Speed>,
+    last_shape: [usize; 4],
+}
+
+impl Run<'_> {
+    fn all(&mut self, mut reader: Reader<Prepared>) -> Result<()> {
+        if self.args.csv {
+            let header = CsvRows::header()?;
+            self.out.text(&header)?;
+        }
+        while let Some(items) = reader.next()? {
+            self.batch(items)?;
+        }
+        if let (true, Some(folder)) = (self.args.coco_json, &self.folder) {
+            self.coco.save(folder.path())?;
+        }
+        self.close()?;
+        if self.failed > 0 { Err(SomeFailed.into()) } else { Ok(()) }
+    }
+
+    /// The pictures that could be read through the model, then all results in order.
+    fn batch(&mut self, items: Vec<Item<Prepared>>) -> Result<()> {
+        let prepared: Vec<&Prepared> =
+            items.iter().filter_map(|item| Some(&item.ready.as_ref().ok()?.prepared)).collect();
+        let predictions = self.detector.detect(&prepared, &self.nms)?;
+        if let Some(last) = predictions.last() {
+            let shared = predictions.iter().filter(|found| found.input == last.input).count();
+            self.last_shape = [shared, 3, last.input[0], last.input[1]];
+        }
+        let mut predictions = predictions.into_iter();
+        for item in items {
+            self.done += 1;
+            let found = item.ready.and_then(|ready| {
+                let prediction = predictions.next().context("a picture without a result; this is a bug of ghostzoo")?;
+                Ok(found(&item.label, ready, prediction))
+            });
+            match found.and_then(|(source, found)| self.save(&source, &found).map(|()| found)) {
+                Ok(found) => self.show(&found)?,
+                Err(error) => self.fail(&item.label, &error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn save(&mut self, source: &Source, found: &Found) -> Result<()> {
+        let Some(folder) = &mut self.folder else { return Ok(()) };
+        let stem = match source {
+            Source::File(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            Source::Stdin => "stdin".to_owned(),
+        };
+        let (stem, path) = (folder.unique(&stem), folder.path());
+        if !self.args.no_save {
+            output::save_annotated(found, path, &stem, self.names)?;
+        }
+        if self.args.save_txt {
+            output::save_txt(found, path, &stem, self.args.save_conf)?;
+        }
+        if self.args.save_crop {
+            output::save_crops(found, path, &stem, self.names)?;
+        }
+        if self.args.coco_json {
+            self.coco.add(found, &stem);
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, found: &Found) -> Result<()> {
+        self.speeds.push(found.speed);
+        if self.args.json {
+            return self.out.line(&serde_json::to_string(&JsonDetections::new(found, self.names))?);
+        }
+        if self.args.csv {
+            return self.out.text(&CsvRows::of(found, self.names)?);
+        }
+        let [height, width] = found.input_size;
+        self.out.line(&format!(
+            "image {}/{} {}: {height}x{width} {}, {:.1} ms",
+            self.done,
+            self.total,
+            found.path,
+            counts(&found.detections, self.names),
+            found.speed.inference,
+        ))
+    }
+
+    fn fail(&mut self, label: &str, error: &anyhow::Error) -> Result<()> {
+        self.failed += 1;
+        let error = error::text(error);
+        eprintln!("error: {label}: {error}");
+        if self.args.json {
+            self.out.line(&serde_json::to_string(&JsonError { path: label, error: &error })?)?;
+        }
+        Ok(())
+    }
+
+    /// The last lines for people.
+    fn close(&mut self) -> Result<()> {
+        if self.args.json || self.args.csv || self.quiet {
+            return Ok(());
+        }
+        if !self.speeds.is_empty() {
+            self.out.line(&speed_line(&self.speeds, self.last_shape))?;
+        }
+        match &self.folder {
+            Some(folder) if !is_empty(folder.path()) => {
+                self.out.line(&format!("Results saved to {}", folder.path().display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_empty(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut files| files.next().is_none())
+}
+
+fn found(label: &str, ready: Ready<Prepared>, prediction: Prediction) -> (Source, Found) {
+    let speed = Speed {
+        preprocess: milliseconds(ready.preprocess + prediction.preprocess),
+        inference: milliseconds(prediction.inference),
+        postprocess: milliseconds(prediction.postprocess),
+    };
+    let Prediction { detections, input, .. } = prediction;
+    (ready.source, Found { path: label.to_owned(), picture: ready.picture, detections, input_size: input, speed })
+}

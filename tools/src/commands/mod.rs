@@ -1,0 +1,8 @@
+//! What each subcommand does.
+
+pub(crate) mod classify;
+pub(crate) mod convert;
+pub(crate) mod detect;
+pub(crate) mod models;
+pub(crate) mod pull;
+pub(crate) mod summary;

@@ -1,0 +1,65 @@
+//! `ghostzoo models`: every name that `--model` and `--arch` know.
+
+use anyhow::Result;
+use ghostzoo_weights::{Entry, Registry, Task};
+use serde_json::json;
+
+use crate::architecture;
+use crate::cli::ModelsArgs;
+use crate::output::{Stdout, Table, grouped};
+
+/// Prints the registry, then the architectures without weights.
+pub(crate) fn run(args: &ModelsArgs) -> Result<()> {
+    let registry = Registry::builtin();
+    let weightless = architecture::names().into_iter().filter(|name| registry.find(name).is_none());
+    let mut out = Stdout::new();
+    if args.json {
+        for entry in registry.entries() {
+            out.line(&json_row(entry).to_string())?;
+        }
+        for name in weightless {
+            out.line(&json!({ "model": name, "weights": false }).to_string())?;
+        }
+        return Ok(());
+    }
+    let mut table = Table::new(&["model", "task", "licence", "repository", "parameters", "published"], 4);
+    for entry in registry.entries() {
+        let task = if entry.task == Task::Detect { "detect" } else { "classify" };
+        table.row(vec![
+            entry.name.clone(),
+            task.to_owned(),
+            entry.licence.clone(),
+            entry.repo.clone(),
+            grouped(entry.parameters as usize),
+            published(entry),
+        ]);
+    }
+    for line in table.lines() {
+        out.line(&line)?;
+    }
+    out.line("")?;
+    out.line("Architectures without published weights (train one, or load your own checkpoint):")?;
+    for names in weightless.collect::<Vec<_>>().chunks(5) {
+        out.line(&format!("  {}", names.join("  ")))?;
+    }
+    Ok(())
+}
+
+fn published(entry: &Entry) -> String {
+    let published = &entry.published;
+    match (published.top1, published.map50_95) {
+        (Some(top1), _) => format!("top-1 {top1:.1} %"),
+        (_, Some(map)) => format!("mAP50-95 {map:.1} %"),
+        _ => String::new(),
+    }
+}
+
+fn json_row(entry: &Entry) -> serde_json::Value {
+    let published = &entry.published;
+    json!({
+        "model": entry.name, "weights": true, "architecture": entry.architecture, "repository": entry.repo,
+        "revision": entry.revision, "file": entry.file, "licence": entry.licence, "sha256": entry.sha256,
+        "size_bytes": entry.size_bytes, "parameters": entry.parameters, "num_classes": entry.num_classes,
+        "published": {"top1": published.top1, "top5": published.top5, "map50_95": published.map50_95},
+    })
+}

@@ -1,0 +1,105 @@
+//! How the command ends when something went wrong.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// The command line asks for something that does not exist or does not go together: exit code 2.
+#[derive(Debug)]
+pub(crate) struct Usage(pub(crate) String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// An error of the command line.
+pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
+    Usage(message.into()).into()
+}
+
+/// Some pictures failed and were reported when they did; the others are done: exit code 1.
+#[derive(Debug)]
+pub(crate) struct SomeFailed;
+
+impl fmt::Display for SomeFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("some pictures failed")
+    }
+}
+
+impl std::error::Error for SomeFailed {}
+
+/// The reader of stdout went away, as `head` does: not an error.
+#[derive(Debug)]
+pub(crate) struct StdoutClosed;
+
+impl fmt::Display for StdoutClosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("stdout was closed")
+    }
+}
+
+impl std::error::Error for StdoutClosed {}
+
+/// Prints an error, where it is one, and gives the exit code.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    if error.is::<StdoutClosed>() {
+        return ExitCode::SUCCESS;
+    }
+    if !error.is::<SomeFailed>() {
+        eprintln!("error: {}", text(error));
+    }
+    ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+}
+
+/// An error and its causes in one line (a checkpoint that does not fit has one more per tensor), without the stack
+/// traces that candle puts into its messages, and without causes that the message before them already ends with.
+pub(crate) fn text(error: &anyhow::Error) -> String {
+    let mut out = String::new();
+    for cause in error.chain() {
+        let cause = without_backtrace(&cause.to_string());
+        if !out.ends_with(&cause) {
+            if !out.is_empty() {
+                out.push_str(": ");
+            }
+            out.push_str(&cause);
+        }
+    }
+    out
+}
+
+/// `message` up to the first line that starts a stack frame, `   0: symbol`.
+fn without_backtrace(message: &str) -> String {
+    let is_frame = |line: &&str| {
+        let line = line.trim_start();
+        let digits = line.bytes().take_while(u8::is_ascii_digit).count();
+        digits > 0 && line[digits..].starts_with(": ")
+    };
+    let first = message.lines().next().unwrap_or_default();
+    let rest = message.lines().skip(1).take_while(|line| !is_frame(line));
+    let lines: Vec<&str> = std::iter::once(first).chain(rest).map(str::trim_end).collect();
+    lines.join("\n").trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stack_frames_are_cut_and_lists_are_kept() {
+        let traced =
+            "shape mismatch\n   0: candle_core::error::Error::bt\n             at /src/error.rs:1:2\n   1: main";
+        assert_eq!(without_backtrace(traced), "shape mismatch");
+        let list = "2 missing, 0 unexpected\n  missing    a.weight\n  missing    b.weight";
+        assert_eq!(without_backtrace(list), list);
+    }
+
+    #[test]
+    fn causes_follow_once_each() {
+        let error = anyhow::anyhow!("no such file").context("cannot read a.pt: no such file").context("loading");
+        assert_eq!(text(&error), "loading: cannot read a.pt: no such file");
+    }
+}

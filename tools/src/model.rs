@@ -1,0 +1,186 @@
+//! Where names, checkpoints and networks meet.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result, bail};
+use candle_core::{DType, Device};
+use candle_ghostnet::GhostNet;
+use candle_nn::VarBuilder;
+use candle_vision::image::{ClassifyTransform, Interpolation};
+use candle_vision::layers::{Dfl, Norm};
+use candle_yolov8::Yolo;
+use ghostzoo_weights::{Checkpoint, Entry, Preprocessing, Registry, ResolveError, ResolveOptions, Resolved, nearest};
+
+use crate::architecture::{self, Architecture};
+use crate::cli::GlobalArgs;
+use crate::error::usage;
+use crate::progress::Bar;
+
+/// A network ready to run.
+pub(crate) enum Network {
+    Classifier(GhostNet),
+    Detector(Yolo),
+}
+
+/// A network and what its checkpoint says.
+pub(crate) struct Loaded {
+    /// What the user asked for.
+    pub(crate) name: String,
+    pub(crate) network: Network,
+    /// Names by class number; empty where only numbers are known.
+    pub(crate) class_names: Vec<String>,
+    /// [height, width] that it was trained on.
+    pub(crate) input_size: Option<[usize; 2]>,
+    /// How pictures are prepared for a classifier.
+    pub(crate) transform: ClassifyTransform,
+}
+
+/// The model that must be named.
+pub(crate) fn required(model: Option<&str>) -> Result<&str> {
+    model.ok_or_else(|| {
+        let registry = Registry::builtin();
+        let names: Vec<&str> = registry.entries().iter().map(|entry| entry.name.as_str()).collect();
+        usage(format!("say which model with --model: a checkpoint's path, or a name such as {}", names.join(", ")))
+    })
+}
+
+/// Finds a model's files, downloading them where they are not cached, and prints a licence that binds its user.
+pub(crate) fn find(model: &str, global: &GlobalArgs, machine: bool) -> Result<Resolved> {
+    let mut bar = Bar::new(global.quiet || machine);
+    match ghostzoo_weights::resolve(model, &ResolveOptions::default(), &mut bar) {
+        Ok(found) => {
+            if let Some(Entry { licence, .. }) = found.entry.as_ref().filter(|entry| entry.licence.starts_with("AGPL"))
+                && !global.quiet
+            {
+                eprintln!("note: the weights of {model} are under {licence}, which binds what you build on them");
+            }
+            Ok(found)
+        }
+        Err(ResolveError::Unknown { name, nearest: registered }) => {
+            if Architecture::named(&name, None).is_some() {
+                return Err(usage(format!(
+                    "`{name}` is an architecture without published weights; give a checkpoint trained for it: --model FILE"
+                )));
+            }
+            let known = architecture::names();
+            let mut near = registered;
+            near.extend(nearest(&name, known.iter().map(String::as_str)).into_iter().map(str::to_owned));
+            near.sort();
+            near.dedup();
+            let near = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(", ")) };
+            Err(usage(format!("unknown model `{name}`{near} (`ghostzoo models` lists all names)")))
+        }
+        Err(error @ (ResolveError::NoSuchFile { .. } | ResolveError::BadAddress { .. })) => {
+            Err(usage(error.to_string()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reads a found model, with what its registry entry and its `config.json` add.
+pub(crate) fn read(found: &Resolved) -> Result<Checkpoint> {
+    let mut checkpoint = ghostzoo_weights::read(&found.path)?;
+    if let Some(path) = &found.config {
+        let config = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let config = serde_json::from_slice(&config).with_context(|| format!("{} is no JSON", path.display()))?;
+        checkpoint.metadata.merge_timm_config(&config);
+    }
+    if let Some(entry) = &found.entry {
+        let metadata = &mut checkpoint.metadata;
+        metadata.arch.get_or_insert_with(|| entry.architecture.clone());
+        metadata.licence.get_or_insert_with(|| entry.licence.clone());
+        metadata.preprocessing = metadata.preprocessing.take().or_else(|| entry.preprocessing.clone());
+    }
+    Ok(checkpoint)
+}
+
+/// Refuses a checkpoint that does not fit, with every tensor that is missing, unexpected or misshaped.
+pub(crate) fn check(name: &str, architecture: &Architecture, checkpoint: &mut Checkpoint) -> Result<()> {
+    let mismatch = architecture.mismatch(checkpoint)?;
+    if !mismatch.is_empty() {
+        bail!("{name} does not fit its architecture: {mismatch}");
+    }
+    if let Architecture::Detector { .. } = architecture {
+        for (tensor, shape) in architecture.spec()?.shapes {
+            if tensor.ends_with("dfl.conv.weight") && !checkpoint.tensors.contains_key(&tensor) {
+                checkpoint.tensors.insert(tensor, Dfl::bins(shape.elem_count())?);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Builds a network for inference, its batch norms folded.
+pub(crate) fn build(
+    architecture: &Architecture,
+    checkpoint: &Checkpoint,
+    dtype: DType,
+    device: &Device,
+) -> Result<Network> {
+    let tensors: HashMap<_, _> = checkpoint.tensors.iter().map(|(name, t)| (name.clone(), t.clone())).collect();
+    let vb = VarBuilder::from_tensors(tensors, dtype, device);
+    Ok(match architecture {
+        Architecture::Classifier(config) => Network::Classifier(GhostNet::new(&config.for_inference(), vb)?),
+        Architecture::Detector { def, norm } => {
+            let norm = if *norm == Norm::Separate { Norm::Fold } else { *norm };
+            Network::Detector(Yolo::new(def, norm, vb)?)
+        }
+    })
+}
+
+/// Finds, reads, checks and builds a model. `machine` keeps the progress bar back where stdout is for programs.
+pub(crate) fn load(model: &str, global: &GlobalArgs, device: &Device, machine: bool) -> Result<Loaded> {
+    let found = find(model, global, machine)?;
+    let mut checkpoint = read(&found)?;
+    let architecture = Architecture::of_checkpoint(&checkpoint, global.arch.as_deref())
+        .with_context(|| format!("cannot use {model}"))?;
+    check(model, &architecture, &mut checkpoint)?;
+    let network = build(&architecture, &checkpoint, global.dtype(), device)?;
+    let metadata = &checkpoint.metadata;
+    let classes = match &architecture {
+        Architecture::Classifier(config) => config.num_classes,
+        Architecture::Detector { def, .. } => def.nc,
+    };
+    let is_classifier = matches!(network, Network::Classifier(_));
+    let class_names = match &metadata.names {
+        Some(names) if names.len() == classes => names.clone(),
+        _ if is_classifier && classes == 1000 => imagenet_names(),
+        _ => Vec::new(),
+    };
+    Ok(Loaded {
+        name: model.to_owned(),
+        network,
+        class_names,
+        input_size: metadata.imgsz.map(|side| [side; 2]),
+        transform: metadata.preprocessing.as_ref().map_or_else(|| Ok(ClassifyTransform::default()), transform)?,
+    })
+}
+
+fn transform(preprocessing: &Preprocessing) -> Result<ClassifyTransform> {
+    let Preprocessing { input_size, crop_pct, ref interpolation, mean, std } = *preprocessing;
+    let interpolation: Interpolation = interpolation.parse().map_err(|error| usage(format!("{error}")))?;
+    // The shortest decimal of the stored number: 0.875, and 0.9 where f32 holds 0.89999998.
+    let crop_pct = crop_pct.to_string().parse().unwrap_or(f64::from(crop_pct));
+    Ok(ClassifyTransform { input_size, crop_pct, interpolation, mean, std })
+}
+
+/// The names of ImageNet-1k's classes in the order of their numbers.
+fn imagenet_names() -> Vec<String> {
+    let line = |line: &str| line.split_once(' ').map_or(line, |(_, name)| name).to_owned();
+    include_str!("../data/imagenet_classes.txt").lines().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imagenets_classes_are_a_thousand_in_order() {
+        let names = imagenet_names();
+        assert_eq!(names.len(), 1000);
+        assert_eq!(
+            (names[0].as_str(), names[999].as_str()),
+            ("tench, Tinca tinca", "toilet tissue, toilet paper, bathroom tissue")
+        );
+    }
+}

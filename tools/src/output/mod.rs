@@ -1,0 +1,94 @@
+//! What was found, as text, JSON, CSV and files.
+
+mod annotate;
+mod coco;
+mod crop;
+mod csv;
+mod json;
+mod lines;
+mod stdout;
+mod table;
+mod txt;
+
+use std::time::Duration;
+
+use candle_vision::image::RgbImage;
+use candle_yolov8::Detection;
+use serde::Serialize;
+
+pub(crate) use annotate::save_annotated;
+pub(crate) use coco::CocoResults;
+pub(crate) use crop::save_crops;
+pub(crate) use csv::CsvRows;
+pub(crate) use json::{JsonClass, JsonDetections, JsonError, JsonTop};
+pub(crate) use lines::{counts, speed_line};
+pub(crate) use stdout::Stdout;
+pub(crate) use table::{Table, grouped};
+pub(crate) use txt::save_txt;
+
+/// A picture and the objects in it.
+pub(crate) struct Found {
+    /// The source's name.
+    pub(crate) path: String,
+    pub(crate) picture: RgbImage,
+    /// The most confident first, in pixels of the picture.
+    pub(crate) detections: Vec<Detection>,
+    /// [height, width] that the model saw.
+    pub(crate) input_size: [usize; 2],
+    pub(crate) speed: Speed,
+}
+
+/// Time spent on one picture, in milliseconds; a batch's time is shared out evenly.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(crate) struct Speed {
+    pub(crate) preprocess: f64,
+    pub(crate) inference: f64,
+    pub(crate) postprocess: f64,
+}
+
+impl Speed {
+    /// The part of each of `count` pictures.
+    pub(crate) fn shared(self, count: usize) -> Self {
+        let share = |time: f64| time / count.max(1) as f64;
+        Self {
+            preprocess: share(self.preprocess),
+            inference: share(self.inference),
+            postprocess: share(self.postprocess),
+        }
+    }
+}
+
+/// A time in milliseconds, to the microsecond.
+pub(crate) fn milliseconds(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1e3
+}
+
+/// The name of a class: the checkpoint's, else its number.
+pub(crate) fn class_name(names: &[String], class_id: usize) -> String {
+    names.get(class_id).cloned().unwrap_or_else(|| class_id.to_string())
+}
+
+/// A file name without its extension, made of what every file system takes: a class's name comes from a checkpoint.
+pub(crate) fn safe_name(name: &str) -> String {
+    let replace = |character: char| match character {
+        '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|' => '_',
+        character if character.is_control() => '_',
+        character => character,
+    };
+    let name: String = name.chars().map(replace).take(100).collect();
+    if name.trim_matches(['.', ' ']).is_empty() { "_".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn class_names_cannot_leave_the_folder() {
+        for (name, expected) in
+            [("traffic light", "traffic light"), ("../../etc", ".._.._etc"), ("..", "_"), ("", "_"), ("a\0b", "a_b")]
+        {
+            assert_eq!(safe_name(name), expected);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Pictures decoded and scaled on a thread of their own, while the model works on those before.
+
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use candle_vision::image::RgbImage;
+
+use crate::source::{Entry, Source};
+
+/// A picture ready for the model.
+pub(crate) struct Ready<T> {
+    pub(crate) source: Source,
+    pub(crate) picture: RgbImage,
+    /// What the preparation made of it.
+    pub(crate) prepared: T,
+    /// Time of the preparation, without reading and decoding.
+    pub(crate) preprocess: Duration,
+}
+
+/// An entry's label, and its picture.
+pub(crate) struct Item<T> {
+    pub(crate) label: String,
+    pub(crate) ready: Result<Ready<T>>,
+}
+
+/// Entries in their order, `batch` at a time; at most two batches wait.
+pub(crate) struct Reader<T> {
+    batches: Receiver<Vec<Item<T>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<T: Send + 'static> Reader<T> {
+    /// Starts to read. `prepare` turns a decoded picture into what the model needs.
+    pub(crate) fn start(
+        entries: Vec<Entry>,
+        batch: usize,
+        prepare: impl Fn(&RgbImage) -> Result<T> + Send + 'static,
+    ) -> Result<Self> {
+        let (sender, batches) = sync_channel(1);
+        let read = move || {
+            let mut entries = entries.into_iter().peekable();
+            while entries.peek().is_some() {
+                let items = entries.by_ref().take(batch).map(|entry| item(entry, &prepare)).collect();
+                if sender.send(items).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("reader".to_owned()).spawn(read)?;
+        Ok(Self { batches, thread: Some(thread) })
+    }
+
+    /// The next batch, or `None` after the last.
+    pub(crate) fn next(&mut self) -> Result<Option<Vec<Item<T>>>> {
+        match self.batches.recv() {
+            Ok(items) => Ok(Some(items)),
+            Err(_) => match self.thread.take().map(JoinHandle::join) {
+                Some(Err(_)) => Err(anyhow!("the thread that reads pictures failed; this is a bug of ghostzoo")),
+                _ => Ok(None),
+            },
+        }
+    }
+}
+
+fn item<T>(entry: Entry, prepare: &impl Fn(&RgbImage) -> Result<T>) -> Item<T> {
+    let ready = entry.source.and_then(|source| {
+        let picture = source.decode()?;
+        let start = Instant::now();
+        let prepared = prepare(&picture)?;
+        Ok(Ready { source, picture, prepared, preprocess: start.elapsed() })
+    });
+    Item { label: entry.label, ready }
+}

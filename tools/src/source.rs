@@ -1,0 +1,231 @@
+//! Which pictures the arguments name.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use candle_vision::image::{self, MAX_FILE_BYTES, RgbImage};
+
+/// Endings of files that a folder or a glob takes for pictures. Formats that cannot be decoded are among them: they
+/// are reported, not skipped.
+const EXTENSIONS: [&str; 16] = [
+    "avif", "bmp", "dng", "gif", "heic", "heif", "jfif", "jp2", "jpeg", "jpg", "mpo", "pfm", "png", "tif", "tiff",
+    "webp",
+];
+
+/// Largest list file in bytes.
+const MAX_LIST_BYTES: u64 = 64 << 20;
+
+/// One picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A file.
+    File(PathBuf),
+    /// The bytes on stdin.
+    Stdin,
+}
+
+impl Source {
+    /// What to call it in output.
+    pub(crate) fn label(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Stdin => "-".to_owned(),
+        }
+    }
+
+    /// Reads and decodes the picture.
+    pub(crate) fn decode(&self) -> Result<RgbImage> {
+        match self {
+            Self::File(path) => match fs::metadata(path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!("there is no such file"),
+                Err(error) => Err(error).context("cannot read the file"),
+                Ok(metadata) if metadata.is_dir() => bail!("a folder, where a picture is expected"),
+                Ok(_) => Ok(image::open(path)?),
+            },
+            Self::Stdin => {
+                let mut bytes = Vec::new();
+                std::io::stdin().take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).context("cannot read stdin")?;
+                if bytes.len() as u64 > MAX_FILE_BYTES {
+                    bail!("more than {MAX_FILE_BYTES} bytes on stdin");
+                }
+                Ok(image::decode(&bytes)?)
+            }
+        }
+    }
+}
+
+/// A picture, or what stands in the place of one: an argument or a list's line, and why it names none.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// What to call it in output.
+    pub(crate) label: String,
+    /// The picture.
+    pub(crate) source: Result<Source>,
+}
+
+/// The pictures that the arguments name, in their order; folders and globs in the order of file names.
+pub(crate) fn expand(arguments: &[String]) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    let mut stdin_taken = false;
+    for argument in arguments {
+        let sources = if argument != "-" {
+            of_argument(argument)
+        } else if std::mem::replace(&mut stdin_taken, true) {
+            Err(anyhow!("stdin holds one picture and is named twice"))
+        } else {
+            Ok(vec![Entry { label: argument.clone(), source: Ok(Source::Stdin) }])
+        };
+        match sources {
+            Ok(sources) => entries.extend(sources),
+            Err(error) => entries.push(Entry { label: argument.clone(), source: Err(error) }),
+        }
+    }
+    entries
+}
+
+fn of_argument(argument: &str) -> Result<Vec<Entry>> {
+    let path = Path::new(argument);
+    if is_list(path) && path.is_file() { of_list(path) } else { of_path(argument) }
+}
+
+/// A picture, a folder or a glob.
+fn of_path(argument: &str) -> Result<Vec<Entry>> {
+    let path = Path::new(argument);
+    if path.is_dir() {
+        return of_folder(path);
+    }
+    if !path.exists() && argument.contains(['*', '?', '[']) {
+        return of_glob(argument);
+    }
+    Ok(vec![entry(path.to_path_buf())])
+}
+
+fn of_folder(folder: &Path) -> Result<Vec<Entry>> {
+    let cannot_read = || format!("cannot read the folder {}", folder.display());
+    let mut pictures = Vec::new();
+    for file in fs::read_dir(folder).with_context(cannot_read)? {
+        let path = file.with_context(cannot_read)?.path();
+        if is_picture(&path) {
+            pictures.push(path);
+        }
+    }
+    if pictures.is_empty() {
+        bail!("there is no picture in this folder (subfolders are not searched; a glob such as '**/*.jpg' does that)");
+    }
+    pictures.sort();
+    Ok(pictures.into_iter().map(entry).collect())
+}
+
+fn of_glob(pattern: &str) -> Result<Vec<Entry>> {
+    let paths = glob::glob(pattern).map_err(|error| anyhow!("not a valid glob: {error}"))?;
+    let mut pictures = Vec::new();
+    for path in paths {
+        let path = path?;
+        if is_picture(&path) {
+            pictures.push(path);
+        }
+    }
+    if pictures.is_empty() {
+        bail!("no picture matches this glob");
+    }
+    Ok(pictures.into_iter().map(entry).collect())
+}
+
+/// One picture, folder or glob per line; relative to the list's folder, else to the working directory.
+fn of_list(list: &Path) -> Result<Vec<Entry>> {
+    let mut text = String::new();
+    let file = fs::File::open(list).context("cannot read the list")?;
+    file.take(MAX_LIST_BYTES).read_to_string(&mut text).context("cannot read the list")?;
+    let folder = list.parent().unwrap_or(Path::new(""));
+    let lines: Vec<&str> =
+        text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    if lines.is_empty() {
+        bail!("the list names no picture");
+    }
+    let mut entries = Vec::new();
+    for line in lines {
+        let beside = folder.join(line);
+        let path = if beside.exists() || !Path::new(line).exists() { beside } else { PathBuf::from(line) };
+        match of_path(&path.to_string_lossy()) {
+            Ok(sources) => entries.extend(sources),
+            Err(error) => entries.push(Entry { label: path.display().to_string(), source: Err(error) }),
+        }
+    }
+    Ok(entries)
+}
+
+fn entry(path: PathBuf) -> Entry {
+    let source = Source::File(path);
+    Entry { label: source.label(), source: Ok(source) }
+}
+
+fn has_extension(path: &Path, among: &[&str]) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    among.iter().any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+fn is_list(path: &Path) -> bool {
+    has_extension(path, &["txt"])
+}
+
+/// A file, not hidden, whose name ends like a picture's.
+fn is_picture(path: &Path) -> bool {
+    let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    !hidden && has_extension(path, &EXTENSIONS) && path.is_file()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The labels, or `!` before what failed, relative to `root`.
+    fn labels(root: &Path, argument: &str) -> Vec<String> {
+        let argument = if argument == "-" { argument.to_owned() } else { root.join(argument).display().to_string() };
+        let shown = |entry: Entry| {
+            let mark = if entry.source.is_err() { "!" } else { "" };
+            let label = entry.label.strip_prefix(&format!("{}/", root.display())).unwrap_or(&entry.label).to_owned();
+            format!("{mark}{label}")
+        };
+        expand(&[argument]).into_iter().map(shown).collect()
+    }
+
+    #[test]
+    fn arguments_name_pictures() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        let root = root.path();
+        fs::create_dir_all(root.join("folder/below"))?;
+        fs::create_dir(root.join("empty"))?;
+        for name in
+            ["folder/b.JPG", "folder/a.png", "folder/note.md", "folder/.hidden.jpg", "folder/below/c.jpg", "[x].bmp"]
+        {
+            fs::write(root.join(name), "")?;
+        }
+        fs::write(root.join("list.txt"), "\u{feff}folder/a.png\r\n\n  folder\nmissing.jpg\n")?;
+        fs::write(root.join("blank.txt"), "\n \n")?;
+        let cases: [(&str, &[&str]); 11] = [
+            ("folder", &["folder/a.png", "folder/b.JPG"]),
+            ("folder/a.png", &["folder/a.png"]),
+            ("folder/*", &["folder/a.png", "folder/b.JPG"]),
+            ("folder/**/*.jpg", &["folder/below/c.jpg"]),
+            ("[x].bmp", &["[x].bmp"]),
+            ("none*.jpg", &["!none*.jpg"]),
+            ("empty", &["!empty"]),
+            ("missing.jpg", &["missing.jpg"]),
+            ("list.txt", &["folder/a.png", "folder/a.png", "folder/b.JPG", "missing.jpg"]),
+            ("blank.txt", &["!blank.txt"]),
+            ("-", &["-"]),
+        ];
+        for (argument, expected) in cases {
+            assert_eq!(labels(root, argument), expected, "{argument}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn stdin_is_read_once() {
+        let entries = expand(&["-".to_owned(), "-".to_owned()]);
+        assert!(entries[0].source.is_ok() && entries[1].source.is_err());
+    }
+}
