@@ -385,6 +385,8 @@ fn what_cannot_be_the_file_or_the_hub_is_said_at_once() {
     let start = std::time::Instant::now();
     let error = fails(patient("http://127.0.0.1:1"));
     assert!(error.to_string().contains("refused"), "{error}");
+    let error = fails(patient("http://hub.invalid"));
+    assert!(matches!(&error, HubError::Connection { host, .. } if host == "hub.invalid"), "{error}");
     assert!(start.elapsed() < Duration::from_secs(30), "nobody answers: a second attempt would not help");
     assert!(files(cache.path()).is_empty());
 }

@@ -263,9 +263,14 @@ fn is_unreachable(error: &ureq::Error) -> bool {
         ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::ConnectProxyFailed(_) => true,
         ureq::Error::Tls(_) | ureq::Error::Rustls(_) => true,
         ureq::Error::Timeout(phase) => matches!(phase, ureq::Timeout::Resolve | ureq::Timeout::Connect),
-        ureq::Error::Io(error) => matches!(
+        // A name that cannot be looked up has no kind of its own.
+        ureq::Error::Io(error) => !matches!(
             error.kind(),
-            ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
+            ErrorKind::UnexpectedEof
+                | ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::BrokenPipe
+                | ErrorKind::TimedOut
         ),
         _ => false,
     }
