@@ -8,6 +8,8 @@ pub trait Progress {
     fn advance(&mut self, bytes: u64);
     /// The download ended, well or not.
     fn finish(&mut self);
+    /// Something that a waiting user should know.
+    fn message(&mut self, _text: &str) {}
 }
 
 /// Hears nothing.

@@ -146,7 +146,11 @@ fn from_hub(
         None => match fetch(config, &beside, None, progress) {
             Ok(path) => Some(path),
             Err(HubError::NotFound { .. }) => None,
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                // The next run must ask for config.json again; the weights' blob stays, so it costs no second download.
+                let _ = std::fs::remove_file(&path);
+                return Err(error.into());
+            }
         },
     };
     Ok(Resolved { path, config, entry: entry.cloned() })

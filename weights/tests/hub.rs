@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ghostzoo_weights::hub::{HubConfig, HubError, RepoFile, fetch};
-use ghostzoo_weights::{Progress, Silent};
+use ghostzoo_weights::{Progress, ResolveOptions, Silent, resolve};
 use sha2::{Digest, Sha256};
 use support::{Answer, Request, Server, hub_file};
 
@@ -150,11 +150,14 @@ fn a_later_run_continues_what_an_earlier_one_left() {
     let cache = tempfile::tempdir().expect("folder");
     let blobs = cache.path().join("models--org--model/blobs");
     std::fs::create_dir_all(&blobs).expect("folder");
-    std::fs::write(blobs.join(format!("{}.incomplete", hash(&body()))), &body()[..1000]).expect("written");
+    std::fs::write(blobs.join(format!("{}.ghostzoo.incomplete", hash(&body()))), &body()[..1000]).expect("written");
+    let theirs = blobs.join(format!("{}.incomplete", hash(&body())));
+    std::fs::write(&theirs, b"of huggingface_hub").expect("written");
     let mut counter = Counter::default();
     let path = fetch(&config(&server.address, cache.path()), &place(), None, &mut counter).expect("downloads");
     assert_eq!(std::fs::read(path).expect("readable"), body());
     assert_eq!((counter.from, counter.bytes), (1000, body().len() as u64 - 1000));
+    assert_eq!(std::fs::read(theirs).expect("readable"), b"of huggingface_hub", "another program's partial file");
 }
 
 #[test]
@@ -249,11 +252,17 @@ fn an_unreachable_hub_and_an_unwritable_cache_are_named() {
 }
 
 #[test]
-fn names_that_leave_the_cache_are_not_looked_up() {
+fn names_that_leave_the_cache_are_neither_looked_up_nor_fetched() {
     let cache = tempfile::tempdir().expect("folder");
     std::fs::write(cache.path().join("secret"), b"x").expect("written");
     let outside = RepoFile { file: "../../../secret".to_owned(), ..place() };
-    assert_eq!(outside.cached(&config("http://127.0.0.1:1", cache.path())), None);
+    let server = Server::start(|_, request| hub_file(request, &body(), &hash(&body())));
+    let config = config(&server.address, &cache.path().join("hub"));
+    assert_eq!(outside.cached(&config), None);
+    let error = fetch(&config, &outside, None, &mut Silent).expect_err("leads out");
+    assert!(matches!(error, HubError::Name { .. }), "{error}");
+    assert_eq!(server.requests().len(), 0);
+    assert_eq!(files(cache.path()), [cache.path().join("secret")]);
 }
 
 #[test]
@@ -271,4 +280,235 @@ fn two_downloads_at_once_do_not_harm_each_other() {
             assert_eq!(std::fs::read(path).expect("readable"), body());
         }
     });
+}
+
+#[test]
+fn damaged_bytes_of_an_earlier_run_cost_one_more_download() {
+    let server = Server::start(|_, request| hub_file(request, &body(), &hash(&body())));
+    let cache = tempfile::tempdir().expect("folder");
+    let blobs = cache.path().join("models--org--model/blobs");
+    std::fs::create_dir_all(&blobs).expect("folder");
+    for damaged in [vec![0xAA; 1000], vec![0xAA; body().len()], vec![0xAA; body().len() + 1]] {
+        let _ = std::fs::remove_dir_all(cache.path().join("models--org--model/snapshots"));
+        let _ = std::fs::remove_file(blobs.join(hash(&body())));
+        let partial = blobs.join(format!("{}.ghostzoo.incomplete", hash(&body())));
+        std::fs::write(&partial, damaged).expect("written");
+        let path = fetch(&config(&server.address, cache.path()), &place(), None, &mut Silent).expect("downloads");
+        assert_eq!(std::fs::read(path).expect("readable"), body());
+        assert!(!partial.exists());
+    }
+}
+
+#[test]
+fn a_file_that_changes_during_the_download_is_not_mixed() {
+    let server = Server::start(|number, request| {
+        let mut answer = hub_file(request, &body(), if number == 0 { "first" } else { "second" });
+        answer.cut = (number == 0).then_some(5000);
+        answer
+    });
+    let cache = tempfile::tempdir().expect("folder");
+    let error = fetch(&config(&server.address, cache.path()), &place(), None, &mut Silent).expect_err("changed");
+    assert!(error.to_string().contains("changed during the download"), "{error}");
+    assert!(files(cache.path()).is_empty());
+}
+
+#[test]
+fn a_hub_that_names_another_hash_is_not_asked_for_the_body() {
+    let server = Server::start(|_, request| hub_file(request, &body(), &hash(&body())));
+    let cache = tempfile::tempdir().expect("folder");
+    let registered = hash(b"what was registered");
+    let mut counter = Counter::default();
+    let error = fetch(&config(&server.address, cache.path()), &place(), Some(&registered), &mut counter);
+    let error = error.expect_err("another file");
+    assert!(matches!(&error, HubError::Replaced { expected, .. } if *expected == registered), "{error}");
+    assert!(error.to_string().contains("hf://org/model/model.safetensors"), "{error}");
+    assert_eq!((counter.started, counter.bytes), (0, 0));
+    assert!(files(cache.path()).is_empty());
+}
+
+#[test]
+fn a_registered_hash_counts_where_the_tag_is_none() {
+    let server = Server::start(|_, request| hub_file(request, b"other bytes", "plain-tag"));
+    let cache = tempfile::tempdir().expect("folder");
+    let expected = hash(&body());
+    let error = fetch(&config(&server.address, cache.path()), &place(), Some(&expected), &mut Silent);
+    assert!(matches!(error, Err(HubError::Hash { .. })), "{error:?}");
+    assert!(files(cache.path()).is_empty());
+}
+
+#[test]
+fn a_signed_address_that_expired_is_asked_for_again() {
+    let cdn = Server::start(|number, request| match number {
+        0 => Answer::new(403),
+        _ => hub_file(request, &body(), "cdn-etag"),
+    });
+    let target = format!("{}/blob", cdn.address);
+    let hub = Server::start(move |_, _| {
+        Answer::new(302)
+            .header("Location", &target)
+            .header("X-Linked-Etag", &hash(&body()))
+            .header("X-Repo-Commit", "c0")
+    });
+    let cache = tempfile::tempdir().expect("folder");
+    let path = fetch(&config(&hub.address, cache.path()), &place(), None, &mut Silent).expect("downloads");
+    assert_eq!(std::fs::read(path).expect("readable"), body());
+    assert_eq!((hub.requests().len(), cdn.requests().len()), (2, 2));
+}
+
+#[test]
+fn a_server_without_tags_serves_but_leaves_nothing_to_continue() {
+    let plain = |cut| move |_: usize, _: &Request| Answer { cut, ..Answer::new(200).body(&body()) };
+    let cache = tempfile::tempdir().expect("folder");
+    let server = Server::start(plain(Some(5000)));
+    fetch(&config(&server.address, cache.path()), &place(), None, &mut Silent).expect_err("dropped");
+    assert!(files(cache.path()).is_empty());
+    let server = Server::start(plain(None));
+    let path = fetch(&config(&server.address, cache.path()), &place(), None, &mut Silent).expect("downloads");
+    assert_eq!(std::fs::read(path).expect("readable"), body());
+}
+
+#[test]
+fn what_cannot_be_the_file_or_the_hub_is_said_at_once() {
+    let cache = tempfile::tempdir().expect("folder");
+    let patient = |endpoint: &str| HubConfig { backoff: Duration::from_secs(60), ..config(endpoint, cache.path()) };
+    let fails = |config: HubConfig| fetch(&config, &place(), None, &mut Silent).expect_err("fails");
+
+    let server = Server::start(|_, request| hub_file(request, &body(), "tag").header("Content-Encoding", "gzip"));
+    let error = fails(patient(&server.address));
+    assert!(error.to_string().contains("`gzip`"), "{error}");
+    for endpoint in ["hf-mirror.com", "", "ftp://mirror", "http://"] {
+        let error = fails(patient(endpoint));
+        assert!(matches!(error, HubError::Endpoint { .. }), "{endpoint}: {error}");
+    }
+    let error = fails(HubConfig { token: Some("hf_a\nb".to_owned()), ..patient(&server.address) });
+    assert!(matches!(error, HubError::Token) && !error.to_string().contains("hf_a"), "{error}");
+    let start = std::time::Instant::now();
+    let error = fails(patient("http://127.0.0.1:1"));
+    assert!(error.to_string().contains("refused"), "{error}");
+    let error = fails(patient("http://hub.invalid"));
+    assert!(matches!(&error, HubError::Connection { host, .. } if host == "hub.invalid"), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(30), "nobody answers: a second attempt would not help");
+    assert!(files(cache.path()).is_empty());
+}
+
+#[test]
+fn a_busy_hub_says_how_long_to_wait() {
+    let server = Server::start(|number, request| match number {
+        0 => Answer::new(429).header("Retry-After", "0"),
+        _ => hub_file(request, &body(), &hash(&body())),
+    });
+    let cache = tempfile::tempdir().expect("folder");
+    let config = HubConfig { backoff: Duration::from_secs(60), ..config(&server.address, cache.path()) };
+    fetch(&config, &place(), None, &mut Silent).expect("downloads after no wait");
+}
+
+#[test]
+fn a_cache_filled_by_huggingface_hub_is_read() {
+    let cache = tempfile::tempdir().expect("folder");
+    let repo = cache.path().join("models--org--model");
+    let snapshot = repo.join("snapshots/0123456789abcdef0123456789abcdef01234567/sub");
+    for folder in [&repo.join("refs"), &repo.join("blobs"), &snapshot] {
+        std::fs::create_dir_all(folder).expect("folder");
+    }
+    std::fs::write(repo.join("refs/main"), "0123456789abcdef0123456789abcdef01234567").expect("written");
+    std::fs::write(repo.join("blobs/tag"), b"weights").expect("written");
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("../../../blobs/tag", snapshot.join("model.pt")).expect("linked");
+    #[cfg(not(unix))]
+    std::fs::copy(repo.join("blobs/tag"), snapshot.join("model.pt")).expect("copied");
+    let file = RepoFile { file: "sub/model.pt".to_owned(), ..place() };
+    let path = fetch(&config("http://127.0.0.1:1", cache.path()), &file, None, &mut Silent).expect("cached");
+    assert_eq!(std::fs::read(path).expect("readable"), b"weights");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_snapshot_links_to_its_blob_and_a_broken_link_is_mended() {
+    use std::os::unix::fs::PermissionsExt;
+    let server = Server::start(|_, request| hub_file(request, &body(), &hash(&body())));
+    let cache = tempfile::tempdir().expect("folder");
+    let file = RepoFile { file: "sub/a b.pt".to_owned(), ..place() };
+    let config = config(&server.address, cache.path());
+    let path = fetch(&config, &file, None, &mut Silent).expect("downloads");
+    assert_eq!(server.requests()[0].path, "/org/model/resolve/main/sub/a%20b.pt");
+    let blob = PathBuf::from("../../../blobs").join(hash(&body()));
+    assert_eq!(std::fs::read_link(&path).expect("a link"), blob);
+    let mode = |path: PathBuf| std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    let repo = cache.path().join("models--org--model");
+    assert_eq!(mode(repo.join("refs/main")), mode(repo.join("blobs").join(hash(&body()))), "others may read both");
+    std::fs::remove_file(repo.join("blobs").join(hash(&body()))).expect("removed");
+    assert_eq!(fetch(&config, &file, None, &mut Silent).expect("downloads again"), path);
+    assert_eq!(std::fs::read(path).expect("readable"), body());
+}
+
+/// A Hub that has weights under any name, and a `config.json` by `config`.
+fn timm_hub(config: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Server {
+    Server::start(move |_, request| match request.path.ends_with("/config.json") {
+        true => config(request),
+        false => hub_file(request, &body(), &hash(&body())),
+    })
+}
+
+#[test]
+fn a_named_classifier_comes_with_its_config() {
+    let server = timm_hub(|request| hub_file(request, b"{}", "small"));
+    let cache = tempfile::tempdir().expect("folder");
+    let options = ResolveOptions { hub: Some(config(&server.address, cache.path())) };
+    let first = resolve("ghostnet_100", &options, &mut Silent).expect("downloads");
+    assert_eq!(first.entry.as_ref().map(|entry| entry.name.as_str()), Some("ghostnet_100.in1k"));
+    assert_eq!(std::fs::read(first.config.as_ref().expect("a config")).expect("readable"), b"{}");
+    assert_eq!(server.requests().len(), 2);
+    assert_eq!(resolve("ghostnet_100.in1k", &options, &mut Silent).expect("cached"), first);
+    assert_eq!(server.requests().len(), 2, "no further request");
+    let address = "hf://timm/ghostnet_100.in1k@c0ffee/model.safetensors";
+    assert_eq!(resolve(address, &options, &mut Silent).expect("cached").path, first.path);
+    assert_eq!(server.requests().len(), 2, "no further request");
+}
+
+#[test]
+fn a_repository_without_a_config_is_asked_once() {
+    let server = timm_hub(|_| Answer::new(404));
+    let cache = tempfile::tempdir().expect("folder");
+    let options = ResolveOptions { hub: Some(config(&server.address, cache.path())) };
+    for _ in 0..2 {
+        let found = resolve("hf://org/model/model.safetensors", &options, &mut Silent).expect("resolves");
+        assert_eq!(found.config, None);
+    }
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[test]
+fn a_config_that_failed_to_come_is_asked_for_in_the_next_run() {
+    let server = timm_hub(|_| Answer::new(500));
+    let cache = tempfile::tempdir().expect("folder");
+    let options = ResolveOptions { hub: Some(config(&server.address, cache.path())) };
+    let error = resolve("ghostnet_100", &options, &mut Silent).expect_err("no config");
+    assert!(error.to_string().contains("config.json"), "{error}");
+    let server = timm_hub(|request| hub_file(request, b"{}", "small"));
+    let options = ResolveOptions { hub: Some(config(&server.address, cache.path())) };
+    let mut counter = Total::default();
+    assert!(resolve("ghostnet_100", &options, &mut counter).expect("resolves").config.is_some());
+    assert_eq!(counter.0, 2, "the weights are not downloaded twice");
+}
+
+#[derive(Default)]
+struct Total(u64);
+
+impl Progress for Total {
+    fn start(&mut self, _: &str, _: Option<u64>, _: u64) {}
+    fn advance(&mut self, bytes: u64) {
+        self.0 += bytes;
+    }
+    fn finish(&mut self) {}
+}
+
+#[test]
+fn a_detector_is_held_to_its_registered_hash() {
+    let server = timm_hub(|_| Answer::new(500));
+    let cache = tempfile::tempdir().expect("folder");
+    let options = ResolveOptions { hub: Some(config(&server.address, cache.path())) };
+    let error = resolve("yolov8n", &options, &mut Silent).expect_err("these are not YOLOv8's weights");
+    assert!(error.to_string().contains("31e20dde3def09e2"), "{error}");
+    assert!(files(cache.path()).is_empty());
+    assert_eq!(server.requests()[0].path, "/Ultralytics/YOLOv8/resolve/main/yolov8n.pt");
 }

@@ -29,9 +29,16 @@ impl RepoFile {
         config.cache.join(self.folder_name())
     }
 
+    /// Whether the three names stay inside the cache's folder.
+    pub(super) fn is_plain(&self) -> bool {
+        let is_name = |part: &str| is_plain(part) && !part.contains('\\');
+        self.repo.split('/').count() == 2
+            && [&self.repo, &self.revision, &self.file].into_iter().all(|part| is_name(part))
+    }
+
     /// Where the file lies in the cache, if it is there.
     pub fn cached(&self, config: &HubConfig) -> Option<PathBuf> {
-        if !is_plain(&self.file) || !is_plain(&self.revision) {
+        if !self.is_plain() {
             return None;
         }
         let repo = Repo::with_revision(self.repo.clone(), RepoType::Model, self.revision.clone());
@@ -56,11 +63,13 @@ impl RepoFile {
             fs::create_dir_all(folder).map_err(failed)?;
         }
         if !snapshot.exists() {
+            // A link whose blob is gone.
             let _ = fs::remove_file(&snapshot);
             let up: PathBuf = std::iter::repeat_n("..", 2 + self.file.matches('/').count()).collect();
             let linked = link(&up.join("blobs").join(key), &snapshot);
             if linked.is_err() && !snapshot.exists() {
-                fs::copy(self.blob(config, key), &snapshot).map_err(failed)?;
+                let blob = self.blob(config, key);
+                fs::hard_link(&blob, &snapshot).or_else(|_| copy(&blob, &snapshot)).map_err(failed)?;
             }
         }
         if commit != self.revision {
@@ -81,11 +90,24 @@ fn link(_: &Path, _: &Path) -> std::io::Result<()> {
     Err(std::io::ErrorKind::Unsupported.into())
 }
 
+fn copy(blob: &Path, snapshot: &Path) -> std::io::Result<()> {
+    replace(snapshot, |file| std::io::copy(&mut fs::File::open(blob)?, file).map(drop))
+}
+
 fn write_ref(path: &Path, commit: &str) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(commit.as_bytes())?;
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    replace(path, |file| file.write_all(commit.as_bytes()))
+}
+
+/// Writes a sibling file and renames it to `path`; others may read it, as all files of a shared cache.
+fn replace(path: &Path, write: impl FnOnce(&mut fs::File) -> std::io::Result<()>) -> std::io::Result<()> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(path.parent().unwrap_or(Path::new(".")))?;
+    write(file.as_file_mut())?;
     file.persist(path)?;
     Ok(())
 }
@@ -93,4 +115,40 @@ fn write_ref(path: &Path, commit: &str) -> std::io::Result<()> {
 /// Whether a name stays inside the folder it is joined to.
 pub(super) fn is_plain(name: &str) -> bool {
     !name.is_empty() && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_links_a_snapshot_is_a_whole_copy() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (blob, snapshot) = (folder.path().join("blob"), folder.path().join("snapshot"));
+        fs::write(&blob, b"weights").expect("written");
+        copy(&blob, &snapshot).expect("copies");
+        assert_eq!(fs::read(&snapshot).expect("readable"), b"weights");
+        assert!(copy(&folder.path().join("none"), &folder.path().join("other")).is_err());
+        assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 2, "no temporary file stays");
+    }
+
+    #[test]
+    fn names_stay_inside_the_cache() {
+        let is_plain = |repo: &str, revision: &str, file: &str| {
+            RepoFile { repo: repo.to_owned(), revision: revision.to_owned(), file: file.to_owned() }.is_plain()
+        };
+        assert!(is_plain("org/name", "refs/pr/1", "sub/file.pt"));
+        for (repo, revision, file) in [
+            ("name", "main", "f"),
+            ("a/b/c", "main", "f"),
+            ("../b", "main", "f"),
+            ("a/b", "..", "f"),
+            ("a/b", "main", "/f"),
+            ("a/b", "main", "x/../../f"),
+            ("a/b", "main", "x\\..\\f"),
+            ("a/b", "main", ""),
+        ] {
+            assert!(!is_plain(repo, revision, file), "{repo} {revision} {file}");
+        }
+    }
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The settings of `huggingface_hub`, resolved.
-#[derive(Debug, Clone)]
+/// The settings of `huggingface_hub`, resolved. Its `Debug` form does not show the token.
+#[derive(Clone)]
 pub struct HubConfig {
     /// Base address, without a final slash.
     pub endpoint: String,
@@ -20,6 +20,21 @@ pub struct HubConfig {
     pub backoff: Duration,
     /// Longest wait for a connection, and for the next bytes of one.
     pub timeout: Duration,
+}
+
+impl std::fmt::Debug for HubConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { endpoint, cache, token, offline, retries, backoff, timeout } = self;
+        f.debug_struct("HubConfig")
+            .field("endpoint", endpoint)
+            .field("cache", cache)
+            .field("token", &token.as_ref().map(|_| "..."))
+            .field("offline", offline)
+            .field("retries", retries)
+            .field("backoff", backoff)
+            .field("timeout", timeout)
+            .finish()
+    }
 }
 
 impl HubConfig {
@@ -83,6 +98,7 @@ mod tests {
         let set = config(&all);
         assert_eq!((set.endpoint.as_str(), set.cache), ("http://mirror", PathBuf::from("/hf/hub")));
         assert_eq!((set.token.as_deref(), set.offline), (Some("secret"), true));
+        assert!(!format!("{:?}", config(&all)).contains("secret"));
         assert_eq!(config(&[("HF_HOME", "/hf"), ("HF_HUB_CACHE", "/cache")]).cache, PathBuf::from("/cache"));
         assert!(!config(&[("HF_HUB_OFFLINE", "0")]).offline);
 

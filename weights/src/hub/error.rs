@@ -101,4 +101,50 @@ pub enum HubError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// A name that would lead out of the cache's folder.
+    #[error(
+        "`{file}` of `{repo}` at revision `{revision}` is no file on the Hub: the names must not hold `..` or `\\`"
+    )]
+    Name {
+        /// Repository.
+        repo: String,
+        /// Branch, tag or commit.
+        revision: String,
+        /// File in the repository.
+        file: String,
+    },
+    /// `HF_ENDPOINT` is no address.
+    #[error("HF_ENDPOINT is `{endpoint}`, which is not of the form https://host or http://host:port")]
+    Endpoint {
+        /// What was set.
+        endpoint: String,
+    },
+    /// The token cannot be sent.
+    #[error("the token of HF_TOKEN or of the token file holds a space or a character that cannot be sent")]
+    Token,
+    /// An answer that carries no usable bytes.
+    #[error("{host} gave no usable answer for {file}: {reason}; check HF_ENDPOINT, or give a local file to --model")]
+    Answer {
+        /// File in the repository.
+        file: String,
+        /// The host that answered.
+        host: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The Hub holds another file under the name than the one that was registered.
+    #[error(
+        "the Hub now has another {file} in {repo}: its sha256 is {found}, expected {expected}; \
+         to use it all the same, give hf://{repo}/{file} to --model"
+    )]
+    Replaced {
+        /// Repository.
+        repo: String,
+        /// File in the repository.
+        file: String,
+        /// Hash that the server names.
+        found: String,
+        /// Hash that was promised.
+        expected: String,
+    },
 }
