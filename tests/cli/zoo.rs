@@ -2,6 +2,8 @@
 
 #[path = "../../weights/tests/support/mod.rs"]
 mod hub;
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use candle_ghostnet::{Config, GhostNet, Variant};
