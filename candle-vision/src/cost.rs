@@ -50,10 +50,6 @@ pub(crate) fn record_conv(xs: &Tensor, weight: &Tensor, geometry: &Geometry) -> 
     Ok(())
 }
 
-pub(crate) fn record_linear(rows: usize, weight: &Tensor) {
-    record(|cost| cost.macs += (rows * weight.elem_count()) as u64);
-}
-
 pub(crate) fn record_batch_norm(xs: &Tensor) {
     record(|cost| cost.batch_norm_outputs += xs.elem_count() as u64);
 }

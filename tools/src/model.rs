@@ -161,7 +161,7 @@ fn transform(preprocessing: &Preprocessing) -> Result<ClassifyTransform> {
 
 /// The names of ImageNet-1k's classes in the order of their numbers.
 fn imagenet_names() -> Vec<String> {
-    let line = |line: &str| line.split_once(' ').map_or(line, |(_, name)| name).to_owned();
+    let line = |line: &str| line.split_once('\t').map_or(line, |(_, name)| name).to_owned();
     include_str!("../data/imagenet_classes.txt").lines().map(line).collect()
 }
 
