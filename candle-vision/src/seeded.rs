@@ -96,7 +96,7 @@ mod tests {
     /// Printed by `tests/oracle/seeded.py`.
     #[test]
     fn values_equal_those_of_the_python_rule() -> Result<()> {
-        let cases: [(&str, &[usize], [f32; 3]); 5] = [
+        let cases: [(&str, &[usize], [f32; 3]); 6] = [
             ("model.0.conv.weight", &[16, 3, 3, 3], [-0.288_860_7, 0.320_765_58, 0.305_209_88]),
             ("model.0.bn.running_var", &[16], [0.601_820_35, 0.721_297_8, 0.782_902_84]),
             ("classifier.bias", &[10], [-0.186_647_53, 0.034_873_746, 0.042_316_556]),
@@ -106,6 +106,7 @@ mod tests {
                 &[8, 16, 1, 1],
                 [-0.151_990_64, 0.042_416_375, -0.119_154_03],
             ),
+            ("model.2.m.0.conv.2.cv1.conv.weight", &[8, 16, 1, 1], [0.174_059_63, -0.079_376_01, 0.094_903_9]),
         ];
         for (name, dims, expected) in cases {
             let values = tensor(name, &Shape::from(dims), DType::F32, &Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use crate::candidates::candidates;
 use crate::net::Yolo;
-use crate::nms::{Candidate, NmsOptions, nms};
+use crate::nms::{Candidate, Kept, NmsOptions, nms};
 
 /// One found object, in pixels of the original picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,6 +60,8 @@ impl Prepared {
 pub struct Prediction {
     /// The objects.
     pub detections: Vec<Detection>,
+    /// How many candidates were too many to be looked at: see [`crate::MAX_CANDIDATES`].
+    pub dropped: usize,
     /// `[height, width]` of the network's input.
     pub input: [usize; 2],
     /// The copy to the device, and in [`Detector::predict`] the scaling; a picture's share of its batch, as below.
@@ -134,17 +136,19 @@ impl Detector {
         let inference = share(start);
         let start = Instant::now();
         let found = candidates(&raw, self.model.strides(), options)?;
-        let original = |(candidates, picture): (Vec<Candidate>, &&Prepared)| -> Vec<Detection> {
+        let original = |(candidates, picture): (Vec<Candidate>, &&Prepared)| {
             let detection = |Candidate { class_id, confidence, xyxy }| Detection {
                 class_id,
                 confidence,
                 xyxy: picture.info.to_original(xyxy),
             };
-            nms(candidates, options).into_iter().map(detection).collect()
+            let Kept { candidates, dropped } = nms(candidates, options);
+            (candidates.into_iter().map(detection).collect(), dropped)
         };
-        let found: Vec<Vec<Detection>> = found.into_iter().zip(pictures).map(original).collect();
+        let found: Vec<(Vec<Detection>, usize)> = found.into_iter().zip(pictures).map(original).collect();
         let postprocess = share(start);
-        let prediction = |detections| Prediction { detections, input, preprocess, inference, postprocess };
+        let prediction =
+            |(detections, dropped)| Prediction { detections, dropped, input, preprocess, inference, postprocess };
         Ok(found.into_iter().map(prediction).collect())
     }
 }

@@ -29,7 +29,7 @@ pub use candidates::candidates;
 pub use detector::{Detection, Detector, PredictOptions, Prediction, Prepared};
 pub use error::YamlError;
 pub use net::Yolo;
-pub use nms::{Candidate, MAX_CANDIDATES, NmsOptions, iou, nms};
+pub use nms::{Candidate, Kept, MAX_CANDIDATES, NmsOptions, iou, nms};
 pub use summary::{Summary, summary};
 pub use yaml::{Csp, ModelDef, Module, Row};
 pub use zoo::{architecture, architectures, infer, spec};

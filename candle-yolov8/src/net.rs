@@ -78,6 +78,11 @@ impl Yolo {
 
     /// Raw output of each level (n, 4 · 16 + nc, h / stride, w / stride): box distributions, then class logits.
     pub fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Vec<Tensor>> {
+        let (_, channels, h, w) = xs.dims4()?;
+        let stride = self.strides.iter().copied().fold(1., f64::max);
+        if channels != 3 || h * w == 0 || [h, w].iter().any(|side| *side as f64 % stride != 0.) {
+            candle_core::bail!("pictures must be (n, 3, h, w) with sides in multiples of {stride}, got {:?}", xs.dims())
+        }
         let mut outputs: Vec<Option<Tensor>> = Vec::with_capacity(self.nodes.len());
         for (index, node) in self.nodes.iter().enumerate() {
             let read = |from: &Option<usize>| match from {
@@ -97,7 +102,7 @@ impl Yolo {
         self.detect.raw(&self.levels.iter().map(level).collect::<Result<Vec<_>>>()?, train)
     }
 
-    /// (n, 4 + nc, anchors): boxes as centre x, centre y, width, height in pixels of the input, then probabilities.
+    /// (n, 4 + nc, anchors) in `f32`: boxes as centre x, centre y, width, height in pixels of the input, then probabilities.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         self.decode(&self.forward_t(xs, false)?)
     }
@@ -198,4 +203,44 @@ fn block(module: &Module, style: Style, vb: VarBuilder) -> Result<Box<dyn Layer>
 
 fn greatest_common_divisor(a: usize, b: usize) -> usize {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::architecture;
+    use candle_core::{DType, Device};
+    use candle_vision::seeded;
+
+    fn model(name: &str, dtype: DType) -> Result<Yolo> {
+        let def = architecture(name, Some(2)).expect("shipped");
+        Yolo::new(&def, Norm::Fold, seeded::var_builder(dtype, &Device::Cpu))
+    }
+
+    #[test]
+    fn pictures_that_do_not_divide_into_cells_are_refused() -> Result<()> {
+        for (name, stride) in [("yolov8n-ghost", 32), ("yolov8n-p6", 64)] {
+            let model = model(name, DType::F32)?;
+            assert_eq!(model.max_stride(), stride);
+            let run = |dims: [usize; 4]| model.forward(&Tensor::zeros(&dims, DType::F32, &Device::Cpu)?);
+            assert_eq!(run([1, 3, stride, 2 * stride])?.dims()[..2], [1, 6]);
+            for dims in [[1, 3, stride, stride + 8], [1, 1, stride, stride], [1, 3, 0, stride]] {
+                let error = run(dims).expect_err("an error").to_string();
+                assert!(error.contains(&format!("multiples of {stride}, got [1, ")), "{error}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn half_precision_decodes_pixels_in_full() -> Result<()> {
+        let xs = seeded::uniform("input", &(1, 3, 32, 1024).into(), &Device::Cpu)?;
+        let expected = model("yolov8n-ghostnet", DType::F32)?.forward(&xs)?;
+        let found = model("yolov8n-ghostnet", DType::F16)?.forward(&xs.to_dtype(DType::F16)?)?;
+        assert_eq!(found.dtype(), DType::F32);
+        let worst = (expected - found)?.abs()?.max_all()?.to_scalar::<f32>()?;
+        // Numbers of f16 lie 0.5 apart at 1,000 pixels.
+        assert!(worst > 0. && worst < 0.5, "{worst}");
+        Ok(())
+    }
 }

@@ -1,7 +1,5 @@
 //! Non-maximum suppression: exact, deterministic, without a time limit.
 
-use std::cmp::Ordering;
-
 /// One box of one class, in pixels of the network's input.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate {
@@ -49,13 +47,23 @@ pub fn iou(a: &[f32; 4], b: &[f32; 4]) -> f32 {
     if union > 0. { overlap / union } else { 0. }
 }
 
-/// Keeps the best of overlapping candidates, best first; equal confidences in the order they came.
+/// What suppression leaves of one picture's candidates.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Kept {
+    /// Best first; equal confidences in the order they came.
+    pub candidates: Vec<Candidate>,
+    /// How many candidates above the threshold were not looked at, being beyond the best [`MAX_CANDIDATES`].
+    pub dropped: usize,
+}
+
+/// Keeps the best of overlapping candidates.
 ///
-/// Candidates with a NaN anywhere are dropped. Beyond [`MAX_CANDIDATES`] the least confident are not looked at.
-pub fn nms(mut candidates: Vec<Candidate>, options: &NmsOptions) -> Vec<Candidate> {
+/// Candidates whose confidence is NaN, or whose box is not finite, do not count.
+pub fn nms(mut candidates: Vec<Candidate>, options: &NmsOptions) -> Kept {
     let is_wanted = |class_id| options.classes.as_ref().is_none_or(|classes| classes.contains(&class_id));
-    candidates.retain(|c| c.confidence > options.conf && is_wanted(c.class_id) && !c.xyxy.iter().any(|v| v.is_nan()));
-    candidates.sort_by(|a, b| b.confidence.partial_cmp(&a.confidence).unwrap_or(Ordering::Equal));
+    candidates.retain(|c| c.confidence > options.conf && is_wanted(c.class_id) && c.xyxy.iter().all(|v| v.is_finite()));
+    candidates.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
+    let dropped = candidates.len().saturating_sub(MAX_CANDIDATES);
     candidates.truncate(MAX_CANDIDATES);
     let mut kept: Vec<Candidate> = Vec::new();
     for candidate in candidates {
@@ -70,7 +78,7 @@ pub fn nms(mut candidates: Vec<Candidate>, options: &NmsOptions) -> Vec<Candidat
             kept.push(candidate);
         }
     }
-    kept
+    Kept { candidates: kept, dropped }
 }
 
 #[cfg(test)]
@@ -110,16 +118,100 @@ mod tests {
             candidate(0, 0.7, [0., 0., 10., 9.]),
             candidate(0, f32::NAN, [70., 70., 80., 80.]),
             candidate(0, 0.9, [f32::NAN, 70., 80., 80.]),
+            candidate(0, 0.9, [70., 70., f32::INFINITY, 80.]),
             // Exactly half of `near`: an overlap equal to the threshold stays.
             candidate(0, 0.6, [0., 0., 10., 5.]),
         ];
+        let nms = |boxes, options: &NmsOptions| nms(boxes, options).candidates;
         let kept = nms(boxes.clone(), &options);
-        assert_eq!(kept, [boxes[1], boxes[2], boxes[6]]);
+        assert_eq!(kept, [boxes[1], boxes[2], boxes[7]]);
         let agnostic = nms(boxes.clone(), &NmsOptions { agnostic: true, ..options.clone() });
-        assert_eq!(agnostic, [boxes[1], boxes[6]]);
+        assert_eq!(agnostic, [boxes[1], boxes[7]]);
         let filtered = nms(boxes.clone(), &NmsOptions { classes: Some(vec![1]), ..options.clone() });
         assert_eq!(filtered, [boxes[2]]);
         assert_eq!(nms(boxes.clone(), &NmsOptions { max_det: 1, ..options }), [boxes[1]]);
+    }
+
+    #[test]
+    fn candidates_beyond_the_cap_are_counted_and_are_the_least_confident() {
+        // Class 0 is the most confident; the last, class 1 alone, lies beyond the cap where there is one candidate more.
+        let of = |count: usize| {
+            let last = move |i: usize| usize::from(i + 1 == count);
+            let one = move |i: usize| candidate(last(i), 0.9 - i as f32 * 1e-5, [0., 0., 1., 1.]);
+            (0..count).rev().map(one).collect::<Vec<_>>()
+        };
+        let classes = |kept: &Kept| kept.candidates.iter().map(|c| c.class_id).collect::<Vec<_>>();
+        let kept = nms(of(MAX_CANDIDATES), &NmsOptions::default());
+        assert_eq!((classes(&kept), kept.dropped), (vec![0, 1], 0));
+        let kept = nms(of(MAX_CANDIDATES + 1), &NmsOptions::default());
+        assert_eq!((classes(&kept), kept.dropped), (vec![0], 1));
+    }
+
+    /// Candidates of rows of x, y, w, h and scores, in the order of the anchors.
+    fn from_rows(rows: &[f32], anchors: usize, options: &NmsOptions) -> Vec<(usize, Candidate)> {
+        let (boxes, scores) = rows.split_at(4 * anchors);
+        let of = |anchor: usize| {
+            let [x, y, w, h] = [0, 1, 2, 3].map(|row| boxes[row * anchors + anchor]);
+            let xyxy = [x - w / 2., y - h / 2., x + w / 2., y + h / 2.];
+            let classes = (0..scores.len() / anchors).map(|class| (class, scores[class * anchors + anchor]));
+            let best = classes.clone().reduce(|a, b| if b.1 > a.1 { b } else { a }).expect("a class");
+            let counted = classes.filter(|class| options.multi_label || class.0 == best.0);
+            counted.map(|(class_id, c)| (anchor, candidate(class_id, c, xyxy))).collect::<Vec<_>>()
+        };
+        (0..anchors).flat_map(of).collect()
+    }
+
+    /// `candidates` of `tests/oracle/yolov8.py`: rows of x, y, w, h and four classes, in its order of operations.
+    fn rows(index: usize, anchors: usize) -> Vec<f32> {
+        let (name, shape) = (format!("nms{index}"), (8 * anchors).into());
+        let u = candle_vision::seeded::uniform(&name, &shape, &candle_core::Device::Cpu).expect("a tensor");
+        let u = u.to_vec1::<f32>().expect("a vector");
+        let u = |row: usize, anchor: usize| u[row * anchors + anchor];
+        let value = |row: usize, anchor: usize| match row {
+            0 | 1 => (u(row, anchor) * 3.).floor() * 90. + 320. + u(row + 2, anchor) * 12.,
+            2 | 3 => u(5 - row, anchor) * 25. + 80.,
+            _ => {
+                let share = (u(row, anchor) + 1.) * 0.5;
+                share * share * share
+            }
+        };
+        (0..8).flat_map(|row| (0..anchors).map(move |anchor| (row, anchor))).map(|(r, a)| value(r, a)).collect()
+    }
+
+    #[test]
+    fn the_same_boxes_stay_as_in_ultralytics_and_torchvision() {
+        const ANCHORS: usize = 300;
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/yolov8/nms.json");
+        let text = std::fs::read_to_string(path).expect("golden values");
+        let cases: Vec<serde_json::Value> = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(cases.len(), 5);
+        for (index, case) in cases.iter().enumerate() {
+            let given = &case["options"];
+            let threshold = |key: &str| given[key].as_f64().expect("a threshold") as f32;
+            let options = NmsOptions {
+                conf: threshold("conf_thres"),
+                iou: threshold("iou_thres"),
+                max_det: given["max_det"].as_u64().map_or(300, |n| n as usize),
+                classes: given["classes"]
+                    .as_array()
+                    .map(|c| c.iter().map(|n| n.as_u64().expect("n") as usize).collect()),
+                agnostic: given["agnostic"].as_bool().unwrap_or_default(),
+                multi_label: given["multi_label"].as_bool().unwrap_or_default(),
+            };
+            let anchors_kept = |rows: &[f32], options: &NmsOptions| {
+                let all = from_rows(rows, ANCHORS, options);
+                let anchor = |kept: &Candidate| all.iter().find(|(_, c)| c == kept).expect("one of all").0;
+                let kept = nms(all.iter().map(|(_, c)| *c).collect(), options).candidates;
+                kept.iter().map(|kept| (anchor(kept), kept.class_id)).collect::<Vec<_>>()
+            };
+            let rows = rows(index, ANCHORS);
+            let kept = anchors_kept(&rows, &options);
+            assert_eq!(serde_json::to_value(kept).expect("JSON"), case["kept"], "{options:?}");
+
+            let everything = NmsOptions { conf: -1., iou: options.iou, ..Default::default() };
+            let order: Vec<usize> = anchors_kept(&rows[..5 * ANCHORS], &everything).iter().map(|kept| kept.0).collect();
+            assert_eq!(serde_json::to_value(order).expect("JSON"), case["torchvision"], "{}", options.iou);
+        }
     }
 
     /// The greedy definition, with removal instead of a list of what is kept.
@@ -155,7 +247,7 @@ mod tests {
                 })
                 .collect();
             let options = NmsOptions { iou: 0.45, max_det, agnostic, ..Default::default() };
-            let kept = nms(boxes.clone(), &options);
+            let Kept { candidates: kept, dropped: 0 } = nms(boxes.clone(), &options) else { panic!("dropped") };
             prop_assert_eq!(&kept, &by_removal(&boxes, &options));
             for (i, a) in kept.iter().enumerate() {
                 for b in &kept[..i] {

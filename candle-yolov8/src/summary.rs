@@ -29,8 +29,8 @@ pub fn summary(def: &ModelDef) -> Result<Summary> {
     let (model, spec) = Spec::of(|vb| Yolo::new(def, Norm::Separate, vb))?;
     let side = model.max_stride();
     let xs = Tensor::zeros((1, 3, side, side), DType::F32, &Device::Cpu)?;
-    let (raw, cost) = cost::count(|| model.forward_t(&xs, false));
-    raw?;
+    let (boxes, cost) = cost::count(|| model.forward(&xs));
+    boxes?;
     let parameters = spec.parameters();
     // Every operation scales with the area: both sides are multiples of every stride.
     let flops = (cost.flops() as f64 * (SIDE * SIDE) as f64 / (side * side) as f64).round() as u64;

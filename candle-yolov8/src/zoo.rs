@@ -44,17 +44,28 @@ pub fn architecture(name: &str, nc: Option<usize>) -> Option<ModelDef> {
 }
 
 /// The shipped architecture whose tensors these are, by names and shapes alone, and the form they are in.
+///
+/// Where none fits exactly it is the one that fits best, so that a check can list what is wrong; `None` where more than
+/// half of the tensors fit none. The bins of the DFL may be absent.
 pub fn infer(shapes: &BTreeMap<String, Shape>) -> Option<(String, ModelDef, Norm)> {
-    let nc = shapes.iter().find(|(name, _)| name.contains(".cv3.0.2.") && name.ends_with(".bias"))?.1.elem_count();
-    let has_norms = shapes.keys().any(|name| name.ends_with("running_mean"));
-    let norm = if has_norms { Norm::Separate } else { Norm::Folded };
-    architectures().find_map(|name| {
+    let (_, class_bias) = shapes.iter().find(|(name, _)| name.ends_with(".cv3.0.2.bias"))?;
+    let nc = class_bias.elem_count();
+    let norm = if shapes.keys().any(|name| name.ends_with(".running_mean")) { Norm::Separate } else { Norm::Folded };
+    let mut best = None;
+    let mut fewest = shapes.len() / 2 + 1;
+    for name in architectures() {
         let def = architecture(&name, Some(nc))?;
-        let spec = spec(&def, norm).ok()?;
-        let optional = |name: &String| name.ends_with("dfl.conv.weight");
-        let fits = spec.shapes.iter().all(|(name, shape)| optional(name) || shapes.get(name) == Some(shape));
-        (fits && shapes.keys().all(|name| spec.shapes.contains_key(name))).then_some((name, def, norm))
-    })
+        let mismatch = spec(&def, norm).ok()?.check(shapes.iter().map(|(name, shape)| (name.as_str(), shape.dims())));
+        let missing = mismatch.missing.iter().filter(|name| !name.ends_with("dfl.conv.weight"));
+        let faults = missing.count() + mismatch.unexpected.len() + mismatch.misshaped.len();
+        if faults < fewest {
+            (best, fewest) = (Some((name, def, norm)), faults);
+        }
+        if faults == 0 {
+            break;
+        }
+    }
+    best
 }
 
 /// The tensors that a model needs in the form `norm`.

@@ -1,153 +1,202 @@
-//! Outputs of every shipped architecture against Ultralytics, from seeded weights (`tests/oracle/yolov8.py`).
+//! Every shipped architecture in every form against Ultralytics, on the seeded weights of `tests/oracle/yolov8.py`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use candle_core::{DType, Device, Result, Tensor};
-use candle_nn::{VarBuilder, VarMap};
+use candle_nn::VarBuilder;
 use candle_vision::layers::Norm;
 use candle_vision::seeded;
-use candle_yolov8::{Yolo, architecture, infer, spec};
+use candle_yolov8::{ModelDef, Summary, Yolo, architecture, architectures, infer, spec, summary};
 use serde_json::Value;
 
-/// Largest difference in `f32`, relative to the largest magnitude of the output.
+/// Largest difference, relative to the largest magnitude of the output.
 const TOLERANCE: f64 = 1e-4;
+const NAMED_TENSORS: usize = 20;
 
-fn cases() -> Vec<Value> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/yolov8.json");
-    serde_json::from_slice(&std::fs::read(path).expect("golden file")).expect("golden JSON")
+type Tensors = HashMap<String, Tensor>;
+
+/// The yaml of a user's own, which has the modules that no shipped architecture has.
+const OWN: &str = include_str!("../../tests/golden/yolov8/own.yaml");
+
+/// Name, definition and golden entry of every shipped architecture and of [`OWN`].
+fn zoo() -> Vec<(String, ModelDef, Value)> {
+    let entry = |name: String| {
+        let (family, scale) = family(&name);
+        let entry = golden(&family)["scales"][scale].clone();
+        let def = architecture(&name, None).expect("a shipped architecture");
+        (name, def, entry)
+    };
+    let own = ModelDef::from_yaml(OWN, Some("own.yaml"), None).expect("a model");
+    architectures().map(entry).chain([("own".to_owned(), own, golden("own"))]).collect()
 }
 
-/// `seeded.uniform("input", …) / 2 + 1 / 2` of the oracle, as (2, 3, h, w).
-fn input(size: &Value) -> Result<Tensor> {
-    let side = |i: usize| size[i].as_u64().expect("a side") as usize;
-    let shape = (2, 3, side(0), side(1)).into();
-    let values = seeded::uniform("input", &shape, &Device::Cpu)?;
-    (values * 0.5)? + 0.5
+/// `yolov8n-ghost` to `yolov8-ghost` and `n`.
+fn family(name: &str) -> (String, String) {
+    let (head, tail) = name.split_at("yolov8".len());
+    let (scale, tail) = tail.split_at(1);
+    (format!("{head}{tail}"), scale.to_owned())
 }
 
-type Tensors = BTreeMap<String, Tensor>;
-
-fn seeded_tensors(name: &str) -> Result<Tensors> {
-    let spec = spec(&architecture(name, None).expect("shipped"), Norm::Separate)?;
-    let tensor = |(name, shape)| Ok((String::clone(name), seeded::tensor(name, shape, DType::F32, &Device::Cpu)?));
-    spec.shapes.iter().map(tensor).collect()
+fn golden(family: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/golden/yolov8/{family}.json"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).expect("JSON")
 }
 
-fn build(name: &str, norm: Norm, tensors: &Tensors) -> Result<Yolo> {
-    let tensors = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
-    let vb = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
-    Yolo::new(&architecture(name, None).expect("shipped"), norm, vb)
+fn number(value: &Value) -> f64 {
+    value.as_f64().expect("a number")
 }
 
-/// The outputs that the oracle samples, each as (n, channels, positions).
-fn outputs(model: &Yolo, xs: &Tensor) -> Result<BTreeMap<String, Tensor>> {
-    let raw = model.forward_t(xs, false)?;
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().expect("a list").iter().map(number).collect()
+}
+
+/// `picture` of the script.
+fn picture([height, width]: [usize; 2]) -> Result<Tensor> {
+    let uniform =
+        |name: &str, height: usize, width: usize| seeded::uniform(name, &(1, 3, height, width).into(), &Device::Cpu);
+    let coarse = uniform("blocks", height / 16, width / 16)?.upsample_nearest2d(height, width)?;
+    ((coarse / 3.)? + (uniform("input", height, width)? / 6.)?)? + 0.5
+}
+
+/// Largest relative difference of the raw levels and the decoded output from a golden case, and where it is.
+fn difference(model: &Yolo, case: &Value) -> Result<(f64, String)> {
+    let size = numbers(&case["size"]);
+    let raw = model.forward_t(&picture([size[0] as usize, size[1] as usize])?, false)?;
     let decoded = model.decode(&raw)?;
-    let mut outputs = BTreeMap::new();
-    for (level, xs) in raw.iter().enumerate() {
-        outputs.insert(format!("level{level}"), xs.flatten_from(2)?);
-    }
-    outputs.insert("boxes".to_owned(), decoded.narrow(1, 0, 4)?);
-    outputs.insert("scores".to_owned(), decoded.narrow(1, 4, model.num_classes())?);
-    Ok(outputs)
-}
+    let mut found: BTreeMap<String, Tensor> =
+        raw.into_iter().enumerate().map(|(index, level)| (format!("level{index}"), level)).collect();
+    found.insert("boxes".to_owned(), decoded.narrow(1, 0, 4)?);
+    found.insert("scores".to_owned(), decoded.narrow(1, 4, model.num_classes())?);
+    assert_eq!(found.len(), case["outputs"].as_object().expect("outputs").len());
 
-/// The largest difference of any output, relative to that output's largest magnitude.
-fn difference(case: &Value, outputs: &BTreeMap<String, Tensor>) -> Result<f64> {
-    let expected = case["outputs"].as_object().expect("outputs");
-    assert_eq!(outputs.len(), expected.len(), "{}", case["model"]);
-    let mut worst = 0f64;
-    for (name, output) in outputs {
-        let expected = &expected[name];
-        let dims: Vec<Value> = output.dims().iter().map(|side| Value::from(*side)).collect();
-        assert_eq!(Value::from(dims), expected["shape"], "{} {name}", case["model"]);
-        let (largest, spread) = (expected["max"].as_f64().expect("max"), expected["spread"].as_f64().expect("spread"));
-        assert!(spread >= 0.1 * largest, "{} {name} says something about positions", case["model"]);
-        let values = output.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
-        let found = values.iter().fold(0f64, |largest, v| largest.max(v.abs()));
-        worst = worst.max((found - largest).abs() / largest);
-        let samples = expected["values"].as_array().expect("values");
-        for (i, sample) in samples.iter().enumerate() {
-            // numpy.linspace(0, size - 1, count).round(): halves to even.
-            let at = (i as f64 * (values.len() - 1) as f64 / (samples.len() - 1) as f64).round_ties_even() as usize;
-            worst = worst.max((values[at] - sample.as_f64().expect("a number")).abs() / largest);
+    let mut worst = (0., String::new());
+    for (name, found) in found {
+        let golden = &case["outputs"][&name];
+        assert_eq!(found.dims().iter().map(|d| *d as f64).collect::<Vec<_>>(), numbers(&golden["shape"]), "{name}");
+        let scale = number(&golden["max"]);
+        assert!(number(&golden["spread"]) >= 0.1 * scale, "{name} hardly varies");
+        let values = found.flatten_all()?.to_vec1::<f32>()?;
+        let samples = values.iter().step_by(number(&golden["stride"]) as usize);
+        let expected = numbers(&golden["values"]);
+        assert_eq!(samples.len(), expected.len(), "{name}");
+        let peak = values.iter().fold(0f32, |peak, v| peak.max(v.abs()));
+        for (value, expected) in samples.zip(&expected).chain([(&peak, &scale)]) {
+            let relative = (f64::from(*value) - expected).abs() / scale;
+            if relative > worst.0 || relative.is_nan() {
+                worst = (relative, name.clone());
+            }
         }
     }
     Ok(worst)
 }
 
-#[test]
-fn every_architecture_in_every_form_computes_what_ultralytics_does() -> Result<()> {
-    let cases = cases();
-    assert_eq!(cases.len(), 42, "7 families, 5 scales, the smallest at two sizes");
-    for case in &cases {
-        let name = case["model"].as_str().expect("a name");
-        let tensors = seeded_tensors(name)?;
-        let xs = input(&case["size"])?;
-        let separate = build(name, Norm::Separate, &tensors)?;
-        let folded = build(name, Norm::Fold, &tensors)?;
-        let again = build(name, Norm::Folded, &folded.tensors())?;
-        for (form, model) in [("separate", separate), ("folded at load", folded), ("folded in the file", again)] {
-            let difference = difference(case, &outputs(&model, &xs)?)?;
-            assert!(difference < TOLERANCE, "{name} {form}: {difference:e}");
-        }
+fn assert_close(name: &str, form: &str, model: &Yolo, entry: &Value) -> Result<()> {
+    for case in entry["cases"].as_array().expect("cases") {
+        let (relative, output) = difference(model, case)?;
+        assert!(relative < TOLERANCE, "{name} {form} at {}: {output} is off by {relative:e}", case["size"]);
+        println!("{name} {form} {}: {relative:.1e} ({output})", case["size"]);
     }
     Ok(())
 }
 
+fn load(def: &ModelDef, norm: Norm, tensors: Tensors) -> Result<Yolo> {
+    Yolo::new(def, norm, VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu))
+}
+
+fn seeded_tensors(def: &ModelDef) -> Result<Tensors> {
+    let shapes = spec(def, Norm::Separate)?.shapes;
+    shapes.iter().map(|(n, s)| Ok((n.clone(), seeded::tensor(n, s, DType::F32, &Device::Cpu)?))).collect()
+}
+
 #[test]
-fn a_zeroed_tensor_is_noticed() -> Result<()> {
-    for name in ["yolov8n", "yolov8n-ghost", "yolov8n-ghostnet"] {
-        let cases = cases();
-        let case = cases.iter().find(|case| case["model"] == name).expect("a case");
-        let (tensors, xs) = (seeded_tensors(name)?, input(&case["size"])?);
-        let names: Vec<&String> = tensors.keys().collect();
-        for i in 0..20 {
-            let zeroed = names[i * (names.len() - 1) / 19];
-            let mut tensors = tensors.clone();
-            tensors.insert(zeroed.clone(), tensors[zeroed].zeros_like()?);
-            let difference = difference(case, &outputs(&build(name, Norm::Fold, &tensors)?, &xs)?)?;
-            assert!(difference > TOLERANCE, "{name} without {zeroed}: {difference:e}");
-        }
+fn every_form_gives_ultralytics_values() -> Result<()> {
+    for (name, def, entry) in zoo() {
+        let tensors = seeded_tensors(&def)?;
+        assert_close(&name, "as trained", &load(&def, Norm::Separate, tensors.clone())?, &entry)?;
+        let folded = load(&def, Norm::Fold, tensors)?;
+        assert_close(&name, "folded", &folded, &entry)?;
+        let mut tensors: Tensors = folded.tensors().into_iter().collect();
+        assert!(tensors.keys().all(|name| !name.contains(".bn.")), "{name}");
+        tensors.retain(|name, _| !name.ends_with("dfl.conv.weight"));
+        assert_close(&name, "from a folded checkpoint without bins", &load(&def, Norm::Folded, tensors)?, &entry)?;
     }
     Ok(())
 }
 
+/// Zeroes tensors spread over the network, of every role, and expects the golden test to fail each time.
 #[test]
-fn a_bare_state_dict_is_recognised() -> Result<()> {
-    for name in ["yolov8n", "yolov8s-ghost", "yolov8n-ghostnet", "yolov8n-p2", "yolov8n-ghost-p6"] {
-        let def = architecture(name, Some(7)).expect("shipped");
-        for norm in [Norm::Separate, Norm::Folded] {
-            let mut shapes = spec(&def, norm)?.shapes;
-            shapes.retain(|tensor, _| !tensor.ends_with("dfl.conv.weight"));
-            let (found, found_def, found_norm) = infer(&shapes).expect("recognised");
-            assert_eq!((found.as_str(), found_def.nc, found_norm), (name, 7, norm));
-            shapes.insert("model.99.extra".to_owned(), 1.into());
-            assert_eq!(infer(&shapes), None, "{name} with a tensor too many");
-        }
-    }
-    Ok(())
-}
-
-#[test]
-fn every_parameter_gets_a_gradient() -> Result<()> {
-    for name in ["yolov8n", "yolov8n-ghost", "yolov8n-ghostnet"] {
-        let vars = VarMap::new();
-        let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
-        let model = Yolo::new(&architecture(name, Some(3)).expect("shipped"), Norm::Separate, vb)?;
-        let xs = seeded::uniform("input", &(2, 3, 64, 64).into(), &Device::Cpu)?;
-        let levels = model.forward_t(&xs, true)?;
-        let sums: Vec<Tensor> = levels.iter().map(|level| level.sqr()?.sum_all()).collect::<Result<_>>()?;
-        let grads = Tensor::stack(&sums, 0)?.sum_all()?.backward()?;
-        for (tensor, var) in vars.data().lock().expect("no thread panics").iter() {
-            if tensor.contains("running_") || tensor.contains("dfl") {
-                continue;
+fn no_tensor_can_be_lost_unnoticed() -> Result<()> {
+    for (name, def, entry) in zoo() {
+        let tensors = seeded_tensors(&def)?;
+        let mut names: Vec<&String> = tensors.keys().collect();
+        names.sort();
+        let mut unnoticed = Vec::new();
+        for index in 0..NAMED_TENSORS {
+            let lost = names[(2 * index + 1) * names.len() / (2 * NAMED_TENSORS)];
+            let mut damaged = tensors.clone();
+            damaged.insert(lost.clone(), tensors[lost].zeros_like()?);
+            let (relative, _) = difference(&load(&def, Norm::Separate, damaged)?, &entry["cases"][0])?;
+            if relative < TOLERANCE {
+                unnoticed.push((lost, relative));
             }
-            let grad = grads.get(var).unwrap_or_else(|| panic!("{name}: no gradient of {tensor}"));
-            let size = grad.abs()?.sum_all()?.to_scalar::<f32>()?;
-            assert!(size.is_finite() && size > 0., "{name}: gradient of {tensor} is {size}");
+        }
+        assert!(unnoticed.is_empty(), "{name}: zeroing goes unnoticed: {unnoticed:?}");
+    }
+    Ok(())
+}
+
+fn assert_size(name: &str, def: &ModelDef, entry: &Value) -> Result<()> {
+    let Summary { layers, parameters, gradients, flops } = summary(def)?;
+    let expected = ["layers", "parameters", "flops"].map(|key| number(&entry[key]) as u64);
+    assert_eq!([layers as u64, parameters as u64, flops], expected, "{name}");
+    assert_eq!(gradients, parameters - 16, "{name}");
+    for norm in [Norm::Separate, Norm::Fold] {
+        let model = Yolo::new(def, norm, seeded::var_builder(DType::F32, &Device::Cpu))?;
+        assert_eq!(model.modules(), layers, "{name} {norm:?}");
+        assert_eq!(model.strides(), numbers(&entry["strides"]), "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn sizes_equal_ultralytics_for_every_class_count() -> Result<()> {
+    let families: std::collections::BTreeSet<String> = architectures().map(|name| family(&name).0).collect();
+    assert_eq!(families.len(), 7);
+    for (name, def, entry) in zoo() {
+        if name.starts_with("yolov8n") || name == "own" {
+            assert_size(&name, &def, &entry)?;
+        } else {
+            let counted = summary(&def)?;
+            let expected = ["layers", "parameters", "flops"].map(|key| number(&entry[key]) as u64);
+            assert_eq!([counted.layers as u64, counted.parameters as u64, counted.flops], expected, "{name}");
         }
     }
+    for family in families {
+        for (nc, entry) in golden(&family)["classes"].as_object().expect("class counts") {
+            let def = architecture(&family, nc.parse().ok()).expect("a family means its smallest scale");
+            assert_size(&format!("{family} with {nc} classes"), &def, entry)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_bare_state_dict_says_what_it_is() -> Result<()> {
+    for name in architectures() {
+        for (nc, norm) in [(80, Norm::Separate), (64, Norm::Folded), (1, Norm::Separate)] {
+            let def = architecture(&name, Some(nc)).expect("shipped");
+            let mut shapes = spec(&def, norm)?.shapes;
+            shapes.retain(|name, _| !name.ends_with("dfl.conv.weight"));
+            assert_eq!(infer(&shapes), Some((name.clone(), def.clone(), norm)));
+            shapes.remove("model.2.cv1.conv.weight").expect("in every family");
+            shapes.insert("extra".to_owned(), 1.into());
+            assert_eq!(infer(&shapes), Some((name.clone(), def, norm)), "the nearest");
+        }
+    }
+    let only = |names: &[&str]| infer(&names.iter().map(|name| ((*name).to_owned(), 80.into())).collect());
+    assert_eq!(only(&["model.22.cv3.0.2.bias", "other", "more", "still.more"]), None);
+    assert_eq!(only(&["conv_stem.weight"]), None);
     Ok(())
 }

@@ -58,5 +58,6 @@ if __name__ == "__main__":
         ("classifier.bias", (10,)),
         ("blocks.0.0.ghost1.primary_conv.0.weight", (8, 16, 1, 1)),
         ("blocks.0.0.ghost1.primary_rpr_conv.0.conv.weight", (8, 16, 1, 1)),
+        ("model.2.m.0.conv.2.cv1.conv.weight", (8, 16, 1, 1)),
     ]:
         print(name, shape, [float(x) for x in tensor(name, shape).ravel()[:3]])

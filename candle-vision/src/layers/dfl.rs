@@ -9,7 +9,8 @@ use super::{Layer, path};
 
 /// Expected value of a softmax over `reg_max` bins, per box side.
 ///
-/// The bin values 0, 1, … `reg_max − 1` are a constant that PyTorch checkpoints store as `conv.weight`.
+/// The bin values 0, 1, … `reg_max − 1` are a constant that PyTorch checkpoints store as `conv.weight`; a checkpoint may
+/// lack it, and it is not trained.
 /// Source: Li et al., Generalized Focal Loss, <https://arxiv.org/abs/2006.04388>.
 pub struct Dfl {
     bins: Tensor,
@@ -17,25 +18,31 @@ pub struct Dfl {
 }
 
 impl Dfl {
-    /// Reads `conv.weight` (1, reg_max, 1, 1).
+    /// Reads `conv.weight` (1, reg_max, 1, 1) where `vb` has it, else takes the constant.
     pub fn new(reg_max: usize, vb: VarBuilder) -> Result<Self> {
-        Ok(Self { bins: vb.get((1, reg_max, 1, 1), "conv.weight")?, path: path(&vb, "conv.weight") })
+        let bins = if vb.contains_tensor("conv.weight") {
+            vb.get((1, reg_max, 1, 1), "conv.weight")?
+        } else {
+            Self::bins(reg_max)?.to_device(vb.device())?.to_dtype(vb.dtype())?
+        };
+        Ok(Self { bins, path: path(&vb, "conv.weight") })
     }
 
-    /// The constant that `conv.weight` holds, for a checkpoint without it.
+    /// The constant that `conv.weight` holds, (1, reg_max, 1, 1).
     pub fn bins(reg_max: usize) -> Result<Tensor> {
         Tensor::arange(0f32, reg_max as f32, &candle_core::Device::Cpu)?.reshape((1, reg_max, 1, 1))
     }
 }
 
 impl Layer for Dfl {
-    /// (n, 4 · reg_max, a) logits to (n, 4, a) distances, in bins.
+    /// (n, 4 · reg_max, a) logits to (n, 4, a) distances, in bins and in the logits' dtype.
     fn forward_t(&self, xs: &Tensor, _: bool) -> Result<Tensor> {
         let (batch, channels, anchors) = xs.dims3()?;
         let reg_max = self.bins.elem_count();
         let xs = xs.reshape((batch, channels / reg_max, reg_max, anchors))?.transpose(2, 3)?.contiguous()?;
+        crate::cost::record_linear(batch * channels / reg_max * anchors, &self.bins);
         let probabilities = candle_nn::ops::softmax_last_dim(&xs)?;
-        probabilities.broadcast_mul(&self.bins.reshape(reg_max)?)?.sum(D::Minus1)
+        probabilities.broadcast_mul(&self.bins.reshape(reg_max)?.to_dtype(xs.dtype())?)?.sum(D::Minus1)
     }
 
     /// The module and its 1x1 convolution.
@@ -45,5 +52,29 @@ impl Layer for Dfl {
 
     fn tensors(&self, out: &mut BTreeMap<String, Tensor>) {
         out.insert(self.path.clone(), self.bins.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Device};
+    use candle_nn::VarMap;
+
+    #[test]
+    fn the_constant_stands_in_for_an_absent_tensor_and_is_not_trained() -> Result<()> {
+        let map = VarMap::new();
+        let absent = Dfl::new(4, VarBuilder::from_varmap(&map, DType::F16, &Device::Cpu))?;
+        assert!(map.all_vars().is_empty());
+        let bins = Tensor::new(&[0f32, 1., 2., 3.], &Device::Cpu)?.reshape((1, 4, 1, 1))?;
+        let tensors = [("conv.weight".to_owned(), bins)].into();
+        let present = Dfl::new(4, VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu))?;
+        // One anchor; all weight on bin 2, on bins 1 and 2 alike, on all bins alike, on bin 3.
+        let logits: [f32; 16] = [-99., -99., 0., -99., -99., 5., 5., -99., 1., 1., 1., 1., -99., -99., -99., 0.];
+        let xs = Tensor::new(&logits, &Device::Cpu)?.reshape((1, 16, 1))?;
+        for dfl in [absent, present] {
+            assert_eq!(dfl.forward(&xs)?.flatten_all()?.to_vec1::<f32>()?, [2., 1.5, 1.5, 3.]);
+        }
+        Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! The detection head.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, DType, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::kernels::{Activation, Geometry};
 use candle_vision::layers::{self, Dfl, Layer};
@@ -63,15 +63,16 @@ impl Detect {
         levels.iter().zip(&self.boxes).zip(&self.classes).map(level).collect()
     }
 
-    /// Raw levels to (n, 4 + nc, anchors): boxes as centre, width and height in pixels of the input, then probabilities.
+    /// Raw levels to (n, 4 + nc, anchors) in `f32`: boxes as centre, width and height in pixels of the input, then probabilities.
     pub(crate) fn decode(&self, raw: &[Tensor], strides: &[f64]) -> Result<Tensor> {
         let mut levels = Vec::new();
         for (xs, stride) in raw.iter().zip(strides) {
             let (batch, channels, h, w) = xs.dims4()?;
-            let xs = xs.reshape((batch, channels, h * w))?;
+            // Pixels need more digits than f16 and bf16 have.
+            let xs = xs.reshape((batch, channels, h * w))?.to_dtype(DType::F32)?;
             let distances = self.dfl.forward(&xs.narrow(1, 0, 4 * REG_MAX)?)?;
             let scores = candle_nn::ops::sigmoid(&xs.narrow(1, 4 * REG_MAX, channels - 4 * REG_MAX)?)?;
-            let centres = |len: usize| (Tensor::arange(0f32, len as f32, xs.device())? + 0.5)?.to_dtype(xs.dtype());
+            let centres = |len: usize| Tensor::arange(0f32, len as f32, xs.device())? + 0.5;
             let x = centres(w)?.reshape((1, w))?.broadcast_as((h, w))?;
             let y = centres(h)?.reshape((h, 1))?.broadcast_as((h, w))?;
             let anchors = Tensor::stack(&[x.flatten_all()?, y.flatten_all()?], 0)?.unsqueeze(0)?;

@@ -49,6 +49,7 @@ impl ModelDef {
     /// # Errors
     /// As [`ModelDef::from_yaml`].
     pub fn from_value(yaml: &Value, scale: Option<char>, nc: Option<usize>) -> Result<Self, YamlError> {
+        check_extras(yaml)?;
         let (letter, factors) = scale_of(yaml, scale)?;
         let nc = match nc {
             Some(nc) => nc,
@@ -82,14 +83,28 @@ fn key(key: &'static str, problem: impl Into<String>) -> YamlError {
     YamlError::Key { key, problem: problem.into() }
 }
 
-/// The scale's letter in a name such as `yolov8s-ghost.yaml`: right behind the version's digits.
+/// The scale's letter in a name such as `yolov8s-ghost.yaml`: right behind `yolo` or `yolov` and the version's digits.
 pub(crate) fn scale_letter(name: &str) -> Option<char> {
     let name = name.rsplit(['/', '\\']).next()?;
-    let digits = name.find(|c: char| c.is_ascii_digit())?;
-    let rest = name[digits..].trim_start_matches(|c: char| c.is_ascii_digit());
-    let letter = rest.chars().next().filter(|c| "nsmlx".contains(*c))?;
+    let (_, version) = name.split_once("yolo")?;
+    let version = version.strip_prefix('v').unwrap_or(version);
+    let rest = version.trim_start_matches(|c: char| c.is_ascii_digit());
+    let letter = rest.chars().next().filter(|c| rest.len() < version.len() && "nsmlx".contains(*c))?;
     let next = rest[1..].chars().next();
-    next.is_none_or(|c| !c.is_ascii_alphanumeric()).then_some(letter)
+    next.is_none_or(|c| !c.is_alphabetic()).then_some(letter)
+}
+
+/// Refuses what would make another network than the rows say.
+fn check_extras(yaml: &Value) -> Result<(), YamlError> {
+    for (name, only) in [("ch", 3), ("channels", 3), ("reg_max", 16)] {
+        if yaml.get(name).is_some_and(|value| value.as_u64() != Some(only)) {
+            return Err(key(name, format!("only {only} is supported")));
+        }
+    }
+    if yaml.get("end2end").is_some_and(|value| value.as_bool() == Some(true)) {
+        return Err(key("end2end", "only False is supported: boxes go through non-maximum suppression"));
+    }
+    Ok(())
 }
 
 fn scale_of(yaml: &Value, asked: Option<char>) -> Result<(Option<char>, Scale), YamlError> {

@@ -176,7 +176,7 @@ pub(super) fn resolve(
 ) -> Result<Row, YamlError> {
     let index = earlier.len();
     let named = |module: &str, problem: String| YamlError::Row { index, module: module.to_owned(), problem };
-    let Some([from, repeats, module, arguments, ..]) = fields.as_array().map(Vec::as_slice) else {
+    let Some([from, repeats, module, arguments]) = fields.as_array().map(Vec::as_slice) else {
         return Err(named("?", "a row is [from, repeats, module, arguments]".to_owned()));
     };
     let Some(name) = module.as_str() else { return Err(named("?", format!("{module} is no module's name"))) };
@@ -194,6 +194,11 @@ pub(super) fn resolve(
         return Err(fail("it reads one layer".to_owned()));
     }
     let (module, repeats) = build(name, &arguments, &inputs, scale, repeats).map_err(fail)?;
+    let most = most_arguments(name);
+    if values.len() > most {
+        return Err(fail(format!("it has {} arguments and can have at most {most}", values.len())));
+    }
+    check_groups(&module).map_err(fail)?;
     if matches!(module, Module::Concat) && strides.iter().any(|stride| *stride != strides[0]) {
         return Err(fail(format!("the layers it reads have strides {strides:?}; they must be equal")));
     }
@@ -216,6 +221,9 @@ pub(super) fn resolve(
         Module::Upsample { scale } => 1. / scale,
         _ => 1.,
     };
+    if repeats > 1 && matches!(module, Module::Upsample { .. } | Module::Concat | Module::Detect { .. }) {
+        return Err(fail("it cannot be repeated".to_owned()));
+    }
     if repeats > 1 && inputs[0] != channels {
         return Err(fail("a repeated module must keep its channels".to_owned()));
     }
@@ -249,11 +257,7 @@ fn build(
     n: usize,
 ) -> Result<(Module, usize), String> {
     let c1 = inputs[0];
-    let c2 = || -> Result<usize, String> {
-        let c2 = arguments.count(0, None)?;
-        // Channels that are the class count are not scaled.
-        Ok(if c2 == arguments.nc { c2 } else { scaled(c2, scale) })
-    };
+    let c2 = || arguments.count(0, None).map(|c2| scaled(c2, scale));
     let module = match name {
         "Conv" => Module::Conv {
             c1,
@@ -338,6 +342,36 @@ fn build(
         _ => return Err(format!("this module is not known; known are {KNOWN}")),
     };
     Ok((module, n))
+}
+
+/// Most arguments of each module.
+fn most_arguments(name: &str) -> usize {
+    match name {
+        "Conv" => 7,
+        "DWConv" | "GhostConv" | "Bottleneck" => 5,
+        "C2f" | "C2fGhost" | "C2" | "C3" | "C3Ghost" => 4,
+        "GhostBottleneck" | "nn.Upsample" => 3,
+        "SPPF" => 2,
+        _ => 1,
+    }
+}
+
+/// Refuses channels that do not split into a module's groups.
+fn check_groups(module: &Module) -> Result<(), String> {
+    let (channels, groups) = match *module {
+        Module::Conv { c1, c2, g, .. } => ([c1, c2], g),
+        Module::GhostConv { c1, c2, g, .. } => ([c1, c2 / 2], g),
+        Module::Bottleneck { c2, g, e, .. } => ([(c2 as f64 * e) as usize, c2], g),
+        Module::Csp { c2, g, e, .. } => ([(c2 as f64 * e) as usize; 2], g),
+        Module::GhostBottleneck { c1, c2, s: 1, .. } if c1 != c2 => {
+            return Err(format!("at stride 1 it keeps its channels, but it reads {c1} and gives {c2}"));
+        }
+        _ => return Ok(()),
+    };
+    match channels.iter().find(|c| **c == 0 || !c.is_multiple_of(groups)) {
+        Some(channels) => Err(format!("{channels} channels do not split into {groups} groups")),
+        None => Ok(()),
+    }
 }
 
 fn scaled(channels: usize, scale: Scale) -> usize {
