@@ -50,6 +50,11 @@ pub(crate) fn record_conv(xs: &Tensor, weight: &Tensor, geometry: &Geometry) -> 
     Ok(())
 }
 
+/// Adds multiply-accumulates that are no [`crate::kernels::conv2d`].
+pub(crate) fn record_macs(macs: usize) {
+    record(|cost| cost.macs += macs as u64);
+}
+
 pub(crate) fn record_batch_norm(xs: &Tensor) {
     record(|cost| cost.batch_norm_outputs += xs.elem_count() as u64);
 }

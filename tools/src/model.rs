@@ -7,7 +7,7 @@ use candle_core::{DType, Device};
 use candle_ghostnet::GhostNet;
 use candle_nn::VarBuilder;
 use candle_vision::image::{ClassifyTransform, Interpolation};
-use candle_vision::layers::{Dfl, Norm};
+use candle_vision::layers::Norm;
 use candle_yolov8::Yolo;
 use ghostzoo_weights::{Checkpoint, Entry, Preprocessing, Registry, ResolveError, ResolveOptions, Resolved, nearest};
 
@@ -90,17 +90,10 @@ pub(crate) fn read(found: &Resolved) -> Result<Checkpoint> {
 }
 
 /// Refuses a checkpoint that does not fit, with every tensor that is missing, unexpected or misshaped.
-pub(crate) fn check(name: &str, architecture: &Architecture, checkpoint: &mut Checkpoint) -> Result<()> {
+pub(crate) fn check(name: &str, architecture: &Architecture, checkpoint: &Checkpoint) -> Result<()> {
     let mismatch = architecture.mismatch(checkpoint)?;
     if !mismatch.is_empty() {
         bail!("{name} does not fit its architecture: {mismatch}");
-    }
-    if let Architecture::Detector { .. } = architecture {
-        for (tensor, shape) in architecture.spec()?.shapes {
-            if tensor.ends_with("dfl.conv.weight") && !checkpoint.tensors.contains_key(&tensor) {
-                checkpoint.tensors.insert(tensor, Dfl::bins(shape.elem_count())?);
-            }
-        }
     }
     Ok(())
 }
@@ -126,10 +119,10 @@ pub(crate) fn build(
 /// Finds, reads, checks and builds a model. `machine` keeps the progress bar back where stdout is for programs.
 pub(crate) fn load(model: &str, global: &GlobalArgs, device: &Device, machine: bool) -> Result<Loaded> {
     let found = find(model, global, machine)?;
-    let mut checkpoint = read(&found)?;
+    let checkpoint = read(&found)?;
     let architecture = Architecture::of_checkpoint(&checkpoint, global.arch.as_deref())
         .with_context(|| format!("cannot use {model}"))?;
-    check(model, &architecture, &mut checkpoint)?;
+    check(model, &architecture, &checkpoint)?;
     let network = build(&architecture, &checkpoint, global.dtype(), device)?;
     let metadata = &checkpoint.metadata;
     let classes = match &architecture {

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &ConvertArgs, global: &GlobalArgs) -> Result<()> {
     if args.fuse || global.arch.is_some() {
         let architecture = Architecture::of_checkpoint(&checkpoint, global.arch.as_deref())
             .with_context(|| format!("cannot use {}", args.input))?;
-        model::check(&args.input, &architecture, &mut checkpoint)?;
+        model::check(&args.input, &architecture, &checkpoint)?;
         if let Architecture::Classifier(config) = &architecture {
             checkpoint.metadata.arch.get_or_insert_with(|| config.variant.name.to_owned());
         }
