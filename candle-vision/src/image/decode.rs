@@ -17,6 +17,7 @@ use std::path::Path;
 
 use image::error::{ImageError as CodecError, LimitErrorKind};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use libjpeg_turbo_rs::{JpegError, PixelFormat, decompress_to};
 
 use super::ImageError;
 
@@ -120,11 +121,35 @@ fn decode_as(
         });
     }
     let orientation = if options.orient { decoder.orientation().ok() } else { None };
-    let mut picture = DynamicImage::ImageRgb8(rgb8(DynamicImage::from_decoder(decoder).map_err(map)?));
+    let pixels = match format {
+        ImageFormat::Jpeg => jpeg_pixels(bytes, [width, height])?,
+        _ => rgb8(DynamicImage::from_decoder(decoder).map_err(map)?),
+    };
+    let mut picture = DynamicImage::ImageRgb8(pixels);
     if let Some(orientation) = orientation {
         picture.apply_orientation(orientation);
     }
     Ok(picture.into_rgb8())
+}
+
+/// The pixels of a JPEG as libjpeg-turbo decodes them.
+fn jpeg_pixels(bytes: &[u8], [width, height]: [u32; 2]) -> Result<RgbImage, ImageError> {
+    let corrupt = |reason: String| ImageError::Corrupt { format: "JPEG", reason };
+    let decoded = decompress_to(bytes, PixelFormat::Rgb).map_err(|error| match error {
+        JpegError::UnexpectedEof => ImageError::Truncated { format: "JPEG", reason: "the data ends too early".into() },
+        JpegError::Unsupported(what) => ImageError::Unsupported { what: format!("this kind of JPEG ({what})") },
+        JpegError::LimitExceeded { what, actual, limit } => {
+            ImageError::TooLarge { found: format!("{what} {actual}"), limit: limit.to_string() }
+        }
+        error => corrupt(error.to_string()),
+    })?;
+    if [decoded.width, decoded.height] != [width as usize, height as usize] {
+        return Err(corrupt(format!(
+            "its header says {width}x{height} and its data {}x{}",
+            decoded.width, decoded.height
+        )));
+    }
+    RgbImage::from_raw(width, height, decoded.data).ok_or_else(|| corrupt("its pixels are fewer than its size".into()))
 }
 
 /// Drops alpha and the low byte of 16-bit channels.

@@ -6,14 +6,7 @@
 //! - [`draw_boxes`], [`save`]: the result as a picture.
 //!
 //! The two resizes are bit-equal with theirs on equal pixels (Pillow 13, OpenCV 4.11 and 5.0 on x86), and so are decoded
-//! PNG, BMP and WebP. JPEG is decoded by zune-jpeg, whose inverse DCT and chroma upsampling round otherwise than
-//! libjpeg-turbo's, which PIL and cv2 share. Levels of 0 to 255 against PIL on 100 ImageNet photographs:
-//!
-//! | JPEG | mean difference | largest | pixels that differ |
-//! |---|---|---|---|
-//! | all 100 | 0.055 | 8 | 6.9 % |
-//! | 75 with full chroma or grey | 0.011 | 3 | 1.3 % |
-//! | 25 with chroma at half size | 0.187 | 8 | 23.6 % |
+//! pictures of every format, JPEG included: its decoder computes as libjpeg-turbo, which PIL and cv2 share.
 //!
 //! `python tests/oracle/image.py parity DIR` measures this, and the resizes, on any folder of pictures.
 

@@ -5,7 +5,7 @@ use clap::Args;
 /// Arguments of `ghostzoo convert`.
 #[derive(Debug, Args)]
 pub(crate) struct ConvertArgs {
-    /// Checkpoint to read: a name of `ghostzoo models`, a file, or hf://org/repo[@rev]/file
+    /// Checkpoint to read: a name of `ghostzoo models`, a file, or hf://org/repo@rev/file
     #[arg(value_name = "IN")]
     pub(crate) input: String,
     /// File to write, .safetensors

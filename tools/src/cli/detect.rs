@@ -8,7 +8,7 @@ pub(crate) struct DetectArgs {
     /// Pictures, folders, globs, a .txt file with one path a line, or - for one picture from stdin
     #[arg(required = true, value_name = "SOURCE")]
     pub(crate) sources: Vec<String>,
-    /// Checkpoint: a name of `ghostzoo models`, a file (.safetensors, .pt, .pth, .bin), or hf://org/repo[@rev]/file
+    /// Checkpoint: a name of `ghostzoo models`, a file (.safetensors, .pt, .pth, .bin), or hf://org/repo@rev/file
     #[arg(long, short, value_name = "NAME|FILE|hf://…")]
     pub(crate) model: Option<String>,
     /// Least confidence of a box, exclusive

@@ -3,7 +3,7 @@ use clap::Args;
 /// Arguments of `ghostzoo pull`.
 #[derive(Debug, Args)]
 pub(crate) struct PullArgs {
-    /// A name of `ghostzoo models`, or hf://org/repo[@rev]/file
+    /// A name of `ghostzoo models`, or hf://org/repo@rev/file
     #[arg(value_name = "NAME")]
     pub(crate) model: String,
 }
