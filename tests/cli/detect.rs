@@ -244,6 +244,10 @@ fn a_converted_and_a_fused_checkpoint_find_the_same() {
     assert_eq!(detections(&half)[0]["class"], detections(&expected)[0]["class"], "names survive");
     let confidence = |line: &Value| detections(line)[0]["confidence"].as_f64().unwrap();
     assert!((confidence(&half) - confidence(&expected)).abs() < 0.01);
+    for dtype in ["f16", "bf16"] {
+        let narrow = run(&format!("m.safetensors --dtype {dtype}"));
+        assert!((confidence(&narrow) - confidence(&expected)).abs() < 0.03, "{dtype}: {narrow}");
+    }
     let size = |name: &str| std::fs::metadata(place.path(name)).unwrap().len();
     assert!(size("half.safetensors") < size("m.safetensors") * 6 / 10);
     place.run("convert m.safetensors m.safetensors").failed(2, &["same file"]);

@@ -144,6 +144,10 @@ impl Run<'_> {
             self.done += 1;
             let found = item.ready.and_then(|ready| {
                 let prediction = predictions.next().context("a picture without a result; this is a bug of ghostzoo")?;
+                if prediction.dropped > 0 && !self.quiet {
+                    let (label, dropped) = (&item.label, prediction.dropped);
+                    eprintln!("note: {label}: the {dropped} least confident candidates were left out; raise --conf");
+                }
                 Ok(found(&item.label, ready, prediction))
             });
             match found.and_then(|(source, found)| self.save(&source, &found).map(|()| found)) {
