@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::machine::Refusal;
+use super::refusal::Refusal;
 use super::torch_file::TorchFile;
 use super::value::{Arena, Id, TensorRef, Value};
 use crate::checkpoint::{Checkpoint, Metadata};

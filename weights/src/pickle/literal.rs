@@ -1,6 +1,7 @@
 //! The opcodes that push a number, a string or a constant.
 
-use super::machine::{Machine, Result, invalid};
+use super::machine::Machine;
+use super::refusal::{Result, invalid};
 use super::value::Value;
 
 impl Machine<'_> {

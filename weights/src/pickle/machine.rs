@@ -5,23 +5,13 @@
 //! and a copy of what a memo holds is paid for.
 
 use super::reduce;
+use super::refusal::{Refusal, Result, invalid};
 use super::value::{Arena, Id, Memo, Storage, Value};
 
 /// Most opcodes of one pickle. A checkpoint of YOLOv8x with its average has some 50,000.
 const MAX_OPCODES: usize = 4_000_000;
 /// Longest name of a global or a storage, in bytes.
 const MAX_NAME: usize = 512;
-
-/// Why a pickle was not read.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Refusal {
-    /// It breaks the rules of pickles, at this byte.
-    Invalid { offset: usize, reason: String },
-    /// It asks to call something that is not known to be data.
-    Called(String),
-}
-
-pub(super) type Result<T> = std::result::Result<T, Refusal>;
 
 /// Reads one pickle from the start of `input`: the arena, the root, and the bytes used.
 pub(crate) fn unpickle(input: &[u8]) -> Result<(Arena, Id, usize)> {
@@ -38,10 +28,6 @@ pub(crate) fn unpickle(input: &[u8]) -> Result<(Arena, Id, usize)> {
         Err(Refusal::Invalid { reason, .. }) => Err(Refusal::Invalid { offset: machine.at, reason }),
         Err(refusal) => Err(refusal),
     }
-}
-
-pub(super) fn invalid<T>(reason: impl Into<String>) -> Result<T> {
-    Err(Refusal::Invalid { offset: 0, reason: reason.into() })
 }
 
 pub(super) struct Machine<'a> {

@@ -7,9 +7,10 @@ mod extract;
 mod literal;
 mod machine;
 mod reduce;
+mod refusal;
 mod torch_file;
 mod value;
 
 pub(crate) use extract::extract;
-pub(crate) use machine::Refusal;
+pub(crate) use refusal::Refusal;
 pub(crate) use torch_file::TorchFile;

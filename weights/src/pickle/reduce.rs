@@ -1,6 +1,6 @@
 //! The few callables whose call means plain data. Nothing is called: each is replaced by what it would return.
 
-use super::machine::{Refusal, Result, invalid};
+use super::refusal::{Refusal, Result, invalid};
 use super::value::{Arena, Element, Id, Object, TensorRef, Value};
 
 /// Most dimensions of a tensor.

@@ -7,7 +7,8 @@ use std::ops::Range;
 use candle_core::{DType, Device, Tensor};
 use zip::{CompressionMethod, ZipArchive};
 
-use super::machine::{Refusal, unpickle};
+use super::machine::unpickle;
+use super::refusal::Refusal;
 use super::value::{Arena, Element, Id, TensorRef, Value};
 
 /// What starts the plain container: the number 0x1950a86a20f9469cfc6c as a pickle.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use candle_core::DType;
 
-use super::machine::Refusal;
+use super::refusal::Refusal;
 
 /// Index of a value in its [`Arena`].
 pub(crate) type Id = u32;

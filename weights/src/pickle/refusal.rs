@@ -1,0 +1,17 @@
+//! Why a file of `torch.save` is not read.
+
+/// Why a pickle was not read.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Refusal {
+    /// It breaks the rules of pickles, at this byte.
+    Invalid { offset: usize, reason: String },
+    /// It asks to call something that is not known to be data.
+    Called(String),
+}
+
+pub(super) type Result<T> = std::result::Result<T, Refusal>;
+
+/// A rule of the format is broken; the reader adds where.
+pub(super) fn invalid<T>(reason: impl Into<String>) -> Result<T> {
+    Err(Refusal::Invalid { offset: 0, reason: reason.into() })
+}
