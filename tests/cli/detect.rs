@@ -11,12 +11,16 @@ use support::{Place, seeded_tensors};
 
 /// A seeded yolov8n-ghostnet of three named classes, in a file of our own.
 fn checkpoint(place: &Place, name: &str) {
+    named_checkpoint(place, name, &["cat", "dog", "traffic light"]);
+}
+
+fn named_checkpoint(place: &Place, name: &str, names: &[&str]) {
     let def = architecture("yolov8n-ghostnet", Some(3)).unwrap();
     let tensors = seeded_tensors(&spec(&def, Norm::Separate).unwrap());
     let metadata = Metadata {
         arch: Some("yolov8n-ghostnet".to_owned()),
         nc: Some(3),
-        names: Some(["cat", "dog", "traffic light"].map(str::to_owned).to_vec()),
+        names: Some(names.iter().map(|name| (*name).to_owned()).collect()),
         imgsz: Some(96),
         ..Default::default()
     };
@@ -215,6 +219,11 @@ fn what_cannot_be_done_is_one_line_and_an_exit_code() {
         std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights/tests/data/hostile/reduce_system.pt");
     place.write("evil.pt", std::fs::read(hostile).unwrap());
     place.run("detect in -m evil.pt --no-save").failed(1, &["evil.pt", "posix.system", "refused"]);
+    named_checkpoint(&place, "two.safetensors", &["cat", "dog"]);
+    place.run("detect in -m two.safetensors --no-save").failed(1, &["two.safetensors names 2 classes", "have 3"]);
+    let whole = std::fs::read(place.path("m.safetensors")).unwrap();
+    place.write("cut.safetensors", &whole[..whole.len() / 2]);
+    place.run("detect in -m cut.safetensors --no-save").failed(1, &["cut.safetensors", "damaged"]);
     place.write("file", b"in the way");
     place.run("detect in -m m.safetensors --save-dir file/run").failed(1, &["folder file"]);
 }

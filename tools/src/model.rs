@@ -131,7 +131,11 @@ pub(crate) fn load(model: &str, global: &GlobalArgs, device: &Device, machine: b
     };
     let is_classifier = matches!(network, Network::Classifier(_));
     let class_names = match &metadata.names {
-        Some(names) if names.len() == classes => names.clone(),
+        Some(names) if names.len() != classes => bail!(
+            "{model} names {} classes and its tensors have {classes}: one of the two is of another model",
+            names.len()
+        ),
+        Some(names) => names.clone(),
         _ if is_classifier && classes == 1000 => imagenet_names(),
         _ => Vec::new(),
     };
