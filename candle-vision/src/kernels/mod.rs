@@ -8,13 +8,23 @@
 mod activation;
 mod conv;
 mod geometry;
+pub(crate) mod infer;
 mod pool;
 mod real;
 mod shared;
+mod simd;
+mod stock;
+mod team;
 mod upsample;
 
 pub use activation::Activation;
 pub use conv::conv2d;
 pub use geometry::Geometry;
 pub use pool::{avg_pool2d, global_avg_pool2d, max_pool2d};
+pub(crate) use simd::Width;
+pub use simd::{Isa, peak_flops};
+pub(crate) use stock::is_stock;
+pub use stock::with_stock_kernels;
+pub(crate) use team::Team;
+pub(crate) use upsample::sources;
 pub use upsample::upsample_nearest2d;

@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use super::is_stock;
 use super::real::Real;
 use super::shared::{dispatch_real, slice, with_compute_dtype};
 
@@ -16,7 +17,7 @@ pub fn upsample_nearest2d(xs: &Tensor, out_hw: [usize; 2]) -> Result<Tensor> {
     if [in_h, in_w] == out_hw {
         return Ok(xs.clone());
     }
-    if !xs.device().is_cpu() {
+    if !xs.device().is_cpu() || is_stock() {
         let take = |xs: &Tensor, dim: usize, indices: Vec<usize>| {
             let indices: Vec<u32> = indices.into_iter().map(|i| i as u32).collect();
             xs.contiguous()?.index_select(&Tensor::new(indices, xs.device())?, dim)
@@ -29,7 +30,7 @@ pub fn upsample_nearest2d(xs: &Tensor, out_hw: [usize; 2]) -> Result<Tensor> {
 }
 
 /// The input position that each output position takes.
-fn sources(in_len: usize, out_len: usize) -> Vec<usize> {
+pub(crate) fn sources(in_len: usize, out_len: usize) -> Vec<usize> {
     let scale = in_len as f32 / out_len as f32;
     (0..out_len).map(|i| ((i as f32 * scale) as usize).min(in_len - 1)).collect()
 }

@@ -16,6 +16,7 @@ mod tests;
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, Var, bail};
 
+use super::is_stock;
 use super::real::Real;
 use super::shared::{dispatch_real, slice, with_compute_dtype};
 use super::{Activation, Geometry};
@@ -40,7 +41,7 @@ pub fn conv2d(
         bail!("conv2d operands differ in dtype: input {:?}, weight {:?}", xs.dtype(), weight.dtype())
     }
     crate::cost::record_conv(xs, weight, geometry)?;
-    if !xs.device().is_cpu() {
+    if !xs.device().is_cpu() || is_stock() {
         return compose::conv2d(xs, weight, bias, geometry, activation);
     }
     with_compute_dtype("conv2d", xs, |xs| {

@@ -1,0 +1,184 @@
+//! Vectors of `f32` and the instruction sets that the CPU has, chosen at run time.
+//!
+//! A kernel is a [`Job`] generic over [`Vector`]; [`Isa::run`] compiles it once per instruction set. Everything that a job
+//! calls must be `#[inline(always)]`, or it is compiled without the instruction set's features.
+
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod peak;
+mod portable;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use peak::peak_flops;
+
+use std::fmt;
+use std::str::FromStr;
+
+/// An instruction set that the kernels are compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Isa {
+    /// What every CPU of the architecture has.
+    Portable,
+    /// Arm's 128-bit vectors.
+    Neon,
+    /// AVX2 with FMA.
+    Avx2,
+    /// AVX-512 F, VL, DQ and BW.
+    Avx512,
+}
+
+impl Isa {
+    /// All that this machine runs, the slowest first.
+    pub fn available() -> Vec<Self> {
+        let mut found = vec![Self::Portable];
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            found.push(Self::Neon);
+        }
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                found.push(Self::Avx2);
+            }
+            let wide = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512bw");
+            if wide && found.contains(&Self::Avx2) {
+                found.push(Self::Avx512);
+            }
+        }
+        found
+    }
+
+    /// The widest that this machine runs.
+    pub fn best() -> Self {
+        Self::available().pop().unwrap_or(Self::Portable)
+    }
+
+    /// The name that [`Isa::from_str`] reads.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Neon => "neon",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    /// Runs a job with this instruction set's vectors of the asked width.
+    ///
+    /// # Safety
+    /// [`Isa::available`] contains `self`; and the job's own contract.
+    #[inline]
+    pub(crate) unsafe fn run<J: Job>(self, width: Width, job: J) {
+        // SAFETY: the caller found the instruction set on this machine, and vouches for the job.
+        unsafe {
+            match (self, width) {
+                #[cfg(target_arch = "x86_64")]
+                (Self::Avx512, Width::Full) => x86::avx512::<J, x86::Zmm>(job),
+                #[cfg(target_arch = "x86_64")]
+                (Self::Avx512, Width::Half) => x86::avx512::<J, x86::YmmMasked>(job),
+                #[cfg(target_arch = "x86_64")]
+                (Self::Avx2, _) => x86::avx2(job),
+                #[cfg(target_arch = "aarch64")]
+                (Self::Neon, _) => neon::neon(job),
+                _ => job.run::<portable::Eight>(),
+            }
+        }
+    }
+
+    /// Elements per vector of the asked width.
+    pub(crate) fn lanes(self, width: Width) -> usize {
+        match (self, width) {
+            (Self::Avx512, Width::Full) => 16,
+            (Self::Neon, _) => 4,
+            _ => 8,
+        }
+    }
+
+    /// Accumulator tile of a matrix product, by vectors per row: the most rows, and the most vectors.
+    pub(crate) fn max_vectors(self) -> usize {
+        if self.has_32_registers() { 4 } else { 2 }
+    }
+
+    /// Whether there are 32 vector registers rather than 16.
+    fn has_32_registers(self) -> bool {
+        matches!(self, Self::Avx512 | Self::Neon)
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Isa {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::available();
+        let Some(isa) = found.iter().find(|isa| isa.name() == name) else {
+            let names: Vec<&str> = found.iter().map(|isa| isa.name()).collect();
+            return Err(format!("this machine runs {}, not `{name}`", names.join(", ")));
+        };
+        Ok(*isa)
+    }
+}
+
+/// Vector width within an instruction set: narrow ones waste less on few channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Width {
+    Full,
+    Half,
+}
+
+/// A computation written once for all vectors.
+pub(crate) trait Job {
+    /// # Safety
+    /// The vector's instruction set is there; and the job's own contract.
+    unsafe fn run<V: Vector>(self);
+}
+
+/// A vector of `LANES` `f32`.
+///
+/// # Safety
+/// Every method needs the instruction set of the implementing type. Loads read, and stores write, `LANES` elements at
+/// `p` (no alignment needed), or `n < LANES` in the `_part` forms, which read zeros beyond.
+pub(crate) unsafe trait Vector: Copy {
+    const LANES: usize;
+    /// Whether there are 32 registers of this type.
+    const MANY_REGISTERS: bool;
+
+    /// Runs a job out of line, so that its code is not repeated wherever it is called; the job's own contract holds.
+    unsafe fn outline<J: Job>(job: J);
+    unsafe fn splat(x: f32) -> Self;
+    unsafe fn load(p: *const f32) -> Self;
+    unsafe fn load_part(p: *const f32, n: usize) -> Self;
+    unsafe fn store(self, p: *mut f32);
+    unsafe fn store_part(self, p: *mut f32, n: usize);
+    unsafe fn add(self, other: Self) -> Self;
+    unsafe fn sub(self, other: Self) -> Self;
+    unsafe fn mul(self, other: Self) -> Self;
+    unsafe fn div(self, other: Self) -> Self;
+    /// `1 / self` within 2 units in the last place, where that is a normal number.
+    unsafe fn recip(self) -> Self;
+    /// `other` where `self` is NaN.
+    unsafe fn max(self, other: Self) -> Self;
+    /// `other` where `self` is NaN.
+    unsafe fn min(self, other: Self) -> Self;
+    /// `self * b + c`, rounded once where the instruction set can.
+    unsafe fn mul_add(self, b: Self, c: Self) -> Self;
+    /// `2^n`, where the bits of `self` hold `1.5 * 2^23 + n` as a float and -127 < n < 128.
+    unsafe fn exp2_of_shifted(self) -> Self;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        // SAFETY: as the trait says.
+        unsafe { Self::splat(0.) }
+    }
+}
