@@ -34,6 +34,11 @@ pub fn count<R>(forward: impl FnOnce() -> R) -> (R, Cost) {
     (result, cost)
 }
 
+/// Whether this thread counts.
+pub(crate) fn is_counting() -> bool {
+    COUNTER.get().is_some()
+}
+
 fn record(update: impl FnOnce(&mut Cost)) {
     COUNTER.with(|counter| {
         if let Some(mut cost) = counter.get() {

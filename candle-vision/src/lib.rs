@@ -2,6 +2,7 @@
 //!
 //! - [`kernels`]: convolution, pooling and upsampling behind one front door each, with correct gradients;
 //! - [`layers`]: what models are built of, under the tensor names of PyTorch checkpoints;
+//! - [`plan`]: inference on the CPU as kernels over one arena;
 //! - [`image`]: decode, resize as PIL and cv2 do, letterbox, draw;
 //! - [`spec`]: which tensors a model needs, and how a checkpoint differs from that;
 //! - [`cost`]: the arithmetic of a forward pass; [`seeded`]: deterministic weights for benchmarks and tests.
@@ -11,5 +12,6 @@ pub mod cost;
 pub mod image;
 pub mod kernels;
 pub mod layers;
+pub mod plan;
 pub mod seeded;
 pub mod spec;

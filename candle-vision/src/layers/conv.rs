@@ -7,6 +7,7 @@ use candle_nn::{Init, VarBuilder};
 
 use super::{BatchNorm, Layer, Norm, fold_batch_norm, path};
 use crate::kernels::{Activation, Geometry, conv2d};
+use crate::plan::{Graph, Value};
 
 /// `act(conv(x) + bias)`: (n, in_c, h, w) to (n, out_c, oh, ow).
 pub struct Conv {
@@ -70,6 +71,10 @@ impl Layer for Conv {
     fn forward_t(&self, xs: &Tensor, _: bool) -> Result<Tensor> {
         conv2d(xs, &self.weight, self.bias.as_ref(), &self.geometry, self.activation)
             .map_err(|error| error.context(format!("in the convolution {}", self.path.trim_end_matches('.'))))
+    }
+
+    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
+        graph.conv2d(xs, &self.weight, self.bias.as_ref(), &self.geometry, self.activation, &self.path)
     }
 
     fn tensors(&self, out: &mut BTreeMap<String, Tensor>) {
@@ -139,6 +144,13 @@ impl Layer for ConvBn {
         match &self.norm {
             Some(norm) => self.activation.apply(&norm.forward_t(&ys, train)?),
             None => Ok(ys),
+        }
+    }
+
+    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
+        match self.norm {
+            Some(_) => candle_core::bail!("{}: its batch norm is not folded", self.conv.path),
+            None => self.conv.record(graph, xs),
         }
     }
 

@@ -7,6 +7,7 @@ use candle_nn::{Init, VarBuilder};
 
 use super::{Layer, path};
 use crate::kernels::{Activation, Geometry, conv2d};
+use crate::plan::{Graph, Value};
 
 /// `x · weightᵀ + bias`: (n, in_dim) to (n, out_dim), each row by itself, so that none depends on the others.
 pub struct Linear {
@@ -32,6 +33,13 @@ impl Layer for Linear {
         let (out_dim, _) = self.weight.dims2()?;
         let (xs, weight) = (xs.reshape((batch, in_dim, 1, 1))?, self.weight.reshape((out_dim, in_dim, 1, 1))?);
         conv2d(&xs, &weight, Some(&self.bias), &Geometry::square(1), Activation::Identity)?.reshape((batch, out_dim))
+    }
+
+    /// One position per picture.
+    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
+        let (out_dim, in_dim) = self.weight.dims2()?;
+        let weight = self.weight.reshape((out_dim, in_dim, 1, 1))?;
+        graph.conv2d(xs, &weight, Some(&self.bias), &Geometry::square(1), Activation::Identity, &self.path)
     }
 
     fn tensors(&self, out: &mut BTreeMap<String, Tensor>) {

@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
 
+use crate::plan::{Graph, Value};
+
 pub use conv::{Conv, ConvBn, ConvBnConfig};
 pub use dfl::Dfl;
 pub use linear::Linear;
@@ -27,6 +29,13 @@ pub trait Layer: Send + Sync {
     /// Runs the layer for inference.
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         self.forward_t(xs, false)
+    }
+
+    /// Records the inference form of the layer into the graph of one picture. Fails where the layer has none: an
+    /// unfolded batch norm, for one.
+    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
+        let _ = (graph, xs);
+        candle_core::bail!("this layer has no inference form")
     }
 
     /// The layers directly below, in the order of their definition.

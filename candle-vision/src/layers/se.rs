@@ -5,6 +5,7 @@ use candle_nn::VarBuilder;
 
 use super::{Conv, Layer};
 use crate::kernels::{Activation, Geometry, global_avg_pool2d};
+use crate::plan::{Graph, Value};
 
 /// `x · hard_sigmoid(expand(relu(reduce(mean(x)))))`, one gate per channel of (n, c, h, w).
 ///
@@ -28,6 +29,13 @@ impl Layer for SqueezeExcite {
     fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
         let gate = self.expand.forward_t(&self.reduce.forward_t(&global_avg_pool2d(xs)?, train)?, train)?;
         xs.broadcast_mul(&gate)
+    }
+
+    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
+        let mean = graph.global_avg_pool2d(xs);
+        let reduced = self.reduce.record(graph, mean)?;
+        let gate = self.expand.record(graph, reduced)?;
+        graph.multiply(xs, gate)
     }
 
     fn children(&self) -> Vec<&dyn Layer> {

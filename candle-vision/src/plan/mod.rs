@@ -1,0 +1,18 @@
+//! Inference on the CPU as a plan: a network's layers record a [`Graph`] for one picture size, which is lowered once to
+//! kernels over one arena and then run for every picture of that size.
+
+mod choose;
+mod fuse;
+mod graph;
+mod lower;
+mod pack;
+mod place;
+mod session;
+#[cfg(test)]
+mod tests;
+mod tune;
+
+pub use choose::ConvShape;
+pub use graph::{Graph, Value};
+pub use session::{Session, StepTime};
+pub use tune::{conv_shapes, tune};

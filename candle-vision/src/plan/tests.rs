@@ -1,0 +1,115 @@
+//! Plans against the tensor operations in `f64`, for every instruction set of the machine.
+
+mod boxes;
+mod convs;
+mod graphs;
+mod net;
+mod random;
+
+use std::sync::LazyLock;
+
+use candle_core::{DType, Device, Result, Shape, Tensor};
+use proptest::prelude::*;
+
+use super::graph::Graph;
+use super::lower::lower;
+use super::pack::Packs;
+use super::session::Session;
+use crate::kernels::infer::Aligned;
+use crate::kernels::{Activation, Isa, Team};
+use net::Net;
+
+const ACTIVATIONS: [Activation; 9] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::Relu6,
+    Activation::LeakyRelu(0.1),
+    Activation::Sigmoid,
+    Activation::Silu,
+    Activation::HardSigmoid,
+    Activation::HardSwish,
+    Activation::Gelu,
+];
+
+/// Teams of one, two and three threads.
+static TEAMS: LazyLock<[Team; 3]> = LazyLock::new(|| [1, 2, 3].map(Team::new));
+
+/// Values in [-1, 1) that `f32` holds, as `f64`.
+fn random(shape: impl Into<Shape>, seed: u64) -> Result<Tensor> {
+    let (shape, mut state) = (shape.into(), seed);
+    let values: Vec<f64> = (0..shape.elem_count()).map(|_| crate::seeded::splitmix(&mut state)).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu)
+}
+
+fn values(xs: &Tensor) -> Result<Vec<f64>> {
+    xs.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
+}
+
+fn bits(xs: &Tensor) -> Result<Vec<u32>> {
+    Ok(xs.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
+}
+
+fn failed(error: candle_core::Error) -> TestCaseError {
+    TestCaseError::fail(error.to_string())
+}
+
+/// Every element of `got` is within its own bound of the truth.
+fn assert_close(got: &Tensor, truth: &net::Truth, what: &str) -> Result<()> {
+    assert_eq!(got.dims(), truth.value.dims(), "{what}");
+    let (got, value, bound) = (values(got)?, values(&truth.value)?, values(&truth.bound)?);
+    for (index, ((got, value), bound)) in got.iter().zip(&value).zip(&bound).enumerate() {
+        assert!((got - value).abs() <= *bound, "{what}: element {index} is {got}, not {value} (bound {bound:e})");
+    }
+    Ok(())
+}
+
+/// Runs a network on a batch: the outputs are true, and one picture's bits are those of a run on it alone, for
+/// any number of threads, in memory full of NaN.
+fn check(net: &Net, batch: usize) -> Result<()> {
+    let [channels, height, width] = net.picture;
+    let xs = random((batch, channels, height, width), 5)?;
+    let truths = net.truths(&xs)?;
+    let xs = xs.to_dtype(DType::F32)?;
+    for isa in Isa::available() {
+        let got = Session::new(isa)?.run("net", &xs, |graph, picture| net.record(graph, picture))?;
+        for (got, output) in got.iter().zip(&net.outputs) {
+            assert_close(got, &truths[*output], &format!("{isa}, value {output} of {net:?}"))?;
+        }
+        for (threads, team) in [(1, 0), (2, 1), (3, 2), (5, 1)] {
+            let image = threads % batch;
+            let alone = run_alone(net, isa, threads, &TEAMS[team], &xs.narrow(0, image, 1)?)?;
+            for (index, alone) in alone.iter().enumerate() {
+                let alone: Vec<u32> = alone.iter().map(|x| x.to_bits()).collect();
+                let together = got[index].narrow(0, image, 1)?;
+                // In the order of memory: a map's channels are last.
+                let together = if together.rank() == 4 { together.permute((0, 2, 3, 1))? } else { together };
+                let together = bits(&together)?;
+                assert!(alone == together, "{isa}, {threads} threads, output {index} of image {image} of {net:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A program lowered for `threads` on one picture.
+fn run_alone(net: &Net, isa: Isa, threads: usize, team: &Team, picture: &Tensor) -> Result<Vec<Vec<f32>>> {
+    let (mut graph, value) = Graph::new(net.picture);
+    net.record(&mut graph, value)?;
+    let (program, _) = lower(graph, isa, threads, &mut Packs::default(), None)?;
+    let mut memory = Aligned::zeroed(program.memory(team));
+    memory.fill(f32::NAN);
+    let len = |output: &usize| net.shapes[*output].iter().product::<usize>();
+    let mut outputs: Vec<Vec<f32>> = net.outputs.iter().map(|output| vec![f32::NAN; len(output)]).collect();
+    let mut parts: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+    program.run(team, &mut memory, &picture.flatten_all()?.to_vec1::<f32>()?, &mut parts, None);
+    Ok(outputs)
+}
+
+/// What each step of a network's program is for, and its kernel.
+fn steps(net: &Net, isa: Isa) -> Result<Vec<(String, String)>> {
+    let (mut graph, value) = Graph::new(net.picture);
+    net.record(&mut graph, value)?;
+    let (program, notes) = lower(graph, isa, 2, &mut Packs::default(), None)?;
+    let kernels = program.steps().iter().map(|step| step.describe());
+    Ok(notes.iter().map(|note| note.name.clone()).zip(kernels).collect())
+}
