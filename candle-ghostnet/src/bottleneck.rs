@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::kernels::{Activation, Geometry};
 use candle_vision::layers::{ConvBn, ConvBnConfig, Layer, SqueezeExcite};
+use candle_vision::plan::{Graph, Value};
 
 use crate::config::{Block, Branches, Config, EPS, Version, round_channels};
 use crate::module::{CONV_BN_ACT_MODULES, GhostModule};
@@ -101,6 +102,25 @@ impl Layer for Bottleneck {
             Some([depthwise, pointwise]) => ys + pointwise.forward_t(&depthwise.forward_t(xs, train)?, train)?,
             None => ys + xs,
         }
+    }
+
+    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
+        let mut ys = self.ghost1.record(graph, xs)?;
+        if let Some(depthwise) = &self.depthwise {
+            ys = depthwise.record(graph, ys)?;
+        }
+        if let Some(squeeze_excite) = &self.squeeze_excite {
+            ys = squeeze_excite.record(graph, ys)?;
+        }
+        let ys = self.ghost2.record(graph, ys)?;
+        let shortcut = match &self.shortcut {
+            Some([depthwise, pointwise]) => {
+                let xs = depthwise.record(graph, xs)?;
+                pointwise.record(graph, xs)?
+            }
+            None => xs,
+        };
+        graph.add(ys, shortcut)
     }
 
     fn children(&self) -> Vec<&dyn Layer> {

@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::kernels::{Activation, Geometry, avg_pool2d, upsample_nearest2d};
 use candle_vision::layers::{ConvBn, ConvBnConfig, Layer};
+use candle_vision::plan::{Graph, Value};
 
 use crate::config::{Branches, Config, EPS, Version};
 use crate::reparam::{Branched, CONV_BRANCHES};
@@ -93,6 +94,19 @@ impl Layer for GhostModule {
         }
     }
 
+    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
+        let primary = self.primary.record(graph, xs)?;
+        let cheap = self.cheap.record(graph, primary)?;
+        let ys = graph.concat(&[primary, cheap])?;
+        match &self.attention {
+            Some(attention) => {
+                let gate = attention.record(graph, xs)?;
+                graph.multiply(ys, gate)
+            }
+            None => Ok(ys),
+        }
+    }
+
     fn children(&self) -> Vec<&dyn Layer> {
         let mut children = vec![self.primary.as_ref(), self.cheap.as_ref()];
         children.extend(self.attention.as_ref().map(|attention| attention as &dyn Layer));
@@ -133,6 +147,11 @@ impl Layer for Attention {
     fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
         let halved = avg_pool2d(xs, &Geometry::square(2).stride([2, 2]))?;
         self.convs.iter().try_fold(halved, |xs, conv| conv.forward_t(&xs, train))
+    }
+
+    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
+        let halved = graph.avg_pool2d(xs, &Geometry::square(2).stride([2, 2]))?;
+        self.convs.iter().try_fold(halved, |xs, conv| conv.record(graph, xs))
     }
 
     fn children(&self) -> Vec<&dyn Layer> {

@@ -3,8 +3,9 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::cost::{self, Cost};
-use candle_vision::kernels::{Activation, Geometry, global_avg_pool2d};
+use candle_vision::kernels::{Activation, Geometry, Isa, global_avg_pool2d};
 use candle_vision::layers::{BatchNorm, Conv, ConvBn, ConvBnConfig, Layer, Linear, Norm, fold_batch_norm};
+use candle_vision::plan::{self, ConvShape, Graph, Session, StepTime, Value};
 use candle_vision::spec::Spec;
 
 use crate::bottleneck::Bottleneck;
@@ -26,6 +27,8 @@ pub struct GhostNet {
     final_conv: ConvBn,
     head: Conv,
     classifier: Option<Linear>,
+    /// Where batch norms are folded.
+    session: Option<Session>,
 }
 
 impl GhostNet {
@@ -56,6 +59,7 @@ impl GhostNet {
         let last = blocks.pp(STAGES.len()).pp(0);
         Ok(Self {
             config: *config,
+            session: if config.norm == Norm::Separate { None } else { Some(Session::new(Isa::best())?) },
             stem,
             stages,
             final_conv: ConvBn::new(&layer, last.pp("conv"), last.pp("bn1"))?,
@@ -76,6 +80,14 @@ impl GhostNet {
     /// rounded up.
     pub fn forward_features(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
         self.check_size(xs)?;
+        if let Some(session) = self.session.as_ref().filter(|_| !train && Session::accepts(xs)) {
+            let maps = session.run("features", xs, |graph, xs| {
+                let features = self.record_features(graph, xs)?;
+                graph.output(features);
+                Ok(())
+            })?;
+            return maps[0].to_dtype(xs.dtype());
+        }
         let mut xs = self.stem.forward_t(xs, train)?;
         for block in self.stages.iter().flatten() {
             xs = block.forward_t(&xs, train)?;
@@ -108,6 +120,10 @@ impl GhostNet {
     /// batch norm stays apart in a folded checkpoint; it is folded when that is loaded.
     pub fn features(&self, xs: &Tensor, train: bool) -> Result<Vec<Tensor>> {
         self.check_size(xs)?;
+        if let Some(session) = self.session.as_ref().filter(|_| !train && Session::accepts(xs)) {
+            let maps = session.run("maps", xs, |graph, xs| self.record_maps(graph, xs))?;
+            return maps.iter().map(|map| map.to_dtype(xs.dtype())).collect();
+        }
         let (first, mut xs) = self.stem.before_and_after_norm(xs, train)?;
         let mut maps = vec![first];
         for (stage, blocks) in self.stages.iter().zip(STAGES) {
@@ -124,6 +140,63 @@ impl GhostNet {
         Ok(maps)
     }
 
+    /// Records [`GhostNet::features`].
+    fn record_maps(&self, graph: &mut Graph, xs: Value) -> Result<()> {
+        let first = self.stem.conv.record(graph, xs)?;
+        graph.output(first);
+        let (mut xs, mut maps) = (self.stem.record(graph, xs)?, 1);
+        for (stage, blocks) in self.stages.iter().zip(STAGES) {
+            for block in stage {
+                xs = block.record(graph, xs)?;
+            }
+            if blocks.iter().any(|block| block.stride > 1) {
+                graph.output(xs);
+                maps += 1;
+            }
+            if maps == Self::FEATURE_REDUCTIONS.len() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Records [`GhostNet::forward_features`].
+    fn record_features(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
+        let mut xs = self.stem.record(graph, xs)?;
+        for block in self.stages.iter().flatten() {
+            xs = block.record(graph, xs)?;
+        }
+        self.final_conv.record(graph, xs)
+    }
+
+    /// One picture (1, 3, h, w) through the inference plan, step by step. Fails where batch norms are not folded.
+    pub fn profile(&self, xs: &Tensor) -> Result<Vec<StepTime>> {
+        let Some(session) = &self.session else { candle_core::bail!("only a folded network has an inference plan") };
+        self.check_size(xs)?;
+        session.profile("logits", xs, |graph, xs| {
+            let logits = self.record(graph, xs)?;
+            graph.output(logits);
+            Ok(())
+        })
+    }
+
+    /// The dense convolutions of the inference plan for a picture of `[height, width]`.
+    pub fn conv_shapes(&self, [height, width]: [usize; 2]) -> Result<Vec<ConvShape>> {
+        plan::conv_shapes([3, height, width], |graph, xs| {
+            let logits = self.record(graph, xs)?;
+            graph.output(logits);
+            Ok(())
+        })
+    }
+
+    /// Runs inference on the CPU with an instruction set of this machine, instead of the widest.
+    pub fn set_isa(&mut self, isa: Isa) -> Result<()> {
+        if self.session.is_some() {
+            self.session = Some(Session::new(isa)?);
+        }
+        Ok(())
+    }
+
     fn check_size(&self, xs: &Tensor) -> Result<()> {
         let (_, _, h, w) = xs.dims4()?;
         if self.config.variant.version != Version::V1 && h.min(w) <= 32 {
@@ -136,7 +209,28 @@ impl GhostNet {
 
 impl Layer for GhostNet {
     fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        self.forward_head(&self.forward_features(xs, train)?, train)
+        match &self.session {
+            Some(session) if !train && Session::accepts(xs) => {
+                self.check_size(xs)?;
+                let ys = session.run("logits", xs, |graph, xs| {
+                    let logits = self.record(graph, xs)?;
+                    graph.output(logits);
+                    Ok(())
+                })?;
+                ys[0].flatten_from(1)?.to_dtype(xs.dtype())
+            }
+            _ => self.forward_head(&self.forward_features(xs, train)?, train),
+        }
+    }
+
+    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
+        let features = self.record_features(graph, xs)?;
+        let mean = graph.global_avg_pool2d(features);
+        let hidden = self.head.record(graph, mean)?;
+        match &self.classifier {
+            Some(classifier) => classifier.record(graph, hidden),
+            None => Ok(hidden),
+        }
     }
 
     fn children(&self) -> Vec<&dyn Layer> {
@@ -192,6 +286,13 @@ impl Layer for Stem {
         match &self.fused {
             Some(fused) => fused.forward_t(xs, train),
             None => Ok(self.before_and_after_norm(xs, train)?.1),
+        }
+    }
+
+    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
+        match &self.fused {
+            Some(fused) => fused.record(graph, xs),
+            None => candle_core::bail!("the stem's batch norm is not folded"),
         }
     }
 

@@ -1,6 +1,6 @@
 //! From raw levels to candidates: only anchors that pass the threshold are decoded.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Storage, Tensor};
 
 use crate::modules::REG_MAX;
 use crate::nms::{Candidate, NmsOptions};
@@ -12,60 +12,56 @@ pub fn candidates(raw: &[Tensor], strides: &[f64], options: &NmsOptions) -> Resu
     let batch = raw.first().map_or(Ok(0), |level| level.dim(0))?;
     let mut found = vec![Vec::new(); batch];
     for (level, stride) in raw.iter().zip(strides) {
-        let (_, channels, _, w) = level.dims4()?;
-        let level = level.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_from(2)?;
-        for (image, found) in found.iter_mut().enumerate() {
-            let planes = level.get(image)?.contiguous()?.to_vec2::<f32>()?;
-            let view = Level { planes: &planes, classes: 4 * REG_MAX..channels, width: w, stride: *stride as f32 };
-            view.collect(options, found);
+        let (_, channels, h, w) = level.dims4()?;
+        // No copy where channels are last already.
+        let rows = level.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.permute((0, 2, 3, 1))?.contiguous()?;
+        let (storage, layout) = rows.storage_and_layout();
+        let Storage::Cpu(storage) = &*storage else { candle_core::bail!("a level on the CPU") };
+        let rows = &storage.as_slice::<f32>()?[layout.start_offset()..];
+        for (rows, found) in rows.chunks_exact((h * w * channels).max(1)).zip(&mut found) {
+            Level { rows, channels, width: w, stride: *stride as f32 }.collect(options, found);
         }
     }
     Ok(found)
 }
 
-/// One level of one picture: channels of planes.
+/// One level of one picture: a row of channels per anchor.
 struct Level<'a> {
-    planes: &'a [Vec<f32>],
-    classes: std::ops::Range<usize>,
+    rows: &'a [f32],
+    channels: usize,
     width: usize,
     stride: f32,
 }
 
 impl Level<'_> {
     fn collect(&self, options: &NmsOptions, found: &mut Vec<Candidate>) {
-        let scores = &self.planes[self.classes.clone()];
-        let anchors = scores.first().map_or(0, Vec::len);
-        // The best class of each anchor, plane by plane so that memory is read in order. NaN never is the best.
-        let mut best = vec![(0, f32::NEG_INFINITY); anchors];
-        for (class_id, plane) in scores.iter().enumerate() {
-            for (best, logit) in best.iter_mut().zip(plane) {
-                if *logit > best.1 {
-                    *best = (class_id, *logit);
-                }
-            }
-        }
-        for (anchor, (class_id, logit)) in best.into_iter().enumerate() {
-            if sigmoid(logit) <= options.conf {
+        for (anchor, row) in self.rows.chunks_exact(self.channels).enumerate() {
+            let (sides, logits) = row.split_at(4 * REG_MAX);
+            if sigmoid(largest(logits)) <= options.conf {
                 continue;
             }
-            let xyxy = self.decode(anchor);
+            let xyxy = self.decode(anchor, sides);
+            let mut scores = logits.iter().copied().enumerate();
             if options.multi_label {
-                for (class_id, plane) in scores.iter().enumerate() {
-                    let confidence = sigmoid(plane[anchor]);
+                for (class_id, logit) in scores {
+                    let confidence = sigmoid(logit);
                     if confidence > options.conf {
                         found.push(Candidate { class_id, confidence, xyxy });
                     }
                 }
             } else {
-                found.push(Candidate { class_id, confidence: sigmoid(logit), xyxy });
+                // The first of the largest; NaN never is the best.
+                let best = largest(logits);
+                let class_id = scores.find(|(_, logit)| *logit == best).map_or(0, |(class_id, _)| class_id);
+                found.push(Candidate { class_id, confidence: sigmoid(best), xyxy });
             }
         }
     }
 
     /// Left, top, right, bottom in pixels of the network's input.
-    fn decode(&self, anchor: usize) -> [f32; 4] {
+    fn decode(&self, anchor: usize, sides: &[f32]) -> [f32; 4] {
         let distance = |side: usize| {
-            let bins: [f32; REG_MAX] = std::array::from_fn(|bin| self.planes[side * REG_MAX + bin][anchor]);
+            let bins: [f32; REG_MAX] = std::array::from_fn(|bin| sides[side * REG_MAX + bin]);
             let most = bins.iter().fold(f32::NEG_INFINITY, |most, logit| most.max(*logit));
             let weights = bins.map(|logit| (logit - most).exp());
             let total: f32 = weights.iter().sum();
@@ -74,6 +70,18 @@ impl Level<'_> {
         let (x, y) = ((anchor % self.width) as f32 + 0.5, (anchor / self.width) as f32 + 0.5);
         [x - distance(0), y - distance(1), x + distance(2), y + distance(3)].map(|v| v * self.stride)
     }
+}
+
+/// The largest number, −∞ where there is none. Several maxima at a time, so that the compiler finds vectors.
+fn largest(values: &[f32]) -> f32 {
+    const LANES: usize = 8;
+    let larger = |most: f32, value: f32| if value > most { value } else { most };
+    let mut most = [f32::NEG_INFINITY; LANES];
+    let (whole, rest) = values.as_chunks::<LANES>();
+    for chunk in whole {
+        most = std::array::from_fn(|i| larger(most[i], chunk[i]));
+    }
+    most.into_iter().chain(rest.iter().copied()).fold(f32::NEG_INFINITY, larger)
 }
 
 fn sigmoid(x: f32) -> f32 {

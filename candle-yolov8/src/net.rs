@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use candle_core::{Context, Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::kernels::upsample_nearest2d;
+use candle_vision::kernels::{Isa, upsample_nearest2d};
 use candle_vision::layers::{Layer, Norm};
+use candle_vision::plan::{self, ConvShape, Graph, Session, StepTime, Value};
 
 use crate::modules::{
     Bottleneck, BottleneckConfig, Conv, ConvConfig, CspBlock, CspConfig, Detect, GhostBottleneck, GhostConv, Sppf,
@@ -24,6 +25,8 @@ pub struct Yolo {
     /// By layer, the last layer that reads it.
     last_reader: Vec<usize>,
     nc: usize,
+    /// Where batch norms are folded.
+    session: Option<Session>,
 }
 
 struct Node {
@@ -58,7 +61,8 @@ impl Yolo {
         for (reader, row) in def.rows.iter().enumerate() {
             row.from.iter().flatten().for_each(|from| last_reader[*from] = reader);
         }
-        Ok(Self { nodes, detect, levels, strides, last_reader, nc: def.nc })
+        let session = if norm == Norm::Separate { None } else { Some(Session::new(Isa::best())?) };
+        Ok(Self { nodes, detect, levels, strides, last_reader, nc: def.nc, session })
     }
 
     /// Number of classes.
@@ -78,10 +82,13 @@ impl Yolo {
 
     /// Raw output of each level (n, 4 · 16 + nc, h / stride, w / stride): box distributions, then class logits.
     pub fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Vec<Tensor>> {
-        let (_, channels, h, w) = xs.dims4()?;
-        let stride = self.strides.iter().copied().fold(1., f64::max);
-        if channels != 3 || h * w == 0 || [h, w].iter().any(|side| *side as f64 % stride != 0.) {
-            candle_core::bail!("pictures must be (n, 3, h, w) with sides in multiples of {stride}, got {:?}", xs.dims())
+        self.check_size(xs)?;
+        if let Some(session) = self.session.as_ref().filter(|_| !train && Session::accepts(xs)) {
+            let levels = session.run("levels", xs, |graph, xs| {
+                self.record(graph, xs)?.into_iter().for_each(|(level, _)| graph.output(level));
+                Ok(())
+            })?;
+            return levels.iter().map(|level| level.to_dtype(xs.dtype())).collect();
         }
         let mut outputs: Vec<Option<Tensor>> = Vec::with_capacity(self.nodes.len());
         for (index, node) in self.nodes.iter().enumerate() {
@@ -104,7 +111,63 @@ impl Yolo {
 
     /// (n, 4 + nc, anchors) in `f32`: boxes as centre x, centre y, width, height in pixels of the input, then probabilities.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        self.decode(&self.forward_t(xs, false)?)
+        match &self.session {
+            Some(session) if Session::accepts(xs) => {
+                self.check_size(xs)?;
+                let boxes = session.run("boxes", xs, |graph, xs| {
+                    let levels = self.record(graph, xs)?;
+                    graph.output_boxes(&levels)
+                })?;
+                Ok(boxes[0].clone())
+            }
+            _ => self.decode(&self.forward_t(xs, false)?),
+        }
+    }
+
+    /// Records the network; its raw levels, each with its pixels per cell.
+    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Vec<(Value, f64)>> {
+        let mut outputs: Vec<Value> = Vec::with_capacity(self.nodes.len());
+        for (index, node) in self.nodes.iter().enumerate() {
+            let inputs: Vec<Value> = node.from.iter().map(|from| from.map_or(xs, |from| outputs[from])).collect();
+            outputs.push(node.op.record(graph, &inputs).with_context(|| format!("in layer {index}"))?);
+        }
+        let levels: Vec<Value> = self.levels.iter().map(|level| outputs[*level]).collect();
+        Ok(self.detect.record(graph, &levels)?.into_iter().zip(self.strides.iter().copied()).collect())
+    }
+
+    /// One picture (1, 3, h, w) through the inference plan, step by step. Fails where batch norms are not folded.
+    pub fn profile(&self, xs: &Tensor) -> Result<Vec<StepTime>> {
+        let Some(session) = &self.session else { candle_core::bail!("only a folded network has an inference plan") };
+        self.check_size(xs)?;
+        session.profile("boxes", xs, |graph, xs| {
+            let levels = self.record(graph, xs)?;
+            graph.output_boxes(&levels)
+        })
+    }
+
+    /// The dense convolutions of the inference plan for a picture of `[height, width]`.
+    pub fn conv_shapes(&self, [height, width]: [usize; 2]) -> Result<Vec<ConvShape>> {
+        plan::conv_shapes([3, height, width], |graph, xs| {
+            let levels = self.record(graph, xs)?;
+            graph.output_boxes(&levels)
+        })
+    }
+
+    /// Runs inference on the CPU with an instruction set of this machine, instead of the widest.
+    pub fn set_isa(&mut self, isa: Isa) -> Result<()> {
+        if self.session.is_some() {
+            self.session = Some(Session::new(isa)?);
+        }
+        Ok(())
+    }
+
+    fn check_size(&self, xs: &Tensor) -> Result<()> {
+        let (_, channels, h, w) = xs.dims4()?;
+        let stride = self.strides.iter().copied().fold(1., f64::max);
+        if channels != 3 || h * w == 0 || [h, w].iter().any(|side| *side as f64 % stride != 0.) {
+            candle_core::bail!("pictures must be (n, 3, h, w) with sides in multiples of {stride}, got {:?}", xs.dims())
+        }
+        Ok(())
     }
 
     /// The second half of [`Yolo::forward`], from [`Yolo::forward_t`]'s levels.
@@ -138,6 +201,20 @@ impl Op {
             Self::Block(block) => vec![&**block],
             Self::Chain(blocks) => blocks.iter().map(|block| &**block).collect(),
             Self::Upsample(_) | Self::Concat => Vec::new(),
+        }
+    }
+
+    fn record(&self, graph: &mut Graph, inputs: &[Value]) -> Result<Value> {
+        let single = || inputs.first().copied().context("a layer without input");
+        match self {
+            Self::Block(block) => block.record(graph, single()?),
+            Self::Chain(blocks) => blocks.iter().try_fold(single()?, |xs, block| block.record(graph, xs)),
+            Self::Upsample(scale) => {
+                let xs = single()?;
+                let [h, w, _] = graph.shape(xs);
+                Ok(graph.upsample_nearest2d(xs, [h, w].map(|side| (side as f64 * scale) as usize)))
+            }
+            Self::Concat => graph.concat(inputs),
         }
     }
 

@@ -53,7 +53,21 @@ pub fn infer(shapes: &BTreeMap<String, Shape>) -> Option<(String, ModelDef, Norm
     let norm = if shapes.keys().any(|name| name.ends_with(".running_mean")) { Norm::Separate } else { Norm::Folded };
     let mut best = None;
     let mut fewest = shapes.len() / 2 + 1;
-    for name in architectures() {
+    // The first convolution tells the scale, so that few networks are built for a checkpoint that fits one.
+    let first = |name: &str| shapes.get(name).and_then(|shape| shape.dims().first().copied());
+    // A ghost convolution makes half of its channels by each of its two.
+    let width = first("model.0.conv.weight").or(first("model.0.cv1.conv.weight").map(|half| 2 * half));
+    let scale = match width {
+        Some(16) => Some('n'),
+        Some(32) => Some('s'),
+        Some(48) => Some('m'),
+        Some(64) => Some('l'),
+        Some(80) => Some('x'),
+        _ => None,
+    };
+    let mut names: Vec<String> = architectures().collect();
+    names.sort_by_key(|name| scale_letter(name) != scale);
+    for name in names {
         let def = architecture(&name, Some(nc))?;
         let mismatch = spec(&def, norm).ok()?.check(shapes.iter().map(|(name, shape)| (name.as_str(), shape.dims())));
         let missing = mismatch.missing.iter().filter(|name| !name.ends_with("dfl.conv.weight"));

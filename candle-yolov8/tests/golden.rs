@@ -5,6 +5,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
+use candle_vision::kernels::Isa;
 use candle_vision::layers::Norm;
 use candle_vision::seeded;
 use candle_yolov8::{ModelDef, Summary, Yolo, architecture, architectures, infer, spec, summary};
@@ -64,15 +65,18 @@ fn picture([height, width]: [usize; 2]) -> Result<Tensor> {
 fn difference(model: &Yolo, case: &Value) -> Result<(f64, String)> {
     let size = numbers(&case["size"]);
     let raw = model.forward_t(&picture([size[0] as usize, size[1] as usize])?, false)?;
-    let decoded = model.decode(&raw)?;
+    let classes = model.num_classes();
+    let (decoded, at_once) = (model.decode(&raw)?, model.forward(&picture([size[0] as usize, size[1] as usize])?)?);
     let mut found: BTreeMap<String, Tensor> =
         raw.into_iter().enumerate().map(|(index, level)| (format!("level{index}"), level)).collect();
     found.insert("boxes".to_owned(), decoded.narrow(1, 0, 4)?);
-    found.insert("scores".to_owned(), decoded.narrow(1, 4, model.num_classes())?);
+    found.insert("scores".to_owned(), decoded.narrow(1, 4, classes)?);
     assert_eq!(found.len(), case["outputs"].as_object().expect("outputs").len());
+    let at_once = [("boxes", at_once.narrow(1, 0, 4)?), ("scores", at_once.narrow(1, 4, classes)?)];
+    let at_once = at_once.map(|(name, found)| (name.to_owned(), found));
 
     let mut worst = (0., String::new());
-    for (name, found) in found {
+    for (name, found) in found.into_iter().chain(at_once) {
         let golden = &case["outputs"][&name];
         assert_eq!(found.dims().iter().map(|d| *d as f64).collect::<Vec<_>>(), numbers(&golden["shape"]), "{name}");
         let scale = number(&golden["max"]);
@@ -115,8 +119,11 @@ fn every_form_gives_ultralytics_values() -> Result<()> {
     for (name, def, entry) in zoo() {
         let tensors = seeded_tensors(&def)?;
         assert_close(&name, "as trained", &load(&def, Norm::Separate, tensors.clone())?, &entry)?;
-        let folded = load(&def, Norm::Fold, tensors)?;
-        assert_close(&name, "folded", &folded, &entry)?;
+        let mut folded = load(&def, Norm::Fold, tensors)?;
+        for isa in Isa::available() {
+            folded.set_isa(isa)?;
+            assert_close(&name, &format!("folded, {isa}"), &folded, &entry)?;
+        }
         let mut tensors: Tensors = folded.tensors().into_iter().collect();
         assert!(tensors.keys().all(|name| !name.contains(".bn.")), "{name}");
         tensors.retain(|name, _| !name.ends_with("dfl.conv.weight"));

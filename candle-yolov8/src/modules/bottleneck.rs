@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::kernels::Activation;
 use candle_vision::layers::Layer;
+use candle_vision::plan::{Graph, Value};
 
 use super::{Conv, ConvConfig, GhostConv, Style};
 
@@ -45,6 +46,12 @@ impl Layer for Bottleneck {
     fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
         let ys = self.cv2.forward_t(&self.cv1.forward_t(xs, train)?, train)?;
         if self.adds_input { xs + ys } else { Ok(ys) }
+    }
+
+    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
+        let hidden = self.cv1.record(graph, xs)?;
+        let ys = self.cv2.record(graph, hidden)?;
+        if self.adds_input { graph.add(ys, xs) } else { Ok(ys) }
     }
 
     fn children(&self) -> Vec<&dyn Layer> {
@@ -102,6 +109,17 @@ impl Layer for GhostBottleneck {
                 ys + second.forward_t(&first.forward_t(xs, train)?, train)?
             }
         }
+    }
+
+    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
+        let mut ys = self.expand.record(graph, xs)?;
+        let mut around = xs;
+        if let Some(Strided { depthwise, shortcut }) = &self.strided {
+            ys = depthwise.record(graph, ys)?;
+            around = shortcut.iter().try_fold(xs, |xs, conv| conv.record(graph, xs))?;
+        }
+        let ys = self.project.record(graph, ys)?;
+        graph.add(ys, around)
     }
 
     fn children(&self) -> Vec<&dyn Layer> {

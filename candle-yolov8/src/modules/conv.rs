@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::kernels::{Activation, Geometry};
 use candle_vision::layers::{ConvBn, ConvBnConfig, Layer, Norm};
+use candle_vision::plan::{Graph, Value};
 
 use super::{BN_EPS, Style};
 
@@ -61,6 +62,10 @@ impl Layer for Conv {
         self.inner.forward_t(xs, train)
     }
 
+    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
+        self.inner.record(graph, xs)
+    }
+
     fn children(&self) -> Vec<&dyn Layer> {
         vec![&self.inner]
     }
@@ -106,6 +111,12 @@ impl Layer for GhostConv {
         let primary = self.cv1.forward_t(xs, train)?;
         let cheap = self.cv2.forward_t(&primary, train)?;
         Tensor::cat(&[primary, cheap], 1)
+    }
+
+    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
+        let primary = self.cv1.record(graph, xs)?;
+        let cheap = self.cv2.record(graph, primary)?;
+        graph.concat(&[primary, cheap])
     }
 
     fn children(&self) -> Vec<&dyn Layer> {

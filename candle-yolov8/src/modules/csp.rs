@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::layers::Layer;
+use candle_vision::plan::{Graph, Value};
 
 use super::bottleneck::BottleneckConfig;
 use super::{Bottleneck, Conv, ConvConfig, GhostBottleneck, Style};
@@ -84,6 +85,36 @@ impl Layer for CspBlock {
             }
         };
         self.join.forward_t(&Tensor::cat(&parts, 1)?, train)
+    }
+
+    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
+        let ys = self.cv1.record(graph, xs)?;
+        let chain = |graph: &mut Graph, xs| -> Result<Vec<Value>> {
+            let mut last = xs;
+            let mut parts = Vec::with_capacity(self.bottlenecks.len());
+            for block in &self.bottlenecks {
+                last = block.record(graph, last)?;
+                parts.push(last);
+            }
+            Ok(parts)
+        };
+        let parts = match (self.kind, &self.around) {
+            (_, Some(around)) => {
+                let last = chain(graph, ys)?.pop().unwrap_or(ys);
+                vec![last, around.record(graph, xs)?]
+            }
+            (Csp::C2, None) => {
+                let first = graph.narrow(ys, 0, self.hidden)?;
+                let last = chain(graph, first)?.pop().unwrap_or(first);
+                vec![last, graph.narrow(ys, self.hidden, self.hidden)?]
+            }
+            (_, None) => {
+                let second = graph.narrow(ys, self.hidden, self.hidden)?;
+                [ys].into_iter().chain(chain(graph, second)?).collect()
+            }
+        };
+        let joined = graph.concat(&parts)?;
+        self.join.record(graph, joined)
     }
 
     fn children(&self) -> Vec<&dyn Layer> {

@@ -4,6 +4,7 @@ use candle_core::{D, DType, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::kernels::{Activation, Geometry};
 use candle_vision::layers::{self, Dfl, Layer};
+use candle_vision::plan::{Graph, Value};
 
 use super::{Conv, ConvConfig, REG_MAX, Style};
 
@@ -34,6 +35,11 @@ impl Layer for Branch {
         self.last.forward_t(&second.forward_t(&first.forward_t(xs, train)?, train)?, train)
     }
 
+    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
+        let xs = self.convs.iter().try_fold(xs, |xs, conv| conv.record(graph, xs))?;
+        self.last.record(graph, xs)
+    }
+
     fn children(&self) -> Vec<&dyn Layer> {
         vec![&self.convs[0], &self.convs[1], &self.last]
     }
@@ -61,6 +67,16 @@ impl Detect {
             Tensor::cat(&[boxes.forward_t(xs, train)?, classes.forward_t(xs, train)?], 1)
         };
         levels.iter().zip(&self.boxes).zip(&self.classes).map(level).collect()
+    }
+
+    /// Records [`Detect::raw`].
+    pub(crate) fn record(&self, graph: &mut Graph, levels: &[Value]) -> Result<Vec<Value>> {
+        let branches = self.boxes.iter().zip(&self.classes);
+        let level = |(xs, (boxes, classes)): (&Value, (&Branch, &Branch))| {
+            let parts = [boxes.record(graph, *xs)?, classes.record(graph, *xs)?];
+            graph.concat(&parts)
+        };
+        levels.iter().zip(branches).map(level).collect()
     }
 
     /// Raw levels to (n, 4 + nc, anchors) in `f32`: boxes as centre, width and height in pixels of the input, then probabilities.

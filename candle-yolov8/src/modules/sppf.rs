@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::kernels::{Geometry, max_pool2d};
 use candle_vision::layers::Layer;
+use candle_vision::plan::{Graph, Value};
 
 use super::{Conv, ConvConfig, Style};
 
@@ -35,6 +36,15 @@ impl Layer for Sppf {
             parts.push(max_pool2d(&parts[i], &self.window)?);
         }
         self.cv2.forward_t(&Tensor::cat(&parts, 1)?, train)
+    }
+
+    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
+        let mut parts = vec![self.cv1.record(graph, xs)?];
+        for i in 0..3 {
+            parts.push(graph.max_pool2d(parts[i], &self.window)?);
+        }
+        let joined = graph.concat(&parts)?;
+        self.cv2.record(graph, joined)
     }
 
     fn children(&self) -> Vec<&dyn Layer> {
