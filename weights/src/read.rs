@@ -6,7 +6,9 @@ use std::io::Read;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
 use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
 
 use crate::checkpoint::{Checkpoint, DTYPES, Layout, Metadata};
 use crate::error::Error;
@@ -106,15 +108,17 @@ fn read_safetensors(path: &Path, bytes: &[u8]) -> Result<Checkpoint, Error> {
         |error: safetensors::SafeTensorError| Error::Invalid { path: path.to_path_buf(), reason: error.to_string() };
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(invalid)?;
     let views = SafeTensors::deserialize(bytes).map_err(invalid)?;
-    let mut tensors = BTreeMap::new();
-    for (name, view) in views.iter() {
+    let views: Vec<_> = views.iter().collect();
+    // The first touch of a large file's pages takes longer than the rest of its reading.
+    let read = |(name, view): (&str, TensorView)| {
         let failed =
             |reason: String| Error::Tensor { path: path.to_path_buf(), reason: format!("tensor {name}: {reason}") };
         let dtype = DType::try_from(view.dtype()).ok().filter(|dtype| DTYPES.contains(dtype));
         let dtype = dtype.ok_or_else(|| failed(format!("its type {:?} is not supported", view.dtype())))?;
         let tensor = Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu);
-        tensors.insert(name.to_owned(), tensor.map_err(|error| failed(error.to_string()))?);
-    }
+        Ok((name.to_owned(), tensor.map_err(|error| failed(error.to_string()))?))
+    };
+    let tensors = views.into_par_iter().map(read).collect::<Result<BTreeMap<_, _>, Error>>()?;
     let fields = header.metadata().clone().unwrap_or_default();
     let metadata = match fields.get(METADATA_KEY) {
         Some(json) => serde_json::from_str(json).map_err(|error| Error::Invalid {
