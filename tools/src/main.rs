@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::Detect(args) => commands::detect::run(&args, &global),
         Command::Classify(args) => commands::classify::run(&args, &global),
         Command::Summary(args) => commands::summary::run(&args, &global),
+        Command::Bench(args) => commands::bench::run(&args, &global),
         Command::Models(args) => commands::models::run(&args),
         Command::Pull(args) => commands::pull::run(&args, &global),
         Command::Convert(args) => commands::convert::run(&args, &global),

@@ -19,7 +19,7 @@ use crate::progress::Bar;
 /// A network ready to run.
 pub(crate) enum Network {
     Classifier(Box<GhostNet>),
-    Detector(Yolo),
+    Detector(Box<Yolo>),
 }
 
 /// A network and what its checkpoint says.
@@ -106,12 +106,16 @@ pub(crate) fn build(
     device: &Device,
 ) -> Result<Network> {
     let tensors: HashMap<_, _> = checkpoint.tensors.iter().map(|(name, t)| (name.clone(), t.clone())).collect();
-    let vb = VarBuilder::from_tensors(tensors, dtype, device);
+    build_with(architecture, VarBuilder::from_tensors(tensors, dtype, device))
+}
+
+/// [`build`] from any source of tensors.
+pub(crate) fn build_with(architecture: &Architecture, vb: VarBuilder) -> Result<Network> {
     Ok(match architecture {
         Architecture::Classifier(config) => Network::Classifier(Box::new(GhostNet::new(&config.for_inference(), vb)?)),
         Architecture::Detector { def, norm } => {
             let norm = if *norm == Norm::Separate { Norm::Fold } else { *norm };
-            Network::Detector(Yolo::new(def, norm, vb)?)
+            Network::Detector(Box::new(Yolo::new(def, norm, vb)?))
         }
     })
 }

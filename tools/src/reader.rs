@@ -32,17 +32,16 @@ pub(crate) struct Reader<T> {
 }
 
 impl<T: Send + 'static> Reader<T> {
-    /// Starts to read. `prepare` turns a decoded picture into what the model needs.
-    pub(crate) fn start(
-        entries: Vec<Entry>,
-        batch: usize,
-        prepare: impl Fn(&RgbImage) -> Result<T> + Send + 'static,
-    ) -> Result<Self> {
+    /// Starts to read. `prepare`, which `wait` gives once the model is known, turns a decoded picture into what that needs.
+    pub(crate) fn start<P>(entries: Vec<Entry>, batch: usize, wait: impl Fn() -> P + Send + 'static) -> Result<Self>
+    where
+        P: Fn(&RgbImage) -> Result<T>,
+    {
         let (sender, batches) = sync_channel(1);
         let read = move || {
             let mut entries = entries.into_iter().peekable();
             while entries.peek().is_some() {
-                let items = entries.by_ref().take(batch).map(|entry| item(entry, &prepare)).collect();
+                let items = entries.by_ref().take(batch).map(|entry| item(entry, &wait)).collect();
                 if sender.send(items).is_err() {
                     return;
                 }
@@ -64,9 +63,10 @@ impl<T: Send + 'static> Reader<T> {
     }
 }
 
-fn item<T>(entry: Entry, prepare: &impl Fn(&RgbImage) -> Result<T>) -> Item<T> {
+fn item<T, P: Fn(&RgbImage) -> Result<T>>(entry: Entry, wait: &impl Fn() -> P) -> Item<T> {
     let ready = entry.source.and_then(|source| {
         let picture = source.decode()?;
+        let prepare = wait();
         let start = Instant::now();
         let prepared = prepare(&picture)?;
         Ok(Ready { source, picture, prepared, preprocess: start.elapsed() })

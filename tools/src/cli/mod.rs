@@ -1,5 +1,6 @@
 //! The command line.
 
+mod bench;
 mod classify;
 mod convert;
 mod detect;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::device::Choice;
 
+pub(crate) use bench::{BenchArgs, Engine};
 pub(crate) use classify::ClassifyArgs;
 pub(crate) use convert::ConvertArgs;
 pub(crate) use detect::DetectArgs;
@@ -37,6 +39,8 @@ pub(crate) enum Command {
     Classify(ClassifyArgs),
     /// Compare models: layers, parameters, gradients, GFLOPs
     Summary(SummaryArgs),
+    /// Measure how long a model takes
+    Bench(BenchArgs),
     /// List the models that have a name here
     Models(ModelsArgs),
     /// Download a model's checkpoint

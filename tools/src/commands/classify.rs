@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 use candle_core::{D, DType, Device, Tensor};
 use candle_ghostnet::{GhostNet, Layer};
+use candle_vision::image::RgbImage;
 
 use crate::cli::{ClassifyArgs, GlobalArgs};
 use crate::error::{self, SomeFailed, usage};
@@ -36,7 +37,10 @@ pub(crate) fn run(args: &ClassifyArgs, global: &GlobalArgs) -> Result<()> {
         speeds: Vec::new(),
         last_shape: [0; 4],
     };
-    let mut reader = Reader::start(entries, args.batch, move |picture| Ok(transform.apply(picture, &Device::Cpu)?))?;
+    let mut reader = Reader::start(entries, args.batch, move || {
+        let transform = transform.clone();
+        move |picture: &RgbImage| Ok(transform.apply(picture, &Device::Cpu)?)
+    })?;
     while let Some(items) = reader.next()? {
         run.batch(items)?;
     }

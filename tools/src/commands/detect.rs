@@ -1,8 +1,10 @@
 //! `ghostzoo detect`: boxes in pictures.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result};
+use candle_vision::image::{Letterbox, RgbImage};
 use candle_yolov8::{Detector, NmsOptions, PredictOptions, Prediction, Prepared};
 
 use crate::cli::{DetectArgs, GlobalArgs};
@@ -26,6 +28,14 @@ pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
     let device = global.device.open(global.quiet)?;
     let entries = source::expand(&args.sources);
     let folder = folder(args)?;
+    // Pictures are decoded while the model is loaded.
+    let total = entries.len();
+    let view = Arc::new(OnceLock::<Letterbox>::new());
+    let shared = view.clone();
+    let reader = Reader::start(entries, args.batch, move || {
+        let view = *shared.wait();
+        move |picture: &RgbImage| Ok(Prepared::new(picture, &view))
+    })?;
     let loaded = model::load(model, global, &device, args.json || args.csv)?;
     let Network::Detector(network) = loaded.network else {
         return Err(usage(format!("{} is a classifier; use `ghostzoo classify`", loaded.name)));
@@ -38,15 +48,13 @@ pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
         agnostic: args.agnostic_nms,
         ..Default::default()
     };
-    let detector = Detector::new(network, device, global.dtype());
+    let detector = Detector::new(*network, device, global.dtype());
     let imgsz = args.imgsz.or(loaded.input_size).unwrap_or([DEFAULT_SIDE; 2]);
-    let view = detector.view(&PredictOptions { imgsz, rect: args.rect, nms: nms.clone() });
+    let view = view.get_or_init(|| detector.view(&PredictOptions { imgsz, rect: args.rect, nms: nms.clone() }));
     if view.size != imgsz && !global.quiet {
         let stride = detector.model().max_stride();
         eprintln!("note: image size {imgsz:?} is not a multiple of the model's stride {stride}; using {:?}", view.size);
     }
-    let total = entries.len();
-    let reader = Reader::start(entries, args.batch, move |picture| Ok(Prepared::new(picture, &view)))?;
     let mut run = Run {
         args,
         quiet: global.quiet,

@@ -1,5 +1,6 @@
 //! What each subcommand does.
 
+pub(crate) mod bench;
 pub(crate) mod classify;
 pub(crate) mod convert;
 pub(crate) mod detect;

@@ -1,0 +1,66 @@
+//! `bench` through the binary: what it prints, not how fast it is.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use support::Place;
+
+#[test]
+fn a_run_reports_its_times_and_its_share_of_the_machine() {
+    let place = Place::new();
+    let run = place.run("bench --model ghostnet_050 --imgsz 64 --batch 2 --runs 5 --threads 2 --json").succeeded();
+    let report = &run.json()[0];
+    let number = |name: &str| report[name].as_f64().unwrap_or_else(|| panic!("{name} of {report}"));
+    assert!(number("p10_ms") > 0. && number("p10_ms") <= number("median_ms"), "{report}");
+    assert!(number("median_ms") <= number("p90_ms"), "{report}");
+    assert!((number("images_per_second") * number("median_ms") / 2000. - 1.).abs() < 1e-6, "{report}");
+    assert!(number("gflops_per_second") < number("machine_gflops_per_second"), "{report}");
+    assert_eq!((&report["threads"], &report["engine"]), (&2.into(), &"plan".into()));
+    let text = place.run("bench --model ghostnet_050 --imgsz 64 --runs 3").succeeded();
+    let last: f64 = text.lines().last().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(last > 0., "the last line ends with the median: {}", text.stdout);
+}
+
+#[test]
+fn every_engine_and_instruction_set_runs_and_others_are_refused() {
+    let place = Place::new();
+    for arguments in ["--engine stock", "--isa portable"] {
+        place.run(&format!("bench --model yolov8n-ghostnet --imgsz 64 --runs 1 {arguments} --json")).succeeded();
+    }
+    for (arguments, part) in [("--model ghostnet_050 --isa mmx", "this machine runs portable"), ("", "--model")] {
+        let ran = place.run(&format!("bench {arguments}"));
+        assert!(ran.code == 2 && ran.stderr.contains(part), "{}", ran.stderr);
+    }
+    place.run("bench --model ghostnet_051").failed(2, &["ghostnet_051", "did you mean"]);
+    place.run("bench --model ghostnet_050 --engine stock --profile").failed(1, &["--profile", "steps of a plan"]);
+}
+
+#[test]
+fn the_profile_names_each_layer_and_its_kernel() {
+    let table = Place::new().run("bench --model yolov8n --imgsz 64 --runs 1 --profile").succeeded();
+    let row =
+        |name: &str| table.lines().into_iter().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}"));
+    assert!(row("model.0.conv ").contains("planar"), "{}", table.stdout);
+    assert!(row("model.1.conv ").contains("gathered gemm"), "{}", table.stdout);
+    assert!(row("model.4.m.0.cv1.conv ").contains("winograd 4x4"), "{}", table.stdout);
+    assert!(row("boxes ").contains("decode"), "{}", table.stdout);
+}
+
+#[test]
+fn turns_are_taken_line_by_line() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ghostzoo"))
+        .args(["bench", "--model", "ghostnet_050", "--imgsz", "64", "--stdin"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"go\ngo\n").unwrap();
+    let output = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    let lines: Vec<&str> = output.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (3, "ready"), "{output}");
+    assert!(lines[1..].iter().all(|line| line.parse::<f64>().is_ok_and(|ms| ms > 0.)), "{output}");
+}

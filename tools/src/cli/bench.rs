@@ -1,0 +1,48 @@
+use candle_vision::kernels::Isa;
+use clap::{Args, ValueEnum};
+
+/// Arguments of `ghostzoo bench`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Architecture, yaml file or checkpoint; an architecture runs with made-up weights, which cost the same
+    #[arg(long, short, value_name = "MODEL", required_unless_present = "tune", default_value = "")]
+    pub(crate) model: String,
+    /// Pictures per run
+    #[arg(long, default_value = "1", value_name = "N", value_parser = super::detect::positive)]
+    pub(crate) batch: usize,
+    /// Side of the pictures, or HEIGHT,WIDTH [default: 640, GhostNet 224]
+    #[arg(long, value_name = "N|H,W", value_parser = super::detect::image_size)]
+    pub(crate) imgsz: Option<[usize; 2]>,
+    /// Timed runs
+    #[arg(long, default_value = "30", value_name = "N", value_parser = super::detect::positive)]
+    pub(crate) runs: usize,
+    /// What computes on the CPU
+    #[arg(long, default_value = "plan")]
+    pub(crate) engine: Engine,
+    /// Instruction set of the plan [default: the widest of this machine]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) isa: Option<Isa>,
+    /// Measure which kernel is fastest for each convolution of the models that are benchmarked, and print the table that
+    /// candle-vision/src/plan/tables holds
+    #[arg(long, conflicts_with_all = ["model", "stdin", "json", "profile"])]
+    pub(crate) tune: bool,
+    /// Print a table of the plan's steps
+    #[arg(long, conflicts_with = "stdin")]
+    pub(crate) profile: bool,
+    /// Take turns with other programs: after `ready`, each line read makes one turn (a pause of 30 ms, a run, the median of
+    /// three) and prints its milliseconds
+    #[arg(long)]
+    pub(crate) stdin: bool,
+    /// Print one JSON object to stdout, nothing else
+    #[arg(long, conflicts_with = "stdin")]
+    pub(crate) json: bool,
+}
+
+/// What computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Engine {
+    /// Fused kernels of this project
+    Plan,
+    /// Candle's own operations
+    Stock,
+}

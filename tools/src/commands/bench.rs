@@ -1,0 +1,222 @@
+//! `ghostzoo bench`: how long a network takes.
+
+use std::collections::BTreeSet;
+use std::io::BufRead;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use candle_core::{DType, Device, Tensor};
+use candle_vision::kernels::{Isa, peak_flops, with_stock_kernels};
+use candle_vision::plan::{self, StepTime};
+use candle_vision::seeded;
+use serde_json::json;
+
+use crate::architecture::Architecture;
+use crate::cli::{BenchArgs, Engine, GlobalArgs};
+use crate::model::{self, Network};
+use crate::output::{Stdout, Table};
+
+/// A network with its input.
+struct Bench {
+    network: Network,
+    xs: Tensor,
+    engine: Engine,
+}
+
+/// Times the network.
+pub(crate) fn run(args: &BenchArgs, global: &GlobalArgs) -> Result<()> {
+    if args.tune {
+        return print_table(args.isa.unwrap_or_else(Isa::best));
+    }
+    let device = global.device.open(global.quiet || args.json)?;
+    let architecture = Architecture::of(&args.model, None, global)?;
+    let [height, width] = args.imgsz.unwrap_or_else(|| architecture.default_input_size());
+    let mut network = if Path::new(&args.model).is_file() && !args.model.ends_with("yaml") {
+        model::load(&args.model, global, &device, args.json)?.network
+    } else {
+        model::build_with(&architecture, seeded::var_builder(global.dtype(), &device))?
+    };
+    let isa = args.isa.unwrap_or_else(Isa::best);
+    match &mut network {
+        Network::Classifier(net) => net.set_isa(isa)?,
+        Network::Detector(net) => net.set_isa(isa)?,
+    }
+    let xs = seeded::uniform("input", &(args.batch, 3, height, width).into(), &Device::Cpu)?;
+    let xs = xs.to_device(&device)?.to_dtype(global.dtype())?;
+    let bench = Bench { network, xs, engine: args.engine };
+    let mut out = Stdout::new();
+    for _ in 0..3 {
+        bench.once()?;
+    }
+    if args.stdin {
+        return bench.take_turns(&mut out);
+    }
+    if args.profile {
+        bench.print_profile(&mut out)?;
+    }
+    let mut times = Vec::with_capacity(args.runs);
+    for _ in 0..args.runs {
+        times.push(bench.once()?.as_secs_f64() * 1e3);
+    }
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
+    let (p10, median, p90) = (at(0.1), at(0.5), at(0.9));
+    let threads = rayon::current_num_threads();
+    let flops = match (args.engine, device.is_cpu(), global.dtype()) {
+        (Engine::Plan, true, DType::F32) => {
+            let macs: usize = bench.profile()?.iter().map(|step| step.macs).sum();
+            Some(2. * (macs * args.batch) as f64 / (median / 1e3))
+        }
+        _ => None,
+    };
+    let peak = flops.map(|_| peak_flops(isa, threads));
+    let images = args.batch as f64 / (median / 1e3);
+    let memory = peak_memory();
+    if args.json {
+        let object = json!({
+            "model": args.model, "batch": args.batch, "input_size": [height, width], "threads": threads,
+            "engine": format!("{:?}", args.engine).to_lowercase(), "isa": isa.name(), "runs": args.runs,
+            "images_per_second": images, "gflops_per_second": flops.map(|flops| flops / 1e9),
+            "machine_gflops_per_second": peak.map(|peak| peak / 1e9), "peak_memory_bytes": memory,
+            "p10_ms": p10, "p90_ms": p90, "median_ms": median,
+        });
+        return out.line(&object.to_string());
+    }
+    out.line(&format!("{} {}x{height}x{width}, {threads} threads, {isa}", args.model, args.batch))?;
+    if let (Some(flops), Some(peak)) = (flops, peak) {
+        let share = 100. * flops / peak;
+        out.line(&format!(
+            "{:.1} GFLOP/s of the layers' definition, {share:.0} % of the machine's {:.1}",
+            flops / 1e9,
+            peak / 1e9
+        ))?;
+    }
+    if let Some(bytes) = memory {
+        out.line(&format!("peak memory {:.1} MB", bytes as f64 / 1e6))?;
+    }
+    out.line(&format!("{images:.1} images/s, p10 {p10:.3} ms, p90 {p90:.3} ms, median ms {median:.3}"))
+}
+
+/// The models whose convolutions the tables know.
+const TUNED: [&str; 8] = [
+    "ghostnet_100",
+    "ghostnetv2_100",
+    "ghostnetv3_100",
+    "yolov8n",
+    "yolov8n-ghost",
+    "yolov8n-ghostnet",
+    "yolov8s",
+    "yolov8s-ghostnet",
+];
+
+/// Prints the lines of an instruction set's table, shape by shape.
+fn print_table(isa: Isa) -> Result<()> {
+    let mut shapes = BTreeSet::new();
+    for name in TUNED {
+        let architecture = Architecture::named(name, None).context("an architecture that ships")?;
+        let sizes: &[[usize; 2]] = match architecture {
+            Architecture::Classifier(_) => &[[224; 2]],
+            Architecture::Detector { .. } => &[[640; 2], [640, 480], [480, 640], [320; 2]],
+        };
+        let network = model::build_with(&architecture, seeded::var_builder(DType::F32, &Device::Cpu))?;
+        for size in sizes {
+            shapes.extend(match &network {
+                Network::Classifier(net) => net.conv_shapes(*size)?,
+                Network::Detector(net) => net.conv_shapes(*size)?,
+            });
+        }
+    }
+    let mut out = Stdout::new();
+    for shape in shapes {
+        if let Some(line) = plan::tune(&shape, isa)? {
+            out.line(&line)?;
+        }
+    }
+    Ok(())
+}
+
+impl Bench {
+    /// One run: pictures in, logits or decoded boxes out.
+    fn once(&self) -> Result<Duration> {
+        let start = Instant::now();
+        let forward = || match &self.network {
+            Network::Classifier(net) => candle_vision::layers::Layer::forward(net.as_ref(), &self.xs),
+            Network::Detector(net) => net.forward(&self.xs),
+        };
+        let ys = match self.engine {
+            Engine::Plan => forward()?,
+            Engine::Stock => with_stock_kernels(forward)?,
+        };
+        ys.device().synchronize()?;
+        Ok(start.elapsed())
+    }
+
+    /// A turn per line; where there is no line to read, one turn.
+    fn take_turns(&self, out: &mut Stdout) -> Result<()> {
+        out.line("ready")?;
+        let mut turns = 0;
+        for line in std::io::stdin().lock().lines() {
+            line.context("cannot read stdin")?;
+            self.turn(out)?;
+            turns += 1;
+        }
+        if turns == 0 {
+            self.turn(out)?;
+        }
+        Ok(())
+    }
+
+    fn turn(&self, out: &mut Stdout) -> Result<()> {
+        std::thread::sleep(Duration::from_millis(30));
+        self.once()?;
+        let mut times = [self.once()?, self.once()?, self.once()?];
+        times.sort();
+        out.line(&format!("{:.4}", times[1].as_secs_f64() * 1e3))
+    }
+
+    fn profile(&self) -> Result<Vec<StepTime>> {
+        Ok(match &self.network {
+            Network::Classifier(net) => net.profile(&self.xs)?,
+            Network::Detector(net) => net.profile(&self.xs)?,
+        })
+    }
+
+    /// The steps of one picture, the median of several runs each.
+    fn print_profile(&self, out: &mut Stdout) -> Result<()> {
+        if self.engine == Engine::Stock {
+            bail!("--profile shows the steps of a plan; candle's own operations have none");
+        }
+        const RUNS: usize = 21;
+        let runs: Vec<Vec<StepTime>> = (0..RUNS).map(|_| self.profile()).collect::<Result<_>>()?;
+        let mut table = Table::new(&["step", "kernel", "us", "share %", "GFLOP/s", "GB/s"], 2);
+        let median = |step: usize| {
+            let mut times: Vec<f64> = runs.iter().map(|run| run[step].time.as_secs_f64()).collect();
+            times.sort_by(f64::total_cmp);
+            times[RUNS / 2]
+        };
+        let times: Vec<f64> = (0..runs[0].len()).map(median).collect();
+        let total: f64 = times.iter().sum();
+        for (step, time) in runs[0].iter().zip(times) {
+            table.row(vec![
+                step.name.clone(),
+                step.kernel.clone(),
+                format!("{:.1}", time * 1e6),
+                format!("{:.1}", 100. * time / total),
+                format!("{:.1}", 2. * step.macs as f64 / time / 1e9),
+                format!("{:.1}", step.bytes as f64 / time / 1e9),
+            ]);
+        }
+        for line in table.lines() {
+            out.line(&line)?;
+        }
+        Ok(())
+    }
+}
+
+/// The most memory that the process has had, in bytes, where the system says so.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
