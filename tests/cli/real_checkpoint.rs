@@ -6,6 +6,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use candle_core::{DType, Device};
+use candle_nn::VarBuilder;
+use candle_vision::image::{self, Letterbox, letterbox, to_tensor};
+use candle_vision::kernels::Isa;
+use candle_vision::layers::Norm;
+use candle_yolov8::{Yolo, infer};
 use serde_json::Value;
 
 /// Two boxes of one class are the same finding above this overlap and within this distance of confidence.
@@ -138,4 +144,36 @@ fn twenty_pictures_at_low_confidence_match_in_98_of_100_boxes() {
     println!("{theirs} boxes of Ultralytics, {ours} of ours, {same} the same");
     assert!(same * 100 >= theirs * 98, "{same} of {theirs} boxes matched");
     assert!(ours.abs_diff(theirs) * 100 <= theirs, "{ours} boxes against {theirs}");
+}
+
+/// Largest difference of the plan's raw levels from those of the same network in f64, relative to the largest logit: trained
+/// weights and a photograph, with Winograd in most of the layers.
+const PLAN_TOLERANCE: f64 = 4e-6;
+
+#[test]
+#[ignore = "needs a checkpoint and pictures that may not ship: make real"]
+fn the_plan_gives_a_trained_networks_levels_in_f64() -> candle_core::Result<()> {
+    let wheels = environment("GHOSTZOO_REAL");
+    let checkpoint = ghostzoo_weights::read(&wheels.join("fall_detection/models/best.pt")).expect("a checkpoint");
+    let shapes = checkpoint.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().clone())).collect();
+    let (_, def, _) = infer(&shapes).expect("a YOLOv8");
+    let build = |dtype| {
+        let tensors = checkpoint.tensors.clone().into_iter().collect();
+        Yolo::new(&def, Norm::Fold, VarBuilder::from_tensors(tensors, dtype, &Device::Cpu))
+    };
+    let picture = image::open(&wheels.join("ultralytics/assets/bus.jpg")).expect("a picture");
+    let (picture, _) = letterbox(&picture, &Letterbox::rect([320; 2], 32));
+    let xs = to_tensor(&picture, &Device::Cpu)?.unsqueeze(0)?;
+    let exact = build(DType::F64)?.forward_t(&xs.to_dtype(DType::F64)?, false)?;
+    let mut network = build(DType::F32)?;
+    for isa in Isa::available() {
+        network.set_isa(isa)?;
+        for (level, exact) in network.forward_t(&xs, false)?.iter().zip(&exact) {
+            let scale = exact.abs()?.max_all()?.to_scalar::<f64>()?;
+            let worst = (level.to_dtype(DType::F64)? - exact)?.abs()?.max_all()?.to_scalar::<f64>()? / scale;
+            println!("{isa}, level {:?}: {worst:.1e} of {scale:.1}", exact.dims());
+            assert!(worst > 0. && worst < PLAN_TOLERANCE, "{isa}: {worst:e}");
+        }
+    }
+    Ok(())
 }

@@ -42,6 +42,16 @@ impl Packs {
         Ok(())
     }
 
+    /// Forgets what no plan uses any more.
+    pub(super) fn retain_used(&mut self) {
+        self.biases.retain(|_, bias| Arc::strong_count(bias) > 1);
+        self.weights.retain(|_, weights| match weights {
+            Weights::Matrix(weights) => Arc::strong_count(weights) > 1,
+            Weights::Depthwise(weights) => Arc::strong_count(weights) > 1,
+            Weights::Winograd(weights) => Arc::strong_count(weights) > 1,
+        });
+    }
+
     /// Weights that were prepared.
     pub(super) fn weights(&self, conv: &Conv, choice: Choice) -> Option<Weights> {
         self.weights.get(&(conv.weight.id(), choice)).cloned()

@@ -171,6 +171,7 @@ impl Session {
         if state.keys.len() == KEPT {
             let oldest = state.keys.remove(0);
             state.plans.remove(&oldest);
+            state.packs.retain_used();
         }
         state.keys.push(key);
         state.plans.insert(key, plan.clone());
