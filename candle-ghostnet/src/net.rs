@@ -1,5 +1,7 @@
 //! The network.
 
+use std::collections::BTreeMap;
+
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::cost::{self, Cost};
@@ -27,7 +29,7 @@ pub struct GhostNet {
     final_conv: ConvBn,
     head: Conv,
     classifier: Option<Linear>,
-    /// Where batch norms are folded.
+    /// Where batch norms are folded and tensors are constants.
     session: Option<Session>,
 }
 
@@ -57,9 +59,9 @@ impl GhostNet {
         let (geometry, activation) = (Geometry::square(1), Activation::Relu);
         let layer = ConvBnConfig { in_c, out_c, geometry, activation, eps: EPS, norm: config.norm };
         let last = blocks.pp(STAGES.len()).pp(0);
-        Ok(Self {
+        let mut net = Self {
             config: *config,
-            session: if config.norm == Norm::Separate { None } else { Some(Session::new(Isa::best())?) },
+            session: None,
             stem,
             stages,
             final_conv: ConvBn::new(&layer, last.pp("conv"), last.pp("bn1"))?,
@@ -68,7 +70,13 @@ impl GhostNet {
                 0 => None,
                 classes => Some(Linear::new(HEAD_CHANNELS, classes, vb.pp("classifier"))?),
             },
-        })
+        };
+        if config.norm != Norm::Separate {
+            let mut tensors = BTreeMap::new();
+            net.tensors(&mut tensors);
+            net.session = Session::of_constants(tensors.values())?;
+        }
+        Ok(net)
     }
 
     /// How the network was built.

@@ -25,7 +25,7 @@ pub struct Yolo {
     /// By layer, the last layer that reads it.
     last_reader: Vec<usize>,
     nc: usize,
-    /// Where batch norms are folded.
+    /// Where batch norms are folded and tensors are constants.
     session: Option<Session>,
 }
 
@@ -61,8 +61,11 @@ impl Yolo {
         for (reader, row) in def.rows.iter().enumerate() {
             row.from.iter().flatten().for_each(|from| last_reader[*from] = reader);
         }
-        let session = if norm == Norm::Separate { None } else { Some(Session::new(Isa::best())?) };
-        Ok(Self { nodes, detect, levels, strides, last_reader, nc: def.nc, session })
+        let mut net = Self { nodes, detect, levels, strides, last_reader, nc: def.nc, session: None };
+        if norm != Norm::Separate {
+            net.session = Session::of_constants(net.tensors().values())?;
+        }
+        Ok(net)
     }
 
     /// Number of classes.

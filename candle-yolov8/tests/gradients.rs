@@ -79,3 +79,22 @@ fn every_parameter_has_a_finite_gradient_that_equals_differences_of_the_loss() -
     }
     Ok(())
 }
+
+/// Packed weights would miss both.
+#[test]
+fn a_folded_network_of_variables_follows_them_and_has_gradients_outside_training() -> Result<()> {
+    let def = architecture("yolov8n-ghostnet", Some(3)).expect("a shipped architecture");
+    for norm in [Norm::Fold, Norm::Folded] {
+        let map = VarMap::new();
+        let model = Yolo::new(&def, norm, VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu))?;
+        let xs = noise("picture", &[1, 3, 64, 64])?.to_dtype(DType::F32)?;
+        let sum = || model.forward_t(&xs, false)?[0].sqr()?.sum_all();
+        let before = sum()?;
+        let name = if norm == Norm::Fold { "model.22.cv3.0.2.weight" } else { "model.22.cv3.0.2.bias" };
+        let last = map.data().lock().expect("no other thread")[name].clone();
+        assert!(before.backward()?.get(last.as_tensor()).is_some(), "{norm:?}: a gradient");
+        last.set(&(last.as_tensor() + 1.)?)?;
+        assert_ne!(sum()?.to_scalar::<f32>()?, before.to_scalar::<f32>()?, "{norm:?}: what was set");
+    }
+    Ok(())
+}

@@ -70,7 +70,9 @@ pub fn fold_batch_norm(weight: &Tensor, bias: Option<&Tensor>, norm: &BatchNorm)
     let shift = (wide(beta)? - (mean * &scale)?)?;
     let back = |t: Tensor| t.to_dtype(dtype)?.to_device(device);
     let weight = match (dtype, device) {
-        (DType::F32, Device::Cpu) => scaled(weight, &scale.to_vec1::<f64>()?)?,
+        (DType::F32, Device::Cpu) if !weight.track_op() && !scale.track_op() => {
+            scaled(weight, &scale.to_vec1::<f64>()?)?
+        }
         _ => back(wide(weight)?.broadcast_mul(&scale.reshape(((), 1, 1, 1))?)?)?,
     };
     Ok((weight, back(shift)?))

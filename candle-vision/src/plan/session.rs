@@ -66,6 +66,12 @@ impl Session {
         Ok(Self { isa, state: Mutex::default(), memory: MemoryPool::default() })
     }
 
+    /// A session on the widest instruction set, if a network's tensors are constants: variables may be set after they were
+    /// packed, and need gradients.
+    pub fn of_constants<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<Option<Self>> {
+        if tensors.into_iter().any(Tensor::track_op) { Ok(None) } else { Self::new(Isa::best()).map(Some) }
+    }
+
     /// Whether a run may stand in for a network's own forward pass: a CPU tensor that is not part of a gradient's graph, in a
     /// type that `f32` holds.
     pub fn accepts(xs: &Tensor) -> bool {
