@@ -29,6 +29,20 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// One of each.
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Identity,
+        Self::Relu,
+        Self::Relu6,
+        Self::LeakyRelu(0.1),
+        Self::Sigmoid,
+        Self::Silu,
+        Self::HardSigmoid,
+        Self::HardSwish,
+        Self::Gelu,
+    ];
+
     /// Applies the activation with candle's own differentiable operations, on any device and dtype.
     pub fn apply(self, xs: &Tensor) -> Result<Tensor> {
         match self {
@@ -77,23 +91,11 @@ mod tests {
     use super::*;
     use candle_core::{Device, Var};
 
-    const ALL: [Activation; 9] = [
-        Activation::Identity,
-        Activation::Relu,
-        Activation::Relu6,
-        Activation::LeakyRelu(0.1),
-        Activation::Sigmoid,
-        Activation::Silu,
-        Activation::HardSigmoid,
-        Activation::HardSwish,
-        Activation::Gelu,
-    ];
-
     #[test]
     fn slice_and_tensor_forms_agree_from_tiny_to_saturated() -> Result<()> {
         let values: Vec<f32> = (-400..=400).map(|i| i as f32 * 0.25).chain([-1e-4, 0., 1e-4, -1e4, 1e4]).collect();
         let xs = Tensor::new(values.as_slice(), &Device::Cpu)?;
-        for activation in ALL {
+        for activation in Activation::ALL {
             let expected = activation.apply(&xs)?.to_vec1::<f32>()?;
             let mut got = values.clone();
             activation.apply_slice(&mut got);
@@ -108,7 +110,7 @@ mod tests {
     #[test]
     fn gradients_equal_central_differences_away_from_kinks() -> Result<()> {
         let values = [-7.3f64, -3.4, -1.2, -0.3, 0.4, 1.7, 3.6, 5.2, 8.1];
-        for activation in ALL {
+        for activation in Activation::ALL {
             let xs = Var::new(&values, &Device::Cpu)?;
             let grads = activation.apply(&xs)?.sum_all()?.backward()?;
             let grad = grads.get(&xs).expect("xs takes part in the sum").to_vec1::<f64>()?;

@@ -16,20 +16,8 @@ use super::lower::lower;
 use super::pack::Packs;
 use super::session::Session;
 use crate::kernels::infer::Aligned;
-use crate::kernels::{Activation, Isa, Team};
+use crate::kernels::{Isa, Team};
 use net::Net;
-
-const ACTIVATIONS: [Activation; 9] = [
-    Activation::Identity,
-    Activation::Relu,
-    Activation::Relu6,
-    Activation::LeakyRelu(0.1),
-    Activation::Sigmoid,
-    Activation::Silu,
-    Activation::HardSigmoid,
-    Activation::HardSwish,
-    Activation::Gelu,
-];
 
 /// Teams of one, two and three threads.
 static TEAMS: LazyLock<[Team; 3]> = LazyLock::new(|| [1, 2, 3].map(Team::new));

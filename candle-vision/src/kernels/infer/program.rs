@@ -86,10 +86,8 @@ impl Program {
                 scratch: arena.wrapping_add(first_scratch + slot * self.scratch),
                 chunk,
             };
-            // SAFETY: the arena is exclusively borrowed and has room for every view (checked in `new`) and every slot's
-            // scratch memory (checked in `run`); picture and outputs have the sizes the steps were built for; `each` runs
-            // each chunk once, slots of chunks that run together differ, and chunks write disjoint elements that no chunk
-            // of the step reads (checked in `new`).
+            // SAFETY: views end in the arena and no step reads what it writes (`new`); scratch memory, picture and outputs
+            // have their sizes (`run`); `each` runs a chunk once, on a slot of its own, and chunks write disjoint elements.
             unsafe { step.run(call) }
         });
     }

@@ -4,7 +4,7 @@ use candle_core::Result;
 use proptest::prelude::*;
 
 use super::net::Net;
-use super::{ACTIVATIONS, check, failed, steps};
+use super::{check, failed, steps};
 use crate::kernels::{Activation, Geometry, Isa};
 
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ fn problems() -> impl Strategy<Value = Problem> {
             Geometry { kernel, stride: [y.0, x.0], padding, dilation, groups: 1 }
         });
     let sizes = ([lengths(), lengths()], [channels(), channels()], 1..=3usize);
-    (sizes, window, 0..5usize, 2..=5usize, proptest::sample::select(ACTIVATIONS.to_vec()), any::<bool>())
+    (sizes, window, 0..5usize, 2..=5usize, proptest::sample::select(Activation::ALL.to_vec()), any::<bool>())
         .prop_map(|((size, [in_c, out_c], batch), geometry, kind, groups, activation, has_bias)| {
             let (groups, in_c, out_c) = match kind {
                 0 | 1 => (1, in_c, out_c),
@@ -68,7 +68,7 @@ fn problems() -> impl Strategy<Value = Problem> {
 
 fn winograd_problems() -> impl Strategy<Value = Problem> {
     let sizes = ([lengths(), lengths()], [8..=67usize, 8..=67usize], 1..=3usize, [0..=2usize, 0..=2usize]);
-    (sizes, proptest::sample::select(ACTIVATIONS.to_vec()), any::<bool>())
+    (sizes, proptest::sample::select(Activation::ALL.to_vec()), any::<bool>())
         .prop_map(|((size, [in_c, out_c], batch, padding), activation, has_bias)| {
             let geometry = Geometry::square(3).padding(padding);
             Problem { batch, picture: [in_c, size[0], size[1]], out_c, geometry, activation, has_bias }

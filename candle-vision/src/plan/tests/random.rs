@@ -4,7 +4,8 @@ use candle_core::Result;
 use proptest::prelude::*;
 
 use super::net::Net;
-use super::{ACTIVATIONS, check, failed};
+use super::{check, failed};
+use crate::kernels::Activation;
 use crate::kernels::Geometry;
 
 /// A kind of operation and what decides its operands and sizes.
@@ -18,7 +19,7 @@ fn grow(net: &mut Net, (kind, [a, b, c, d]): Choice) -> Result<()> {
     let fitting = |net: &Net, fits: &dyn Fn(&[usize; 3]) -> bool| -> Vec<usize> {
         (0..net.shapes.len()).rev().filter(|value| fits(&net.shapes[*value])).collect()
     };
-    let activation = ACTIVATIONS[c % ACTIVATIONS.len()];
+    let activation = Activation::ALL[c % Activation::ALL.len()];
     let (three, has_bias) = (Geometry::square(3).same(), d % 2 == 0);
     let out_c = 1 + b % 19;
     match kind {
