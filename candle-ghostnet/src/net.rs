@@ -74,7 +74,7 @@ impl GhostNet {
         if config.norm != Norm::Separate {
             let mut tensors = BTreeMap::new();
             net.tensors(&mut tensors);
-            net.session = Session::of_constants(tensors.values())?;
+            net.session = Session::of_constants(&tensors)?;
         }
         Ok(net)
     }

@@ -63,7 +63,7 @@ impl Yolo {
         }
         let mut net = Self { nodes, detect, levels, strides, last_reader, nc: def.nc, session: None };
         if norm != Norm::Separate {
-            net.session = Session::of_constants(net.tensors().values())?;
+            net.session = Session::of_constants(&net.tensors())?;
         }
         Ok(net)
     }

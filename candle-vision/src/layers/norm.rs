@@ -62,10 +62,12 @@ pub fn fold_batch_norm(weight: &Tensor, bias: Option<&Tensor>, norm: &BatchNorm)
     let (Some((gamma, beta)), inner) = (norm.inner.weight_and_bias(), &norm.inner) else {
         candle_core::bail!("batch norm {} has no weight", norm.path)
     };
-    let scale = (wide(gamma)? / (wide(inner.running_var())? + inner.eps())?.sqrt()?)?;
+    // candle keeps the running statistics as variables, although nothing trains them.
+    let (running_mean, running_var) = (wide(&inner.running_mean().detach())?, wide(&inner.running_var().detach())?);
+    let scale = (wide(gamma)? / (running_var + inner.eps())?.sqrt()?)?;
     let mean = match bias {
-        Some(bias) => (wide(inner.running_mean())? - wide(bias)?)?,
-        None => wide(inner.running_mean())?,
+        Some(bias) => (running_mean - wide(bias)?)?,
+        None => running_mean,
     };
     let shift = (wide(beta)? - (mean * &scale)?)?;
     let back = |t: Tensor| t.to_dtype(dtype)?.to_device(device);

@@ -1,6 +1,6 @@
 //! Plans by picture size, and their runs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -67,9 +67,11 @@ impl Session {
     }
 
     /// A session on the widest instruction set, if a network's tensors are constants: variables may be set after they were
-    /// packed, and need gradients.
-    pub fn of_constants<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<Option<Self>> {
-        if tensors.into_iter().any(Tensor::track_op) { Ok(None) } else { Self::new(Isa::best()).map(Some) }
+    /// packed, and need gradients. Running statistics are read once, when they are folded.
+    pub fn of_constants(tensors: &BTreeMap<String, Tensor>) -> Result<Option<Self>> {
+        let is_trained = |name: &str| !name.ends_with("running_mean") && !name.ends_with("running_var");
+        let has_variables = tensors.iter().any(|(name, tensor)| is_trained(name) && tensor.track_op());
+        if has_variables { Ok(None) } else { Self::new(Isa::best()).map(Some) }
     }
 
     /// Whether a run may stand in for a network's own forward pass: a CPU tensor that is not part of a gradient's graph, in a
