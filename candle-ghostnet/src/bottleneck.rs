@@ -8,16 +8,17 @@ use candle_vision::plan::{Graph, Value};
 
 use crate::config::{Block, Branches, Config, EPS, Version, round_channels};
 use crate::module::{CONV_BN_ACT_MODULES, GhostModule};
+use crate::rep::RepGhostModule;
 use crate::reparam::{Branched, CONV_BRANCHES};
 
 /// `ghost2(se(depthwise(ghost1(x)))) + shortcut(x)`.
 ///
 /// The depthwise convolution is there where the stride is 2, and the shortcut has convolutions where it changes shape.
 pub(crate) struct Bottleneck {
-    ghost1: GhostModule,
+    ghost1: Box<dyn Layer>,
     depthwise: Option<Box<dyn Layer>>,
     squeeze_excite: Option<SqueezeExcite>,
-    ghost2: GhostModule,
+    ghost2: Box<dyn Layer>,
     shortcut: Option<[ConvBn; 2]>,
     modules: usize,
 }
@@ -33,7 +34,7 @@ impl Bottleneck {
     ) -> Result<Self> {
         let (mid_c, out_c) = (config.variant.scale(block.mid_c), config.variant.scale(block.out_c));
         let window = Geometry::square(block.kernel).stride([block.stride; 2]).same();
-        let ghost1 = GhostModule::new([in_c, mid_c], Activation::Relu, has_attention, config, vb.pp("ghost1"))?;
+        let ghost1 = ghost([in_c, mid_c], Activation::Relu, has_attention, config, vb.pp("ghost1"))?;
         let depthwise = Branched {
             in_c: mid_c,
             out_c: mid_c,
@@ -51,7 +52,7 @@ impl Bottleneck {
         } else {
             None
         };
-        let ghost2 = GhostModule::new([mid_c, out_c], Activation::Identity, false, config, vb.pp("ghost2"))?;
+        let ghost2 = ghost([mid_c, out_c], Activation::Identity, false, config, vb.pp("ghost2"))?;
         let shortcut = if in_c != out_c || block.stride > 1 {
             let vb = vb.pp("shortcut");
             let conv = |index: usize, out_c, geometry| {
@@ -73,7 +74,9 @@ impl Bottleneck {
         let shortcut = if self.shortcut.is_some() { 5 } else { 1 };
         let squeeze_excite = self.squeeze_excite.as_ref().map_or(0, Layer::modules);
         let others = match (config.variant.version, self.depthwise.is_some()) {
-            (Version::V1 | Version::V2, has_depthwise) => squeeze_excite + if has_depthwise { 2 } else { 0 },
+            (Version::V1 | Version::V2 | Version::Rep, has_depthwise) => {
+                squeeze_excite + if has_depthwise { 2 } else { 0 }
+            }
             // V3 has identities in the place of absent layers, and an empty list of branches at stride 1.
             (Version::V3, has_depthwise) => {
                 let branches = match (has_depthwise, config.branches) {
@@ -124,10 +127,10 @@ impl Layer for Bottleneck {
     }
 
     fn children(&self) -> Vec<&dyn Layer> {
-        let mut children: Vec<&dyn Layer> = vec![&self.ghost1];
+        let mut children: Vec<&dyn Layer> = vec![self.ghost1.as_ref()];
         children.extend(self.depthwise.as_deref());
         children.extend(self.squeeze_excite.as_ref().map(|layer| layer as &dyn Layer));
-        children.push(&self.ghost2);
+        children.push(self.ghost2.as_ref());
         children.extend(self.shortcut.iter().flatten().map(|layer| layer as &dyn Layer));
         children
     }
@@ -135,4 +138,18 @@ impl Layer for Bottleneck {
     fn modules(&self) -> usize {
         self.modules
     }
+}
+
+/// The version's ghost module, from `in_c` to `out_c` channels.
+fn ghost(
+    [in_c, out_c]: [usize; 2],
+    activation: Activation,
+    has_attention: bool,
+    config: &Config,
+    vb: VarBuilder,
+) -> Result<Box<dyn Layer>> {
+    Ok(match config.variant.version {
+        Version::Rep => Box::new(RepGhostModule::new([in_c, out_c], activation, config, vb)?),
+        _ => Box::new(GhostModule::new([in_c, out_c], activation, has_attention, config, vb)?),
+    })
 }

@@ -2,7 +2,7 @@
 
 use candle_vision::layers::Norm;
 
-/// The generation of a GhostNet.
+/// The family of a GhostNet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Version {
     /// Ghost modules: Han et al., <https://arxiv.org/abs/1911.11907>.
@@ -11,6 +11,26 @@ pub enum Version {
     V2,
     /// V2 trained with re-parameterisable branches: Liu et al., <https://arxiv.org/abs/2404.11202>.
     V3,
+    /// RepGhostNet, whose cheap convolutions add to their input, by re-parameterisable branches, where V1's concatenate:
+    /// Chen et al., <https://arxiv.org/abs/2211.06088>.
+    Rep,
+}
+
+impl Version {
+    /// Whether its ghost modules are gated by an attention.
+    pub(crate) fn has_attention(self) -> bool {
+        matches!(self, Self::V2 | Self::V3)
+    }
+
+    /// Whether it trains convolutions as sums of branches, so that it has a deploy form.
+    pub fn has_branches(self) -> bool {
+        matches!(self, Self::V3 | Self::Rep)
+    }
+
+    /// The stages. [`crate::GhostNet::features`] takes the output of each that starts with stride 2.
+    pub(crate) fn stages(self) -> &'static [&'static [Block]; STAGES] {
+        if self == Self::Rep { &REP_STAGES } else { &GHOST_STAGES }
+    }
 }
 
 /// A published network: a version at a width.
@@ -18,7 +38,7 @@ pub enum Version {
 pub struct Variant {
     /// timm's name.
     pub name: &'static str,
-    /// Generation.
+    /// Family.
     pub version: Version,
     /// Multiplier of every channel count but the head's.
     pub width: f64,
@@ -26,7 +46,7 @@ pub struct Variant {
 
 impl Variant {
     /// Every variant that timm defines.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 18] = [
         Self { name: "ghostnet_050", version: Version::V1, width: 0.5 },
         Self { name: "ghostnet_100", version: Version::V1, width: 1.0 },
         Self { name: "ghostnet_130", version: Version::V1, width: 1.3 },
@@ -37,6 +57,14 @@ impl Variant {
         Self { name: "ghostnetv3_100", version: Version::V3, width: 1.0 },
         Self { name: "ghostnetv3_130", version: Version::V3, width: 1.3 },
         Self { name: "ghostnetv3_160", version: Version::V3, width: 1.6 },
+        Self { name: "repghostnet_050", version: Version::Rep, width: 0.5 },
+        Self { name: "repghostnet_058", version: Version::Rep, width: 0.58 },
+        Self { name: "repghostnet_080", version: Version::Rep, width: 0.8 },
+        Self { name: "repghostnet_100", version: Version::Rep, width: 1.0 },
+        Self { name: "repghostnet_111", version: Version::Rep, width: 1.11 },
+        Self { name: "repghostnet_130", version: Version::Rep, width: 1.3 },
+        Self { name: "repghostnet_150", version: Version::Rep, width: 1.5 },
+        Self { name: "repghostnet_200", version: Version::Rep, width: 2.0 },
     ];
 
     /// The variant that timm calls `name`.
@@ -56,7 +84,8 @@ pub(crate) fn round_channels(channels: f64) -> usize {
     if (rounded as f64) < 0.9 * channels { rounded + 4 } else { rounded }
 }
 
-/// What becomes of GhostNetV3's parallel branches when a model is built. V1 and V2 have none and ignore it.
+/// What becomes of the parallel branches of GhostNetV3 and RepGhostNet when a model is built. V1 and V2 have none and
+/// ignore it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Branches {
     /// Kept as layers, as trained. [`Norm::Fold`] merges them all the same.
@@ -75,7 +104,7 @@ pub struct Config {
     pub variant: Variant,
     /// Outputs of the classifier; without any, the network ends at the pooled features.
     pub num_classes: usize,
-    /// Treatment of GhostNetV3's branches.
+    /// Treatment of GhostNetV3's and RepGhostNet's branches.
     pub branches: Branches,
     /// Treatment of the batch norms. The stem keeps its own in a checkpoint of any form, see [`crate::GhostNet::features`].
     pub norm: Norm,
@@ -131,9 +160,11 @@ const fn block(kernel: usize, mid_c: usize, out_c: usize, squeeze_excite: bool, 
     Block { kernel, mid_c, out_c, squeeze_excite, stride }
 }
 
-/// The stages. [`crate::GhostNet::features`] takes the output of each that starts with stride 2.
+/// Number of stages, in every version.
+const STAGES: usize = 9;
+
 #[rustfmt::skip]
-pub(crate) const STAGES: [&[Block]; 9] = [
+const GHOST_STAGES: [&[Block]; STAGES] = [
     // kernel, mid, out, squeeze-excite, stride
     &[block(3,  16,  16, false, 1)],
     &[block(3,  48,  24, false, 2)],
@@ -151,6 +182,28 @@ pub(crate) const STAGES: [&[Block]; 9] = [
       block(5, 960, 160, true,  1),
       block(5, 960, 160, false, 1),
       block(5, 960, 160, true,  1)],
+];
+
+/// A RepGhost module gives as many channels as its first convolution, a ghost module twice as many.
+#[rustfmt::skip]
+const REP_STAGES: [&[Block]; STAGES] = [
+    // kernel, mid, out, squeeze-excite, stride
+    &[block(3,   8,  16, false, 1)],
+    &[block(3,  24,  24, false, 2)],
+    &[block(3,  36,  24, false, 1)],
+    &[block(5,  36,  40, true,  2)],
+    &[block(5,  60,  40, true,  1)],
+    &[block(3, 120,  80, false, 2)],
+    &[block(3, 100,  80, false, 1),
+      block(3, 120,  80, false, 1),
+      block(3, 120,  80, false, 1),
+      block(3, 240, 112, true,  1),
+      block(3, 336, 112, true,  1)],
+    &[block(5, 336, 160, true,  2)],
+    &[block(5, 480, 160, false, 1),
+      block(5, 480, 160, true,  1),
+      block(5, 480, 160, false, 1),
+      block(5, 480, 160, true,  1)],
 ];
 
 /// Blocks at the start of V2 and V3 whose first ghost module has no attention.

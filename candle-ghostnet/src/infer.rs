@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_vision::layers::Norm;
 
-use crate::config::{Branches, Config, STEM_CHANNELS, Variant, Version};
+use crate::config::{Branches, Config, FINAL_CHANNELS, STEM_CHANNELS, Variant, Version};
 
 /// Variant, class count and form of the checkpoint whose tensors have these names and dimensions.
 ///
@@ -14,14 +14,18 @@ use crate::config::{Branches, Config, STEM_CHANNELS, Variant, Version};
 pub fn infer<'a>(shapes: impl IntoIterator<Item = (&'a str, &'a [usize])>) -> Option<Config> {
     let shapes: BTreeMap<&str, &[usize]> = shapes.into_iter().collect();
     let any = |part: &str| shapes.keys().any(|name| name.contains(part));
-    let stem_c = *shapes.get("conv_stem.weight")?.first()?;
+    let channels = |name: &str| shapes.get(name).and_then(|dims| dims.first()).copied();
+    // The stem alone does not tell RepGhostNet's widths apart.
+    let (stem_c, final_c) = (channels("conv_stem.weight")?, channels("blocks.9.0.conv.weight")?);
     if !any("blocks.0.0.ghost1.") {
         return None;
     }
-    let branched = any("_rpr_");
+    let deployed_rep = shapes.contains_key("blocks.0.0.ghost1.cheap_operation.weight");
+    let branched = any("_rpr_") || any(".fusion_bn.");
     let merged = shapes.contains_key("blocks.0.0.ghost1.primary_conv.0.bias");
     let folded = shapes.contains_key("blocks.9.0.conv.bias");
     let versions: &[Version] = match (branched, any(".short_conv."), merged, folded) {
+        _ if deployed_rep || any(".fusion_bn.") => &[Version::Rep],
         (true, ..) => &[Version::V3],
         (_, false, ..) => &[Version::V1],
         (_, _, true, false) => &[Version::V3],
@@ -29,13 +33,13 @@ pub fn infer<'a>(shapes: impl IntoIterator<Item = (&'a str, &'a [usize])>) -> Op
         (_, _, false, _) => &[Version::V2],
     };
     let variant = versions.iter().find_map(|version| {
-        let fits = |variant: &Variant| variant.version == *version && variant.scale(STEM_CHANNELS) == stem_c;
-        Variant::ALL.into_iter().find(fits)
+        let widths = |variant: &Variant| [STEM_CHANNELS, FINAL_CHANNELS].map(|channels| variant.scale(channels));
+        Variant::ALL.into_iter().find(|variant| variant.version == *version && widths(variant) == [stem_c, final_c])
     })?;
     Some(Config {
         variant,
-        num_classes: shapes.get("classifier.weight").and_then(|dims| dims.first()).copied().unwrap_or(0),
-        branches: if variant.version == Version::V3 && !branched { Branches::Deploy } else { Branches::Training },
+        num_classes: channels("classifier.weight").unwrap_or(0),
+        branches: if variant.version.has_branches() && !branched { Branches::Deploy } else { Branches::Training },
         norm: if folded { Norm::Folded } else { Norm::Separate },
     })
 }

@@ -1,9 +1,10 @@
-//! GhostNet v1, v2 and v3: image classifiers and feature extractors, under the tensor names of timm.
+//! GhostNet v1, v2, v3 and RepGhostNet: image classifiers and feature extractors, under the tensor names of timm.
 //!
 //! A ghost module computes half of its output channels by an ordinary convolution and the other half by a cheap
 //! depthwise convolution over the first: Han et al., GhostNet, <https://arxiv.org/abs/1911.11907>. GhostNetV2 gates it
 //! with an attention over rows and columns, <https://arxiv.org/abs/2211.12905>; GhostNetV3 trains each convolution as a
-//! sum of branches, merged afterwards, <https://arxiv.org/abs/2404.11202>.
+//! sum of branches, merged afterwards, <https://arxiv.org/abs/2404.11202>. RepGhostNet adds the cheap convolution to its
+//! input instead of concatenating the two, and merges the sum, <https://arxiv.org/abs/2211.06088>.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
@@ -24,7 +25,7 @@
 //!
 //! The same configuration reads each form of a checkpoint:
 //!
-//! | checkpoint | `branches` (V3) | `norm` |
+//! | checkpoint | `branches` (V3, RepGhostNet) | `norm` |
 //! |---|---|---|
 //! | as trained, run as it is | `Training` | `Separate` |
 //! | as trained, merged and folded at load | `Merge` | `Fold` |
@@ -36,6 +37,7 @@ mod config;
 mod infer;
 mod module;
 mod net;
+mod rep;
 mod reparam;
 
 pub use candle_vision::layers::{Layer, Norm};

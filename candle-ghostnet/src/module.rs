@@ -63,8 +63,6 @@ impl GhostModule {
     fn count_modules(config: &Config, has_attention: bool) -> usize {
         let attention = 7;
         match (config.variant.version, config.branches) {
-            // The module, then a sequence of convolution, batch norm and activation twice; V2 adds its gate.
-            (Version::V1 | Version::V2, _) => 9 + if has_attention { attention + 1 } else { 0 },
             (Version::V3, branches) => {
                 let gate = 1;
                 let paths = if branches == Branches::Deploy {
@@ -76,6 +74,8 @@ impl GhostModule {
                 };
                 1 + gate + paths + if has_attention { attention } else { 1 }
             }
+            // The module, then a sequence of convolution, batch norm and activation twice; V2 adds its gate.
+            _ => 9 + if has_attention { attention + 1 } else { 0 },
         }
     }
 }

@@ -11,7 +11,7 @@ use candle_vision::plan::{self, ConvShape, Graph, Session, StepTime, Value};
 use candle_vision::spec::Spec;
 
 use crate::bottleneck::Bottleneck;
-use crate::config::{BLOCKS_WITHOUT_ATTENTION, Config, EPS, HEAD_CHANNELS, STAGES, STEM_CHANNELS, Version};
+use crate::config::{BLOCKS_WITHOUT_ATTENTION, Config, EPS, HEAD_CHANNELS, STEM_CHANNELS};
 use crate::module::CONV_BN_ACT_MODULES;
 
 /// Share of the head's hidden units that training drops.
@@ -43,12 +43,13 @@ impl GhostNet {
         let stem = Stem::new(in_c, config, &vb)?;
         let blocks = vb.pp("blocks");
         let mut block_index = 0;
-        let mut stages = Vec::with_capacity(STAGES.len());
-        for (stage_index, stage) in STAGES.iter().enumerate() {
+        let version = config.variant.version;
+        let mut stages = Vec::with_capacity(version.stages().len());
+        for (stage_index, stage) in version.stages().iter().enumerate() {
             let vb = blocks.pp(stage_index);
             let mut layers = Vec::with_capacity(stage.len());
             for (index, block) in stage.iter().enumerate() {
-                let has_attention = config.variant.version != Version::V1 && block_index >= BLOCKS_WITHOUT_ATTENTION;
+                let has_attention = version.has_attention() && block_index >= BLOCKS_WITHOUT_ATTENTION;
                 layers.push(Bottleneck::new(in_c, block, has_attention, config, vb.pp(index))?);
                 in_c = config.variant.scale(block.out_c);
                 block_index += 1;
@@ -58,7 +59,7 @@ impl GhostNet {
         let out_c = config.final_channels();
         let (geometry, activation) = (Geometry::square(1), Activation::Relu);
         let layer = ConvBnConfig { in_c, out_c, geometry, activation, eps: EPS, norm: config.norm };
-        let last = blocks.pp(STAGES.len()).pp(0);
+        let last = blocks.pp(stages.len()).pp(0);
         let mut net = Self {
             config: *config,
             session: None,
@@ -134,7 +135,7 @@ impl GhostNet {
         }
         let (first, mut xs) = self.stem.before_and_after_norm(xs, train)?;
         let mut maps = vec![first];
-        for (stage, blocks) in self.stages.iter().zip(STAGES) {
+        for (stage, blocks) in self.stages.iter().zip(self.config.variant.version.stages()) {
             for block in stage {
                 xs = block.forward_t(&xs, train)?;
             }
@@ -153,7 +154,7 @@ impl GhostNet {
         let first = self.stem.conv.record(graph, xs)?;
         graph.output(first);
         let (mut xs, mut maps) = (self.stem.record(graph, xs)?, 1);
-        for (stage, blocks) in self.stages.iter().zip(STAGES) {
+        for (stage, blocks) in self.stages.iter().zip(self.config.variant.version.stages()) {
             for block in stage {
                 xs = block.record(graph, xs)?;
             }
@@ -207,7 +208,7 @@ impl GhostNet {
 
     fn check_size(&self, xs: &Tensor) -> Result<()> {
         let (_, _, h, w) = xs.dims4()?;
-        if self.config.variant.version != Version::V1 && h.min(w) <= 32 {
+        if self.config.variant.version.has_attention() && h.min(w) <= 32 {
             let name = self.config.variant.name;
             candle_core::bail!("{name} halves its last {h} x {w} / 32 map: give pictures of at least 33 x 33")
         }

@@ -1,8 +1,9 @@
-//! The convolutions that GhostNetV3 trains as a sum of parallel branches, and their merging.
+//! The convolutions that GhostNetV3 and RepGhostNet train as a sum of parallel branches, and their merging.
 //!
 //! Convolution and batch norm are linear, so the sum of `k` × `k` branches, of a 1x1 branch and of an identity branch,
 //! each with its batch norm, equals one `k` × `k` convolution with a bias. Source: GhostNetV3,
-//! <https://arxiv.org/abs/2404.11202>, after RepVGG, <https://arxiv.org/abs/2101.03697>.
+//! <https://arxiv.org/abs/2404.11202>, and RepGhost, <https://arxiv.org/abs/2211.06088>, after RepVGG,
+//! <https://arxiv.org/abs/2101.03697>.
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
@@ -34,12 +35,57 @@ pub(crate) struct Branched {
 impl Branched {
     /// Builds the form that `config` asks for.
     pub(crate) fn build(&self, config: &Config, vb: &VarBuilder) -> Result<Box<dyn Layer>> {
-        if config.variant.version != Version::V3 {
-            let layer = self.conv_bn(self.geometry, self.activation, config.norm);
-            return Ok(Box::new(ConvBn::new(&layer, vb.pp(self.conv), vb.pp(self.norm))?));
+        if config.variant.version == Version::V3 {
+            return self.sum().build(config, vb);
         }
+        let Self { in_c, out_c, geometry, activation, .. } = *self;
+        let layer = ConvBnConfig { in_c, out_c, geometry, activation, eps: EPS, norm: config.norm };
+        Ok(Box::new(ConvBn::new(&layer, vb.pp(self.conv), vb.pp(self.norm))?))
+    }
+
+    fn sum(&self) -> BranchSum {
+        let branch =
+            |geometry, path: String| Branch { geometry, conv: format!("{path}.conv"), norm: format!("{path}.bn1") };
+        let mut convs = Vec::with_capacity(CONV_BRANCHES + 1);
+        if self.scale {
+            let geometry = Geometry { kernel: [1, 1], padding: [0, 0], ..self.geometry };
+            convs.push(branch(geometry, format!("{}_scale", self.branches)));
+        }
+        convs.extend((0..CONV_BRANCHES).map(|i| branch(self.geometry, format!("{}_conv.{i}", self.branches))));
+        let Self { in_c, out_c, geometry, activation, .. } = *self;
+        let skip = self.skip.then(|| format!("{}_skip", self.branches));
+        BranchSum { in_c, out_c, geometry, activation, convs, skip, merged: self.conv }
+    }
+}
+
+/// One convolution of a [`BranchSum`]: `norm(conv(x))`.
+pub(crate) struct Branch {
+    pub(crate) geometry: Geometry,
+    /// Paths of the convolution and of its batch norm.
+    pub(crate) conv: String,
+    pub(crate) norm: String,
+}
+
+/// `act(Σ norm(conv(x)) + norm(x))`, in any form.
+pub(crate) struct BranchSum {
+    pub(crate) in_c: usize,
+    pub(crate) out_c: usize,
+    /// Window of the merged convolution, in whose middle those of the branches lie.
+    pub(crate) geometry: Geometry,
+    pub(crate) activation: Activation,
+    /// At least one.
+    pub(crate) convs: Vec<Branch>,
+    /// Path of the batch norm that is the identity branch.
+    pub(crate) skip: Option<String>,
+    /// Path of the merged convolution.
+    pub(crate) merged: &'static str,
+}
+
+impl BranchSum {
+    /// Builds the form that `config` asks for.
+    pub(crate) fn build(&self, config: &Config, vb: &VarBuilder) -> Result<Box<dyn Layer>> {
         if config.branches == Branches::Deploy || config.norm == Norm::Folded {
-            let conv = Conv::new(self.in_c, self.out_c, self.geometry, true, self.activation, vb.pp(self.conv))?;
+            let conv = Conv::new(self.in_c, self.out_c, self.geometry, true, self.activation, vb.pp(self.merged))?;
             return Ok(Box::new(conv));
         }
         if config.branches == Branches::Merge || config.norm == Norm::Fold {
@@ -52,28 +98,17 @@ impl Branched {
         }))
     }
 
-    fn conv_bn(&self, geometry: Geometry, activation: Activation, norm: Norm) -> ConvBnConfig {
-        ConvBnConfig { in_c: self.in_c, out_c: self.out_c, geometry, activation, eps: EPS, norm }
-    }
-
     fn convs(&self, norm: Norm, vb: &VarBuilder) -> Result<Vec<ConvBn>> {
-        let read = |geometry, vb: VarBuilder| {
-            ConvBn::new(&self.conv_bn(geometry, Activation::Identity, norm), vb.pp("conv"), vb.pp("bn1"))
+        let read = |Branch { geometry, conv, norm: path }: &Branch| {
+            let (in_c, out_c, activation) = (self.in_c, self.out_c, Activation::Identity);
+            let layer = ConvBnConfig { in_c, out_c, geometry: *geometry, activation, eps: EPS, norm };
+            ConvBn::new(&layer, vb.pp(conv), vb.pp(path))
         };
-        let mut convs = Vec::with_capacity(CONV_BRANCHES + 1);
-        if self.scale {
-            let geometry = Geometry { kernel: [1, 1], padding: [0, 0], ..self.geometry };
-            convs.push(read(geometry, vb.pp(format!("{}_scale", self.branches)))?);
-        }
-        for branch in 0..CONV_BRANCHES {
-            convs.push(read(self.geometry, vb.pp(format!("{}_conv.{branch}", self.branches)))?);
-        }
-        Ok(convs)
+        self.convs.iter().map(read).collect()
     }
 
     fn skip_norm(&self, vb: &VarBuilder) -> Result<Option<BatchNorm>> {
-        let read = || BatchNorm::new(self.in_c, EPS, vb.pp(format!("{}_skip", self.branches)));
-        self.skip.then(read).transpose()
+        self.skip.as_ref().map(|path| BatchNorm::new(self.in_c, EPS, vb.pp(path))).transpose()
     }
 
     /// Reads the branches and adds them up in `f64`, rounding once.
@@ -96,7 +131,7 @@ impl Branched {
             bias = (bias + shift)?;
         }
         let narrow = |t: Tensor| t.to_dtype(vb.dtype())?.to_device(vb.device());
-        let path = format!("{}.", vb.pp(self.conv).prefix());
+        let path = format!("{}.", vb.pp(self.merged).prefix());
         Ok(Conv::from_tensors(narrow(weight)?, Some(narrow(bias)?), self.geometry, self.activation, path))
     }
 
@@ -108,7 +143,7 @@ impl Branched {
     }
 }
 
-/// `act(Σ norm(conv(x)) + norm(x))`.
+/// A [`BranchSum`] as trained.
 struct Sum {
     convs: Vec<ConvBn>,
     skip: Option<BatchNorm>,

@@ -12,7 +12,7 @@ fn variant(name: &str) -> Variant {
 
 #[test]
 fn every_parameter_gets_a_gradient() -> Result<()> {
-    for name in ["ghostnet_050", "ghostnetv2_100", "ghostnetv3_050"] {
+    for name in ["ghostnet_050", "ghostnetv2_100", "ghostnetv3_050", "repghostnet_050"] {
         let config = Config { num_classes: 10, ..Config::new(variant(name)) };
         let vars = VarMap::new();
         let model = GhostNet::new(&config, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu))?;
@@ -74,8 +74,14 @@ fn other_networks_are_not_inferred() {
     assert_eq!(infer([]), None);
     assert_eq!(infer([("conv_stem.weight", dims(&[16, 3, 3, 3])), ("blocks.0.0.conv_pw.weight", dims(&[1]))]), None);
     let ghost = ("blocks.0.0.ghost1.primary_conv.0.weight", dims(&[8, 16, 1, 1]));
-    assert_eq!(infer([("conv_stem.weight", dims(&[17, 3, 3, 3])), ghost]), None, "no variant has this width");
-    assert_eq!(infer([("conv_stem.weight", dims(&[])), ghost]), None);
+    let last = |out_c| ("blocks.9.0.conv.weight", out_c);
+    let stem = |out_c| ("conv_stem.weight", out_c);
+    let (wide, narrow) = (dims(&[960, 160, 1, 1]), dims(&[16, 3, 3, 3]));
+    assert!(infer([stem(narrow), last(wide), ghost]).is_some());
+    assert_eq!(infer([stem(dims(&[17, 3, 3, 3])), last(wide), ghost]), None, "no variant has this width");
+    assert_eq!(infer([stem(narrow), last(dims(&[964, 160, 1, 1])), ghost]), None, "no variant has this width");
+    assert_eq!(infer([stem(dims(&[])), last(wide), ghost]), None);
+    assert_eq!(infer([stem(narrow), ghost]), None, "there is no last convolution");
 }
 
 #[test]

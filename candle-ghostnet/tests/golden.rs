@@ -162,13 +162,13 @@ fn every_form_gives_timms_values() -> Result<()> {
         // Folded, a V3 is the V2 of its width.
         let alias = Variant::ALL.into_iter().find(|v| v.version == Version::V2 && v.width == variant.width);
         let alias = alias.filter(|_| variant.version == Version::V3).unwrap_or(variant);
-        let branches = if alias.version == Version::V3 { Branches::Deploy } else { Branches::Training };
+        let branches = if alias.version.has_branches() { Branches::Deploy } else { Branches::Training };
         let form = Config { variant: alias, branches, norm: Norm::Folded, ..trained };
         let again = assert_loads_back(&folded, form)?;
         let named = Config { norm: Norm::Folded, ..trained };
         assert_close(&load(&named, state_dict(&again))?, &golden["trained"]["cases"], "from a folded checkpoint")?;
 
-        if variant.version == Version::V3 {
+        if variant.version.has_branches() {
             let merged = load(&Config { branches: Branches::Merge, ..trained }, tensors)?;
             assert_close(&merged, &golden["trained"]["cases"], "merged")?;
             let deploy = Config { branches: Branches::Deploy, ..trained };

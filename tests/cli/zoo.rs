@@ -31,11 +31,13 @@ backbone: [[-1, 1, Conv, [64, 3, 2]], [-1, 1, GhostConv, [128, 3, 2]], [-1, 3, C
 head: [[[2], 1, Detect, [nc]]]
 ";
     place.write("mine.yaml", yaml);
-    let rows = place.run("summary mine.yaml ghostnetv3_100 --json").succeeded().json();
+    let rows = place.run("summary mine.yaml ghostnetv3_100 repghostnet_100 --json").succeeded().json();
     // Counted by Ultralytics 8.4.190 and timm 1.0.31.
     assert_eq!((&rows[0]["layers"], &rows[0]["parameters"]), (&json!(65), &json!(84_304)), "{}", rows[0]);
     assert_eq!((&rows[1]["parameters"], &rows[1]["layers"]), (&json!(8_129_028), &json!(2269)));
     assert_eq!((&rows[2]["model"], &rows[2]["parameters"]), (&json!("ghostnetv3_100 (deploy)"), &json!(6_147_588)));
+    assert_eq!((&rows[3]["parameters"], &rows[3]["layers"]), (&json!(4_073_604), &json!(540)));
+    assert_eq!((&rows[4]["model"], &rows[4]["parameters"]), (&json!("repghostnet_100 (deploy)"), &json!(4_058_772)));
     let more = place.run("summary mine.yaml --nc 20 --json").succeeded().json();
     assert!(more[0]["parameters"].as_u64() > rows[0]["parameters"].as_u64());
     place.run("summary yolov9").failed(2, &["yolov9", "did you mean"]);
@@ -53,7 +55,7 @@ fn models_lists_every_name_with_its_licence() {
         assert!(text.contains(part), "{part}: {text}");
     }
     let rows = place.run("models --json").succeeded().json();
-    assert_eq!(rows.iter().filter(|row| row["weights"] == true).count(), 15);
+    assert_eq!(rows.iter().filter(|row| row["weights"] == true).count(), 23);
     assert!(rows.iter().all(|row| row["weights"] == false || row["licence"].is_string()));
 }
 

@@ -1,7 +1,8 @@
 """Golden values of candle-ghostnet, by timm on weights filled by the rule of seeded.py.
 
 pip install torch==2.15.0 timm==1.0.31 numpy
-usage: ghostnet.py     writes tests/golden/ghostnet/<variant>.json and prints how far each output varies
+usage: ghostnet.py [VARIANT...]     writes tests/golden/ghostnet/<variant>.json of these variants, or of all, and
+                                    prints how far each output varies
 """
 import json
 import pathlib
@@ -27,6 +28,14 @@ SIZES = {
     "ghostnetv3_100": [(97, 131), (224, 224)],
     "ghostnetv3_130": [(128, 128)],
     "ghostnetv3_160": [(97, 131)],
+    "repghostnet_050": [(97, 131)],
+    "repghostnet_058": [(96, 128)],
+    "repghostnet_080": [(128, 96)],
+    "repghostnet_100": [(97, 131), (224, 224)],
+    "repghostnet_111": [(128, 128)],
+    "repghostnet_130": [(131, 97)],
+    "repghostnet_150": [(96, 96)],
+    "repghostnet_200": [(97, 131)],
 }
 
 
@@ -87,9 +96,10 @@ def size(model):
 def main():
     GOLDEN.mkdir(parents=True, exist_ok=True)
     weak = 0
-    for name, sizes in SIZES.items():
+    for name in sys.argv[1:] or SIZES:
+        sizes = SIZES[name]
         forms = {"trained": timm.create_model(name)}
-        if "v3" in name:
+        if "v3" in name or name.startswith("rep"):
             forms["deployed"] = reparameterize_model(forms["trained"])
         golden = {"name": name}
         for form, model in forms.items():

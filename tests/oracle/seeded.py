@@ -32,7 +32,9 @@ def tensor(name, shape):
         return np.arange(count, dtype=np.float32).reshape(shape)
     fan_in = max(int(np.prod(shape[1:])), 1)
     role = name.rsplit(".", 1)[-1]
-    if role == "running_var" or (role == "weight" and len(shape) == 1):
+    if role == "weight" and "fusion_bn" in name:
+        offset, scale = 0.25, 0.125
+    elif role == "running_var" or (role == "weight" and len(shape) == 1):
         offset, scale = 1.0, 0.5
     elif role == "weight":
         offset, scale = 0.0, np.sqrt(3 * gain(name) / fan_in)
@@ -59,5 +61,6 @@ if __name__ == "__main__":
         ("blocks.0.0.ghost1.primary_conv.0.weight", (8, 16, 1, 1)),
         ("blocks.0.0.ghost1.primary_rpr_conv.0.conv.weight", (8, 16, 1, 1)),
         ("model.2.m.0.conv.2.cv1.conv.weight", (8, 16, 1, 1)),
+        ("blocks.0.0.ghost1.fusion_bn.0.weight", (8,)),
     ]:
         print(name, shape, [float(x) for x in tensor(name, shape).ravel()[:3]])

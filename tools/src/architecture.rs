@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::Shape;
-use candle_ghostnet::{Branches, Config, Variant, Version};
+use candle_ghostnet::{Branches, Config, Variant};
 use candle_vision::layers::Norm;
 use candle_vision::spec::{Mismatch, Spec};
 use candle_yolov8::{ModelDef, Yolo};
@@ -140,8 +140,8 @@ impl Architecture {
     fn in_form(self, bare: &Option<Config>, shapes: &BTreeMap<String, Shape>) -> Self {
         match (self, bare) {
             (Self::Classifier(config), Some(found)) => {
-                let has_branches = shapes.keys().any(|name| name.contains("_rpr_"));
-                let is_deploy = config.variant.version == Version::V3 && !has_branches;
+                let has_branches = |name: &String| name.contains("_rpr_") || name.contains(".fusion_bn.");
+                let is_deploy = config.variant.version.has_branches() && !shapes.keys().any(has_branches);
                 let branches = if is_deploy { Branches::Deploy } else { Branches::Training };
                 Self::Classifier(Config { branches, norm: found.norm, ..config })
             }
@@ -177,7 +177,7 @@ impl Architecture {
         }
     }
 
-    /// The sizes of its forms, for pictures of `[height, width]`: as trained, and GhostNetV3's deploy form.
+    /// The sizes of its forms, for pictures of `[height, width]`: as trained, and the deploy form of GhostNetV3 and RepGhostNet.
     pub(crate) fn sizes(&self, input: [usize; 2]) -> Result<Vec<(&'static str, Size)>> {
         match self {
             Self::Detector { def, .. } => {
@@ -195,7 +195,7 @@ impl Architecture {
                     Ok(Size { layers, parameters, gradients: parameters, flops: cost.flops() })
                 };
                 let mut sizes = vec![("", size(Branches::Training)?)];
-                if config.variant.version == Version::V3 {
+                if config.variant.version.has_branches() {
                     sizes.push(("deploy", size(Branches::Deploy)?));
                 }
                 Ok(sizes)

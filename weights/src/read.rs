@@ -64,7 +64,7 @@ fn merge_sibling_config(path: &Path, tensors: &BTreeMap<String, Tensor>, metadat
     let Ok(file) = File::open(path.with_file_name("config.json")) else { return };
     let Ok(config) = serde_json::from_reader::<_, serde_json::Value>(file.take(MAX_CONFIG)) else { return };
     let is_ghostnet =
-        config.get("architecture").and_then(|arch| arch.as_str()).is_some_and(|arch| arch.starts_with("ghostnet"));
+        config.get("architecture").and_then(|arch| arch.as_str()).is_some_and(|arch| arch.contains("ghostnet"));
     let classes = config.get("num_classes").and_then(serde_json::Value::as_u64);
     let rows = tensors.get("classifier.bias").and_then(|bias| u64::try_from(bias.elem_count()).ok());
     if is_ghostnet && (classes.is_none() || rows.is_none() || classes == rows) {

@@ -122,7 +122,7 @@ mod tests {
             }
             assert_eq!(entry.preprocessing.is_some(), entry.task == Task::Classify, "{}", entry.name);
         }
-        assert_eq!(registry.entries().len(), 15);
+        assert_eq!(registry.entries().len(), 23);
     }
 
     #[test]

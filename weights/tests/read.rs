@@ -253,13 +253,13 @@ fn timms_config_beside_a_file_says_what_the_file_does_not() {
     let mut checkpoint = Checkpoint { tensors: tensors.into(), ..Default::default() };
     write(&path, &checkpoint).expect("writable");
     assert_eq!(read(&path).expect("readable").metadata.arch, None);
-    std::fs::write(
-        folder.path().join("config.json"),
-        r#"{"architecture": "ghostnet_050", "num_classes": 5, "pretrained_cfg": {"license": "mit"}}"#,
-    )
-    .expect("written");
-    let metadata = read(&path).expect("readable").metadata;
-    assert_eq!((metadata.arch.as_deref(), metadata.nc), (Some("ghostnet_050"), Some(5)));
+    for arch in ["ghostnet_050", "repghostnet_050"] {
+        let config =
+            format!(r#"{{"architecture": "{arch}", "num_classes": 5, "pretrained_cfg": {{"license": "mit"}}}}"#);
+        std::fs::write(folder.path().join("config.json"), config).expect("written");
+        let metadata = read(&path).expect("readable").metadata;
+        assert_eq!((metadata.arch.as_deref(), metadata.nc), (Some(arch), Some(5)));
+    }
     checkpoint.tensors.insert("classifier.bias".to_owned(), tensor(7));
     write(&path, &checkpoint).expect("writable");
     assert_eq!(read(&path).expect("readable").metadata.arch, None, "a config of another class count");

@@ -11,7 +11,7 @@ pub(crate) struct ConvertArgs {
     /// File to write, .safetensors
     #[arg(value_name = "OUT")]
     pub(crate) output: PathBuf,
-    /// Fold batch norms into the convolutions before them, and merge GhostNetV3's branches
+    /// Fold batch norms into the convolutions before them, and merge the branches of GhostNetV3 and RepGhostNet
     #[arg(long)]
     pub(crate) fuse: bool,
 }
