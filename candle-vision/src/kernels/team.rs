@@ -70,6 +70,12 @@ impl Team {
         TEAM.get_or_init(|| Self::new(rayon::current_num_threads()))
     }
 
+    /// A team of the calling thread: for callers that already fill the machine.
+    pub(crate) fn alone() -> &'static Self {
+        static ALONE: OnceLock<Team> = OnceLock::new();
+        ALONE.get_or_init(|| Self::new(1))
+    }
+
     /// A team of `threads`, the calling one among them.
     pub(crate) fn new(threads: usize) -> Self {
         let shared = Arc::new(Shared {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
+use rayon::prelude::*;
 
 use super::graph::{Graph, Output, Value};
 use super::lower::{Note, lower};
@@ -13,6 +14,8 @@ use crate::cost;
 use crate::kernels::infer::{MemoryPool, Program};
 use crate::kernels::{Isa, Team, is_stock};
 
+/// Pictures per thread from which on a batch runs side by side. Then no thread waits for another within a picture.
+pub(super) const PER_THREAD: usize = 2;
 /// Plans that are kept: networks on pictures of many shapes rebuild the oldest.
 const KEPT: usize = 8;
 
@@ -87,8 +90,8 @@ impl Session {
             && xs.elem_count() > 0
     }
 
-    /// Runs the network that `record` describes on pictures (n, c, h, w), one after the other, each on all threads. The
-    /// outputs are those the recording declared, stacked over the batch, in `f32`; maps are (n, c, h, w) with their channels
+    /// Runs the network that `record` describes on pictures (n, c, h, w): a few one after the other, each on all threads;
+    /// many side by side, each on one. The outputs are those the recording declared, stacked over the batch, in `f32`; maps are (n, c, h, w) with their channels
     /// last in memory.
     ///
     /// `name` tells the recordings of one session apart.
@@ -140,13 +143,24 @@ impl Session {
         let pictures = &storage.as_slice::<f32>()?[layout.start_offset()..];
         let lens: Vec<usize> = plan.outputs.iter().map(|dims| dims.iter().product()).collect();
         let mut outputs: Vec<Vec<f32>> = lens.iter().map(|len| vec![0.; batch * len]).collect();
-        self.memory.with(plan.program.memory(team), |memory| {
-            for (index, picture) in pictures.chunks_exact(c * h * w).take(batch).enumerate() {
-                let mut parts: Vec<&mut [f32]> =
-                    outputs.iter_mut().zip(&lens).map(|(output, len)| &mut output[index * len..][..*len]).collect();
-                plan.program.run(team, memory, picture, &mut parts, times.as_deref_mut());
-            }
-        });
+        let mut parts: Vec<Vec<&mut [f32]>> = (0..batch).map(|_| Vec::with_capacity(lens.len())).collect();
+        for (output, len) in outputs.iter_mut().zip(&lens) {
+            parts.iter_mut().zip(output.chunks_exact_mut((*len).max(1))).for_each(|(parts, part)| parts.push(part));
+        }
+        if times.is_none() && batch >= PER_THREAD * team.threads() {
+            let alone = Team::alone();
+            pictures.par_chunks_exact(c * h * w).zip(parts).for_each(|(picture, mut parts)| {
+                self.memory.with(plan.program.memory(alone), |memory| {
+                    plan.program.run(alone, memory, picture, &mut parts, None);
+                });
+            });
+        } else {
+            self.memory.with(plan.program.memory(team), |memory| {
+                for (picture, mut parts) in pictures.chunks_exact(c * h * w).zip(parts) {
+                    plan.program.run(team, memory, picture, &mut parts, times.as_deref_mut());
+                }
+            });
+        }
         let tensor = |(output, dims): (Vec<f32>, &Vec<usize>)| {
             let dims: Vec<usize> = [batch].into_iter().chain(dims.iter().copied()).collect();
             let tensor = Tensor::from_vec(output, dims, &Device::Cpu)?;

@@ -3,10 +3,10 @@
 use candle_core::Result;
 use proptest::prelude::*;
 
+use super::super::session::PER_THREAD;
 use super::net::Net;
 use super::{check, failed};
-use crate::kernels::Activation;
-use crate::kernels::Geometry;
+use crate::kernels::{Activation, Geometry, Team};
 
 /// A kind of operation and what decides its operands and sizes.
 type Choice = (u8, [usize; 4]);
@@ -93,5 +93,10 @@ proptest! {
     #[test]
     fn random_networks_equal_tensor_operations((net, batch) in nets()) {
         check(&net, batch).map_err(failed)?;
+    }
+
+    #[test]
+    fn pictures_side_by_side_are_those_one_by_one((net, _) in nets()) {
+        check(&net, PER_THREAD * Team::global().threads() + 1).map_err(failed)?;
     }
 }
