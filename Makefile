@@ -1,5 +1,5 @@
 # The same targets that .ci/run calls.
-.PHONY: check format lint docs test run real cuda-check
+.PHONY: check format lint docs test run real cuda-check imagenet
 
 check: format lint docs test run
 
@@ -36,3 +36,10 @@ real:
 cuda-check:
 	CUDARC_CUDA_VERSION=13000 CUDA_COMPUTE_CAP=80 CARGO_TARGET_DIR=target/cuda-check \
 		cargo clippy -p ghostzoo --features cuda,cudnn -- -D warnings
+
+# Every classifier of the registry on ImageNet's validation set: needs the Hub, or its cache, and IMAGENET, in any layout that
+# `ghostzoo eval --help` names. EVAL takes more options, --labels for one.
+imagenet:
+	@test -n "$(IMAGENET)" || { echo "say where ImageNet's validation set is: make imagenet IMAGENET=/path"; exit 2; }
+	mkdir -p results
+	cargo run --release -- eval --data "$(IMAGENET)" --model 'ghostnet*' 'repghostnet*' --results-file results/imagenet.csv $(EVAL)

@@ -124,32 +124,40 @@ impl Detector {
     }
 
     fn detect_group(&self, pictures: &[&Prepared], input: [usize; 2], options: &NmsOptions) -> Result<Vec<Prediction>> {
-        let share = |since: Instant| since.elapsed() / pictures.len().max(1) as u32;
-        let start = Instant::now();
-        let tensor = |picture: &&Prepared| to_tensor(&picture.picture, &Device::Cpu);
-        let xs: Vec<Tensor> = pictures.par_iter().map(tensor).collect::<Result<_>>()?;
-        let xs = Tensor::stack(&xs, 0)?.to_device(&self.device)?.to_dtype(self.dtype)?;
-        let preprocess = share(start);
-        let start = Instant::now();
-        let raw = self.model.forward_t(&xs, false)?;
-        self.device.synchronize()?;
-        let inference = share(start);
-        let start = Instant::now();
-        let found = candidates(&raw, self.model.strides(), options)?;
-        let original = |(candidates, picture): (Vec<Candidate>, &&Prepared)| {
+        let inputs: Vec<&RgbImage> = pictures.iter().map(|picture| &picture.picture).collect();
+        let (found, times) = self.look(&inputs, options)?;
+        let [preprocess, inference, postprocess] = times.map(|time| time / pictures.len().max(1) as u32);
+        let prediction = |(Kept { candidates, dropped }, picture): (Kept, &&Prepared)| {
             let detection = |Candidate { class_id, confidence, xyxy }| Detection {
                 class_id,
                 confidence,
                 xyxy: picture.info.to_original(xyxy),
             };
-            let Kept { candidates, dropped } = nms(candidates, options);
-            (candidates.into_iter().map(detection).collect(), dropped)
+            let detections = candidates.into_iter().map(detection).collect();
+            Prediction { detections, dropped, input, preprocess, inference, postprocess }
         };
-        let found: Vec<(Vec<Detection>, usize)> = found.into_iter().zip(pictures).map(original).collect();
-        let postprocess = share(start);
-        let prediction =
-            |(detections, dropped)| Prediction { detections, dropped, input, preprocess, inference, postprocess };
-        Ok(found.into_iter().map(prediction).collect())
+        Ok(found.into_iter().zip(pictures).map(prediction).collect())
+    }
+
+    /// One forward pass over pictures of one size, which the network takes as they are: what is left of each, in its
+    /// pixels, and the time of the copy to the device, of the network, and of decoding and suppression.
+    pub fn look(&self, pictures: &[&RgbImage], options: &NmsOptions) -> Result<(Vec<Kept>, [Duration; 3])> {
+        let start = Instant::now();
+        let tensor = |picture: &&RgbImage| to_tensor(picture, &Device::Cpu);
+        let xs: Vec<Tensor> = pictures.par_iter().map(tensor).collect::<Result<_>>()?;
+        if xs.is_empty() {
+            return Ok(Default::default());
+        }
+        let xs = Tensor::stack(&xs, 0)?.to_device(&self.device)?.to_dtype(self.dtype)?;
+        let preprocess = start.elapsed();
+        let start = Instant::now();
+        let raw = self.model.forward_t(&xs, false)?;
+        self.device.synchronize()?;
+        let inference = start.elapsed();
+        let start = Instant::now();
+        let found = candidates(&raw, self.model.strides(), options)?;
+        let found = found.into_par_iter().map(|candidates| nms(candidates, options)).collect();
+        Ok((found, [preprocess, inference, start.elapsed()]))
     }
 }
 

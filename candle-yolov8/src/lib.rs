@@ -16,12 +16,14 @@
 #![forbid(unsafe_code)]
 
 mod candidates;
+pub mod data;
 mod detector;
 mod error;
 mod modules;
 mod net;
 mod nms;
 mod summary;
+pub mod val;
 mod yaml;
 mod zoo;
 

@@ -56,7 +56,7 @@ impl Choice {
                 };
                 Ok(gpu.unwrap_or_else(|error| {
                     if !quiet {
-                        eprintln!("note: computing on the CPU, no GPU opens: {}", crate::error::text(&error));
+                        say!("note: computing on the CPU, no GPU opens: {}", crate::error::text(&error));
                     }
                     Device::Cpu
                 }))

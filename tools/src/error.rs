@@ -50,7 +50,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if !error.is::<SomeFailed>() {
-        eprintln!("error: {}", text(error));
+        say!("error: {}", text(error));
     }
     ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
 }

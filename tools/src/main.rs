@@ -4,6 +4,14 @@
 //! 2 the command line asks for something that does not exist.
 #![forbid(unsafe_code)]
 
+/// A line on stderr; one that nobody reads any more is no error.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 mod architecture;
 mod cli;
 mod commands;
@@ -12,6 +20,7 @@ mod error;
 mod files;
 mod model;
 mod output;
+mod plot;
 mod progress;
 mod reader;
 mod run_dir;
@@ -28,6 +37,9 @@ fn main() -> ExitCode {
     let done = global.start().and_then(|()| match command {
         Command::Detect(args) => commands::detect::run(&args, &global),
         Command::Classify(args) => commands::classify::run(&args, &global),
+        Command::Val(args) => commands::val::run(&args, &global),
+        Command::Eval(args) => commands::eval::run(&args, &global),
+        Command::Merge(args) => commands::eval::merge(&args, &global),
         Command::Summary(args) => commands::summary::run(&args, &global),
         Command::Bench(args) => commands::bench::run(&args, &global),
         Command::Models(args) => commands::models::run(&args),

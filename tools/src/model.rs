@@ -1,6 +1,7 @@
 //! Where names, checkpoints and networks meet.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device};
@@ -33,6 +34,10 @@ pub(crate) struct Loaded {
     pub(crate) input_size: Option<[usize; 2]>,
     /// How pictures are prepared for a classifier.
     pub(crate) transform: ClassifyTransform,
+    /// Trainable elements of the checkpoint.
+    pub(crate) parameters: usize,
+    /// The checkpoint's file.
+    pub(crate) path: PathBuf,
 }
 
 /// The model that must be named.
@@ -52,7 +57,7 @@ pub(crate) fn find(model: &str, global: &GlobalArgs, machine: bool) -> Result<Re
             if let Some(Entry { licence, .. }) = found.entry.as_ref().filter(|entry| entry.licence.starts_with("AGPL"))
                 && !global.quiet
             {
-                eprintln!("note: the weights of {model} are under {licence}, which binds what you build on them");
+                say!("note: the weights of {model} are under {licence}, which binds what you build on them");
             }
             Ok(found)
         }
@@ -140,7 +145,7 @@ pub(crate) fn load(model: &str, global: &GlobalArgs, device: &Device, machine: b
             names.len()
         ),
         Some(names) => names.clone(),
-        _ if is_classifier && classes == 1000 => imagenet_names(),
+        _ if is_classifier => class_names(classes),
         _ => Vec::new(),
     };
     Ok(Loaded {
@@ -148,6 +153,8 @@ pub(crate) fn load(model: &str, global: &GlobalArgs, device: &Device, machine: b
         network,
         class_names,
         input_size: metadata.imgsz.map(|side| [side; 2]),
+        parameters: architecture.spec()?.parameters(),
+        path: found.path,
         transform: metadata.preprocessing.as_ref().map_or_else(|| Ok(ClassifyTransform::default()), transform)?,
     })
 }
@@ -158,6 +165,11 @@ fn transform(preprocessing: &Preprocessing) -> Result<ClassifyTransform> {
     // The shortest decimal of the stored number: 0.875, and 0.9 where f32 holds 0.89999998.
     let crop_pct = crop_pct.to_string().parse().unwrap_or(f64::from(crop_pct));
     Ok(ClassifyTransform { input_size, crop_pct, interpolation, mean, std })
+}
+
+/// What the classes of a classifier that does not name them are called: ImageNet's where there are as many.
+pub(crate) fn class_names(classes: usize) -> Vec<String> {
+    if classes == 1000 { imagenet_names() } else { Vec::new() }
 }
 
 /// The names of ImageNet-1k's classes in the order of their numbers.

@@ -1,4 +1,6 @@
-//! A download's bar on stderr.
+//! Progress on stderr.
+
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -41,5 +43,42 @@ impl Progress for Bar {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// How far a long run is: a bar on a terminal, else a line now and then.
+pub(crate) struct Count {
+    bar: ProgressBar,
+    name: &'static str,
+    hidden: bool,
+    last: Instant,
+}
+
+/// Time between lines where stderr is no terminal.
+const BETWEEN_LINES: Duration = Duration::from_secs(30);
+
+impl Count {
+    pub(crate) fn new(name: &'static str, hidden: bool) -> Self {
+        let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(None, target).with_message(name);
+        if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} {per_sec:.1} {eta} {prefix}") {
+            bar.set_style(style);
+        }
+        Self { bar, name, hidden, last: Instant::now() }
+    }
+
+    /// `done` of `total` pictures, and what is known so far.
+    pub(crate) fn show(&mut self, done: usize, total: usize, so_far: &str) {
+        self.bar.set_length(total as u64);
+        self.bar.set_position(done as u64);
+        self.bar.set_prefix(so_far.to_owned());
+        if !self.hidden && self.bar.is_hidden() && self.last.elapsed() >= BETWEEN_LINES {
+            self.last = Instant::now();
+            say!("note: {} {done}/{total} {so_far}", self.name);
+        }
+    }
+
+    pub(crate) fn finish(self) {
+        self.bar.finish_and_clear();
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::error::usage;
 use crate::files;
 
 /// A folder of one run's own. It goes again if the run leaves it empty.
@@ -23,7 +24,15 @@ impl RunDir {
     pub(crate) fn create(base: &Path, exist_ok: bool) -> Result<Self> {
         let parent = base.parent().filter(|parent| !parent.as_os_str().is_empty());
         files::make_folder(parent.unwrap_or(Path::new(".")))?;
-        let name = base.file_name().unwrap_or_default().to_os_string();
+        let Some(name) = base.file_name().map(ToOwned::to_owned) else {
+            if exist_ok && base.is_dir() {
+                return Ok(Self { path: base.to_path_buf(), made: false, names: HashSet::new() });
+            }
+            return Err(usage(format!(
+                "--save-dir {} names no new folder; --exist-ok takes it as it is",
+                base.display()
+            )));
+        };
         let mut number = 1;
         loop {
             let mut name = name.clone();
@@ -110,6 +119,8 @@ mod tests {
         let error = RunDir::create(&root.path().join("file/out"), false).expect_err("a file is no folder");
         assert!(error.to_string().starts_with("cannot make the folder"), "{error}");
         assert!(RunDir::create(&root.path().join("file"), true).is_err());
+        assert!(RunDir::create(&root.path().join(".."), false).is_err(), "no folder called 2 above it");
+        assert_eq!(RunDir::create(&root.path().join(".."), true)?.path(), root.path().join(".."));
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Result, Tensor};
 use image::RgbImage;
+use rayon::prelude::*;
 
 use super::resize::{Interpolation, Window, resize_window};
 
@@ -76,16 +77,26 @@ impl ClassifyTransform {
     /// # Errors
     /// If the tensor cannot be allocated on `device`.
     pub fn apply(&self, picture: &RgbImage, device: &Device) -> Result<Tensor> {
-        let [height, width] = self.input_size;
-        Tensor::from_vec(self.normalize(&self.resize_crop(picture)), (3, height, width), device)
+        self.normalize(&[&self.resize_crop(picture)], device)?.squeeze(0)
     }
 
-    /// (level / 255 - mean) / std, channel planes one after the other.
-    fn normalize(&self, picture: &RgbImage) -> Vec<f32> {
+    /// The network's input for pictures that [`Self::resize_crop`] gave: (level / 255 - mean) / std, f32 of shape
+    /// (n, 3, height, width).
+    ///
+    /// # Errors
+    /// If a picture is not of `input_size`, or the tensor cannot be allocated on `device`.
+    pub fn normalize(&self, pictures: &[&RgbImage], device: &Device) -> Result<Tensor> {
+        let [height, width] = self.input_size;
+        if let Some(picture) = pictures.iter().find(|picture| picture.dimensions() != (width as u32, height as u32)) {
+            candle_core::bail!("a picture of {:?} where {width}x{height} is expected", picture.dimensions())
+        }
         let tables: [[f32; 256]; 3] = std::array::from_fn(|channel| {
             std::array::from_fn(|level| (level as f32 / 255.0 - self.mean[channel]) / self.std[channel])
         });
-        super::planes(picture, &tables)
+        let mut levels = vec![0.; pictures.len() * 3 * height * width];
+        let out = levels.par_chunks_exact_mut((3 * height * width).max(1));
+        pictures.par_iter().zip(out).for_each(|(picture, out)| super::write_planes(picture, &tables, out));
+        Tensor::from_vec(levels, (pictures.len(), 3, height, width), device)
     }
 }
 

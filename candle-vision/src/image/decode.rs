@@ -16,6 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use image::error::{ImageError as CodecError, LimitErrorKind};
+use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 use libjpeg_turbo_rs::{JpegError, PixelFormat, decompress_to};
 
@@ -66,6 +67,25 @@ pub fn open(path: &Path) -> Result<RgbImage, ImageError> {
         return Err(ImageError::TooLarge { found: "the file".into(), limit: format!("{MAX_FILE_BYTES} bytes") });
     }
     decode(&bytes)
+}
+
+/// The [height, width] that [`open`] would give, from the file's header.
+///
+/// # Errors
+/// As [`decode`], and `Io` if the file cannot be read; damage behind the header does not show.
+pub fn upright_size(path: &Path) -> Result<[usize; 2], ImageError> {
+    let io = |source| ImageError::Io { action: "read", path: path.to_path_buf(), source };
+    let mut reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(io)?;
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(MAX_DECODER_BYTES);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(|error| from_codec(error, "picture"))?;
+    let (width, height) = decoder.dimensions();
+    let size = [height as usize, width as usize];
+    let turned =
+        [Orientation::Rotate90, Orientation::Rotate270, Orientation::Rotate90FlipH, Orientation::Rotate270FlipH];
+    let is_turned = decoder.orientation().is_ok_and(|orientation| turned.contains(&orientation));
+    Ok(if is_turned { [size[1], size[0]] } else { size })
 }
 
 /// Decodes a JPEG, PNG, WebP or BMP file held in memory.

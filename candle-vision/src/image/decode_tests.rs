@@ -22,6 +22,8 @@ fn every_kind_of_picture_decodes_as_the_reference() {
         let expected = open(&golden_dir().join("expected").join(format!("{name}.png"))).unwrap();
         let picture = decode(&fixture(&name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(picture.dimensions(), expected.dimensions(), "{name}");
+        let size = upright_size(&golden_dir().join(&name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(size, [expected.height() as usize, expected.width() as usize], "{name}");
         let gap = picture.iter().zip(expected.iter()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
         if gap > 0 {
             failures.push(format!("{name}: {gap} levels"));

@@ -5,11 +5,11 @@ use std::sync::LazyLock;
 use ab_glyph::{Font, FontRef, Glyph, PxScale, ScaleFont, point};
 use image::RgbImage;
 
-/// DejaVu Sans Bold, Latin to Cyrillic; its licence lies beside it.
-static FONT: LazyLock<FontRef<'static>> = LazyLock::new(|| {
-    FontRef::try_from_slice(include_bytes!("../../assets/DejaVuSans-Bold-subset.ttf"))
-        .expect("the bundled font is valid")
-});
+/// DejaVu Sans Bold, Latin to Cyrillic, as a TrueType file; its licence lies beside it.
+pub const FONT_FILE: &[u8] = include_bytes!("../../assets/DejaVuSans-Bold-subset.ttf");
+
+static FONT: LazyLock<FontRef<'static>> =
+    LazyLock::new(|| FontRef::try_from_slice(FONT_FILE).expect("the bundled font is valid"));
 
 /// Colours that neighbours in the list tell apart and that carry black or white text.
 const PALETTE: [[u8; 3]; 20] = [

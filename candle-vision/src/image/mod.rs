@@ -21,8 +21,8 @@ mod save;
 
 pub use bilinear::resize_bilinear;
 pub use classify::ClassifyTransform;
-pub use decode::{DecodeOptions, MAX_FILE_BYTES, MAX_PIXELS, decode, decode_with, open};
-pub use draw::{BoxLabel, class_color, draw_boxes};
+pub use decode::{DecodeOptions, MAX_FILE_BYTES, MAX_PIXELS, decode, decode_with, open, upright_size};
+pub use draw::{BoxLabel, FONT_FILE, class_color, draw_boxes};
 pub use error::ImageError;
 pub use image::{Rgb, RgbImage};
 pub use letterbox::{GREY, Letterbox, LetterboxInfo, letterbox, to_tensor};
@@ -31,11 +31,17 @@ pub use save::save;
 
 /// The levels of a picture looked up in a table per channel: red plane, green plane, blue plane.
 fn planes(picture: &RgbImage, tables: &[[f32; 256]; 3]) -> Vec<f32> {
-    let mut out = Vec::with_capacity(picture.len());
-    for (channel, table) in tables.iter().enumerate() {
-        out.extend(picture.as_chunks::<3>().0.iter().map(|pixel| table[usize::from(pixel[channel])]));
-    }
+    let mut out = vec![0.; picture.len()];
+    write_planes(picture, tables, &mut out);
     out
+}
+
+/// [`planes`] into memory of as many elements.
+fn write_planes(picture: &RgbImage, tables: &[[f32; 256]; 3], out: &mut [f32]) {
+    let (pixels, plane) = (picture.as_chunks::<3>().0, out.len() / 3);
+    for (channel, (table, out)) in tables.iter().zip(out.chunks_exact_mut(plane.max(1))).enumerate() {
+        out.iter_mut().zip(pixels).for_each(|(out, pixel)| *out = table[usize::from(pixel[channel])]);
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! point: weights of 22 fractional bits, then rounding and clipping to 8 bits. The order of the passes is that of
 //! Pillow 13 ([`vertical_first`]). Source of the arithmetic: Pillow's `Resample.c` (MIT-CMU).
 
+use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
@@ -30,6 +31,16 @@ pub enum Interpolation {
     Bilinear,
     /// Keys' cubic with a = -0.5, support 2.
     Bicubic,
+}
+
+impl fmt::Display for Interpolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nearest => "nearest",
+            Self::Bilinear => "bilinear",
+            Self::Bicubic => "bicubic",
+        })
+    }
 }
 
 impl FromStr for Interpolation {

@@ -91,8 +91,8 @@ impl Session {
     }
 
     /// Runs the network that `record` describes on pictures (n, c, h, w): a few one after the other, each on all threads;
-    /// many side by side, each on one. The outputs are those the recording declared, stacked over the batch, in `f32`; maps are (n, c, h, w) with their channels
-    /// last in memory.
+    /// many side by side, each on one. The outputs are those the recording declared, stacked over the batch, in `f32`; maps
+    /// are (n, c, h, w) with their channels last in memory.
     ///
     /// `name` tells the recordings of one session apart.
     pub fn run(

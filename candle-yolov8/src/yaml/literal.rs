@@ -1,17 +1,14 @@
 //! From YAML text to a tree, with the Python literals that model yamls hold.
 
 use serde_json::{Map, Number, Value};
-use yaml_rust2::{Yaml, YamlLoader};
+use yaml_rust2::Yaml;
 
+use super::load;
 use crate::YamlError;
 
 /// Parses one YAML document. Plain scalars that are Python's `None`, `True` and `False` mean what they mean there.
 pub(super) fn parse(text: &str) -> Result<Value, YamlError> {
-    let documents = YamlLoader::load_from_str(text).map_err(|error| YamlError::Syntax(error.to_string()))?;
-    match documents.as_slice() {
-        [document] => convert(document),
-        _ => Err(YamlError::Syntax(format!("{} documents where one is needed", documents.len()))),
-    }
+    convert(&load(text).map_err(YamlError::Syntax)?)
 }
 
 fn convert(yaml: &Yaml) -> Result<Value, YamlError> {

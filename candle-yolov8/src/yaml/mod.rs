@@ -4,11 +4,13 @@
 //! `channels = ⌈min(c, most) · width / 8⌉ · 8`, `repeats = max(round(n · depth), 1)` for `n > 1`.
 
 mod literal;
+mod load;
 mod row;
 
 use candle_vision::kernels::Activation;
 use serde_json::Value;
 
+pub(crate) use load::load;
 pub use row::{Csp, Module, Row};
 
 use crate::YamlError;

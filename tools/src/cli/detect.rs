@@ -69,7 +69,7 @@ pub(crate) struct DetectArgs {
 const MAX_SIDE: usize = 16_384;
 
 /// Parses a number from 0 to 1.
-fn share(text: &str) -> Result<f32, String> {
+pub(crate) fn share(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(value) if (0. ..=1.).contains(&value) => Ok(value),
         _ => Err("give a number from 0 to 1".to_owned()),

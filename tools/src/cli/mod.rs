@@ -4,9 +4,11 @@ mod bench;
 mod classify;
 mod convert;
 mod detect;
+mod eval;
 mod models;
 mod pull;
 mod summary;
+mod val;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -16,9 +18,11 @@ pub(crate) use bench::{BenchArgs, Engine};
 pub(crate) use classify::ClassifyArgs;
 pub(crate) use convert::ConvertArgs;
 pub(crate) use detect::DetectArgs;
+pub(crate) use eval::{EvalArgs, MergeArgs};
 pub(crate) use models::ModelsArgs;
 pub(crate) use pull::PullArgs;
 pub(crate) use summary::SummaryArgs;
+pub(crate) use val::{Metric, ValArgs};
 
 /// Detect and classify with GhostNet and YOLOv8 models, from checkpoints trained in PyTorch.
 #[derive(Debug, Parser)]
@@ -37,6 +41,12 @@ pub(crate) enum Command {
     Detect(DetectArgs),
     /// Say what a picture shows
     Classify(ClassifyArgs),
+    /// Measure a detector on labelled pictures: COCO's and Ultralytics' mAP
+    Val(ValArgs),
+    /// Measure classifiers on labelled pictures: top-1, top-5, loss, calibration
+    Eval(EvalArgs),
+    /// Add up the parts of an evaluation
+    Merge(MergeArgs),
     /// Compare models: layers, parameters, gradients, GFLOPs
     Summary(SummaryArgs),
     /// Measure how long a model takes

@@ -129,7 +129,7 @@ impl Run<'_> {
     fn fail(&mut self, label: &str, error: &anyhow::Error) -> Result<()> {
         self.failed += 1;
         let error = error::text(error);
-        eprintln!("error: {label}: {error}");
+        say!("error: {label}: {error}");
         if self.args.json {
             self.out.line(&serde_json::to_string(&JsonError { path: label, error: &error })?)?;
         }

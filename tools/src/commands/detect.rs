@@ -53,7 +53,7 @@ pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
     let view = view.get_or_init(|| detector.view(&PredictOptions { imgsz, rect: args.rect, nms: nms.clone() }));
     if view.size != imgsz && !global.quiet {
         let stride = detector.model().max_stride();
-        eprintln!("note: image size {imgsz:?} is not a multiple of the model's stride {stride}; using {:?}", view.size);
+        say!("note: image size {imgsz:?} is not a multiple of the model's stride {stride}; using {:?}", view.size);
     }
     let mut run = Run {
         args,
@@ -154,7 +154,7 @@ impl Run<'_> {
                 let prediction = predictions.next().context("a picture without a result; this is a bug of ghostzoo")?;
                 if prediction.dropped > 0 && !self.quiet {
                     let (label, dropped) = (&item.label, prediction.dropped);
-                    eprintln!("note: {label}: the {dropped} least confident candidates were left out; raise --conf");
+                    say!("note: {label}: the {dropped} least confident candidates were left out; raise --conf");
                 }
                 Ok(found(&item.label, ready, prediction))
             });
@@ -210,7 +210,7 @@ impl Run<'_> {
     fn fail(&mut self, label: &str, error: &anyhow::Error) -> Result<()> {
         self.failed += 1;
         let error = error::text(error);
-        eprintln!("error: {label}: {error}");
+        say!("error: {label}: {error}");
         if self.args.json {
             self.out.line(&serde_json::to_string(&JsonError { path: label, error: &error })?)?;
         }

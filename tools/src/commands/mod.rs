@@ -4,6 +4,8 @@ pub(crate) mod bench;
 pub(crate) mod classify;
 pub(crate) mod convert;
 pub(crate) mod detect;
+pub(crate) mod eval;
 pub(crate) mod models;
 pub(crate) mod pull;
 pub(crate) mod summary;
+pub(crate) mod val;

@@ -1,0 +1,155 @@
+//! File names by their endings, and small text files.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::DataError;
+use super::error::count;
+
+/// Endings of pictures that are read.
+const PICTURES: [&str; 5] = ["jpg", "jpeg", "png", "bmp", "webp"];
+
+/// Endings that torchvision's `ImageFolder` takes for pictures too, of formats that are not decoded here.
+const UNREAD: [&str; 4] = ["ppm", "pgm", "tif", "tiff"];
+
+/// Largest list of labels or classes in bytes.
+const MAX_TEXT_BYTES: u64 = 64 << 20;
+
+/// What a file is by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// A picture that is read.
+    Picture,
+    /// A picture of a format that is not read.
+    Unread,
+    /// A picture's ending on a hidden file, such as the `._` files of macOS.
+    HiddenPicture,
+    /// Another hidden file.
+    Hidden,
+    /// Anything else.
+    Other,
+}
+
+impl Ending {
+    /// Of a path or file name with `/` between folders. Case does not matter.
+    pub(super) fn of(name: &str) -> Self {
+        let base = base_name(name);
+        let extension = base.rsplit_once('.').map_or("", |(_, extension)| extension);
+        let among = |known: &[&str]| known.iter().any(|known| extension.eq_ignore_ascii_case(known));
+        match (base.starts_with('.'), among(&PICTURES)) {
+            (true, true) => Self::HiddenPicture,
+            (true, false) => Self::Hidden,
+            (false, true) => Self::Picture,
+            (false, false) if among(&UNREAD) => Self::Unread,
+            (false, false) => Self::Other,
+        }
+    }
+}
+
+/// The part after the last `/`.
+pub(super) fn base_name(name: &str) -> &str {
+    name.rsplit_once('/').map_or(name, |(_, base)| base)
+}
+
+/// The name without a picture's ending; other endings stay.
+pub(super) fn without_ending(name: &str) -> &str {
+    match name.rsplit_once('.') {
+        Some((stem, _)) if matches!(Ending::of(name), Ending::Picture | Ending::Unread) => stem,
+        _ => name,
+    }
+}
+
+/// How many files were passed over, by reason.
+#[derive(Debug, Default)]
+pub(super) struct Skipped {
+    other: usize,
+    unread: usize,
+    hidden: usize,
+}
+
+impl Skipped {
+    /// Whether the file is a picture to list; counts it otherwise.
+    pub(super) fn is_picture(&mut self, ending: Ending) -> bool {
+        match ending {
+            Ending::Picture => return true,
+            Ending::Unread => self.unread += 1,
+            Ending::HiddenPicture => self.hidden += 1,
+            Ending::Other => self.other += 1,
+            Ending::Hidden => {}
+        }
+        false
+    }
+
+    /// One line for each reason that occurred.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.unread > 0 {
+            let pictures = count(self.unread, "picture is", "pictures are");
+            notes.push(format!(
+                "{pictures} TIFF, PPM or PGM, which are not read: convert them to JPEG, PNG, WebP or BMP"
+            ));
+        }
+        if self.hidden > 0 {
+            notes.push(format!(
+                "{} hidden by the name (`._` and the like)",
+                count(self.hidden, "picture is", "pictures are")
+            ));
+        }
+        if self.other > 0 {
+            notes.push(format!("{} by the ending", count(self.other, "file is no picture", "files are no pictures")));
+        }
+        notes
+    }
+}
+
+/// Reads a text file of bounded size, without a byte order mark.
+///
+/// # Errors
+/// The file cannot be read, is empty, is larger than [`MAX_TEXT_BYTES`] or is not UTF-8.
+pub(super) fn read_text(path: &Path) -> Result<String, DataError> {
+    let bytes = read_bounded(path, MAX_TEXT_BYTES)?;
+    let text = String::from_utf8(bytes).map_err(|_| DataError::damaged(path, "is not UTF-8 text; save it as UTF-8"))?;
+    let text = text.trim_start_matches('\u{feff}');
+    if text.trim().is_empty() {
+        return Err(DataError::damaged(path, "the file is empty"));
+    }
+    Ok(text.to_owned())
+}
+
+/// Reads a file of at most `limit` bytes.
+///
+/// # Errors
+/// The file cannot be read or is larger.
+pub(super) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, DataError> {
+    let io = |source| DataError::io("read", path, source);
+    let mut bytes = Vec::new();
+    File::open(path).map_err(io)?.take(limit + 1).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > limit {
+        return Err(DataError::damaged(path, format!("has more than {limit} bytes; is it the right file?")));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endings_tell_pictures() {
+        for (name, expected, stem) in [
+            ("val/a.JPEG", Ending::Picture, "val/a"),
+            ("a.b.jpg", Ending::Picture, "a.b"),
+            ("a.WebP", Ending::Picture, "a"),
+            ("a.TIFF", Ending::Unread, "a"),
+            ("._a.jpg", Ending::HiddenPicture, "._a.jpg"),
+            ("val.jpg/.DS_Store", Ending::Hidden, "val.jpg/.DS_Store"),
+            ("jpg", Ending::Other, "jpg"),
+            ("val.jpg/readme", Ending::Other, "val.jpg/readme"),
+            ("a.jpg.txt", Ending::Other, "a.jpg.txt"),
+        ] {
+            assert_eq!(Ending::of(name), expected, "{name}");
+            assert_eq!(without_ending(name), stem, "{name}");
+        }
+    }
+}

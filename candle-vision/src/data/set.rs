@@ -1,0 +1,211 @@
+//! A picture set: names, classes, and where the bytes are.
+
+use std::ops::Range;
+use std::path::Path;
+
+use super::classes::Resolved;
+use super::error::{count, examples};
+use super::list::{Labels, Listing, Names, Origin};
+use super::locate::{Found, locate};
+use super::picture::Store;
+use super::{DataError, Pictures, classes, folder, imagenet, labels, table, tarball};
+
+/// How the numbers in labels or in the names of class folders count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabelOrder {
+    /// The model's class indices, from 0.
+    Index,
+    /// The model's class indices, from 1.
+    OneBased,
+    /// `ILSVRC2012_ID` of ImageNet's devkit, from 1. Not in class order: 1 is the kit fox.
+    Devkit,
+}
+
+/// What the caller knows of a picture set and of the model it is for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OpenOptions<'a> {
+    /// Number of classes of the model.
+    pub num_classes: usize,
+    /// The model's class names by index; may be empty.
+    pub class_names: &'a [String],
+    /// Which split to take. By default a folder, or shards, called `val` or `validation`, else `test`, where there are.
+    pub split: Option<&'a str>,
+    /// Labels file: csv with a header, `name label` lines, or labels alone in the order of the sorted names. With one,
+    /// class folders mean nothing.
+    pub labels: Option<&'a Path>,
+    /// Class folders, one a line in class order, or `folder index` lines; the devkit's numbers as `wnid number` lines.
+    pub class_map: Option<&'a Path>,
+    /// How numbers count. By default from 0, if 0 is among them; else opening fails.
+    pub order: Option<LabelOrder>,
+}
+
+/// An index of labelled pictures, of about 100 bytes each. It holds no picture.
+#[derive(Debug)]
+pub struct PictureSet {
+    names: Names,
+    classes: Vec<u32>,
+    distinct: Vec<usize>,
+    store: Store,
+    order: String,
+    notes: Vec<String>,
+}
+
+impl PictureSet {
+    /// Lists a folder, a tar file, a Parquet file, a folder of either, or a glob of either.
+    ///
+    /// # Errors
+    /// Every category of [`DataError`].
+    pub fn open(path: &Path, options: &OpenOptions<'_>) -> Result<Self, DataError> {
+        let (found, mut notes) = locate(path, options.split)?;
+        let flat = options.labels.is_some();
+        let mut listing = match &found {
+            Found::Folder(root) => folder::list(root, flat)?,
+            Found::Tars(files) => tarball::list(path, files, flat)?,
+            Found::Tables(files) => table::list(path, files, flat)?,
+        };
+        if listing.names.len() == 0 {
+            return Err(DataError::layout(path, no_pictures(&listing.notes)));
+        }
+        if let Some(file) = options.labels {
+            listing.labels = Some(labels::read(file, &listing.names, &mut listing.notes)?);
+        }
+        let Listing { mut names, labels, store, notes: listed } = listing;
+        let Some((labels, origin)) = labels else {
+            let reason = format!(
+                "{} and no class folders; give a labels file (csv, `name label` lines, or labels alone in the order of \
+                 the names)",
+                count(names.len(), "picture", "pictures")
+            );
+            return Err(DataError::labels(path, reason));
+        };
+        notes.extend(listed);
+        let place = match (&found, options.labels) {
+            (_, Some(file)) => file,
+            (Found::Folder(root), None) => root,
+            _ => path,
+        };
+        let resolved = resolve(&labels, origin, place, options)?;
+        notes.extend(resolved.notes);
+        let class_of = |&label: &u32| u32::try_from(resolved.classes[label as usize]);
+        let classes: Vec<u32> = labels.of().iter().map(class_of).collect::<Result<_, _>>().map_err(|_| {
+            DataError::classes(path, format!("the model has {} classes, which is too many", options.num_classes))
+        })?;
+        let mut distinct: Vec<usize> = classes.iter().map(|&class| class as usize).collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        distinct.shrink_to_fit();
+        notes.extend(missing(&distinct, options));
+        names.shrink();
+        Ok(Self { names, classes, distinct, store, order: resolved.order, notes })
+    }
+
+    /// Number of pictures.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "an open set has pictures")]
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Name of a picture: its path below the folder, its member of the archive, or the table's own name for it.
+    ///
+    /// # Panics
+    /// If `index` is not below [`len`](Self::len).
+    #[must_use]
+    pub fn name(&self, index: usize) -> &str {
+        self.names.get(index)
+    }
+
+    /// The model's class index of a picture.
+    ///
+    /// # Panics
+    /// If `index` is not below [`len`](Self::len).
+    #[must_use]
+    pub fn class_of(&self, index: usize) -> usize {
+        self.classes[index] as usize
+    }
+
+    /// The pictures of a range, cut to the set's length.
+    #[must_use]
+    pub fn pictures(&self, range: Range<usize>) -> Pictures<'_> {
+        Pictures::new(self, range)
+    }
+
+    /// One sentence: how labels became class indices.
+    #[must_use]
+    pub fn order(&self) -> &str {
+        &self.order
+    }
+
+    /// One line for each thing that was skipped or assumed, with counts.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The classes that have pictures, sorted.
+    #[must_use]
+    pub fn classes(&self) -> &[usize] {
+        &self.distinct
+    }
+
+    /// FNV-1a (64 bits, 16 hexadecimal digits) of names and classes in order: the same on every machine.
+    ///
+    /// Each picture counts as its name, a zero byte, and its class as four bytes, the lowest first.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let mut hash = 0xCBF2_9CE4_8422_2325_u64;
+        let mut add = |bytes: &[u8]| {
+            for &byte in bytes {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
+            }
+        };
+        for (name, class) in self.names.iter().zip(&self.classes) {
+            add(name.as_bytes());
+            add(&[0]);
+            add(&class.to_le_bytes());
+        }
+        format!("{hash:016x}")
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+}
+
+/// Resolves the labels that pictures have; where that fails, class folders without pictures count too.
+fn resolve(labels: &Labels, origin: Origin, place: &Path, options: &OpenOptions<'_>) -> Result<Resolved, DataError> {
+    let texts = labels.texts();
+    let used = if origin == Origin::Folders { labels.used() } else { texts.len() };
+    classes::resolve(&texts[..used], origin, place, options).or_else(|error| match used < texts.len() {
+        true => classes::resolve(texts, origin, place, options).map_err(|_| error),
+        false => Err(error),
+    })
+}
+
+fn no_pictures(notes: &[String]) -> String {
+    const WANTED: &str = "there is no JPEG, PNG, WebP or BMP picture";
+    if notes.is_empty() { WANTED.to_owned() } else { format!("{WANTED} ({})", notes.join("; ")) }
+}
+
+/// Says which classes have no pictures.
+fn missing(present: &[usize], options: &OpenOptions<'_>) -> Option<String> {
+    let absent = options.num_classes - present.len();
+    if absent == 0 {
+        return None;
+    }
+    let names: Vec<String> = (0..options.num_classes)
+        .filter(|class| present.binary_search(class).is_err())
+        .map(|class| match (options.num_classes, options.class_names.get(class)) {
+            (imagenet::CLASSES, _) => imagenet::wnid(class).unwrap_or_default().to_owned(),
+            (_, Some(name)) => name.clone(),
+            (_, None) => class.to_string(),
+        })
+        .collect();
+    let verb = if absent == 1 { "has" } else { "have" };
+    let names = examples(names.iter().map(String::as_str));
+    Some(format!("{} of {} classes have pictures: {names} {verb} none", present.len(), options.num_classes))
+}
+
+#[cfg(test)]
+#[path = "set_tests.rs"]
+mod tests;

@@ -1,0 +1,180 @@
+//! Ultralytics' data.yaml: `path`, `train`, `val`, `test`, `names`, `nc`.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use yaml_rust2::Yaml;
+use yaml_rust2::yaml::Hash;
+
+use super::{DataError, files};
+use crate::yaml::load;
+
+/// Most bytes of a data.yaml.
+const MAX_BYTES: u64 = 16 << 20;
+/// Most classes.
+const MAX_CLASSES: usize = 65_536;
+/// The splits that are known.
+const SPLITS: [&str; 3] = ["train", "val", "test"];
+
+/// A description of a dataset: where the pictures of its splits lie, and the names of its classes.
+///
+/// `path` is relative to the yaml's own folder, else to the working directory; the yaml's folder if absent. Each entry
+/// of a split is a folder, which counts with those below it, or a `.txt` list of pictures, relative to `path`. `names`
+/// is a list or a map from each number from 0; without it, `nc` classes are called `class_0` and so on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DataYaml {
+    file: PathBuf,
+    root: PathBuf,
+    splits: BTreeMap<&'static str, Vec<String>>,
+    names: Vec<String>,
+}
+
+impl DataYaml {
+    /// Reads a data.yaml. That the splits exist is checked by [`DataYaml::entries`].
+    ///
+    /// # Errors
+    /// `Io`, or `Invalid` with the key, what is wrong and what is allowed.
+    pub fn read(path: &Path) -> Result<Self, DataError> {
+        let text = files::read_text(path, MAX_BYTES)?;
+        Self::from_text(&text, path).map_err(|problem| DataError::invalid(path, problem))
+    }
+
+    fn from_text(text: &str, file: &Path) -> Result<Self, String> {
+        let Yaml::Hash(keys) = load(text)? else { return Err("keys such as `train:` and `names:` are needed".into()) };
+        let root = match get(&keys, "path") {
+            None => PathBuf::new(),
+            Some(value) => PathBuf::from(text_of("path", value)?),
+        };
+        let mut splits = BTreeMap::new();
+        for split in SPLITS {
+            let value = get(&keys, split).or_else(|| (split == "val").then(|| get(&keys, "validation")).flatten());
+            if let Some(value) = value {
+                splits.insert(split, entries(split, value)?);
+            }
+        }
+        if splits.is_empty() {
+            return Err("it has no split; `train:` and `val:` are needed, each a folder or a .txt list".into());
+        }
+        Ok(Self { file: file.to_path_buf(), root, splits, names: class_names(&keys)? })
+    }
+
+    /// The yaml itself.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Names of the classes, by number. No two are equal.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The folders and lists of a split (`train`, `val` or `test`), from the root of the file system. Each of them exists.
+    ///
+    /// # Errors
+    /// `Invalid` if the yaml has no such split, `NotFound` with every path tried.
+    pub fn entries(&self, split: &str) -> Result<Vec<PathBuf>, DataError> {
+        let Some((&split, entries)) = self.splits.get_key_value(split) else {
+            let known: Vec<&str> = self.splits.keys().copied().collect();
+            let problem = format!("it has no split `{split}`, only {}; add the key `{split}:`", known.join(", "));
+            return Err(DataError::invalid(&self.file, problem));
+        };
+        entries.iter().map(|entry| self.locate(split, entry)).collect()
+    }
+
+    fn locate(&self, split: &str, entry: &str) -> Result<PathBuf, DataError> {
+        let mut tried = Vec::new();
+        for base in [self.file.parent().unwrap_or(Path::new("")), Path::new("")] {
+            let folder = base.join(&self.root);
+            // Exports exist whose `../` counts from a folder deeper than the yaml's.
+            for name in [Some(entry), entry.strip_prefix("../")].into_iter().flatten() {
+                let path = files::absolute(&folder.join(name))?;
+                if path.exists() {
+                    return Ok(path);
+                }
+                if !tried.contains(&path) {
+                    tried.push(path);
+                }
+            }
+        }
+        let what = format!("`{entry}` as its {split} split");
+        Err(DataError::NotFound { path: self.file.clone(), what, tried, remedy: "`path:` or that entry" })
+    }
+}
+
+/// The value of a key, unless it is null.
+fn get<'a>(keys: &'a Hash, name: &str) -> Option<&'a Yaml> {
+    keys.get(&Yaml::String(name.to_owned())).filter(|value| !value.is_null())
+}
+
+/// A scalar as text.
+fn scalar(value: &Yaml) -> Option<String> {
+    match value {
+        Yaml::String(text) | Yaml::Real(text) => Some(text.clone()),
+        Yaml::Integer(number) => Some(number.to_string()),
+        Yaml::Boolean(flag) => Some(flag.to_string()),
+        _ => None,
+    }
+}
+
+fn text_of(key: &str, value: &Yaml) -> Result<String, String> {
+    scalar(value).filter(|text| !text.is_empty()).ok_or_else(|| format!("key `{key}`: a path is needed"))
+}
+
+fn entries(split: &str, value: &Yaml) -> Result<Vec<String>, String> {
+    match value {
+        Yaml::Array(items) if items.is_empty() => Err(format!("key `{split}`: the list is empty")),
+        Yaml::Array(items) => items.iter().map(|item| text_of(split, item)).collect(),
+        value => Ok(vec![text_of(split, value)?]),
+    }
+}
+
+fn class_names(keys: &Hash) -> Result<Vec<String>, String> {
+    let nc = get(keys, "nc").map(class_count).transpose()?;
+    let names = match (get(keys, "names"), nc) {
+        (None, None) => return Err("`names:` is needed, a list or a map from each number from 0".into()),
+        (None, Some(nc)) => return Ok((0..nc).map(|class| format!("class_{class}")).collect()),
+        (Some(Yaml::Array(items)), _) => {
+            let name = |(class, item)| scalar(item).ok_or_else(|| format!("key `names`: class {class} has no name"));
+            items.iter().enumerate().map(name).collect::<Result<Vec<_>, _>>()?
+        }
+        (Some(Yaml::Hash(pairs)), _) => names_by_number(pairs)?,
+        (Some(_), _) => return Err("key `names`: a list or a map from each number from 0 is needed".into()),
+    };
+    if names.is_empty() || names.len() > MAX_CLASSES {
+        return Err(format!("key `names`: {} classes, where 1 to {MAX_CLASSES} are allowed", names.len()));
+    }
+    if let Some(nc) = nc.filter(|&nc| nc != names.len()) {
+        return Err(format!("`nc:` says {nc} classes and `names:` has {}; remove `nc:` or correct it", names.len()));
+    }
+    let mut seen = HashSet::new();
+    match names.iter().find(|name| !seen.insert(name.as_str())) {
+        Some(twice) => Err(format!("key `names`: two classes are called `{twice}`; give each its own name")),
+        None => Ok(names),
+    }
+}
+
+fn names_by_number(pairs: &Hash) -> Result<Vec<String>, String> {
+    let mut names = vec![None; pairs.len()];
+    for (key, value) in pairs {
+        let number = scalar(key).and_then(|key| key.trim().parse::<usize>().ok());
+        let place = number.and_then(|number| names.get_mut(number)).filter(|place| place.is_none());
+        let Some(place) = place else {
+            let key = scalar(key).unwrap_or_else(|| "a collection".into());
+            let last = pairs.len() - 1;
+            return Err(format!("key `names`: the numbers must be 0 to {last}, each once, and one is {key}"));
+        };
+        *place = Some(scalar(value).ok_or_else(|| format!("key `names`: class {} has no name", number.unwrap_or(0)))?);
+    }
+    Ok(names.into_iter().flatten().collect())
+}
+
+/// A whole number, which may be written as text or with a decimal point.
+fn class_count(value: &Yaml) -> Result<usize, String> {
+    let number = scalar(value).and_then(|text| text.trim().parse::<f64>().ok());
+    match number {
+        Some(number) if number.fract() == 0. && (1. ..=MAX_CLASSES as f64).contains(&number) => Ok(number as usize),
+        _ => Err(format!("key `nc`: a whole number from 1 to {MAX_CLASSES} is needed")),
+    }
+}

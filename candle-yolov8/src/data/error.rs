@@ -1,0 +1,70 @@
+//! What can be wrong with a dataset.
+
+use std::path::{Path, PathBuf};
+
+/// Why a dataset could not be read. Each message names the file, what is wrong and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A file's content breaks the rules of its format.
+    #[error("{}: {problem}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, where, and what is allowed.
+        problem: String,
+    },
+    /// Nothing lies at any of the places that a name can mean.
+    #[error("{} names {what}, which is at none of: {}; correct {remedy}", path.display(), list(tried))]
+    NotFound {
+        /// The file that names it.
+        path: PathBuf,
+        /// What is named.
+        what: String,
+        /// Every path tried, in order.
+        tried: Vec<PathBuf>,
+        /// What to change.
+        remedy: &'static str,
+    },
+    /// A folder holds no picture.
+    #[error(
+        "there is no picture in {} and the folders below it; pictures end in .jpg, .png, .webp, .bmp and the like",
+        path.display()
+    )]
+    NoPictures {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Not one picture of a split has labels that can be used.
+    #[error("none of the {pictures} pictures has labels that can be used; the first reason: {first}")]
+    AllLeftOut {
+        /// Number of pictures.
+        pictures: usize,
+        /// Why the first one was left out.
+        first: String,
+    },
+}
+
+impl DataError {
+    pub(super) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        Self::Io { action, path: path.to_path_buf(), source }
+    }
+
+    pub(super) fn invalid(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Invalid { path: path.to_path_buf(), problem: problem.into() }
+    }
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,75 @@
+//! Files and folders of a dataset.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
+
+use super::DataError;
+
+/// Endings of picture files, as Ultralytics knows them. Formats that cannot be decoded are among them: they fail by name
+/// when they are opened.
+const EXTENSIONS: [&str; 14] =
+    ["avif", "bmp", "dng", "heic", "heif", "jp2", "jpeg", "jpg", "mpo", "pfm", "png", "tif", "tiff", "webp"];
+
+/// Whether the path ends like a picture's.
+pub(super) fn is_picture(path: &Path) -> bool {
+    let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+    EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+/// The content of a file of at most `limit` bytes.
+pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, DataError> {
+    let io = |source| DataError::io("read", path, source);
+    let mut bytes = Vec::new();
+    File::open(path).map_err(io)?.take(limit + 1).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > limit {
+        return Err(DataError::invalid(path, format!("the file is larger than the limit of {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// The text of a UTF-8 file of at most `limit` bytes, without a byte-order mark.
+pub(super) fn read_text(path: &Path, limit: u64) -> Result<String, DataError> {
+    let mut text = String::from_utf8(read(path, limit)?)
+        .map_err(|error| DataError::invalid(path, format!("no UTF-8 text: {}", error.utf8_error())))?;
+    if text.starts_with('\u{feff}') {
+        text.drain(..'\u{feff}'.len_utf8());
+    }
+    Ok(text)
+}
+
+/// The path from the root of the file system, without `.`; links and `..` stay as they are.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, DataError> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let path = std::path::absolute(path).map_err(|source| DataError::io("find", path, source))?;
+    Ok(path.components().filter(|part| *part != Component::CurDir).collect())
+}
+
+/// Adds the pictures in a folder and those below it to `pictures`. Names that begin with a dot are hidden; links are
+/// followed, each folder once.
+pub(super) fn pictures_below(folder: &Path, pictures: &mut Vec<PathBuf>) -> Result<(), DataError> {
+    let mut seen = HashSet::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let io = |source| DataError::io("read the folder", &folder, source);
+        if !seen.insert(fs::canonicalize(&folder).map_err(io)?) {
+            continue;
+        }
+        for entry in fs::read_dir(&folder).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let path = entry.path();
+            let kind = entry.file_type().map_err(io)?;
+            if kind.is_dir() || (kind.is_symlink() && path.is_dir()) {
+                folders.push(path);
+            } else if is_picture(&path) {
+                pictures.push(path);
+            }
+        }
+    }
+    Ok(())
+}

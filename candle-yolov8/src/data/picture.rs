@@ -1,0 +1,141 @@
+//! A picture with its labels, whichever form it came in.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Identifies a picture in COCO's files.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ImageId {
+    /// COCO's own form.
+    Number(i64),
+    /// A name, as some exports have.
+    Name(String),
+}
+
+impl ImageId {
+    /// The id of a picture without one: its file name without extension, as a number where it is only digits.
+    /// Ultralytics' `predictions.json` holds the same.
+    #[must_use]
+    pub fn of_path(path: &Path) -> Self {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        match stem.parse() {
+            Ok(number) if stem.bytes().all(|byte| byte.is_ascii_digit()) => Self::Number(number),
+            _ => Self::Name(stem.into_owned()),
+        }
+    }
+}
+
+impl fmt::Display for ImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+/// One picture and its objects.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LabelledPicture {
+    /// The file.
+    pub path: PathBuf,
+    /// Its id in COCO's files.
+    pub image_id: ImageId,
+    /// `[height, width]` in pixels, where the labels tell it.
+    pub size: Option<[usize; 2]>,
+    /// The objects; none for a background picture.
+    pub labels: Vec<Label>,
+}
+
+/// One object.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Label {
+    /// Class number, from 0.
+    pub class: usize,
+    /// Where it lies.
+    pub place: LabelBox,
+    /// Area of the object's outline in square pixels, where it is known.
+    pub outline_area: Option<f64>,
+    /// Whether it stands for a crowd, which detections may match any number of times and need not find.
+    pub crowd: bool,
+}
+
+/// A box with the numbers of its file. Its sides may be 0: such a box counts in a measure and teaches nothing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum LabelBox {
+    /// Centre x, centre y, width and height as fractions of the picture's width and height.
+    Normalised([f64; 4]),
+    /// Left, top, width and height in pixels.
+    Pixels([f64; 4]),
+}
+
+impl Label {
+    /// Left, top, right and bottom in pixels of a picture of `[height, width]`.
+    #[must_use]
+    pub fn xyxy(&self, size: [usize; 2]) -> [f64; 4] {
+        match self.place {
+            LabelBox::Normalised([cx, cy, w, h]) => {
+                let [height, width] = size.map(|side| side as f64);
+                [(cx - w / 2.) * width, (cy - h / 2.) * height, (cx + w / 2.) * width, (cy + h / 2.) * height]
+            }
+            LabelBox::Pixels([x, y, w, h]) => [x, y, x + w, y + h],
+        }
+    }
+
+    /// Centre x, centre y, width and height as fractions of a picture of `[height, width]`, which must not be empty.
+    #[must_use]
+    pub fn xywhn(&self, size: [usize; 2]) -> [f32; 4] {
+        match self.place {
+            LabelBox::Normalised(xywhn) => xywhn,
+            LabelBox::Pixels([x, y, w, h]) => {
+                let [height, width] = size.map(|side| side as f64);
+                [(x + w / 2.) / width, (y + h / 2.) / height, w / width, h / height]
+            }
+        }
+        .map(|value| value as f32)
+    }
+
+    /// Square pixels in a picture of `[height, width]`: of the outline where its area is known, else of the box.
+    #[must_use]
+    pub fn area(&self, size: [usize; 2]) -> f64 {
+        self.outline_area.unwrap_or_else(|| match self.place {
+            LabelBox::Normalised([_, _, w, h]) => w * size[1] as f64 * (h * size[0] as f64),
+            LabelBox::Pixels([_, _, w, h]) => w * h,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_give_the_same_box() {
+        let label = |place| Label { class: 0, place, outline_area: None, crowd: false };
+        let size = [100, 200];
+        for place in [LabelBox::Normalised([0.25, 0.5, 0.125, 0.5]), LabelBox::Pixels([37.5, 25., 25., 50.])] {
+            let label = label(place);
+            assert_eq!(label.xyxy(size), [37.5, 25., 62.5, 75.], "{place:?}");
+            assert_eq!(label.xywhn(size), [0.25, 0.5, 0.125, 0.5], "{place:?}");
+            assert_eq!(label.area(size), 25. * 50., "{place:?}");
+            assert_eq!(Label { outline_area: Some(3.), ..label }.area(size), 3., "{place:?}");
+        }
+    }
+
+    #[test]
+    fn only_digits_make_a_number() {
+        for (path, expected) in [
+            ("images/000000000139.jpg", ImageId::Number(139)),
+            ("0.png", ImageId::Number(0)),
+            ("-1.png", ImageId::Name("-1".into())),
+            ("+1.png", ImageId::Name("+1".into())),
+            ("a.b.jpg", ImageId::Name("a.b".into())),
+            ("99999999999999999999.jpg", ImageId::Name("99999999999999999999".into())),
+        ] {
+            assert_eq!(ImageId::of_path(Path::new(path)), expected, "{path}");
+        }
+    }
+}

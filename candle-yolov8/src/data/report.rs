@@ -1,0 +1,56 @@
+//! What was found while labels were read.
+
+use std::fmt;
+
+/// Counts of what labels hold, and what of it was not used.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LabelReport {
+    /// Pictures of the dataset, those left out included.
+    pub pictures: usize,
+    /// Objects that are used.
+    pub objects: usize,
+    /// Pictures without an object, those without a label file included.
+    pub backgrounds: usize,
+    /// Pictures without a label file.
+    pub missing: usize,
+    /// Pictures left out because their label file is wrong.
+    pub left_out: usize,
+    /// Annotations of a COCO file left out because they are wrong.
+    pub left_out_objects: usize,
+    /// Rows of label files removed because they repeat another.
+    pub duplicates: usize,
+    /// One line per thing left out or removed, and per doubt: the file, the place in it and the reason.
+    pub messages: Vec<String>,
+}
+
+impl fmt::Display for LabelReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} pictures, {} objects", self.pictures, self.objects)?;
+        for (count, what) in [
+            (self.backgrounds, "backgrounds"),
+            (self.missing, "without a label file"),
+            (self.left_out, "pictures left out"),
+            (self.left_out_objects, "objects left out"),
+            (self.duplicates, "duplicate rows removed"),
+        ] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_happened_is_told() {
+        let mut report = LabelReport { pictures: 3, objects: 7, ..Default::default() };
+        assert_eq!(report.to_string(), "3 pictures, 7 objects");
+        report.left_out = 1;
+        report.duplicates = 2;
+        assert_eq!(report.to_string(), "3 pictures, 7 objects, 1 pictures left out, 2 duplicate rows removed");
+    }
+}

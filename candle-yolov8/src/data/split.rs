@@ -1,0 +1,145 @@
+//! The pictures of a split, and their label files.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::label_file::{self, Labels};
+use super::{DataError, DataYaml, ImageId, LabelReport, LabelledPicture, files};
+
+/// Most bytes of a label file.
+const MAX_LABEL_BYTES: u64 = 64 << 20;
+/// Most bytes of a list of pictures.
+const MAX_LIST_BYTES: u64 = 1 << 30;
+
+/// The pictures of a split.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    pictures: Vec<PathBuf>,
+    nc: usize,
+}
+
+/// What the label file of one picture says.
+#[derive(Debug)]
+enum Found {
+    Missing,
+    Labels(Labels),
+    Wrong(String),
+}
+
+impl Split {
+    /// Lists the pictures of a split (`train`, `val` or `test`) in the order of their paths' bytes. That a listed picture
+    /// exists shows when it is opened.
+    ///
+    /// # Errors
+    /// Those of [`DataYaml::entries`]; `NoPictures`; `Invalid` for a line of a list that names no picture.
+    pub fn open(data: &DataYaml, split: &str) -> Result<Self, DataError> {
+        let mut pictures = Vec::new();
+        for entry in data.entries(split)? {
+            let before = pictures.len();
+            if entry.is_dir() {
+                files::pictures_below(&entry, &mut pictures)?;
+            } else if entry.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt")) {
+                read_list(&entry, &mut pictures)?;
+            } else {
+                return Err(DataError::invalid(&entry, "a split is a folder of pictures or a .txt list of them"));
+            }
+            if pictures.len() == before {
+                return Err(DataError::NoPictures { path: entry });
+            }
+        }
+        pictures.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
+        Ok(Self { pictures, nc: data.names().len() })
+    }
+
+    /// The pictures, sorted. A picture that two entries name is there twice.
+    #[must_use]
+    pub fn pictures(&self) -> &[PathBuf] {
+        &self.pictures
+    }
+
+    /// Reads the label files of all pictures. A picture whose label file is wrong is left out; one without a label file
+    /// shows no object; the report counts both and names each wrong file with the line and the reason.
+    ///
+    /// # Errors
+    /// `AllLeftOut`.
+    pub fn labels(&self) -> Result<(Vec<LabelledPicture>, LabelReport), DataError> {
+        let found: Vec<Found> = self.pictures.par_iter().map(|picture| read_labels(picture, self.nc)).collect();
+        let mut report = LabelReport { pictures: self.pictures.len(), ..Default::default() };
+        let mut labelled = Vec::with_capacity(found.len());
+        for (path, found) in self.pictures.iter().zip(found) {
+            let labels = match found {
+                Found::Wrong(problem) => {
+                    report.left_out += 1;
+                    report.messages.push(format!("{problem}; the picture is left out"));
+                    continue;
+                }
+                Found::Missing => {
+                    report.missing += 1;
+                    Vec::new()
+                }
+                Found::Labels(Labels { labels, duplicates: 0 }) => labels,
+                Found::Labels(Labels { labels, duplicates }) => {
+                    report.duplicates += duplicates;
+                    let file = label_path(path);
+                    report.messages.push(format!("{}: {duplicates} duplicate rows removed", file.display()));
+                    labels
+                }
+            };
+            report.backgrounds += usize::from(labels.is_empty());
+            report.objects += labels.len();
+            labelled.push(LabelledPicture { path: path.clone(), image_id: ImageId::of_path(path), size: None, labels });
+        }
+        if let (true, Some(first)) = (labelled.is_empty(), report.messages.first()) {
+            return Err(DataError::AllLeftOut { pictures: report.pictures, first: first.clone() });
+        }
+        if let (true, Some(first)) = (report.missing == report.pictures, self.pictures.first()) {
+            let expected = label_path(first);
+            report
+                .messages
+                .push(format!("no picture has a label file; the first was expected at {}", expected.display()));
+        }
+        Ok((labelled, report))
+    }
+}
+
+/// Where the labels of a picture lie: its path with the last folder called `images` replaced by `labels`, ending in `.txt`.
+#[must_use]
+pub fn label_path(picture: &Path) -> PathBuf {
+    let mut parts: Vec<_> = picture.components().map(|part| part.as_os_str()).collect();
+    let folders = parts.len().saturating_sub(1);
+    if let Some(last) = parts[..folders].iter().rposition(|part| *part == "images") {
+        parts[last] = "labels".as_ref();
+    }
+    parts.iter().collect::<PathBuf>().with_extension("txt")
+}
+
+fn read_labels(picture: &Path, nc: usize) -> Found {
+    let path = label_path(picture);
+    let text = match files::read_text(&path, MAX_LABEL_BYTES) {
+        Ok(text) => text,
+        Err(DataError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Found::Missing,
+        Err(error) => return Found::Wrong(error.to_string()),
+    };
+    match label_file::parse(&text, nc) {
+        Ok(labels) => Found::Labels(labels),
+        Err(problem) => Found::Wrong(format!("{}:{problem}", path.display())),
+    }
+}
+
+/// One picture per line, relative to the list's folder, else to the working directory.
+fn read_list(list: &Path, pictures: &mut Vec<PathBuf>) -> Result<(), DataError> {
+    let text = files::read_text(list, MAX_LIST_BYTES)?;
+    let folder = list.parent().unwrap_or(Path::new(""));
+    for (index, line) in text.lines().map(str::trim).enumerate().filter(|(_, line)| !line.is_empty()) {
+        if !files::is_picture(Path::new(line)) {
+            let problem = format!("line {}: `{line}` does not end like a picture, in .jpg for one", index + 1);
+            return Err(DataError::invalid(list, problem));
+        }
+        let beside = files::absolute(&folder.join(line))?;
+        let here = files::absolute(Path::new(line))?;
+        let elsewhere = !line.starts_with("./") && !beside.exists() && here.exists();
+        pictures.push(if elsewhere { here } else { beside });
+    }
+    Ok(())
+}

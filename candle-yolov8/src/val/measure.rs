@@ -1,0 +1,92 @@
+//! Detections against labels, by both definitions.
+
+use candle_vision::metrics::{ConfusionMatrix, Metrics, PrecisionRecall, coco, match_boxes};
+
+use super::batches::ValPicture;
+use crate::data::LabelledPicture;
+use crate::detector::Detection;
+use crate::nms::Candidate;
+
+/// Collects pictures; then [`Measure::finish`].
+#[derive(Debug)]
+pub struct Measure {
+    classes: usize,
+    confusion_conf: f32,
+    precision_recall: PrecisionRecall,
+    confusion: ConfusionMatrix,
+    truths: Vec<coco::Truth>,
+    scored: Vec<coco::Scored>,
+}
+
+/// What a data set says of a detector.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// As Ultralytics defines it.
+    pub ultralytics: Metrics,
+    /// As COCO defines it.
+    pub coco: coco::Evaluation,
+    /// What was taken for what.
+    pub confusion: ConfusionMatrix,
+}
+
+impl Measure {
+    /// Of `classes` classes; detections count into the confusion matrix above `confusion_conf`.
+    pub fn new(classes: usize, confusion_conf: f32) -> Self {
+        Self {
+            classes,
+            confusion_conf,
+            precision_recall: PrecisionRecall::default(),
+            confusion: ConfusionMatrix::new(classes),
+            truths: Vec::new(),
+            scored: Vec::new(),
+        }
+    }
+
+    /// Adds a picture and what was found in it, best first, in pixels of the input. `image` is its place in the order of
+    /// ids, in which COCO takes detections of equal confidence.
+    ///
+    /// Gives the detections in pixels of the picture. Labels of crowds count for COCO only.
+    pub fn add(
+        &mut self,
+        image: usize,
+        labels: &LabelledPicture,
+        picture: &ValPicture,
+        found: &[Candidate],
+    ) -> Vec<Detection> {
+        let objects = labels.labels.iter().filter(|label| !label.crowd);
+        let objects: Vec<(usize, [f32; 4])> =
+            objects.map(|label| (label.class, picture.to_input(label.xywhn(picture.original)))).collect();
+        let boxes: Vec<(usize, [f32; 4])> = found.iter().map(|c| (c.class_id, c.xyxy)).collect();
+        let right = match_boxes(&boxes, &objects);
+        let rows = found.iter().zip(right).map(|(c, right)| (c.class_id, c.confidence, right));
+        self.precision_recall.add(rows, &objects.iter().map(|object| object.0).collect::<Vec<_>>());
+        let confident = found.iter().take_while(|c| c.confidence > self.confusion_conf).count();
+        self.confusion.add(&boxes[..confident], &objects);
+        self.truths.extend(labels.labels.iter().map(|label| {
+            let [x1, y1, x2, y2] = label.xyxy(picture.original);
+            let (bbox, area) = ([x1, y1, x2 - x1, y2 - y1], label.area(picture.original));
+            coco::Truth { image, class: label.class, bbox, area, crowd: label.crowd }
+        }));
+        let detection = |c: &Candidate| Detection {
+            class_id: c.class_id,
+            confidence: c.confidence,
+            xyxy: picture.to_original(c.xyxy),
+        };
+        let detections: Vec<Detection> = found.iter().map(detection).collect();
+        self.scored.extend(detections.iter().map(|detection| {
+            let [x1, y1, x2, y2] = detection.xyxy;
+            let bbox = [x1, y1, x2 - x1, y2 - y1].map(f64::from);
+            coco::Scored { image, class: detection.class_id, bbox, score: f64::from(detection.confidence) }
+        }));
+        detections
+    }
+
+    /// The numbers of all pictures added.
+    pub fn finish(self) -> Measured {
+        Measured {
+            ultralytics: self.precision_recall.finish(),
+            coco: coco::evaluate(&self.truths, &self.scored, self.classes),
+            confusion: self.confusion,
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! A detector over a data set.
+
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+use candle_core::Result;
+use candle_vision::image::{self, ImageError};
+use rayon::prelude::*;
+
+use super::batches::{ValPicture, batches};
+use super::measure::{Measure, Measured};
+use crate::data::LabelledPicture;
+use crate::detector::{Detection, Detector};
+use crate::nms::NmsOptions;
+
+/// How to validate.
+///
+/// Unlike prediction, an anchor counts for each class above the threshold, pictures are scaled before they are laid into a
+/// rectangle common to their batch, and that has a margin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ValOptions {
+    /// Pixels that a picture's longer side is scaled to.
+    pub imgsz: usize,
+    /// Pictures per forward pass; with `rect` it decides the shapes too.
+    pub batch: usize,
+    /// Whether each batch has the shape that fits its pictures, or all a square.
+    pub rect: bool,
+    /// What is kept.
+    pub nms: NmsOptions,
+    /// Confidence above which detections count into the confusion matrix.
+    pub confusion_conf: f32,
+}
+
+impl Default for ValOptions {
+    /// Ultralytics' defaults, but for the confusion matrix: it counts above 0.001 there, 0.25 here.
+    fn default() -> Self {
+        let nms = NmsOptions { conf: 0.001, iou: 0.7, max_det: 300, multi_label: true, ..Default::default() };
+        Self { imgsz: 640, batch: 16, rect: true, nms, confusion_conf: 0.25 }
+    }
+}
+
+/// What a validation found.
+#[derive(Debug)]
+pub struct Validated {
+    /// The numbers, of all pictures that could be read.
+    pub measured: Measured,
+    /// By picture, in the order given: its detections in its own pixels, or why it could not be read.
+    pub pictures: Vec<std::result::Result<Vec<Detection>, ImageError>>,
+    /// Pictures whose candidates were too many, and how many were not looked at: see [`crate::MAX_CANDIDATES`].
+    pub dropped: Vec<(usize, usize)>,
+    /// Pictures that are not of the size that their labels say: boxes in pixels are then of another picture.
+    pub other_size: usize,
+    /// Time of scaling, of the network, and of decoding boxes and suppression. Reading pictures runs beside the network.
+    pub times: [Duration; 3],
+    /// The whole run.
+    pub elapsed: Duration,
+}
+
+/// How far a validation is: pictures looked at, of how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Looked {
+    /// Pictures done.
+    pub done: usize,
+    /// Pictures in all.
+    pub total: usize,
+}
+
+/// A batch on its way to the network.
+type Prepared = (Vec<usize>, Vec<ValPicture>, Duration);
+
+/// Looks at every picture and compares with its labels, of the detector's classes. `progress` is called after each batch.
+///
+/// Pictures that cannot be read are in the result and do not count.
+pub fn validate(
+    detector: &Detector,
+    pictures: &[LabelledPicture],
+    options: &ValOptions,
+    progress: &mut dyn FnMut(Looked),
+) -> Result<Validated> {
+    let start = Instant::now();
+    let sizes: Vec<_> = pictures.par_iter().map(|picture| image::upright_size(&picture.path)).collect();
+    let differs = |(picture, size): &(&LabelledPicture, &std::result::Result<[usize; 2], ImageError>)| matches!((picture.size, size), (Some(said), Ok(size)) if said != *size);
+    let other_size = pictures.iter().zip(&sizes).filter(differs).count();
+    let mut found: Vec<std::result::Result<Vec<Detection>, ImageError>> = Vec::with_capacity(pictures.len());
+    let (mut readable, mut shapes) = (Vec::new(), Vec::new());
+    for (index, size) in sizes.into_iter().enumerate() {
+        found.push(size.map(|size| {
+            readable.push(index);
+            shapes.push(size);
+            Vec::new()
+        }));
+    }
+    let stride = detector.model().max_stride();
+    let plan = batches(&shapes, options.imgsz, options.batch, stride, options.rect);
+    let ranks = ranks(pictures);
+    let mut measure = Measure::new(detector.model().num_classes(), options.confusion_conf);
+    let (mut times, mut dropped) = ([Duration::ZERO; 3], Vec::new());
+    let mut looked = Looked { done: pictures.len() - readable.len(), total: pictures.len() };
+    let (sender, receiver) = sync_channel::<(Prepared, Vec<(usize, ImageError)>)>(1);
+    std::thread::scope(|scope| -> Result<()> {
+        let readable = &readable;
+        scope.spawn(move || {
+            for batch in plan {
+                let numbers: Vec<usize> = batch.pictures.iter().map(|picture| readable[*picture]).collect();
+                if sender.send(read(pictures, numbers, options.imgsz, batch.shape)).is_err() {
+                    return;
+                }
+            }
+        });
+        for ((numbers, prepared, scaling), failed) in receiver {
+            looked.done += numbers.len() + failed.len();
+            failed.into_iter().for_each(|(number, error)| found[number] = Err(error));
+            times[0] += scaling;
+            let inputs: Vec<_> = prepared.iter().map(|picture| &picture.input).collect();
+            let (kept, spent) = detector.look(&inputs, &options.nms)?;
+            times.iter_mut().zip(spent).for_each(|(time, spent)| *time += spent);
+            for ((number, picture), kept) in numbers.into_iter().zip(&prepared).zip(kept) {
+                if kept.dropped > 0 {
+                    dropped.push((number, kept.dropped));
+                }
+                found[number] = Ok(measure.add(ranks[number], &pictures[number], picture, &kept.candidates));
+            }
+            progress(looked);
+        }
+        Ok(())
+    })?;
+    Ok(Validated { measured: measure.finish(), pictures: found, dropped, other_size, times, elapsed: start.elapsed() })
+}
+
+/// Decodes and scales pictures on all threads; those that could not be read apart.
+fn read(
+    pictures: &[LabelledPicture],
+    numbers: Vec<usize>,
+    imgsz: usize,
+    shape: [usize; 2],
+) -> (Prepared, Vec<(usize, ImageError)>) {
+    let prepare = |number: usize| match image::open(&pictures[number].path) {
+        Ok(picture) => {
+            let start = Instant::now();
+            let picture = ValPicture::new(&picture, imgsz, shape);
+            Ok((number, picture, start.elapsed()))
+        }
+        Err(error) => Err((number, error)),
+    };
+    let results: Vec<_> = numbers.into_par_iter().map(prepare).collect();
+    let (mut read, mut views, mut scaling, mut failed) = (Vec::new(), Vec::new(), Duration::ZERO, Vec::new());
+    for result in results {
+        match result {
+            Ok((number, picture, spent)) => {
+                read.push(number);
+                views.push(picture);
+                scaling += spent;
+            }
+            Err(error) => failed.push(error),
+        }
+    }
+    ((read, views, scaling), failed)
+}
+
+/// Each picture's place in the order of ids.
+fn ranks(pictures: &[LabelledPicture]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..pictures.len()).collect();
+    order.sort_by(|a, b| pictures[*a].image_id.cmp(&pictures[*b].image_id));
+    let mut ranks = vec![0; pictures.len()];
+    order.into_iter().enumerate().for_each(|(rank, picture)| ranks[picture] = rank);
+    ranks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{ImageId, Label, LabelBox};
+    use crate::{Yolo, architecture};
+    use candle_core::{DType, Device};
+    use candle_vision::image::{Rgb, RgbImage, save};
+    use candle_vision::layers::Norm;
+    use candle_vision::seeded;
+
+    #[test]
+    fn a_detector_finds_again_what_it_labelled() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let def = architecture("yolov8n-ghostnet", Some(3)).expect("shipped");
+        let model = Yolo::new(&def, Norm::Fold, seeded::var_builder(DType::F32, &Device::Cpu))?;
+        let detector = Detector::new(model, Device::Cpu, DType::F32);
+        let options = ValOptions { imgsz: 320, batch: 3, ..Default::default() };
+        let mut pictures = Vec::new();
+        for (i, (width, height)) in [(400u32, 260u32), (260, 400), (320, 320), (200, 240)].into_iter().enumerate() {
+            let level = |x: u32, y: u32, c: u32| (x * (3 + c) + y * 5 + x * y / 7) as u8;
+            let picture =
+                RgbImage::from_fn(width, height, |x, y| Rgb([level(x, y, 0), level(x, y, 1), level(x, y, 2)]));
+            let path = folder.path().join(format!("{i}.png"));
+            save(&picture, &path).expect("saved");
+            let size = Some([height as usize, width as usize]);
+            pictures.push(LabelledPicture { path, image_id: ImageId::Number(i as i64), size, labels: Vec::new() });
+        }
+        let first = validate(&detector, &pictures, &options, &mut |_| ())?;
+        for (picture, found) in pictures.iter_mut().zip(&first.pictures) {
+            // Only a copy of what was found is clipped to the picture, so a box that leaves it is not found again.
+            let [height, width] = picture.size.expect("just set").map(|side| side as f32);
+            let inside = |xyxy: &[f32; 4]| xyxy[0] > 0. && xyxy[1] > 0. && xyxy[2] < width && xyxy[3] < height;
+            let found = found.as_ref().expect("it is there").iter().filter(|detection| inside(&detection.xyxy));
+            for detection in found.take(10) {
+                let [x1, y1, x2, y2] = detection.xyxy.map(f64::from);
+                let place = LabelBox::Pixels([x1, y1, x2 - x1, y2 - y1]);
+                picture.labels.push(Label { class: detection.class_id, place, outline_area: None, crowd: false });
+            }
+            assert_eq!(picture.labels.len(), 10);
+        }
+        let second = validate(&detector, &pictures, &options, &mut |_| ())?;
+        let recalls = |measured: &Measured| {
+            let classes = &measured.ultralytics.classes;
+            classes.iter().map(|class| class.recall_curve[0]).fold(1., f64::min)
+        };
+        assert_eq!(recalls(&second.measured), 1., "all are found again, by Ultralytics' rule");
+        assert_eq!(second.measured.coco.summary.ar[2], Some(1.), "and by COCO's");
+        assert_eq!(second.pictures.iter().filter(|found| found.is_ok()).count(), 4);
+        pictures[1].size = Some([1, 1]);
+        assert_eq!((second.other_size, validate(&detector, &pictures, &options, &mut |_| ())?.other_size), (0, 1));
+        Ok(())
+    }
+}

@@ -1,0 +1,148 @@
+use std::path::PathBuf;
+
+use candle_vision::image::Interpolation;
+use clap::{Args, ValueEnum};
+
+/// Arguments of `ghostzoo eval`.
+#[derive(Debug, Args)]
+pub(crate) struct EvalArgs {
+    /// Labelled pictures: class folders, pictures with --labels, a tar or tar shards, Parquet shards (file, folder or glob)
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: PathBuf,
+    /// Checkpoints: names of `ghostzoo models` (* and ? allowed), files, folders of files, or hf://org/repo@rev/file; all
+    /// look at each picture in one pass
+    #[arg(long, short, num_args = 1.., value_delimiter = ',', value_name = "NAME|FILE|hf://…")]
+    pub(crate) model: Vec<String>,
+    /// Folder or shards below --data to take [default: val or validation, else test, where there are]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) split: Option<String>,
+    /// Labels of pictures without class folders: csv, `name label` lines, labels in the order of names, or the devkit's
+    /// ground truth
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: Option<PathBuf>,
+    /// Class folders, one a line in class order, or `folder index` lines
+    #[arg(long, value_name = "FILE")]
+    pub(crate) class_map: Option<PathBuf>,
+    /// How numbers in labels and folder names count
+    #[arg(long, value_name = "ORDER")]
+    pub(crate) label_order: Option<LabelOrder>,
+    /// ImageNet's reassessed labels (ReaL, real.json): a prediction is right if any person agreed with it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) real_labels: Option<PathBuf>,
+    /// Predict only these classes: a file of indices or WordNet ids, imagenet-a, imagenet-r, or `data` for those that have
+    /// pictures
+    #[arg(long, value_name = "FILE|NAME")]
+    pub(crate) valid_labels: Option<String>,
+    /// Pictures per forward pass
+    #[arg(long, alias = "batch-size", default_value_t = 64, value_name = "N", value_parser = super::detect::positive)]
+    pub(crate) batch: usize,
+    /// Side of the network's input [default: as the model was trained]
+    #[arg(long, alias = "imgsz", value_name = "N|H,W", value_parser = super::detect::image_size)]
+    pub(crate) img_size: Option<[usize; 2]>,
+    /// Share of the resized picture that the crop keeps [default: as the model was trained]
+    #[arg(long, value_name = "SHARE", value_parser = crop_pct)]
+    pub(crate) crop_pct: Option<f64>,
+    /// Filter of the resize, bicubic or bilinear [default: as the model was trained]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) interpolation: Option<Interpolation>,
+    /// Look at N pictures only, spread evenly over the data
+    #[arg(long, value_name = "N", value_parser = super::detect::positive)]
+    pub(crate) limit: Option<usize>,
+    /// Look at part I (from 0) of N equal parts only; `ghostzoo merge` adds parts up
+    #[arg(long, value_name = "I/N", value_parser = shard, requires = "part")]
+    pub(crate) shard: Option<[usize; 2]>,
+    /// Keep the counts in this file while running
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) part: Option<PathBuf>,
+    /// Go on where the run that wrote --part ended
+    #[arg(long, requires = "part")]
+    pub(crate) resume: bool,
+    /// Write the results with timm's columns
+    #[arg(long, value_name = "FILE.csv|FILE.json", value_parser = results_file)]
+    pub(crate) results_file: Option<PathBuf>,
+    /// Write how often each class was taken for which
+    #[arg(long, value_name = "FILE.csv")]
+    pub(crate) confusion: Option<PathBuf>,
+    /// Write the logits, a row per picture, those of unreadable ones NaN; for one model
+    #[arg(long, value_name = "FILE.npy", conflicts_with_all = ["resume", "shard"])]
+    pub(crate) logits: Option<PathBuf>,
+    /// Print one JSON object per model and line to stdout, nothing else
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `ghostzoo merge`.
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// The --part files of all shards
+    #[arg(required = true, value_name = "PART.json")]
+    pub(crate) parts: Vec<PathBuf>,
+    /// Write the results with timm's columns
+    #[arg(long, value_name = "FILE.csv|FILE.json", value_parser = results_file)]
+    pub(crate) results_file: Option<PathBuf>,
+    /// Write how often each class was taken for which
+    #[arg(long, value_name = "FILE.csv")]
+    pub(crate) confusion: Option<PathBuf>,
+    /// Print one JSON object per model and line to stdout, nothing else
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How numbers in labels count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LabelOrder {
+    /// The model's classes, from 0
+    Index,
+    /// The model's classes, from 1
+    OneBased,
+    /// ILSVRC2012_ID of ImageNet's devkit, which has an order of its own
+    Devkit,
+}
+
+impl From<LabelOrder> for candle_vision::data::LabelOrder {
+    fn from(order: LabelOrder) -> Self {
+        match order {
+            LabelOrder::Index => Self::Index,
+            LabelOrder::OneBased => Self::OneBased,
+            LabelOrder::Devkit => Self::Devkit,
+        }
+    }
+}
+
+fn crop_pct(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0. && value <= 1. => Ok(value),
+        _ => Err("give a number above 0 and up to 1".to_owned()),
+    }
+}
+
+/// Parses a path whose ending says the format.
+fn results_file(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("csv" | "json") => Ok(path),
+        _ => Err("end it in .csv or .json".to_owned()),
+    }
+}
+
+/// Parses `I/N` with I below N.
+fn shard(text: &str) -> Result<[usize; 2], String> {
+    let parsed = text.split_once('/').and_then(|(i, n)| Some([i.trim().parse().ok()?, n.trim().parse().ok()?]));
+    match parsed {
+        Some([index, count]) if index < count => Ok([index, count]),
+        _ => Err("give a part and a number of parts, such as 0/4 for the first of four".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_count_from_zero() {
+        assert_eq!(shard("3/4"), Ok([3, 4]));
+        for wrong in ["4/4", "1", "-1/2", "0/0", "a/b"] {
+            assert!(shard(wrong).is_err(), "{wrong}");
+        }
+    }
+}

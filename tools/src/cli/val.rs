@@ -1,0 +1,74 @@
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// Arguments of `ghostzoo val`.
+#[derive(Debug, Args)]
+pub(crate) struct ValArgs {
+    /// Ultralytics' data.yaml, or COCO's instances_*.json
+    #[arg(long, value_name = "FILE")]
+    pub(crate) data: PathBuf,
+    /// Checkpoint: a name of `ghostzoo models`, a file (.safetensors, .pt, .pth, .bin), or hf://org/repo@rev/file
+    #[arg(long, short, value_name = "NAME|FILE|hf://…")]
+    pub(crate) model: Option<String>,
+    /// Part of a data.yaml to look at: val, test or train
+    #[arg(long, default_value = "val", value_name = "NAME")]
+    pub(crate) split: String,
+    /// Folder of the pictures that an instances file names [default: beside it, or images/ beside or above it]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) images: Option<PathBuf>,
+    /// Pixels that a picture's longer side is scaled to [default: as the model was trained, else 640]
+    #[arg(long, value_name = "N", value_parser = super::detect::positive)]
+    pub(crate) imgsz: Option<usize>,
+    /// Pictures per forward pass; with --rect it decides the shapes too
+    #[arg(long, default_value_t = 16, value_name = "N", value_parser = super::detect::positive)]
+    pub(crate) batch: usize,
+    /// Give each batch the shape that fits its pictures, instead of a square
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
+    pub(crate) rect: bool,
+    /// Least confidence of a box, exclusive
+    #[arg(long, default_value_t = 0.001, value_parser = super::detect::share)]
+    pub(crate) conf: f32,
+    /// Overlap above which the less confident of two boxes of a class goes
+    #[arg(long, default_value_t = 0.7, value_parser = super::detect::share)]
+    pub(crate) iou: f32,
+    /// Most boxes per picture
+    #[arg(long, default_value_t = 300, value_name = "N")]
+    pub(crate) max_det: usize,
+    /// Let boxes of different classes suppress each other
+    #[arg(long)]
+    pub(crate) agnostic_nms: bool,
+    /// Confidence above which boxes count into the confusion matrix
+    #[arg(long, default_value_t = 0.25, value_name = "CONF", value_parser = super::detect::share)]
+    pub(crate) confusion_conf: f32,
+    /// Whose definition of the metrics to print
+    #[arg(long, default_value = "both")]
+    pub(crate) metric: Metric,
+    /// Write predictions.json, COCO's list of results in pixels of the pictures. Categories are those of an instances
+    /// file, else the class's number plus 1, as Ultralytics writes them
+    #[arg(long)]
+    pub(crate) save_json: bool,
+    /// Draw the confusion matrix and the curves of precision, recall and F1
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
+    pub(crate) plots: bool,
+    /// Where files go; a number is added where it exists [default: runs/detect/val]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) save_dir: Option<PathBuf>,
+    /// Write into the folder even where it exists
+    #[arg(long)]
+    pub(crate) exist_ok: bool,
+    /// Print one JSON object to stdout, nothing else
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A definition of average precision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Metric {
+    /// pycocotools': the precision at 101 recalls, crowds, areas, at most 100 boxes
+    Coco,
+    /// Ultralytics': the area under the curve, precision and recall at the best F1
+    Ultralytics,
+    /// Both
+    Both,
+}

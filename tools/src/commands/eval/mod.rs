@@ -1,0 +1,168 @@
+//! `ghostzoo eval`: how often classifiers are right. `ghostzoo merge`: the same from parts.
+
+mod models;
+mod npy;
+mod part;
+mod pass;
+mod report;
+mod selection;
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use candle_vision::data::{self, OpenOptions, PictureSet, RealLabels};
+
+use crate::cli::{EvalArgs, GlobalArgs, MergeArgs};
+use crate::error::{SomeFailed, usage};
+use crate::files;
+use crate::model;
+
+use models::Candidate;
+use npy::Npy;
+use part::{Part, Subject};
+use pass::{Pass, Truth};
+use selection::Selection;
+
+/// Evaluates classifiers on labelled pictures.
+pub(crate) fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
+    let device = global.device.open(global.quiet)?;
+    let outputs: Vec<_> =
+        [&args.results_file, &args.confusion, &args.logits, &args.part].into_iter().flatten().collect();
+    for (index, path) in outputs.iter().enumerate() {
+        files::check_place(path)?;
+        if outputs[..index].contains(path) {
+            return Err(usage(format!("{} is named for two outputs", path.display())));
+        }
+    }
+    let candidates = models::load(args, global, &device)?;
+    let [first, ..] = candidates.as_slice() else { bail!("there is no model") };
+    let num_classes = first.network.config().num_classes;
+    let options = OpenOptions {
+        num_classes,
+        class_names: &first.class_names,
+        split: args.split.as_deref(),
+        labels: args.labels.as_deref(),
+        class_map: args.class_map.as_deref(),
+        order: args.label_order.map(Into::into),
+    };
+    let set = PictureSet::open(&args.data, &options)?;
+    let selection = Selection::new(set.len(), args.limit);
+    let real_labels = args.real_labels.as_deref().map(|path| {
+        let labels = RealLabels::read(path)?;
+        labels.check(&set, path).map(|()| labels)
+    });
+    let real_labels = real_labels.transpose()?;
+    let valid = valid_labels(args, &set, num_classes)?;
+    let subject = Subject {
+        data: set.fingerprint(),
+        order: set.order().to_owned(),
+        total: selection.total(),
+        num_classes,
+        valid_labels: valid.clone(),
+        real_labels: args.real_labels.as_deref().map(files::checksum).transpose()?,
+        models: candidates.iter().map(|candidate| candidate.row.clone()).collect(),
+    };
+    let logits = match (&args.logits, candidates.len()) {
+        (None, _) => None,
+        (Some(path), 1) => Some(Npy::create(path, selection.total(), num_classes)?),
+        (Some(_), _) => return Err(usage("--logits is for one model")),
+    };
+    let part = start(args, subject, &selection)?;
+    if !global.quiet {
+        set.notes().iter().for_each(|note| say!("note: {note}"));
+        say!("note: {} pictures; {}", set.len(), set.order());
+    }
+    let truth = Truth { real_labels, valid };
+    let pass = Pass { args, global, device: &device, candidates: &candidates, set: &set, selection, truth };
+    let part = pass.run(part, logits)?;
+    finish(&part, Outputs::of_eval(args), global, &names(&candidates))
+}
+
+/// Adds up the parts of an evaluation.
+pub(crate) fn merge(args: &MergeArgs, global: &GlobalArgs) -> Result<()> {
+    let part = Part::merge(&args.parts)?;
+    finish(&part, Outputs::of_merge(args), global, &model::class_names(part.subject.num_classes))
+}
+
+/// Where results go.
+struct Outputs<'a> {
+    results_file: Option<&'a Path>,
+    confusion: Option<&'a Path>,
+    json: bool,
+}
+
+impl<'a> Outputs<'a> {
+    fn of_eval(args: &'a EvalArgs) -> Self {
+        Self { results_file: args.results_file.as_deref(), confusion: args.confusion.as_deref(), json: args.json }
+    }
+
+    fn of_merge(args: &'a MergeArgs) -> Self {
+        Self { results_file: args.results_file.as_deref(), confusion: args.confusion.as_deref(), json: args.json }
+    }
+}
+
+fn names(candidates: &[Candidate]) -> Vec<String> {
+    candidates.first().map_or_else(Vec::new, |candidate| candidate.class_names.clone())
+}
+
+/// A new part, or the one that a run left.
+fn start(args: &EvalArgs, subject: Subject, selection: &Selection) -> Result<Part> {
+    let positions = selection.shard(args.shard.unwrap_or([0, 1]));
+    let new = Part::new(subject, positions);
+    let Some(path) = &args.part else { return Ok(new) };
+    if !path.exists() {
+        new.write(path)?;
+        return Ok(new);
+    }
+    if !args.resume {
+        return Err(usage(format!("{} exists; --resume goes on with it", path.display())));
+    }
+    let found = Part::read(path)?;
+    if let Some(difference) = new.subject.difference(&found.subject) {
+        return Err(usage(format!("--resume: this run is not the one that wrote {}: {difference}", path.display())));
+    }
+    if (found.start, found.end) != (new.start, new.end) {
+        return Err(usage(format!(
+            "--resume: {} is of pictures {} to {}, and this --shard of {} to {}",
+            path.display(),
+            found.start,
+            found.end,
+            new.start,
+            new.end
+        )));
+    }
+    Ok(found)
+}
+
+/// The classes that may be predicted, where not all.
+fn valid_labels(args: &EvalArgs, set: &PictureSet, num_classes: usize) -> Result<Option<Vec<usize>>> {
+    let valid = match args.valid_labels.as_deref() {
+        None => return Ok(None),
+        Some("data") => set.classes().to_vec(),
+        Some(name) => data::subset(name, num_classes)?,
+    };
+    if let Some(class) = valid.iter().find(|class| **class >= num_classes) {
+        return Err(usage(format!("--valid-labels holds {class}, and the models have {num_classes} classes")));
+    }
+    let beyond = set.classes().iter().filter(|class| !valid.contains(class)).count();
+    if beyond > 0 {
+        return Err(usage(format!(
+            "--valid-labels leaves out {beyond} classes that have pictures: these could never be right"
+        )));
+    }
+    Ok(Some(valid))
+}
+
+/// Prints and writes the results.
+fn finish(part: &Part, outputs: Outputs, global: &GlobalArgs, names: &[String]) -> Result<()> {
+    if part.tallies.iter().all(|tally| tally.pictures() == 0) {
+        bail!("no picture counts: {} could not be read, {} have no label", part.unreadable.len(), part.unlabelled);
+    }
+    let results = report::results(part);
+    // None of the three keeps the others back.
+    let printed = report::print(part, &results, outputs.json, global.quiet, names);
+    let saved = outputs.results_file.map_or(Ok(()), |path| report::save(path, &results));
+    let confusion = outputs.confusion.map_or(Ok(()), |path| report::save_confusion(path, part, names));
+    saved.and(confusion)?;
+    if part.unreadable.is_empty() { printed } else { Err(SomeFailed.into()) }
+}

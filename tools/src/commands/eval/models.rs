@@ -1,0 +1,114 @@
+//! The models of an evaluation.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use candle_core::Device;
+use candle_ghostnet::GhostNet;
+use candle_vision::image::ClassifyTransform;
+use ghostzoo_weights::{Registry, Task};
+
+use super::part::ModelRow;
+use crate::cli::{EvalArgs, GlobalArgs};
+use crate::error::usage;
+use crate::files;
+use crate::model::{self, Network};
+
+/// Files of a folder that are taken for checkpoints.
+const CHECKPOINTS: [&str; 4] = ["safetensors", "pt", "pth", "bin"];
+
+/// A classifier ready to run.
+pub(super) struct Candidate {
+    pub(super) row: ModelRow,
+    pub(super) network: Box<GhostNet>,
+    pub(super) transform: ClassifyTransform,
+    pub(super) class_names: Vec<String>,
+}
+
+/// The models that the arguments name: wildcards over the registry's classifiers, folders over their checkpoints.
+pub(super) fn expand(models: &[String]) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for model in models {
+        let path = Path::new(model);
+        if path.is_dir() {
+            let mut files = Vec::new();
+            for entry in std::fs::read_dir(path).with_context(|| format!("cannot read the folder {model}"))? {
+                let file = entry?.path();
+                let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+                if CHECKPOINTS.contains(&extension) {
+                    files.push(file.display().to_string());
+                }
+            }
+            if files.is_empty() {
+                return Err(usage(format!(
+                    "--model: the folder {model} holds no checkpoint ({})",
+                    CHECKPOINTS.join(", ")
+                )));
+            }
+            files.sort();
+            names.extend(files);
+        } else if model.contains(['*', '?', '[']) && !path.exists() {
+            let pattern = glob::Pattern::new(model).map_err(|error| usage(format!("--model {model}: {error}")))?;
+            let registry = Registry::builtin();
+            let before = names.len();
+            let classifiers = registry.entries().iter().filter(|entry| entry.task == Task::Classify);
+            names.extend(classifiers.map(|entry| entry.name.clone()).filter(|name| pattern.matches(name)));
+            if names.len() == before {
+                return Err(usage(format!("--model {model} matches no classifier; `ghostzoo models` lists all names")));
+            }
+        } else {
+            names.push(model.clone());
+        }
+    }
+    let mut seen = std::collections::HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    Ok(names)
+}
+
+/// Loads the models; they must have the same classes.
+pub(super) fn load(args: &EvalArgs, global: &GlobalArgs, device: &Device) -> Result<Vec<Candidate>> {
+    if args.model.is_empty() {
+        model::required(None)?;
+    }
+    let mut candidates: Vec<Candidate> = Vec::new();
+    for name in expand(&args.model)? {
+        let candidate = load_one(&name, args, global, device)?;
+        if let Some(first) = candidates.first()
+            && first.network.config().num_classes != candidate.network.config().num_classes
+        {
+            return Err(usage(format!(
+                "{} has {} classes and {} has {}: they cannot be evaluated on the same labels",
+                first.row.name,
+                first.network.config().num_classes,
+                name,
+                candidate.network.config().num_classes,
+            )));
+        }
+        candidates.push(candidate);
+    }
+    Ok(candidates)
+}
+
+fn load_one(name: &str, args: &EvalArgs, global: &GlobalArgs, device: &Device) -> Result<Candidate> {
+    let loaded = model::load(name, global, device, args.json)?;
+    let Network::Classifier(network) = loaded.network else {
+        return Err(usage(format!("{name} is a detector; use `ghostzoo val`")));
+    };
+    if network.config().num_classes == 0 {
+        return Err(usage(format!("{name} has no classes")));
+    }
+    let mut transform = loaded.transform;
+    transform.input_size = args.img_size.unwrap_or(transform.input_size);
+    transform.crop_pct = args.crop_pct.unwrap_or(transform.crop_pct);
+    transform.interpolation = args.interpolation.unwrap_or(transform.interpolation);
+    let row = ModelRow {
+        name: loaded.name,
+        weights: files::checksum(&loaded.path)?,
+        param_count: loaded.parameters,
+        img_size: transform.input_size,
+        crop_pct: transform.crop_pct,
+        interpolation: transform.interpolation.to_string(),
+        dtype: global.dtype().as_str().to_owned(),
+    };
+    Ok(Candidate { row, network, transform, class_names: loaded.class_names })
+}

@@ -1,0 +1,94 @@
+use super::*;
+use proptest::prelude::*;
+
+fn subject(total: usize) -> Subject {
+    let row = ModelRow {
+        name: "m".into(),
+        weights: 1,
+        param_count: 2,
+        img_size: [224; 2],
+        crop_pct: 0.875,
+        interpolation: "bicubic".into(),
+        dtype: "f32".into(),
+    };
+    Subject {
+        data: "d".into(),
+        order: "o".into(),
+        total,
+        num_classes: 3,
+        valid_labels: None,
+        real_labels: None,
+        models: vec![row],
+    }
+}
+
+/// A finished part whose pictures have logits made of their number.
+fn part(positions: std::ops::Range<usize>, total: usize) -> Part {
+    let mut part = Part::new(subject(total), positions.clone());
+    for picture in positions {
+        let logits = [(picture % 7) as f32, (picture % 5) as f32, (picture % 3) as f32];
+        part.tallies[0].add(&logits, picture % 3, &[picture % 3]);
+        part.next += 1;
+    }
+    part
+}
+
+fn merge(parts: &[Part]) -> Result<Part> {
+    let folder = tempfile::tempdir()?;
+    let paths: Vec<PathBuf> = (0..parts.len()).map(|i| folder.path().join(format!("{i}.json"))).collect();
+    parts.iter().zip(&paths).try_for_each(|(part, path)| part.write(path))?;
+    Part::merge(&paths)
+}
+
+proptest! {
+    #[test]
+    fn parts_in_any_order_are_the_whole(cuts in prop::collection::vec(0..50usize, 0..5), turned in any::<bool>()) {
+        let mut bounds = [vec![0, 50], cuts].concat();
+        bounds.sort_unstable();
+        let mut parts: Vec<Part> = bounds.windows(2).map(|pair| part(pair[0]..pair[1], 50)).collect();
+        if turned {
+            parts.reverse();
+        }
+        let merged = merge(&parts).expect("they are the whole");
+        prop_assert_eq!(&merged.tallies, &part(0..50, 50).tallies);
+        prop_assert_eq!((merged.start, merged.next, merged.end), (0, 50, 50));
+    }
+}
+
+#[test]
+fn parts_that_do_not_make_a_whole_are_refused() {
+    let other = |change: fn(&mut Subject)| {
+        let mut part = part(5..10, 10);
+        change(&mut part.subject);
+        part
+    };
+    let unfinished = {
+        let mut part = part(5..7, 10);
+        part.end = 10;
+        part
+    };
+    for (second, expected) in [
+        (part(6..10, 10), "pictures 5 to 6 of 10 is missing"),
+        (part(4..10, 10), "holds pictures that another part holds too: 4 to 5"),
+        (part(5..9, 10), "pictures 9 to 10 is missing"),
+        (unfinished, "has 3 of its pictures still to do"),
+        (other(|subject| subject.data = "e".into()), "other pictures or labels"),
+        (other(|subject| subject.models[0].weights = 9), "other weights"),
+        (other(|subject| subject.valid_labels = Some(vec![1])), "other --valid-labels"),
+    ] {
+        let error = format!("{:#}", merge(&[part(0..5, 10), second]).expect_err(expected));
+        assert!(error.contains(expected), "{error} | {expected}");
+    }
+    let renamed = other(|subject| subject.models[0].name = "./m".into());
+    assert!(merge(&[part(0..5, 10), renamed]).is_ok(), "the same weights by another path");
+    let mut forged = part(5..10, 10);
+    forged.next = 6;
+    let error = format!("{:#}", merge(&[part(0..5, 10), forged]).expect_err("more pictures than were looked at"));
+    assert!(error.contains("is no part of this version"), "{error}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("x.json");
+    std::fs::write(&path, "{}").expect("written");
+    assert!(
+        format!("{:#}", Part::merge(&[path]).expect_err("no part")).contains("no part that `ghostzoo eval --part`")
+    );
+}

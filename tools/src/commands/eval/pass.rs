@@ -1,0 +1,217 @@
+//! One pass over the pictures, which each model looks at.
+
+use std::collections::HashSet;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
+use candle_ghostnet::Layer;
+use candle_vision::data::{Picture, PictureError, PictureSet, RealLabels};
+use candle_vision::image::{ClassifyTransform, DecodeOptions, RgbImage, decode_with};
+use rayon::prelude::*;
+
+use super::models::Candidate;
+use super::npy::Npy;
+use super::part::Part;
+use super::selection::Selection;
+use crate::cli::{EvalArgs, GlobalArgs};
+use crate::error;
+use crate::progress::Count;
+
+/// Time between two writes of the part's file.
+const BETWEEN_WRITES: Duration = Duration::from_secs(20);
+
+/// What is right.
+pub(super) struct Truth {
+    pub(super) real_labels: Option<RealLabels>,
+    pub(super) valid: Option<Vec<usize>>,
+}
+
+/// All that a pass needs.
+pub(super) struct Pass<'a> {
+    pub(super) args: &'a EvalArgs,
+    pub(super) global: &'a GlobalArgs,
+    pub(super) device: &'a Device,
+    pub(super) candidates: &'a [Candidate],
+    pub(super) set: &'a PictureSet,
+    pub(super) selection: Selection,
+    pub(super) truth: Truth,
+}
+
+/// A picture as each transform gives it, or its name and why it cannot be read.
+struct Prepared {
+    name: String,
+    class: usize,
+    views: Result<Vec<RgbImage>>,
+}
+
+impl Pass<'_> {
+    /// Looks at what is left of the part.
+    pub(super) fn run(&self, mut part: Part, mut logits: Option<Npy>) -> Result<Part> {
+        let transforms = self.transforms();
+        let mut bar = Count::new("eval", self.global.quiet || self.args.json);
+        let (sender, receiver) = sync_channel(1);
+        let rest = part.next..part.end;
+        std::thread::scope(|scope| {
+            // Goes when this closure ends, however it ends, so that the reader does not wait for ever.
+            let receiver = receiver;
+            let transforms = &transforms;
+            scope.spawn(move || self.read(self.selection.pictures(rest), transforms, &sender));
+            self.look(&receiver, transforms, &mut part, logits.as_mut(), &mut bar)
+        })?;
+        bar.finish();
+        if let Some(path) = &self.args.part {
+            part.write(path)?;
+        }
+        if let Some(logits) = logits {
+            logits.finish()?;
+        }
+        Ok(part)
+    }
+
+    /// The different ways in which the models see pictures.
+    fn transforms(&self) -> Vec<ClassifyTransform> {
+        let mut transforms: Vec<ClassifyTransform> = Vec::new();
+        for candidate in self.candidates {
+            if !transforms.contains(&candidate.transform) {
+                transforms.push(candidate.transform.clone());
+            }
+        }
+        transforms
+    }
+
+    /// Reads, decodes and scales pictures on all threads, a batch ahead of the models.
+    fn read(
+        &self,
+        pictures: std::ops::Range<usize>,
+        transforms: &[ClassifyTransform],
+        sender: &SyncSender<Vec<Prepared>>,
+    ) {
+        let index = |picture: &Result<Picture, PictureError>| match picture {
+            Ok(picture) => picture.index,
+            Err(error) => error.index,
+        };
+        let mut pictures = self.set.pictures(pictures).filter(|picture| self.selection.contains(index(picture)));
+        loop {
+            let batch: Vec<_> = pictures.by_ref().take(self.args.batch).collect();
+            let prepared: Vec<Prepared> =
+                batch.into_par_iter().map(|picture| self.prepare(picture, transforms)).collect();
+            if prepared.is_empty() || sender.send(prepared).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn prepare(&self, picture: Result<Picture, PictureError>, transforms: &[ClassifyTransform]) -> Prepared {
+        match picture {
+            Ok(picture) => {
+                let views = picture.read().map_err(anyhow::Error::from).and_then(|bytes| {
+                    // As torchvision's ImageFolder: the stored orientation is not applied.
+                    let decoded = decode_with(&bytes, &DecodeOptions { orient: false, ..Default::default() })?;
+                    Ok(transforms.iter().map(|transform| transform.resize_crop(&decoded)).collect())
+                });
+                Prepared { name: picture.name, class: picture.class, views }
+            }
+            Err(PictureError { index, name, reason }) => {
+                Prepared { name, class: self.set.class_of(index), views: Err(anyhow::Error::msg(reason)) }
+            }
+        }
+    }
+
+    /// The models over each batch, in order.
+    fn look(
+        &self,
+        batches: &Receiver<Vec<Prepared>>,
+        transforms: &[ClassifyTransform],
+        part: &mut Part,
+        mut logits: Option<&mut Npy>,
+        bar: &mut Count,
+    ) -> Result<()> {
+        let excluded = self.excluded();
+        let (mut last, mut written) = (Instant::now(), Instant::now());
+        while let Ok(batch) = batches.recv() {
+            let view = |view: usize| batch.iter().filter_map(move |picture| Some(&picture.views.as_ref().ok()?[view]));
+            let inputs = transforms.iter().enumerate();
+            let inputs = inputs.map(|(i, transform)| self.input(transform, &view(i).collect::<Vec<_>>()));
+            let inputs: Vec<Option<Tensor>> = inputs.collect::<Result<_>>()?;
+            let rows: Vec<Vec<Vec<f32>>> = self
+                .candidates
+                .iter()
+                .map(|candidate| {
+                    let view = transforms.iter().position(|transform| *transform == candidate.transform);
+                    let input = view.and_then(|view| inputs[view].as_ref());
+                    input.map_or_else(|| Ok(Vec::new()), |input| self.logits(candidate, input))
+                })
+                .collect::<Result<_>>()?;
+            if let Some(file) = logits.as_deref_mut() {
+                write_logits(file, &batch, &rows[0], self.candidates[0].network.config().num_classes)?;
+            }
+            self.count(&batch, rows, &excluded, part);
+            part.next += batch.len();
+            part.seconds += last.elapsed().as_secs_f64();
+            last = Instant::now();
+            let so_far = part.tallies.iter().map(|tally| format!("{:.3}", 100. * tally.top1())).collect::<Vec<_>>();
+            bar.show(part.next - part.start, part.end - part.start, &format!("top-1 {}", so_far.join(" ")));
+            if let Some(path) = self.args.part.as_deref().filter(|_| written.elapsed() >= BETWEEN_WRITES) {
+                part.write(path)?;
+                written = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
+    fn input(&self, transform: &ClassifyTransform, views: &[&RgbImage]) -> Result<Option<Tensor>> {
+        if views.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(transform.normalize(views, &Device::Cpu)?.to_device(self.device)?.to_dtype(self.global.dtype())?))
+    }
+
+    fn logits(&self, candidate: &Candidate, input: &Tensor) -> Result<Vec<Vec<f32>>> {
+        Ok(candidate.network.forward(input)?.to_dtype(DType::F32)?.to_vec2()?)
+    }
+
+    /// Classes that may not be predicted.
+    fn excluded(&self) -> Vec<usize> {
+        let Some(valid) = &self.truth.valid else { return Vec::new() };
+        let valid: HashSet<usize> = valid.iter().copied().collect();
+        let classes = self.candidates[0].network.config().num_classes;
+        (0..classes).filter(|class| !valid.contains(class)).collect()
+    }
+
+    /// Adds a batch to the tallies.
+    fn count(&self, batch: &[Prepared], rows: Vec<Vec<Vec<f32>>>, excluded: &[usize], part: &mut Part) {
+        let mut rows: Vec<_> = rows.into_iter().map(Vec::into_iter).collect();
+        for picture in batch {
+            if let Err(error) = &picture.views {
+                say!("error: {}: {}; it does not count", picture.name, error::text(error));
+                part.unreadable.push(picture.name.clone());
+                continue;
+            }
+            let own = [picture.class];
+            let accepted = match &self.truth.real_labels {
+                None => Some(own.as_slice()),
+                Some(real) => real.labels_of(&picture.name).filter(|labels| !labels.is_empty()),
+            };
+            part.unlabelled += usize::from(accepted.is_none());
+            for (rows, tally) in rows.iter_mut().zip(&mut part.tallies) {
+                let (Some(mut row), Some(accepted)) = (rows.next(), accepted) else { continue };
+                excluded.iter().for_each(|class| row[*class] = f32::NEG_INFINITY);
+                tally.add(&row, picture.class, accepted);
+            }
+        }
+    }
+}
+
+/// A row per picture.
+fn write_logits(file: &mut Npy, batch: &[Prepared], rows: &[Vec<f32>], classes: usize) -> Result<()> {
+    let mut rows = rows.iter();
+    for picture in batch {
+        match picture.views.is_ok().then(|| rows.next()).flatten() {
+            Some(row) => file.write(row)?,
+            None => file.write(&vec![f32::NAN; classes])?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! `ghostzoo val`: how well a detector finds what is labelled.
+
+mod dataset;
+mod report;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use candle_vision::image;
+use candle_vision::metrics::{CURVE_POINTS, ClassMetrics};
+use candle_yolov8::data::{ImageId, LabelledPicture};
+use candle_yolov8::val::{Looked, Measured, ValOptions, Validated, validate};
+use candle_yolov8::{Detection, Detector, NmsOptions};
+use serde::Serialize;
+
+use crate::cli::{GlobalArgs, ValArgs};
+use crate::error::{self, SomeFailed, usage};
+use crate::files;
+use crate::model::{self, Network};
+use crate::output::Stdout;
+use crate::plot;
+use crate::progress::Count;
+use crate::run_dir::RunDir;
+
+use dataset::Dataset;
+
+/// Where runs go unless told otherwise.
+const RUNS: &str = "runs/detect/val";
+/// Side that pictures are scaled to where neither the command nor the checkpoint says.
+const DEFAULT_SIDE: usize = 640;
+
+/// Measures a detector on a data set.
+pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
+    let model = model::required(args.model.as_deref())?;
+    let device = global.device.open(global.quiet)?;
+    let mut dataset = Dataset::open(args)?;
+    let loaded = model::load(model, global, &device, args.json)?;
+    let Network::Detector(network) = loaded.network else {
+        return Err(usage(format!("{} is a classifier; use `ghostzoo eval`", loaded.name)));
+    };
+    dataset.agree(&loaded.name, network.num_classes(), &loaded.class_names)?;
+    if !global.quiet {
+        dataset.report.messages.iter().for_each(|message| say!("note: {message}"));
+        say!("note: {}: {}", args.data.display(), dataset.report);
+    }
+    let nms = NmsOptions {
+        conf: args.conf,
+        iou: args.iou,
+        max_det: args.max_det,
+        agnostic: args.agnostic_nms,
+        multi_label: true,
+        classes: None,
+    };
+    let options = ValOptions {
+        imgsz: args.imgsz.or(loaded.input_size.map(|size| size[0].max(size[1]))).unwrap_or(DEFAULT_SIDE),
+        batch: args.batch,
+        rect: args.rect,
+        nms,
+        confusion_conf: args.confusion_conf,
+    };
+    let detector = Detector::new(*network, device, global.dtype());
+    // Before the work: where it cannot be made, that should show now.
+    let folder = folder(args)?;
+    let mut bar = Count::new("val", global.quiet || args.json);
+    let validated = validate(&detector, &dataset.pictures, &options, &mut |Looked { done, total }| {
+        bar.show(done, total, "");
+    })?;
+    bar.finish();
+    let failed = warn(&dataset.pictures, &validated, args, global);
+    if failed == dataset.pictures.len() {
+        bail!("none of the {failed} pictures could be read");
+    }
+    let mut out = Stdout::new();
+    let printed = if args.json {
+        out.line(&report::json(&loaded.name, &dataset, &options, &validated, failed).to_string())
+    } else {
+        report::print(&mut out, args, global, &dataset, &options, &validated)
+    };
+    // Neither keeps the other back.
+    if let Some(folder) = &folder {
+        save(folder.path(), args, &dataset, &validated)?;
+    }
+    if failed > 0 {
+        return Err(SomeFailed.into());
+    }
+    printed?;
+    match folder {
+        Some(folder) if !args.json && !global.quiet => {
+            out.line(&format!("Results saved to {}", folder.path().display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Says what does not count; how many pictures could not be read.
+fn warn(pictures: &[LabelledPicture], validated: &Validated, args: &ValArgs, global: &GlobalArgs) -> usize {
+    let mut failed = 0;
+    for (picture, found) in pictures.iter().zip(&validated.pictures) {
+        if let Err(error) = found {
+            failed += 1;
+            let message = error::text(&anyhow::Error::msg(error.to_string()));
+            say!("error: {}: {message}; it does not count", picture.path.display());
+        }
+    }
+    if global.quiet {
+        return failed;
+    }
+    for (picture, dropped) in &validated.dropped {
+        let path = pictures[*picture].path.display();
+        say!("note: {path}: the {dropped} least confident candidates were left out; raise --conf");
+    }
+    if validated.other_size > 0 {
+        say!(
+            "note: {} pictures are not of the size that their labels say: the boxes may be of other pictures",
+            validated.other_size
+        );
+    }
+    let most = pictures.iter().map(|picture| picture.labels.len()).max().unwrap_or(0);
+    if most > args.max_det {
+        say!("note: a picture has {most} objects, and --max-det keeps {}: recall is capped", args.max_det);
+    }
+    failed
+}
+
+/// The run's folder, where there is anything to write.
+fn folder(args: &ValArgs) -> Result<Option<RunDir>> {
+    if !args.plots && !args.save_json {
+        return Ok(None);
+    }
+    let base = args.save_dir.clone().unwrap_or_else(|| PathBuf::from(RUNS));
+    RunDir::create(&base, args.exist_ok).map(Some)
+}
+
+/// Writes the run's files.
+fn save(folder: &Path, args: &ValArgs, dataset: &Dataset, validated: &Validated) -> Result<()> {
+    if args.save_json {
+        files::write(&folder.join("predictions.json"), &predictions(dataset, validated)?)?;
+    }
+    if args.plots {
+        draw(folder, &dataset.names, &validated.measured, args.confusion_conf)?;
+    }
+    Ok(())
+}
+
+/// One result of COCO's list.
+#[derive(Serialize)]
+struct CocoResult<'a> {
+    image_id: &'a ImageId,
+    file_name: String,
+    category_id: i64,
+    /// x, y, width, height in pixels.
+    bbox: [f32; 4],
+    score: f32,
+}
+
+fn predictions(dataset: &Dataset, validated: &Validated) -> Result<Vec<u8>> {
+    let mut results = Vec::new();
+    for (picture, found) in dataset.pictures.iter().zip(&validated.pictures) {
+        let file_name = picture.path.file_name().unwrap_or_default().to_string_lossy();
+        for Detection { class_id, confidence, xyxy: [x1, y1, x2, y2] } in found.iter().flatten() {
+            results.push(CocoResult {
+                image_id: &picture.image_id,
+                file_name: file_name.clone().into_owned(),
+                category_id: dataset.category(*class_id),
+                bbox: [*x1, *y1, x2 - x1, y2 - y1],
+                score: *confidence,
+            });
+        }
+    }
+    Ok(serde_json::to_vec(&results)?)
+}
+
+/// The pictures that Ultralytics' users know.
+fn draw(folder: &Path, names: &[String], measured: &Measured, confusion_conf: f32) -> Result<()> {
+    let classes = &measured.ultralytics.classes;
+    let seen: Vec<String> = classes.iter().map(|class| names[class.class].clone()).collect();
+    let curves = |of: fn(&ClassMetrics) -> &Vec<f64>| classes.iter().map(|class| of(class).clone()).collect::<Vec<_>>();
+    let points: Vec<f64> = (0..CURVE_POINTS).map(|point| point as f64 / (CURVE_POINTS - 1) as f64).collect();
+    let ap50: Vec<f64> = classes.iter().map(ClassMetrics::ap50).collect();
+    let count = |predicted: usize, truth: usize| measured.confusion.count(predicted, truth);
+    let confusion = |cells| plot::confusion_matrix(names, count, cells, confusion_conf);
+    let against = |metric, of| plot::against_confidence(metric, &points, &curves(of), &seen);
+    for (name, picture) in [
+        ("BoxPR_curve", plot::precision_recall(&points, &curves(|class| &class.pr_curve), &ap50, &seen)?),
+        ("BoxP_curve", against(plot::Metric::Precision, |class| &class.precision_curve)?),
+        ("BoxR_curve", against(plot::Metric::Recall, |class| &class.recall_curve)?),
+        ("BoxF1_curve", against(plot::Metric::F1, |class| &class.f1_curve)?),
+        ("confusion_matrix", confusion(plot::Cells::Counts)?),
+        ("confusion_matrix_normalized", confusion(plot::Cells::Normalised)?),
+    ] {
+        image::save(&picture, &folder.join(format!("{name}.png")))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! What `val` prints.
+
+use anyhow::Result;
+use candle_vision::metrics::{ClassMetrics, coco};
+use candle_yolov8::val::{ValOptions, Validated};
+use serde_json::{Value, json};
+
+use super::dataset::Dataset;
+use crate::cli::{GlobalArgs, Metric, ValArgs};
+use crate::output::{Stdout, Table, class_name, grouped, milliseconds};
+
+/// The numbers for people.
+pub(crate) fn print(
+    out: &mut Stdout,
+    args: &ValArgs,
+    global: &GlobalArgs,
+    dataset: &Dataset,
+    options: &ValOptions,
+    validated: &Validated,
+) -> Result<()> {
+    let looked = validated.pictures.iter().filter(|picture| picture.is_ok()).count();
+    if args.metric != Metric::Coco {
+        let metrics = &validated.measured.ultralytics;
+        out.line(&format!(
+            "Ultralytics' definition; P and R at confidence {:.3}, where the classes' mean F1 is largest",
+            metrics.confidence()
+        ))?;
+        ultralytics(dataset, validated, looked).lines().iter().try_for_each(|line| out.line(line))?;
+    }
+    if args.metric == Metric::Both {
+        out.line("")?;
+    }
+    if args.metric != Metric::Ultralytics {
+        out.line("COCO's definition, as pycocotools computes it")?;
+        coco_table(&validated.measured.coco.summary).lines().iter().try_for_each(|line| out.line(line))?;
+    }
+    if !global.quiet {
+        let per_picture = |time| milliseconds(time) / looked.max(1) as f64;
+        let [preprocess, inference, postprocess] = validated.times.map(per_picture);
+        let rate = looked as f64 / validated.elapsed.as_secs_f64();
+        out.line(&format!(
+            "Speed: {preprocess:.1}ms preprocess, {inference:.1}ms inference, {postprocess:.1}ms postprocess per image, \
+             {rate:.1} images/s in all, at size {} in batches of {}",
+            options.imgsz, options.batch
+        ))?;
+    }
+    Ok(())
+}
+
+fn ultralytics(dataset: &Dataset, validated: &Validated, looked: usize) -> Table {
+    let metrics = &validated.measured.ultralytics;
+    let mut table = Table::new(&["class", "images", "instances", "P", "R", "mAP50", "mAP50-95"], 1);
+    let objects = metrics.classes.iter().map(|class| class.truths).sum();
+    let numbers = |values: [f64; 4]| values.map(|value| format!("{value:.4}"));
+    let mean = [
+        metrics.mean(|class| class.precision),
+        metrics.mean(|class| class.recall),
+        metrics.mean(ClassMetrics::ap50),
+        metrics.mean(ClassMetrics::ap50_95),
+    ];
+    let mut row = |name: String, pictures, truths, values| {
+        let mut cells = vec![name, grouped(pictures), grouped(truths)];
+        cells.extend(numbers(values));
+        table.row(cells);
+    };
+    row("all".to_owned(), looked, objects, mean);
+    for class in &metrics.classes {
+        let values = [class.precision, class.recall, class.ap50(), class.ap50_95()];
+        row(class_name(&dataset.names, class.class), class.pictures, class.truths, values);
+    }
+    table
+}
+
+/// Name, overlap, area and most detections of pycocotools' twelve numbers.
+const ROWS: [[&str; 4]; 12] = [
+    ["AP", "0.50:0.95", "all", "100"],
+    ["AP50", "0.50", "all", "100"],
+    ["AP75", "0.75", "all", "100"],
+    ["APs", "0.50:0.95", "small", "100"],
+    ["APm", "0.50:0.95", "medium", "100"],
+    ["APl", "0.50:0.95", "large", "100"],
+    ["AR1", "0.50:0.95", "all", "1"],
+    ["AR10", "0.50:0.95", "all", "10"],
+    ["AR100", "0.50:0.95", "all", "100"],
+    ["ARs", "0.50:0.95", "small", "100"],
+    ["ARm", "0.50:0.95", "medium", "100"],
+    ["ARl", "0.50:0.95", "large", "100"],
+];
+
+fn coco_table(summary: &coco::Summary) -> Table {
+    let mut table = Table::new(&["metric", "IoU", "area", "max dets", "value"], 3);
+    for (row, value) in ROWS.iter().zip(summary.stats()) {
+        let value = value.map_or_else(|| "no such object".to_owned(), |value| format!("{value:.4}"));
+        table.row(row.iter().map(|cell| (*cell).to_owned()).chain([value]).collect());
+    }
+    table
+}
+
+/// The numbers for programs.
+pub(crate) fn json(
+    model: &str,
+    dataset: &Dataset,
+    options: &ValOptions,
+    validated: &Validated,
+    failed: usize,
+) -> Value {
+    let metrics = &validated.measured.ultralytics;
+    let class = |class: &ClassMetrics| {
+        let [ap, ap50] = validated.measured.coco.by_class[class.class];
+        json!({
+            "class_id": class.class, "class": class_name(&dataset.names, class.class), "images": class.pictures,
+            "instances": class.truths,
+            "ultralytics": {
+                "precision": class.precision, "recall": class.recall, "f1": class.f1, "map50": class.ap50(),
+                "map50_95": class.ap50_95(),
+            },
+            "coco": { "AP": ap, "AP50": ap50 },
+        })
+    };
+    let coco: serde_json::Map<String, Value> = coco::Summary::NAMES
+        .iter()
+        .zip(validated.measured.coco.summary.stats())
+        .map(|(name, value)| ((*name).to_owned(), json!(value)))
+        .collect();
+    let [preprocess, inference, postprocess] = validated.times.map(milliseconds);
+    json!({
+        "model": model, "images": validated.pictures.len() - failed, "unreadable_images": failed,
+        "left_out_images": dataset.report.left_out, "left_out_instances": dataset.report.left_out_objects,
+        "images_without_labels": dataset.report.backgrounds,
+        "imgsz": options.imgsz, "batch": options.batch, "rect": options.rect, "conf": decimal(options.nms.conf),
+        "iou": decimal(options.nms.iou), "max_det": options.nms.max_det,
+        "ultralytics": {
+            "precision": metrics.mean(|class| class.precision), "recall": metrics.mean(|class| class.recall),
+            "map50": metrics.mean(ClassMetrics::ap50), "map50_95": metrics.mean(ClassMetrics::ap50_95),
+            "confidence": metrics.confidence(),
+        },
+        "coco": coco,
+        "classes": metrics.classes.iter().map(class).collect::<Vec<_>>(),
+        "milliseconds": {
+            "preprocess": preprocess, "inference": inference, "postprocess": postprocess,
+            "all": milliseconds(validated.elapsed),
+        },
+    })
+}
+
+/// The shortest decimal of a threshold: 0.001, where f32 holds 0.00100000005.
+fn decimal(threshold: f32) -> Value {
+    threshold.to_string().parse::<f64>().map_or(Value::Null, Value::from)
+}

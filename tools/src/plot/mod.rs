@@ -1,0 +1,23 @@
+//! Pictures of measures, as users of Ultralytics know them.
+//!
+//! - [`precision_recall`], [`against_confidence`]: one curve per class and one of all;
+//! - [`confusion_matrix`]: what was taken for what;
+//! - `training_curves`: columns of `results.csv` over the epochs.
+//!
+//! Each returns a picture, which `candle_vision::image::save` writes complete or not at all. Text is in the bundled font;
+//! characters it lacks show as its missing-glyph box.
+
+mod axes;
+mod canvas;
+mod confusion;
+mod curves;
+#[cfg_attr(not(test), expect(dead_code, reason = "the training command draws its results.png with it"))]
+mod training;
+
+pub(crate) use confusion::{Cells, confusion_matrix};
+pub(crate) use curves::{Metric, against_confidence, precision_recall};
+#[cfg(test)]
+pub(crate) use training::training_curves;
+
+#[cfg(test)]
+mod tests;

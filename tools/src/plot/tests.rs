@@ -1,0 +1,200 @@
+use candle_vision::image::{RgbImage, class_color, save};
+
+use super::*;
+
+const BLUE: [u8; 3] = [0, 0, 255];
+
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|class| format!("class {class}")).collect()
+}
+
+fn x(points: usize) -> Vec<f64> {
+    (0..points).map(|point| point as f64 / (points - 1) as f64).collect()
+}
+
+/// Whether a pixel within `reach` of the place is of the colour.
+fn is_near(picture: &RgbImage, [x, y]: [f64; 2], reach: i64, color: [u8; 3]) -> bool {
+    let (x, y) = (x.round() as i64, y.round() as i64);
+    let at = |x: i64, y: i64| picture.get_pixel_checked(x as u32, y as u32).is_some_and(|pixel| pixel.0 == color);
+    (x - reach..=x + reach).any(|x| (y - reach..=y + reach).any(|y| at(x, y)))
+}
+
+/// The frame `[left, top, right, bottom]` of the picture: its first and last long dark lines.
+fn frame(picture: &RgbImage) -> [f64; 4] {
+    let is_dark = |x: u32, y: u32| picture.get_pixel(x, y).0.iter().all(|&level| level < 100);
+    let (width, height) = picture.dimensions();
+    let columns: Vec<u32> =
+        (0..width).filter(|&x| (0..height).filter(|&y| is_dark(x, y)).count() > height as usize / 2).collect();
+    let (Some(&left), Some(&right)) = (columns.first(), columns.last()) else { panic!("no frame") };
+    let rows: Vec<u32> = (0..height)
+        .filter(|&y| (left..=right).filter(|&x| is_dark(x, y)).count() > (right - left) as usize * 9 / 10)
+        .collect();
+    let (Some(&top), Some(&bottom)) = (rows.first(), rows.last()) else { panic!("no frame") };
+    [left, top, right, bottom].map(f64::from)
+}
+
+fn place([left, top, right, bottom]: [f64; 4], x: f64, y: f64) -> [f64; 2] {
+    [left + x * (right - left), bottom - y * (bottom - top)]
+}
+
+#[test]
+fn lines_run_where_the_data_says() {
+    let x = x(1000);
+    let curves = [x.iter().map(|x| 0.9 - 0.8 * x).collect::<Vec<_>>(), x.iter().map(|_| 0.1).collect()];
+    let picture = precision_recall(&x, &curves, &[0.5, 0.1], &names(2)).expect("a picture");
+    assert_eq!(picture.dimensions(), (2250, 1500));
+    let frame = frame(&picture);
+    for at in [0.1, 0.35, 0.6, 0.85] {
+        for (y, color, what) in [
+            (0.9 - 0.8 * at, class_color(0), "class 0"),
+            (0.1, class_color(1), "class 1"),
+            ((0.9 - 0.8 * at + 0.1) / 2., BLUE, "all classes"),
+        ] {
+            assert!(is_near(&picture, place(frame, at, y), 3, color), "{what} at {at}");
+            assert!(!is_near(&picture, place(frame, at, y + 0.05), 3, color), "{what} above {at}");
+        }
+    }
+    // The legend stands right of the frame.
+    let beside = |color| is_near(&picture, [frame[2] + 70., frame[1] + 90.], 90, color);
+    assert!(beside(class_color(0)) && beside(class_color(1)) && beside(BLUE));
+}
+
+#[test]
+fn the_mean_over_confidence_is_smoothed_and_its_peak_told() {
+    let x = x(1000);
+    let step: Vec<f64> = x.iter().map(|&x| if x < 0.5 { 0.1 } else { 0.9 }).collect();
+    let picture = against_confidence(Metric::Recall, &x, &[step], &names(1)).expect("a picture");
+    let frame = frame(&picture);
+    for (at, expected) in [(0.2, 0.1), (0.475, 0.3), (0.5, 0.5), (0.525, 0.7), (0.9, 0.9)] {
+        assert!(is_near(&picture, place(frame, at, expected), 4, BLUE), "{at}");
+    }
+}
+
+#[test]
+fn classes_beyond_the_legend_are_grey() {
+    let x = x(1000);
+    for (count, is_colored) in [(20, true), (21, false), (80, false)] {
+        let curves: Vec<Vec<f64>> =
+            (0..count).map(|class| vec![(class + 1) as f64 / (count + 1) as f64; 1000]).collect();
+        let picture = against_confidence(Metric::F1, &x, &curves, &names(count)).expect("a picture");
+        let at = place(frame(&picture), 0.3, 4. / (count + 1) as f64);
+        assert_eq!(is_near(&picture, at, 3, class_color(3)), is_colored, "{count} classes");
+        assert_eq!(is_near(&picture, at, 3, [170; 3]), !is_colored, "{count} classes");
+    }
+}
+
+#[test]
+fn empty_and_broken_curves_leave_gaps() {
+    let x = x(1000);
+    let mut gap = vec![0.5; 1000];
+    gap[400..600].fill(f64::NAN);
+    let picture =
+        precision_recall(&x, &[gap.clone(), vec![f64::NAN; 1000]], &[0.5, f64::NAN], &names(2)).expect("a picture");
+    let frame = frame(&picture);
+    for (at, is_drawn) in [(0.3, true), (0.5, false), (0.7, true)] {
+        assert_eq!(is_near(&picture, place(frame, at, 0.5), 3, BLUE), is_drawn, "{at}");
+    }
+    for curve in [vec![f64::NAN; 1000], vec![0.; 1000], vec![f64::INFINITY; 1000], vec![1e300; 1000], vec![-1e9; 1000]]
+    {
+        for metric in [Metric::Precision, Metric::Recall, Metric::F1] {
+            against_confidence(metric, &x, std::slice::from_ref(&curve), &names(1)).expect("a picture");
+        }
+        precision_recall(&x, &[curve], &[0.], &names(1)).expect("a picture");
+    }
+    precision_recall(&x, &[], &[], &[]).expect("no class");
+    against_confidence(Metric::F1, &[], &[vec![]], &names(1)).expect("no point");
+    against_confidence(Metric::F1, &[0.5], &[vec![0.5]], &names(1)).expect("one point");
+    let long = ["x".repeat(100_000), "日本語\n\t".into(), String::new()];
+    against_confidence(Metric::F1, &[0.5], &[vec![0.5], vec![0.5], vec![0.5]], &long).expect("odd names");
+    let error = precision_recall(&x, &[vec![0.; 3]], &[0.], &names(1)).expect_err("a short curve").to_string();
+    assert_eq!(error, "the curve of class 0 has 3 points where there are 1000");
+}
+
+#[test]
+fn cells_of_the_matrix_are_as_dark_as_their_share() {
+    let names = names(2);
+    let counts = [[30, 0, 10], [10, 0, 0], [0, 0, 0]];
+    let count = |predicted: usize, truth: usize| counts[predicted][truth];
+    for (cells, expected) in [
+        (Cells::Counts, [[1., 0., 1. / 3.], [1. / 3., 0., 0.], [0., 0., 0.]]),
+        (Cells::Normalised, [[0.75, 0., 1.], [0.25, 0., 0.], [0., 0., 0.]]),
+    ] {
+        let picture = confusion_matrix(&names, count, cells, 0.25).expect("a picture");
+        assert_eq!(picture.dimensions(), (3000, 2250));
+        let [left, top, _, bottom] = frame(&picture);
+        let cell = (bottom - top) / 3.;
+        for (predicted, row) in expected.iter().enumerate() {
+            for (truth, &share) in row.iter().enumerate() {
+                // A quarter into the cell: its number stands in the middle.
+                let [x, y] = [left + (truth as f64 + 0.25) * cell, top + (predicted as f64 + 0.25) * cell];
+                let color = picture.get_pixel(x as u32, y as u32).0;
+                let stops = [(0., 255), (0.25, 198), (1. / 3., 168), (0.75, 33), (1., 8)];
+                let red = stops.iter().find(|(stop, _)| *stop == share).map(|(_, red)| *red);
+                assert_eq!(Some(color[0]), red, "{cells:?} [{predicted}][{truth}]");
+            }
+        }
+    }
+}
+
+#[test]
+fn any_number_of_classes_has_a_matrix() {
+    for count in [1, 30, 31, 100, 1500] {
+        for cells in [Cells::Counts, Cells::Normalised] {
+            let diagonal = |predicted, truth| if predicted == truth { u64::MAX / 2000 } else { 0 };
+            let picture = confusion_matrix(&names(count), diagonal, cells, 0.25).expect("a picture");
+            let [left, top, ..] = frame(&picture);
+            assert!(is_near(&picture, [left + 4., top + 4.], 3, [8, 48, 107]), "{count} {cells:?}");
+        }
+    }
+    confusion_matrix(&names(1), |_, _| 0, Cells::Counts, 0.25).expect("nothing counted");
+    confusion_matrix(&names(1), |_, _| 0, Cells::Normalised, 0.25).expect("empty columns");
+    assert!(confusion_matrix(&[], |_, _| 0, Cells::Counts, 0.25).is_err());
+}
+
+#[test]
+fn training_curves_are_panels_in_two_rows() {
+    let epochs = [1., 2., 3.];
+    let (loss, map) = ([3., 2., 1.], [0.1, f64::NAN, 0.3]);
+    let columns: [(&str, &[f64]); 8] = [
+        ("time", &epochs),
+        ("train/box_loss", &loss),
+        ("train/cls_loss", &loss),
+        ("metrics/precision(B)", &map),
+        ("metrics/recall(B)", &map),
+        ("val/box_loss", &loss),
+        ("val/cls_loss", &loss),
+        ("lr/pg0", &epochs),
+    ];
+    let picture = training_curves(&epochs, &columns).expect("a picture");
+    assert_eq!(picture.dimensions(), (3 * 480, 2 * 600 + 70));
+    let blue = |x: std::ops::Range<u32>, y: std::ops::Range<u32>| {
+        x.flat_map(|x| y.clone().map(move |y| (x, y)))
+            .filter(|&(x, y)| picture.get_pixel(x, y).0 == [31, 119, 180])
+            .count()
+    };
+    for panel in 0..6 {
+        let (left, top) = (panel % 3 * 480, 70 + panel / 3 * 600);
+        assert!(blue(left..left + 480, top..top + 600) > 100, "panel {panel}");
+    }
+    // A falling loss begins above and ends below.
+    assert!(blue(105..200, 120..300) > 100 && blue(350..460, 500..620) > 100);
+    assert_eq!(blue(105..200, 400..620) + blue(350..460, 120..300), 0);
+    for values in [&[][..], &[1.], &[f64::NAN; 3], &[5.; 300], &[1e300, -1e300], &[1e14, -1e14], &[0., 1e-30]] {
+        let epochs: Vec<f64> = (1..=values.len()).map(|epoch| epoch as f64).collect();
+        training_curves(&epochs, &[("val/box_loss", values)]).unwrap_or_else(|error| panic!("{values:?}: {error}"));
+    }
+    let error = training_curves(&epochs, &[("val/box_loss", &[1.])]).expect_err("a short column").to_string();
+    assert_eq!(error, "column val/box_loss has 1 values for 3 epochs");
+    assert!(training_curves(&epochs, &[("time", &epochs)]).is_err());
+}
+
+#[test]
+fn a_plot_is_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("BoxPR_curve.png");
+    let picture = precision_recall(&[0., 1.], &[vec![1., 0.]], &[0.5], &names(1)).expect("a picture");
+    save(&picture, &path).expect("a file");
+    let names: Vec<_> =
+        std::fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();
+    assert_eq!(names, ["BoxPR_curve.png"]);
+}
