@@ -2,11 +2,11 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::kernels::{Activation, Geometry};
+use candle_vision::kernels::{Activation, Geometry, add};
 use candle_vision::layers::{ConvBn, ConvBnConfig, Layer, SqueezeExcite};
 use candle_vision::plan::{Graph, Value};
 
-use crate::config::{Block, Branches, Config, EPS, Version, round_channels};
+use crate::config::{BATCH_NORM, Block, Branches, Config, Version, round_channels};
 use crate::module::{CONV_BN_ACT_MODULES, GhostModule};
 use crate::rep::RepGhostModule;
 use crate::reparam::{Branched, CONV_BRANCHES};
@@ -57,7 +57,8 @@ impl Bottleneck {
             let vb = vb.pp("shortcut");
             let conv = |index: usize, out_c, geometry| {
                 let activation = Activation::Identity;
-                let layer = ConvBnConfig { in_c, out_c, geometry, activation, eps: EPS, norm: config.norm };
+                let layer =
+                    ConvBnConfig { in_c, out_c, geometry, activation, batch_norm: BATCH_NORM, norm: config.norm };
                 ConvBn::new(&layer, vb.pp(index), vb.pp(index + 1))
             };
             Some([conv(0, in_c, window.groups(in_c))?, conv(2, out_c, Geometry::square(1))?])
@@ -102,8 +103,8 @@ impl Layer for Bottleneck {
         }
         let ys = self.ghost2.forward_t(&ys, train)?;
         match &self.shortcut {
-            Some([depthwise, pointwise]) => ys + pointwise.forward_t(&depthwise.forward_t(xs, train)?, train)?,
-            None => ys + xs,
+            Some([depthwise, pointwise]) => add(&ys, &pointwise.forward_t(&depthwise.forward_t(xs, train)?, train)?),
+            None => add(&ys, xs),
         }
     }
 

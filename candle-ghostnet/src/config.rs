@@ -1,6 +1,6 @@
 //! Variants of GhostNet and the options a network is built with.
 
-use candle_vision::layers::Norm;
+use candle_vision::layers::{BatchNormConfig, Norm};
 
 /// The family of a GhostNet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -141,8 +141,8 @@ pub(crate) const FINAL_CHANNELS: usize = 960;
 /// Channels of the head's hidden layer, at any width.
 pub const HEAD_CHANNELS: usize = 1280;
 
-/// Epsilon of every batch norm.
-pub(crate) const EPS: f64 = 1e-5;
+/// Epsilon and momentum of every batch norm.
+pub(crate) const BATCH_NORM: BatchNormConfig = BatchNormConfig { eps: 1e-5, momentum: 0.1 };
 
 /// One bottleneck at width 1.
 #[derive(Debug, Clone, Copy)]

@@ -39,11 +39,12 @@ mod module;
 mod net;
 mod rep;
 mod reparam;
+pub mod train;
 
 pub use candle_vision::layers::{Layer, Norm};
 pub use config::{Branches, Config, HEAD_CHANNELS, Variant, Version};
 pub use infer::infer;
-pub use net::{GhostNet, Summary, summary};
+pub use net::{DROP_RATE, GhostNet, Summary, summary};
 
 /// Side of the square picture that the published weights expect, in pixels.
 pub const INPUT_SIZE: usize = 224;

@@ -2,11 +2,11 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::kernels::{Activation, Geometry, avg_pool2d, upsample_nearest2d};
+use candle_vision::kernels::{Activation, Geometry, avg_pool2d, concat, multiply, upsample_nearest2d};
 use candle_vision::layers::{ConvBn, ConvBnConfig, Layer};
 use candle_vision::plan::{Graph, Value};
 
-use crate::config::{Branches, Config, EPS, Version};
+use crate::config::{BATCH_NORM, Branches, Config, Version};
 use crate::reparam::{Branched, CONV_BRANCHES};
 
 /// Modules of timm's `ConvBnAct`: itself, convolution, batch norm with its dropout and activation, and two identities.
@@ -84,11 +84,11 @@ impl Layer for GhostModule {
     fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
         let primary = self.primary.forward_t(xs, train)?;
         let cheap = self.cheap.forward_t(&primary, train)?;
-        let ys = Tensor::cat(&[primary, cheap], 1)?;
+        let ys = concat(&[&primary, &cheap])?;
         match &self.attention {
             Some(attention) => {
                 let (_, _, h, w) = ys.dims4()?;
-                ys * upsample_nearest2d(&attention.forward_t(xs, train)?, [h, w])?
+                multiply(&ys, &upsample_nearest2d(&attention.forward_t(xs, train)?, [h, w])?)
             }
             None => Ok(ys),
         }
@@ -128,7 +128,7 @@ struct Attention {
 impl Attention {
     fn new([in_c, out_c]: [usize; 2], config: &Config, vb: VarBuilder) -> Result<Self> {
         let conv = |index: usize, in_c, geometry, activation| {
-            let layer = ConvBnConfig { in_c, out_c, geometry, activation, eps: EPS, norm: config.norm };
+            let layer = ConvBnConfig { in_c, out_c, geometry, activation, batch_norm: BATCH_NORM, norm: config.norm };
             ConvBn::new(&layer, vb.pp(2 * index), vb.pp(2 * index + 1))
         };
         let row = Geometry::new([1, 5]).same().groups(out_c);

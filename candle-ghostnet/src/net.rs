@@ -5,23 +5,24 @@ use std::collections::BTreeMap;
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::cost::{self, Cost};
-use candle_vision::kernels::{Activation, Geometry, Isa, global_avg_pool2d};
+use candle_vision::kernels::{Activation, Geometry, Isa, global_avg_pool2d, with_tape};
 use candle_vision::layers::{BatchNorm, Conv, ConvBn, ConvBnConfig, Layer, Linear, Norm, fold_batch_norm};
 use candle_vision::plan::{self, ConvShape, Graph, Session, StepTime, Value};
 use candle_vision::spec::Spec;
+use candle_vision::train::{Stream, dropout};
 
 use crate::bottleneck::Bottleneck;
-use crate::config::{BLOCKS_WITHOUT_ATTENTION, Config, EPS, HEAD_CHANNELS, STEM_CHANNELS};
+use crate::config::{BATCH_NORM, BLOCKS_WITHOUT_ATTENTION, Config, HEAD_CHANNELS, STEM_CHANNELS};
 use crate::module::CONV_BN_ACT_MODULES;
 
-/// Share of the head's hidden units that training drops.
-const DROPOUT: f32 = 0.2;
+/// Share of the head's hidden units that timm's training drops.
+pub const DROP_RATE: f64 = 0.2;
 
 /// A GhostNet of any version, width and form.
 ///
 /// [`Layer::forward`] maps pictures (n, 3, h, w), normalised as [`crate::MEAN`] and [`crate::STD`] say, to logits
 /// (n, num_classes), or to [`GhostNet::pre_logits`] (n, 1280) where the configuration has no classes. V2 and V3 need
-/// pictures of at least 33 x 33. In training, the head drops a fifth of its hidden units.
+/// pictures of at least 33 x 33. [`GhostNet::forward_train`] drops hidden units of the head as training does.
 pub struct GhostNet {
     config: Config,
     stem: Stem,
@@ -58,7 +59,7 @@ impl GhostNet {
         }
         let out_c = config.final_channels();
         let (geometry, activation) = (Geometry::square(1), Activation::Relu);
-        let layer = ConvBnConfig { in_c, out_c, geometry, activation, eps: EPS, norm: config.norm };
+        let layer = ConvBnConfig { in_c, out_c, geometry, activation, batch_norm: BATCH_NORM, norm: config.norm };
         let last = blocks.pp(stages.len()).pp(0);
         let mut net = Self {
             config: *config,
@@ -97,11 +98,17 @@ impl GhostNet {
             })?;
             return maps[0].to_dtype(xs.dtype());
         }
-        let mut xs = self.stem.forward_t(xs, train)?;
-        for block in self.stages.iter().flatten() {
-            xs = block.forward_t(&xs, train)?;
+        let map = |xs: &Tensor| {
+            let mut xs = self.stem.forward_t(xs, train)?;
+            for block in self.stages.iter().flatten() {
+                xs = block.forward_t(&xs, train)?;
+            }
+            self.final_conv.forward_t(&xs, train)
+        };
+        if !train {
+            return map(xs);
         }
-        self.final_conv.forward_t(&xs, train)
+        Ok(with_tape(xs, |xs| Ok(vec![map(xs)?]))?.remove(0))
     }
 
     /// [`GhostNet::forward_features`]' map to the pooled hidden layer (n, 1280), without dropout.
@@ -110,14 +117,21 @@ impl GhostNet {
     }
 
     /// [`GhostNet::forward_features`]' map to logits (n, num_classes), or (n, 1280) without classes.
-    pub fn forward_head(&self, features: &Tensor, train: bool) -> Result<Tensor> {
-        let mut xs = self.pre_logits(features)?;
-        if train {
-            xs = candle_nn::ops::dropout(&xs, DROPOUT)?;
-        }
+    pub fn forward_head(&self, features: &Tensor) -> Result<Tensor> {
+        self.classify(self.pre_logits(features)?)
+    }
+
+    /// Pictures to logits in training: batch statistics, and the share `drop_rate` of the hidden units dropped, as `rng`
+    /// draws them. timm drops [`DROP_RATE`] of them unless told otherwise.
+    pub fn forward_train(&self, xs: &Tensor, drop_rate: f64, rng: &mut Stream) -> Result<Tensor> {
+        let hidden = self.pre_logits(&self.forward_features(xs, true)?)?;
+        self.classify(dropout(&hidden, drop_rate, rng)?)
+    }
+
+    fn classify(&self, hidden: Tensor) -> Result<Tensor> {
         match &self.classifier {
-            Some(classifier) => classifier.forward_t(&xs, train),
-            None => Ok(xs),
+            Some(classifier) => classifier.forward(&hidden),
+            None => Ok(hidden),
         }
     }
 
@@ -228,7 +242,7 @@ impl Layer for GhostNet {
                 })?;
                 ys[0].flatten_from(1)?.to_dtype(xs.dtype())
             }
-            _ => self.forward_head(&self.forward_features(xs, train)?, train),
+            _ => self.forward_head(&self.forward_features(xs, train)?),
         }
     }
 
@@ -273,7 +287,7 @@ impl Stem {
         let geometry = Geometry::square(3).stride([2, 2]).same();
         let path = vb.pp("conv_stem");
         let conv = Conv::new(3, out_c, geometry, false, Activation::Identity, path.clone())?;
-        let norm = BatchNorm::new(out_c, EPS, vb.pp("bn1"))?;
+        let norm = BatchNorm::new(out_c, BATCH_NORM, vb.pp("bn1"))?;
         let fused = if config.norm == Norm::Separate {
             None
         } else {
@@ -285,7 +299,7 @@ impl Stem {
 
     fn before_and_after_norm(&self, xs: &Tensor, train: bool) -> Result<(Tensor, Tensor)> {
         let before = self.conv.forward_t(xs, train)?;
-        let after = self.norm.forward_t(&before, train)?.relu()?;
+        let after = self.norm.forward_with(&before, Activation::Relu, train)?;
         Ok((before, after))
     }
 }

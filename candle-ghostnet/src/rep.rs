@@ -6,7 +6,7 @@ use candle_vision::kernels::{Activation, Geometry};
 use candle_vision::layers::{ConvBn, ConvBnConfig, Layer};
 use candle_vision::plan::{Graph, Value};
 
-use crate::config::{Branches, Config, EPS};
+use crate::config::{BATCH_NORM, Branches, Config};
 use crate::reparam::{Branch, BranchSum};
 
 /// A pointwise convolution, then a depthwise one plus its input: `act(norm(depthwise(y)) + norm(y))`.
@@ -27,8 +27,14 @@ impl RepGhostModule {
         config: &Config,
         vb: VarBuilder,
     ) -> Result<Self> {
-        let primary =
-            ConvBnConfig { in_c, out_c, geometry: Geometry::square(1), activation, eps: EPS, norm: config.norm };
+        let primary = ConvBnConfig {
+            in_c,
+            out_c,
+            geometry: Geometry::square(1),
+            activation,
+            batch_norm: BATCH_NORM,
+            norm: config.norm,
+        };
         let path = vb.pp("primary_conv");
         let geometry = Geometry::square(3).same().groups(out_c);
         let cheap = BranchSum {

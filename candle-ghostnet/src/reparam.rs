@@ -7,10 +7,10 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::kernels::{Activation, Geometry};
+use candle_vision::kernels::{Activation, Geometry, add};
 use candle_vision::layers::{BatchNorm, Conv, ConvBn, ConvBnConfig, Layer, Norm, fold_batch_norm};
 
-use crate::config::{Branches, Config, EPS, Version};
+use crate::config::{BATCH_NORM, Branches, Config, Version};
 
 /// Parallel `k` × `k` branches of a re-parameterisable convolution.
 pub(crate) const CONV_BRANCHES: usize = 3;
@@ -39,7 +39,7 @@ impl Branched {
             return self.sum().build(config, vb);
         }
         let Self { in_c, out_c, geometry, activation, .. } = *self;
-        let layer = ConvBnConfig { in_c, out_c, geometry, activation, eps: EPS, norm: config.norm };
+        let layer = ConvBnConfig { in_c, out_c, geometry, activation, batch_norm: BATCH_NORM, norm: config.norm };
         Ok(Box::new(ConvBn::new(&layer, vb.pp(self.conv), vb.pp(self.norm))?))
     }
 
@@ -101,14 +101,14 @@ impl BranchSum {
     fn convs(&self, norm: Norm, vb: &VarBuilder) -> Result<Vec<ConvBn>> {
         let read = |Branch { geometry, conv, norm: path }: &Branch| {
             let (in_c, out_c, activation) = (self.in_c, self.out_c, Activation::Identity);
-            let layer = ConvBnConfig { in_c, out_c, geometry: *geometry, activation, eps: EPS, norm };
+            let layer = ConvBnConfig { in_c, out_c, geometry: *geometry, activation, batch_norm: BATCH_NORM, norm };
             ConvBn::new(&layer, vb.pp(conv), vb.pp(path))
         };
         self.convs.iter().map(read).collect()
     }
 
     fn skip_norm(&self, vb: &VarBuilder) -> Result<Option<BatchNorm>> {
-        self.skip.as_ref().map(|path| BatchNorm::new(self.in_c, EPS, vb.pp(path))).transpose()
+        self.skip.as_ref().map(|path| BatchNorm::new(self.in_c, BATCH_NORM, vb.pp(path))).transpose()
     }
 
     /// Reads the branches and adds them up in `f64`, rounding once.
@@ -156,7 +156,7 @@ impl Layer for Sum {
         for branch in self.children() {
             let ys = branch.forward_t(xs, train)?;
             sum = Some(match sum {
-                Some(sum) => (sum + ys)?,
+                Some(sum) => add(&sum, &ys)?,
                 None => ys,
             });
         }

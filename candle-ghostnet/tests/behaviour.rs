@@ -5,6 +5,7 @@ use candle_ghostnet::{Config, GhostNet, Layer, Norm, Variant, infer, summary};
 use candle_nn::{VarBuilder, VarMap};
 use candle_vision::seeded;
 use candle_vision::spec::Spec;
+use candle_vision::train::stream;
 
 fn variant(name: &str) -> Variant {
     Variant::from_name(name).expect("a variant")
@@ -38,20 +39,21 @@ fn every_parameter_gets_a_gradient() -> Result<()> {
 }
 
 #[test]
-fn dropout_acts_in_training_only() -> Result<()> {
+fn dropout_acts_in_training_only_and_as_the_stream_says() -> Result<()> {
     let config = Config { num_classes: 0, ..Config::new(variant("ghostnet_050")) };
     let model = GhostNet::new(&config, seeded::var_builder(DType::F32, &Device::Cpu))?;
-    let features = model.forward_features(&Tensor::ones((1, 3, 32, 32), DType::F32, &Device::Cpu)?, false)?;
-    let ys = model.forward_head(&features, false)?.flatten_all()?.to_vec1::<f32>()?;
-    let dropped = model.forward_head(&features, true)?.flatten_all()?.to_vec1::<f32>()?;
-    assert_eq!(ys.len(), 1280, "without classes the network ends at the hidden layer");
-    let (mut lost, mut alive) = (0, 0);
-    for (y, dropped) in ys.iter().zip(&dropped).filter(|(y, _)| **y != 0.) {
-        alive += 1;
-        lost += usize::from(*dropped == 0.);
-        assert!(*dropped == 0. || (dropped / y - 1.25).abs() < 1e-5, "{y} became {dropped}");
+    let xs = seeded::uniform("xs", &(2, 3, 64, 64).into(), &Device::Cpu)?;
+    let values = |xs: Tensor| xs.flatten_all()?.to_vec1::<f32>();
+    let train = |rate, epoch| values(model.forward_train(&xs, rate, &mut stream(0, &[epoch]))?);
+    let (ys, dropped) = (values(model.forward_t(&xs, true)?)?, train(0.25, 0)?);
+    assert_eq!(ys.len(), 2 * 1280, "without classes the network ends at the hidden layer");
+    assert_eq!(train(0., 0)?, ys);
+    assert_eq!(train(0.25, 0)?, dropped);
+    assert_ne!(train(0.25, 1)?, dropped);
+    for (y, dropped) in ys.iter().zip(&dropped) {
+        assert!(*dropped == 0. || (dropped / y - 4. / 3.).abs() < 1e-5, "{y} became {dropped}");
     }
-    assert!(lost > alive / 10 && lost < alive / 3, "{lost} of {alive} dropped");
+    assert!(dropped.iter().zip(&ys).any(|(dropped, y)| *dropped == 0. && *y != 0.));
     Ok(())
 }
 

@@ -53,7 +53,7 @@ fn head(model: &GhostNet, images: &Tensor) -> Result<BTreeMap<String, Tensor>> {
     let features = model.forward_features(images, false)?;
     Ok(BTreeMap::from([
         ("pre_logits".to_owned(), model.pre_logits(&features)?),
-        ("logits".to_owned(), model.forward_head(&features, false)?),
+        ("logits".to_owned(), model.forward_head(&features)?),
         ("features".to_owned(), features),
     ]))
 }

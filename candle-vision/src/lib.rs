@@ -4,12 +4,14 @@
 //! - [`layers`]: what models are built of, under the tensor names of PyTorch checkpoints;
 //! - [`plan`]: inference on the CPU as kernels over one arena;
 //! - [`image`]: decode, resize as PIL and cv2 do, letterbox, draw;
-//! - [`data`]: labelled picture sets for evaluation: folders, tar files and Parquet shards;
+//! - [`data`]: labelled picture sets: folders, tar files and Parquet shards;
 //! - [`metrics`]: accuracy, COCO's and Ultralytics' average precision;
+//! - [`augment`], [`train`]: pictures changed at random; optimizers, averages, schedules;
 //! - [`spec`]: which tensors a model needs, and how a checkpoint differs from that;
 //! - [`cost`]: the arithmetic of a forward pass; [`seeded`]: deterministic weights for benchmarks and tests.
 #![deny(unsafe_code)]
 
+pub mod augment;
 pub mod cost;
 pub mod data;
 pub mod image;
@@ -19,3 +21,4 @@ pub mod metrics;
 pub mod plan;
 pub mod seeded;
 pub mod spec;
+pub mod train;

@@ -41,7 +41,8 @@ pub fn splitmix(state: &mut u64) -> f64 {
     (z >> 40) as f64 / f64::from(1u32 << 23) - 1.
 }
 
-fn fnv1a(name: &str) -> u64 {
+/// The 64-bit FNV-1a hash of a name.
+pub(crate) fn fnv1a(name: &str) -> u64 {
     name.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
 }
 

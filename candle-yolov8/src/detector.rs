@@ -125,7 +125,7 @@ impl Detector {
 
     fn detect_group(&self, pictures: &[&Prepared], input: [usize; 2], options: &NmsOptions) -> Result<Vec<Prediction>> {
         let inputs: Vec<&RgbImage> = pictures.iter().map(|picture| &picture.picture).collect();
-        let (found, times) = self.look(&inputs, options)?;
+        let (_, found, times) = self.look(&inputs, options)?;
         let [preprocess, inference, postprocess] = times.map(|time| time / pictures.len().max(1) as u32);
         let prediction = |(Kept { candidates, dropped }, picture): (Kept, &&Prepared)| {
             let detection = |Candidate { class_id, confidence, xyxy }| Detection {
@@ -139,9 +139,13 @@ impl Detector {
         Ok(found.into_iter().zip(pictures).map(prediction).collect())
     }
 
-    /// One forward pass over pictures of one size, which the network takes as they are: what is left of each, in its
-    /// pixels, and the time of the copy to the device, of the network, and of decoding and suppression.
-    pub fn look(&self, pictures: &[&RgbImage], options: &NmsOptions) -> Result<(Vec<Kept>, [Duration; 3])> {
+    /// One forward pass over pictures of one size, which the network takes as they are: its output, what is left of each
+    /// picture, in its pixels, and the time of the copy to the device, of the network, and of decoding and suppression.
+    pub fn look(
+        &self,
+        pictures: &[&RgbImage],
+        options: &NmsOptions,
+    ) -> Result<(Vec<Tensor>, Vec<Kept>, [Duration; 3])> {
         let start = Instant::now();
         let tensor = |picture: &&RgbImage| to_tensor(picture, &Device::Cpu);
         let xs: Vec<Tensor> = pictures.par_iter().map(tensor).collect::<Result<_>>()?;
@@ -157,7 +161,7 @@ impl Detector {
         let start = Instant::now();
         let found = candidates(&raw, self.model.strides(), options)?;
         let found = found.into_par_iter().map(|candidates| nms(candidates, options)).collect();
-        Ok((found, [preprocess, inference, start.elapsed()]))
+        Ok((raw, found, [preprocess, inference, start.elapsed()]))
     }
 }
 

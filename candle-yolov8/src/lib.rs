@@ -23,6 +23,7 @@ mod modules;
 mod net;
 mod nms;
 mod summary;
+pub mod train;
 pub mod val;
 mod yaml;
 mod zoo;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Context, Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::kernels::{Isa, upsample_nearest2d};
+use candle_vision::kernels::{Isa, concat, upsample_nearest2d, with_tape};
 use candle_vision::layers::{Layer, Norm};
 use candle_vision::plan::{self, ConvShape, Graph, Session, StepTime, Value};
 
@@ -93,6 +93,11 @@ impl Yolo {
             })?;
             return levels.iter().map(|level| level.to_dtype(xs.dtype())).collect();
         }
+        if train { with_tape(xs, |xs| self.levels(xs, true)) } else { self.levels(xs, false) }
+    }
+
+    /// [`Yolo::forward_t`], layer by layer.
+    fn levels(&self, xs: &Tensor, train: bool) -> Result<Vec<Tensor>> {
         let mut outputs: Vec<Option<Tensor>> = Vec::with_capacity(self.nodes.len());
         for (index, node) in self.nodes.iter().enumerate() {
             let read = |from: &Option<usize>| match from {
@@ -230,7 +235,7 @@ impl Op {
                 let (_, _, h, w) = single()?.dims4()?;
                 upsample_nearest2d(single()?, [h, w].map(|side| (side as f64 * scale) as usize))
             }
-            Self::Concat => Tensor::cat(inputs, 1),
+            Self::Concat => concat(&inputs.iter().collect::<Vec<_>>()),
         }
     }
 }

@@ -51,6 +51,19 @@ fn the_profile_names_each_layer_and_its_kernel() {
 }
 
 #[test]
+fn a_training_step_reports_its_time_and_memory() {
+    let place = Place::new();
+    for (model, size) in [("yolov8n-ghostnet", 64), ("ghostnet_050", 64)] {
+        let run = place.run(&format!("bench --train --model {model} --imgsz {size} --batch 2 --threads 2")).succeeded();
+        let words: Vec<&str> = run.stdout.split_whitespace().collect();
+        let expected = format!("step {model} batch 2 size {size} threads 2: peak");
+        assert!(run.stdout.starts_with(&expected), "{}", run.stdout);
+        let seconds: f64 = words.last().unwrap().parse().unwrap();
+        assert!(seconds > 0. && run.lines().len() == 1, "{}", run.stdout);
+    }
+}
+
+#[test]
 fn turns_are_taken_line_by_line() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_ghostzoo"))
         .args(["bench", "--model", "ghostnet_050", "--imgsz", "64", "--stdin"])

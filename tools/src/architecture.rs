@@ -83,7 +83,8 @@ impl Architecture {
         Err(usage(format!("`{text}` is no architecture, no yaml file and no checkpoint{near}")))
     }
 
-    fn with_classes(self, nc: usize) -> Self {
+    /// The same architecture for another number of classes.
+    pub(crate) fn with_classes(self, nc: usize) -> Self {
         match self {
             Self::Classifier(config) => Self::Classifier(Config { num_classes: nc, ..config }),
             Self::Detector { def, norm } => Self::Detector { def: ModelDef { nc, ..def }, norm },
@@ -110,6 +111,11 @@ impl Architecture {
         }
         let metadata = &checkpoint.metadata;
         let said = match &metadata.yaml {
+            // A model's yaml as its file is, from a training here: its name tells the scale.
+            Some(serde_json::Value::String(yaml)) => {
+                let def = ModelDef::from_yaml(yaml, metadata.arch.as_deref(), metadata.nc.or(nc));
+                Some(Self::Detector { def: def.context("in the checkpoint's model yaml")?, norm: Norm::Separate })
+            }
             Some(yaml) => {
                 let scale = yaml.get("scale").and_then(|s| s.as_str()).and_then(|s| s.chars().next());
                 let def =

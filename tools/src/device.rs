@@ -29,7 +29,8 @@ impl FromStr for Choice {
             "cpu" => Ok(Self::Cpu),
             "cuda" => Ok(Self::Cuda(0)),
             "metal" => Ok(Self::Metal),
-            _ => match text.strip_prefix("cuda:").and_then(|number| number.parse().ok()) {
+            // A bare number is what Ultralytics calls a GPU.
+            _ => match text.strip_prefix("cuda:").or(Some(text)).and_then(|number| number.parse().ok()) {
                 Some(number) => Ok(Self::Cuda(number)),
                 None => Err("give auto, cpu, cuda, cuda:N or metal".to_owned()),
             },

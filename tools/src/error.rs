@@ -32,6 +32,21 @@ impl fmt::Display for SomeFailed {
 
 impl std::error::Error for SomeFailed {}
 
+/// What a shell reports for a program that Ctrl-C ended.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// The user ended a long run, which saved what it has: exit code [`INTERRUPTED`].
+#[derive(Debug)]
+pub(crate) struct Interrupted(pub(crate) String);
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
 /// The reader of stdout went away, as `head` does: not an error.
 #[derive(Debug)]
 pub(crate) struct StdoutClosed;
@@ -48,6 +63,10 @@ impl std::error::Error for StdoutClosed {}
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if error.is::<StdoutClosed>() {
         return ExitCode::SUCCESS;
+    }
+    if error.is::<Interrupted>() {
+        say!("note: {error}");
+        return ExitCode::from(INTERRUPTED);
     }
     if !error.is::<SomeFailed>() {
         say!("error: {}", text(error));

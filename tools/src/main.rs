@@ -18,6 +18,7 @@ mod commands;
 mod device;
 mod error;
 mod files;
+mod memory;
 mod model;
 mod output;
 mod plot;
@@ -28,15 +29,18 @@ mod source;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    let Cli { global, command } = Cli::parse();
+    let matches = Cli::command().get_matches_from(cli::as_options(std::env::args()));
+    let Cli { global, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let done = global.start().and_then(|()| match command {
         Command::Detect(args) => commands::detect::run(&args, &global),
         Command::Classify(args) => commands::classify::run(&args, &global),
+        Command::Train(args) => commands::train::run(&args, &global, &explicit(&matches)),
         Command::Val(args) => commands::val::run(&args, &global),
         Command::Eval(args) => commands::eval::run(&args, &global),
         Command::Merge(args) => commands::eval::merge(&args, &global),
@@ -50,4 +54,14 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error::report(&error),
     }
+}
+
+/// The options given on the command line to the innermost command, by the names of their fields.
+fn explicit(matches: &ArgMatches) -> Vec<String> {
+    let mut innermost = matches;
+    while let Some((_, inner)) = innermost.subcommand() {
+        innermost = inner;
+    }
+    let given = |id: &&clap::Id| innermost.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+    innermost.ids().filter(given).map(|id| id.as_str().to_owned()).collect()
 }

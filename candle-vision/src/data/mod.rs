@@ -1,4 +1,4 @@
-//! Labelled picture sets for evaluation: bytes and class indices, in every layout that ImageNet comes in.
+//! Labelled picture sets for training and evaluation: bytes and class indices, in every layout that ImageNet comes in.
 //!
 //! | layout | labels |
 //! |---|---|
@@ -15,6 +15,7 @@
 
 mod class_map;
 mod classes;
+mod decoded;
 mod devkit;
 mod error;
 mod files;
@@ -30,12 +31,15 @@ mod set;
 mod subset;
 mod table;
 mod tarball;
+mod training;
 
+pub use decoded::DecodedSet;
 pub use error::{DataError, PictureError};
 pub use picture::{MAX_PICTURE_BYTES, Picture, Pictures};
 pub use real::RealLabels;
 pub use set::{LabelOrder, OpenOptions, PictureSet};
 pub use subset::subset;
+pub use training::ClassifySet;
 
 #[cfg(test)]
 mod fixtures;

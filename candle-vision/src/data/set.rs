@@ -56,47 +56,17 @@ impl PictureSet {
     /// # Errors
     /// Every category of [`DataError`].
     pub fn open(path: &Path, options: &OpenOptions<'_>) -> Result<Self, DataError> {
-        let (found, mut notes) = locate(path, options.split)?;
-        let flat = options.labels.is_some();
-        let mut listing = match &found {
-            Found::Folder(root) => folder::list(root, flat)?,
-            Found::Tars(files) => tarball::list(path, files, flat)?,
-            Found::Tables(files) => table::list(path, files, flat)?,
-        };
-        if listing.names.len() == 0 {
-            return Err(DataError::layout(path, no_pictures(&listing.notes)));
-        }
-        if let Some(file) = options.labels {
-            listing.labels = Some(labels::read(file, &listing.names, &mut listing.notes)?);
-        }
-        let Listing { mut names, labels, store, notes: listed } = listing;
-        let Some((labels, origin)) = labels else {
-            let reason = format!(
-                "{} and no class folders; give a labels file (csv, `name label` lines, or labels alone in the order of \
-                 the names)",
-                count(names.len(), "picture", "pictures")
-            );
-            return Err(DataError::labels(path, reason));
-        };
-        notes.extend(listed);
-        let place = match (&found, options.labels) {
-            (_, Some(file)) => file,
-            (Found::Folder(root), None) => root,
-            _ => path,
-        };
-        let resolved = resolve(&labels, origin, place, options)?;
-        notes.extend(resolved.notes);
-        let class_of = |&label: &u32| u32::try_from(resolved.classes[label as usize]);
-        let classes: Vec<u32> = labels.of().iter().map(class_of).collect::<Result<_, _>>().map_err(|_| {
-            DataError::classes(path, format!("the model has {} classes, which is too many", options.num_classes))
-        })?;
-        let mut distinct: Vec<usize> = classes.iter().map(|&class| class as usize).collect();
-        distinct.sort_unstable();
-        distinct.dedup();
-        distinct.shrink_to_fit();
-        notes.extend(missing(&distinct, options));
-        names.shrink();
-        Ok(Self { names, classes, distinct, store, order: resolved.order, notes })
+        Listed::read(path, options.split, options.labels)?.resolve(path, options)
+    }
+
+    /// Lists a split whose own labels are the classes: those of folders and text in sorted order, as torchvision's
+    /// `ImageFolder`, numbers by value, and a table's class names in its order. Gives their names by index, too.
+    pub(super) fn open_own(path: &Path, split: &str) -> Result<(Self, Vec<String>), DataError> {
+        let listed = Listed::read(path, Some(split), None)?;
+        let names = listed.own_classes();
+        let options = OpenOptions { num_classes: names.len(), class_names: &names, ..OpenOptions::default() };
+        let set = listed.resolve(path, &options)?;
+        Ok((set, names))
     }
 
     /// Number of pictures.
@@ -169,6 +139,75 @@ impl PictureSet {
 
     pub(super) fn store(&self) -> &Store {
         &self.store
+    }
+}
+
+/// A layout that was listed, before its labels are classes.
+struct Listed {
+    found: Found,
+    listing: Listing,
+    notes: Vec<String>,
+}
+
+impl Listed {
+    fn read(path: &Path, split: Option<&str>, file: Option<&Path>) -> Result<Self, DataError> {
+        let (found, notes) = locate(path, split)?;
+        let flat = file.is_some();
+        let mut listing = match &found {
+            Found::Folder(root) => folder::list(root, flat)?,
+            Found::Tars(files) => tarball::list(path, files, flat)?,
+            Found::Tables(files) => table::list(path, files, flat)?,
+        };
+        if listing.names.len() == 0 {
+            return Err(DataError::layout(path, no_pictures(&listing.notes)));
+        }
+        if let Some(file) = file {
+            listing.labels = Some(labels::read(file, &listing.names, &mut listing.notes)?);
+        }
+        Ok(Self { found, listing, notes })
+    }
+
+    fn own_classes(&self) -> Vec<String> {
+        let Some((labels, origin)) = &self.listing.labels else { return Vec::new() };
+        let mut names = labels.texts().to_vec();
+        match origin {
+            Origin::ListedColumn => {}
+            Origin::Folders => names.sort(),
+            _ => names.sort_by_cached_key(|name| (name.parse::<u64>().unwrap_or(u64::MAX), name.clone())),
+        }
+        names
+    }
+
+    fn resolve(self, path: &Path, options: &OpenOptions<'_>) -> Result<PictureSet, DataError> {
+        let Self { found, listing, mut notes } = self;
+        let Listing { mut names, labels, store, notes: listed } = listing;
+        let Some((labels, origin)) = labels else {
+            let reason = format!(
+                "{} and no class folders; give a labels file (csv, `name label` lines, or labels alone in the order of \
+                 the names)",
+                count(names.len(), "picture", "pictures")
+            );
+            return Err(DataError::labels(path, reason));
+        };
+        notes.extend(listed);
+        let place = match (&found, options.labels) {
+            (_, Some(file)) => file,
+            (Found::Folder(root), None) => root,
+            _ => path,
+        };
+        let resolved = resolve(&labels, origin, place, options)?;
+        notes.extend(resolved.notes);
+        let class_of = |&label: &u32| u32::try_from(resolved.classes[label as usize]);
+        let classes: Vec<u32> = labels.of().iter().map(class_of).collect::<Result<_, _>>().map_err(|_| {
+            DataError::classes(path, format!("the model has {} classes, which is too many", options.num_classes))
+        })?;
+        let mut distinct: Vec<usize> = classes.iter().map(|&class| class as usize).collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        distinct.shrink_to_fit();
+        notes.extend(missing(&distinct, options));
+        names.shrink();
+        Ok(PictureSet { names, classes, distinct, store, order: resolved.order, notes })
     }
 }
 

@@ -15,56 +15,88 @@ const BAND: usize = 32;
 /// Resizes to `size` = [height, width] as `cv2.resize` with `INTER_LINEAR`. An empty source gives black.
 #[must_use]
 pub fn resize_bilinear(source: &RgbImage, size: [usize; 2]) -> RgbImage {
-    let [height, width] = size;
-    let mut out = RgbImage::new(width as u32, height as u32);
-    resize_bilinear_into(source, size, &mut out, width * 3);
+    let mut out = RgbImage::new(size[1] as u32, size[0] as u32);
+    resize_bilinear_into(source, size, &mut out, size[1] * 3);
+    out
+}
+
+/// [`resize_bilinear`] on the calling thread alone: for threads that work beside others.
+#[must_use]
+pub fn resize_bilinear_alone(source: &RgbImage, size: [usize; 2]) -> RgbImage {
+    let mut out = RgbImage::new(size[1] as u32, size[0] as u32);
+    if let Some(bands) = Bands::new(source, size, size[1] * 3) {
+        out.chunks_mut(bands.len()).enumerate().for_each(|(band, out)| bands.fill(band, out));
+    }
     out
 }
 
 /// Resizes into the first `width` pixels of each row of `out`, whose rows lie `stride` bytes apart.
 pub(super) fn resize_bilinear_into(source: &RgbImage, size: [usize; 2], out: &mut [u8], stride: usize) {
-    let [height, width] = size;
-    let (in_width, in_height) = (source.width() as usize, source.height() as usize);
-    if height == 0 || width == 0 || source.is_empty() {
-        return;
+    if let Some(bands) = Bands::new(source, size, stride) {
+        out.par_chunks_mut(bands.len()).enumerate().for_each(|(band, out)| bands.fill(band, out));
     }
-    let row = |y: usize| &source.as_raw()[y * in_width * 3..(y + 1) * in_width * 3];
-    let bands = out.par_chunks_mut(stride * BAND).enumerate();
-    if (in_height, in_width) == (height, width) {
-        for (y, out) in out.chunks_mut(stride).enumerate().take(height) {
-            out[..width * 3].copy_from_slice(row(y));
+}
+
+/// A resize in tasks of [`BAND`] output rows.
+struct Bands<'a> {
+    source: &'a RgbImage,
+    size: [usize; 2],
+    stride: usize,
+    columns: Vec<Tap>,
+}
+
+impl<'a> Bands<'a> {
+    /// Nothing if there is no pixel to read or to write.
+    fn new(source: &'a RgbImage, size: [usize; 2], stride: usize) -> Option<Self> {
+        let [height, width] = size;
+        if height == 0 || width == 0 || source.is_empty() {
+            return None;
         }
-        return;
+        let columns = (0..width).map(|x| Tap::inside(x, source.width() as usize, width)).collect();
+        Some(Self { source, size, stride, columns })
     }
-    if (in_height, in_width) == (2 * height, 2 * width) {
-        bands.for_each(|(band, out)| {
-            for (y, out) in out.chunks_mut(stride).enumerate().map(|(i, out)| (band * BAND + i, out)) {
-                if y < height {
-                    halve(row(2 * y), row(2 * y + 1), &mut out[..width * 3]);
-                }
-            }
-        });
-        return;
+
+    /// Bytes from one band's begin to the next.
+    fn len(&self) -> usize {
+        self.stride * BAND
     }
-    let columns: Vec<Tap> = (0..width).map(|x| Tap::inside(x, in_width, width)).collect();
-    bands.for_each(|(band, out)| {
+
+    fn row(&self, y: usize) -> &[u8] {
+        let stride = self.source.width() as usize * 3;
+        &self.source.as_raw()[y * stride..][..stride]
+    }
+
+    /// Fills the rows of a band that lie within the output.
+    fn fill(&self, band: usize, out: &mut [u8]) {
+        let [height, width] = self.size;
+        let (in_height, in_width) = (self.source.height() as usize, self.source.width() as usize);
+        let rows = (band * BAND..height).zip(out.chunks_mut(self.stride)).map(|(y, row)| (y, &mut row[..width * 3]));
+        if (in_height, in_width) == (height, width) {
+            rows.for_each(|(y, out)| out.copy_from_slice(self.row(y)));
+        } else if (in_height, in_width) == (2 * height, 2 * width) {
+            rows.for_each(|(y, out)| halve(self.row(2 * y), self.row(2 * y + 1), out));
+        } else {
+            self.filter(rows);
+        }
+    }
+
+    fn filter<'out>(&self, rows: impl Iterator<Item = (usize, &'out mut [u8])>) {
+        let [height, width] = self.size;
+        let in_height = self.source.height() as usize;
         let mut above = Filtered::new(width);
         let mut below = Filtered::new(width);
-        for (y, out) in out.chunks_mut(stride).enumerate().map(|(i, out)| (band * BAND + i, out)) {
-            if y >= height {
-                break;
-            }
+        for (y, out) in rows {
             let tap = Tap::new(y, in_height, height);
             let last = in_height as i64 - 1;
             let [first, second] = [tap.first, tap.first + 1].map(|y| y.clamp(0, last) as usize);
             if below.row == Some(first) {
                 std::mem::swap(&mut above, &mut below);
             }
-            above.fill(first, row(first), &columns);
-            below.fill(second, row(second), &columns);
-            blend(&above.values, &below.values, tap.weights, &mut out[..width * 3]);
+            above.fill(first, self.row(first), &self.columns);
+            below.fill(second, self.row(second), &self.columns);
+            blend(&above.values, &below.values, tap.weights, out);
         }
-    });
+    }
 }
 
 /// The left of the two pixels that an output pixel lies between, and their weights.

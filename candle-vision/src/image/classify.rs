@@ -90,13 +90,18 @@ impl ClassifyTransform {
         if let Some(picture) = pictures.iter().find(|picture| picture.dimensions() != (width as u32, height as u32)) {
             candle_core::bail!("a picture of {:?} where {width}x{height} is expected", picture.dimensions())
         }
-        let tables: [[f32; 256]; 3] = std::array::from_fn(|channel| {
-            std::array::from_fn(|level| (level as f32 / 255.0 - self.mean[channel]) / self.std[channel])
-        });
+        let tables = self.tables();
         let mut levels = vec![0.; pictures.len() * 3 * height * width];
         let out = levels.par_chunks_exact_mut((3 * height * width).max(1));
         pictures.par_iter().zip(out).for_each(|(picture, out)| super::write_planes(picture, &tables, out));
         Tensor::from_vec(levels, (pictures.len(), 3, height, width), device)
+    }
+
+    /// The normalised value of each level, per channel.
+    pub(crate) fn tables(&self) -> [[f32; 256]; 3] {
+        std::array::from_fn(|channel| {
+            std::array::from_fn(|level| (level as f32 / 255.0 - self.mean[channel]) / self.std[channel])
+        })
     }
 }
 

@@ -79,7 +79,8 @@ pub fn upright_size(path: &Path) -> Result<[usize; 2], ImageError> {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_DECODER_BYTES);
     reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(|error| from_codec(error, "picture"))?;
+    let name = reader.format().and_then(usual_name).unwrap_or("supposed");
+    let mut decoder = reader.into_decoder().map_err(|error| from_codec(error, name))?;
     let (width, height) = decoder.dimensions();
     let size = [height as usize, width as usize];
     let turned =
@@ -98,12 +99,8 @@ pub fn decode_with(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, Im
     }
     let not_an_image = || ImageError::NotAnImage { length: bytes.len() };
     let format = image::guess_format(bytes).map_err(|_| not_an_image())?;
-    let name = match format {
-        ImageFormat::Jpeg => "JPEG",
-        ImageFormat::Png => "PNG",
-        ImageFormat::WebP => "WebP",
-        ImageFormat::Bmp => "BMP",
-        other => return Err(ImageError::Unsupported { what: format!("the format {other:?}") }),
+    let Some(name) = usual_name(format) else {
+        return Err(ImageError::Unsupported { what: format!("the format {format:?}") });
     };
     match format {
         ImageFormat::Jpeg => check_jpeg_is_whole(bytes)?,
@@ -113,6 +110,17 @@ pub fn decode_with(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, Im
     match catch_unwind(AssertUnwindSafe(|| decode_as(bytes, format, name, options))) {
         Ok(result) => result,
         Err(_) => Err(ImageError::Corrupt { format: name, reason: "the decoder gave up on it".into() }),
+    }
+}
+
+/// The name of a format that is decoded here.
+fn usual_name(format: ImageFormat) -> Option<&'static str> {
+    match format {
+        ImageFormat::Jpeg => Some("JPEG"),
+        ImageFormat::Png => Some("PNG"),
+        ImageFormat::WebP => Some("WebP"),
+        ImageFormat::Bmp => Some("BMP"),
+        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@ use image::RgbImage;
 use serde_json::Value;
 
 /// A picture of noise, gradients and hard edges, from integers only: the oracle's `synthetic`.
-pub(super) fn synthetic(seed: u32, height: usize, width: usize) -> RgbImage {
+pub(crate) fn synthetic(seed: u32, height: usize, width: usize) -> RgbImage {
     let mut pixels = Vec::with_capacity(height * width * 3);
     for (index, (y, x, channel)) in
         (0..height).flat_map(|y| (0..width).flat_map(move |x| (0..3).map(move |channel| (y, x, channel)))).enumerate()
@@ -24,7 +24,7 @@ pub(super) fn synthetic(seed: u32, height: usize, width: usize) -> RgbImage {
 }
 
 /// 64-bit FNV-1a in hexadecimal.
-pub(super) fn digest(bytes: &[u8]) -> String {
+pub(crate) fn digest(bytes: &[u8]) -> String {
     let hash = bytes
         .iter()
         .fold(0xCBF2_9CE4_8422_2325_u64, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3));
@@ -35,11 +35,19 @@ pub(super) fn golden_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/image")
 }
 
+/// A file below `tests/golden`.
+pub(super) fn golden(file: &str) -> Value {
+    let text = std::fs::read_to_string(golden_dir().join("..").join(file)).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
 /// The cases of one section of `cases.json`.
 pub(super) fn cases(section: &str) -> Vec<Value> {
-    let text = std::fs::read_to_string(golden_dir().join("cases.json")).unwrap();
-    let all: Value = serde_json::from_str(&text).unwrap();
-    let cases = all[section].as_array().unwrap().clone();
+    cases_of("image/cases.json", section)
+}
+
+fn cases_of(file: &str, section: &str) -> Vec<Value> {
+    let cases = golden(file)[section].as_array().unwrap().clone();
     assert!(!cases.is_empty(), "no cases in section {section}");
     cases
 }
@@ -57,7 +65,12 @@ pub(super) fn picture(case: &Value) -> RgbImage {
 
 /// Fails with every case whose digest is not the golden one.
 pub(super) fn check_digests(section: &str, output: impl Fn(&Value) -> Vec<u8>) {
-    let wrong: Vec<String> = cases(section)
+    check_digests_of("image/cases.json", section, output);
+}
+
+/// [`check_digests`] of a file below `tests/golden`.
+pub(super) fn check_digests_of(file: &str, section: &str, output: impl Fn(&Value) -> Vec<u8>) {
+    let wrong: Vec<String> = cases_of(file, section)
         .into_iter()
         .filter_map(|case| {
             let bytes = output(&case);

@@ -3,6 +3,7 @@
 //! - [`decode`], [`open`]: a file to upright 8-bit RGB;
 //! - [`ClassifyTransform`]: PIL's antialiased resize, centre crop and normalisation, as timm evaluates classifiers;
 //! - [`Letterbox`]: cv2's bilinear resize with grey borders, as Ultralytics feeds detectors, and the way back;
+//! - [`warp_affine`], [`warp_perspective`], [`map_hsv`]: cv2's warps and colours, as training changes pictures;
 //! - [`draw_boxes`], [`save`]: the result as a picture.
 //!
 //! The two resizes are bit-equal with theirs on equal pixels (Pillow 13, OpenCV 4.11 and 5.0 on x86), and so are decoded
@@ -15,19 +16,23 @@ mod classify;
 mod decode;
 mod draw;
 mod error;
+mod hsv;
 mod letterbox;
 mod resize;
 mod save;
+mod warp;
 
-pub use bilinear::resize_bilinear;
+pub use bilinear::{resize_bilinear, resize_bilinear_alone};
 pub use classify::ClassifyTransform;
 pub use decode::{DecodeOptions, MAX_FILE_BYTES, MAX_PIXELS, decode, decode_with, open, upright_size};
 pub use draw::{BoxLabel, FONT_FILE, class_color, draw_boxes};
 pub use error::ImageError;
+pub use hsv::{HsvTables, hsv_from_rgb, map_hsv, rgb_from_hsv};
 pub use image::{Rgb, RgbImage};
 pub use letterbox::{GREY, Letterbox, LetterboxInfo, letterbox, to_tensor};
 pub use resize::{Interpolation, resize};
 pub use save::save;
+pub use warp::{warp_affine, warp_perspective};
 
 /// The levels of a picture looked up in a table per channel: red plane, green plane, blue plane.
 fn planes(picture: &RgbImage, tables: &[[f32; 256]; 3]) -> Vec<f32> {
@@ -37,7 +42,7 @@ fn planes(picture: &RgbImage, tables: &[[f32; 256]; 3]) -> Vec<f32> {
 }
 
 /// [`planes`] into memory of as many elements.
-fn write_planes(picture: &RgbImage, tables: &[[f32; 256]; 3], out: &mut [f32]) {
+pub(crate) fn write_planes(picture: &RgbImage, tables: &[[f32; 256]; 3], out: &mut [f32]) {
     let (pixels, plane) = (picture.as_chunks::<3>().0, out.len() / 3);
     for (channel, (table, out)) in tables.iter().zip(out.chunks_exact_mut(plane.max(1))).enumerate() {
         out.iter_mut().zip(pixels).for_each(|(out, pixel)| *out = table[usize::from(pixel[channel])]);
@@ -45,4 +50,4 @@ fn write_planes(picture: &RgbImage, tables: &[[f32; 256]; 3], out: &mut [f32]) {
 }
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::image::fixtures::{cases, check_digests, picture, size, synthetic};
-use crate::image::{ClassifyTransform, resize_bilinear};
+use crate::image::{ClassifyTransform, resize_bilinear, resize_bilinear_alone};
 
 fn interpolation(case: &serde_json::Value) -> Interpolation {
     case["interpolation"].as_str().unwrap().parse().unwrap()
@@ -14,6 +14,7 @@ fn resize_is_bit_equal_with_pil() {
 #[test]
 fn bilinear_is_bit_equal_with_cv2() {
     check_digests("cv2", |case| resize_bilinear(&picture(case), size(case, "out")).into_raw());
+    check_digests("cv2", |case| resize_bilinear_alone(&picture(case), size(case, "out")).into_raw());
 }
 
 #[test]

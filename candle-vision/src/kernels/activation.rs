@@ -1,7 +1,10 @@
 //! Activations: the epilogue of a convolution, or an operation of their own.
 
-use candle_core::{Result, Tensor, WithDType};
+use candle_core::{DType, Result, Tensor, WithDType};
 
+use super::autograd::{Gradient, differentiable};
+use super::is_stock;
+use super::maps::{dispatch_dtype, read, tensor, with_dense_pictures};
 use super::real::{Real, map_in_place};
 
 /// An element-wise activation, named as in PyTorch.
@@ -43,8 +46,26 @@ impl Activation {
         Self::Gelu,
     ];
 
-    /// Applies the activation with candle's own differentiable operations, on any device and dtype.
+    /// Applies the activation, on any device and floating-point dtype.
     pub fn apply(self, xs: &Tensor) -> Result<Tensor> {
+        let wide = matches!(xs.dtype(), DType::F32 | DType::F64);
+        if self == Self::Identity || !wide || !xs.device().is_cpu() || is_stock() {
+            return self.compose(xs);
+        }
+        let kept = with_dense_pictures(&xs.detach())?;
+        dispatch_dtype!("activation", xs.dtype(), T => {
+            let ys = read::<T, _>(&kept, |xs| Ok(xs.map(|_, ys| self.apply_slice(ys))))?;
+            differentiable(ys, xs.shape(), &[xs], move |grad, _| {
+                let of_xs = read::<T, _>(&kept, |xs| read::<T, _>(grad, |grad| {
+                    Ok(grad.map(|run, grad| self.times_derivative(run.of(xs), grad)))
+                }))?;
+                Ok(vec![Some(Gradient::Own(tensor(of_xs, kept.shape())?))])
+            })
+        })
+    }
+
+    /// [`Activation::apply`] composed of candle's own operations.
+    fn compose(self, xs: &Tensor) -> Result<Tensor> {
         match self {
             Self::Identity => Ok(xs.clone()),
             Self::Relu => xs.relu(),
@@ -80,6 +101,51 @@ impl Activation {
             }
         }
     }
+
+    /// Multiplies `grads` by the derivative at `xs`; at kinks it is PyTorch's.
+    pub(crate) fn times_derivative<T: Real>(self, xs: &[T], grads: &mut [T]) {
+        let (zero, one, three, six) = (T::zero(), T::one(), T::from_f32(3.), T::from_f32(6.));
+        let sigmoid = |x: T| one / (one + (zero - x).exp_approx());
+        let inside = |x: T, low: T, high: T, y: T| if x > low && x < high { y } else { zero };
+        match self {
+            Self::Identity => {}
+            Self::Relu => scale_by(xs, grads, |x| if x > zero { one } else { zero }),
+            Self::Relu6 => scale_by(xs, grads, |x| inside(x, zero, six, one)),
+            Self::LeakyRelu(slope) => {
+                let slope = T::from_f32(slope);
+                scale_by(xs, grads, |x| if x > zero { one } else { slope });
+            }
+            Self::Sigmoid => scale_by(xs, grads, |x| sigmoid(x) * (one - sigmoid(x))),
+            Self::Silu => scale_by(xs, grads, |x| {
+                let s = sigmoid(x);
+                s * (one + x * (one - s))
+            }),
+            Self::HardSigmoid => scale_by(xs, grads, |x| inside(x, zero - three, three, one / six)),
+            Self::HardSwish => {
+                let half = T::from_f32(0.5);
+                let middle = |x: T| if x < three { x / three + half } else { one };
+                scale_by(xs, grads, |x| if x > zero - three { middle(x) } else { zero });
+            }
+            Self::Gelu => {
+                let half = T::from_f32(0.5);
+                let scale = <T as WithDType>::from_f64(std::f64::consts::FRAC_1_SQRT_2);
+                // 1 / sqrt(2 · pi)
+                let density = <T as WithDType>::from_f64(0.398_942_280_401_432_7);
+                scale_by(xs, grads, |x| {
+                    half * (one + (x * scale).erf()) + x * density * (zero - half * x * x).exp_approx()
+                });
+            }
+        }
+    }
+}
+
+/// Each gradient times the derivative at its `x`.
+fn scale_by<T: Real>(xs: &[T], grads: &mut [T], derivative: impl Fn(T) -> T) {
+    pulp::Arch::new().dispatch(|| {
+        for (grad, x) in grads.iter_mut().zip(xs) {
+            *grad *= derivative(*x);
+        }
+    });
 }
 
 fn hard_sigmoid(xs: &Tensor) -> Result<Tensor> {

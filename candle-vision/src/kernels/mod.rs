@@ -1,30 +1,41 @@
-//! The operations every model of this workspace runs on: convolution, pooling and upsampling.
+//! The operations every model of this workspace runs on: convolution, batch normalisation, pooling, upsampling, sums,
+//! gates and concatenation.
 //!
-//! Each has one front door that checks its operands. On the CPU it runs our own candle custom op, with its own
-//! gradients; on CUDA and Metal it composes candle's operations. A CPU op computes in `f32` or `f64`; `f16` and `bf16`
-//! tensors are widened to `f32` and the result is rounded once. Results do not depend on the number of threads.
+//! Each has one front door that checks its operands. On the CPU it runs a kernel of ours, with its own gradients
+//! ([`with_tape`] joins those of a network); on CUDA and Metal it composes candle's operations. A kernel computes in `f32`
+//! or `f64`; `f16` and `bf16` tensors are widened to `f32` and the result is rounded once. Results do not depend on the
+//! number of threads.
 #![allow(unsafe_code, reason = "the only module whose hot loops write disjoint parts of one buffer from many threads")]
 
 mod activation;
+mod autograd;
 mod conv;
+mod elementwise;
 mod geometry;
 pub(crate) mod infer;
+mod maps;
+mod norm;
 mod pool;
 mod real;
 mod shared;
 mod simd;
 mod stock;
+mod tape;
 mod team;
 mod upsample;
 
 pub use activation::Activation;
 pub use conv::conv2d;
+pub use elementwise::{add, concat, multiply, narrow_channels};
 pub use geometry::Geometry;
+pub use norm::{Moments, batch_norm};
 pub use pool::{avg_pool2d, global_avg_pool2d, max_pool2d};
+pub use real::{Real, widest};
 pub(crate) use simd::Width;
 pub use simd::{Isa, peak_flops};
 pub(crate) use stock::is_stock;
 pub use stock::with_stock_kernels;
+pub use tape::with_tape;
 pub(crate) use team::Team;
 pub(crate) use upsample::sources;
 pub use upsample::upsample_nearest2d;

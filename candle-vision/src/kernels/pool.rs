@@ -2,13 +2,15 @@
 //!
 //! Padding never takes part: a maximum ignores it (as if it were −∞) and a mean divides by the taps inside the input.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
+use candle_core::{D, DType, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::Geometry;
+use super::autograd::{Gradient, differentiable};
 use super::is_stock;
-use super::real::Real;
-use super::shared::{dispatch_real, slice, with_compute_dtype};
+use super::maps::{Maps, dispatch_dtype, read, tensor, with_dense_pictures, zeros};
+use super::real::{Real, sums_of};
+use super::shared::with_compute_dtype;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -29,12 +31,23 @@ pub fn avg_pool2d(xs: &Tensor, geometry: &Geometry) -> Result<Tensor> {
 }
 
 fn pool2d(xs: &Tensor, geometry: &Geometry, kind: Kind) -> Result<Tensor> {
-    check(xs.shape(), geometry)?;
+    let shape = check(xs.shape(), geometry)?;
     if !xs.device().is_cpu() || is_stock() {
         return compose(xs, geometry, kind);
     }
     let name = if kind == Kind::Max { "max_pool2d" } else { "avg_pool2d" };
-    with_compute_dtype(name, xs, |xs| xs.apply_op1(Pool { geometry: *geometry, kind }))
+    with_compute_dtype(name, xs, |xs| {
+        let (_, _, in_h, in_w) = xs.dims4()?;
+        let (kept, pool) = (with_dense_pictures(&xs.detach())?, Pool { geometry: *geometry, kind });
+        let (in_hw, out_hw) = ([in_h, in_w], geometry.out_hw([in_h, in_w])?);
+        dispatch_dtype!(name, xs.dtype(), T => {
+            let ys = read::<T, _>(&kept, |xs| Ok(pool.forward(xs, in_hw, out_hw)))?;
+            differentiable(ys, shape, &[xs], move |grad, _| {
+                let of_xs = read::<T, _>(&kept, |xs| read(grad, |grad| Ok(pool.backward(xs, grad, in_hw, out_hw))))?;
+                Ok(vec![Some(Gradient::Own(tensor(of_xs, kept.shape())?))])
+            })
+        })
+    })
 }
 
 /// Output shape, once every window is known to touch the input.
@@ -52,6 +65,7 @@ fn check(xs: &Shape, geometry: &Geometry) -> Result<Shape> {
     Ok((batch, channels, out_h, out_w).into())
 }
 
+#[derive(Debug, Clone, Copy)]
 struct Pool {
     geometry: Geometry,
     kind: Kind,
@@ -64,19 +78,18 @@ fn window(geometry: &Geometry, axis: usize, position: usize, len: usize) -> impl
 }
 
 impl Pool {
-    /// Calls `f(output, inputs)` for each window of a plane, `inputs` being flat positions in row-major order.
+    /// Calls `f(output, rows, columns)` for each window of a plane: the input's rows and columns under it.
     fn each_window(
         &self,
         [in_h, in_w]: [usize; 2],
         [out_h, out_w]: [usize; 2],
-        mut f: impl FnMut(usize, &mut dyn Iterator<Item = usize>),
+        mut f: impl FnMut(usize, &[usize], &[usize]),
     ) {
+        let columns: Vec<Vec<usize>> = (0..out_w).map(|i| window(&self.geometry, 1, i, in_w).collect()).collect();
         for row in 0..out_h {
-            for column in 0..out_w {
-                let columns = window(&self.geometry, 1, column, in_w);
-                let mut inputs = window(&self.geometry, 0, row, in_h)
-                    .flat_map(|in_row| columns.clone().map(move |in_col| in_row * in_w + in_col));
-                f(row * out_w + column, &mut inputs);
+            let rows: Vec<usize> = window(&self.geometry, 0, row, in_h).collect();
+            for (column, columns) in columns.iter().enumerate() {
+                f(row * out_w + column, &rows, columns);
             }
         }
     }
@@ -111,41 +124,55 @@ impl Pool {
         }
     }
 
-    fn forward<T: Real>(&self, xs: &[T], shape: &Shape, out_shape: &Shape) -> Result<Vec<T>> {
-        let ((_, _, in_h, in_w), (_, _, out_h, out_w)) = (shape.dims4()?, out_shape.dims4()?);
-        let mut out = vec![T::zero(); out_shape.elem_count()];
-        let planes = out.par_chunks_exact_mut(out_h * out_w).zip(xs.par_chunks_exact((in_h * in_w).max(1)));
-        planes.for_each_init(Vec::new, |rows, (out, xs)| match self.kind {
-            Kind::Max => pulp::Arch::new().dispatch(|| self.max_plane(xs, [in_h, in_w], [out_h, out_w], rows, out)),
-            Kind::Average => self.each_window([in_h, in_w], [out_h, out_w], |output, inputs| {
-                let (sum, count) = inputs.fold((T::zero(), T::zero()), |(sum, n), i| (sum + xs[i], n + T::one()));
-                out[output] = sum / count;
-            }),
+    fn forward<T: Real>(&self, xs: Maps<'_, T>, in_hw: [usize; 2], out_hw: [usize; 2]) -> Vec<T> {
+        let (in_plane, out_plane) = (in_hw[0] * in_hw[1], out_hw[0] * out_hw[1]);
+        let channels = xs.picture_len() / in_plane;
+        let mut out = zeros(xs.batch() * channels * out_plane);
+        out.par_chunks_exact_mut(out_plane).enumerate().for_each_init(Vec::new, |rows, (plane, out)| {
+            let xs = &xs.picture(plane / channels)[plane % channels * in_plane..][..in_plane];
+            match self.kind {
+                Kind::Max => pulp::Arch::new().dispatch(|| self.max_plane(xs, in_hw, out_hw, rows, out)),
+                Kind::Average => self.each_window(in_hw, out_hw, |output, rows, columns| {
+                    let row = |row: &usize| columns.iter().map(|column| xs[row * in_hw[1] + column]).sum::<T>();
+                    out[output] = rows.iter().map(row).sum::<T>() / T::from_f32((rows.len() * columns.len()) as f32);
+                }),
+            }
         });
-        Ok(out)
+        out
     }
 
-    fn backward<T: Real>(&self, xs: &[T], grad: &[T], shape: &Shape, out_shape: &Shape) -> Result<Vec<T>> {
-        let ((_, _, in_h, in_w), (_, _, out_h, out_w)) = (shape.dims4()?, out_shape.dims4()?);
-        let mut grad_xs = vec![T::zero(); shape.elem_count()];
-        let plane = (in_h * in_w).max(1);
-        let planes = grad_xs.par_chunks_exact_mut(plane).zip(xs.par_chunks_exact(plane));
-        planes.zip(grad.par_chunks_exact(out_h * out_w)).for_each(|((grad_xs, xs), grad)| {
-            self.each_window([in_h, in_w], [out_h, out_w], |output, inputs| match self.kind {
+    fn backward<T: Real>(&self, xs: Maps<'_, T>, grad: Maps<'_, T>, in_hw: [usize; 2], out_hw: [usize; 2]) -> Vec<T> {
+        let (in_plane, out_plane) = (in_hw[0] * in_hw[1], out_hw[0] * out_hw[1]);
+        let channels = xs.picture_len() / in_plane;
+        let mut grad_xs = zeros(xs.batch() * channels * in_plane);
+        grad_xs.par_chunks_exact_mut(in_plane).enumerate().for_each(|(plane, grad_xs)| {
+            let (picture, channel) = (plane / channels, plane % channels);
+            let xs = &xs.picture(picture)[channel * in_plane..][..in_plane];
+            let grad = &grad.picture(picture)[channel * out_plane..][..out_plane];
+            let in_w = in_hw[1];
+            self.each_window(in_hw, out_hw, |output, rows, columns| match self.kind {
                 Kind::Max => {
-                    let largest = inputs.reduce(|best, i| if maximum(xs[best], xs[i]) == xs[best] { best } else { i });
-                    if let Some(largest) = largest {
-                        grad_xs[largest] += grad[output];
+                    let (Some(row), Some(column)) = (rows.first(), columns.first()) else { return };
+                    let mut largest = row * in_w + column;
+                    for row in rows {
+                        for column in columns {
+                            let i = row * in_w + column;
+                            if maximum(xs[largest], xs[i]) != xs[largest] {
+                                largest = i;
+                            }
+                        }
                     }
+                    grad_xs[largest] += grad[output];
                 }
                 Kind::Average => {
-                    let inputs: Vec<usize> = inputs.collect();
-                    let share = grad[output] / T::from_f32(inputs.len() as f32);
-                    inputs.into_iter().for_each(|i| grad_xs[i] += share);
+                    let share = grad[output] / T::from_f32((rows.len() * columns.len()) as f32);
+                    for row in rows {
+                        columns.iter().for_each(|column| grad_xs[row * in_w + column] += share);
+                    }
                 }
             });
         });
-        Ok(grad_xs)
+        grad_xs
     }
 }
 
@@ -153,40 +180,6 @@ impl Pool {
 #[inline(always)]
 fn maximum<T: Real>(a: T, b: T) -> T {
     if b > a || b.is_nan() { b } else { a }
-}
-
-impl CustomOp1 for Pool {
-    fn name(&self) -> &'static str {
-        "pool2d"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let out_shape = check(layout.shape(), &self.geometry)?;
-        dispatch_real!("pool2d", storage, T => {
-            let out = self.forward::<T>(slice(storage, layout)?, layout.shape(), &out_shape)?;
-            Ok((candle_core::WithDType::to_cpu_storage_owned(out), out_shape))
-        })
-    }
-
-    fn bwd(&self, xs: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let op = PoolGradient(Pool { geometry: self.geometry, kind: self.kind });
-        xs.contiguous()?.apply_op2_no_bwd(&grad.contiguous()?, &op).map(Some)
-    }
-}
-
-struct PoolGradient(Pool);
-
-impl CustomOp2 for PoolGradient {
-    fn name(&self) -> &'static str {
-        "pool2d gradient"
-    }
-
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        dispatch_real!("pool2d gradient", s1, T => {
-            let grad_xs = self.0.backward::<T>(slice(s1, l1)?, slice(s2, l2)?, l1.shape(), l2.shape())?;
-            Ok((candle_core::WithDType::to_cpu_storage_owned(grad_xs), l1.shape().clone()))
-        })
-    }
 }
 
 /// Pooling composed of candle's own differentiable operations, for devices without a kernel of ours.
@@ -228,7 +221,33 @@ fn compose(xs: &Tensor, geometry: &Geometry, kind: Kind) -> Result<Tensor> {
 
 /// Mean over height and width: (n, c, h, w) to (n, c, 1, 1).
 pub fn global_avg_pool2d(xs: &Tensor) -> Result<Tensor> {
-    xs.mean_keepdim((D::Minus2, D::Minus1))
+    let (batch, channels, h, w) = xs.dims4()?;
+    if !xs.device().is_cpu() || is_stock() || !matches!(xs.dtype(), DType::F32 | DType::F64) {
+        return xs.mean_keepdim((D::Minus2, D::Minus1));
+    }
+    let (plane, kept, dims) = (h * w, with_dense_pictures(&xs.detach())?, xs.shape().clone());
+    dispatch_dtype!("global_avg_pool2d", xs.dtype(), T => {
+        let mean = |xs: &[T]| {
+            let [sum, _] = pulp::Arch::new().dispatch(|| sums_of(xs, xs, |x, _| [x, 0.]));
+            T::nearest(sum / plane as f64)
+        };
+        let means = read::<T, _>(&kept, |xs| {
+            let picture = |picture: usize| xs.picture(picture).chunks_exact(plane).map(mean).collect::<Vec<T>>();
+            Ok((0..batch).into_par_iter().flat_map_iter(picture).collect())
+        })?;
+        differentiable(means, (batch, channels, 1, 1), &[xs], move |grad, _| {
+            let mut of_xs = zeros::<T>(dims.elem_count());
+            read::<T, _>(grad, |grad| {
+                of_xs.par_chunks_exact_mut(channels * plane).enumerate().for_each(|(picture, of_xs)| {
+                    for (of_xs, grad) in of_xs.chunks_exact_mut(plane).zip(grad.picture(picture)) {
+                        of_xs.fill(T::nearest(grad.to_wide() / plane as f64));
+                    }
+                });
+                Ok(())
+            })?;
+            Ok(vec![Some(Gradient::Own(tensor(of_xs, dims)?))])
+        })
+    })
 }
 
 #[cfg(test)]
@@ -337,6 +356,17 @@ mod tests {
         let xs = Tensor::new(&[[[[1f32, f32::NAN, 3.]]]], &Device::Cpu)?;
         let ys = max_pool2d(&xs, &Geometry::new([1, 3]).same())?.flatten_all()?.to_vec1::<f32>()?;
         assert!(ys.iter().all(|y| y.is_nan()), "{ys:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn stock_candle_has_no_gradient_of_overlapping_windows_that_ours_have() -> Result<()> {
+        let xs = Var::from_tensor(&input([4, 4])?)?;
+        let grads = max_pool2d(&xs, &Geometry::square(3))?.sum_all()?.backward()?;
+        assert_eq!(values(grads.get(&xs).expect("xs takes part"))?.iter().sum::<f64>(), 8.);
+        let stock = xs.max_pool2d_with_stride(3, 1)?.sum_all()?.backward();
+        let error = stock.expect_err("candle is mended: use its operation").to_string();
+        assert!(error.contains("maxpool2d"), "{error}");
         Ok(())
     }
 

@@ -1,13 +1,19 @@
 //! The element types that the CPU kernels compute in.
 
-use candle_core::WithDType;
+use candle_core::{CpuStorage, WithDType};
 
 /// `f32` or `f64`. The front doors widen half-precision tensors to `f32` before they reach a CPU kernel.
-pub(crate) trait Real: WithDType + num_traits::Float + std::iter::Sum {
+pub trait Real: WithDType + num_traits::Float + std::iter::Sum {
     /// `e^x`, within 2 units in the last place, NaN for NaN; saturates instead of overflowing.
     fn exp_approx(self) -> Self;
     /// The error function.
     fn erf(self) -> Self;
+    /// Exact widening.
+    fn to_wide(self) -> f64;
+    /// The nearest value.
+    fn nearest(x: f64) -> Self;
+    /// The elements, if they are of this type.
+    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]>;
 
     /// Exact widening of a constant.
     fn from_f32(x: f32) -> Self {
@@ -45,6 +51,23 @@ impl Real for f32 {
     fn erf(self) -> f32 {
         candle_core::cpu::erf::erf_f32(self)
     }
+
+    #[inline(always)]
+    fn to_wide(self) -> f64 {
+        f64::from(self)
+    }
+
+    #[inline(always)]
+    fn nearest(x: f64) -> f32 {
+        x as f32
+    }
+
+    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [f32]> {
+        match storage {
+            CpuStorage::F32(elements) => Some(elements),
+            _ => None,
+        }
+    }
 }
 
 impl Real for f64 {
@@ -55,16 +78,61 @@ impl Real for f64 {
     fn erf(self) -> f64 {
         candle_core::cpu::erf::erf_f64(self)
     }
+
+    #[inline(always)]
+    fn to_wide(self) -> f64 {
+        self
+    }
+
+    #[inline(always)]
+    fn nearest(x: f64) -> f64 {
+        x
+    }
+
+    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [f64]> {
+        match storage {
+            CpuStorage::F64(elements) => Some(elements),
+            _ => None,
+        }
+    }
 }
 
 /// Replaces each element by `f(element)`, compiled for the widest vectors the machine has.
 #[inline]
 pub(crate) fn map_in_place<T: Real>(xs: &mut [T], f: impl Fn(T) -> T) {
-    pulp::Arch::new().dispatch(|| {
+    widest(|| {
         for x in xs {
             *x = f(*x);
         }
     });
+}
+
+/// Runs `f` compiled for the widest vectors the machine has: `f` and what it calls must be inlined to gain from that, so it
+/// is best a call of an `#[inline(always)]` function.
+#[inline(always)]
+pub fn widest<R>(f: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(f)
+}
+
+/// `Σ f(a, b)` over pairs, both parts, in `f64` lanes: the same whatever the machine's vectors are.
+#[inline(always)]
+pub(crate) fn sums_of<T: Real>(a: &[T], b: &[T], f: impl Fn(f64, f64) -> [f64; 2]) -> [f64; 2] {
+    const LANES: usize = 16;
+    let (mut sums, whole) = ([[0.; LANES]; 2], a.len() / LANES * LANES);
+    let [first, second] = &mut sums;
+    for (a, b) in a.chunks_exact(LANES).zip(b.chunks_exact(LANES)) {
+        for lane in 0..LANES {
+            let [x, y] = f(a[lane].to_wide(), b[lane].to_wide());
+            first[lane] += x;
+            second[lane] += y;
+        }
+    }
+    let mut totals = sums.map(|lanes| lanes.iter().sum::<f64>());
+    for (a, b) in a[whole..].iter().zip(&b[whole..]) {
+        let [x, y] = f(a.to_wide(), b.to_wide());
+        totals = [totals[0] + x, totals[1] + y];
+    }
+    totals
 }
 
 #[cfg(test)]

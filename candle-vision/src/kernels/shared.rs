@@ -1,14 +1,6 @@
 //! What the CPU paths of all operations share: operand access, dtype dispatch and disjoint parallel writes.
 
-use candle_core::{CpuStorage, DType, Layout, Result, Tensor, bail};
-
-use super::real::Real;
-
-/// The elements of a contiguous operand.
-pub(crate) fn slice<'a, T: Real>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
-    let Some((start, end)) = layout.contiguous_offsets() else { bail!("CPU kernel got a strided operand: {layout:?}") };
-    Ok(&storage.as_slice::<T>()?[start..end])
-}
+use candle_core::{DType, Result, Tensor, bail};
 
 /// Runs `op` on `f32` copies of half-precision operands and rounds its result back; `f32` and `f64` pass through.
 pub(crate) fn with_compute_dtype(
@@ -17,8 +9,8 @@ pub(crate) fn with_compute_dtype(
     op: impl FnOnce(&Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
     match xs.dtype() {
-        DType::F32 | DType::F64 => op(&xs.contiguous()?),
-        DType::F16 | DType::BF16 => op(&xs.to_dtype(DType::F32)?.contiguous()?)?.to_dtype(xs.dtype()),
+        DType::F32 | DType::F64 => op(xs),
+        DType::F16 | DType::BF16 => op(&xs.to_dtype(DType::F32)?)?.to_dtype(xs.dtype()),
         dtype => bail!("{name} computes in floating point, got {dtype:?}"),
     }
 }

@@ -1,16 +1,18 @@
 //! Nearest-neighbour resampling to any size, with its gradient.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
+use super::autograd::{Gradient, differentiable};
 use super::is_stock;
+use super::maps::{Maps, dispatch_dtype, read, tensor, with_dense_pictures, zeros};
 use super::real::Real;
-use super::shared::{dispatch_real, slice, with_compute_dtype};
+use super::shared::with_compute_dtype;
 
 /// Resamples (n, c, h, w) to (n, c, out_h, out_w); each output takes input `floor(i · in / out)`, as PyTorch's
 /// `interpolate(mode="nearest")` computes it (in `f32`).
 pub fn upsample_nearest2d(xs: &Tensor, out_hw: [usize; 2]) -> Result<Tensor> {
-    let (_, _, in_h, in_w) = xs.dims4()?;
+    let (batch, channels, in_h, in_w) = xs.dims4()?;
     if in_h * in_w == 0 || out_hw[0] * out_hw[1] == 0 {
         bail!("nearest resampling from {:?} to {out_hw:?} has an empty side", xs.dims())
     }
@@ -24,8 +26,16 @@ pub fn upsample_nearest2d(xs: &Tensor, out_hw: [usize; 2]) -> Result<Tensor> {
         };
         return take(&take(xs, 2, sources(in_h, out_hw[0]))?, 3, sources(in_w, out_hw[1]));
     }
+    let nearest = Nearest { in_hw: [in_h, in_w], out_hw };
     with_compute_dtype("upsample_nearest2d", xs, |xs| {
-        xs.apply_op1(Nearest { in_hw: [in_h, in_w], out_hw, direction: Direction::Gather })
+        let (dense, in_shape) = (with_dense_pictures(&xs.detach())?, xs.shape().clone());
+        dispatch_dtype!("upsample_nearest2d", xs.dtype(), T => {
+            let ys = read::<T, _>(&dense, |xs| Ok(nearest.gather(xs)))?;
+            differentiable(ys, (batch, channels, out_hw[0], out_hw[1]), &[xs], move |grad, _| {
+                let of_xs = read::<T, _>(grad, |grad| Ok(nearest.scatter_add(grad)))?;
+                Ok(vec![Some(Gradient::Own(tensor(of_xs, in_shape)?))])
+            })
+        })
     })
 }
 
@@ -36,69 +46,57 @@ pub(crate) fn sources(in_len: usize, out_len: usize) -> Vec<usize> {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Direction {
-    /// From `in_hw` to `out_hw`.
-    Gather,
-    /// The transpose: sums from `out_hw` to `in_hw`.
-    ScatterAdd,
-}
-
-#[derive(Debug, Clone, Copy)]
 struct Nearest {
     in_hw: [usize; 2],
     out_hw: [usize; 2],
-    direction: Direction,
 }
 
 impl Nearest {
-    fn run<T: Real>(&self, xs: &[T], planes: usize) -> Vec<T> {
-        let ([in_h, in_w], [out_h, out_w]) = (self.in_hw, self.out_hw);
-        let (rows, columns) = (sources(in_h, out_h), sources(in_w, out_w));
-        let (small, large) = (in_h * in_w, out_h * out_w);
-        match self.direction {
-            Direction::Gather => {
-                let mut out = vec![T::zero(); planes * large];
-                out.par_chunks_exact_mut(large).zip(xs.par_chunks_exact(small)).for_each(|(out, xs)| {
-                    for (out, row) in out.chunks_exact_mut(out_w).zip(&rows) {
-                        let xs = &xs[row * in_w..][..in_w];
-                        out.iter_mut().zip(&columns).for_each(|(y, column)| *y = xs[*column]);
-                    }
-                });
-                out
+    /// From `in_hw` to `out_hw`.
+    fn gather<T: Real>(&self, xs: Maps<'_, T>) -> Vec<T> {
+        let (rows, columns, in_w) = (self.rows(), self.columns(), self.in_hw[1]);
+        self.each_plane(xs, self.in_hw, self.out_hw, |xs, out| {
+            for (out, row) in out.chunks_exact_mut(self.out_hw[1]).zip(&rows) {
+                let xs = &xs[row * in_w..][..in_w];
+                out.iter_mut().zip(&columns).for_each(|(y, column)| *y = xs[*column]);
             }
-            Direction::ScatterAdd => {
-                let mut out = vec![T::zero(); planes * small];
-                out.par_chunks_exact_mut(small).zip(xs.par_chunks_exact(large)).for_each(|(out, xs)| {
-                    for (xs, row) in xs.chunks_exact(out_w).zip(&rows) {
-                        let out = &mut out[row * in_w..][..in_w];
-                        xs.iter().zip(&columns).for_each(|(x, column)| out[*column] += *x);
-                    }
-                });
-                out
-            }
-        }
-    }
-}
-
-impl CustomOp1 for Nearest {
-    fn name(&self) -> &'static str {
-        "upsample_nearest2d"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (batch, channels, ..) = layout.shape().dims4()?;
-        let [h, w] = match self.direction {
-            Direction::Gather => self.out_hw,
-            Direction::ScatterAdd => self.in_hw,
-        };
-        dispatch_real!("upsample_nearest2d", storage, T => {
-            let out = self.run::<T>(slice(storage, layout)?, batch * channels);
-            Ok((candle_core::WithDType::to_cpu_storage_owned(out), (batch, channels, h, w).into()))
         })
     }
 
-    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        grad.contiguous()?.apply_op1_no_bwd(&Nearest { direction: Direction::ScatterAdd, ..*self }).map(Some)
+    /// The transpose: sums from `out_hw` to `in_hw`.
+    fn scatter_add<T: Real>(&self, grad: Maps<'_, T>) -> Vec<T> {
+        let (rows, columns, in_w) = (self.rows(), self.columns(), self.in_hw[1]);
+        self.each_plane(grad, self.out_hw, self.in_hw, |grad, out| {
+            for (grad, row) in grad.chunks_exact(self.out_hw[1]).zip(&rows) {
+                let out = &mut out[row * in_w..][..in_w];
+                grad.iter().zip(&columns).for_each(|(x, column)| out[*column] += *x);
+            }
+        })
+    }
+
+    fn rows(&self) -> Vec<usize> {
+        sources(self.in_hw[0], self.out_hw[0])
+    }
+
+    fn columns(&self) -> Vec<usize> {
+        sources(self.in_hw[1], self.out_hw[1])
+    }
+
+    /// Zeros that `f(plane of xs, plane of the result)` changes, plane by plane.
+    fn each_plane<T: Real>(
+        &self,
+        xs: Maps<'_, T>,
+        from: [usize; 2],
+        to: [usize; 2],
+        f: impl Fn(&[T], &mut [T]) + Sync,
+    ) -> Vec<T> {
+        let ([from, to], batch) = ([from[0] * from[1], to[0] * to[1]], xs.batch());
+        let channels = xs.picture_len() / from;
+        let mut out = zeros(batch * channels * to);
+        out.par_chunks_exact_mut(to).enumerate().for_each(|(plane, out)| {
+            f(&xs.picture(plane / channels)[plane % channels * from..][..from], out);
+        });
+        out
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
-use super::{BatchNorm, Layer, Norm, fold_batch_norm, path};
+use super::{BatchNorm, BatchNormConfig, Layer, Norm, fold_batch_norm, path};
 use crate::kernels::{Activation, Geometry, conv2d};
 use crate::plan::{Graph, Value};
 
@@ -96,8 +96,8 @@ pub struct ConvBnConfig {
     pub geometry: Geometry,
     /// Activation behind the batch norm.
     pub activation: Activation,
-    /// The batch norm's epsilon.
-    pub eps: f64,
+    /// The batch norm's numbers.
+    pub batch_norm: BatchNormConfig,
     /// What becomes of the batch norm.
     pub norm: Norm,
 }
@@ -114,7 +114,7 @@ pub struct ConvBn {
 impl ConvBn {
     /// Reads the convolution at `conv` and the batch norm at `norm`.
     pub fn new(config: &ConvBnConfig, conv: VarBuilder, norm: VarBuilder) -> Result<Self> {
-        let ConvBnConfig { in_c, out_c, geometry, activation, eps, .. } = *config;
+        let ConvBnConfig { in_c, out_c, geometry, activation, batch_norm, .. } = *config;
         if config.norm == Norm::Folded {
             return Ok(Self {
                 conv: Conv::new(in_c, out_c, geometry, true, activation, conv)?,
@@ -123,7 +123,7 @@ impl ConvBn {
             });
         }
         let mut conv = Conv::new(in_c, out_c, geometry, false, Activation::Identity, conv)?;
-        let norm = BatchNorm::new(out_c, eps, norm)?;
+        let norm = BatchNorm::new(out_c, batch_norm, norm)?;
         if config.norm == Norm::Fold {
             let (weight, bias) = fold_batch_norm(&conv.weight, None, &norm)?;
             conv = Conv { weight, bias: Some(bias), activation, ..conv };
@@ -142,7 +142,7 @@ impl Layer for ConvBn {
     fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
         let ys = self.conv.forward_t(xs, train)?;
         match &self.norm {
-            Some(norm) => self.activation.apply(&norm.forward_t(&ys, train)?),
+            Some(norm) => norm.forward_with(&ys, self.activation, train),
             None => Ok(ys),
         }
     }
@@ -175,7 +175,7 @@ mod tests {
         out_c: 8,
         geometry: Geometry::square(3).same().groups(2),
         activation: Activation::Silu,
-        eps: 1e-3,
+        batch_norm: BatchNormConfig { eps: 1e-3, momentum: 0.1 },
         norm: Norm::Separate,
     };
 

@@ -18,7 +18,7 @@ use crate::plan::{Graph, Value};
 pub use conv::{Conv, ConvBn, ConvBnConfig};
 pub use dfl::Dfl;
 pub use linear::Linear;
-pub use norm::{BatchNorm, Norm, fold_batch_norm};
+pub use norm::{BatchNorm, BatchNormConfig, Norm, fold_batch_norm};
 pub use se::SqueezeExcite;
 
 /// A node of a model's module tree.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device, Result, Tensor};
-use candle_nn::{BatchNormConfig, ModuleT, VarBuilder};
+use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_nn::{Init, VarBuilder};
 
 use super::{Layer, path};
+use crate::kernels::{Activation, batch_norm};
 
 /// What becomes of the batch norm behind each convolution when a model is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,36 +20,87 @@ pub enum Norm {
     Folded,
 }
 
+/// The numbers of a [`BatchNorm`] that are not trained.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BatchNormConfig {
+    /// Added to the variance.
+    pub eps: f64,
+    /// Weight of a batch's moments in the running statistics, PyTorch's `momentum`.
+    pub momentum: f64,
+}
+
 /// `y = (x − mean) / √(var + eps) · weight + bias` per channel of (n, c, h, w).
 ///
-/// Training uses the batch's own mean and biased variance, and moves the running statistics by `momentum` 0.1.
-/// Source: Ioffe and Szegedy, <https://arxiv.org/abs/1502.03167>.
+/// Training uses the batch's own mean and biased variance, and moves the running statistics towards the mean and the
+/// unbiased variance: `running · (1 − momentum) + batch · momentum`. They are in the builder's own variables, where it
+/// has variables. Where it has, and gives the weight as a constant, the layer is frozen: it runs in training as in
+/// evaluation. Source: Ioffe and Szegedy, <https://arxiv.org/abs/1502.03167>.
 pub struct BatchNorm {
-    inner: candle_nn::BatchNorm,
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Var,
+    running_var: Var,
+    config: BatchNormConfig,
+    frozen: bool,
     path: String,
 }
 
 impl BatchNorm {
     /// Reads `weight`, `bias`, `running_mean` and `running_var`, each (channels).
-    pub fn new(channels: usize, eps: f64, vb: VarBuilder) -> Result<Self> {
-        let path = path(&vb, "");
-        let inner = candle_nn::batch_norm(channels, BatchNormConfig { eps, ..Default::default() }, vb)?;
-        Ok(Self { inner, path })
+    pub fn new(channels: usize, config: BatchNormConfig, vb: VarBuilder) -> Result<Self> {
+        let BatchNormConfig { eps, momentum } = config;
+        if eps < 0. || !(0. ..=1.).contains(&momentum) {
+            candle_core::bail!("{}: a batch norm with eps {eps} and momentum {momentum}", vb.prefix())
+        }
+        let read = |name: &str, value: f64| vb.get_with_hints(channels, name, Init::Const(value));
+        let (weight, running_mean) = (read("weight", 1.)?, read("running_mean", 0.)?);
+        Ok(Self {
+            frozen: running_mean.is_variable() && !weight.is_variable(),
+            weight,
+            bias: read("bias", 0.)?,
+            running_mean: Var::from_tensor(&running_mean)?,
+            running_var: Var::from_tensor(&read("running_var", 1.)?)?,
+            config,
+            path: path(&vb, ""),
+        })
+    }
+
+    /// `activation` of the layer's result, in the same pass; `train` as in [`Layer::forward_t`].
+    pub fn forward_with(&self, xs: &Tensor, activation: Activation, train: bool) -> Result<Tensor> {
+        crate::cost::record_batch_norm(xs);
+        let eps = self.config.eps;
+        if !train || self.frozen {
+            let column = |t: &Tensor| t.to_dtype(xs.dtype())?.reshape((1, (), 1, 1));
+            let invstd = (self.running_var.as_detached_tensor() + eps)?.sqrt()?.recip()?;
+            let (mean, invstd) = (column(&self.running_mean.as_detached_tensor())?, column(&invstd)?);
+            let ys = xs.broadcast_sub(&mean)?.broadcast_mul(&(invstd * column(&self.weight)?)?)?;
+            return activation.apply(&ys.broadcast_add(&column(&self.bias)?)?);
+        }
+        let (ys, moments) = batch_norm(xs, &self.weight, &self.bias, eps, activation)
+            .map_err(|error| error.context(format!("in the batch norm {}", self.path.trim_end_matches('.'))))?;
+        let count = moments.count as f64;
+        let unbiased = (moments.var * (count / (count - 1.)))?;
+        for (running, batch) in [(&self.running_mean, moments.mean), (&self.running_var, unbiased)] {
+            let (old, momentum) = (running.as_detached_tensor(), self.config.momentum);
+            running.set(&((old * (1. - momentum))? + (batch.to_dtype(running.dtype())? * momentum)?)?)?;
+        }
+        Ok(ys)
     }
 }
 
 impl Layer for BatchNorm {
     fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        crate::cost::record_batch_norm(xs);
-        self.inner.forward_t(xs, train)
+        self.forward_with(xs, Activation::Identity, train)
     }
 
     fn tensors(&self, out: &mut BTreeMap<String, Tensor>) {
-        out.insert(format!("{}running_mean", self.path), self.inner.running_mean().clone());
-        out.insert(format!("{}running_var", self.path), self.inner.running_var().clone());
-        if let Some((weight, bias)) = self.inner.weight_and_bias() {
-            out.insert(format!("{}weight", self.path), weight.clone());
-            out.insert(format!("{}bias", self.path), bias.clone());
+        for (name, tensor) in [
+            ("running_mean", self.running_mean.as_tensor()),
+            ("running_var", self.running_var.as_tensor()),
+            ("weight", &self.weight),
+            ("bias", &self.bias),
+        ] {
+            out.insert(format!("{}{name}", self.path), tensor.clone());
         }
     }
 }
@@ -59,17 +111,15 @@ impl Layer for BatchNorm {
 pub fn fold_batch_norm(weight: &Tensor, bias: Option<&Tensor>, norm: &BatchNorm) -> Result<(Tensor, Tensor)> {
     let (dtype, device) = (weight.dtype(), weight.device());
     let wide = |t: &Tensor| t.to_device(&Device::Cpu)?.to_dtype(DType::F64);
-    let (Some((gamma, beta)), inner) = (norm.inner.weight_and_bias(), &norm.inner) else {
-        candle_core::bail!("batch norm {} has no weight", norm.path)
-    };
-    // candle keeps the running statistics as variables, although nothing trains them.
-    let (running_mean, running_var) = (wide(&inner.running_mean().detach())?, wide(&inner.running_var().detach())?);
-    let scale = (wide(gamma)? / (running_var + inner.eps())?.sqrt()?)?;
+    // The running statistics are variables, although no gradient trains them.
+    let running_mean = wide(&norm.running_mean.as_detached_tensor())?;
+    let running_var = wide(&norm.running_var.as_detached_tensor())?;
+    let scale = (wide(&norm.weight)? / (running_var + norm.config.eps)?.sqrt()?)?;
     let mean = match bias {
         Some(bias) => (running_mean - wide(bias)?)?,
         None => running_mean,
     };
-    let shift = (wide(beta)? - (mean * &scale)?)?;
+    let shift = (wide(&norm.bias)? - (mean * &scale)?)?;
     let back = |t: Tensor| t.to_dtype(dtype)?.to_device(device);
     let weight = match (dtype, device) {
         (DType::F32, Device::Cpu) if !weight.track_op() && !scale.track_op() => {

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::{Conv, Layer};
-use crate::kernels::{Activation, Geometry, global_avg_pool2d};
+use crate::kernels::{Activation, Geometry, global_avg_pool2d, multiply};
 use crate::plan::{Graph, Value};
 
 /// `x · hard_sigmoid(expand(relu(reduce(mean(x)))))`, one gate per channel of (n, c, h, w).
@@ -28,7 +28,7 @@ impl SqueezeExcite {
 impl Layer for SqueezeExcite {
     fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
         let gate = self.expand.forward_t(&self.reduce.forward_t(&global_avg_pool2d(xs)?, train)?, train)?;
-        xs.broadcast_mul(&gate)
+        multiply(xs, &gate)
     }
 
     fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {

@@ -84,6 +84,16 @@ impl Metrics {
         self.classes.iter().map(of).sum::<f64>() / self.classes.len() as f64
     }
 
+    /// Mean precision, recall, AP at 0.5 and AP at 0.5 to 0.95 over the classes.
+    pub fn means(&self) -> [f64; 4] {
+        [
+            self.mean(|class| class.precision),
+            self.mean(|class| class.recall),
+            self.mean(ClassMetrics::ap50),
+            self.mean(ClassMetrics::ap50_95),
+        ]
+    }
+
     /// The confidence at which precision and recall are read.
     pub fn confidence(&self) -> f64 {
         unit(self.best, CURVE_POINTS)

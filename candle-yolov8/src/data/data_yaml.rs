@@ -19,8 +19,9 @@ const SPLITS: [&str; 3] = ["train", "val", "test"];
 /// A description of a dataset: where the pictures of its splits lie, and the names of its classes.
 ///
 /// `path` is relative to the yaml's own folder, else to the working directory; the yaml's folder if absent. Each entry
-/// of a split is a folder, which counts with those below it, or a `.txt` list of pictures, relative to `path`. `names`
-/// is a list or a map from each number from 0; without it, `nc` classes are called `class_0` and so on.
+/// of a split is a folder, which counts with those below it, a `.txt` list of pictures, or a pattern of such names with
+/// `*`, `?`, `[...]` or `**`, relative to `path`. `names` is a list or a map from each number from 0; without it, `nc`
+/// classes are called `class_0` and so on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DataYaml {
     file: PathBuf,
@@ -70,7 +71,8 @@ impl DataYaml {
         &self.names
     }
 
-    /// The folders and lists of a split (`train`, `val` or `test`), from the root of the file system. Each of them exists.
+    /// The folders, lists and pictures of a split (`train`, `val` or `test`), from the root of the file system. Each of
+    /// them exists.
     ///
     /// # Errors
     /// `Invalid` if the yaml has no such split, `NotFound` with every path tried.
@@ -80,10 +82,10 @@ impl DataYaml {
             let problem = format!("it has no split `{split}`, only {}; add the key `{split}:`", known.join(", "));
             return Err(DataError::invalid(&self.file, problem));
         };
-        entries.iter().map(|entry| self.locate(split, entry)).collect()
+        Ok(entries.iter().map(|entry| self.locate(split, entry)).collect::<Result<Vec<_>, _>>()?.concat())
     }
 
-    fn locate(&self, split: &str, entry: &str) -> Result<PathBuf, DataError> {
+    fn locate(&self, split: &str, entry: &str) -> Result<Vec<PathBuf>, DataError> {
         let mut tried = Vec::new();
         for base in [self.file.parent().unwrap_or(Path::new("")), Path::new("")] {
             let folder = base.join(&self.root);
@@ -91,7 +93,11 @@ impl DataYaml {
             for name in [Some(entry), entry.strip_prefix("../")].into_iter().flatten() {
                 let path = files::absolute(&folder.join(name))?;
                 if path.exists() {
-                    return Ok(path);
+                    return Ok(vec![path]);
+                }
+                let matches = files::matches(&folder, name)?;
+                if !matches.is_empty() {
+                    return Ok(matches);
                 }
                 if !tried.contains(&path) {
                     tried.push(path);

@@ -53,6 +53,22 @@ pub enum DataError {
         /// Why the first one was left out.
         first: String,
     },
+    /// Not one picture to train on can be read.
+    #[error("none of the {pictures} pictures can be read{}", because(first))]
+    AllUnreadable {
+        /// Number of pictures.
+        pictures: usize,
+        /// Why the first one cannot be read.
+        first: Option<String>,
+    },
+    /// Not one picture to train on shows an object.
+    #[error(
+        "none of the {pictures} pictures has an object; label files lie beside them, or in `labels` beside `images`"
+    )]
+    NoObjects {
+        /// Number of pictures.
+        pictures: usize,
+    },
 }
 
 impl DataError {
@@ -63,6 +79,10 @@ impl DataError {
     pub(super) fn invalid(path: &Path, problem: impl Into<String>) -> Self {
         Self::Invalid { path: path.to_path_buf(), problem: problem.into() }
     }
+}
+
+fn because(first: &Option<String>) -> String {
+    first.as_ref().map(|first| format!("; the first: {first}")).unwrap_or_default()
 }
 
 fn list(paths: &[PathBuf]) -> String {

@@ -47,6 +47,46 @@ pub(super) fn absolute(path: &Path) -> Result<PathBuf, DataError> {
     Ok(path.components().filter(|part| *part != Component::CurDir).collect())
 }
 
+/// The folders, then the pictures and lists that a pattern below a folder names; none if it is no pattern. What lies in
+/// a folder that is named too is not repeated; names that begin with a dot are hidden.
+pub(super) fn matches(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, DataError> {
+    if !pattern.contains(['*', '?', '[']) {
+        return Ok(Vec::new());
+    }
+    let below = absolute(&folder.join(pattern))?;
+    let literal = absolute(folder)?;
+    let pattern = match below.strip_prefix(&literal) {
+        Ok(rest) => PathBuf::from(glob::Pattern::escape(&literal.to_string_lossy())).join(rest),
+        Err(_) => below,
+    };
+    let options = glob::MatchOptions { require_literal_leading_dot: true, ..Default::default() };
+    let invalid = |error: glob::PatternError| DataError::invalid(&pattern, format!("no pattern of names: {error}"));
+    let found = glob::glob_with(&pattern.to_string_lossy(), options).map_err(invalid)?;
+    let (mut folders, mut files): (Vec<PathBuf>, Vec<PathBuf>) = (Vec::new(), Vec::new());
+    for path in found {
+        let path = path.map_err(|error| {
+            let path = error.path().to_path_buf();
+            DataError::Io { action: "read", path, source: error.into() }
+        })?;
+        // They come sorted: a folder before what is in it.
+        if folders.iter().any(|folder| path.starts_with(folder)) {
+            continue;
+        }
+        if path.is_dir() {
+            folders.push(path);
+        } else if is_picture(&path) || is_list(&path) {
+            files.push(path);
+        }
+    }
+    folders.append(&mut files);
+    Ok(folders)
+}
+
+/// Whether the path ends like a list of pictures.
+pub(super) fn is_list(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt"))
+}
+
 /// Adds the pictures in a folder and those below it to `pictures`. Names that begin with a dot are hidden; links are
 /// followed, each folder once.
 pub(super) fn pictures_below(folder: &Path, pictures: &mut Vec<PathBuf>) -> Result<(), DataError> {

@@ -39,8 +39,10 @@ impl Split {
             let before = pictures.len();
             if entry.is_dir() {
                 files::pictures_below(&entry, &mut pictures)?;
-            } else if entry.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt")) {
+            } else if files::is_list(&entry) {
                 read_list(&entry, &mut pictures)?;
+            } else if files::is_picture(&entry) {
+                pictures.push(entry.clone());
             } else {
                 return Err(DataError::invalid(&entry, "a split is a folder of pictures or a .txt list of them"));
             }

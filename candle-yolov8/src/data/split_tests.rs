@@ -126,6 +126,16 @@ fn entries_are_folders_and_lists() {
             "order of the whole path's bytes",
         ),
         ("val: lists/val.txt", vec!["lists/../more/e.bmp", "lists/missing.jpg", "lists/x.jpg"], "list of pictures"),
+        ("val: images/val/a.png", vec!["images/val/a.png"], "one picture"),
+        ("val: images/*/?.png", vec!["images/val/a.png"], "pattern of pictures"),
+        ("val: images/val/**/*", folder.to_vec(), "pattern of all below"),
+        ("path: images\nval: '[v]al'", folder.to_vec(), "pattern of a folder"),
+        ("val: lists/[!b]*.txt", vec!["lists/../more/e.bmp", "lists/missing.jpg", "lists/x.jpg"], "pattern of lists"),
+        (
+            "val: ['images/v*', more]",
+            [&["images/val-b.jpg", "images/val.jpg"], &folder[..], &["more/e.bmp"]].concat(),
+            "pattern of pictures and a folder",
+        ),
     ] {
         let pictures = open(root, &format!("{yaml}\nnames: [a]"), "val").unwrap_or_else(|e| panic!("{what}: {e}"));
         assert_eq!(pictures, expected, "{what}");
@@ -138,7 +148,9 @@ fn entries_are_folders_and_lists() {
         ("val: [more, empty]", "val", "there is no picture in"),
         ("val: lists/blank.txt", "val", "there is no picture in"),
         ("val: lists/bad.txt", "val", "bad.txt: line 2: `note.md` does not end like a picture"),
-        ("val: images/val/a.png", "val", "a.png: a split is a folder of pictures or a .txt list"),
+        ("val: images/val/note.md", "val", "note.md: a split is a folder of pictures or a .txt list"),
+        ("val: images/val/*.md", "val", "names `images/val/*.md` as its val split, which is at none of"),
+        ("val: 'images/[val'", "val", "no pattern of names"),
     ] {
         let error = open(root, &format!("{yaml}\nnames: [a]"), split).expect_err(yaml).to_string();
         assert!(error.contains(problem), "{yaml}: {error}");

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::kernels::Activation;
+use candle_vision::kernels::{Activation, add};
 use candle_vision::layers::Layer;
 use candle_vision::plan::{Graph, Value};
 
@@ -45,7 +45,7 @@ impl Bottleneck {
 impl Layer for Bottleneck {
     fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
         let ys = self.cv2.forward_t(&self.cv1.forward_t(xs, train)?, train)?;
-        if self.adds_input { xs + ys } else { Ok(ys) }
+        if self.adds_input { add(xs, &ys) } else { Ok(ys) }
     }
 
     fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
@@ -103,10 +103,10 @@ impl Layer for GhostBottleneck {
     fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
         let ys = self.expand.forward_t(xs, train)?;
         match &self.strided {
-            None => self.project.forward_t(&ys, train)? + xs,
+            None => add(&self.project.forward_t(&ys, train)?, xs),
             Some(Strided { depthwise, shortcut: [first, second] }) => {
                 let ys = self.project.forward_t(&depthwise.forward_t(&ys, train)?, train)?;
-                ys + second.forward_t(&first.forward_t(xs, train)?, train)?
+                add(&ys, &second.forward_t(&first.forward_t(xs, train)?, train)?)
             }
         }
     }

@@ -2,11 +2,11 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::kernels::{Activation, Geometry};
+use candle_vision::kernels::{Activation, Geometry, concat};
 use candle_vision::layers::{ConvBn, ConvBnConfig, Layer, Norm};
 use candle_vision::plan::{Graph, Value};
 
-use super::{BN_EPS, Style};
+use super::{BATCH_NORM, Style};
 
 /// What a [`Conv`] computes.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +51,7 @@ impl Conv {
             Some(padding) => geometry.padding([padding; 2]),
             None => geometry.same(),
         };
-        let config = ConvBnConfig { in_c: c1, out_c: c2, geometry, activation, eps: BN_EPS, norm };
+        let config = ConvBnConfig { in_c: c1, out_c: c2, geometry, activation, batch_norm: BATCH_NORM, norm };
         let inner = ConvBn::new(&config, vb.pp("conv"), vb.pp("bn"))?;
         Ok(Self { inner, has_identity: activation == Activation::Identity })
     }
@@ -110,7 +110,7 @@ impl Layer for GhostConv {
     fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
         let primary = self.cv1.forward_t(xs, train)?;
         let cheap = self.cv2.forward_t(&primary, train)?;
-        Tensor::cat(&[primary, cheap], 1)
+        concat(&[&primary, &cheap])
     }
 
     fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {

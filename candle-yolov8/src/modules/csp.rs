@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
+use candle_vision::kernels::{concat, narrow_channels};
 use candle_vision::layers::Layer;
 use candle_vision::plan::{Graph, Value};
 
@@ -72,10 +73,11 @@ impl Layer for CspBlock {
         let parts = match (self.kind, &self.around) {
             (_, Some(around)) => vec![self.chain(ys, train)?, around.forward_t(xs, train)?],
             (Csp::C2, None) => {
-                vec![self.chain(ys.narrow(1, 0, self.hidden)?, train)?, ys.narrow(1, self.hidden, self.hidden)?]
+                let [first, second] = [0, self.hidden].map(|start| narrow_channels(&ys, start, self.hidden));
+                vec![self.chain(first?, train)?, second?]
             }
             (_, None) => {
-                let mut last = ys.narrow(1, self.hidden, self.hidden)?;
+                let mut last = narrow_channels(&ys, self.hidden, self.hidden)?;
                 let mut parts = vec![ys];
                 for block in &self.bottlenecks {
                     last = block.forward_t(&last, train)?;
@@ -84,7 +86,7 @@ impl Layer for CspBlock {
                 parts
             }
         };
-        self.join.forward_t(&Tensor::cat(&parts, 1)?, train)
+        self.join.forward_t(&concat(&parts.iter().collect::<Vec<_>>())?, train)
     }
 
     fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {

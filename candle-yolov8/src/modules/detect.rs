@@ -2,7 +2,7 @@
 
 use candle_core::{D, DType, Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::kernels::{Activation, Geometry};
+use candle_vision::kernels::{Activation, Geometry, concat};
 use candle_vision::layers::{self, Dfl, Layer};
 use candle_vision::plan::{Graph, Value};
 
@@ -64,7 +64,7 @@ impl Detect {
     /// Per level (n, 4 · 16 + nc, h, w): box distributions, then class logits.
     pub(crate) fn raw(&self, levels: &[Tensor], train: bool) -> Result<Vec<Tensor>> {
         let level = |((xs, boxes), classes): ((&Tensor, &Branch), &Branch)| {
-            Tensor::cat(&[boxes.forward_t(xs, train)?, classes.forward_t(xs, train)?], 1)
+            concat(&[&boxes.forward_t(xs, train)?, &classes.forward_t(xs, train)?])
         };
         levels.iter().zip(&self.boxes).zip(&self.classes).map(level).collect()
     }

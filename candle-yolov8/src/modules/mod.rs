@@ -13,10 +13,10 @@ pub(crate) use detect::Detect;
 pub(crate) use sppf::Sppf;
 
 use candle_vision::kernels::Activation;
-use candle_vision::layers::Norm;
+use candle_vision::layers::{BatchNormConfig, Norm};
 
-/// Epsilon of every batch norm.
-pub(crate) const BN_EPS: f64 = 1e-3;
+/// Epsilon and momentum of every batch norm.
+pub(crate) const BATCH_NORM: BatchNormConfig = BatchNormConfig { eps: 1e-3, momentum: 0.03 };
 /// Bins per box side.
 pub(crate) const REG_MAX: usize = 16;
 

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::kernels::{Geometry, max_pool2d};
+use candle_vision::kernels::{Geometry, concat, max_pool2d};
 use candle_vision::layers::Layer;
 use candle_vision::plan::{Graph, Value};
 
@@ -35,7 +35,7 @@ impl Layer for Sppf {
         for i in 0..3 {
             parts.push(max_pool2d(&parts[i], &self.window)?);
         }
-        self.cv2.forward_t(&Tensor::cat(&parts, 1)?, train)
+        self.cv2.forward_t(&concat(&parts.iter().collect::<Vec<_>>())?, train)
     }
 
     fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {

@@ -86,6 +86,13 @@ impl ValPicture {
         [x1, y1, x2, y2]
     }
 
+    /// [`ValPicture::to_input`] as centre x, centre y, width and height, as fractions of the input.
+    pub fn to_target(&self, xywhn: [f32; 4]) -> [f32; 4] {
+        let [x1, y1, x2, y2] = self.to_input(xywhn);
+        let (w, h) = (self.input.width() as f32, self.input.height() as f32);
+        [(x1 + x2) / 2. / w, (y1 + y2) / 2. / h, (x2 - x1) / w, (y2 - y1) / h]
+    }
+
     /// Carries a box in pixels of the input to pixels of the picture, clipped to it.
     pub fn to_original(&self, [x1, y1, x2, y2]: [f32; 4]) -> [f32; 4] {
         let back = |value: f32, axis: usize| {

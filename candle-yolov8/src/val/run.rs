@@ -3,7 +3,7 @@
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-use candle_core::Result;
+use candle_core::{Result, Tensor};
 use candle_vision::image::{self, ImageError};
 use rayon::prelude::*;
 
@@ -11,7 +11,7 @@ use super::batches::{ValPicture, batches};
 use super::measure::{Measure, Measured};
 use crate::data::LabelledPicture;
 use crate::detector::{Detection, Detector};
-use crate::nms::NmsOptions;
+use crate::nms::{Kept, NmsOptions};
 
 /// How to validate.
 ///
@@ -56,26 +56,35 @@ pub struct Validated {
     pub elapsed: Duration,
 }
 
-/// How far a validation is: pictures looked at, of how many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Looked {
+/// A batch that was looked at, and how far the validation is.
+#[derive(Debug, Clone, Copy)]
+pub struct Looked<'a> {
     /// Pictures done.
     pub done: usize,
     /// Pictures in all.
     pub total: usize,
+    /// Which pictures the batch holds.
+    pub numbers: &'a [usize],
+    /// The same pictures as the network saw them.
+    pub pictures: &'a [ValPicture],
+    /// The network's output, of [`crate::Yolo::forward_t`].
+    pub raw: &'a [Tensor],
+    /// What was kept of each picture, in pixels of the input.
+    pub found: &'a [Kept],
 }
 
 /// A batch on its way to the network.
 type Prepared = (Vec<usize>, Vec<ValPicture>, Duration);
 
-/// Looks at every picture and compares with its labels, of the detector's classes. `progress` is called after each batch.
+/// Looks at every picture and compares with its labels, of the detector's classes. `observe` is called after each batch;
+/// its error ends the validation.
 ///
 /// Pictures that cannot be read are in the result and do not count.
 pub fn validate(
     detector: &Detector,
     pictures: &[LabelledPicture],
     options: &ValOptions,
-    progress: &mut dyn FnMut(Looked),
+    observe: &mut dyn FnMut(Looked<'_>) -> Result<()>,
 ) -> Result<Validated> {
     let start = Instant::now();
     let sizes: Vec<_> = pictures.par_iter().map(|picture| image::upright_size(&picture.path)).collect();
@@ -95,7 +104,7 @@ pub fn validate(
     let ranks = ranks(pictures);
     let mut measure = Measure::new(detector.model().num_classes(), options.confusion_conf);
     let (mut times, mut dropped) = ([Duration::ZERO; 3], Vec::new());
-    let mut looked = Looked { done: pictures.len() - readable.len(), total: pictures.len() };
+    let (mut done, total) = (pictures.len() - readable.len(), pictures.len());
     let (sender, receiver) = sync_channel::<(Prepared, Vec<(usize, ImageError)>)>(1);
     std::thread::scope(|scope| -> Result<()> {
         let readable = &readable;
@@ -108,19 +117,19 @@ pub fn validate(
             }
         });
         for ((numbers, prepared, scaling), failed) in receiver {
-            looked.done += numbers.len() + failed.len();
+            done += numbers.len() + failed.len();
             failed.into_iter().for_each(|(number, error)| found[number] = Err(error));
             times[0] += scaling;
             let inputs: Vec<_> = prepared.iter().map(|picture| &picture.input).collect();
-            let (kept, spent) = detector.look(&inputs, &options.nms)?;
+            let (raw, kept, spent) = detector.look(&inputs, &options.nms)?;
             times.iter_mut().zip(spent).for_each(|(time, spent)| *time += spent);
-            for ((number, picture), kept) in numbers.into_iter().zip(&prepared).zip(kept) {
+            for ((&number, picture), kept) in numbers.iter().zip(&prepared).zip(&kept) {
                 if kept.dropped > 0 {
                     dropped.push((number, kept.dropped));
                 }
                 found[number] = Ok(measure.add(ranks[number], &pictures[number], picture, &kept.candidates));
             }
-            progress(looked);
+            observe(Looked { done, total, numbers: &numbers, pictures: &prepared, raw: &raw, found: &kept })?;
         }
         Ok(())
     })?;
@@ -193,7 +202,7 @@ mod tests {
             let size = Some([height as usize, width as usize]);
             pictures.push(LabelledPicture { path, image_id: ImageId::Number(i as i64), size, labels: Vec::new() });
         }
-        let first = validate(&detector, &pictures, &options, &mut |_| ())?;
+        let first = validate(&detector, &pictures, &options, &mut |_| Ok(()))?;
         for (picture, found) in pictures.iter_mut().zip(&first.pictures) {
             // Only a copy of what was found is clipped to the picture, so a box that leaves it is not found again.
             let [height, width] = picture.size.expect("just set").map(|side| side as f32);
@@ -206,7 +215,7 @@ mod tests {
             }
             assert_eq!(picture.labels.len(), 10);
         }
-        let second = validate(&detector, &pictures, &options, &mut |_| ())?;
+        let second = validate(&detector, &pictures, &options, &mut |_| Ok(()))?;
         let recalls = |measured: &Measured| {
             let classes = &measured.ultralytics.classes;
             classes.iter().map(|class| class.recall_curve[0]).fold(1., f64::min)
@@ -215,7 +224,7 @@ mod tests {
         assert_eq!(second.measured.coco.summary.ar[2], Some(1.), "and by COCO's");
         assert_eq!(second.pictures.iter().filter(|found| found.is_ok()).count(), 4);
         pictures[1].size = Some([1, 1]);
-        assert_eq!((second.other_size, validate(&detector, &pictures, &options, &mut |_| ())?.other_size), (0, 1));
+        assert_eq!((second.other_size, validate(&detector, &pictures, &options, &mut |_| Ok(()))?.other_size), (0, 1));
         Ok(())
     }
 }

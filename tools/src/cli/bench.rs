@@ -7,10 +7,10 @@ pub(crate) struct BenchArgs {
     /// Architecture, yaml file or checkpoint; an architecture runs with made-up weights, which cost the same
     #[arg(long, short, value_name = "MODEL", required_unless_present = "tune", default_value = "")]
     pub(crate) model: String,
-    /// Pictures per run
-    #[arg(long, default_value = "1", value_name = "N", value_parser = super::detect::positive)]
-    pub(crate) batch: usize,
-    /// Side of the pictures, or HEIGHT,WIDTH [default: 640, GhostNet 224]
+    /// Pictures per run [default: 1; with --train 16, GhostNet 32]
+    #[arg(long, value_name = "N", value_parser = super::detect::positive)]
+    pub(crate) batch: Option<usize>,
+    /// Side of the pictures, or HEIGHT,WIDTH [default: 640, GhostNet 224; with --train 320, GhostNet 224]
     #[arg(long, value_name = "N|H,W", value_parser = super::detect::image_size)]
     pub(crate) imgsz: Option<[usize; 2]>,
     /// Timed runs
@@ -19,6 +19,10 @@ pub(crate) struct BenchArgs {
     /// What computes on the CPU
     #[arg(long, default_value = "plan")]
     pub(crate) engine: Engine,
+    /// Time steps of training on made-up pictures: forward, loss, gradients, update by SGD; prints the peak memory of the
+    /// process and the median of five steps
+    #[arg(long, conflicts_with_all = ["runs", "isa", "tune", "profile", "stdin", "json"])]
+    pub(crate) train: bool,
     /// Instruction set of the plan [default: the widest of this machine]
     #[arg(long, value_name = "NAME")]
     pub(crate) isa: Option<Isa>,

@@ -8,6 +8,7 @@ mod eval;
 mod models;
 mod pull;
 mod summary;
+mod train;
 mod val;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -22,6 +23,7 @@ pub(crate) use eval::{EvalArgs, MergeArgs};
 pub(crate) use models::ModelsArgs;
 pub(crate) use pull::PullArgs;
 pub(crate) use summary::SummaryArgs;
+pub(crate) use train::{DetectTrainArgs, RunArgs, TrainArgs, TrainTask, as_options};
 pub(crate) use val::{Metric, ValArgs};
 
 /// Detect and classify with GhostNet and YOLOv8 models, from checkpoints trained in PyTorch.
@@ -41,6 +43,8 @@ pub(crate) enum Command {
     Detect(DetectArgs),
     /// Say what a picture shows
     Classify(ClassifyArgs),
+    /// Train a detector on pictures of your own
+    Train(TrainArgs),
     /// Measure a detector on labelled pictures: COCO's and Ultralytics' mAP
     Val(ValArgs),
     /// Measure classifiers on labelled pictures: top-1, top-5, loss, calibration

@@ -8,4 +8,5 @@ pub(crate) mod eval;
 pub(crate) mod models;
 pub(crate) mod pull;
 pub(crate) mod summary;
+pub(crate) mod train;
 pub(crate) mod val;

@@ -2,21 +2,24 @@
 //!
 //! - [`precision_recall`], [`against_confidence`]: one curve per class and one of all;
 //! - [`confusion_matrix`]: what was taken for what;
-//! - `training_curves`: columns of `results.csv` over the epochs.
+//! - [`training_curves`]: columns of `results.csv` over the epochs;
+//! - [`label_overview`], [`batch_mosaic`], [`mosaic`]: what is trained on, and what is found.
 //!
 //! Each returns a picture, which `candle_vision::image::save` writes complete or not at all. Text is in the bundled font;
 //! characters it lacks show as its missing-glyph box.
 
 mod axes;
+mod batch;
 mod canvas;
 mod confusion;
 mod curves;
-#[cfg_attr(not(test), expect(dead_code, reason = "the training command draws its results.png with it"))]
+mod labels;
 mod training;
 
+pub(crate) use batch::{batch_mosaic, label, mosaic};
 pub(crate) use confusion::{Cells, confusion_matrix};
 pub(crate) use curves::{Metric, against_confidence, precision_recall};
-#[cfg(test)]
+pub(crate) use labels::label_overview;
 pub(crate) use training::training_curves;
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use candle_vision::image::{RgbImage, class_color, save};
+use candle_yolov8::train::{Batch, Target};
 
 use super::*;
 
@@ -186,6 +187,68 @@ fn training_curves_are_panels_in_two_rows() {
     let error = training_curves(&epochs, &[("val/box_loss", &[1.])]).expect_err("a short column").to_string();
     assert_eq!(error, "column val/box_loss has 1 values for 3 epochs");
     assert!(training_curves(&epochs, &[("time", &epochs)]).is_err());
+}
+
+#[test]
+fn labels_are_counted_outlined_and_placed() {
+    let objects: Vec<(usize, [f32; 4])> =
+        (0..30).map(|number| (usize::from(number >= 20), [0.25, 0.75, 0.5, 0.1])).collect();
+    let picture = label_overview(&names(2), &objects).expect("a picture");
+    assert_eq!(picture.dimensions(), (1600, 1600));
+    // 20 objects reach up 1 / 1.08 of the first panel, 10 half of that.
+    let (bottom, top, third) = (620., 40., (760. - 130.) / 4.);
+    for (class, count) in [(0, 20.), (1, 10.)] {
+        let x = 130. + third * (1. + 2. * f64::from(class));
+        let height = (bottom - top) * count / (20. * 1.08);
+        let color = class_color(class as usize);
+        assert!(is_near(&picture, [x, bottom - height + 6.], 3, color), "class {class} below its count");
+        assert!(!is_near(&picture, [x, bottom - height - 60.], 3, color), "class {class} above its count");
+    }
+    // A box of half the width, a tenth of the height, around the middle of the second panel.
+    let (middle, side) = ([930. + 630. / 2., 40. + 650. / 2.], 630.);
+    for (x, y) in [(0.25, 0.), (-0.25, 0.), (0., 0.05), (0., -0.05)] {
+        let place = [middle[0] + x * side, middle[1] + y * side];
+        assert!(is_near(&picture, place, 3, class_color(1)), "{x} {y}");
+        assert!(!is_near(&picture, [middle[0] + x * side * 0.5, middle[1] + y * side * 0.5], 3, class_color(1)));
+    }
+    // All centres in one cell, all sizes in another.
+    for (frame, x, y) in [([130., 840., 760., 1490.], 0.26, 0.76), ([930., 840., 1560., 1490.], 0.51, 0.11)] {
+        assert!(is_near(&picture, place(frame, x, y), 2, BLUE), "{frame:?}");
+        assert!(!is_near(&picture, place(frame, x + 0.05, y), 2, BLUE), "{frame:?}");
+    }
+    label_overview(&names(80), &objects).expect("many classes");
+    label_overview(&names(1), &[]).expect("no object");
+    label_overview(&names(1), &[(0, [f32::NAN, -1., 2., 7.])]).expect("odd numbers");
+    let error = label_overview(&names(1), &objects).expect_err("a class too many").to_string();
+    assert_eq!(error, "an object is of class 1, where there are 1 classes");
+    assert!(label_overview(&[], &[]).is_err());
+}
+
+#[test]
+fn a_batch_is_a_square_of_its_pictures() {
+    let imgsz = 64;
+    let batch = |pictures: usize, imgsz: usize| Batch {
+        images: (0..pictures)
+            .flat_map(|number| [10 * number as u8, 0, 100].map(|level| vec![level; imgsz * imgsz]))
+            .flatten()
+            .collect(),
+        imgsz,
+        targets: (0..pictures).map(|image| Target { image, class: image % 2, xywhn: [0.5, 0.75, 0.5, 0.25] }).collect(),
+        paths: vec!["a.jpg".into(); pictures],
+    };
+    let picture = batch_mosaic(&batch(3, imgsz), &names(2));
+    assert_eq!(picture.dimensions(), (128, 128));
+    for (number, [x, y]) in [[0, 0], [0, 64], [64, 0]].into_iter().enumerate() {
+        assert_eq!(picture.get_pixel(x, y).0, [255; 3], "a white line");
+        assert_eq!(picture.get_pixel(x + 4, y + 4).0, [10 * number as u8, 0, 100], "{number}");
+        let left_edge = [f64::from(x) + 16., f64::from(y) + 50.];
+        assert!(is_near(&picture, left_edge, 2, class_color(number % 2)), "{number}");
+    }
+    assert_eq!(picture.get_pixel(100, 100).0, [255; 3], "no fourth picture");
+    assert_eq!(batch_mosaic(&batch(20, 16), &[]).dimensions(), (64, 64));
+    assert_eq!(batch_mosaic(&batch(9, 1000), &[]).dimensions(), (1920, 1920));
+    assert_eq!(batch_mosaic(&batch(1, 2000), &[]).dimensions(), (1920, 1920));
+    assert_eq!(batch_mosaic(&batch(0, 16), &[]).dimensions(), (16, 16));
 }
 
 #[test]

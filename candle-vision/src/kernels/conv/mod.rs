@@ -8,17 +8,22 @@
 mod backward;
 mod compose;
 mod dense;
-mod depthwise;
+mod planar;
+mod planes;
+mod product;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
 mod tests;
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, Var, bail};
+use candle_core::{DType, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
 
+use super::autograd::{Gradient, differentiable};
 use super::is_stock;
-use super::real::Real;
-use super::shared::{dispatch_real, slice, with_compute_dtype};
+use super::maps::{Maps, read, tensor, with_dense_pictures};
+use super::real::{Real, sums_of};
+use super::shared::with_compute_dtype;
 use super::{Activation, Geometry};
 
 /// Convolves `xs` (n, c, h, w) with `weight` (o, c / groups, kh, kw), adds `bias` (o) and applies `activation`.
@@ -45,13 +50,110 @@ pub fn conv2d(
         return compose::conv2d(xs, weight, bias, geometry, activation);
     }
     with_compute_dtype("conv2d", xs, |xs| {
-        let op = Conv2d { geometry: *geometry, activation };
-        let operand = |t: &Tensor| t.to_dtype(xs.dtype())?.contiguous();
-        match bias {
-            Some(bias) => xs.apply_op3(&operand(weight)?, &operand(bias)?, op),
-            None => xs.apply_op2(&operand(weight)?, op),
+        let operand = |t: &Tensor| t.to_dtype(xs.dtype());
+        let (weight, bias) = (operand(weight)?, bias.map(operand).transpose()?);
+        let tracked = xs.track_op() || weight.track_op() || bias.as_ref().is_some_and(Tensor::track_op);
+        if tracked && activation != Activation::Identity {
+            return activation.apply(&on_cpu(xs, &weight, bias.as_ref(), geometry, Activation::Identity)?);
         }
+        on_cpu(xs, &weight, bias.as_ref(), geometry, activation)
     })
+}
+
+/// [`conv2d`] of checked operands on the CPU; with gradients where the activation is the identity.
+fn on_cpu(
+    xs: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    geometry: &Geometry,
+    activation: Activation,
+) -> Result<Tensor> {
+    let extents = Extents::new(xs.shape(), weight.shape(), geometry)?;
+    let kept = with_dense_pictures(&xs.detach())?;
+    let kept_weight = weight.detach().contiguous()?;
+    let (weight_shape, xs_shape) = (weight.shape().clone(), xs.shape().clone());
+    let mut operands = vec![xs, weight];
+    operands.extend(bias);
+    if xs.dtype() == DType::F64 {
+        let ys = with_elements::<f64, _>(&kept, &kept_weight, |xs, weight| {
+            let mut ys = vec![0.; extents.out_shape().elem_count()];
+            with_bias(bias, |bias| dense::forward(&extents, &contiguous(xs), weight, bias, activation, &mut ys))?;
+            Ok(ys)
+        })?;
+        return differentiable(ys, extents.out_shape(), &operands, move |grad, needs| {
+            let grads = with_elements::<f64, _>(&kept, &kept_weight, |xs, weight| {
+                read::<f64, _>(grad, |grad| {
+                    let (grad_elements, xs) = (contiguous(grad), contiguous(xs));
+                    Ok([
+                        needs[0].then(|| backward::grad_input(&extents, &grad_elements, weight)),
+                        needs[1].then(|| backward::grad_weight(&extents, &xs, &grad_elements)),
+                        needs.get(2).map(|_| channel_sums(grad, extents.out_c)),
+                    ])
+                })
+            })?;
+            gradients(grads, [xs_shape, weight_shape, extents.out_c.into()])
+        });
+    }
+    let ys = with_elements::<f32, _>(&kept, &kept_weight, |xs, weight| {
+        let mut ys = vec![0.; extents.out_shape().elem_count()];
+        with_bias(bias, |bias| planar::forward(&extents, xs, weight, bias, activation, &mut ys))?;
+        Ok(ys)
+    })?;
+    differentiable(ys, extents.out_shape(), &operands, move |grad, needs| {
+        let grads = with_elements::<f32, _>(&kept, &kept_weight, |xs, weight| {
+            read::<f32, _>(grad, |grad| {
+                Ok([
+                    needs[0].then(|| planar::grad_input(&extents, weight, grad)),
+                    needs[1].then(|| planar::grad_weight(&extents, xs, grad)),
+                    needs.get(2).map(|_| channel_sums(grad, extents.out_c)),
+                ])
+            })
+        })?;
+        gradients(grads, [xs_shape, weight_shape, extents.out_c.into()])
+    })
+}
+
+/// Runs `f` on the maps of one tensor and all elements of another.
+fn with_elements<T: Real, R>(
+    xs: &Tensor,
+    weight: &Tensor,
+    f: impl FnOnce(Maps<'_, T>, &[T]) -> Result<R>,
+) -> Result<R> {
+    read::<T, _>(xs, |xs| read::<T, _>(weight, |weight| f(xs, weight.elements())))
+}
+
+fn with_bias<T: Real>(bias: Option<&Tensor>, f: impl FnOnce(Option<&[T]>)) -> Result<()> {
+    match bias {
+        Some(bias) => read::<T, _>(&bias.contiguous()?, |bias| {
+            f(Some(bias.elements()));
+            Ok(())
+        }),
+        None => {
+            f(None);
+            Ok(())
+        }
+    }
+}
+
+fn gradients<T: Real>(grads: [Option<Vec<T>>; 3], shapes: [Shape; 3]) -> Result<Vec<Option<Gradient>>> {
+    let of =
+        |(grad, shape): (Option<Vec<T>>, Shape)| grad.map(|grad| Ok(Gradient::Own(tensor(grad, shape)?))).transpose();
+    grads.into_iter().zip(shapes).map(of).collect()
+}
+
+fn contiguous<T: Real>(xs: Maps<'_, T>) -> Vec<T> {
+    (0..xs.batch()).flat_map(|picture| xs.picture(picture)).copied().collect()
+}
+
+/// The sum of each channel over pictures and positions.
+fn channel_sums<T: Real>(xs: Maps<'_, T>, channels: usize) -> Vec<T> {
+    let plane = xs.picture_len() / channels;
+    let sum = |channel: usize| {
+        let planes = (0..xs.batch()).map(|picture| &xs.picture(picture)[channel * plane..][..plane]);
+        let sum = planes.map(|xs| pulp::Arch::new().dispatch(|| sums_of(xs, xs, |x, _| [x, 0.]))[0]);
+        T::nearest(sum.sum())
+    };
+    (0..channels).into_par_iter().map(sum).collect()
 }
 
 /// The checked extents of one convolution.
@@ -103,105 +205,7 @@ impl Extents {
         self.geometry.kernel[0] * self.geometry.kernel[1]
     }
 
-    fn is_depthwise(&self) -> bool {
-        self.group_in() == 1 && self.geometry.groups > 1
-    }
-
     fn out_shape(&self) -> Shape {
         (self.batch, self.out_c, self.out_hw[0], self.out_hw[1]).into()
-    }
-}
-
-struct Conv2d {
-    geometry: Geometry,
-    activation: Activation,
-}
-
-impl Conv2d {
-    fn forward<T: Real>(
-        &self,
-        (xs, xs_layout): (&CpuStorage, &Layout),
-        (weight, weight_layout): (&CpuStorage, &Layout),
-        bias: Option<(&CpuStorage, &Layout)>,
-    ) -> Result<(CpuStorage, Shape)> {
-        let extents = Extents::new(xs_layout.shape(), weight_layout.shape(), &self.geometry)?;
-        let (xs, weight) = (slice::<T>(xs, xs_layout)?, slice::<T>(weight, weight_layout)?);
-        let bias = bias.map(|(storage, layout)| slice::<T>(storage, layout)).transpose()?;
-        let mut out = vec![T::zero(); extents.out_shape().elem_count()];
-        if extents.is_depthwise() {
-            depthwise::forward(&extents, xs, weight, bias, self.activation, &mut out);
-        } else {
-            dense::forward(&extents, xs, weight, bias, self.activation, &mut out);
-        }
-        Ok((T::to_cpu_storage_owned(out), extents.out_shape()))
-    }
-
-    /// The gradient that reaches the output before the activation.
-    fn grad_before_activation(
-        &self,
-        xs: &Tensor,
-        weight: &Tensor,
-        bias: Option<&Tensor>,
-        grad: &Tensor,
-    ) -> Result<Tensor> {
-        if self.activation == Activation::Identity {
-            return grad.contiguous();
-        }
-        let bias = bias.map(Tensor::detach);
-        let linear = conv2d(&xs.detach(), &weight.detach(), bias.as_ref(), &self.geometry, Activation::Identity)?;
-        let linear = Var::from_tensor(&linear)?;
-        let grads = (self.activation.apply(&linear)? * grad)?.sum_all()?.backward()?;
-        match grads.get(&linear) {
-            Some(grad) => grad.contiguous(),
-            None => linear.zeros_like(),
-        }
-    }
-}
-
-impl CustomOp2 for Conv2d {
-    fn name(&self) -> &'static str {
-        "conv2d"
-    }
-
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        dispatch_real!("conv2d", s1, T => self.forward::<T>((s1, l1), (s2, l2), None))
-    }
-
-    fn bwd(&self, xs: &Tensor, weight: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let grad = self.grad_before_activation(xs, weight, None, grad)?;
-        let (grad_xs, grad_weight) = backward::gradients(xs, weight, &grad, &self.geometry)?;
-        Ok((Some(grad_xs), Some(grad_weight)))
-    }
-}
-
-impl CustomOp3 for Conv2d {
-    fn name(&self) -> &'static str {
-        "conv2d"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        dispatch_real!("conv2d", s1, T => self.forward::<T>((s1, l1), (s2, l2), Some((s3, l3))))
-    }
-
-    fn bwd(
-        &self,
-        xs: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let grad = self.grad_before_activation(xs, weight, Some(bias), grad)?;
-        let (grad_xs, grad_weight) = backward::gradients(xs, weight, &grad, &self.geometry)?;
-        let grad_bias = grad.sum((0, 2, 3))?;
-        Ok((Some(grad_xs), Some(grad_weight), Some(grad_bias)))
     }
 }

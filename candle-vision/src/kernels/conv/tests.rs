@@ -101,7 +101,22 @@ fn check(problem: &Problem) -> Result<()> {
     };
     close(&xs, &reference::grad_input(&extents, &weight_values, &grad_values), "input")?;
     close(&weight, &reference::grad_weight(&extents, &xs_values, &grad_values), "weight")?;
-    close(&bias, &values(&grad.sum((0, 2, 3))?)?, "bias")
+    let expected = [
+        reference::grad_input(&extents, &weight_values, &grad_values),
+        reference::grad_weight(&extents, &xs_values, &grad_values),
+        values(&grad.sum((0, 2, 3))?)?,
+    ];
+    let wide = [&xs, &weight, &bias];
+    let narrow = [Var::from_tensor(&xs32)?, Var::from_tensor(&weight32)?, Var::from_tensor(&bias32)?];
+    let ys = conv2d(&narrow[0], &narrow[1], Some(&narrow[2]), &problem.geometry, Activation::Identity)?;
+    let narrow_grads = (ys * grad.to_dtype(DType::F32)?)?.sum_all()?.backward()?;
+    for (i, what) in ["input", "weight", "bias"].into_iter().enumerate() {
+        close(wide[i], &expected[i], what)?;
+        let got = narrow_grads.get(&narrow[i]).expect("each operand takes part");
+        let difference = relative_difference(&values(got)?, &expected[i]);
+        assert!(difference < F32_TOLERANCE, "f32 gradient of the {what} of {problem:?}: {difference:e}");
+    }
+    Ok(())
 }
 
 #[test]
@@ -149,16 +164,40 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
         let geometry = Geometry::square(3).stride([2, 2]).same().groups(groups);
         let problem = Problem { batch: 2, in_c: 16, out_c: 16, in_hw: [61, 67], geometry };
         let (xs, weight, bias) = problem.tensors(DType::F32)?;
-        let run = |threads| -> Result<Vec<f64>> {
+        let vars = [Var::from_tensor(&xs)?, Var::from_tensor(&weight)?, Var::from_tensor(&bias)?];
+        let run = |threads| -> Result<Vec<Vec<f64>>> {
             let pool =
                 rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(candle_core::Error::wrap)?;
-            values(&pool.install(|| conv2d(&xs, &weight, Some(&bias), &geometry, Activation::Silu))?)
+            pool.install(|| {
+                let mut results = vec![values(&conv2d(&xs, &weight, Some(&bias), &geometry, Activation::Silu)?)?];
+                let ys = conv2d(&vars[0], &vars[1], Some(&vars[2]), &geometry, Activation::Silu)?;
+                let grads = ys.sqr()?.sum_all()?.backward()?;
+                for var in &vars {
+                    results.push(values(grads.get(var).expect("each operand takes part"))?);
+                }
+                Ok(results)
+            })
         };
         let single = run(1)?;
         for threads in [2, 3, 8] {
             assert_eq!(run(threads)?, single, "{threads} threads, {groups} groups");
         }
     }
+    Ok(())
+}
+
+/// Candle takes the missing rows and columns of a strided convolution from the height alone.
+#[test]
+fn stock_candle_has_no_gradient_of_a_rectangular_input_that_ours_has() -> Result<()> {
+    let geometry = Geometry::square(3).stride([2, 2]).same();
+    let gradient = |conv: &dyn Fn(&Tensor, &Tensor) -> Result<Tensor>| -> Result<Vec<usize>> {
+        let (xs, weight) = (Var::from_tensor(&random((1, 2, 7, 8), 1)?)?, random((3, 2, 3, 3), 2)?);
+        let grads = conv(&xs, &weight)?.sum_all()?.backward()?;
+        Ok(grads.get(&xs).expect("xs takes part").dims().to_vec())
+    };
+    assert_eq!(gradient(&|xs, weight| conv2d(xs, weight, None, &geometry, Activation::Identity))?, [1, 2, 7, 8]);
+    let stock = gradient(&|xs, weight| xs.conv2d(weight, 1, 2, 1, 1));
+    assert!(stock.is_err(), "candle is mended: use its operation ({stock:?})");
     Ok(())
 }
 

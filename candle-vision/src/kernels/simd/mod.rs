@@ -106,7 +106,7 @@ impl Isa {
     }
 
     /// Whether there are 32 vector registers rather than 16.
-    fn has_32_registers(self) -> bool {
+    pub(crate) fn has_32_registers(self) -> bool {
         matches!(self, Self::Avx512 | Self::Neon)
     }
 }

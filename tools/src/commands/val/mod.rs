@@ -23,6 +23,7 @@ use crate::progress::Count;
 use crate::run_dir::RunDir;
 
 use dataset::Dataset;
+pub(crate) use report::ultralytics as table;
 
 /// Where runs go unless told otherwise.
 const RUNS: &str = "runs/detect/val";
@@ -62,8 +63,9 @@ pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
     // Before the work: where it cannot be made, that should show now.
     let folder = folder(args)?;
     let mut bar = Count::new("val", global.quiet || args.json);
-    let validated = validate(&detector, &dataset.pictures, &options, &mut |Looked { done, total }| {
+    let validated = validate(&detector, &dataset.pictures, &options, &mut |Looked { done, total, .. }| {
         bar.show(done, total, "");
+        Ok(())
     })?;
     bar.finish();
     let failed = warn(&dataset.pictures, &validated, args, global);
@@ -171,7 +173,7 @@ fn predictions(dataset: &Dataset, validated: &Validated) -> Result<Vec<u8>> {
 }
 
 /// The pictures that Ultralytics' users know.
-fn draw(folder: &Path, names: &[String], measured: &Measured, confusion_conf: f32) -> Result<()> {
+pub(crate) fn draw(folder: &Path, names: &[String], measured: &Measured, confusion_conf: f32) -> Result<()> {
     let classes = &measured.ultralytics.classes;
     let seen: Vec<String> = classes.iter().map(|class| names[class.class].clone()).collect();
     let curves = |of: fn(&ClassMetrics) -> &Vec<f64>| classes.iter().map(|class| of(class).clone()).collect::<Vec<_>>();

@@ -25,7 +25,7 @@ pub(crate) fn print(
             "Ultralytics' definition; P and R at confidence {:.3}, where the classes' mean F1 is largest",
             metrics.confidence()
         ))?;
-        ultralytics(dataset, validated, looked).lines().iter().try_for_each(|line| out.line(line))?;
+        ultralytics(&dataset.names, validated).lines().iter().try_for_each(|line| out.line(line))?;
     }
     if args.metric == Metric::Both {
         out.line("")?;
@@ -47,26 +47,22 @@ pub(crate) fn print(
     Ok(())
 }
 
-fn ultralytics(dataset: &Dataset, validated: &Validated, looked: usize) -> Table {
+/// Ultralytics' metrics of each class and their means.
+pub(crate) fn ultralytics(names: &[String], validated: &Validated) -> Table {
     let metrics = &validated.measured.ultralytics;
+    let looked = validated.pictures.iter().filter(|picture| picture.is_ok()).count();
     let mut table = Table::new(&["class", "images", "instances", "P", "R", "mAP50", "mAP50-95"], 1);
     let objects = metrics.classes.iter().map(|class| class.truths).sum();
     let numbers = |values: [f64; 4]| values.map(|value| format!("{value:.4}"));
-    let mean = [
-        metrics.mean(|class| class.precision),
-        metrics.mean(|class| class.recall),
-        metrics.mean(ClassMetrics::ap50),
-        metrics.mean(ClassMetrics::ap50_95),
-    ];
     let mut row = |name: String, pictures, truths, values| {
         let mut cells = vec![name, grouped(pictures), grouped(truths)];
         cells.extend(numbers(values));
         table.row(cells);
     };
-    row("all".to_owned(), looked, objects, mean);
+    row("all".to_owned(), looked, objects, metrics.means());
     for class in &metrics.classes {
         let values = [class.precision, class.recall, class.ap50(), class.ap50_95()];
-        row(class_name(&dataset.names, class.class), class.pictures, class.truths, values);
+        row(class_name(names, class.class), class.pictures, class.truths, values);
     }
     table
 }
@@ -123,6 +119,7 @@ pub(crate) fn json(
         .map(|(name, value)| ((*name).to_owned(), json!(value)))
         .collect();
     let [preprocess, inference, postprocess] = validated.times.map(milliseconds);
+    let [precision, recall, map50, map50_95] = metrics.means();
     json!({
         "model": model, "images": validated.pictures.len() - failed, "unreadable_images": failed,
         "left_out_images": dataset.report.left_out, "left_out_instances": dataset.report.left_out_objects,
@@ -130,8 +127,7 @@ pub(crate) fn json(
         "imgsz": options.imgsz, "batch": options.batch, "rect": options.rect, "conf": decimal(options.nms.conf),
         "iou": decimal(options.nms.iou), "max_det": options.nms.max_det,
         "ultralytics": {
-            "precision": metrics.mean(|class| class.precision), "recall": metrics.mean(|class| class.recall),
-            "map50": metrics.mean(ClassMetrics::ap50), "map50_95": metrics.mean(ClassMetrics::ap50_95),
+            "precision": precision, "recall": recall, "map50": map50, "map50_95": map50_95,
             "confidence": metrics.confidence(),
         },
         "coco": coco,

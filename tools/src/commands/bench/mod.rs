@@ -1,5 +1,7 @@
 //! `ghostzoo bench`: how long a network takes.
 
+mod train;
+
 use std::collections::BTreeSet;
 use std::io::BufRead;
 use std::path::Path;
@@ -14,6 +16,7 @@ use serde_json::json;
 
 use crate::architecture::Architecture;
 use crate::cli::{BenchArgs, Engine, GlobalArgs};
+use crate::memory;
 use crate::model::{self, Network};
 use crate::output::{Stdout, Table};
 
@@ -31,6 +34,10 @@ pub(crate) fn run(args: &BenchArgs, global: &GlobalArgs) -> Result<()> {
     }
     let device = global.device.open(global.quiet || args.json)?;
     let architecture = Architecture::of(&args.model, None, global)?;
+    if args.train {
+        return train::run(args, &architecture, &device, global.dtype());
+    }
+    let batch = args.batch.unwrap_or(1);
     let [height, width] = args.imgsz.unwrap_or_else(|| architecture.default_input_size());
     let mut network = if Path::new(&args.model).is_file() && !args.model.ends_with("yaml") {
         model::load(&args.model, global, &device, args.json)?.network
@@ -42,7 +49,7 @@ pub(crate) fn run(args: &BenchArgs, global: &GlobalArgs) -> Result<()> {
         Network::Classifier(net) => net.set_isa(isa)?,
         Network::Detector(net) => net.set_isa(isa)?,
     }
-    let xs = seeded::uniform("input", &(args.batch, 3, height, width).into(), &Device::Cpu)?;
+    let xs = seeded::uniform("input", &(batch, 3, height, width).into(), &Device::Cpu)?;
     let xs = xs.to_device(&device)?.to_dtype(global.dtype())?;
     let bench = Bench { network, xs, engine: args.engine };
     let mut out = Stdout::new();
@@ -66,24 +73,24 @@ pub(crate) fn run(args: &BenchArgs, global: &GlobalArgs) -> Result<()> {
     let flops = match (args.engine, device.is_cpu(), global.dtype()) {
         (Engine::Plan, true, DType::F32) => {
             let macs: usize = bench.profile()?.iter().map(|step| step.macs).sum();
-            Some(2. * (macs * args.batch) as f64 / (median / 1e3))
+            Some(2. * (macs * batch) as f64 / (median / 1e3))
         }
         _ => None,
     };
     let peak = flops.map(|_| peak_flops(isa, threads));
-    let images = args.batch as f64 / (median / 1e3);
-    let memory = peak_memory();
+    let images = batch as f64 / (median / 1e3);
+    let most = memory::peak();
     if args.json {
         let object = json!({
-            "model": args.model, "batch": args.batch, "input_size": [height, width], "threads": threads,
+            "model": args.model, "batch": batch, "input_size": [height, width], "threads": threads,
             "engine": format!("{:?}", args.engine).to_lowercase(), "isa": isa.name(), "runs": args.runs,
             "images_per_second": images, "gflops_per_second": flops.map(|flops| flops / 1e9),
-            "machine_gflops_per_second": peak.map(|peak| peak / 1e9), "peak_memory_bytes": memory,
+            "machine_gflops_per_second": peak.map(|peak| peak / 1e9), "peak_memory_bytes": most,
             "p10_ms": p10, "p90_ms": p90, "median_ms": median,
         });
         return out.line(&object.to_string());
     }
-    out.line(&format!("{} {}x{height}x{width}, {threads} threads, {isa}", args.model, args.batch))?;
+    out.line(&format!("{} {batch}x{height}x{width}, {threads} threads, {isa}", args.model))?;
     if let (Some(flops), Some(peak)) = (flops, peak) {
         let share = 100. * flops / peak;
         out.line(&format!(
@@ -92,7 +99,7 @@ pub(crate) fn run(args: &BenchArgs, global: &GlobalArgs) -> Result<()> {
             peak / 1e9
         ))?;
     }
-    if let Some(bytes) = memory {
+    if let Some(bytes) = most {
         out.line(&format!("peak memory {:.1} MB", bytes as f64 / 1e6))?;
     }
     out.line(&format!("{images:.1} images/s, p10 {p10:.3} ms, p90 {p90:.3} ms, median ms {median:.3}"))
@@ -212,11 +219,4 @@ impl Bench {
         }
         Ok(())
     }
-}
-
-/// The most memory that the process has had, in bytes, where the system says so.
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }

@@ -1,0 +1,14 @@
+//! Training a classifier.
+//!
+//! A [`Trainer`] learns from batches of [`candle_vision::augment::Loader`] by a [`Recipe`].
+
+mod freeze;
+mod recipe;
+mod trainer;
+
+pub use freeze::is_frozen;
+pub use recipe::Recipe;
+pub use trainer::{Trainer, TrainerConfig};
+
+#[cfg(test)]
+mod tests;

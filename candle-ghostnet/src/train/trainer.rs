@@ -1,0 +1,153 @@
+//! A classifier in training.
+
+use std::collections::{BTreeMap, HashMap};
+
+use candle_core::{DType, Device, Result, Tensor};
+use candle_nn::VarBuilder;
+use candle_vision::augment::Targets;
+use candle_vision::layers::{Layer, Norm};
+use candle_vision::train::loss::{class_targets, cross_entropy, distill_soft, distilled};
+use candle_vision::train::optim::{GroupedOptimizer, timm_groups};
+use candle_vision::train::schedule::TimmSchedule;
+use candle_vision::train::{Decay, Ema, Learner, Transferred, Variables, stream};
+
+use super::{Recipe, is_frozen};
+use crate::config::{Branches, Config};
+use crate::net::GhostNet;
+
+/// Place of the random numbers that drop hidden units.
+const DROP: u64 = u64::from_be_bytes(*b"cls-drop");
+
+/// A network, its loss, and all that moves its weights.
+///
+/// A step is a function of the batch, of the weights and of the iteration's number alone, so that a run which goes on from
+/// [`Trainer::state`] ends in the same weights to the bit.
+pub struct Trainer {
+    config: Config,
+    recipe: Recipe,
+    net: GhostNet,
+    teacher: Option<GhostNet>,
+    learner: Learner,
+    schedule: TimmSchedule,
+    seed: u64,
+    device: Device,
+}
+
+/// What a trainer is made of.
+pub struct TrainerConfig<'a> {
+    /// The network, of as many classes as the data has. It is trained in its training form, batch norms apart.
+    pub config: &'a Config,
+    /// How its weights move.
+    pub recipe: &'a Recipe,
+    /// Layers that stay as they are, see [`is_frozen`].
+    pub freeze: usize,
+    /// Steps of an epoch.
+    pub batches: usize,
+    /// Decides the first weights, and what is dropped.
+    pub seed: u64,
+    /// A network of the same classes to learn from.
+    pub teacher: Option<GhostNet>,
+}
+
+impl Trainer {
+    /// A network of random weights, or of those of `pretrained` that fit by name and shape; what did is returned.
+    ///
+    /// # Errors
+    /// A recipe with a name that is none.
+    pub fn new(
+        config: TrainerConfig<'_>,
+        pretrained: Option<&BTreeMap<String, Tensor>>,
+        device: &Device,
+    ) -> Result<(Self, Option<Transferred>)> {
+        let TrainerConfig { config, recipe, freeze, batches, seed, teacher } = config;
+        let config = Config { norm: Norm::Separate, branches: Branches::Training, ..*config };
+        let variables = Variables::new(DType::F32, device, seed).freeze(move |name| is_frozen(name, freeze));
+        let net = GhostNet::new(&config, variables.builder())?;
+        let transferred = pretrained.map(|tensors| variables.load(tensors)).transpose()?;
+        let settings = recipe.optimizer().map_err(candle_core::Error::msg)?;
+        let groups = timm_groups(variables.parameters(), &settings);
+        let optimizer = GroupedOptimizer::of_groups(settings.algorithm, groups)?;
+        let average = Ema::new(&variables, Decay::Constant(recipe.model_ema_decay))?;
+        let learner = Learner::new(variables, optimizer, average);
+        let schedule = recipe.schedule(batches).map_err(candle_core::Error::msg)?;
+        let (recipe, device) = (recipe.clone(), device.clone());
+        Ok((Self { config, recipe, net, teacher, learner, schedule, seed, device }, transferred))
+    }
+
+    /// Learns from a batch of normalised pictures (n, 3, h, w); `iteration` counts the steps of all epochs from 0. The loss
+    /// is that before the step.
+    pub fn step(&mut self, iteration: usize, pictures: &Tensor, targets: &Targets) -> Result<f64> {
+        let rate = self.schedule.rate(iteration);
+        for group in self.learner.optimizer_mut().groups_mut() {
+            group.learning_rate = rate * group.rate_factor;
+        }
+        let mut rng = stream(self.seed, &[DROP, iteration as u64]);
+        let logits = self.net.forward_train(pictures, self.recipe.drop, &mut rng)?;
+        let mut loss = self.loss(&logits, targets, self.recipe.smoothing)?;
+        if let Some(teacher) = &self.teacher {
+            let Recipe { distill_alpha, distill_temperature, .. } = self.recipe;
+            let answers = teacher.forward(pictures)?;
+            loss = distilled(&loss, &distill_soft(&logits, &answers, distill_temperature)?, distill_alpha)?;
+        }
+        let value = f64::from(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?);
+        self.learner.learn(&loss)?;
+        self.learner.update(self.recipe.clip_grad)?;
+        Ok(value)
+    }
+
+    /// Cross entropy of logits (n, num_classes), averaged over the batch. Soft targets have their smoothing already.
+    pub fn loss(&self, logits: &Tensor, targets: &Targets, smoothing: f64) -> Result<Tensor> {
+        let targets = match targets {
+            Targets::Soft(targets) => targets.to_dtype(logits.dtype())?,
+            Targets::Classes(classes) => {
+                let classes = classes.to_vec1::<u32>()?;
+                class_targets(&classes, self.config.num_classes, smoothing, logits.dtype(), logits.device())?
+            }
+        };
+        cross_entropy(logits, &targets)
+    }
+
+    /// What is measured and saved: the average where the recipe has `model_ema`, else the last weights.
+    pub fn weights(&self) -> Result<BTreeMap<String, Tensor>> {
+        if self.recipe.model_ema { self.learner.average().tensors() } else { self.learner.variables().tensors() }
+    }
+
+    /// [`Trainer::weights`] as a network for inference.
+    pub fn classifier(&self) -> Result<GhostNet> {
+        let tensors: HashMap<String, Tensor> = self.weights()?.into_iter().collect();
+        GhostNet::new(&self.config.for_inference(), VarBuilder::from_tensors(tensors, DType::F32, &self.device))
+    }
+
+    /// Weights, optimizer and average.
+    pub fn learner(&self) -> &Learner {
+        &self.learner
+    }
+
+    /// The network's configuration, in its training form.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where pictures must be for [`Trainer::step`].
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The rate of each group at its last step.
+    pub fn rates(&self) -> Vec<f64> {
+        self.learner.optimizer().groups().iter().map(|group| group.learning_rate).collect()
+    }
+
+    /// All that the next step depends on beside its batch: tensors by name, and the updates of the average.
+    pub fn state(&self) -> Result<(BTreeMap<String, Tensor>, u64)> {
+        self.learner.state()
+    }
+
+    /// Restores [`Trainer::state`].
+    ///
+    /// # Errors
+    /// A state of another network or optimizer; then the trainer must not be used.
+    pub fn load_state(&mut self, tensors: &BTreeMap<String, Tensor>, updates: u64) -> Result<()> {
+        self.learner.load_state(tensors, updates)
+    }
+}

@@ -1,0 +1,49 @@
+//! What one step of training takes.
+
+use candle_core::{Device, Result, Tensor};
+
+/// Pictures and labels for one step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// Normalised pictures: (n, 3, height, width).
+    pub images: Vec<f32>,
+    /// [height, width] of the pictures.
+    pub size: [usize; 2],
+    /// Class of each picture, before mixing.
+    pub classes: Vec<usize>,
+    /// Which picture of the set each is.
+    pub indices: Vec<usize>,
+    /// Labels of shape (n, number of classes) where pictures are mixed, smoothing included.
+    pub soft: Option<Vec<f32>>,
+}
+
+/// Labels of a batch as a tensor.
+#[derive(Debug, Clone)]
+pub enum Targets {
+    /// Class indices: u32 of shape (n).
+    Classes(Tensor),
+    /// Probabilities, smoothing included: f32 of shape (n, number of classes).
+    Soft(Tensor),
+}
+
+impl Batch {
+    /// The pictures, f32 of shape (n, 3, height, width), and their labels.
+    ///
+    /// # Errors
+    /// If a tensor cannot be allocated on `device`.
+    pub fn into_tensors(self, device: &Device) -> Result<(Tensor, Targets)> {
+        let count = self.classes.len();
+        let images = Tensor::from_vec(self.images, (count, 3, self.size[0], self.size[1]), device)?;
+        let targets = match self.soft {
+            Some(soft) => {
+                let num_classes = soft.len() / count.max(1);
+                Targets::Soft(Tensor::from_vec(soft, (count, num_classes), device)?)
+            }
+            None => {
+                let classes: Vec<u32> = self.classes.iter().map(|&class| class as u32).collect();
+                Targets::Classes(Tensor::from_vec(classes, count, device)?)
+            }
+        };
+        Ok((images, targets))
+    }
+}

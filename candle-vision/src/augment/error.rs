@@ -1,0 +1,51 @@
+//! What can be wrong with the options of an augmentation, and with a loader.
+
+/// Why an augmentation or a batch cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AugmentError {
+    /// A configuration string is not timm's for RandAugment.
+    #[error("cannot read the augmentation `{text}`: {reason}; an example is `rand-m9-mstd0.5-inc1`")]
+    Policy {
+        /// The string.
+        text: String,
+        /// Which part of it, and what is expected.
+        reason: String,
+    },
+    /// An option lies outside of its range.
+    #[error("the option {name} is {found}; {expected}")]
+    Option {
+        /// Name of the option.
+        name: &'static str,
+        /// Its value.
+        found: String,
+        /// What it has to be.
+        expected: &'static str,
+    },
+    /// Too many pictures in a row cannot be read.
+    #[error("{count} pictures in a row cannot be read, the last `{name}`: {reason}; check the picture set")]
+    Unreadable {
+        /// How many were tried.
+        count: usize,
+        /// The last of them.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The system gives no threads.
+    #[error("cannot start the loader's threads: {reason}; ask for fewer workers, or 0")]
+    Threads {
+        /// The system's answer.
+        reason: String,
+    },
+    /// A worker of the loader panicked, which is a mistake in the program.
+    #[error("a worker of the loader failed on batch {batch} of epoch {epoch}: {reason}; please report it")]
+    Worker {
+        /// The epoch, from 0.
+        epoch: usize,
+        /// The batch in it, from 0.
+        batch: usize,
+        /// What the worker said.
+        reason: String,
+    },
+}

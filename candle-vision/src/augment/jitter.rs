@@ -1,0 +1,149 @@
+//! Colour jitter: torchvision's `ColorJitter`.
+
+use image::RgbImage;
+use rand::Rng;
+use rand::seq::SliceRandom;
+
+use super::color;
+use super::random::uniform;
+
+/// The ranges that [`ColorJitter`] is drawn from; an absent one leaves its quality alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct JitterRanges {
+    /// Of the factor of brightness.
+    pub brightness: Option<[f64; 2]>,
+    /// Of the factor of contrast.
+    pub contrast: Option<[f64; 2]>,
+    /// Of the factor of saturation.
+    pub saturation: Option<[f64; 2]>,
+    /// Of the turn of hue, within [-0.5, 0.5] of a circle.
+    pub hue: Option<[f64; 2]>,
+}
+
+impl JitterRanges {
+    /// Factors of brightness, contrast and saturation in [max(0, 1 - strength), 1 + strength], turns of hue in
+    /// [-hue, hue]; 0 leaves out.
+    #[must_use]
+    pub fn new(strength: f64, hue: f64) -> Self {
+        let factor = (strength > 0.).then(|| [(1. - strength).max(0.), 1. + strength]);
+        let hue = (hue > 0.).then_some([-hue, hue]);
+        Self { brightness: factor, contrast: factor, saturation: factor, hue }
+    }
+}
+
+/// One change of colour.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Adjustment {
+    /// [`color::brightness`] by this factor.
+    Brightness(f32),
+    /// [`color::contrast`] by this factor.
+    Contrast(f32),
+    /// [`color::saturation`] by this factor.
+    Saturation(f32),
+    /// [`color::hue`] by this turn.
+    Hue(f64),
+}
+
+impl Adjustment {
+    /// Changes the picture.
+    pub fn apply(&self, picture: &mut RgbImage) {
+        match *self {
+            Self::Brightness(factor) => color::brightness(picture, factor),
+            Self::Contrast(factor) => color::contrast(picture, factor),
+            Self::Saturation(factor) => color::saturation(picture, factor),
+            Self::Hue(shift) => color::hue(picture, shift),
+        }
+    }
+}
+
+/// Changes of colour in their order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ColorJitter(pub Vec<Adjustment>);
+
+impl ColorJitter {
+    /// Draws a value from each range, and an order.
+    pub fn draw(rng: &mut impl Rng, ranges: &JitterRanges) -> Self {
+        let mut draw = |range: Option<[f64; 2]>| range.map(|range| uniform(rng, range));
+        let factors = [draw(ranges.brightness), draw(ranges.contrast), draw(ranges.saturation)];
+        let [brightness, contrast, saturation] = factors.map(|factor| factor.map(|factor| factor as f32));
+        let changes = [
+            brightness.map(Adjustment::Brightness),
+            contrast.map(Adjustment::Contrast),
+            saturation.map(Adjustment::Saturation),
+            draw(ranges.hue).map(Adjustment::Hue),
+        ];
+        let mut changes: Vec<Adjustment> = changes.into_iter().flatten().collect();
+        changes.shuffle(rng);
+        Self(changes)
+    }
+
+    /// Changes the picture.
+    pub fn apply(&self, picture: &mut RgbImage) {
+        self.0.iter().for_each(|change| change.apply(picture));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::augment::fixtures::{check_pictures, picture, value};
+    use crate::train::stream;
+
+    #[test]
+    fn jitter_is_bit_equal_with_torchvision() {
+        check_pictures("jitter", |case| {
+            let changes: Vec<(String, f64)> = value(case, "changes");
+            let changes = changes.iter().map(|(name, value)| match name.as_str() {
+                "brightness" => Adjustment::Brightness(*value as f32),
+                "contrast" => Adjustment::Contrast(*value as f32),
+                "saturation" => Adjustment::Saturation(*value as f32),
+                "hue" => Adjustment::Hue(*value),
+                _ => panic!("the change {name}"),
+            });
+            let mut picture = picture(case);
+            ColorJitter(changes.collect()).apply(&mut picture);
+            picture
+        });
+    }
+
+    #[test]
+    fn draws_fill_their_ranges_in_every_order() {
+        let mut rng = stream(10, &[]);
+        let ranges = JitterRanges::new(0.4, 0.1);
+        let draws: Vec<ColorJitter> = (0..24_000).map(|_| ColorJitter::draw(&mut rng, &ranges)).collect();
+        let mut orders = std::collections::BTreeMap::<Vec<u8>, usize>::new();
+        let mut values: [Vec<f64>; 4] = Default::default();
+        for ColorJitter(changes) in &draws {
+            let order: Vec<u8> = changes
+                .iter()
+                .map(|change| {
+                    let (at, value) = match *change {
+                        Adjustment::Brightness(factor) => (0, f64::from(factor)),
+                        Adjustment::Contrast(factor) => (1, f64::from(factor)),
+                        Adjustment::Saturation(factor) => (2, f64::from(factor)),
+                        Adjustment::Hue(shift) => (3, shift),
+                    };
+                    values[usize::from(at)].push(value);
+                    at
+                })
+                .collect();
+            *orders.entry(order).or_default() += 1;
+        }
+        // 1,000 of each order; five standard deviations are 155.
+        assert!(orders.len() == 24 && orders.values().all(|count| (845..1155).contains(count)), "{orders:?}");
+        for (at, values) in values.iter().enumerate() {
+            let (low, high) = if at == 3 { (-0.1, 0.1) } else { (0.6, 1.4) };
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            assert!(values.iter().all(|value| (low..=high).contains(value)), "{at}");
+            assert!((mean - (low + high) / 2.).abs() < 0.01 * (high - low), "{at}: {mean}");
+        }
+    }
+
+    #[test]
+    fn strength_0_changes_nothing_and_strong_factors_stay_above_0() {
+        let mut rng = stream(11, &[]);
+        assert_eq!(ColorJitter::draw(&mut rng, &JitterRanges::new(0., 0.)), ColorJitter::default());
+        assert_eq!(JitterRanges::new(1.5, 0.).brightness, Some([0., 2.5]));
+        assert_eq!(ColorJitter::draw(&mut rng, &JitterRanges::new(0.4, 0.)).0.len(), 3);
+    }
+}

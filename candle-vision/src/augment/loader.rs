@@ -1,0 +1,369 @@
+//! Batches of a picture set, made ahead on threads of their own.
+//!
+//! What a batch holds depends on the seed, the epoch and its place in it alone: not on the number of threads, nor on the
+//! epochs before. So a run that is resumed anywhere sees the batches of the run that was not interrupted.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rand::seq::SliceRandom;
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use super::mixup::{Mixup, mix_pictures, mixed_targets};
+use super::{AugmentError, Batch, TrainTransform};
+use crate::data::DecodedSet;
+use crate::image::{ClassifyTransform, write_planes};
+use crate::train::stream;
+
+/// Places of [`stream`]: the order of an epoch, the changes of a picture, the mixing of a batch.
+const ORDER: u64 = u64::from_le_bytes(*b"cls-ordr");
+const SAMPLE: u64 = u64::from_le_bytes(*b"cls-smpl");
+const MIXING: u64 = u64::from_le_bytes(*b"cls-mixi");
+
+/// Pictures in a row that may be unreadable before an epoch fails; timm's number.
+const MAX_UNREADABLE: usize = 50;
+
+/// How batches are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoaderOptions {
+    /// Pictures of a batch.
+    pub batch: usize,
+    /// Threads that make batches ahead; 0 makes them when they are asked for, on rayon's global threads.
+    pub workers: usize,
+    /// Finished batches that wait for the caller, at most.
+    pub prefetch: usize,
+    /// Whether training leaves out a last batch of fewer pictures, unless it is the only one, as timm does.
+    pub drop_last: bool,
+    /// Seed of everything random.
+    pub seed: u64,
+}
+
+impl Default for LoaderOptions {
+    /// 128 pictures, two workers, two batches ahead, without the last, seed 0.
+    fn default() -> Self {
+        Self { batch: 128, workers: 2, prefetch: 2, drop_last: true, seed: 0 }
+    }
+}
+
+/// What becomes of the pictures.
+enum View {
+    /// Random changes, in random order; the place of a picture that cannot be read goes to the next that can, as in timm.
+    Train { transform: Box<TrainTransform>, mixing: Option<Mixup>, num_classes: usize },
+    /// Resize and crop, in the set's order; pictures that cannot be read are left out.
+    Eval { transform: ClassifyTransform, tables: Box<[[f32; 256]; 3]> },
+}
+
+/// What all threads share.
+struct Source {
+    set: Arc<DecodedSet>,
+    view: View,
+    options: LoaderOptions,
+}
+
+/// Makes the batches of any epoch.
+pub struct Loader {
+    source: Arc<Source>,
+    pool: Option<Arc<ThreadPool>>,
+}
+
+impl std::fmt::Debug for Loader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loader").field("options", &self.source.options).finish_non_exhaustive()
+    }
+}
+
+impl Loader {
+    /// Batches to train on, of `num_classes` classes.
+    ///
+    /// # Errors
+    /// An option out of its range, or threads that the system refuses.
+    pub fn train(
+        set: Arc<DecodedSet>,
+        transform: TrainTransform,
+        num_classes: usize,
+        options: LoaderOptions,
+    ) -> Result<Self, AugmentError> {
+        let mixing = transform.options().mixing();
+        Self::new(set, View::Train { transform: Box::new(transform), mixing, num_classes }, options)
+    }
+
+    /// Batches to evaluate on: all pictures in order, as [`ClassifyTransform`] has them, without those that cannot be
+    /// read. The seed and `drop_last` mean nothing.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train).
+    pub fn eval(
+        set: Arc<DecodedSet>,
+        transform: ClassifyTransform,
+        options: LoaderOptions,
+    ) -> Result<Self, AugmentError> {
+        let tables = Box::new(transform.tables());
+        Self::new(set, View::Eval { transform, tables }, LoaderOptions { drop_last: false, ..options })
+    }
+
+    fn new(set: Arc<DecodedSet>, view: View, options: LoaderOptions) -> Result<Self, AugmentError> {
+        if options.batch == 0 {
+            return Err(AugmentError::Option { name: "batch", found: "0".into(), expected: "it has to be at least 1" });
+        }
+        let name = |worker: usize| format!("loader-{worker}");
+        let pool = match options.workers {
+            0 => None,
+            workers => Some(ThreadPoolBuilder::new().num_threads(workers).thread_name(name).build()),
+        };
+        let pool = pool.transpose().map_err(|error| AugmentError::Threads { reason: error.to_string() })?;
+        Ok(Self { source: Arc::new(Source { set, view, options }), pool: pool.map(Arc::new) })
+    }
+
+    /// Number of batches of an epoch.
+    #[must_use]
+    pub fn batches(&self) -> usize {
+        let LoaderOptions { batch, drop_last, .. } = self.source.options;
+        let pictures = self.source.set.set().len();
+        if drop_last { (pictures / batch).max(1) } else { pictures.div_ceil(batch) }
+    }
+
+    /// The batches of an epoch, counted from 0. Making them begins at once, where there are workers.
+    ///
+    /// # Errors
+    /// Threads that the system refuses.
+    pub fn epoch(&self, epoch: usize) -> Result<Epoch, AugmentError> {
+        self.epoch_from(epoch, 0)
+    }
+
+    /// The batches of an epoch from `first` on, those before it not made: where a run that stopped in it goes on.
+    ///
+    /// # Errors
+    /// As [`epoch`](Self::epoch).
+    pub fn epoch_from(&self, epoch: usize, first: usize) -> Result<Epoch, AugmentError> {
+        let work = Work {
+            source: Arc::clone(&self.source),
+            order: self.source.order(epoch),
+            epoch,
+            batches: self.batches(),
+            cancelled: Arc::new(AtomicBool::new(false)),
+        };
+        let cancelled = Arc::clone(&work.cancelled);
+        let (batches, waited) = (work.batches, Duration::ZERO);
+        let next = first.min(batches);
+        let Some(pool) = self.pool.clone() else {
+            return Ok(Epoch { feed: Feed::Here(work), next, batches, waited, cancelled });
+        };
+        let (sender, receiver) = sync_channel(self.source.options.prefetch);
+        let spawned = std::thread::Builder::new()
+            .name("loader".to_owned())
+            .spawn(move || work.feed(next, &pool, &sender))
+            .map_err(|error| AugmentError::Threads { reason: error.to_string() })?;
+        Ok(Epoch { feed: Feed::Ahead(receiver, spawned), next, batches, waited, cancelled })
+    }
+}
+
+impl Source {
+    /// The pictures of an epoch in their order.
+    fn order(&self, epoch: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.set.set().len()).collect();
+        if let View::Train { .. } = self.view {
+            order.shuffle(&mut stream(self.options.seed, &[ORDER, epoch as u64]));
+        }
+        order
+    }
+
+    fn size(&self) -> [usize; 2] {
+        match &self.view {
+            View::Train { transform, .. } => transform.input_size(),
+            View::Eval { transform, .. } => transform.input_size,
+        }
+    }
+
+    /// Writes the input that a picture becomes to `out`. Gives the index of the picture that it is, if there is one.
+    fn sample(&self, epoch: usize, index: usize, out: &mut [f32]) -> Result<Option<usize>, AugmentError> {
+        match &self.view {
+            View::Eval { transform, tables } => Ok(self.set.get(index).ok().map(|picture| {
+                write_planes(&transform.resize_crop(&picture), tables, out);
+                index
+            })),
+            View::Train { transform, .. } => {
+                let pictures = self.set.set().len();
+                let mut tries = (0..MAX_UNREADABLE).map(|skipped| (index + skipped) % pictures);
+                let mut last = None;
+                let found = tries.find_map(|index| match self.set.get(index) {
+                    Ok(picture) => Some((index, picture)),
+                    Err(error) => {
+                        last = Some(error);
+                        None
+                    }
+                });
+                match (found, last) {
+                    (Some((found, picture)), _) => {
+                        let mut rng = stream(self.options.seed, &[SAMPLE, epoch as u64, index as u64]);
+                        let size = [picture.height() as usize, picture.width() as usize];
+                        transform.apply(&transform.draw(&mut rng, size), &picture, out);
+                        Ok(Some(found))
+                    }
+                    (None, Some(error)) => {
+                        Err(AugmentError::Unreadable { count: MAX_UNREADABLE, name: error.name, reason: error.reason })
+                    }
+                    (None, None) => unreachable!("at least one picture was tried"),
+                }
+            }
+        }
+    }
+}
+
+/// The making of one epoch.
+struct Work {
+    source: Arc<Source>,
+    order: Vec<usize>,
+    epoch: usize,
+    batches: usize,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Work {
+    /// Sends the batches from `first` on in order, until one fails or nobody listens.
+    fn feed(&self, first: usize, pool: &ThreadPool, sender: &SyncSender<Result<Batch, AugmentError>>) {
+        for number in first..self.batches {
+            let batch = self.caught(number, || pool.install(|| self.batch(number)));
+            let is_last = batch.is_err();
+            if self.cancelled.load(Ordering::Relaxed) || sender.send(batch).is_err() || is_last {
+                return;
+            }
+        }
+    }
+
+    /// What `make` gives, with a panic as an error.
+    fn caught(&self, number: usize, make: impl FnOnce() -> Result<Batch, AugmentError>) -> Result<Batch, AugmentError> {
+        catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
+            Err(AugmentError::Worker { epoch: self.epoch, batch: number, reason: text.to_owned() })
+        })
+    }
+
+    fn batch(&self, number: usize) -> Result<Batch, AugmentError> {
+        let source = &self.source;
+        let size = source.size();
+        let length = 3 * size[0] * size[1];
+        let first = number * source.options.batch;
+        let wanted = &self.order[first..(first + source.options.batch).min(self.order.len())];
+        let mut images = vec![0.; wanted.len() * length];
+        let found: Vec<Option<usize>> = images
+            .par_chunks_exact_mut(length.max(1))
+            .zip(wanted)
+            .map(|(out, &index)| match self.cancelled.load(Ordering::Relaxed) {
+                true => Ok(None),
+                false => source.sample(self.epoch, index, out),
+            })
+            .collect::<Result<_, _>>()?;
+        let indices: Vec<usize> = found.iter().flatten().copied().collect();
+        if indices.len() < found.len() {
+            let mut present = found.iter().map(Option::is_some);
+            images = images
+                .chunks_exact(length.max(1))
+                .filter(|_| present.next() == Some(true))
+                .flatten()
+                .copied()
+                .collect();
+        }
+        let classes: Vec<usize> = indices.iter().map(|&index| source.set.set().class_of(index)).collect();
+        let mut soft = None;
+        if let View::Train { mixing: Some(mixing), num_classes, transform } = &source.view {
+            let mut rng = stream(source.options.seed, &[MIXING, self.epoch as u64, number as u64]);
+            let mixes = mixing.draw(&mut rng, classes.len(), size);
+            mix_pictures(&mut images, size, &mixes);
+            soft = Some(mixed_targets(&classes, &mixes, *num_classes, transform.options().smoothing));
+        }
+        Ok(Batch { images, size, classes, indices, soft })
+    }
+}
+
+/// Where an epoch's batches come from.
+enum Feed {
+    Here(Work),
+    Ahead(Receiver<Result<Batch, AugmentError>>, JoinHandle<()>),
+    Over,
+}
+
+/// The batches of one epoch, in order; after an error there are none. Dropping it ends its threads' work.
+pub struct Epoch {
+    feed: Feed,
+    next: usize,
+    batches: usize,
+    waited: Duration,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Epoch {
+    /// Time that the caller has spent waiting for batches.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    fn end(&mut self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+        if let Feed::Ahead(receiver, thread) = std::mem::replace(&mut self.feed, Feed::Over) {
+            // A thread that waits to send sees that nobody listens.
+            drop(receiver);
+            // Its panics have become errors, so there is none to pass on.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { next, batches, waited, .. } = self;
+        f.debug_struct("Epoch")
+            .field("next", next)
+            .field("batches", batches)
+            .field("waited", waited)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Iterator for Epoch {
+    type Item = Result<Batch, AugmentError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let start = Instant::now();
+        let batch = loop {
+            let batch = match &self.feed {
+                Feed::Here(work) if self.next < work.batches => work.caught(self.next, || work.batch(self.next)),
+                Feed::Ahead(receiver, _) => match receiver.recv() {
+                    Ok(batch) => batch,
+                    Err(_) => break None,
+                },
+                Feed::Here(_) | Feed::Over => break None,
+            };
+            self.next += 1;
+            // None of its pictures can be read.
+            if !matches!(&batch, Ok(batch) if batch.indices.is_empty()) {
+                break Some(batch);
+            }
+        };
+        self.waited += start.elapsed();
+        if !matches!(batch, Some(Ok(_))) {
+            self.end();
+        }
+        batch
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.batches - self.next))
+    }
+}
+
+impl Drop for Epoch {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[cfg(test)]
+#[path = "loader_tests.rs"]
+mod tests;

@@ -1,0 +1,232 @@
+//! The options of a classifier's training pictures, under timm's names and with timm's defaults.
+
+use serde::{Deserialize, Serialize};
+
+use super::AugmentError;
+use super::affine::Filter;
+use super::erase::EraseMode;
+use super::jitter::JitterRanges;
+use super::mixup::{MixMode, Mixup};
+use super::policy::RandAugment;
+use crate::image::Interpolation;
+
+/// How training pictures are resized, and turned by [`RandAugment`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrainInterpolation {
+    /// Bilinear or bicubic, each as likely, drawn anew each time.
+    Random,
+    /// Always bilinear.
+    Bilinear,
+    /// Always bicubic.
+    Bicubic,
+}
+
+impl TrainInterpolation {
+    /// What is drawn from.
+    pub(super) fn filters(self) -> &'static [Filter] {
+        match self {
+            Self::Random => &[Filter::Bilinear, Filter::Bicubic],
+            Self::Bilinear => &[Filter::Bilinear],
+            Self::Bicubic => &[Filter::Bicubic],
+        }
+    }
+}
+
+impl From<Filter> for Interpolation {
+    fn from(filter: Filter) -> Self {
+        match filter {
+            Filter::Bilinear => Self::Bilinear,
+            Filter::Bicubic => Self::Bicubic,
+        }
+    }
+}
+
+/// What is done to training pictures, in this order; then they are normalised, and [`reprob`](Self::reprob) and mixing
+/// follow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClassifyAugment {
+    /// Range of the random resized crop's share of the area. 0.08 to 1.
+    pub scale: [f64; 2],
+    /// Range of the crop's ratio width / height. 3/4 to 4/3.
+    pub ratio: [f64; 2],
+    /// Instead of that crop: pixels of black around the picture, from which a window of the picture's own size is taken,
+    /// and resized. CIFAR's recipe has 4. `None`.
+    pub padding: Option<usize>,
+    /// Filter of the resize. Random.
+    pub interpolation: TrainInterpolation,
+    /// Probability of a horizontal flip. 0.5.
+    pub hflip: f64,
+    /// Probability of a vertical flip. 0.
+    pub vflip: f64,
+    /// RandAugment. `None`.
+    pub aa: Option<RandAugment>,
+    /// Strength of the jitter of brightness, contrast and saturation; without [`aa`](Self::aa) only. 0.4.
+    pub color_jitter: f64,
+    /// Most that the jitter turns hues, as a share of the circle up to 0.5; without [`aa`](Self::aa) only. 0.
+    pub hue_jitter: f64,
+    /// Probability of a grey picture. 0.
+    pub grayscale_prob: f64,
+    /// Probability of random erasing. 0.
+    pub reprob: f64,
+    /// What is erased becomes this. Noise.
+    pub remode: EraseMode,
+    /// Most rectangles erased of one picture. 1.
+    pub recount: usize,
+    /// Parameter of mixup's Beta distribution; 0 is off. 0.
+    pub mixup: f64,
+    /// Parameter of cutmix's Beta distribution; 0 is off. 0.
+    pub cutmix: f64,
+    /// Probability of mixing where either is on. 1.
+    pub mixup_prob: f64,
+    /// Probability of cutmix where both are on. 0.5.
+    pub mixup_switch_prob: f64,
+    /// For what a draw of mixing counts. The batch.
+    pub mixup_mode: MixMode,
+    /// Share of each label that is spread over all classes. 0.1.
+    pub smoothing: f64,
+}
+
+impl Default for ClassifyAugment {
+    fn default() -> Self {
+        Self {
+            scale: [0.08, 1.],
+            ratio: [3. / 4., 4. / 3.],
+            padding: None,
+            interpolation: TrainInterpolation::Random,
+            hflip: 0.5,
+            vflip: 0.,
+            aa: None,
+            color_jitter: 0.4,
+            hue_jitter: 0.,
+            grayscale_prob: 0.,
+            reprob: 0.,
+            remode: EraseMode::Pixel,
+            recount: 1,
+            mixup: 0.,
+            cutmix: 0.,
+            mixup_prob: 1.,
+            mixup_switch_prob: 0.5,
+            mixup_mode: MixMode::Batch,
+            smoothing: 0.1,
+        }
+    }
+}
+
+impl ClassifyAugment {
+    /// CIFAR's usual recipe: four pixels of padding and a crop, horizontal flips, bilinear resize; nothing else.
+    #[must_use]
+    pub fn cifar() -> Self {
+        Self { padding: Some(4), interpolation: TrainInterpolation::Bilinear, color_jitter: 0., ..Self::default() }
+    }
+
+    /// Whether every option lies in its range.
+    ///
+    /// # Errors
+    /// [`AugmentError::Option`] for the first that does not.
+    pub fn check(&self) -> Result<(), AugmentError> {
+        let probability = |value: f64| (0. ..=1.).contains(&value);
+        let strength = |value: f64| value >= 0. && value.is_finite();
+        let range = |[low, high]: [f64; 2], most: f64| low > 0. && low <= high && high <= most;
+        let one = |name, value: f64, is_right: bool, expected| (name, value.to_string(), is_right, expected);
+        const PROBABILITY: &str = "it has to lie in 0..1";
+        const STRENGTH: &str = "it has to be 0 or more";
+        let checks = [
+            ("scale", format!("{:?}", self.scale), range(self.scale, 1.), "it has to rise within (0, 1]"),
+            ("ratio", format!("{:?}", self.ratio), range(self.ratio, f64::MAX), "it has to rise and be above 0"),
+            one("hflip", self.hflip, probability(self.hflip), PROBABILITY),
+            one("vflip", self.vflip, probability(self.vflip), PROBABILITY),
+            one("color_jitter", self.color_jitter, strength(self.color_jitter), STRENGTH),
+            one("hue_jitter", self.hue_jitter, (0. ..=0.5).contains(&self.hue_jitter), "it has to lie in 0..0.5"),
+            one("grayscale_prob", self.grayscale_prob, probability(self.grayscale_prob), PROBABILITY),
+            one("reprob", self.reprob, probability(self.reprob), PROBABILITY),
+            one("mixup", self.mixup, strength(self.mixup), STRENGTH),
+            one("cutmix", self.cutmix, strength(self.cutmix), STRENGTH),
+            one("mixup_prob", self.mixup_prob, probability(self.mixup_prob), PROBABILITY),
+            one("mixup_switch_prob", self.mixup_switch_prob, probability(self.mixup_switch_prob), PROBABILITY),
+            one("smoothing", self.smoothing, (0. ..1.).contains(&self.smoothing), "it has to lie in 0..1, below 1"),
+            ("recount", self.recount.to_string(), self.recount > 0, "it has to be at least 1"),
+        ];
+        match checks.into_iter().find(|(.., is_right, _)| !is_right) {
+            Some((name, found, _, expected)) => Err(AugmentError::Option { name, found, expected }),
+            None => Ok(()),
+        }
+    }
+
+    /// The ranges of the colour jitter; nothing beside RandAugment.
+    pub(super) fn jitter(&self) -> JitterRanges {
+        if self.aa.is_some() { JitterRanges::default() } else { JitterRanges::new(self.color_jitter, self.hue_jitter) }
+    }
+
+    /// How batches are mixed, if they are.
+    #[must_use]
+    pub fn mixing(&self) -> Option<Mixup> {
+        (self.mixup > 0. || self.cutmix > 0.).then_some(Mixup {
+            mixup_alpha: self.mixup,
+            cutmix_alpha: self.cutmix,
+            prob: self.mixup_prob,
+            switch_prob: self.mixup_switch_prob,
+            mode: self.mixup_mode,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_outside_their_ranges_are_refused() {
+        let good = ClassifyAugment::default();
+        good.check().unwrap();
+        ClassifyAugment::cifar().check().unwrap();
+        for (options, name) in [
+            (ClassifyAugment { scale: [0., 1.], ..good.clone() }, "scale"),
+            (ClassifyAugment { scale: [0.5, 0.2], ..good.clone() }, "scale"),
+            (ClassifyAugment { scale: [0.5, 1.2], ..good.clone() }, "scale"),
+            (ClassifyAugment { ratio: [f64::NAN, 1.], ..good.clone() }, "ratio"),
+            (ClassifyAugment { hflip: 1.1, ..good.clone() }, "hflip"),
+            (ClassifyAugment { vflip: -0.1, ..good.clone() }, "vflip"),
+            (ClassifyAugment { color_jitter: f64::INFINITY, ..good.clone() }, "color_jitter"),
+            (ClassifyAugment { hue_jitter: 0.6, ..good.clone() }, "hue_jitter"),
+            (ClassifyAugment { grayscale_prob: f64::NAN, ..good.clone() }, "grayscale_prob"),
+            (ClassifyAugment { reprob: 2., ..good.clone() }, "reprob"),
+            (ClassifyAugment { recount: 0, ..good.clone() }, "recount"),
+            (ClassifyAugment { mixup: -1., ..good.clone() }, "mixup"),
+            (ClassifyAugment { cutmix: f64::NAN, ..good.clone() }, "cutmix"),
+            (ClassifyAugment { mixup_prob: 1.5, ..good.clone() }, "mixup_prob"),
+            (ClassifyAugment { mixup_switch_prob: -1., ..good.clone() }, "mixup_switch_prob"),
+            (ClassifyAugment { smoothing: 1., ..good.clone() }, "smoothing"),
+        ] {
+            let message = options.check().unwrap_err().to_string();
+            assert!(message.starts_with(&format!("the option {name} is ")), "{message}");
+        }
+    }
+
+    #[test]
+    fn options_survive_a_file_and_absent_ones_are_timm_s() {
+        let options =
+            ClassifyAugment { aa: Some("rand-m9-mstd0.5-inc1".parse().unwrap()), mixup: 0.2, ..Default::default() };
+        let text = serde_json::to_string(&options).unwrap();
+        assert!(text.contains(r#""interpolation":"random""#) && text.contains(r#""remode":"pixel""#), "{text}");
+        assert_eq!(serde_json::from_str::<ClassifyAugment>(&text).unwrap(), options);
+        let some: ClassifyAugment =
+            serde_json::from_str(r#"{"reprob": 0.25, "remode": "const", "aa": "rand-m7"}"#).unwrap();
+        let expected = ClassifyAugment {
+            reprob: 0.25,
+            remode: EraseMode::Const,
+            aa: Some(RandAugment { magnitude: 7, ..Default::default() }),
+            ..Default::default()
+        };
+        assert_eq!(some, expected);
+        assert!(serde_json::from_str::<ClassifyAugment>(r#"{"aa": "augmix"}"#).is_err());
+    }
+
+    #[test]
+    fn mixing_is_off_by_default() {
+        assert_eq!(ClassifyAugment::default().mixing(), None);
+        let mixing = ClassifyAugment { cutmix: 1., ..Default::default() }.mixing().unwrap();
+        assert_eq!((mixing.mixup_alpha, mixing.cutmix_alpha, mixing.prob), (0., 1., 1.));
+    }
+}

@@ -1,0 +1,118 @@
+//! Pictures to train a classifier on and pictures to test it on, with the same classes.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use super::error::{count, examples};
+use super::{DataError, DecodedSet, PictureSet};
+
+/// How a folder to train from has to look, for messages.
+const LAYOUT: &str =
+    "a training set has DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg, or DIR/train.tar and DIR/val.tar";
+
+/// The two parts of a training set. Its classes are the class folders of the training part, in sorted order.
+#[derive(Debug)]
+pub struct ClassifySet {
+    /// Names of the classes, by index.
+    pub classes: Vec<String>,
+    /// What the model learns from.
+    pub train: DecodedSet,
+    /// What it is tested on: the split `val`, or `test` where there is none.
+    pub val: DecodedSet,
+    /// One line for each thing that was skipped or assumed, with counts.
+    pub notes: Vec<String>,
+}
+
+impl ClassifySet {
+    /// Lists `DIR/train` and `DIR/val` (or `DIR/test`; other usual names of splits count too): class folders, or tar
+    /// files of such folders named after their split. Up to `cache_bytes` of decoded pictures are kept in memory, of both
+    /// parts in proportion.
+    ///
+    /// # Errors
+    /// Every category of [`DataError`]; also if a part is missing, if there are fewer than two classes, or if the parts
+    /// have other classes.
+    pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, DataError> {
+        let (train, classes) = PictureSet::open_own(dir, "train").map_err(|error| advised(dir, error))?;
+        let (val, val_classes) = PictureSet::open_own(dir, "val").or_else(|error| match error {
+            DataError::Layout { .. } => PictureSet::open_own(dir, "test").map_err(|_| advised(dir, error)),
+            other => Err(other),
+        })?;
+        check_classes(dir, &classes, &val_classes)?;
+        let mut notes = Vec::new();
+        for (part, set) in [("train", &train), ("val", &val)] {
+            let own = set.notes().iter().cloned().chain(repeated(set));
+            notes.extend(own.map(|note| format!("{part}: {note}")));
+        }
+        let share = |pictures: usize| {
+            let total = (train.len() + val.len()) as u128;
+            (u128::from(cache_bytes) * pictures as u128 / total) as u64
+        };
+        let [train_bytes, val_bytes] = [train.len(), val.len()].map(share);
+        let (train, val) = (DecodedSet::new(train, train_bytes), DecodedSet::new(val, val_bytes));
+        Ok(Self { classes, train, val, notes })
+    }
+}
+
+impl DecodedSet {
+    /// Number of pictures of each class, for `num_classes` classes.
+    #[must_use]
+    pub fn class_counts(&self, num_classes: usize) -> Vec<usize> {
+        let mut counts = vec![0; num_classes];
+        for index in 0..self.set().len() {
+            if let Some(count) = counts.get_mut(self.set().class_of(index)) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+}
+
+/// Says how a training set has to look where a split was not found.
+fn advised(dir: &Path, error: DataError) -> DataError {
+    match error {
+        DataError::Layout { path, reason } if path == dir => DataError::layout(dir, format!("{reason}; {LAYOUT}")),
+        other => other,
+    }
+}
+
+fn check_classes(dir: &Path, train: &[String], val: &[String]) -> Result<(), DataError> {
+    if train.len() < 2 {
+        let found = count(train.len(), "class folder", "class folders");
+        return Err(DataError::classes(
+            dir,
+            format!("has {found} to train on, and a classifier tells at least two apart; {LAYOUT}"),
+        ));
+    }
+    let lacking = |all: &[String], part: &[String]| -> Vec<String> {
+        let part: HashSet<&String> = part.iter().collect();
+        all.iter().filter(|name| !part.contains(name)).cloned().collect()
+    };
+    let (only_train, only_val) = (lacking(train, val), lacking(val, train));
+    let says = |names: &[String], part: &str| {
+        (!names.is_empty()).then(|| {
+            let verb = if names.len() == 1 { "is" } else { "are" };
+            format!("{} {verb} in {part} alone", examples(names.iter().map(String::as_str)))
+        })
+    };
+    let differences: Vec<String> = [says(&only_train, "train"), says(&only_val, "val")].into_iter().flatten().collect();
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let reason =
+        format!("train and val have other classes: {}; both need the same folders", differences.join(", and "));
+    Err(DataError::classes(dir, reason))
+}
+
+/// Says which names occur more than once, as archives allow.
+fn repeated(set: &PictureSet) -> Option<String> {
+    let mut seen = HashSet::new();
+    let again: Vec<&str> = (0..set.len()).map(|index| set.name(index)).filter(|name| !seen.insert(*name)).collect();
+    (!again.is_empty()).then(|| {
+        let names = count(again.len(), "name occurs", "names occur");
+        format!("{names} more than once, and all are used: {}", examples(again.iter().copied()))
+    })
+}
+
+#[cfg(test)]
+#[path = "training_tests.rs"]
+mod tests;

@@ -1,0 +1,211 @@
+//! The tape on which kernels note their gradients, and the way back along it.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::collections::hash_map::{Entry, HashMap};
+
+use candle_core::{CpuStorage, DType, Result, Shape, Tensor, TensorId, bail};
+
+use super::autograd::{Backward, Gradient, join};
+use super::elementwise::{add_to_channels, sum};
+use super::is_stock;
+
+thread_local! {
+    static TAPE: RefCell<Option<Tape>> = const { RefCell::new(None) };
+}
+
+/// Runs `f`, a function of `xs` and of variables, so that its kernels on the CPU are differentiated as one node.
+///
+/// The results and their gradients are those of `f(xs)`; operations of candle's own may take part, at their usual cost. The
+/// gradients can be computed once, as in PyTorch: what they need is freed on the way.
+pub fn with_tape(xs: &Tensor, f: impl FnOnce(&Tensor) -> Result<Vec<Tensor>>) -> Result<Vec<Tensor>> {
+    let wide = matches!(xs.dtype(), DType::F32 | DType::F64);
+    if !xs.device().is_cpu() || !wide || is_stock() || is_recording() {
+        return f(xs);
+    }
+    TAPE.set(Some(Tape::default()));
+    let recording = Recording;
+    let results = f(xs)?;
+    let Some(mut tape) = TAPE.take() else { bail!("the tape was lost") };
+    drop(recording);
+    let ids: Vec<Option<TensorId>> = results.iter().map(|result| tape.source(result)).collect();
+    if ids.iter().all(Option::is_none) {
+        return Ok(results);
+    }
+    let operands = std::mem::take(&mut tape.leaves);
+    let leaves: Vec<TensorId> = operands.iter().map(Tensor::id).collect();
+    let copies = results.iter().map(copy).collect::<Result<_>>()?;
+    drop(results);
+    let backward = move |grads: Vec<Option<Tensor>>| tape.back(ids.into_iter().zip(grads), &leaves);
+    join(copies, &operands.iter().collect::<Vec<_>>(), Box::new(backward))
+}
+
+/// Leaves no tape behind, whatever happens.
+struct Recording;
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        TAPE.set(None);
+    }
+}
+
+fn copy(xs: &Tensor) -> Result<(CpuStorage, Shape)> {
+    let (xs, shape) = (xs.detach().flatten_all()?, xs.shape().clone());
+    Ok(match xs.dtype() {
+        DType::F64 => (CpuStorage::F64(xs.to_vec1()?), shape),
+        _ => (CpuStorage::F32(xs.to_vec1()?), shape),
+    })
+}
+
+/// Whether kernels of this thread note their gradients on a tape.
+pub(super) fn is_recording() -> bool {
+    TAPE.with_borrow(Option::is_some)
+}
+
+/// Notes on this thread's tape how the gradients of `operands` follow from that of `ys`.
+pub(super) fn note(ys: &Tensor, operands: &[&Tensor], backward: Backward) -> Result<()> {
+    TAPE.with_borrow_mut(|tape| {
+        let Some(tape) = tape else { bail!("there is no tape") };
+        let operands: Vec<Option<TensorId>> = operands.iter().map(|operand| tape.source(operand)).collect();
+        tape.known.insert(ys.id());
+        tape.records.push(Record::Kernel { result: ys.id(), operands, backward });
+        Ok(())
+    })
+}
+
+#[derive(Default)]
+struct Tape {
+    records: Vec<Record>,
+    /// What has a record, and variables.
+    known: HashSet<TensorId>,
+    /// Variables from outside.
+    leaves: Vec<Tensor>,
+}
+
+enum Record {
+    Kernel {
+        result: TensorId,
+        operands: Vec<Option<TensorId>>,
+        backward: Backward,
+    },
+    /// A result of candle's own operations.
+    Graph(Tensor),
+}
+
+impl Tape {
+    /// The key under which the gradient of an operand is summed; none for a constant.
+    fn source(&mut self, operand: &Tensor) -> Option<TensorId> {
+        if !operand.track_op() {
+            return None;
+        }
+        if self.known.insert(operand.id()) {
+            if operand.is_variable() {
+                self.leaves.push(operand.clone());
+            } else {
+                for node in operand.sorted_nodes() {
+                    if node.is_variable() && self.known.insert(node.id()) {
+                        self.leaves.push(node.clone());
+                    }
+                }
+                self.records.push(Record::Graph(operand.clone()));
+            }
+        }
+        Some(operand.id())
+    }
+
+    /// From the gradients of results, those of the leaves.
+    fn back(
+        self,
+        results: impl Iterator<Item = (Option<TensorId>, Option<Tensor>)>,
+        leaves: &[TensorId],
+    ) -> Result<Vec<Option<Tensor>>> {
+        let mut sums = Sums::default();
+        for (id, grad) in results {
+            if let (Some(id), Some(grad)) = (id, grad) {
+                sums.add(id, Gradient::Shared(grad.contiguous()?))?;
+            }
+        }
+        for record in self.records.into_iter().rev() {
+            match record {
+                Record::Kernel { result, operands, backward } => {
+                    let Some(grad) = sums.take(&result) else { continue };
+                    let needs: Vec<bool> = operands.iter().map(Option::is_some).collect();
+                    for (operand, grad) in operands.into_iter().zip(backward(&grad, &needs)?) {
+                        if let (Some(operand), Some(grad)) = (operand, grad) {
+                            sums.add(operand, grad)?;
+                        }
+                    }
+                }
+                Record::Graph(tensor) => {
+                    let Some(grad) = sums.take(&tensor.id()) else { continue };
+                    let mut grads = (&tensor * &grad)?.sum_all()?.backward()?;
+                    for variable in tensor.sorted_nodes().into_iter().filter(|node| node.is_variable()) {
+                        if let Some(grad) = grads.remove(variable) {
+                            sums.add(variable.id(), Gradient::Shared(grad.contiguous()?))?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(leaves.iter().map(|leaf| sums.take(leaf)).collect())
+    }
+}
+
+/// Gradients by what they are of, summed over its uses.
+#[derive(Default)]
+struct Sums(HashMap<TensorId, Sum>);
+
+struct Sum {
+    grad: Tensor,
+    /// Whether nothing else reads the buffer.
+    own: bool,
+}
+
+impl Sums {
+    fn take(&mut self, id: &TensorId) -> Option<Tensor> {
+        self.0.remove(id).map(|sum| sum.grad)
+    }
+
+    fn add(&mut self, id: TensorId, part: Gradient) -> Result<()> {
+        match self.0.entry(id) {
+            Entry::Vacant(entry) => {
+                entry.insert(match part {
+                    Gradient::Own(grad) => Sum { grad, own: true },
+                    Gradient::Shared(grad) => Sum { grad, own: false },
+                    Gradient::Channels { start, channels, grad } => {
+                        let mut dims = grad.dims().to_vec();
+                        dims[1] = channels;
+                        let zeros = Tensor::zeros(dims, grad.dtype(), grad.device())?;
+                        add_to_channels(&zeros, start, &grad)?;
+                        Sum { grad: zeros, own: true }
+                    }
+                });
+            }
+            Entry::Occupied(mut entry) => {
+                let total = entry.get_mut();
+                let (start, part, own) = match part {
+                    Gradient::Own(grad) => (None, grad, true),
+                    Gradient::Shared(grad) => (None, grad, false),
+                    Gradient::Channels { start, grad, .. } => (Some(start), grad, false),
+                };
+                match start {
+                    _ if total.own => add_to_channels(&total.grad, start.unwrap_or(0), &part)?,
+                    None if own => {
+                        add_to_channels(&part, 0, &total.grad)?;
+                        *total = Sum { grad: part, own: true };
+                    }
+                    None => *total = Sum { grad: sum(&total.grad, &part)?, own: true },
+                    Some(start) => {
+                        *total = Sum { grad: total.grad.force_contiguous()?, own: true };
+                        add_to_channels(&total.grad, start, &part)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "tape_tests.rs"]
+mod tests;

@@ -1,0 +1,149 @@
+//! Optimizers with PyTorch's, timm's and Ultralytics' numbers, whose whole state can be saved.
+//!
+//! In all of them `g` is the gradient, `p` the parameter, `lr` the rate, `wd` the weight decay; buffers start at zero
+//! unless said otherwise. A parameter without a gradient stays as it is, and so does its state.
+
+mod algorithm;
+mod groups;
+mod muon;
+
+use std::collections::BTreeMap;
+
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Result, Tensor, Var, bail};
+
+pub use algorithm::Algorithm;
+use algorithm::Slots;
+pub use groups::{Group, Role, timm_groups, ultralytics_groups};
+
+/// Moves parameters, in groups with rates of their own, by one [`Algorithm`].
+///
+/// A schedule sets the rates, the momentum and the decay through [`GroupedOptimizer::groups_mut`] before each step; they
+/// are no part of the saved state.
+pub struct GroupedOptimizer {
+    algorithm: Algorithm,
+    groups: Vec<Group>,
+    slots: BTreeMap<String, Slots>,
+}
+
+/// What a [`GroupedOptimizer`] starts with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Config {
+    /// The rule of a step.
+    pub algorithm: Algorithm,
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// Momentum, or the first beta of Adam and AdamW.
+    pub momentum: f64,
+    /// Weight decay, of the parameters that have any.
+    pub weight_decay: f64,
+}
+
+impl GroupedOptimizer {
+    /// Fails where a name is in the groups twice.
+    pub fn of_groups(algorithm: Algorithm, groups: Vec<Group>) -> Result<Self> {
+        let mut slots = BTreeMap::new();
+        for (name, _) in groups.iter().flat_map(|group| &group.parameters) {
+            if slots.insert(name.clone(), Slots::default()).is_some() {
+                bail!("{name} is in two groups of the optimizer, or in one twice")
+            }
+        }
+        Ok(Self { algorithm, groups, slots })
+    }
+
+    /// The rule of a step.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The groups.
+    #[must_use]
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// The groups, to set their rates for the next step.
+    pub fn groups_mut(&mut self) -> &mut [Group] {
+        &mut self.groups
+    }
+
+    /// Copies of the state: buffers `<parameter>.<buffer>` of the parameter's shape, and `<parameter>.step`, the number
+    /// of its steps as one `i64`, by PyTorch's names. What has not been used yet is absent.
+    pub fn state(&self) -> Result<BTreeMap<String, Tensor>> {
+        let mut state = BTreeMap::new();
+        for (name, slots) in self.slots.iter().filter(|(_, slots)| slots.steps > 0) {
+            state.insert(format!("{name}.step"), Tensor::new(slots.steps, &Device::Cpu)?);
+            for (buffer, values) in &slots.buffers {
+                state.insert(format!("{name}.{buffer}"), values.as_detached_tensor().copy()?);
+            }
+        }
+        Ok(state)
+    }
+
+    /// Restores what [`GroupedOptimizer::state`] gave, so that further steps are the same to the bit. Fails, and changes
+    /// nothing, where a tensor belongs to no parameter or does not have its shape.
+    pub fn load_state(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
+        let parameters = self.groups.iter().flat_map(|group| &group.parameters);
+        let parameters: BTreeMap<&str, &Var> = parameters.map(|(name, var)| (name.as_str(), var)).collect();
+        let mut restored: BTreeMap<String, Slots> =
+            self.slots.keys().map(|name| (name.clone(), Slots::default())).collect();
+        for (key, values) in state {
+            let (name, part) = key.rsplit_once('.').unwrap_or(("", key));
+            let (Some(slots), Some(var)) = (restored.get_mut(name), parameters.get(name)) else {
+                bail!("the optimizer has no parameter for the saved {key}")
+            };
+            if part == "step" {
+                slots.steps = values.to_dtype(DType::I64)?.to_scalar()?;
+                continue;
+            }
+            let Some(buffer) = self.algorithm.buffers().iter().find(|buffer| **buffer == part) else {
+                bail!("{:?} has no buffer for the saved {key}", self.algorithm)
+            };
+            if values.dims() != var.dims() {
+                bail!("the saved {key} has the shape {:?}, its parameter {:?}", values.dims(), var.dims())
+            }
+            let values = values.to_device(var.device())?.to_dtype(var.dtype())?.copy()?;
+            slots.buffers.insert(buffer, Var::from_tensor(&values)?);
+        }
+        self.slots = restored;
+        Ok(())
+    }
+}
+
+impl candle_nn::Optimizer for GroupedOptimizer {
+    type Config = Config;
+
+    /// One group of floating-point variables, decayed alike and called by their positions.
+    fn new(vars: Vec<Var>, config: Config) -> Result<Self> {
+        let named = vars.into_iter().enumerate().filter(|(_, var)| var.dtype().is_float());
+        let parameters = named.map(|(index, var)| (index.to_string(), var)).collect();
+        Self::of_groups(config.algorithm, vec![Group::new(Role::Weight, &config, parameters)])
+    }
+
+    fn step(&mut self, grads: &GradStore) -> Result<()> {
+        for group in &self.groups {
+            for (name, var) in &group.parameters {
+                let (Some(grad), Some(slots)) = (grads.get(var), self.slots.get_mut(name)) else { continue };
+                let step = self.algorithm.step(group, var, grad, slots);
+                step.map_err(|error| error.context(format!("in the step of {name}")))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// That of the first group, without its factor.
+    fn learning_rate(&self) -> f64 {
+        self.groups.first().map_or(0., |group| group.learning_rate / group.rate_factor)
+    }
+
+    /// Gives each group `learning_rate` times its factor.
+    fn set_learning_rate(&mut self, learning_rate: f64) {
+        for group in &mut self.groups {
+            group.learning_rate = learning_rate * group.rate_factor;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,42 @@
+//! Pictures and their boxes changed at random, as Ultralytics 8.4 trains detectors.
+//!
+//! ```text
+//! picture ─ mosaic of four ─ affine or perspective ─┐
+//!                                                   ├─ mixup ─ HSV ─ flips ─ planes
+//! partner ─ mosaic of four ─ affine or perspective ─┘
+//! ```
+//!
+//! What is drawn is a plan, apart from what is done: [`SamplePlan::draw`] makes all random choices of a sample, and
+//! [`SamplePlan::apply`] makes none. A plan applied to equal pictures gives to the bit the pictures and boxes of
+//! Ultralytics on x86 with AVX2.
+//!
+//! A picture without a mosaic is laid into the input by its warp alone, which puts its middle near the input's:
+//! Ultralytics 8.4 has no letterbox there. An outline counts as the box around it, also where Ultralytics would warp
+//! its points.
+
+mod affine;
+mod boxes;
+mod color;
+mod mixup;
+mod mosaic;
+mod options;
+mod sample;
+
+use candle_vision::train::Stream;
+use rand::Rng;
+
+pub use affine::AffinePlan;
+pub use boxes::{Object, Placed};
+pub use color::HsvPlan;
+pub use mixup::MixupPlan;
+pub use mosaic::MosaicPlan;
+pub use options::AugmentOptions;
+pub use sample::{Augmented, SamplePlan, Scene, ViewPlan};
+
+/// A number drawn evenly from `middle` ± `most`.
+fn uniform(stream: &mut Stream, middle: f64, most: f64) -> f64 {
+    middle + most * (2. * stream.random::<f64>() - 1.)
+}
+
+#[cfg(test)]
+mod golden_tests;

@@ -1,0 +1,216 @@
+//! The pictures that a detector is trained on, at the size that it sees them.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_vision::image::{self, GREY, Rgb, RgbImage};
+use rayon::prelude::*;
+
+use super::augment::{Object, Scene};
+use super::memory::available_bytes;
+use crate::data::{DataError, LabelledPicture};
+
+/// Part of the available memory that pictures may take unasked.
+const MEMORY_SHARE: u64 = 4;
+/// Bytes that pictures may take unasked where the available memory is not known.
+const UNKNOWN_BYTES: u64 = 1 << 30;
+
+/// Whether decoded pictures stay in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cache {
+    /// Where they take at most a quarter of the available memory.
+    #[default]
+    Auto,
+    /// Always.
+    Ram,
+    /// Never: each is decoded when it is used.
+    Off,
+}
+
+/// What to train on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainSetOptions {
+    /// Pixels that a picture's longer side is scaled to.
+    pub imgsz: usize,
+    /// Whether decoded pictures stay in memory. It changes no result.
+    pub cache: Cache,
+    /// Part of the pictures that is used, from the first, at least one.
+    pub fraction: f64,
+    /// Whether all objects count as class 0.
+    pub single_cls: bool,
+}
+
+impl Default for TrainSetOptions {
+    fn default() -> Self {
+        Self { imgsz: 640, cache: Cache::Auto, fraction: 1., single_cls: false }
+    }
+}
+
+/// Pictures with their objects.
+#[derive(Debug)]
+pub struct TrainSet {
+    imgsz: usize,
+    items: Vec<Item>,
+    cached: Option<Vec<Option<Arc<RgbImage>>>>,
+    told: Mutex<Told>,
+}
+
+/// What is to be said about pictures.
+#[derive(Debug, Default)]
+struct Told {
+    messages: Vec<String>,
+    /// Pictures that could not be decoded, each of which is told of once.
+    failed: HashSet<usize>,
+}
+
+#[derive(Debug)]
+struct Item {
+    labelled: LabelledPicture,
+    /// [height, width] at which it is seen.
+    size: [usize; 2],
+    objects: Vec<Object>,
+}
+
+impl TrainSet {
+    /// Reads the headers of all pictures; those that have none are left out. Decodes all pictures if they are cached.
+    /// What was left out, or failed, is told by [`TrainSet::take_messages`].
+    ///
+    /// # Errors
+    /// `AllUnreadable` if no picture is left, `NoObjects` if those left show none.
+    pub fn new(mut pictures: Vec<LabelledPicture>, options: &TrainSetOptions) -> Result<Self, DataError> {
+        let kept = (pictures.len() as f64 * options.fraction.clamp(0., 1.)).round_ties_even() as usize;
+        pictures.truncate(kept.max(1));
+        let given = pictures.len();
+        let sizes: Vec<_> = pictures.par_iter().map(|picture| image::upright_size(&picture.path)).collect();
+        let (mut items, mut messages) = (Vec::with_capacity(pictures.len()), Vec::new());
+        for (labelled, size) in pictures.into_iter().zip(sizes) {
+            match size {
+                Ok(size) => items.push(Item::new(labelled, size, options)),
+                Err(error) => messages.push(format!("{}; the picture is left out", describe(&labelled.path, &error))),
+            }
+        }
+        if items.is_empty() {
+            return Err(DataError::AllUnreadable { pictures: given, first: messages.into_iter().next() });
+        }
+        if items.iter().all(|item| item.objects.is_empty()) {
+            return Err(DataError::NoObjects { pictures: items.len() });
+        }
+        let told = Mutex::new(Told { messages, ..Default::default() });
+        let mut set = Self { imgsz: options.imgsz, items, cached: None, told };
+        let is_cached = match options.cache {
+            Cache::Ram => true,
+            Cache::Off => false,
+            Cache::Auto => set.bytes() <= available_bytes().map_or(UNKNOWN_BYTES, |bytes| bytes / MEMORY_SHARE),
+        };
+        if is_cached {
+            set.cached = Some((0..set.len()).into_par_iter().map(|index| set.load(index).map(Arc::new)).collect());
+            set.told.get_mut().unwrap_or_else(PoisonError::into_inner).messages.sort_unstable();
+        }
+        Ok(set)
+    }
+
+    /// Number of pictures; at least one.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Pixels of a picture's longer side.
+    #[must_use]
+    pub fn imgsz(&self) -> usize {
+        self.imgsz
+    }
+
+    /// Bytes of all pictures, decoded and scaled.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.items.iter().map(|item| 3 * item.size[0] as u64 * item.size[1] as u64).sum()
+    }
+
+    /// Whether all pictures are in memory.
+    #[must_use]
+    pub fn is_cached(&self) -> bool {
+        self.cached.is_some()
+    }
+
+    /// The file of a picture.
+    #[must_use]
+    pub fn path(&self, index: usize) -> &Path {
+        &self.items[index].labelled.path
+    }
+
+    /// The objects of a picture, as fractions of it. Those of crowds are not among them.
+    #[must_use]
+    pub fn objects(&self, index: usize) -> &[Object] {
+        &self.items[index].objects
+    }
+
+    /// What was left out or failed since the last call, one line for each picture, once.
+    #[must_use]
+    pub fn take_messages(&self) -> Vec<String> {
+        std::mem::take(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner).messages)
+    }
+
+    /// A picture with its objects. One that cannot be decoded is grey and shows nothing.
+    #[must_use]
+    pub fn scene(&self, index: usize) -> Scene {
+        let picture = match &self.cached {
+            Some(pictures) => pictures[index].clone(),
+            None => self.load(index).map(Arc::new),
+        };
+        let Item { size: [height, width], objects, .. } = &self.items[index];
+        match picture {
+            Some(picture) => Scene { picture, objects: objects.clone() },
+            None => {
+                let grey = RgbImage::from_pixel(*width as u32, *height as u32, Rgb([GREY; 3]));
+                Scene { picture: Arc::new(grey), objects: Vec::new() }
+            }
+        }
+    }
+
+    /// Decodes and scales a picture, on this thread alone.
+    fn load(&self, index: usize) -> Option<RgbImage> {
+        let Item { labelled, size, .. } = &self.items[index];
+        match image::open(&labelled.path) {
+            Ok(picture) if [picture.height() as usize, picture.width() as usize] == *size => Some(picture),
+            Ok(picture) => Some(image::resize_bilinear_alone(&picture, *size)),
+            Err(error) => {
+                let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+                if told.failed.insert(index) {
+                    let why = describe(&labelled.path, &error);
+                    told.messages.push(format!("{why}; it counts as a grey picture without objects"));
+                }
+                None
+            }
+        }
+    }
+}
+
+impl Item {
+    fn new(labelled: LabelledPicture, size: [usize; 2], options: &TrainSetOptions) -> Self {
+        let objects = labelled.labels.iter().filter(|label| !label.crowd).map(|label| Object {
+            class: if options.single_cls { 0 } else { label.class },
+            xywhn: label.xywhn(labelled.size.unwrap_or(size)),
+        });
+        Self { objects: objects.collect(), size: scaled(size, options.imgsz), labelled }
+    }
+}
+
+/// [height, width] with the longer side scaled to `imgsz` and the shorter rounded up.
+fn scaled(size: [usize; 2], imgsz: usize) -> [usize; 2] {
+    let ratio = imgsz as f64 / size[0].max(size[1]).max(1) as f64;
+    size.map(|side| ((side as f64 * ratio).ceil() as usize).min(imgsz))
+}
+
+fn describe(path: &Path, error: &image::ImageError) -> String {
+    match error {
+        image::ImageError::Io { .. } => error.to_string(),
+        error => format!("{}: {error}", path.display()),
+    }
+}
+
+#[cfg(test)]
+#[path = "dataset_tests.rs"]
+mod tests;

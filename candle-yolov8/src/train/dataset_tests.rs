@@ -1,0 +1,109 @@
+use std::fs;
+
+use super::*;
+use crate::data::LabelBox;
+use crate::train::fixtures::pictures;
+
+fn options(imgsz: usize, cache: Cache) -> TrainSetOptions {
+    TrainSetOptions { imgsz, cache, ..Default::default() }
+}
+
+#[test]
+fn the_cache_changes_no_pixel() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = pictures(folder.path(), 9);
+    for imgsz in [64, 32] {
+        let held = TrainSet::new(pictures.clone(), &options(imgsz, Cache::Ram)).unwrap();
+        let decoded = TrainSet::new(pictures.clone(), &options(imgsz, Cache::Off)).unwrap();
+        assert_eq!((held.is_cached(), decoded.is_cached(), held.len()), (true, false, 9));
+        let mut bytes = 0;
+        for index in 0..9 {
+            let (a, b) = (held.scene(index), decoded.scene(index));
+            assert_eq!((&a.picture, &a.objects), (&b.picture, &b.objects));
+            assert_eq!(a.picture.width().max(a.picture.height()) as usize, imgsz);
+            assert_eq!(a.objects, held.objects(index));
+            bytes += a.picture.len() as u64;
+        }
+        assert_eq!((held.bytes(), decoded.bytes()), (bytes, bytes));
+        assert!(held.take_messages().is_empty() && decoded.take_messages().is_empty());
+    }
+}
+
+#[test]
+fn sizes_are_those_of_ultralytics() {
+    // BaseDataset.load_image of 8.4.190: [height, width] at an imgsz of 320.
+    for (size, expected) in
+        [([480, 640], [240, 320]), ([333, 500], [214, 320]), ([1000, 3], [320, 1]), ([7, 5], [320, 229])]
+    {
+        assert_eq!(scaled(size, 320), expected, "{size:?}");
+    }
+}
+
+#[test]
+fn damaged_pictures_are_left_out_or_grey_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = pictures(folder.path(), 6);
+    fs::write(&pictures[1].path, b"no picture").unwrap();
+    fs::remove_file(&pictures[2].path).unwrap();
+    let whole = fs::read(&pictures[3].path).unwrap();
+    fs::write(&pictures[3].path, &whole[..whole.len() - 40]).unwrap();
+    for cache in [Cache::Ram, Cache::Off] {
+        let set = TrainSet::new(pictures.clone(), &options(64, cache)).unwrap();
+        assert_eq!(set.len(), 4, "two have no header");
+        let scenes: Vec<Scene> = (0..4).chain(0..4).map(|index| set.scene(index)).collect();
+        assert!(scenes[1].objects.is_empty() && scenes[1].picture.iter().all(|&level| level == GREY));
+        assert_eq!(scenes[1].picture.dimensions(), (64, 20), "the third left is the cut one");
+        assert!(scenes[0].objects.len() == 1 && scenes[2].objects.len() == 2);
+        let messages = set.take_messages();
+        assert_eq!(messages.len(), 3, "each once: {messages:?}");
+        let has = |name: &str, what: &str| messages.iter().any(|line| line.contains(name) && line.contains(what));
+        assert!(has("1.png: the PNG picture is damaged", "left out") && has("2.png", "left out"), "{messages:?}");
+        assert!(has("3.png: ", "counts as a grey picture without objects"), "{messages:?}");
+        assert!(set.scene(1).objects.is_empty());
+        assert!(set.take_messages().is_empty(), "nothing is told twice");
+    }
+}
+
+#[test]
+fn nothing_to_learn_from_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut pictures = pictures(folder.path(), 3);
+    let error = |pictures: Vec<LabelledPicture>| TrainSet::new(pictures, &options(64, Cache::Off)).unwrap_err();
+    assert!(matches!(error(Vec::new()), DataError::AllUnreadable { pictures: 0, first: None }));
+    pictures.iter_mut().for_each(|picture| picture.labels.clear());
+    assert!(matches!(error(pictures.clone()), DataError::NoObjects { pictures: 3 }));
+    pictures.iter().for_each(|picture| fs::write(&picture.path, b"").unwrap());
+    let text = error(pictures).to_string();
+    assert!(text.starts_with("none of the 3 pictures can be read; the first: ") && text.contains("0.png"), "{text}");
+}
+
+#[test]
+fn a_fraction_one_class_and_crowds() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut pictures = pictures(folder.path(), 5);
+    pictures[1].labels[0].crowd = true;
+    let read = |fraction: f64, single_cls: bool| {
+        TrainSet::new(pictures.clone(), &TrainSetOptions { fraction, single_cls, ..options(64, Cache::Off) }).unwrap()
+    };
+    for (fraction, count) in [(1., 5), (0.5, 2), (0.7, 4), (0.01, 1)] {
+        assert_eq!(read(fraction, false).len(), count, "{fraction}");
+    }
+    let classes = |set: &TrainSet| (0..5).map(|index| set.objects(index).iter().map(|o| o.class).collect()).collect();
+    let found: Vec<Vec<usize>> = classes(&read(1., false));
+    assert_eq!(found, [vec![0], vec![2], vec![2, 3, 4], vec![3], vec![4, 0]]);
+    let found: Vec<Vec<usize>> = classes(&read(1., true));
+    assert_eq!(found, [vec![0], vec![0], vec![0; 3], vec![0], vec![0; 2]]);
+}
+
+#[test]
+fn boxes_in_pixels_are_of_the_size_that_the_labels_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut pictures = pictures(folder.path(), 1);
+    pictures[0].labels[0].place = LabelBox::Pixels([10., 10., 20., 20.]);
+    for (size, expected) in [(None, [0.5, 2. / 3., 0.5, 2. / 3.]), (Some([60, 80]), [0.25, 1. / 3., 0.25, 1. / 3.])] {
+        pictures[0].size = size;
+        let set = TrainSet::new(pictures.clone(), &options(64, Cache::Off)).unwrap();
+        let found = set.objects(0)[0].xywhn;
+        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{size:?}: {found:?}");
+    }
+}

@@ -1,0 +1,152 @@
+use super::*;
+use crate::train::augment::Object;
+use crate::train::dataset::{Cache, TrainSetOptions};
+use crate::train::fixtures::pictures;
+
+const IMGSZ: usize = 32;
+
+fn set(folder: &std::path::Path, count: usize, cache: Cache) -> Arc<TrainSet> {
+    let options = TrainSetOptions { imgsz: IMGSZ, cache, ..Default::default() };
+    Arc::new(TrainSet::new(pictures(folder, count), &options).unwrap())
+}
+
+fn options(batch: usize, workers: usize) -> LoaderOptions {
+    let augment = AugmentOptions { mixup: 0.3, degrees: 5., ..Default::default() };
+    LoaderOptions { batch, workers, seed: 3, augment }
+}
+
+fn batches(loader: &Loader, epoch: usize, joined: bool, first: usize) -> Vec<Batch> {
+    loader.epoch(epoch, joined, first).unwrap().map(Result::unwrap).collect()
+}
+
+#[test]
+fn batches_are_the_same_for_any_threads_and_any_begin() {
+    let folder = tempfile::tempdir().unwrap();
+    let sets = [Cache::Ram, Cache::Off].map(|cache| set(folder.path(), 11, cache));
+    for joined in [true, false] {
+        let expected = batches(&Loader::new(sets[0].clone(), options(4, 0)), 2, joined, 0);
+        assert_eq!(expected.iter().map(Batch::len).collect::<Vec<_>>(), [4, 4, 3]);
+        for (workers, set) in [(0, 1), (1, 0), (1, 1), (2, 0), (5, 1)] {
+            let loader = Loader::new(sets[set].clone(), options(4, workers));
+            assert_eq!(loader.batches_per_epoch(), 3);
+            for first in 0..=3 {
+                assert!(batches(&loader, 2, joined, first) == expected[first..], "{workers} threads from {first}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_epoch_shows_each_picture_once_in_an_order_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let loader = Loader::new(set(folder.path(), 13, Cache::Ram), options(5, 2));
+    let orders: Vec<Vec<PathBuf>> = (0..4)
+        .map(|epoch| batches(&loader, epoch, true, 0).into_iter().flat_map(|batch| batch.paths).collect())
+        .collect();
+    for (epoch, order) in orders.iter().enumerate() {
+        let mut sorted = order.clone();
+        sorted.sort();
+        sorted.dedup();
+        assert_eq!(sorted.len(), 13);
+        assert!(orders[..epoch].iter().all(|other| other != order), "epoch {epoch}");
+    }
+}
+
+#[test]
+fn seeds_and_epochs_change_the_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = set(folder.path(), 4, Cache::Ram);
+    let one = |seed: u64, epoch: usize| {
+        let loader = Loader::new(set.clone(), LoaderOptions { seed, ..options(4, 0) });
+        let mut batch = batches(&loader, epoch, false, 0).remove(0);
+        let first = set.path(0).to_path_buf();
+        let image = batch.paths.iter().position(|path| *path == first).unwrap();
+        let side = 3 * IMGSZ * IMGSZ;
+        batch.images.drain(image * side..(image + 1) * side).collect::<Vec<u8>>()
+    };
+    assert_eq!(one(0, 0), one(0, 0));
+    assert!(one(0, 0) != one(1, 0) && one(0, 0) != one(0, 1));
+}
+
+#[test]
+fn planes_and_targets_are_those_of_the_samples() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = set(folder.path(), 3, Cache::Ram);
+    let still = AugmentOptions {
+        hsv_h: 0.,
+        hsv_s: 0.,
+        hsv_v: 0.,
+        translate: 0.,
+        scale: 0.,
+        fliplr: 0.,
+        mosaic: 0.,
+        ..Default::default()
+    };
+    let loader = Loader::new(set.clone(), LoaderOptions { augment: still, ..options(8, 1) });
+    let batch = batches(&loader, 0, true, 0).remove(0);
+    let tensor = batch.tensor(&Device::Cpu).unwrap();
+    assert_eq!(tensor.dims(), [3, 3, IMGSZ, IMGSZ]);
+    let values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert!(values.iter().zip(&batch.images).all(|(value, level)| *value == f32::from(*level) / 255.));
+    for (image, path) in batch.paths.iter().enumerate() {
+        let index = (0..3).find(|index| set.path(*index) == path).unwrap();
+        let scene = set.scene(index);
+        let [height, width] = [scene.picture.height() as usize, scene.picture.width() as usize];
+        let [top, left] = [(IMGSZ - height) / 2, (IMGSZ - width) / 2];
+        for (x, y, pixel) in scene.picture.enumerate_pixels() {
+            for channel in 0..3 {
+                let place = ((image * 3 + channel) * IMGSZ + top + y as usize) * IMGSZ + left + x as usize;
+                assert_eq!(batch.images[place], pixel[channel], "{path:?} {x} {y}");
+            }
+        }
+        let targets: Vec<&Target> = batch.targets.iter().filter(|target| target.image == image).collect();
+        assert_eq!(targets.len(), scene.objects.len());
+        for (target, Object { class, xywhn: [cx, cy, w, h] }) in targets.iter().zip(scene.objects) {
+            let side = IMGSZ as f32;
+            let [fit_x, fit_y] = [width as f32 / side, height as f32 / side];
+            let expected = [0.5 + (cx - 0.5) * fit_x, 0.5 + (cy - 0.5) * fit_y, w * fit_x, h * fit_y];
+            assert_eq!(target.class, class);
+            let gap = target.xywhn.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0., f32::max);
+            assert!(gap < 1e-5, "{:?} is not {expected:?}", target.xywhn);
+        }
+    }
+}
+
+#[test]
+fn an_epoch_that_is_left_ends_its_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = set(folder.path(), 40, Cache::Ram);
+    let loader = Loader::new(set.clone(), options(1, 3));
+    let mut epoch = loader.epoch(0, true, 0).unwrap();
+    assert_eq!((epoch.remaining(), epoch.next().map(|batch| batch.is_ok()), epoch.remaining()), (40, Some(true), 39));
+    assert!(epoch.waited() > Duration::ZERO);
+    let work = Arc::downgrade(&epoch.work);
+    drop(epoch);
+    assert!(work.upgrade().is_none(), "no thread holds the work any more");
+}
+
+#[test]
+fn a_panic_is_an_error_of_its_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = set(folder.path(), 3, Cache::Ram);
+    for workers in [0, 2] {
+        let loader = Loader::new(set.clone(), options(1, workers));
+        let epoch = loader.epoch(0, true, 0).unwrap();
+        let Epoch { work, .. } = &epoch;
+        let mut order = work.order.clone();
+        order[1] = 99;
+        let broken = Work {
+            set: work.set.clone(),
+            recent: work.recent.clone(),
+            options: work.options.clone(),
+            augment: work.augment.of_single_pictures(),
+            order,
+            neighbours: 1,
+            epoch: 7,
+        };
+        let results: Vec<_> = Epoch::start(Arc::new(broken), 3, 0).unwrap().collect();
+        assert!(results[0].is_ok() && results[2].is_ok());
+        let text = results[1].as_ref().unwrap_err().to_string();
+        assert!(text.starts_with("making batch 1 of epoch 7 failed: ") && text.contains("99"), "{text}");
+    }
+}

@@ -1,0 +1,212 @@
+//! The loss of a detector, as Ultralytics trains YOLOv8.
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_vision::kernels::Real;
+use rayon::prelude::*;
+
+use super::Target;
+use super::anchors::anchors;
+use super::assign::{Object, Positive};
+use super::picture::Picture;
+use crate::modules::REG_MAX;
+
+/// What each part of the loss is multiplied by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Gains {
+    /// Of `1 − CIoU` of boxes.
+    pub boxes: f64,
+    /// Of the binary cross entropy of classes.
+    pub classes: f64,
+    /// Of the distribution focal loss of the boxes' sides.
+    pub dfl: f64,
+}
+
+impl Default for Gains {
+    fn default() -> Self {
+        Self { boxes: 7.5, classes: 0.5, dfl: 1.5 }
+    }
+}
+
+/// The loss of a batch.
+#[derive(Debug, Clone)]
+pub struct Losses {
+    /// The scalar to differentiate: the sum of the parts times the number of pictures. `f64` for levels in `f64`, else
+    /// `f32`.
+    pub total: Tensor,
+    /// Box, class and DFL loss with their gains.
+    pub parts: [f64; 3],
+}
+
+/// Task-aligned assignment, then CIoU and distribution focal loss of the positive anchors' boxes and binary cross entropy
+/// of all anchors' classes, each divided by the sum of the scores that were assigned, at least 1.
+///
+/// Source: Jocher et al., YOLOv8; Feng et al., <https://arxiv.org/abs/2108.07755>; Zheng et al.,
+/// <https://arxiv.org/abs/1911.08287>; Li et al., <https://arxiv.org/abs/2006.04388>.
+#[derive(Debug, Clone)]
+pub struct DetectionLoss {
+    classes: usize,
+    strides: Vec<f64>,
+    gains: Gains,
+}
+
+impl DetectionLoss {
+    /// For a detector of `classes` classes with levels of `strides` pixels per cell, the finest first.
+    pub fn new(classes: usize, strides: &[f64], gains: Gains) -> Self {
+        Self { classes, strides: strides.to_vec(), gains }
+    }
+
+    /// The loss of raw levels (n, 4 · 16 + nc, h, w), as [`crate::Yolo::forward_t`] gives them, for the objects of the
+    /// n pictures. Computed on the CPU, wherever the levels are; the gradient by the levels is computed along with it.
+    ///
+    /// The loss of a batch with NaN among its class logits is NaN.
+    ///
+    /// # Errors
+    /// Levels of another shape; an object of a picture or class that is not there, or with a box that is not finite.
+    pub fn forward(&self, levels: &[Tensor], targets: &[Target]) -> Result<Losses> {
+        let double = levels.iter().any(|level| level.dtype() == DType::F64);
+        let dtype = if double { DType::F64 } else { DType::F32 };
+        let levels: Vec<Tensor> = levels.iter().map(|level| level.to_dtype(dtype)).collect::<Result<_>>()?;
+        let grid = self.grid(&levels)?;
+        let pictures = levels[0].dim(0)?;
+        let size = [0, 1].map(|axis| grid[0].0[1 - axis] as f64 * grid[0].1);
+        let objects = self.objects(targets, pictures, size)?;
+        let (parts, gradients) = match dtype {
+            DType::F64 => self.run::<f64>(&levels, &grid, &objects)?,
+            _ => self.run::<f32>(&levels, &grid, &objects)?,
+        };
+        let mut total = Tensor::zeros((), dtype, levels[0].device())?;
+        for (index, (level, gradient)) in levels.iter().zip(gradients).enumerate() {
+            let value = if index == 0 { pictures as f64 * parts.iter().sum::<f64>() } else { 0. };
+            total = (total + with_gradient(level, value, gradient)?)?;
+        }
+        Ok(Losses { total, parts })
+    }
+
+    /// Height and width in cells of each level, and its stride.
+    fn grid(&self, levels: &[Tensor]) -> Result<Vec<([usize; 2], f64)>> {
+        if levels.len() != self.strides.len() || levels.is_empty() {
+            bail!("a detector with strides {:?} has not {} levels", self.strides, levels.len())
+        }
+        let pictures = levels[0].dims().first();
+        let mut grid = Vec::new();
+        for (level, stride) in levels.iter().zip(&self.strides) {
+            let (batch, channels, h, w) = level.dims4()?;
+            if channels != 4 * REG_MAX + self.classes || Some(&batch) != pictures || batch * h * w == 0 {
+                let expected = 4 * REG_MAX + self.classes;
+                bail!("raw levels must be (n, {expected}, h, w) of the same pictures, got {:?}", level.dims())
+            }
+            grid.push(([h, w], *stride));
+        }
+        Ok(grid)
+    }
+
+    /// The objects of each picture, boxes in pixels of an input of `size`, width and height.
+    fn objects(&self, targets: &[Target], pictures: usize, size: [f64; 2]) -> Result<Vec<Vec<Object>>> {
+        let mut objects = vec![Vec::new(); pictures];
+        for (index, target) in targets.iter().enumerate() {
+            let Some(objects) = objects.get_mut(target.image) else {
+                bail!("object {index} belongs to picture {} of a batch of {pictures}", target.image)
+            };
+            if target.class >= self.classes {
+                bail!("object {index} has class {}, but the detector has {} classes", target.class, self.classes)
+            }
+            if !target.xywhn.iter().all(|length| length.is_finite()) {
+                bail!("object {index} has no finite box: {:?}", target.xywhn)
+            }
+            let [x, y, w, h] = target.xywhn.map(f64::from);
+            let ([x, w], [y, h]) = ([x, w].map(|x| x * size[0]), [y, h].map(|y| y * size[1]));
+            let xyxy = [x - w / 2., y - h / 2., x + w / 2., y + h / 2.];
+            objects.push(Object { class: target.class, xyxy });
+        }
+        Ok(objects)
+    }
+
+    /// The parts, and the gradient of the total by each level.
+    fn run<T: Real>(
+        &self,
+        levels: &[Tensor],
+        grid: &[([usize; 2], f64)],
+        objects: &[Vec<Object>],
+    ) -> Result<([f64; 3], Vec<Tensor>)> {
+        let host = |level: &Tensor| level.detach().to_device(&Device::Cpu)?.contiguous();
+        let host: Vec<Tensor> = levels.iter().map(host).collect::<Result<_>>()?;
+        let storages: Vec<_> = host.iter().map(Tensor::storage_and_layout).collect();
+        let mut raw: Vec<&[T]> = Vec::new();
+        for (storage, layout) in &storages {
+            let (Storage::Cpu(storage), Some((start, end))) = (&**storage, layout.contiguous_offsets()) else {
+                bail!("a contiguous level on the CPU")
+            };
+            raw.push(&storage.as_slice::<T>()?[start..end]);
+        }
+        let channels = 4 * REG_MAX + self.classes;
+        let sizes: Vec<usize> = grid.iter().map(|([h, w], _)| channels * h * w).collect();
+        let anchors = anchors(grid);
+        let least_side = *self.strides.get(1).unwrap_or(&self.strides[0]);
+
+        let number = |picture: usize| Picture {
+            levels: raw.iter().zip(&sizes).map(|(raw, size)| &raw[picture * size..][..*size]).collect(),
+            objects: &objects[picture],
+            anchors: &anchors,
+        };
+        let pictures: Vec<Picture<T>> = (0..objects.len()).map(number).collect();
+        let positives: Vec<Vec<Positive>> = pictures.par_iter().map(|picture| picture.positives(least_side)).collect();
+        let scores = positives.iter().map(|positives| positives.iter().map(|positive| positive.score).sum::<f64>());
+        let scores = scores.sum::<f64>();
+        // A number below 1 becomes 1, NaN stays.
+        let scale = 1. / if scores < 1. { 1. } else { scores };
+
+        let mut gradients: Vec<Vec<T>> = raw.iter().map(|raw| vec![T::zero(); raw.len()]).collect();
+        let mut by_picture: Vec<Vec<&mut [T]>> = pictures.iter().map(|_| Vec::new()).collect();
+        for (gradient, size) in gradients.iter_mut().zip(&sizes) {
+            by_picture.iter_mut().zip(gradient.chunks_exact_mut(*size)).for_each(|(all, part)| all.push(part));
+        }
+        let scales = [self.gains.boxes, self.gains.classes, self.gains.dfl].map(|gain| gain * scale);
+        let total_scales = scales.map(|scale| scale * pictures.len() as f64);
+        let work = pictures.par_iter().zip(&positives).zip(by_picture);
+        let sums: Vec<[f64; 3]> =
+            work.map(|((picture, positives), gradient)| picture.terms(positives, total_scales, gradient)).collect();
+        let parts = [0, 1, 2].map(|part| scales[part] * sums.iter().map(|sums| sums[part]).sum::<f64>());
+
+        let tensor = |(gradient, level): (Vec<T>, &Tensor)| {
+            Tensor::from_vec(gradient, level.shape(), &Device::Cpu)?.to_device(level.device())
+        };
+        Ok((parts, gradients.into_iter().zip(levels).map(tensor).collect::<Result<_>>()?))
+    }
+}
+
+/// A scalar of `value` whose gradient by `xs` is `gradient`.
+fn with_gradient(xs: &Tensor, value: f64, gradient: Tensor) -> Result<Tensor> {
+    if xs.device().is_cpu() { xs.apply_op1(Known { value, gradient }) } else { compose(xs, value, &gradient) }
+}
+
+/// The same on any device: adds exactly 0, at the cost of some passes over the elements.
+pub(super) fn compose(xs: &Tensor, value: f64, gradient: &Tensor) -> Result<Tensor> {
+    (xs - xs.detach())?.mul(gradient)?.sum_all()? + value
+}
+
+/// A function whose value and gradient are known.
+struct Known {
+    value: f64,
+    gradient: Tensor,
+}
+
+impl CustomOp1 for Known {
+    fn name(&self) -> &'static str {
+        "detection-loss"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        let value = match storage {
+            CpuStorage::F64(_) => CpuStorage::F64(vec![self.value]),
+            CpuStorage::F32(_) => CpuStorage::F32(vec![self.value as f32]),
+            other => bail!("a loss of {:?}", other.dtype()),
+        };
+        Ok((value, ().into()))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let scale = grad.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        Ok(Some(if scale == 1. { self.gradient.clone() } else { (&self.gradient * scale)? }))
+    }
+}

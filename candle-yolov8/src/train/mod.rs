@@ -1,0 +1,44 @@
+//! Training a detector.
+//!
+//! A [`TrainSet`] holds the pictures, a [`Loader`] makes batches of them as [`augment`] says, and a [`Trainer`] learns from
+//! these by a [`Recipe`].
+
+mod anchors;
+mod assign;
+pub mod augment;
+mod biases;
+mod ciou;
+mod dataset;
+mod freeze;
+mod loader;
+mod loss;
+mod memory;
+mod picture;
+mod recent;
+mod recipe;
+mod terms;
+mod trainer;
+
+pub use biases::initial_head_biases;
+pub use dataset::{Cache, TrainSet, TrainSetOptions};
+pub use freeze::Freeze;
+pub use loader::{Batch, Epoch, Loader, LoaderError, LoaderOptions};
+pub use loss::{DetectionLoss, Gains, Losses};
+pub use recipe::{OptimizerName, Recipe};
+pub use trainer::{Trainer, TrainerConfig};
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod loss_tests;
+
+/// One object of a batch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Target {
+    /// Number of the picture in its batch.
+    pub image: usize,
+    /// Number of the class.
+    pub class: usize,
+    /// Centre x, centre y, width and height as fractions of the network's input.
+    pub xywhn: [f32; 4],
+}

@@ -1,0 +1,191 @@
+//! How a detector is trained: Ultralytics' hyperparameters, and what follows from them.
+
+use std::str::FromStr;
+
+use candle_vision::train::optim::{Algorithm, Config};
+use candle_vision::train::schedule::UltralyticsSchedule;
+use serde::{Deserialize, Serialize};
+
+use super::Gains;
+
+/// Ultralytics' hyperparameters of the optimizer and the loss, with its defaults.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Recipe {
+    /// Passes over the data.
+    pub epochs: usize,
+    /// Pictures of a batch.
+    pub batch: usize,
+    /// Which optimizer: `auto`, or a name that [`OptimizerName`] knows.
+    pub optimizer: String,
+    /// First learning rate.
+    pub lr0: f64,
+    /// Last learning rate, as a share of the first.
+    pub lrf: f64,
+    /// Momentum, or the first beta of Adam.
+    pub momentum: f64,
+    /// Decay of weights at the nominal batch.
+    pub weight_decay: f64,
+    /// Epochs in which the rate rises.
+    pub warmup_epochs: f64,
+    /// Momentum at the start.
+    pub warmup_momentum: f64,
+    /// Rate of the biases at the start.
+    pub warmup_bias_lr: f64,
+    /// Whether the rate falls along a cosine.
+    pub cos_lr: bool,
+    /// Pictures that a step should see.
+    pub nbs: usize,
+    /// Weight of the box loss.
+    #[serde(rename = "box")]
+    pub box_gain: f64,
+    /// Weight of the class loss.
+    #[serde(rename = "cls")]
+    pub cls_gain: f64,
+    /// Weight of the loss of box distributions.
+    #[serde(rename = "dfl")]
+    pub dfl_gain: f64,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            epochs: 100,
+            batch: 16,
+            optimizer: "auto".to_owned(),
+            lr0: 0.01,
+            lrf: 0.01,
+            momentum: 0.937,
+            weight_decay: 0.0005,
+            warmup_epochs: 3.,
+            warmup_momentum: 0.8,
+            warmup_bias_lr: 0.1,
+            cos_lr: false,
+            nbs: 64,
+            box_gain: 7.5,
+            cls_gain: 0.5,
+            dfl_gain: 1.5,
+        }
+    }
+}
+
+/// An optimizer that detectors are trained with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OptimizerName {
+    /// By the length of the run.
+    Auto,
+    /// With Nesterov's momentum.
+    Sgd,
+    /// SGD, with an orthogonalised momentum for matrices and convolutions.
+    MuSgd,
+    /// Adam whose decay is apart from the gradient.
+    AdamW,
+    /// Adam.
+    Adam,
+}
+
+impl FromStr for OptimizerName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "auto" => Ok(Self::Auto),
+            "sgd" => Ok(Self::Sgd),
+            "musgd" => Ok(Self::MuSgd),
+            "adamw" => Ok(Self::AdamW),
+            "adam" => Ok(Self::Adam),
+            _ => Err(format!("`{text}` is no optimizer here: give SGD, MuSGD, AdamW, Adam or auto")),
+        }
+    }
+}
+
+/// Updates up to which `auto` takes AdamW.
+const SHORT_RUN: usize = 10_000;
+
+impl Recipe {
+    /// The recipe with `auto` replaced by what it stands for, for a training set of `pictures` of `classes`.
+    ///
+    /// Ultralytics' rule: up to 10,000 updates AdamW at `round(0.002·5 / (4 + classes), 6)`, above MuSGD at 0.01; no rate of
+    /// its own for biases in both. The momentum is 0.9, but that a warm-up leads MuSGD's to the recipe's. The warm-up is cut
+    /// to leave the last epoch, so that a run which is extended has no longer one.
+    ///
+    /// # Errors
+    /// A name that is no optimizer.
+    pub fn resolve(&self, pictures: usize, classes: usize) -> Result<Self, String> {
+        let name: OptimizerName = self.optimizer.parse()?;
+        let warmup_epochs = self.warmup_epochs.min(self.epochs.saturating_sub(1) as f64);
+        if name != OptimizerName::Auto {
+            return Ok(Self { warmup_epochs, ..self.clone() });
+        }
+        let updates = pictures.div_ceil(self.batch.max(self.nbs).max(1)) * self.epochs;
+        let fitted = (0.002 * 5. / (4 + classes) as f64 * 1e6).round_ties_even() / 1e6;
+        let is_long = updates > SHORT_RUN;
+        let (optimizer, lr0) = if is_long { ("MuSGD", 0.01) } else { ("AdamW", fitted) };
+        let momentum = if is_long && warmup_epochs > 0. { self.momentum } else { 0.9 };
+        Ok(Self { optimizer: optimizer.to_owned(), lr0, momentum, warmup_bias_lr: 0., warmup_epochs, ..self.clone() })
+    }
+
+    /// The course of rates and momentum, for epochs of `batches`.
+    #[must_use]
+    pub fn schedule(&self, batches: usize) -> UltralyticsSchedule {
+        UltralyticsSchedule {
+            learning_rate: self.lr0,
+            final_fraction: self.lrf,
+            is_cosine: self.cos_lr,
+            momentum: self.momentum,
+            warmup_epochs: self.warmup_epochs,
+            warmup_momentum: self.warmup_momentum,
+            warmup_bias_rate: self.warmup_bias_lr,
+            epochs: self.epochs,
+            batches,
+            batch: self.batch,
+            nominal_batch: self.nbs,
+        }
+    }
+
+    /// The optimizer, for epochs of `batches`.
+    ///
+    /// # Errors
+    /// A name that is no optimizer, or `auto`, which [`Recipe::resolve`] replaces.
+    pub fn optimizer(&self, batches: usize) -> Result<Config, String> {
+        let algorithm = match self.optimizer.parse()? {
+            OptimizerName::Sgd => Algorithm::Sgd { nesterov: true },
+            OptimizerName::MuSgd => Algorithm::MU_SGD,
+            OptimizerName::AdamW => Algorithm::ADAM_W,
+            OptimizerName::Adam => Algorithm::ADAM,
+            OptimizerName::Auto => return Err("`auto` depends on the data: resolve the recipe first".to_owned()),
+        };
+        let weight_decay = self.schedule(batches).weight_decay(self.weight_decay);
+        Ok(Config { algorithm, learning_rate: self.lr0, momentum: self.momentum, weight_decay })
+    }
+
+    /// The weights of the losses.
+    #[must_use]
+    pub fn gains(&self) -> Gains {
+        Gains { boxes: self.box_gain, classes: self.cls_gain, dfl: self.dfl_gain }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_is_adamw_for_short_runs_and_musgd_for_long_ones() -> Result<(), String> {
+        let recipe = Recipe::default();
+        let short = recipe.resolve(205, 3)?;
+        assert_eq!((short.optimizer.as_str(), short.lr0, short.momentum), ("AdamW", 0.001429, 0.9));
+        assert_eq!(short.warmup_bias_lr, 0.);
+        // 118,287 pictures of 80 classes: 1,849 updates an epoch.
+        assert_eq!(Recipe { epochs: 5, ..recipe.clone() }.resolve(118_287, 80)?.optimizer, "AdamW");
+        let long = Recipe { epochs: 6, ..recipe.clone() }.resolve(118_287, 80)?;
+        assert_eq!((long.optimizer.as_str(), long.lr0, long.momentum), ("MuSGD", 0.01, 0.937));
+        assert_eq!(Recipe { epochs: 5, ..recipe.clone() }.resolve(118_287, 80)?.lr0, 0.000119);
+        let sgd = Recipe { optimizer: "sgd".into(), lr0: 0.3, ..recipe.clone() };
+        assert_eq!(sgd.resolve(1, 1)?, sgd, "only auto is replaced");
+        assert_eq!(Recipe { epochs: 2, ..sgd }.resolve(1, 1)?.warmup_epochs, 1.);
+        assert!(Recipe { optimizer: "lion".into(), ..recipe.clone() }.resolve(1, 1).is_err());
+        assert!(recipe.optimizer(1).is_err());
+        Ok(())
+    }
+}

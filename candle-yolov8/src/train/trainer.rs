@@ -1,0 +1,155 @@
+//! A detector in training.
+
+use std::collections::{BTreeMap, HashMap};
+
+use candle_core::{DType, Device, Result, Tensor};
+use candle_nn::VarBuilder;
+use candle_vision::layers::Norm;
+use candle_vision::train::optim::{GroupedOptimizer, ultralytics_groups};
+use candle_vision::train::schedule::UltralyticsSchedule;
+use candle_vision::train::{Decay, Ema, Learner, Transferred, Variables};
+
+use super::{DetectionLoss, Freeze, Losses, Recipe, Target, initial_head_biases};
+use crate::detector::Detector;
+use crate::net::Yolo;
+use crate::yaml::ModelDef;
+
+/// The norm that gradients are clipped to: Ultralytics' constant.
+const MAX_NORM: f64 = 10.;
+
+/// A network, its loss, and all that moves its weights.
+///
+/// A step is a function of the batch, of the weights and of the iteration's number alone, so that a run which goes on from
+/// [`Trainer::state`] ends in the same weights to the bit.
+pub struct Trainer {
+    def: ModelDef,
+    net: Yolo,
+    loss: DetectionLoss,
+    learner: Learner,
+    schedule: UltralyticsSchedule,
+    device: Device,
+}
+
+/// What a trainer is made of.
+#[derive(Debug, Clone)]
+pub struct TrainerConfig<'a> {
+    /// The architecture, of as many classes as the data has.
+    pub def: &'a ModelDef,
+    /// How its weights move; resolved, see [`Recipe::resolve`].
+    pub recipe: &'a Recipe,
+    /// What stays as it is.
+    pub freeze: Freeze,
+    /// Steps of an epoch.
+    pub batches: usize,
+    /// Decides the first weights.
+    pub seed: u64,
+}
+
+impl Trainer {
+    /// A network of random weights, or of those of `pretrained` that fit by name and shape; what did is returned.
+    ///
+    /// # Errors
+    /// A recipe that names no optimizer; layers to freeze that the network does not have; nothing left to train.
+    pub fn new(
+        config: &TrainerConfig<'_>,
+        pretrained: Option<&BTreeMap<String, Tensor>>,
+        device: &Device,
+    ) -> Result<(Self, Option<Transferred>)> {
+        let TrainerConfig { def, recipe, batches, seed, .. } = *config;
+        let freeze = config.freeze.clone();
+        let variables = Variables::new(DType::F32, device, seed).freeze(move |name| freeze.holds(name));
+        let net = Yolo::new(def, Norm::Separate, variables.builder())?;
+        for (name, values) in initial_head_biases(def) {
+            let Some(bias) = variables.get(&name) else { candle_core::bail!("the network has no {name}") };
+            bias.set(&Tensor::from_vec(values, bias.shape(), device)?)?;
+        }
+        let names: Vec<String> = variables.iter().map(|(name, _)| name).collect();
+        let unknown = config.freeze.unknown(def.rows.len(), names.iter().map(String::as_str));
+        if !unknown.is_empty() {
+            candle_core::bail!("the network has no {}, which are to be frozen", unknown.join(", "))
+        }
+        if variables.parameters().is_empty() {
+            candle_core::bail!("every layer is frozen: nothing is left to train")
+        }
+        let transferred = pretrained.map(|tensors| variables.load(tensors)).transpose()?;
+        let settings = recipe.optimizer(batches).map_err(candle_core::Error::msg)?;
+        // The class branches of the head.
+        let boosted = format!("model.{}.cv3.", def.rows.len() - 1);
+        let groups = ultralytics_groups(variables.parameters(), &settings, |name| name.starts_with(&boosted));
+        let optimizer = GroupedOptimizer::of_groups(settings.algorithm, groups)?;
+        let average = Ema::new(&variables, Decay::ULTRALYTICS)?;
+        let learner = Learner::new(variables, optimizer, average);
+        let loss = DetectionLoss::new(def.nc, net.strides(), recipe.gains());
+        let schedule = recipe.schedule(batches);
+        Ok((Self { def: def.clone(), net, loss, learner, schedule, device: device.clone() }, transferred))
+    }
+
+    /// Learns from a batch of pictures (n, 3, h, w) in [0, 1]; `iteration` counts the steps of all epochs from 0. The losses
+    /// are those before the step.
+    pub fn step(&mut self, iteration: usize, pictures: &Tensor, targets: &[Target]) -> Result<[f64; 3]> {
+        self.schedule.apply(self.learner.optimizer_mut(), iteration);
+        let raw = self.net.forward_t(pictures, true)?;
+        let Losses { total, parts } = self.loss.forward(&raw, targets)?;
+        self.learner.learn(&total)?;
+        if self.schedule.is_step(iteration) {
+            self.learner.update(Some(MAX_NORM))?;
+        }
+        Ok(parts)
+    }
+
+    /// Sets the rates as they were in the step before `iteration`, for a run that goes on there.
+    pub fn seek(&mut self, iteration: usize) {
+        self.schedule.apply(self.learner.optimizer_mut(), iteration.saturating_sub(1));
+    }
+
+    /// The loss of raw levels that another form of the network gave.
+    pub fn loss(&self, raw: &[Tensor], targets: &[Target]) -> Result<[f64; 3]> {
+        Ok(self.loss.forward(raw, targets)?.parts)
+    }
+
+    /// The averaged weights as a detector.
+    pub fn detector(&self) -> Result<Detector> {
+        let tensors: HashMap<String, Tensor> = self.learner.average().tensors()?.into_iter().collect();
+        let vb = VarBuilder::from_tensors(tensors, DType::F32, &self.device);
+        let net = Yolo::new(&self.def, Norm::Fold, vb)?;
+        Ok(Detector::new(net, self.device.clone(), DType::F32))
+    }
+
+    /// Weights, optimizer and average.
+    pub fn learner(&self) -> &Learner {
+        &self.learner
+    }
+
+    /// The network in training.
+    pub fn net(&self) -> &Yolo {
+        &self.net
+    }
+
+    /// The architecture.
+    pub fn def(&self) -> &ModelDef {
+        &self.def
+    }
+
+    /// Where pictures must be for [`Trainer::step`].
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The rate of each group at its last step.
+    pub fn rates(&self) -> Vec<f64> {
+        self.learner.optimizer().groups().iter().map(|group| group.learning_rate).collect()
+    }
+
+    /// All that the next step depends on beside its batch: tensors by name, and the updates of the average.
+    pub fn state(&self) -> Result<(BTreeMap<String, Tensor>, u64)> {
+        self.learner.state()
+    }
+
+    /// Restores [`Trainer::state`].
+    ///
+    /// # Errors
+    /// A state of another network or optimizer; then the trainer must not be used.
+    pub fn load_state(&mut self, tensors: &BTreeMap<String, Tensor>, updates: u64) -> Result<()> {
+        self.learner.load_state(tensors, updates)
+    }
+}

@@ -1,0 +1,65 @@
+//! Arguments of `ghostzoo train`, under the names of Ultralytics (detect) and timm (classify).
+
+mod detect;
+mod words;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use detect::DetectTrainArgs;
+pub(crate) use words::as_options;
+
+/// Arguments of `ghostzoo train`.
+#[derive(Debug, Args)]
+pub(crate) struct TrainArgs {
+    #[command(subcommand)]
+    pub(crate) task: TrainTask,
+}
+
+/// What to train.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TrainTask {
+    /// Train a detector on labelled boxes. Options may be given as in `yolo train`: epochs=100 imgsz=320
+    Detect(Box<DetectTrainArgs>),
+}
+
+/// Options of every training.
+#[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
+pub(crate) struct RunArgs {
+    /// Passes over the training pictures
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = super::detect::positive)]
+    pub(crate) epochs: usize,
+    /// Stop after so many epochs without a better model; 0 never does
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub(crate) patience: usize,
+    /// Number that decides every random choice
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Threads that prepare pictures beside the training; 0 prepares them between steps
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<usize>,
+    /// Write weights/epochN.safetensors every so many epochs
+    #[arg(long, value_name = "N")]
+    pub(crate) save_period: Option<usize>,
+    /// Look at the validation pictures after every epoch, instead of after the last only
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
+    pub(crate) val: bool,
+    /// Draw curves and batches into the run's folder
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
+    pub(crate) plots: bool,
+    /// Folder that runs' folders go into [default: runs/detect, runs/classify]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) project: Option<PathBuf>,
+    /// Name of the run's folder; a number is added where it exists
+    #[arg(long, default_value = "train", value_name = "NAME")]
+    pub(crate) name: String,
+    /// Write into the folder even where it exists
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
+    pub(crate) exist_ok: bool,
+    /// Print one JSON object per epoch to stdout, nothing else
+    #[arg(long)]
+    #[serde(skip)]
+    pub(crate) json: bool,
+}

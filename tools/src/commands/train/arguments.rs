@@ -1,0 +1,90 @@
+//! A run's arguments: `args.yaml`, and what `--resume` may change.
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use yaml_rust2::{Yaml, YamlEmitter, yaml::Hash};
+
+use crate::error::usage;
+
+/// What may differ when a run goes on: nothing of it decides a batch or a step, but for the end.
+const CHANGEABLE: [&str; 7] = ["epochs", "patience", "workers", "cache", "save_period", "val", "plots"];
+
+/// `args.yaml`.
+pub(crate) fn yaml(task: &str, args: &Value) -> Result<String> {
+    let mut entries = Hash::new();
+    let mut add = |key: &str, value: Yaml| entries.insert(Yaml::String(key.to_owned()), value);
+    add("task", Yaml::String(task.to_owned()));
+    add("mode", Yaml::String("train".to_owned()));
+    for (key, value) in args.as_object().context("arguments are pairs")? {
+        let scalar = match value {
+            Value::Null => Yaml::Null,
+            Value::Bool(value) => Yaml::Boolean(*value),
+            Value::Number(value) if value.is_f64() => Yaml::Real(value.to_string()),
+            Value::Number(value) => Yaml::Integer(value.as_i64().unwrap_or(i64::MAX)),
+            Value::String(value) => Yaml::String(value.clone()),
+            other => Yaml::String(other.to_string()),
+        };
+        add(key, scalar);
+    }
+    let mut text = String::new();
+    YamlEmitter::new(&mut text).dump(&Yaml::Hash(entries)).context("arguments as yaml")?;
+    Ok(text.trim_start_matches("---\n").to_owned() + "\n")
+}
+
+/// The arguments of a run that goes on: the saved ones, and those of `given` that are in `explicit`, by their names on the
+/// command line.
+///
+/// # Errors
+/// An explicit argument that a run cannot change, with what to do.
+pub(crate) fn resumed<A: Serialize + DeserializeOwned>(saved: &Value, given: &A, explicit: &[String]) -> Result<A> {
+    let (mut merged, given) = (saved.clone(), serde_json::to_value(given)?);
+    let target = merged.as_object_mut().context("saved arguments are pairs")?;
+    for name in explicit {
+        let Some(value) = given.get(name) else { continue };
+        if target.get(name) == Some(value) {
+            continue;
+        }
+        if !CHANGEABLE.contains(&name.as_str()) {
+            return Err(usage(format!(
+                "--{} is {} in this run and cannot change: leave it out, or start a run of its own from the run's weights",
+                name.replace('_', "-"),
+                target.get(name).map_or_else(|| "not set".to_owned(), Value::to_string),
+            )));
+        }
+        target.insert(name.clone(), value.clone());
+    }
+    serde_json::from_value(merged).context("the run was begun by another version, whose arguments differ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn arguments_become_yaml() -> Result<()> {
+        let args = json!({"model": "a: b", "epochs": 3, "lr0": 0.01, "freeze": null, "val": true, "name": "true"});
+        let text = yaml("detect", &args)?;
+        assert_eq!(
+            text,
+            "task: detect\nmode: train\nmodel: \"a: b\"\nepochs: 3\nlr0: 0.01\nfreeze: ~\nval: true\nname: \"true\"\n"
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn a_run_keeps_its_arguments_but_for_those_that_may_change() -> Result<()> {
+        let saved = json!({"epochs": 3, "lr0": 0.01});
+        let resume = |given: Value, explicit: &[&str]| {
+            resumed(&saved, &given, &explicit.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(resume(json!({"epochs": 100, "lr0": 0.5}), &[])?, saved);
+        assert_eq!(resume(json!({"epochs": 5, "lr0": 0.5}), &["epochs", "quiet"])?["epochs"], 5);
+        assert_eq!(resume(json!({"epochs": 5, "lr0": 0.01}), &["lr0"])?, saved, "the same value is no change");
+        let error = resume(json!({"epochs": 5, "lr0": 0.5}), &["lr0"]).expect_err("another rate");
+        assert!(error.to_string().starts_with("--lr0 is 0.01 in this run and cannot change"), "{error}");
+        Ok(())
+    }
+}

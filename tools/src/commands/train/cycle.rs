@@ -1,0 +1,221 @@
+//! The loop over epochs: steps, validation, files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use candle_core::Tensor;
+use candle_vision::image::{self, RgbImage};
+use ghostzoo_weights::Checkpoint;
+use serde_json::{Map, Value, json};
+
+use super::interrupt::Interrupt;
+use super::progress::{Reader, Shown};
+use super::results::Results;
+use super::state::{self, Progress};
+use crate::cli::RunArgs;
+use crate::files;
+use crate::output::Stdout;
+
+/// The newest weights, and those of the best epoch.
+pub(crate) const LAST: &str = "last.safetensors";
+pub(crate) const BEST: &str = "best.safetensors";
+/// Time between states within an epoch.
+const BETWEEN_STATES: Duration = Duration::from_secs(600);
+
+/// What is trained.
+pub(crate) trait Task {
+    /// Names of the losses, in the order of [`Step::losses`], and of the metrics, of [`Validation::metrics`].
+    fn columns(&self) -> (&'static [&'static str], &'static [&'static str]);
+    /// Steps of an epoch.
+    fn batches(&self) -> usize;
+    /// Prepares the batches of an epoch from one of them on.
+    fn begin(&mut self, epoch: usize, batch: usize) -> Result<()>;
+    /// Learns from the next batch.
+    fn step(&mut self) -> Result<Step>;
+    /// The batch of the last step with what is known about it.
+    fn draw_batch(&self) -> Result<RgbImage>;
+    /// Learning rates by group.
+    fn rates(&self) -> Vec<f64>;
+    /// Measures the averaged weights.
+    fn validate(&mut self) -> Result<Validation>;
+    /// The averaged weights after so many epochs.
+    fn checkpoint(&self, epochs: usize) -> Result<Checkpoint>;
+    /// All that decides the next step: tensors, and counters.
+    fn state(&self) -> Result<(BTreeMap<String, Tensor>, Value)>;
+}
+
+/// What a step gave.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    /// Per picture.
+    pub(crate) losses: Vec<f64>,
+    /// How many pictures.
+    pub(crate) pictures: usize,
+    /// Time spent waiting for them.
+    pub(crate) waited: Duration,
+}
+
+/// What a validation gave.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Validation {
+    pub(crate) metrics: Vec<f64>,
+    /// As many as a step has.
+    pub(crate) losses: Vec<f64>,
+    /// What the best epoch has most of.
+    pub(crate) fitness: f64,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// All epochs, or enough of them.
+    Finished,
+    /// Ctrl-C; the state is saved.
+    Interrupted,
+}
+
+/// The columns of `results.csv` behind epoch and time.
+pub(crate) fn columns(task: &impl Task, groups: usize) -> impl Iterator<Item = String> {
+    let (losses, metrics) = task.columns();
+    let of =
+        |kind: &'static str, names: &'static [&'static str]| names.iter().map(move |name| format!("{kind}/{name}"));
+    let rates = (0..groups).map(|group| format!("lr/pg{group}"));
+    of("train", losses).chain(of("metrics", metrics)).chain(of("val", losses)).chain(rates)
+}
+
+/// A run in its folder.
+pub(crate) struct Cycle<'a> {
+    pub(crate) args: &'a RunArgs,
+    pub(crate) folder: &'a Path,
+    pub(crate) progress: Progress,
+    pub(crate) results: Results,
+    pub(crate) interrupt: Interrupt,
+    pub(crate) shown: Shown,
+    /// When the process took the run up, and the seconds spent on it before.
+    pub(crate) start: Instant,
+    pub(crate) before: f64,
+}
+
+impl Cycle<'_> {
+    /// Runs to the end, or to Ctrl-C.
+    pub(crate) fn run(&mut self, task: &mut impl Task) -> Result<End> {
+        while self.progress.epoch < self.args.epochs && !self.progress.finished {
+            if self.epoch(task)? == End::Interrupted {
+                return Ok(End::Interrupted);
+            }
+        }
+        Ok(End::Finished)
+    }
+
+    fn epoch(&mut self, task: &mut impl Task) -> Result<End> {
+        let (epoch, batches) = (self.progress.epoch, task.batches());
+        let mut since_state = Instant::now();
+        task.begin(epoch, self.progress.batch)?;
+        self.shown.begin(epoch + 1, self.args.epochs, task.columns().0);
+        while self.progress.batch < batches {
+            let step = task.step()?;
+            let batch = self.progress.batch;
+            if let Some(loss) = step.losses.iter().find(|loss| !loss.is_finite()) {
+                bail!(
+                    "the loss became {loss} in epoch {}, step {}: begin again with a lower --lr0 or a longer --warmup-epochs",
+                    epoch + 1,
+                    batch + 1
+                );
+            }
+            if self.progress.losses.is_empty() {
+                self.progress.losses = vec![0.; step.losses.len()];
+            }
+            self.progress.losses.iter_mut().zip(&step.losses).for_each(|(sum, loss)| *sum += loss);
+            self.progress.batch += 1;
+            self.shown.step(self.progress.batch, batches, &self.progress.losses, &step);
+            if self.args.plots && epoch == 0 && batch < 3 {
+                let path = self.folder.join(format!("train_batch{batch}.jpg"));
+                image::save(&task.draw_batch()?, &path)?;
+            }
+            let asked = self.interrupt.asked();
+            if asked || since_state.elapsed() > BETWEEN_STATES {
+                self.save_state(task)?;
+                since_state = Instant::now();
+            }
+            if asked {
+                return Ok(End::Interrupted);
+            }
+        }
+        self.end_epoch(task)?;
+        Ok(End::Finished)
+    }
+
+    fn end_epoch(&mut self, task: &mut impl Task) -> Result<()> {
+        let epoch = self.progress.epoch + 1;
+        let pace = self.shown.trained();
+        let (losses, metrics) = task.columns();
+        let mean = |sum: &f64| sum / task.batches().max(1) as f64;
+        let means: Vec<f64> = self.progress.losses.iter().map(mean).collect();
+        let is_last = epoch >= self.args.epochs;
+        let validation = if self.args.val || is_last { Some(task.validate()?) } else { None };
+        let fitness = validation.as_ref().map(|validation| validation.fitness);
+        let stops = fitness.is_some_and(|fitness| self.progress.stopping.stops(epoch, fitness, self.args.patience));
+        let is_best = self.progress.stopping.epoch == epoch;
+        let unknown =
+            Validation { metrics: vec![f64::NAN; metrics.len()], losses: vec![f64::NAN; losses.len()], fitness: 0. };
+        let validation = validation.unwrap_or(unknown);
+        let rounded = |value: &f64| (value * 1e5).round() / 1e5;
+        let mut values: Vec<f64> =
+            means.iter().chain(&validation.metrics).chain(&validation.losses).map(rounded).collect();
+        values.extend(task.rates());
+        self.results.push(epoch, self.seconds(), &values);
+        let weights = self.folder.join("weights");
+        let checkpoint = task.checkpoint(epoch)?;
+        if is_best {
+            ghostzoo_weights::write(&weights.join(BEST), &checkpoint)?;
+        }
+        ghostzoo_weights::write(&weights.join(LAST), &checkpoint)?;
+        if self.args.save_period.is_some_and(|period| period > 0 && epoch.is_multiple_of(period)) {
+            ghostzoo_weights::write(&weights.join(format!("epoch{epoch}.safetensors")), &checkpoint)?;
+        }
+        files::write(&self.folder.join("results.csv"), self.results.text().as_bytes())?;
+        self.progress.results = self.results.text();
+        self.progress.finished = stops || is_last;
+        (self.progress.epoch, self.progress.batch) = (epoch, 0);
+        self.progress.losses.clear();
+        // The last of the epoch's files: whoever goes on from an older state writes the others again, to the same bytes.
+        self.save_state(task)?;
+        self.shown.end(pace, &means, &validation, metrics, is_best)?;
+        if self.shown.reader() == Reader::Program {
+            Stdout::new().line(&json_row(&self.results).to_string())?;
+        }
+        if stops && !is_last {
+            say!(
+                "note: no better epoch than {} in {} epochs: the run ends; --patience 0 goes on to the last",
+                self.progress.stopping.epoch,
+                self.args.patience
+            );
+        }
+        Ok(())
+    }
+
+    /// The whole run so far.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.before + self.start.elapsed().as_secs_f64()
+    }
+
+    /// Writes the state, whole or not at all.
+    pub(crate) fn save_state(&mut self, task: &impl Task) -> Result<()> {
+        let (tensors, counters) = task.state()?;
+        self.progress.counters = counters;
+        self.progress.seconds = self.seconds();
+        state::save(&self.folder.join("weights").join(state::FILE), &self.progress, &tensors)
+            .context("the state of the run could not be saved; one that was saved before is whole")
+    }
+}
+
+/// One epoch's row for programs.
+fn json_row(results: &Results) -> Value {
+    let row = results.last().unwrap_or_default();
+    let number = |value: &f64| if value.is_finite() { json!(value) } else { Value::Null };
+    let value = |name: &str, value: &f64| if name == "epoch" { json!(*value as u64) } else { number(value) };
+    let pairs = results.names().iter().zip(row).map(|(name, number)| (name.clone(), value(name, number)));
+    Value::Object(pairs.collect::<Map<_, _>>())
+}

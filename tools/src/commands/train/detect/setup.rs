@@ -1,0 +1,289 @@
+//! What a run starts from: data, architecture, weights.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use candle_core::Tensor;
+use candle_vision::train::optim::Role;
+use candle_yolov8::ModelDef;
+use candle_yolov8::data::{DataYaml, LabelReport, LabelledPicture, Split};
+use candle_yolov8::train::augment::AugmentOptions;
+use candle_yolov8::train::{Cache, Freeze, Recipe, TrainSet, TrainSetOptions, Trainer, TrainerConfig};
+use ghostzoo_weights::{Checkpoint, Registry};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::task::{DetectTask, Parts};
+use crate::architecture::Architecture;
+use crate::cli::{DetectTrainArgs, GlobalArgs};
+use crate::error::usage;
+use crate::model;
+
+/// All that is known before the first step.
+pub(super) struct Setup {
+    names: Vec<String>,
+    train: Arc<TrainSet>,
+    val: Vec<LabelledPicture>,
+    source: Source,
+    recipe: Recipe,
+}
+
+/// A network's description, and the weights it starts from.
+struct Source {
+    def: ModelDef,
+    /// Name and, for a yaml of the user's own, its text: what the checkpoints say of their architecture.
+    arch: String,
+    yaml: Option<String>,
+    weights: Option<(String, Checkpoint)>,
+}
+
+impl Setup {
+    /// Reads the data and the model that the arguments name; says what is wrong with either. A run that goes on has
+    /// `decided` the model and the recipe.
+    pub(super) fn of(args: &DetectTrainArgs, global: &GlobalArgs, decided: Option<&Value>) -> Result<Self> {
+        let path = args.data.as_deref().context("a run has --data")?;
+        let data = DataYaml::read(path)?;
+        let names = if args.single_cls { vec!["item".to_owned()] } else { data.names().to_vec() };
+        let decided: Option<Decided> = decided.cloned().map(serde_json::from_value).transpose()?;
+        let source = match &decided {
+            Some(decided) => Source::again(decided, names.len())?,
+            None => Source::of(args, names.len(), global)?,
+        };
+        let (pictures, report) = Split::open(&data, "train")?.labels()?;
+        tell("train", &report, global);
+        let (mut val, report) = Split::open(&data, "val")?.labels()?;
+        tell("val", &report, global);
+        if args.single_cls {
+            val.iter_mut().flat_map(|picture| &mut picture.labels).for_each(|label| label.class = 0);
+        }
+        let cache = match args.cache.as_str() {
+            "auto" => Cache::Auto,
+            "ram" | "true" => Cache::Ram,
+            "false" => Cache::Off,
+            other => return Err(usage(format!("--cache {other}: give auto, ram or false"))),
+        };
+        let imgsz = args.imgsz.next_multiple_of(source.stride());
+        let options = TrainSetOptions { imgsz, cache, fraction: args.fraction, single_cls: args.single_cls };
+        let train = Arc::new(TrainSet::new(pictures, &options)?);
+        train.take_messages().iter().for_each(|message| say!("note: {message}"));
+        let recipe = match decided {
+            Some(Decided { recipe, .. }) => Recipe { epochs: args.run.epochs, ..recipe },
+            None => recipe(args)?.resolve(train.len(), names.len()).map_err(usage)?,
+        };
+        if train.len() % recipe.batch == 1 && imgsz < 2 * source.stride() {
+            return Err(usage(format!(
+                "the last batch of an epoch has one picture, of one cell at --imgsz {imgsz}, which a batch norm cannot learn \
+                 from: change --batch"
+            )));
+        }
+        let objects: usize = (0..train.len()).map(|picture| train.objects(picture).len()).sum();
+        if !global.quiet {
+            say!(
+                "note: {} pictures with {objects} objects of {} classes to train with, {} to validate with; {}, {} px",
+                train.len(),
+                names.len(),
+                val.len(),
+                if train.is_cached() { "held in memory" } else { "decoded at each use" },
+                imgsz
+            );
+            if imgsz != args.imgsz {
+                say!("note: --imgsz {} is rounded up to {imgsz}, a multiple of {}", args.imgsz, source.stride());
+            }
+        }
+        Ok(Self { names, train, val, source, recipe })
+    }
+
+    /// What a run that goes on must find again: its data, and what was decided when it began.
+    pub(super) fn facts(&self) -> Result<[Value; 2]> {
+        let mut text = String::new();
+        for picture in 0..self.train.len() {
+            let name = self.train.path(picture).file_name().unwrap_or_default().to_string_lossy();
+            text += &format!("{name} {:?}\n", self.train.objects(picture));
+        }
+        let labels = format!("{:08x}", crc32fast::hash(text.as_bytes()));
+        let data = json!({"classes": self.names, "pictures": self.train.len(), "labels": labels});
+        let Source { arch, yaml, .. } = &self.source;
+        let decided = Decided { arch: arch.clone(), yaml: yaml.clone(), recipe: self.recipe.clone() };
+        Ok([data, serde_json::to_value(decided)?])
+    }
+
+    /// The task; `is_new` loads the first weights and tells how it starts.
+    pub(super) fn task(self, args: &DetectTrainArgs, global: &GlobalArgs, is_new: bool) -> Result<DetectTask> {
+        let Self { names, train, val, source, recipe } = self;
+        let device = global.device.open(global.quiet)?;
+        let batches = train.len().div_ceil(recipe.batch);
+        let freeze: Freeze = args.optimizer.freeze.parse().map_err(usage)?;
+        let config = TrainerConfig { def: &source.def, recipe: &recipe, freeze, batches, seed: args.run.seed };
+        let weights: Option<BTreeMap<String, Tensor>> =
+            source.weights.as_ref().filter(|_| is_new).map(|(_, checkpoint)| checkpoint.tensors.clone());
+        let (trainer, transferred) = Trainer::new(&config, weights.as_ref(), &device)?;
+        if let (Some(transferred), Some((name, _)), false) = (&transferred, &source.weights, global.quiet) {
+            say!(
+                "note: {} of {} tensors are taken from {name}",
+                transferred.matched.len(),
+                trainer.learner().variables().iter().count()
+            );
+            for (tensor, own, theirs) in &transferred.mismatch.misshaped {
+                say!("note:   {tensor} starts anew: {own:?} here, {theirs:?} there");
+            }
+            if transferred.matched.is_empty() {
+                bail!("nothing of {name} fits: give its architecture with --model, and it with --pretrained");
+            }
+        }
+        if is_new && !global.quiet {
+            say!("note: {}", start(&source.arch, &recipe, &trainer, batches));
+        }
+        let augment: AugmentOptions = serde_json::from_value(serde_json::to_value(&args.augment)?)?;
+        augment.check().map_err(usage)?;
+        let objects = (0..train.len()).map(|picture| train.objects(picture).len());
+        let most = val.iter().map(|picture| picture.labels.len()).chain(objects).max().unwrap_or(0);
+        let parts = Parts { trainer, train, val, names, augment, arch: source.arch, yaml: source.yaml };
+        DetectTask::new(parts, args, &recipe, most, global)
+    }
+
+    /// What another number of epochs does to the rates of an epoch, from 0, and to the mosaics.
+    pub(super) fn extension(&self, before: &DetectTrainArgs, after: &DetectTrainArgs, epoch: usize) -> String {
+        let batches = self.train.len().div_ceil(self.recipe.batch);
+        let rate = |epochs: usize, epoch: usize| {
+            let schedule = Recipe { epochs, ..self.recipe.clone() }.schedule(batches);
+            // After the epoch's last step.
+            schedule.rate(Role::Weight, 1., (epoch + 1) * batches - 1)
+        };
+        let mosaics = match (after.close_mosaic, after.run.epochs.saturating_sub(after.close_mosaic)) {
+            (0, _) => "mosaics go on to the end".to_owned(),
+            (_, last) => format!("mosaics are joined up to epoch {last}"),
+        };
+        format!(
+            "{} epochs instead of {}: the rate of epoch {} is {:.3e}, that of the last before was {:.3e}; {mosaics}",
+            after.run.epochs,
+            before.run.epochs,
+            epoch + 1,
+            rate(after.run.epochs, epoch),
+            rate(before.run.epochs, epoch.max(1) - 1)
+        )
+    }
+}
+
+/// What is decided when a run begins, and holds when it goes on.
+#[derive(Serialize, Deserialize)]
+struct Decided {
+    arch: String,
+    yaml: Option<String>,
+    recipe: Recipe,
+}
+
+impl Source {
+    /// The network of a run that goes on; its weights are in the run's state.
+    fn again(Decided { arch, yaml, .. }: &Decided, nc: usize) -> Result<Self> {
+        let def = match yaml {
+            Some(yaml) => ModelDef::from_yaml(yaml, Some(arch), Some(nc)).context("in the model yaml of the run")?,
+            None => candle_yolov8::architecture(arch, Some(nc))
+                .with_context(|| format!("the run's architecture {arch} is none that ships"))?,
+        };
+        Ok(Self { def, arch: arch.clone(), yaml: yaml.clone(), weights: None })
+    }
+
+    fn of(args: &DetectTrainArgs, nc: usize, global: &GlobalArgs) -> Result<Self> {
+        let path = Path::new(&args.model);
+        let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+        let named = Architecture::named(&args.model, Some(nc));
+        let (weights, is_asked) = match args.pretrained.as_str() {
+            "false" => (None, false),
+            "true" => (None, true),
+            file => (Some(file), true),
+        };
+        let read = |name: &str| -> Result<(String, Checkpoint)> {
+            let found = model::find(name, global, args.run.json)?;
+            Ok((name.to_owned(), model::read(&found)?))
+        };
+        let weights = weights.map(read).transpose()?;
+        if is_yaml && path.is_file() {
+            let yaml = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let def = ModelDef::from_yaml(&yaml, Some(&args.model), Some(nc))
+                .with_context(|| format!("in {}", args.model))?;
+            let arch = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            return Ok(Self { def, arch, yaml: Some(yaml), weights });
+        }
+        if let Some(architecture) = named {
+            let Architecture::Detector { def, .. } = architecture else {
+                return Err(usage(format!("{} is a classifier: `ghostzoo train classify`", args.model)));
+            };
+            let has_weights = Registry::builtin().find(&args.model).is_some();
+            let weights = match weights {
+                None if is_asked && has_weights && !is_yaml => {
+                    Some(read(&args.model).context("--pretrained false trains from the start")?)
+                }
+                weights => weights,
+            };
+            let arch = args.model.trim_end_matches(".yaml").to_owned();
+            return Ok(Self { def, arch, yaml: None, weights });
+        }
+        let (name, checkpoint) = read(&args.model)?;
+        let architecture = Architecture::of_checkpoint(&checkpoint, global.arch.as_deref())?.with_classes(nc);
+        let Architecture::Detector { def, .. } = architecture else {
+            return Err(usage(format!("{name} is a classifier: `ghostzoo train classify`")));
+        };
+        if checkpoint.metadata.fused {
+            return Err(usage(format!(
+                "{name} has its batch norms folded, and cannot be trained on: give it as it was trained"
+            )));
+        }
+        let metadata = &checkpoint.metadata;
+        let yaml = metadata.yaml.as_ref().map(|yaml| yaml.as_str().map_or_else(|| yaml.to_string(), str::to_owned));
+        let shapes = checkpoint.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().clone())).collect();
+        let by_shapes = || candle_yolov8::infer(&shapes).map(|(name, ..)| name);
+        let said = metadata.arch.clone().or_else(|| global.arch.clone());
+        let arch = said.or_else(by_shapes).unwrap_or_else(|| name.clone());
+        Ok(Self { def, arch, yaml, weights: weights.or(Some((name, checkpoint))) })
+    }
+
+    /// What a side of the input is a multiple of.
+    fn stride(&self) -> usize {
+        self.def.rows.iter().fold(32., |most: f64, row| most.max(row.stride)) as usize
+    }
+}
+
+/// The recipe that the arguments describe.
+fn recipe(args: &DetectTrainArgs) -> Result<Recipe> {
+    let mut values = serde_json::to_value(&args.optimizer)?;
+    let fields = values.as_object_mut().context("arguments are pairs")?;
+    fields.remove("freeze");
+    fields.insert("epochs".to_owned(), args.run.epochs.into());
+    fields.insert("batch".to_owned(), args.batch.into());
+    Ok(serde_json::from_value(values)?)
+}
+
+/// Says how a run starts.
+fn start(arch: &str, recipe: &Recipe, trainer: &Trainer, batches: usize) -> String {
+    let trained: usize = trainer.learner().variables().parameters().iter().map(|(_, var)| var.elem_count()).sum();
+    let groups = trainer.learner().optimizer().groups();
+    let counts: Vec<String> = groups.iter().map(|group| group.parameters.len().to_string()).collect();
+    format!(
+        "{arch}, {trained} parameters in training; {} at {} with momentum {}, groups of {} tensors; {batches} steps an epoch",
+        recipe.optimizer,
+        recipe.lr0,
+        recipe.momentum,
+        counts.join(", ")
+    )
+}
+
+/// Says what is wrong with labels, the first few one by one.
+fn tell(split: &str, report: &LabelReport, global: &GlobalArgs) {
+    const SHOWN: usize = 20;
+    for message in report.messages.iter().take(SHOWN) {
+        say!("note: {message}");
+    }
+    if report.messages.len() > SHOWN {
+        say!("note: and {} more", report.messages.len() - SHOWN);
+    }
+    if !global.quiet && report.missing + report.left_out > 0 {
+        say!(
+            "note: {split}: {} pictures, {} without a label file count as background, {} are left out",
+            report.pictures,
+            report.missing,
+            report.left_out
+        );
+    }
+}

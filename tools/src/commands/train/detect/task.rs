@@ -1,0 +1,284 @@
+//! Steps, validation and checkpoints of a detector.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use candle_core::{DType, Device, Tensor};
+use candle_vision::image::{self, BoxLabel, RgbImage};
+use candle_yolov8::data::LabelledPicture;
+use candle_yolov8::train::augment::AugmentOptions;
+use candle_yolov8::train::{Batch, Epoch, Loader, LoaderOptions, Recipe, Target, TrainSet, Trainer};
+use candle_yolov8::val::{Looked, ValOptions, Validated, validate};
+use candle_yolov8::{Candidate, Detector, Kept, NmsOptions};
+use ghostzoo_weights::{Checkpoint, Metadata};
+use serde_json::{Value, json};
+
+use crate::cli::{DetectTrainArgs, GlobalArgs};
+use crate::commands::train::cycle::{Step, Task, Validation};
+use crate::commands::train::progress::Reader;
+use crate::commands::val;
+use crate::output::Stdout;
+use crate::plot;
+
+const LOSSES: &[&str] = &["box_loss", "cls_loss", "dfl_loss"];
+const METRICS: &[&str] = &["precision(B)", "recall(B)", "mAP50(B)", "mAP50-95(B)"];
+/// Most boxes per picture unless told otherwise: Ultralytics' default.
+const MAX_DET: usize = 300;
+/// Batches of the validation that are drawn.
+const DRAWN: usize = 3;
+
+/// What a task is made of.
+pub(super) struct Parts {
+    pub(super) trainer: Trainer,
+    pub(super) train: Arc<TrainSet>,
+    pub(super) val: Vec<LabelledPicture>,
+    pub(super) names: Vec<String>,
+    pub(super) augment: AugmentOptions,
+    pub(super) arch: String,
+    pub(super) yaml: Option<String>,
+}
+
+/// A detector in training, with its data.
+pub(super) struct DetectTask {
+    parts: Parts,
+    args: DetectTrainArgs,
+    validation: ValOptions,
+    loader: Loader,
+    epoch: Option<Epoch>,
+    /// The next step, counted over all epochs.
+    iteration: usize,
+    drawn: Option<Batch>,
+    /// Whether unreadable validation pictures were named.
+    told: Cell<bool>,
+}
+
+impl DetectTask {
+    /// `most` is the largest number of objects in a validation picture.
+    pub(super) fn new(
+        parts: Parts,
+        args: &DetectTrainArgs,
+        recipe: &Recipe,
+        most: usize,
+        global: &GlobalArgs,
+    ) -> Result<Self> {
+        let max_det = if args.max_det == MAX_DET { most.max(MAX_DET) } else { args.max_det };
+        if most > args.max_det && !global.quiet {
+            say!(
+                "note: a validation picture has {most} objects: {max_det} boxes are kept of each, --max-det says otherwise"
+            );
+        }
+        let nms = NmsOptions { conf: 0.001, iou: args.iou, max_det, multi_label: true, ..Default::default() };
+        let validation =
+            ValOptions { imgsz: parts.train.imgsz(), batch: 2 * recipe.batch, rect: true, nms, confusion_conf: 0.25 };
+        let defaults = LoaderOptions::default();
+        let workers = args.run.workers.unwrap_or(defaults.workers);
+        let options =
+            LoaderOptions { batch: recipe.batch, workers, seed: args.run.seed, augment: parts.augment.clone() };
+        let loader = Loader::new(parts.train.clone(), options);
+        Ok(Self {
+            parts,
+            args: args.clone(),
+            validation,
+            loader,
+            epoch: None,
+            iteration: 0,
+            drawn: None,
+            told: Cell::new(false),
+        })
+    }
+
+    pub(super) fn load_state(&mut self, tensors: &BTreeMap<String, Tensor>, counters: &Value) -> Result<()> {
+        let updates = counters["average_updates"].as_u64().context("the counters are not those of a detector")?;
+        Ok(self.parts.trainer.load_state(tensors, updates)?)
+    }
+
+    /// `labels.jpg`.
+    pub(super) fn draw_labels(&self) -> Result<RgbImage> {
+        let train = &self.parts.train;
+        let objects: Vec<(usize, [f32; 4])> = (0..train.len())
+            .flat_map(|picture| train.objects(picture))
+            .map(|object| (object.class, object.xywhn))
+            .collect();
+        plot::label_overview(&self.parts.names, &objects)
+    }
+
+    /// Measures the best weights as they were written, prints and draws what comes of it.
+    pub(super) fn show(&self, best: &Path, folder: &Path, reader: Reader, plots: bool) -> Result<()> {
+        let checkpoint = ghostzoo_weights::read(best)?;
+        let tensors = checkpoint.tensors.into_iter().collect();
+        let device = self.parts.trainer.device();
+        let vb = candle_nn::VarBuilder::from_tensors(tensors, DType::F32, device);
+        let net = candle_yolov8::Yolo::new(self.parts.trainer.def(), candle_vision::layers::Norm::Fold, vb)?;
+        let detector = Detector::new(net, device.clone(), DType::F32);
+        let (validated, _) = self.measure(&detector, plots.then_some(folder))?;
+        if plots {
+            val::draw(folder, &self.parts.names, &validated.measured, self.validation.confusion_conf)?;
+        }
+        match reader {
+            Reader::Nobody => Ok(()),
+            Reader::Person => {
+                let (mut out, table) = (Stdout::new(), val::table(&self.parts.names, &validated));
+                table.lines().iter().try_for_each(|line| out.line(line))
+            }
+            Reader::Program => {
+                let [precision, recall, map50, map] = validated.measured.ultralytics.means();
+                let coco = &validated.measured.coco;
+                let line = json!({"best": best, "precision": precision, "recall": recall, "mAP50": map50, "mAP50-95": map,
+                    "coco_AP": coco.summary.ap});
+                Stdout::new().line(&line.to_string())
+            }
+        }
+    }
+
+    /// Looks at the validation pictures; the losses are means over the batches. The first batches are drawn into `folder`.
+    fn measure(&self, detector: &Detector, folder: Option<&Path>) -> Result<(Validated, [f64; 3])> {
+        let (mut sums, mut batches) = ([0.; 3], 0);
+        let mut failed = None;
+        let mut observe = |looked: Looked<'_>| {
+            let targets = self.targets(&looked);
+            let losses = self.parts.trainer.loss(looked.raw, &targets)?;
+            sums.iter_mut().zip(losses).for_each(|(sum, loss)| *sum += loss);
+            if let Some(folder) = folder.filter(|_| batches < DRAWN && failed.is_none()) {
+                failed = self.draw_validation(&looked, &targets, folder, batches).err();
+            }
+            batches += 1;
+            Ok(())
+        };
+        let validated = validate(detector, &self.parts.val, &self.validation, &mut observe)?;
+        failed.map_or(Ok(()), Err)?;
+        self.tell_unreadable(&validated)?;
+        Ok((validated, sums.map(|sum| sum / batches.max(1) as f64)))
+    }
+
+    /// Names the validation pictures that cannot be read, once; fails where there is no other.
+    fn tell_unreadable(&self, validated: &Validated) -> Result<()> {
+        let pictures = self.parts.val.iter().zip(&validated.pictures);
+        let failed: Vec<_> = pictures.filter_map(|(picture, found)| Some((picture, found.as_ref().err()?))).collect();
+        if !self.told.replace(true) {
+            for (picture, error) in &failed {
+                say!("note: {}: {error}; it does not count in validation", picture.path.display());
+            }
+        }
+        if failed.len() == self.parts.val.len() {
+            bail!("none of the {} validation pictures can be read", failed.len());
+        }
+        Ok(())
+    }
+
+    /// The labels of a batch, in the network's input.
+    fn targets(&self, looked: &Looked<'_>) -> Vec<Target> {
+        let of = |(image, (number, picture)): (usize, (&usize, &candle_yolov8::val::ValPicture))| {
+            let labels = self.parts.val[*number].labels.iter().filter(|label| !label.crowd);
+            let target = |label: &candle_yolov8::data::Label| Target {
+                image,
+                class: label.class,
+                xywhn: picture.to_target(label.xywhn(picture.original)),
+            };
+            labels.map(target).collect::<Vec<_>>()
+        };
+        looked.numbers.iter().zip(looked.pictures).enumerate().flat_map(of).collect()
+    }
+
+    fn draw_validation(&self, looked: &Looked<'_>, targets: &[Target], folder: &Path, batch: usize) -> Result<()> {
+        let pictures: Vec<&RgbImage> = looked.pictures.iter().map(|picture| &picture.input).collect();
+        let Some(first) = pictures.first() else { return Ok(()) };
+        let size = [first.height() as usize, first.width() as usize];
+        let names = &self.parts.names;
+        let mut labels: Vec<Vec<BoxLabel>> = vec![Vec::new(); pictures.len()];
+        for target in targets {
+            labels[target.image].push(plot::label(target.class, target.xywhn, size, names));
+        }
+        let found = |kept: &Kept| {
+            let confident = kept.candidates.iter().filter(|c| c.confidence > self.validation.confusion_conf);
+            let text = |c: &Candidate| format!("{} {:.1}", names[c.class_id], c.confidence);
+            confident.map(|c| BoxLabel { xyxy: c.xyxy, class_id: c.class_id, text: text(c) }).collect()
+        };
+        let found: Vec<Vec<BoxLabel>> = looked.found.iter().map(found).collect();
+        for (name, boxes) in [("labels", &labels), ("pred", &found)] {
+            let path = folder.join(format!("val_batch{batch}_{name}.jpg"));
+            image::save(&plot::mosaic(&pictures, boxes, size), &path)?;
+        }
+        Ok(())
+    }
+}
+
+impl Task for DetectTask {
+    fn columns(&self) -> (&'static [&'static str], &'static [&'static str]) {
+        (LOSSES, METRICS)
+    }
+
+    fn batches(&self) -> usize {
+        self.loader.batches_per_epoch()
+    }
+
+    fn begin(&mut self, epoch: usize, batch: usize) -> Result<()> {
+        let close = self.args.close_mosaic;
+        let is_joined = close == 0 || epoch + close < self.args.run.epochs;
+        self.epoch = None;
+        self.epoch = Some(self.loader.epoch(epoch, is_joined, batch)?);
+        self.iteration = epoch * self.batches() + batch;
+        self.parts.trainer.seek(self.iteration);
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<Step> {
+        let epoch = self.epoch.as_mut().context("an epoch that was not begun")?;
+        let before = epoch.waited();
+        let batch = epoch.next().context("an epoch ended before its last batch")??;
+        let waited: Duration = epoch.waited() - before;
+        self.parts.train.take_messages().iter().for_each(|message| say!("note: {message}"));
+        let pictures = batch.tensor(self.parts.trainer.device())?;
+        let losses = self.parts.trainer.step(self.iteration, &pictures, &batch.targets)?.to_vec();
+        self.iteration += 1;
+        let step = Step { losses, pictures: batch.len(), waited };
+        self.drawn = Some(batch);
+        Ok(step)
+    }
+
+    fn draw_batch(&self) -> Result<RgbImage> {
+        let batch = self.drawn.as_ref().context("no batch yet")?;
+        Ok(plot::batch_mosaic(batch, &self.parts.names))
+    }
+
+    fn rates(&self) -> Vec<f64> {
+        self.parts.trainer.rates()
+    }
+
+    fn validate(&mut self) -> Result<Validation> {
+        let detector = self.parts.trainer.detector()?;
+        let (validated, losses) = self.measure(&detector, None)?;
+        let metrics = validated.measured.ultralytics.means();
+        Ok(Validation { metrics: metrics.to_vec(), losses: losses.to_vec(), fitness: metrics[3] })
+    }
+
+    fn checkpoint(&self, epochs: usize) -> Result<Checkpoint> {
+        let mut tensors = self.parts.trainer.learner().average().tensors()?;
+        for tensor in tensors.values_mut() {
+            *tensor = tensor.to_device(&Device::Cpu)?;
+        }
+        let strides = self.parts.trainer.net().strides().iter().map(|stride| *stride as usize).collect();
+        let metadata = Metadata {
+            arch: Some(self.parts.arch.clone()),
+            task: Some("detect".to_owned()),
+            nc: Some(self.parts.names.len()),
+            names: Some(self.parts.names.clone()),
+            yaml: self.parts.yaml.clone().map(Value::String),
+            stride: Some(strides),
+            imgsz: Some(self.parts.train.imgsz()),
+            train_args: Some(serde_json::to_value(&self.args)?),
+            epoch: Some(epochs as i64),
+            layout: ghostzoo_weights::Layout::Ultralytics,
+            ..Default::default()
+        };
+        Ok(Checkpoint { tensors, metadata }.to_dtype(DType::F16)?)
+    }
+
+    fn state(&self) -> Result<(BTreeMap<String, Tensor>, Value)> {
+        let (tensors, updates) = self.parts.trainer.state()?;
+        Ok((tensors, json!({ "average_updates": updates })))
+    }
+}

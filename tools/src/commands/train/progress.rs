@@ -1,0 +1,128 @@
+//! What a run shows: a bar within an epoch, a line for each.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::cycle::{Step, Validation};
+use crate::memory;
+use crate::output::Stdout;
+
+/// Who reads the run's progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// Someone at a terminal.
+    Person,
+    /// A program: rows of JSON on stdout.
+    Program,
+    /// Nobody.
+    Nobody,
+}
+
+/// A run on the terminal.
+pub(crate) struct Shown {
+    reader: Reader,
+    bar: ProgressBar,
+    losses: &'static [&'static str],
+    epoch: [usize; 2],
+    start: Instant,
+    pictures: usize,
+    waited: Duration,
+    has_header: bool,
+}
+
+impl Shown {
+    pub(crate) fn new(reader: Reader) -> Self {
+        Self {
+            reader,
+            bar: ProgressBar::hidden(),
+            losses: &[],
+            epoch: [0; 2],
+            start: Instant::now(),
+            pictures: 0,
+            waited: Duration::ZERO,
+            has_header: false,
+        }
+    }
+
+    pub(crate) fn reader(&self) -> Reader {
+        self.reader
+    }
+
+    /// An epoch, from 1, of so many.
+    pub(crate) fn begin(&mut self, epoch: usize, epochs: usize, losses: &'static [&'static str]) {
+        let target =
+            if self.reader == Reader::Person { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        self.bar = ProgressBar::with_draw_target(None, target);
+        if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:20} {pos}/{len} {msg}, {eta} left") {
+            self.bar.set_style(style);
+        }
+        self.bar.set_prefix(format!("{epoch}/{epochs}"));
+        (self.losses, self.epoch, self.start) = (losses, [epoch, epochs], Instant::now());
+        (self.pictures, self.waited) = (0, Duration::ZERO);
+    }
+
+    /// A step, from 1, of so many, and the sums of the losses so far.
+    pub(crate) fn step(&mut self, batch: usize, batches: usize, sums: &[f64], step: &Step) {
+        self.pictures += step.pictures;
+        self.waited += step.waited;
+        self.bar.set_length(batches as u64);
+        self.bar.set_position(batch as u64);
+        let losses = self.losses.iter().zip(sums).map(|(name, sum)| format!("{name} {:.4}", sum / batch as f64));
+        let memory = memory::resident().map_or_else(String::new, |bytes| format!(", {:.2} GB", bytes as f64 / 1e9));
+        let losses = losses.collect::<Vec<_>>().join(" ");
+        self.bar.set_message(format!("{losses}, {:.1} images/s{memory}", self.rate()));
+    }
+
+    /// Pictures per second of this epoch.
+    fn rate(&self) -> f64 {
+        self.pictures as f64 / self.start.elapsed().as_secs_f64().max(1e-9)
+    }
+
+    /// Ends the bar of the steps: what follows is validation.
+    pub(crate) fn trained(&mut self) -> [f64; 2] {
+        self.bar.finish_and_clear();
+        let elapsed = self.start.elapsed().as_secs_f64().max(1e-9);
+        [self.rate(), self.waited.as_secs_f64() / elapsed]
+    }
+
+    /// An epoch's line, of the mean losses and the validation.
+    pub(crate) fn end(
+        &mut self,
+        [rate, waiting]: [f64; 2],
+        losses: &[f64],
+        validation: &Validation,
+        metrics: &[&str],
+        is_best: bool,
+    ) -> Result<()> {
+        if self.reader != Reader::Person {
+            return Ok(());
+        }
+        let mut out = Stdout::new();
+        if !self.has_header {
+            let names = self.losses.iter().chain(metrics).map(|name| format!("{:>11}", short(name)));
+            out.line(&format!(
+                "{:>9}{}{:>10}{:>8}{:>9}",
+                "epoch",
+                names.collect::<String>(),
+                "images/s",
+                "wait %",
+                "memory"
+            ))?;
+            self.has_header = true;
+        }
+        let [epoch, epochs] = self.epoch;
+        let number = |value: &f64| if value.is_nan() { format!("{:>11}", "-") } else { format!("{value:>11.4}") };
+        let values = losses.iter().chain(&validation.metrics).map(number).collect::<String>();
+        let memory = memory::resident().map_or_else(|| "-".to_owned(), |bytes| format!("{:.2}GB", bytes as f64 / 1e9));
+        let best = if is_best { " best" } else { "" };
+        let place = format!("{epoch}/{epochs}");
+        out.line(&format!("{place:>9}{values}{rate:>10.1}{:>8.1}{memory:>9}{best}", 100. * waiting))
+    }
+}
+
+/// A column's name without what all of its kind have.
+fn short(name: &str) -> &str {
+    name.strip_suffix("(B)").unwrap_or(name)
+}

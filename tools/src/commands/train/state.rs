@@ -1,0 +1,147 @@
+//! What a run needs to go on exactly where it was: one file, so that no two parts of it can be of different moments.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::{DType, Device, Tensor};
+use candle_vision::train::EarlyStopping;
+use safetensors::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::files;
+
+/// The file in the run's `weights` folder.
+pub(crate) const FILE: &str = "resume.safetensors";
+/// The header entry that holds [`Progress`].
+const KEY: &str = "ghostzoo_run";
+/// What this version writes.
+const FORMAT: u32 = 1;
+
+/// How far a run is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    format: u32,
+    /// `detect` or `classify`.
+    pub(crate) task: String,
+    /// The run's arguments.
+    pub(crate) args: Value,
+    /// The epoch to go on with, from 0.
+    pub(crate) epoch: usize,
+    /// Its next batch.
+    pub(crate) batch: usize,
+    /// Sums of the epoch's losses so far.
+    pub(crate) losses: Vec<f64>,
+    /// Time spent, in seconds.
+    pub(crate) seconds: f64,
+    /// The best epoch.
+    pub(crate) stopping: EarlyStopping,
+    /// What the data were when the run began, so that it does not go on with others.
+    pub(crate) data: Value,
+    /// What does not depend on the data but was decided with them: see the task.
+    pub(crate) decided: Value,
+    /// Whether the run is at its end.
+    pub(crate) finished: bool,
+    /// `results.csv`.
+    pub(crate) results: String,
+    /// Counters of the optimizer and of the average.
+    pub(crate) counters: Value,
+}
+
+impl Progress {
+    /// A run that begins.
+    pub(crate) fn new(task: &str, args: Value, [data, decided]: [Value; 2], results: String) -> Self {
+        Self {
+            format: FORMAT,
+            task: task.to_owned(),
+            args,
+            epoch: 0,
+            batch: 0,
+            losses: Vec::new(),
+            seconds: 0.,
+            stopping: EarlyStopping::default(),
+            data,
+            decided,
+            finished: false,
+            results,
+            counters: Value::Null,
+        }
+    }
+}
+
+/// Writes the file, whole or not at all.
+pub(crate) fn save(path: &Path, progress: &Progress, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    let metadata = HashMap::from([(KEY.to_owned(), serde_json::to_string(progress)?)]);
+    let bytes = safetensors::serialize(tensors.iter(), Some(metadata))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    files::write(path, &bytes)
+}
+
+/// Reads the file.
+pub(crate) fn read(path: &Path) -> Result<(Progress, BTreeMap<String, Tensor>)> {
+    let shown = path.display();
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+    let what = || format!("{shown} is not the state of a run");
+    let (_, header) = SafeTensors::read_metadata(&bytes).with_context(what)?;
+    let text = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY)).with_context(what)?;
+    let format = serde_json::from_str::<Value>(text).with_context(what)?["format"].clone();
+    if format != FORMAT {
+        bail!(
+            "{shown} has format {format}, and this version reads {FORMAT}: go on with the version that began the run"
+        );
+    }
+    let progress: Progress = serde_json::from_str(text).with_context(what)?;
+    let file = SafeTensors::deserialize(&bytes).with_context(what)?;
+    let mut tensors = BTreeMap::new();
+    for (name, view) in file.iter() {
+        let dtype = match view.dtype() {
+            Dtype::F32 => DType::F32,
+            Dtype::F64 => DType::F64,
+            Dtype::U32 => DType::U32,
+            Dtype::I64 => DType::I64,
+            other => bail!("{shown} holds {name} as {other:?}, which no run writes"),
+        };
+        let tensor = Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)?;
+        tensors.insert(name.to_owned(), tensor);
+    }
+    ensure!(!tensors.is_empty(), what());
+    Ok((progress, tensors))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use safetensors::View as _;
+    use serde_json::json;
+
+    #[test]
+    fn a_state_reads_back_and_others_are_refused() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join(FILE);
+        let mut progress =
+            Progress::new("detect", json!({"lr0": 0.1, "model": "é"}), [json!(1), json!(null)], "epoch,time\n".into());
+        (progress.epoch, progress.seconds, progress.stopping.best) = (3, 0.1 + 0.2, 1. / 3.);
+        let tensors = BTreeMap::from([
+            ("a".to_owned(), Tensor::new(&[[1f32, f32::MIN_POSITIVE], [-0., 1e30]], &Device::Cpu)?),
+            ("b".to_owned(), Tensor::new(&[0.1f64, 1e-300], &Device::Cpu)?),
+            ("c".to_owned(), Tensor::new(3u32, &Device::Cpu)?),
+        ]);
+        save(&path, &progress, &tensors)?;
+        let (read_progress, read_tensors) = read(&path)?;
+        assert_eq!(read_progress, progress);
+        assert_eq!(read_tensors.keys().collect::<Vec<_>>(), tensors.keys().collect::<Vec<_>>());
+        for (name, tensor) in &tensors {
+            assert_eq!(read_tensors[name].data(), tensor.data(), "{name}: bit for bit");
+        }
+        let before = std::fs::read(&path)?;
+        save(&path, &progress, &tensors)?;
+        assert_eq!(std::fs::read(&path)?, before, "equal states give equal bytes");
+        std::fs::write(&path, &before[..before.len() - 1])?;
+        assert!(read(&path).expect_err("cut").to_string().contains("is not the state of a run"));
+        progress.format = 2;
+        save(&path, &progress, &tensors)?;
+        assert!(read(&path).expect_err("of the future").to_string().contains("has format 2"));
+        Ok(())
+    }
+}

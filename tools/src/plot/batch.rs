@@ -1,0 +1,72 @@
+//! The pictures of a batch side by side, with their boxes.
+
+use candle_vision::image::{BoxLabel, Rgb, RgbImage, draw_boxes, resize_bilinear};
+use candle_yolov8::train::Batch;
+
+/// Most pictures that are shown.
+const MOST_PICTURES: usize = 16;
+/// Largest width and height.
+const LARGEST: usize = 1920;
+/// Width of the white line around a picture.
+const BORDER: u32 = 1;
+
+/// Draws up to 16 pictures of a training batch in a square, with the boxes and the names of their objects.
+pub(crate) fn batch_mosaic(batch: &Batch, names: &[String]) -> RgbImage {
+    let shown = 0..batch.len().min(MOST_PICTURES);
+    let pictures: Vec<RgbImage> = shown.clone().map(|number| pixels(batch, number)).collect();
+    let boxes: Vec<Vec<BoxLabel>> = shown.map(|number| boxes(batch, number, names)).collect();
+    mosaic(&pictures.iter().collect::<Vec<_>>(), &boxes, [batch.imgsz; 2])
+}
+
+/// Draws up to 16 pictures of `[height, width]` each in a square, column by column, at most 1920 pixels wide or high, each
+/// with its boxes.
+pub(crate) fn mosaic(pictures: &[&RgbImage], boxes: &[Vec<BoxLabel>], [height, width]: [usize; 2]) -> RgbImage {
+    let count = pictures.len().min(MOST_PICTURES);
+    let across = (1..).find(|across| across * across >= count).unwrap_or(count).max(1);
+    let scale = ((LARGEST / across) as f64 / height.max(width).max(1) as f64).min(1.);
+    let cell = [height, width].map(|side| ((side as f64 * scale) as usize).max(1));
+    let [whole_height, whole_width] = cell.map(|side| (across * side) as u32);
+    let mut whole = RgbImage::from_pixel(whole_width, whole_height, Rgb([255; 3]));
+    for (number, (picture, boxes)) in pictures.iter().zip(boxes).take(count).enumerate() {
+        let mut picture = if scale < 1. { resize_bilinear(picture, cell) } else { (*picture).clone() };
+        let scaled = |label: &BoxLabel| BoxLabel { xyxy: label.xyxy.map(|side| side * scale as f32), ..label.clone() };
+        draw_boxes(&mut picture, &boxes.iter().map(scaled).collect::<Vec<_>>());
+        frame(&mut picture);
+        let [left, top] = [(number / across * cell[1]) as u32, (number % across * cell[0]) as u32];
+        picture.enumerate_pixels().for_each(|(x, y, pixel)| whole.put_pixel(left + x, top + y, *pixel));
+    }
+    whole
+}
+
+/// A picture of its planes.
+fn pixels(batch: &Batch, number: usize) -> RgbImage {
+    let area = batch.imgsz * batch.imgsz;
+    let planes = &batch.images[number * 3 * area..(number + 1) * 3 * area];
+    RgbImage::from_fn(batch.imgsz as u32, batch.imgsz as u32, |x, y| {
+        let place = y as usize * batch.imgsz + x as usize;
+        Rgb([planes[place], planes[area + place], planes[2 * area + place]])
+    })
+}
+
+fn boxes(batch: &Batch, number: usize, names: &[String]) -> Vec<BoxLabel> {
+    let objects = batch.targets.iter().filter(|target| target.image == number);
+    objects.map(|target| label(target.class, target.xywhn, [batch.imgsz; 2], names)).collect()
+}
+
+/// A box, given as fractions of a picture of `[height, width]`, under its class's name.
+pub(crate) fn label(class_id: usize, xywhn: [f32; 4], [height, width]: [usize; 2], names: &[String]) -> BoxLabel {
+    let [cx, cy, w, h] = xywhn;
+    let ([cx, w], [cy, h]) = ([cx, w].map(|part| part * width as f32), [cy, h].map(|part| part * height as f32));
+    let xyxy = [cx - w / 2., cy - h / 2., cx + w / 2., cy + h / 2.];
+    BoxLabel { xyxy, class_id, text: names.get(class_id).cloned().unwrap_or_else(|| class_id.to_string()) }
+}
+
+/// White pixels along the edges.
+fn frame(picture: &mut RgbImage) {
+    let (width, height) = picture.dimensions();
+    for (x, y, pixel) in picture.enumerate_pixels_mut() {
+        if x.min(y) < BORDER || x + BORDER >= width || y + BORDER >= height {
+            *pixel = Rgb([255; 3]);
+        }
+    }
+}
