@@ -151,3 +151,7 @@ impl Trainer {
         self.learner.load_state(tensors, updates)
     }
 }
+
+#[cfg(test)]
+#[path = "trainer_tests.rs"]
+mod tests;

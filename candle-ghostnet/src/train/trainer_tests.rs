@@ -1,0 +1,72 @@
+use super::*;
+use crate::Variant;
+use candle_vision::seeded;
+
+fn config() -> Config {
+    Config { num_classes: 3, ..Config::new(Variant::from_name("ghostnet_050").expect("a variant")) }
+}
+
+fn trainer(recipe: &Recipe, teacher: Option<GhostNet>) -> Result<Trainer> {
+    let config = TrainerConfig { config: &config(), recipe, freeze: 0, batches: 4, seed: 3, teacher };
+    Ok(Trainer::new(config, None, &Device::Cpu)?.0)
+}
+
+fn batch() -> Result<(Tensor, Targets)> {
+    let pictures = seeded::uniform("pictures", &(3, 3, 64, 64).into(), &Device::Cpu)?;
+    Ok((pictures, Targets::Classes(Tensor::new(&[0u32, 1, 2], &Device::Cpu)?)))
+}
+
+fn steps(trainer: &mut Trainer, steps: std::ops::Range<usize>) -> Result<Vec<f64>> {
+    let (pictures, targets) = batch()?;
+    steps.map(|iteration| trainer.step(iteration, &pictures, &targets)).collect()
+}
+
+fn bits(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<Vec<f64>>> {
+    tensors.values().map(|tensor| tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()).collect()
+}
+
+fn recipe() -> Recipe {
+    Recipe { epochs: 5, lr: Some(0.05), warmup_epochs: 0.5, drop: 0.2, clip_grad: Some(5.), ..Default::default() }
+}
+
+#[test]
+fn a_classifier_learns_three_pictures_by_heart() -> Result<()> {
+    let mut trainer = trainer(&recipe(), None)?;
+    let losses = steps(&mut trainer, 0..20)?;
+    assert!(losses[19] < 0.7 * losses[1], "{losses:?}");
+    let probabilities = trainer.classifier()?.forward(&batch()?.0)?;
+    assert_eq!(probabilities.dims(), [3, 3]);
+    Ok(())
+}
+
+#[test]
+fn a_trainer_goes_on_from_its_state_to_the_same_weights() -> Result<()> {
+    let recipe = Recipe { model_ema: true, model_ema_decay: 0.9, ..recipe() };
+    let mut whole = trainer(&recipe, None)?;
+    steps(&mut whole, 0..3)?;
+    let (state, updates) = whole.state()?;
+    steps(&mut whole, 3..6)?;
+    let mut resumed = trainer(&recipe, None)?;
+    resumed.load_state(&state, updates)?;
+    steps(&mut resumed, 3..6)?;
+    assert_eq!(bits(&resumed.state()?.0)?, bits(&whole.state()?.0)?);
+    let (average, last) = (bits(&whole.weights()?)?, bits(&whole.learner().variables().tensors()?)?);
+    assert_ne!(average, last, "with an average, that is what is saved");
+    assert_eq!(average, bits(&whole.learner().average().tensors()?)?);
+    Ok(())
+}
+
+#[test]
+fn a_teacher_is_part_of_the_loss_and_gets_no_gradient() -> Result<()> {
+    let network = || GhostNet::new(&config(), seeded::var_builder(DType::F32, &Device::Cpu));
+    let loss = |alpha: f64, teacher| -> Result<f64> {
+        Ok(steps(&mut trainer(&Recipe { distill_alpha: alpha, ..recipe() }, teacher)?, 0..1)?[0])
+    };
+    let alone = loss(0.5, None)?;
+    let (all_task, half, all_teacher) =
+        (loss(0., Some(network()?))?, loss(0.5, Some(network()?))?, loss(1., Some(network()?))?);
+    assert!((all_task - alone).abs() < 1e-6, "{all_task} {alone}");
+    assert!((half - (all_task + all_teacher) / 2.).abs() < 1e-5, "{half} between {all_task} and {all_teacher}");
+    assert!((all_teacher - alone).abs() > 1e-3, "the teacher says something else");
+    Ok(())
+}
