@@ -242,3 +242,13 @@ fn no_validation_picture_that_can_be_read_ends_the_run() {
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     assert!(ran.stderr.contains("none of the 4 validation pictures can be read"), "{}", ran.stderr);
 }
+
+#[test]
+fn a_loss_that_is_no_number_ends_the_run_and_says_where() {
+    let place = place();
+    let ran = place.run(&format!("--quiet {SMALL} --plots false --lr0 1e30 --warmup-epochs 0 --nbs 4"));
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("the loss became") && ran.stderr.contains("in epoch 1, step"), "{}", ran.stderr);
+    assert!(place.path("runs/detect/train/weights/resume.safetensors").exists());
+    assert!(!place.path("runs/detect/train/weights/best.safetensors").exists());
+}

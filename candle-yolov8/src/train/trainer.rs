@@ -85,11 +85,14 @@ impl Trainer {
     }
 
     /// Learns from a batch of pictures (n, 3, h, w) in [0, 1]; `iteration` counts the steps of all epochs from 0. The losses
-    /// are those before the step.
+    /// are those before the step; nothing is learnt from a loss that is not finite.
     pub fn step(&mut self, iteration: usize, pictures: &Tensor, targets: &[Target]) -> Result<[f64; 3]> {
         self.schedule.apply(self.learner.optimizer_mut(), iteration);
         let raw = self.net.forward_t(pictures, true)?;
         let Losses { total, parts } = self.loss.forward(&raw, targets)?;
+        if parts.iter().any(|part| !part.is_finite()) {
+            return Ok(parts);
+        }
         self.learner.learn(&total)?;
         if self.schedule.is_step(iteration) {
             self.learner.update(Some(MAX_NORM))?;
