@@ -244,6 +244,21 @@ fn no_validation_picture_that_can_be_read_ends_the_run() {
 }
 
 #[test]
+fn weights_to_start_from_are_told_and_their_absence_too() {
+    let place = place();
+    place.run(&format!("{SMALL} --epochs 1 --name first --plots false --single-cls")).succeeded();
+    let start = "--model runs/detect/first/weights/last.safetensors --epochs 1 --plots false";
+    let ran = place.run(&format!("{SMALL} --name second {start}")).succeeded();
+    let anew = ran.stderr.lines().filter(|line| line.contains("starts anew")).collect::<Vec<_>>();
+    assert_eq!(anew.len(), 6, "the class outputs of three levels, weight and bias: {anew:?}");
+    assert!(anew.iter().all(|line| line.contains("model.22.cv3.")), "{anew:?}");
+    let ran = place.run(&format!("--quiet {SMALL} --model yolov8n"));
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("offline") && ran.stderr.contains("--pretrained false trains"), "{}", ran.stderr);
+    assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+}
+
+#[test]
 fn a_loss_that_is_no_number_ends_the_run_and_says_where() {
     let place = place();
     let ran = place.run(&format!("--quiet {SMALL} --plots false --lr0 1e30 --warmup-epochs 0 --nbs 4"));

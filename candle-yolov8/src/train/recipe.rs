@@ -107,7 +107,7 @@ impl Recipe {
     ///
     /// Ultralytics' rule: up to 10,000 updates AdamW at `round(0.002·5 / (4 + classes), 6)`, above MuSGD at 0.01; no rate of
     /// its own for biases in both. The momentum is 0.9, but that a warm-up leads MuSGD's to the recipe's. The warm-up is cut
-    /// to leave the last epoch, so that a run which is extended has no longer one.
+    /// to leave the last epoch, so that it does not grow when the run is extended.
     ///
     /// # Errors
     /// A name that is no optimizer.

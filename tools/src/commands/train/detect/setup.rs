@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use candle_core::Tensor;
 use candle_vision::train::optim::Role;
 use candle_yolov8::ModelDef;
@@ -18,8 +18,11 @@ use serde_json::{Value, json};
 use super::task::{DetectTask, Parts};
 use crate::architecture::Architecture;
 use crate::cli::{DetectTrainArgs, GlobalArgs};
-use crate::error::usage;
+use crate::error::{text, usage};
 use crate::model;
+
+/// Most notes of one kind.
+const SHOWN: usize = 20;
 
 /// All that is known before the first step.
 pub(super) struct Setup {
@@ -125,8 +128,12 @@ impl Setup {
                 transferred.matched.len(),
                 trainer.learner().variables().iter().count()
             );
-            for (tensor, own, theirs) in &transferred.mismatch.misshaped {
+            let misshaped = &transferred.mismatch.misshaped;
+            for (tensor, own, theirs) in misshaped.iter().take(SHOWN) {
                 say!("note:   {tensor} starts anew: {own:?} here, {theirs:?} there");
+            }
+            if misshaped.len() > SHOWN {
+                say!("note:   and {} more", misshaped.len() - SHOWN);
             }
             if transferred.matched.is_empty() {
                 bail!("nothing of {name} fits: give its architecture with --model, and it with --pretrained");
@@ -213,7 +220,8 @@ impl Source {
             let has_weights = Registry::builtin().find(&args.model).is_some();
             let weights = match weights {
                 None if is_asked && has_weights && !is_yaml => {
-                    Some(read(&args.model).context("--pretrained false trains from the start")?)
+                    let advised = |error| anyhow!("{}; --pretrained false trains from the start", text(&error));
+                    Some(read(&args.model).map_err(advised)?)
                 }
                 weights => weights,
             };
@@ -271,7 +279,6 @@ fn start(arch: &str, recipe: &Recipe, trainer: &Trainer, batches: usize) -> Stri
 
 /// Says what is wrong with labels, the first few one by one.
 fn tell(split: &str, report: &LabelReport, global: &GlobalArgs) {
-    const SHOWN: usize = 20;
     for message in report.messages.iter().take(SHOWN) {
         say!("note: {message}");
     }
