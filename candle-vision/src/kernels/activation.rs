@@ -5,7 +5,7 @@ use candle_core::{DType, Result, Tensor, WithDType};
 use super::autograd::{Gradient, differentiable};
 use super::is_stock;
 use super::maps::{dispatch_dtype, read, tensor, with_dense_pictures};
-use super::real::{Real, map_in_place};
+use super::real::{Real, map_in_place, widest};
 
 /// An element-wise activation, named as in PyTorch.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -54,10 +54,16 @@ impl Activation {
         }
         let kept = with_dense_pictures(&xs.detach())?;
         dispatch_dtype!("activation", xs.dtype(), T => {
-            let ys = read::<T, _>(&kept, |xs| Ok(xs.map(|_, ys| self.apply_slice(ys))))?;
+            let ys = read::<T, _>(&kept, |xs| Ok(xs.map(|_, xs, ys| {
+                ys.copy_from_slice(xs);
+                self.apply_slice(ys);
+            })))?;
             differentiable(ys, xs.shape(), &[xs], move |grad, _| {
                 let of_xs = read::<T, _>(&kept, |xs| read::<T, _>(grad, |grad| {
-                    Ok(grad.map(|run, grad| self.times_derivative(run.of(xs), grad)))
+                    Ok(grad.map(|run, grad, of_xs| {
+                        of_xs.copy_from_slice(grad);
+                        self.times_derivative(run.of(xs), of_xs);
+                    }))
                 }))?;
                 Ok(vec![Some(Gradient::Own(tensor(of_xs, kept.shape())?))])
             })
@@ -82,22 +88,22 @@ impl Activation {
     /// Applies the activation in place. Results do not depend on how a buffer is split into slices.
     pub(crate) fn apply_slice<T: Real>(self, xs: &mut [T]) {
         let (zero, one, three, six) = (T::zero(), T::one(), T::from_f32(3.), T::from_f32(6.));
-        let hard_sigmoid = |x: T| (x + three).at_least(zero).at_most(six) / six;
+        let hard_sigmoid = move |x: T| (x + three).at_least(zero).at_most(six) / six;
         match self {
             Self::Identity => {}
-            Self::Relu => map_in_place(xs, |x| x.at_least(zero)),
-            Self::Relu6 => map_in_place(xs, |x| x.at_least(zero).at_most(six)),
+            Self::Relu => map_in_place(xs, move |x| x.at_least(zero)),
+            Self::Relu6 => map_in_place(xs, move |x| x.at_least(zero).at_most(six)),
             Self::LeakyRelu(slope) => {
                 let slope = T::from_f32(slope);
-                map_in_place(xs, |x| if x < zero { x * slope } else { x });
+                map_in_place(xs, move |x| if x < zero { x * slope } else { x });
             }
-            Self::Sigmoid => map_in_place(xs, |x| one / (one + (zero - x).exp_approx())),
-            Self::Silu => map_in_place(xs, |x| x / (one + (zero - x).exp_approx())),
+            Self::Sigmoid => map_in_place(xs, move |x| one / (one + (zero - x).exp_approx())),
+            Self::Silu => map_in_place(xs, move |x| x / (one + (zero - x).exp_approx())),
             Self::HardSigmoid => map_in_place(xs, hard_sigmoid),
-            Self::HardSwish => map_in_place(xs, |x| x * hard_sigmoid(x)),
+            Self::HardSwish => map_in_place(xs, move |x| x * hard_sigmoid(x)),
             Self::Gelu => {
                 let (half, scale) = (T::from_f32(0.5), <T as WithDType>::from_f64(std::f64::consts::FRAC_1_SQRT_2));
-                map_in_place(xs, |x| half * x * (one + (x * scale).erf()));
+                map_in_place(xs, move |x| half * x * (one + (x * scale).erf()));
             }
         }
     }
@@ -105,33 +111,33 @@ impl Activation {
     /// Multiplies `grads` by the derivative at `xs`; at kinks it is PyTorch's.
     pub(crate) fn times_derivative<T: Real>(self, xs: &[T], grads: &mut [T]) {
         let (zero, one, three, six) = (T::zero(), T::one(), T::from_f32(3.), T::from_f32(6.));
-        let sigmoid = |x: T| one / (one + (zero - x).exp_approx());
-        let inside = |x: T, low: T, high: T, y: T| if x > low && x < high { y } else { zero };
+        let sigmoid = move |x: T| one / (one + (zero - x).exp_approx());
+        let inside = move |x: T, low: T, high: T, y: T| if x > low && x < high { y } else { zero };
         match self {
             Self::Identity => {}
-            Self::Relu => scale_by(xs, grads, |x| if x > zero { one } else { zero }),
-            Self::Relu6 => scale_by(xs, grads, |x| inside(x, zero, six, one)),
+            Self::Relu => scale_by(xs, grads, move |x| if x > zero { one } else { zero }),
+            Self::Relu6 => scale_by(xs, grads, move |x| inside(x, zero, six, one)),
             Self::LeakyRelu(slope) => {
                 let slope = T::from_f32(slope);
-                scale_by(xs, grads, |x| if x > zero { one } else { slope });
+                scale_by(xs, grads, move |x| if x > zero { one } else { slope });
             }
-            Self::Sigmoid => scale_by(xs, grads, |x| sigmoid(x) * (one - sigmoid(x))),
-            Self::Silu => scale_by(xs, grads, |x| {
+            Self::Sigmoid => scale_by(xs, grads, move |x| sigmoid(x) * (one - sigmoid(x))),
+            Self::Silu => scale_by(xs, grads, move |x| {
                 let s = sigmoid(x);
                 s * (one + x * (one - s))
             }),
-            Self::HardSigmoid => scale_by(xs, grads, |x| inside(x, zero - three, three, one / six)),
+            Self::HardSigmoid => scale_by(xs, grads, move |x| inside(x, zero - three, three, one / six)),
             Self::HardSwish => {
                 let half = T::from_f32(0.5);
-                let middle = |x: T| if x < three { x / three + half } else { one };
-                scale_by(xs, grads, |x| if x > zero - three { middle(x) } else { zero });
+                let middle = move |x: T| if x < three { x / three + half } else { one };
+                scale_by(xs, grads, move |x| if x > zero - three { middle(x) } else { zero });
             }
             Self::Gelu => {
                 let half = T::from_f32(0.5);
                 let scale = <T as WithDType>::from_f64(std::f64::consts::FRAC_1_SQRT_2);
                 // 1 / sqrt(2 · pi)
                 let density = <T as WithDType>::from_f64(0.398_942_280_401_432_7);
-                scale_by(xs, grads, |x| {
+                scale_by(xs, grads, move |x| {
                     half * (one + (x * scale).erf()) + x * density * (zero - half * x * x).exp_approx()
                 });
             }
@@ -139,9 +145,9 @@ impl Activation {
     }
 }
 
-/// Each gradient times the derivative at its `x`.
+/// Each gradient times the derivative at its `x`. What `derivative` captures by reference would be read anew for each element.
 fn scale_by<T: Real>(xs: &[T], grads: &mut [T], derivative: impl Fn(T) -> T) {
-    pulp::Arch::new().dispatch(|| {
+    widest(move || {
         for (grad, x) in grads.iter_mut().zip(xs) {
             *grad *= derivative(*x);
         }

@@ -4,8 +4,8 @@ use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::autograd::{Gradient, differentiable};
-use super::maps::{Maps, dispatch_dtype, read, tensor, with_dense_pictures, zeros};
-use super::real::{Real, sums_of};
+use super::maps::{Maps, dispatch_dtype, read, tensor, unwritten, with_dense_pictures, zeros};
+use super::real::{Real, sums_of, widest};
 use super::shared::dispatch_real;
 use super::{is_stock, tape};
 
@@ -44,10 +44,10 @@ pub(super) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     })
 }
 
-fn zip<T: Real>(a: Maps<'_, T>, b: Maps<'_, T>, f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
-    a.map(|run, ys| {
+fn zip<T: Real>(a: Maps<'_, T>, b: Maps<'_, T>, f: impl Fn(T, T) -> T + Copy + Sync) -> Vec<T> {
+    a.map(|run, a, ys| {
         let b = run.of(b);
-        pulp::Arch::new().dispatch(|| ys.iter_mut().zip(b).for_each(|(y, b)| *y = f(*y, *b)));
+        widest(move || ys.iter_mut().zip(a).zip(b).for_each(|((y, a), b)| *y = f(*a, *b)));
     })
 }
 
@@ -86,11 +86,13 @@ pub fn multiply(xs: &Tensor, gate: &Tensor) -> Result<Tensor> {
 /// Each plane times its factor.
 fn by_channel<T: Real>(xs: Maps<'_, T>, factors: Maps<'_, T>, plane: usize) -> Vec<T> {
     let picture = xs.picture_len();
-    let mut out = zeros(xs.batch() * picture);
+    // SAFETY: the planes make up the buffer, and each is written.
+    let mut out = unsafe { unwritten(xs.batch() * picture) };
     out.par_chunks_mut(picture.max(1)).enumerate().for_each(|(index, out)| {
         let planes = out.chunks_exact_mut(plane).zip(xs.picture(index).chunks_exact(plane));
         for ((out, xs), factor) in planes.zip(factors.picture(index)) {
-            pulp::Arch::new().dispatch(|| out.iter_mut().zip(xs).for_each(|(y, x)| *y = *x * *factor));
+            let factor = *factor;
+            widest(move || out.iter_mut().zip(xs).for_each(|(y, x)| *y = *x * factor));
         }
     });
     out
@@ -103,7 +105,7 @@ fn channel_products<T: Real>(a: Maps<'_, T>, b: Maps<'_, T>, plane: usize) -> Ve
     out.par_chunks_mut(channels.max(1)).enumerate().for_each(|(index, out)| {
         let planes = a.picture(index).chunks_exact(plane).zip(b.picture(index).chunks_exact(plane));
         for (sum, (a, b)) in out.iter_mut().zip(planes) {
-            let [total, _] = pulp::Arch::new().dispatch(|| sums_of(a, b, |a, b| [a * b, 0.]));
+            let [total, _] = widest(|| sums_of(a, b, |a, b| [a * b, 0.]));
             *sum = T::nearest(total);
         }
     });
@@ -124,7 +126,8 @@ pub fn concat(parts: &[&Tensor]) -> Result<Tensor> {
     let dense: Vec<Tensor> = parts.iter().map(|part| with_dense_pictures(&part.detach())).collect::<Result<_>>()?;
     dispatch_dtype!("concat", first.dtype(), T => {
         let picture = dims[1] * plane;
-        let mut ys = zeros::<T>(dims[0] * picture);
+        // SAFETY: the parts have all channels, and each is copied.
+        let mut ys = unsafe { unwritten::<T>(dims[0] * picture) };
         let mut start = 0;
         for part in &dense {
             read::<T, _>(part, |part| {
@@ -189,7 +192,7 @@ impl InplaceOp2 for AddToChannels {
                 let part = part.picture(index);
                 let total = &mut total[self.start..self.start + part.len()];
                 total.par_chunks_mut(TASK_ELEMENTS).zip(part.par_chunks(TASK_ELEMENTS)).for_each(|(total, part)| {
-                    pulp::Arch::new().dispatch(|| total.iter_mut().zip(part).for_each(|(sum, x)| *sum += *x));
+                    widest(move || total.iter_mut().zip(part).for_each(|(sum, x)| *sum += *x));
                 });
             });
             Ok(())

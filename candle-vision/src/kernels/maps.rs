@@ -48,17 +48,17 @@ impl<'a, T> Maps<'a, T> {
         &self.data[index * self.stride..][..self.picture]
     }
 
-    /// A dense copy whose parts `f(run, elements)` changes, many at a time.
-    pub(crate) fn map(&self, f: impl Fn(Run, &mut [T]) + Sync) -> Vec<T>
+    /// Dense maps whose parts `f(run, elements, result)` writes wholly, many at a time.
+    pub(crate) fn map(&self, f: impl Fn(Run, &[T], &mut [T]) + Sync) -> Vec<T>
     where
         T: Real,
     {
-        let mut out = zeros(self.batch * self.picture);
+        // SAFETY: the runs make up the buffer, and `f` writes each.
+        let mut out = unsafe { unwritten(self.batch * self.picture) };
         out.par_chunks_mut(self.picture.max(1)).enumerate().for_each(|(picture, out)| {
             let xs = self.picture(picture).par_chunks(RUN_ELEMENTS);
             out.par_chunks_mut(RUN_ELEMENTS).zip(xs).enumerate().for_each(|(index, (out, xs))| {
-                out.copy_from_slice(xs);
-                f(Run { picture, start: index * RUN_ELEMENTS, len: out.len() }, out);
+                f(Run { picture, start: index * RUN_ELEMENTS, len: out.len() }, xs, out);
             });
         });
         out
@@ -112,6 +112,20 @@ pub(crate) fn read<T: Real, R>(xs: &Tensor, f: impl FnOnce(Maps<'_, T>) -> Resul
 /// A buffer of zeros.
 pub(crate) fn zeros<T: Real>(len: usize) -> Vec<T> {
     vec![T::zero(); len]
+}
+
+/// A buffer of any content.
+///
+/// # Safety
+/// Each element is written before it is read.
+#[expect(clippy::uninit_vec, reason = "the contract above")]
+pub(crate) unsafe fn unwritten<T: Real>(len: usize) -> Vec<T> {
+    let mut buffer = Vec::with_capacity(len);
+    // SAFETY: the capacity is there, and nobody reads an element before it is written.
+    unsafe {
+        buffer.set_len(len);
+    }
+    buffer
 }
 
 /// A tensor on the CPU that owns `data`.

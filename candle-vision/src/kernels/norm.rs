@@ -2,20 +2,21 @@
 //!
 //! `y = act((x − mean) / √(var + eps) · weight + bias)` per channel of (n, c, h, w), `mean` and the biased `var` over the
 //! batch and its positions. Only `x` and two numbers per channel are kept for the gradient, which computes the activation
-//! anew. Sums run in `f64`, channel by channel, in an order that does not depend on the number of threads.
+//! anew. A channel passes through the cache in parts; sums run in `f64`, in an order that does not depend on the number of
+//! threads.
 //! Source: Ioffe and Szegedy, <https://arxiv.org/abs/1502.03167>.
 
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::autograd::{Gradient, differentiable};
-use super::maps::{Maps, dispatch_dtype, read, tensor, with_dense_pictures, zeros};
-use super::real::{Real, sums_of};
+use super::maps::{Maps, dispatch_dtype, read, tensor, unwritten, with_dense_pictures};
+use super::real::{Real, Sums, widest};
 use super::shared::{Scatter, with_compute_dtype};
 use super::{Activation, is_stock};
 
 /// Elements that pass through the first-level cache at a time.
-const RUN: usize = 2048;
+const PART: usize = 1024;
 
 /// Mean and biased variance of a batch, each (c), and the number of elements per channel.
 pub struct Moments {
@@ -88,12 +89,11 @@ fn fused(
     let norm = Norm { channels, plane: h * w, count: (batch * h * w) as f64, eps, activation };
     dispatch_dtype!("batch_norm", xs.dtype(), T => {
         let (scale, shift) = (weight.to_vec1::<T>()?, bias.to_vec1::<T>()?);
-        let moments = read::<T, _>(&kept, |xs| Ok(norm.moments(xs)))?;
+        let (ys, moments) = read::<T, _>(&kept, |xs| Ok(norm.forward(xs, &scale, &shift)))?;
         let column = |of: fn(&Moment) -> f64| {
             tensor(moments.iter().map(|moment| T::nearest(of(moment))).collect::<Vec<T>>(), channels)
         };
         let found = [column(|moment| moment.mean)?, column(|moment| moment.var)?];
-        let ys = read::<T, _>(&kept, |xs| Ok(norm.forward(xs, &moments, &scale, &shift)))?;
         let ys = differentiable(ys, xs.shape(), &[xs, weight, bias], move |grad, _| {
             let (of_xs, of_weight, of_bias) = read::<T, _>(&kept, |xs| {
                 read(grad, |grad| Ok(norm.backward(xs, grad, &moments, &scale, &shift)))
@@ -123,27 +123,60 @@ struct Norm {
     activation: Activation,
 }
 
+/// Elements `start..start + len` of a channel's planes in some pictures.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    picture: usize,
+    pictures: usize,
+    start: usize,
+    len: usize,
+}
+
 impl Norm {
-    /// The planes of a channel, picture by picture.
-    fn planes<'a, T>(&self, xs: Maps<'a, T>, channel: usize) -> impl Iterator<Item = &'a [T]> + use<'a, T> {
-        let plane = self.plane;
-        (0..xs.batch()).map(move |picture| &xs.picture(picture)[channel * plane..][..plane])
+    /// Parts of at most [`PART`] elements that make up a channel: runs of a plane, or several small planes.
+    fn parts(self, batch: usize) -> impl Iterator<Item = Part> {
+        let together = (PART / self.plane).max(1);
+        (0..batch).step_by(together).flat_map(move |picture| {
+            let pictures = together.min(batch - picture);
+            let part = move |start| Part { picture, pictures, start, len: PART.min(self.plane - start) };
+            (0..self.plane).step_by(PART).map(part)
+        })
     }
 
-    fn moments<T: Real>(&self, xs: Maps<'_, T>) -> Vec<Moment> {
-        let moment = |channel: usize| {
-            // About a value of the channel, so that a large mean does not cancel the variance.
-            let about = xs.picture(0)[channel * self.plane].to_wide();
-            let (mut sum, mut squares) = (0., 0.);
-            for xs in self.planes(xs, channel) {
-                let [s, q] =
-                    pulp::Arch::new().dispatch(|| sums_of(xs, xs, |x, _| [x - about, (x - about) * (x - about)]));
-                (sum, squares) = (sum + s, squares + q);
-            }
-            let mean = sum / self.count;
-            Moment { mean: about + mean, var: (squares / self.count - mean * mean).max(0.) }
-        };
-        (0..self.channels).into_par_iter().map(moment).collect()
+    /// The elements of a part, which are copied to `buffer` where they lie in several planes.
+    fn read<'a, T: Real>(&self, xs: Maps<'a, T>, channel: usize, part: Part, buffer: &'a mut [T]) -> &'a [T] {
+        let of = |picture: usize| &xs.picture(picture)[channel * self.plane + part.start..][..part.len];
+        if part.pictures == 1 {
+            return of(part.picture);
+        }
+        let buffer = &mut buffer[..part.pictures * part.len];
+        for (index, buffer) in buffer.chunks_exact_mut(part.len).enumerate() {
+            buffer.copy_from_slice(of(part.picture + index));
+        }
+        buffer
+    }
+
+    /// Writes the elements of a part.
+    ///
+    /// # Safety
+    /// Nothing else writes this channel's planes at the same time.
+    unsafe fn write<T: Real>(&self, ys: &[T], channel: usize, part: Part, out: &Scatter<'_, T>) {
+        for (index, ys) in ys.chunks_exact(part.len).enumerate() {
+            let start = ((part.picture + index) * self.channels + channel) * self.plane + part.start;
+            // SAFETY: by the caller's contract.
+            unsafe { out.slice_mut(start, part.len) }.copy_from_slice(ys);
+        }
+    }
+
+    fn moment<T: Real>(&self, xs: Maps<'_, T>, channel: usize, buffer: &mut [T]) -> Moment {
+        // About a value of the channel, so that a large mean does not cancel the variance.
+        let (about, mut sums) = (xs.picture(0)[channel * self.plane].to_wide(), Sums::default());
+        for part in self.parts(xs.batch()) {
+            let xs = self.read(xs, channel, part, buffer);
+            widest(|| sums.add(xs, xs, move |x, _| [x - about, (x - about) * (x - about)]));
+        }
+        let [mean, squares] = sums.totals().map(|total| total / self.count);
+        Moment { mean: about + mean, var: (squares - mean * mean).max(0.) }
     }
 
     /// Factor and summand that normalise a channel.
@@ -152,22 +185,26 @@ impl Norm {
         [T::nearest(scale), T::nearest(bias.to_wide() - moment.mean * scale)]
     }
 
-    fn forward<T: Real>(&self, xs: Maps<'_, T>, moments: &[Moment], weight: &[T], bias: &[T]) -> Vec<T> {
-        let mut out = zeros(xs.batch() * xs.picture_len());
+    fn forward<T: Real>(&self, xs: Maps<'_, T>, weight: &[T], bias: &[T]) -> (Vec<T>, Vec<Moment>) {
+        // SAFETY: the parts of all channels make up the buffer, and each is written.
+        let mut out = unsafe { unwritten(xs.batch() * xs.picture_len()) };
         let scatter = Scatter::new(&mut out);
-        (0..self.channels).into_par_iter().for_each(|channel| {
-            let [scale, shift] = self.affine(moments[channel], weight[channel], bias[channel]);
-            for (picture, xs) in self.planes(xs, channel).enumerate() {
-                let start = (picture * self.channels + channel) * self.plane;
+        let channel = |channel: usize| {
+            let (mut buffer, mut ys) = ([T::zero(); PART], [T::zero(); PART]);
+            let moment = self.moment(xs, channel, &mut buffer);
+            let affine = self.affine(moment, weight[channel], bias[channel]);
+            for part in self.parts(xs.batch()) {
+                let xs = self.read(xs, channel, part, &mut buffer);
+                let ys = &mut ys[..xs.len()];
+                widest(|| normalise(xs, affine, ys));
+                self.activation.apply_slice(ys);
                 // SAFETY: the planes of this channel belong to this task alone.
-                let out = unsafe { scatter.slice_mut(start, self.plane) };
-                for (out, xs) in out.chunks_mut(RUN).zip(xs.chunks(RUN)) {
-                    pulp::Arch::new().dispatch(|| normalise(xs, scale, shift, out));
-                    self.activation.apply_slice(out);
-                }
+                unsafe { self.write(ys, channel, part, &scatter) };
             }
-        });
-        out
+            moment
+        };
+        let moments = (0..self.channels).into_par_iter().map(channel).collect();
+        (out, moments)
     }
 
     /// Gradients of the input, the weight and the bias.
@@ -179,38 +216,40 @@ impl Norm {
         weight: &[T],
         bias: &[T],
     ) -> (Vec<T>, Vec<T>, Vec<T>) {
-        let mut out = zeros(xs.batch() * xs.picture_len());
+        // SAFETY: the parts of all channels make up the buffer, and each is written.
+        let mut out = unsafe { unwritten(xs.batch() * xs.picture_len()) };
         let scatter = Scatter::new(&mut out);
         let channel = |channel: usize| {
             let moment = moments[channel];
-            let [scale, shift] = self.affine(moment, weight[channel], bias[channel]);
-            let start = |picture: usize| (picture * self.channels + channel) * self.plane;
-            let mut normalised = [T::zero(); RUN];
-            let (mut sum, mut product) = (0., 0.);
-            for (picture, (xs, grad)) in self.planes(xs, channel).zip(self.planes(grad, channel)).enumerate() {
-                // SAFETY: the planes of this channel belong to this task alone.
-                let out = unsafe { scatter.slice_mut(start(picture), self.plane) };
-                for (out, (xs, grad)) in out.chunks_mut(RUN).zip(xs.chunks(RUN).zip(grad.chunks(RUN))) {
-                    out.copy_from_slice(grad);
-                    if self.activation != Activation::Identity {
-                        let normalised = &mut normalised[..xs.len()];
-                        pulp::Arch::new().dispatch(|| normalise(xs, scale, shift, normalised));
-                        self.activation.times_derivative(normalised, out);
-                    }
-                    let (grad, mean) = (&*out, moment.mean);
-                    let [s, p] = pulp::Arch::new().dispatch(|| sums_of(grad, xs, |grad, x| [grad, grad * (x - mean)]));
-                    (sum, product) = (sum + s, product + p);
+            let affine = self.affine(moment, weight[channel], bias[channel]);
+            let mut buffers = [[T::zero(); PART]; 4];
+            let [of_xs, of_grad, normalised, passed] = &mut buffers;
+            // The gradient behind the activation, `passed`, is computed in both passes: that takes less than to store it.
+            let mut pass = |part: Part, f: &mut dyn FnMut(&[T], &mut [T])| {
+                let xs = self.read(xs, channel, part, of_xs);
+                let passed = &mut passed[..xs.len()];
+                passed.copy_from_slice(self.read(grad, channel, part, of_grad));
+                if self.activation != Activation::Identity {
+                    let normalised = &mut normalised[..xs.len()];
+                    widest(|| normalise(xs, affine, normalised));
+                    self.activation.times_derivative(normalised, passed);
                 }
+                f(xs, passed);
+            };
+            let (mean, mut sums) = (moment.mean, Sums::default());
+            for part in self.parts(xs.batch()) {
+                pass(part, &mut |xs, passed| widest(|| sums.add(passed, xs, move |grad, x| [grad, grad * (x - mean)])));
             }
+            let [sum, product] = sums.totals();
             let invstd = 1. / (moment.var + self.eps).sqrt();
             let of_x = -weight[channel].to_wide() * invstd * invstd * invstd * product / self.count;
             let constant = -weight[channel].to_wide() * invstd * sum / self.count - of_x * moment.mean;
-            let (of_x, constant) = (T::nearest(of_x), T::nearest(constant));
-            for (picture, xs) in self.planes(xs, channel).enumerate() {
-                // SAFETY: the planes of this channel belong to this task alone.
-                let out = unsafe { scatter.slice_mut(start(picture), self.plane) };
-                pulp::Arch::new().dispatch(|| {
-                    out.iter_mut().zip(xs).for_each(|(y, x)| *y = scale * *y + (of_x * *x + constant));
+            let factors = [affine[0], T::nearest(of_x), T::nearest(constant)];
+            for part in self.parts(xs.batch()) {
+                pass(part, &mut |xs, passed| {
+                    widest(|| combine(xs, factors, passed));
+                    // SAFETY: the planes of this channel belong to this task alone.
+                    unsafe { self.write(passed, channel, part, &scatter) };
                 });
             }
             (T::nearest(product * invstd), T::nearest(sum))
@@ -221,8 +260,13 @@ impl Norm {
 }
 
 #[inline(always)]
-fn normalise<T: Real>(xs: &[T], scale: T, shift: T, out: &mut [T]) {
+fn normalise<T: Real>(xs: &[T], [scale, shift]: [T; 2], out: &mut [T]) {
     out.iter_mut().zip(xs).for_each(|(y, x)| *y = *x * scale + shift);
+}
+
+#[inline(always)]
+fn combine<T: Real>(xs: &[T], [scale, of_x, constant]: [T; 3], grads: &mut [T]) {
+    grads.iter_mut().zip(xs).for_each(|(grad, x)| *grad = scale * *grad + (of_x * *x + constant));
 }
 
 #[cfg(test)]

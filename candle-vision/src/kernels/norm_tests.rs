@@ -132,6 +132,30 @@ fn check(dims: [usize; 4], activation: Activation, about: f64) -> Result<()> {
 }
 
 #[test]
+fn planes_of_several_parts_equal_the_composed_form() -> Result<()> {
+    for activation in [Activation::Identity, Activation::Relu, Activation::Silu] {
+        check([2, 3, 33, 40], activation, 0.)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_mean_far_from_zero_costs_single_precision_no_digits_of_the_variance() -> Result<()> {
+    for dims in [[5, 2, 33, 70], [64, 2, 3, 5]] {
+        let xs = (random(&dims, 1)? + 300.)?.to_dtype(DType::F32)?;
+        let column = |dtype| Tensor::ones(2, dtype, &Device::Cpu);
+        let moments = |xs: &Tensor, dtype| -> Result<_> {
+            Ok(batch_norm(xs, &column(dtype)?, &column(dtype)?, 1e-3, Activation::Identity)?.1)
+        };
+        let (got, exact) = (moments(&xs, DType::F32)?, moments(&xs.to_dtype(DType::F64)?, DType::F64)?);
+        let difference = relative_difference(&values(&got.var)?, &values(&exact.var)?);
+        assert!(difference < 1e-6, "the variance of {dims:?} differs by {difference:e}");
+        assert!(relative_difference(&values(&got.mean)?, &values(&exact.mean)?) < 1e-7, "the mean of {dims:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn gradients_equal_central_differences() -> Result<()> {
     let dims = [3, 2, 4, 5];
     let cotangent = random(&dims, 5)?;

@@ -8,8 +8,8 @@ use rayon::prelude::*;
 use super::Geometry;
 use super::autograd::{Gradient, differentiable};
 use super::is_stock;
-use super::maps::{Maps, dispatch_dtype, read, tensor, with_dense_pictures, zeros};
-use super::real::{Real, sums_of};
+use super::maps::{Maps, dispatch_dtype, read, tensor, unwritten, with_dense_pictures, zeros};
+use super::real::{Real, sums_of, widest};
 use super::shared::with_compute_dtype;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,11 +127,12 @@ impl Pool {
     fn forward<T: Real>(&self, xs: Maps<'_, T>, in_hw: [usize; 2], out_hw: [usize; 2]) -> Vec<T> {
         let (in_plane, out_plane) = (in_hw[0] * in_hw[1], out_hw[0] * out_hw[1]);
         let channels = xs.picture_len() / in_plane;
-        let mut out = zeros(xs.batch() * channels * out_plane);
+        // SAFETY: each plane is written.
+        let mut out = unsafe { unwritten(xs.batch() * channels * out_plane) };
         out.par_chunks_exact_mut(out_plane).enumerate().for_each_init(Vec::new, |rows, (plane, out)| {
             let xs = &xs.picture(plane / channels)[plane % channels * in_plane..][..in_plane];
             match self.kind {
-                Kind::Max => pulp::Arch::new().dispatch(|| self.max_plane(xs, in_hw, out_hw, rows, out)),
+                Kind::Max => widest(|| self.max_plane(xs, in_hw, out_hw, rows, out)),
                 Kind::Average => self.each_window(in_hw, out_hw, |output, rows, columns| {
                     let row = |row: &usize| columns.iter().map(|column| xs[row * in_hw[1] + column]).sum::<T>();
                     out[output] = rows.iter().map(row).sum::<T>() / T::from_f32((rows.len() * columns.len()) as f32);
@@ -228,7 +229,7 @@ pub fn global_avg_pool2d(xs: &Tensor) -> Result<Tensor> {
     let (plane, kept, dims) = (h * w, with_dense_pictures(&xs.detach())?, xs.shape().clone());
     dispatch_dtype!("global_avg_pool2d", xs.dtype(), T => {
         let mean = |xs: &[T]| {
-            let [sum, _] = pulp::Arch::new().dispatch(|| sums_of(xs, xs, |x, _| [x, 0.]));
+            let [sum, _] = widest(|| sums_of(xs, xs, |x, _| [x, 0.]));
             T::nearest(sum / plane as f64)
         };
         let means = read::<T, _>(&kept, |xs| {
@@ -236,7 +237,8 @@ pub fn global_avg_pool2d(xs: &Tensor) -> Result<Tensor> {
             Ok((0..batch).into_par_iter().flat_map_iter(picture).collect())
         })?;
         differentiable(means, (batch, channels, 1, 1), &[xs], move |grad, _| {
-            let mut of_xs = zeros::<T>(dims.elem_count());
+            // SAFETY: each plane is written.
+            let mut of_xs = unsafe { unwritten::<T>(dims.elem_count()) };
             read::<T, _>(grad, |grad| {
                 of_xs.par_chunks_exact_mut(channels * plane).enumerate().for_each(|(picture, of_xs)| {
                     for (of_xs, grad) in of_xs.chunks_exact_mut(plane).zip(grad.picture(picture)) {

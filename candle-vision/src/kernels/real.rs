@@ -2,6 +2,8 @@
 
 use candle_core::{CpuStorage, WithDType};
 
+use super::simd::{Isa, Job, Vector, Width};
+
 /// `f32` or `f64`. The front doors widen half-precision tensors to `f32` before they reach a CPU kernel.
 pub trait Real: WithDType + num_traits::Float + std::iter::Sum {
     /// `e^x`, within 2 units in the last place, NaN for NaN; saturates instead of overflowing.
@@ -97,10 +99,11 @@ impl Real for f64 {
     }
 }
 
-/// Replaces each element by `f(element)`, compiled for the widest vectors the machine has.
+/// Replaces each element by `f(element)`, compiled for the widest vectors the machine has. What `f` captures by reference
+/// would be read anew for each element.
 #[inline]
 pub(crate) fn map_in_place<T: Real>(xs: &mut [T], f: impl Fn(T) -> T) {
-    widest(|| {
+    widest(move || {
         for x in xs {
             *x = f(*x);
         }
@@ -108,36 +111,90 @@ pub(crate) fn map_in_place<T: Real>(xs: &mut [T], f: impl Fn(T) -> T) {
 }
 
 /// Runs `f` compiled for the widest vectors the machine has: `f` and what it calls must be inlined to gain from that, so it
-/// is best a call of an `#[inline(always)]` function.
+/// is best a call of an `#[inline(always)]` function. Products and sums are not fused: results are the same on all machines.
 #[inline(always)]
 pub fn widest<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
+    let mut result = None;
+    // SAFETY: the instruction set is one of this machine; the job has no contract.
+    unsafe { Isa::best().run(Width::Full, Call(f, &mut result)) }
+    result.expect("a job runs once")
 }
 
-/// `Σ f(a, b)` over pairs, both parts, in `f64` lanes: the same whatever the machine's vectors are.
+/// A function as a job.
+struct Call<'a, F, R>(F, &'a mut Option<R>);
+
+impl<R, F: FnOnce() -> R> Job for Call<'_, F, R> {
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        *self.1 = Some(self.0());
+    }
+}
+
+/// `Σ f(a, b)` over pairs that come in slices, both parts, in `f64` lanes: the same whatever the machine's vectors are.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sums {
+    lanes: [[f64; SUM_LANES]; 2],
+}
+
+/// As many as keep the additions of the widest vectors from waiting for each other.
+const SUM_LANES: usize = 16;
+
+impl Sums {
+    /// Adds `f` of each pair.
+    #[inline(always)]
+    pub(crate) fn add<T: Real>(&mut self, a: &[T], b: &[T], f: impl Fn(f64, f64) -> [f64; 2]) {
+        let [mut first, mut second] = self.lanes;
+        let whole = a.len() / SUM_LANES * SUM_LANES;
+        for (a, b) in a.chunks_exact(SUM_LANES).zip(b.chunks_exact(SUM_LANES)) {
+            for lane in 0..SUM_LANES {
+                let [x, y] = f(a[lane].to_wide(), b[lane].to_wide());
+                first[lane] += x;
+                second[lane] += y;
+            }
+        }
+        let lanes = first.iter_mut().zip(&mut second);
+        for ((first, second), (a, b)) in lanes.zip(a[whole..].iter().zip(&b[whole..])) {
+            let [x, y] = f(a.to_wide(), b.to_wide());
+            *first += x;
+            *second += y;
+        }
+        self.lanes = [first, second];
+    }
+
+    /// The sums of all that was added.
+    pub(crate) fn totals(&self) -> [f64; 2] {
+        self.lanes.map(|lanes| lanes.iter().sum())
+    }
+}
+
+/// [`Sums`] of one pair of slices.
 #[inline(always)]
 pub(crate) fn sums_of<T: Real>(a: &[T], b: &[T], f: impl Fn(f64, f64) -> [f64; 2]) -> [f64; 2] {
-    const LANES: usize = 16;
-    let (mut sums, whole) = ([[0.; LANES]; 2], a.len() / LANES * LANES);
-    let [first, second] = &mut sums;
-    for (a, b) in a.chunks_exact(LANES).zip(b.chunks_exact(LANES)) {
-        for lane in 0..LANES {
-            let [x, y] = f(a[lane].to_wide(), b[lane].to_wide());
-            first[lane] += x;
-            second[lane] += y;
-        }
-    }
-    let mut totals = sums.map(|lanes| lanes.iter().sum::<f64>());
-    for (a, b) in a[whole..].iter().zip(&b[whole..]) {
-        let [x, y] = f(a.to_wide(), b.to_wide());
-        totals = [totals[0] + x, totals[1] + y];
-    }
-    totals
+    let mut sums = Sums::default();
+    sums.add(a, b, f);
+    sums.totals()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sums_of_slices_are_those_of_all_elements() {
+        let mut state = 1;
+        let values: Vec<f32> = (0..70_001).map(|_| (2. + crate::seeded::splitmix(&mut state)) as f32).collect();
+        let mut sums = Sums::default();
+        let mut rest = values.as_slice();
+        for len in [1, 63, 64, 65, 0, 2047, 2048, 4100, values.len()] {
+            let (part, others) = rest.split_at(len.min(rest.len()));
+            widest(|| sums.add(part, part, |a, b| [a, a * b]));
+            rest = others;
+        }
+        let wide = |f: fn(f64) -> f64| values.iter().map(|x| f(x.to_wide())).sum::<f64>();
+        for (got, exact) in sums.totals().into_iter().zip([wide(|x| x), wide(|x| x * x)]) {
+            assert!((got - exact).abs() < 1e-12 * exact, "{got} instead of {exact}");
+        }
+    }
 
     #[test]
     fn exp_is_within_two_ulps_and_saturates() {

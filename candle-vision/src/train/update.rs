@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, DType, InplaceOp3, Layout, Result, Tensor, Var, Wi
 use num_traits::Float;
 use rayon::prelude::*;
 
-use crate::kernels::is_stock;
+use crate::kernels::{is_stock, widest};
 
 /// Elements that one thread updates at a time.
 const CHUNK: usize = 1 << 14;
@@ -52,19 +52,19 @@ impl Update {
         chunks.for_each(|((xs, ys), zs)| match self {
             Self::Linear { a, b, c } => {
                 let [a, b, c] = [a, b, c].map(T::from_f64);
-                each(xs, ys, zs, |x, y, z| a * x + b * y + c * z);
+                each(xs, ys, zs, move |x, y, z| a * x + b * y + c * z);
             }
             Self::Step { rate, a, b, c } => {
                 let [rate, a, b, c] = [rate, a, b, c].map(T::from_f64);
-                each(xs, ys, zs, |x, y, z| x + rate * (a * x + b * y + c * z));
+                each(xs, ys, zs, move |x, y, z| x + rate * (a * x + b * y + c * z));
             }
             Self::Product { rate } => {
                 let rate = T::from_f64(rate);
-                each(xs, ys, zs, |x, y, z| x + rate * (y * z - x));
+                each(xs, ys, zs, move |x, y, z| x + rate * (y * z - x));
             }
             Self::Quotient { a, b, inner, scale, outer } => {
                 let [a, b, inner, scale, outer] = [a, b, inner, scale, outer].map(T::from_f64);
-                each(xs, ys, zs, |x, y, z| a * x + b * y / ((z + inner).sqrt() * scale + outer));
+                each(xs, ys, zs, move |x, y, z| a * x + b * y / ((z + inner).sqrt() * scale + outer));
             }
         });
     }
@@ -73,7 +73,7 @@ impl Update {
 /// Replaces each `x` by `f(x, y, z)`, compiled for the widest vectors the machine has.
 #[inline]
 fn each<T: Copy>(xs: &mut [T], ys: &[T], zs: &[T], f: impl Fn(T, T, T) -> T) {
-    pulp::Arch::new().dispatch(|| xs.iter_mut().zip(ys).zip(zs).for_each(|((x, y), z)| *x = f(*x, *y, *z)));
+    widest(move || xs.iter_mut().zip(ys).zip(zs).for_each(|((x, y), z)| *x = f(*x, *y, *z)));
 }
 
 fn part<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {

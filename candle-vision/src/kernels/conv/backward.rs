@@ -1,9 +1,9 @@
 //! Gradients of a convolution by products of unfolded tiles, in any floating-point type.
 
-use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::{Extents, dense};
+use crate::kernels::matrix::{Transposed, product};
 use crate::kernels::real::Real;
 
 /// The gradient of the input (n, c, h, w) from the output's `grad` (n, o, oh, ow).
@@ -19,7 +19,8 @@ pub(super) fn grad_input<T: Real>(extents: &Extents, grad: &[T], weight: &[T]) -
                 [..group_out * extents.out_plane()];
             let weight = &weight[group * group_out * depth..][..group_out * depth];
             unfolded.resize(depth * extents.out_plane(), T::zero());
-            product(weight, grad, unfolded, [depth, extents.out_plane(), group_out], Transposed::Left);
+            let sizes = [depth, extents.out_plane(), group_out];
+            product(weight, grad, unfolded, sizes, Transposed::Left, [T::zero(), T::one()]);
             fold(extents, unfolded, grad_xs);
         },
     );
@@ -42,52 +43,13 @@ pub(super) fn grad_weight<T: Real>(extents: &Extents, xs: &[T], grad: &[T]) -> V
                 unfolded.resize(depth * extents.out_plane(), T::zero());
                 partial.resize(group_out * depth, T::zero());
                 dense::unfold(extents, xs, 0..extents.out_hw[0], unfolded);
-                product(grad, unfolded, partial, [group_out, depth, extents.out_plane()], Transposed::Right);
+                let sizes = [group_out, depth, extents.out_plane()];
+                product(grad, unfolded, partial, sizes, Transposed::Right, [T::zero(), T::one()]);
                 grad_weight.iter_mut().zip(partial.iter()).for_each(|(sum, part)| *sum += *part);
             }
         },
     );
     grad_weight
-}
-
-/// Which operand of [`product`] is stored transposed.
-#[derive(Clone, Copy)]
-enum Transposed {
-    Left,
-    Right,
-}
-
-/// `out` (m, n) = `lhs` (m, k) · `rhs` (k, n), one of the two stored transposed; all dense and row-major.
-fn product<T: Real>(lhs: &[T], rhs: &[T], out: &mut [T], [m, n, k]: [usize; 3], transposed: Transposed) {
-    assert!(lhs.len() == m * k && rhs.len() == k * n && out.len() == m * n, "matrix product operands fit");
-    let ((lhs_cs, lhs_rs), (rhs_cs, rhs_rs)) = match transposed {
-        Transposed::Left => ((m, 1), (1, n)),
-        Transposed::Right => ((1, k), (k, 1)),
-    };
-    // SAFETY: the three slices hold exactly the elements that the sizes and strides above address.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            n as isize,
-            false,
-            lhs.as_ptr(),
-            lhs_cs as isize,
-            lhs_rs as isize,
-            rhs.as_ptr(),
-            rhs_cs as isize,
-            rhs_rs as isize,
-            T::zero(),
-            T::one(),
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
-    }
 }
 
 /// Adds unfolded gradients (group_in · kh · kw, oh · ow) back onto the input elements they were read from.

@@ -15,14 +15,15 @@ mod product;
 mod reference;
 #[cfg(test)]
 mod tests;
+mod weight;
 
 use candle_core::{DType, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::autograd::{Gradient, differentiable};
 use super::is_stock;
-use super::maps::{Maps, read, tensor, with_dense_pictures};
-use super::real::{Real, sums_of};
+use super::maps::{Maps, read, tensor, unwritten, with_dense_pictures};
+use super::real::{Real, sums_of, widest};
 use super::shared::with_compute_dtype;
 use super::{Activation, Geometry};
 
@@ -95,7 +96,8 @@ fn on_cpu(
         });
     }
     let ys = with_elements::<f32, _>(&kept, &kept_weight, |xs, weight| {
-        let mut ys = vec![0.; extents.out_shape().elem_count()];
+        // SAFETY: a convolution writes each of its outputs.
+        let mut ys = unsafe { unwritten(extents.out_shape().elem_count()) };
         with_bias(bias, |bias| planar::forward(&extents, xs, weight, bias, activation, &mut ys))?;
         Ok(ys)
     })?;
@@ -104,7 +106,7 @@ fn on_cpu(
             read::<f32, _>(grad, |grad| {
                 Ok([
                     needs[0].then(|| planar::grad_input(&extents, weight, grad)),
-                    needs[1].then(|| planar::grad_weight(&extents, xs, grad)),
+                    needs[1].then(|| weight::grad_weight(&extents, xs, grad)),
                     needs.get(2).map(|_| channel_sums(grad, extents.out_c)),
                 ])
             })
@@ -150,7 +152,7 @@ fn channel_sums<T: Real>(xs: Maps<'_, T>, channels: usize) -> Vec<T> {
     let plane = xs.picture_len() / channels;
     let sum = |channel: usize| {
         let planes = (0..xs.batch()).map(|picture| &xs.picture(picture)[channel * plane..][..plane]);
-        let sum = planes.map(|xs| pulp::Arch::new().dispatch(|| sums_of(xs, xs, |x, _| [x, 0.]))[0]);
+        let sum = planes.map(|xs| widest(|| sums_of(xs, xs, |x, _| [x, 0.]))[0]);
         T::nearest(sum.sum())
     };
     (0..channels).into_par_iter().map(sum).collect()

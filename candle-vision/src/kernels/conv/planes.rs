@@ -8,6 +8,13 @@ use std::ops::Range;
 use super::product::SLACK;
 use crate::kernels::Geometry;
 
+/// Elements of scratch memory and output that one task works on: what stays in a core's second-level cache.
+pub(super) const TASK_ELEMENTS: usize = 128 * 1024;
+/// Positions that a product should have: pictures with fewer than half of them go into one product together.
+const STACK_POSITIONS: usize = 256;
+/// Parts of a batch that are stacked apart, so that there is work for several threads.
+const STACKS: usize = 8;
+
 /// One axis of a correlation: position `t` and tap `k` read element `t + shift(k)` of the phase `phase(k)`.
 #[derive(Debug, Clone)]
 pub(super) struct Axis {
@@ -88,21 +95,34 @@ impl Axis {
     }
 }
 
-/// Layout of the phases of one channel, for a band of output rows.
+/// Layout of the phases of a channel, for a band of output rows; behind a picture's channel comes the same channel of the
+/// others of its stack.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layout {
     /// Elements per row of a phase.
     pub(super) pitch: usize,
     rows: usize,
-    /// Elements per channel.
+    /// Elements per channel of one picture.
     pub(super) channel: usize,
+    /// Pictures.
+    pub(super) stack: usize,
 }
 
 impl Layout {
-    /// For bands of at most `band` rows.
+    /// For bands of at most `band` rows, of one picture.
     pub(super) fn new(rows: &Axis, columns: &Axis, band: usize) -> Self {
         let (pitch, rows_of_phase) = (columns.extent(columns.positions.len()), rows.extent(band));
-        Self { pitch, rows: rows_of_phase, channel: rows.phases * columns.phases * rows_of_phase * pitch }
+        Self { pitch, rows: rows_of_phase, channel: rows.phases * columns.phases * rows_of_phase * pitch, stack: 1 }
+    }
+
+    /// For as many pictures of a batch as share a product; each has `positions` output elements and takes `elements` of
+    /// scratch memory.
+    pub(super) fn stacked(self, positions: usize, elements: usize, batch: usize, groups: usize) -> Self {
+        if 2 * positions > STACK_POSITIONS {
+            return self;
+        }
+        let most = if groups < STACKS { batch.div_ceil(STACKS) } else { batch };
+        Self { stack: STACK_POSITIONS.div_ceil(self.channel).min(TASK_ELEMENTS / elements).clamp(1, most), ..self }
     }
 
     /// Offset of each tap, of each channel in turn.
@@ -112,45 +132,54 @@ impl Layout {
             for [row_phase, row_shift] in &rows.taps {
                 for [phase, shift] in &columns.taps {
                     let phase = row_phase * columns.phases + phase;
-                    offsets.push(channel * self.channel + (phase * self.rows + row_shift) * self.pitch + shift);
+                    let start = channel * self.stack * self.channel;
+                    offsets.push(start + (phase * self.rows + row_shift) * self.pitch + shift);
                 }
             }
         }
         offsets
     }
 
-    /// Positions of a band of rows, from its first to its last.
-    pub(super) fn positions(&self, band: usize, columns: &Axis) -> usize {
-        (band - 1) * self.pitch + columns.positions.len()
+    /// Positions of a band of rows of so many pictures, from its first to its last.
+    pub(super) fn positions(&self, pictures: usize, band: usize, columns: &Axis) -> usize {
+        (pictures - 1) * self.channel + (band - 1) * self.pitch + columns.positions.len()
     }
 
     /// Elements of scratch memory for `channels`.
     pub(super) fn len(&self, channels: usize) -> usize {
-        channels * self.channel + SLACK
+        channels * self.stack * self.channel + SLACK
     }
 
-    /// Writes the phases of `channels` planes from which the output rows of `band` are computed.
+    /// Writes the phases of the planes of the stack's picture `picture` from which the output rows of `band` are computed.
     pub(super) fn fill(
         &self,
         rows: &Axis,
         columns: &Axis,
         band: Range<usize>,
         planes: &[f32],
-        channels: usize,
+        picture: usize,
         out: &mut [f32],
     ) {
-        out[channels * self.channel..].fill(0.);
         let source_plane = rows.source * columns.source;
-        let first_column = columns.positions.start;
-        for (out, plane) in out.chunks_exact_mut(self.channel).zip(planes.chunks_exact(source_plane)).take(channels) {
-            let phases = out.chunks_exact_mut(self.rows * self.pitch).enumerate();
-            for (phase, out) in phases {
-                let (row_phase, column_phase) = (phase / columns.phases, phase % columns.phases);
-                let (skip, source_row, count) = rows.overlap(row_phase, band.start..band.start + self.rows);
-                let (left, source, width) = columns.overlap(column_phase, first_column..first_column + self.pitch);
+        let (outs, slack) = out.split_at_mut(planes.len() / source_plane * self.stack * self.channel);
+        slack.fill(0.);
+        for phase in 0..rows.phases * columns.phases {
+            let (row_phase, column_phase) = (phase / columns.phases, phase % columns.phases);
+            let (skip, source_row, count) = rows.overlap(row_phase, band.start..band.start + self.rows);
+            let first = columns.positions.start;
+            let (left, source, width) = columns.overlap(column_phase, first..first + self.pitch);
+            let is_whole = rows.phases == 1 && columns.phases == 1 && width == self.pitch && width == columns.source;
+            let outs = outs.chunks_exact_mut(self.channel).skip(picture).step_by(self.stack);
+            for (out, plane) in outs.zip(planes.chunks_exact(source_plane)) {
+                let out = &mut out[phase * self.rows * self.pitch..][..self.rows * self.pitch];
                 out[..skip * self.pitch].fill(0.);
                 out[(skip + count) * self.pitch..].fill(0.);
-                for (i, out) in out[skip * self.pitch..].chunks_exact_mut(self.pitch).enumerate().take(count) {
+                let out = &mut out[skip * self.pitch..(skip + count) * self.pitch];
+                if is_whole {
+                    out.copy_from_slice(&plane[source_row * width..][..count * width]);
+                    continue;
+                }
+                for (i, out) in out.chunks_exact_mut(self.pitch).enumerate() {
                     let row = &plane[(source_row + i * rows.phases) * columns.source..][..columns.source];
                     out[..left].fill(0.);
                     out[left + width..].fill(0.);
@@ -167,12 +196,24 @@ impl Layout {
     }
 }
 
-/// Writes planes with their rows at the distance of `pitch`, zeros between them.
-pub(super) fn spread(planes: &[f32], [height, width]: [usize; 2], pitch: usize, out: &mut [f32]) {
-    let rows = planes.chunks_exact(width);
+/// Writes planes with their rows at the distance of `pitch` and zeros between them, as picture `picture` of a stack of
+/// `stack` pictures that take `span` elements each of a plane.
+pub(super) fn spread(
+    planes: &[f32],
+    [height, width]: [usize; 2],
+    pitch: usize,
+    [stack, span]: [usize; 2],
+    picture: usize,
+    out: &mut [f32],
+) {
     debug_assert_eq!(planes.len() % (height * width), 0, "whole planes");
-    for (out, row) in out.chunks_exact_mut(pitch).zip(rows) {
-        out[..width].copy_from_slice(row);
-        out[width..].fill(0.);
+    let outs = out.chunks_exact_mut(span).skip(picture).step_by(stack);
+    for (out, plane) in outs.zip(planes.chunks_exact(height * width)) {
+        let (rows, rest) = out.split_at_mut(height * pitch);
+        for (out, row) in rows.chunks_exact_mut(pitch).zip(plane.chunks_exact(width)) {
+            out[..width].copy_from_slice(row);
+            out[width..].fill(0.);
+        }
+        rest.fill(0.);
     }
 }

@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use crate::kernels::simd::{Isa, Job, Vector, Width};
 
 /// Elements that may be read past the last position of a plane in scratch memory, and written past that of a row: with
@@ -35,7 +37,7 @@ impl Panels {
         groups: usize,
         [rows, depth]: [usize; 2],
         isa: Isa,
-        weight: impl Fn(usize, usize, usize) -> f32,
+        weight: impl Fn(usize, usize, usize) -> f32 + Sync,
     ) -> Self {
         let most = if isa.has_32_registers() { 8 } else { 4 };
         let (mut panels, mut row, mut start) = (Vec::new(), 0, 0);
@@ -49,16 +51,17 @@ impl Panels {
             (row, start) = (row + height, start + height * depth);
         }
         let mut data = vec![0.; groups * start];
-        for (group, data) in data.chunks_exact_mut(start.max(1)).enumerate() {
-            for panel in &panels {
-                let columns = data[panel.start..][..panel.height * depth].chunks_exact_mut(panel.height);
-                for (step, column) in columns.enumerate() {
+        data.par_chunks_exact_mut(start.max(1)).enumerate().for_each(|(group, data)| {
+            // Only the last panel may be lower than the others.
+            let parts = data.par_chunks_mut((most * depth).max(1)).zip(&panels);
+            parts.for_each(|(data, panel)| {
+                for (step, column) in data.chunks_exact_mut(panel.height).enumerate() {
                     for (i, slot) in column.iter_mut().enumerate().take(rows - panel.row) {
                         *slot = weight(group, panel.row + i, step);
                     }
                 }
-            }
-        }
+            });
+        });
         Self { data, panels, group: start, rows, depth }
     }
 }

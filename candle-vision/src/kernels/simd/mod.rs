@@ -16,6 +16,7 @@ pub use peak::peak_flops;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 /// An instruction set that the kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,7 +57,8 @@ impl Isa {
 
     /// The widest that this machine runs.
     pub fn best() -> Self {
-        Self::available().pop().unwrap_or(Self::Portable)
+        static BEST: LazyLock<Isa> = LazyLock::new(|| Isa::available().pop().unwrap_or(Isa::Portable));
+        *BEST
     }
 
     /// The name that [`Isa::from_str`] reads.

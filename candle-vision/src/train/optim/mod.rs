@@ -11,10 +11,13 @@ use std::collections::BTreeMap;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
+use rayon::prelude::*;
 
 pub use algorithm::Algorithm;
 use algorithm::Slots;
 pub use groups::{Group, Role, timm_groups, ultralytics_groups};
+
+use crate::kernels::is_stock;
 
 /// Moves parameters, in groups with rates of their own, by one [`Algorithm`].
 ///
@@ -122,14 +125,25 @@ impl candle_nn::Optimizer for GroupedOptimizer {
     }
 
     fn step(&mut self, grads: &GradStore) -> Result<()> {
+        let mut slots: BTreeMap<&String, &mut Slots> = self.slots.iter_mut().collect();
+        let mut steps = Vec::new();
         for group in &self.groups {
             for (name, var) in &group.parameters {
-                let (Some(grad), Some(slots)) = (grads.get(var), self.slots.get_mut(name)) else { continue };
-                let step = self.algorithm.step(group, var, grad, slots);
-                step.map_err(|error| error.context(format!("in the step of {name}")))?;
+                if let (Some(grad), Some(slots)) = (grads.get(var), slots.remove(name)) {
+                    steps.push((group, name, var, grad, slots));
+                }
             }
         }
-        Ok(())
+        // Parameters do not depend on one another; the largest first, so that no thread waits for one of them at the end.
+        steps.sort_by_key(|(_, _, var, ..)| std::cmp::Reverse(var.elem_count()));
+        let step = |(group, name, var, grad, slots): (&Group, &String, &Var, &Tensor, &mut Slots)| {
+            let step = self.algorithm.step(group, var, grad, slots);
+            step.map_err(|error| error.context(format!("in the step of {name}")))
+        };
+        if is_stock() || steps.iter().any(|(_, _, var, ..)| !var.device().is_cpu()) {
+            return steps.into_iter().try_for_each(step);
+        }
+        steps.into_par_iter().with_max_len(1).try_for_each(step)
     }
 
     /// That of the first group, without its factor.
