@@ -19,7 +19,7 @@ test:
 	cargo test --workspace
 
 run:
-	cargo run --release -- summary yolov8n yolov8n-ghostnet
+	cargo run --release -- detect
 
 # A trained checkpoint against Ultralytics' boxes: needs pip, and DATA with bccd/ and imagenet-100/ for the second half.
 DATA ?= ../shared/data
@@ -42,4 +42,4 @@ cuda-check:
 imagenet:
 	@test -n "$(IMAGENET)" || { echo "say where ImageNet's validation set is: make imagenet IMAGENET=/path"; exit 2; }
 	mkdir -p results
-	cargo run --release -- eval --data "$(IMAGENET)" --model 'ghostnet*' 'repghostnet*' --results-file results/imagenet.csv $(EVAL)
+	cargo run --release -- eval --data "$(IMAGENET)" --model 'ghostnet*.in1k' 'repghostnet*.in1k' --results-file results/imagenet.csv $(EVAL)

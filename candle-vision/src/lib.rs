@@ -17,6 +17,7 @@ pub mod data;
 pub mod image;
 pub mod kernels;
 pub mod layers;
+pub mod memory;
 pub mod metrics;
 pub mod plan;
 pub mod seeded;

@@ -210,7 +210,6 @@ fn what_cannot_be_done_is_one_line_and_an_exit_code() {
     place.run("detect in -m yolo8n --no-save").failed(2, &["yolo8n", "yolov8n"]);
     place.run("detect in -m yolov8n-ghostnet --no-save").failed(2, &["yolov8n-ghostnet", "--model FILE"]);
     place.run("detect in -m none.pt --no-save").failed(2, &["none.pt"]);
-    place.run("detect in --no-save").failed(2, &["--model", "yolov8n"]);
     place.run("detect in -m m.safetensors --device cuda").failed(2, &["--features cuda"]);
     place.run("detect in -m yolov8n --no-save").failed(1, &["HF_HUB_OFFLINE", "yolov8n.pt", "Ultralytics/YOLOv8"]);
     place.write("junk.pt", b"not a checkpoint at all");

@@ -63,6 +63,7 @@ fn a_run_leaves_the_files_that_its_users_know() {
         "train_batch2.jpg",
         "val_batch0_labels.jpg",
         "val_batch0_pred.jpg",
+        "weights/.lock",
         "weights/best.safetensors",
         "weights/last.safetensors",
         "weights/resume.safetensors",

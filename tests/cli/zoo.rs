@@ -55,7 +55,7 @@ fn models_lists_every_name_with_its_licence() {
         assert!(text.contains(part), "{part}: {text}");
     }
     let rows = place.run("models --json").succeeded().json();
-    assert_eq!(rows.iter().filter(|row| row["weights"] == true).count(), 23);
+    assert_eq!(rows.iter().filter(|row| row["source"] == "hub").count(), 23);
     assert!(rows.iter().all(|row| row["weights"] == false || row["licence"].is_string()));
 }
 

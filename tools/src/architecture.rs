@@ -9,7 +9,7 @@ use candle_ghostnet::{Branches, Config, Variant};
 use candle_vision::layers::Norm;
 use candle_vision::spec::{Mismatch, Spec};
 use candle_yolov8::{ModelDef, Yolo};
-use ghostzoo_weights::{Checkpoint, Registry, nearest};
+use ghostzoo_weights::{Checkpoint, Entry, Registry, nearest};
 
 use crate::cli::GlobalArgs;
 use crate::error::usage;
@@ -66,7 +66,9 @@ impl Architecture {
         if let Some(found) = Self::named_or_yaml(text, nc)? {
             return Ok(found);
         }
-        if let Some(found) = Registry::builtin().find(text).and_then(|entry| Self::named(&entry.architecture, nc)) {
+        let registry = Registry::builtin();
+        let registered = |entry: &Entry| Self::named(&entry.architecture, nc.or(Some(entry.num_classes)));
+        if let Some(found) = registry.find(text).and_then(registered) {
             return Ok(found);
         }
         if Path::new(text).is_file() {

@@ -13,12 +13,12 @@ macro_rules! say {
 }
 
 mod architecture;
+mod assets;
 mod cli;
 mod commands;
 mod device;
 mod error;
 mod files;
-mod memory;
 mod model;
 mod output;
 mod plot;
@@ -26,6 +26,7 @@ mod progress;
 mod reader;
 mod run_dir;
 mod source;
+mod subject;
 
 use std::process::ExitCode;
 

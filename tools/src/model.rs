@@ -1,7 +1,6 @@
 //! Where names, checkpoints and networks meet.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device};
@@ -10,7 +9,9 @@ use candle_nn::VarBuilder;
 use candle_vision::image::{ClassifyTransform, Interpolation};
 use candle_vision::layers::Norm;
 use candle_yolov8::Yolo;
-use ghostzoo_weights::{Checkpoint, Entry, Preprocessing, Registry, ResolveError, ResolveOptions, Resolved, nearest};
+use ghostzoo_weights::{
+    Checkpoint, Entry, Origin, Preprocessing, Registry, ResolveError, ResolveOptions, Resolved, nearest,
+};
 
 use crate::architecture::{self, Architecture};
 use crate::cli::GlobalArgs;
@@ -36,8 +37,8 @@ pub(crate) struct Loaded {
     pub(crate) transform: ClassifyTransform,
     /// Trainable elements of the checkpoint.
     pub(crate) parameters: usize,
-    /// The checkpoint's file.
-    pub(crate) path: PathBuf,
+    /// Where the checkpoint is.
+    pub(crate) origin: Origin,
 }
 
 /// The model that must be named.
@@ -84,7 +85,7 @@ pub(crate) fn find(model: &str, global: &GlobalArgs, machine: bool) -> Result<Re
 
 /// Reads a found model, with what its registry entry adds.
 pub(crate) fn read(found: &Resolved) -> Result<Checkpoint> {
-    let mut checkpoint = ghostzoo_weights::read(&found.path)?;
+    let mut checkpoint = found.origin.read()?;
     if let Some(entry) = &found.entry {
         let metadata = &mut checkpoint.metadata;
         metadata.arch.get_or_insert_with(|| entry.architecture.clone());
@@ -154,17 +155,24 @@ pub(crate) fn load(model: &str, global: &GlobalArgs, device: &Device, machine: b
         class_names,
         input_size: metadata.imgsz.map(|side| [side; 2]),
         parameters: architecture.spec()?.parameters(),
-        path: found.path,
+        origin: found.origin,
         transform: metadata.preprocessing.as_ref().map_or_else(|| Ok(ClassifyTransform::default()), transform)?,
     })
 }
 
-fn transform(preprocessing: &Preprocessing) -> Result<ClassifyTransform> {
+/// A classifier's view of a picture, as its checkpoint says it.
+pub(crate) fn transform(preprocessing: &Preprocessing) -> Result<ClassifyTransform> {
     let Preprocessing { input_size, crop_pct, ref interpolation, mean, std } = *preprocessing;
     let interpolation: Interpolation = interpolation.parse().map_err(|error: String| usage(error))?;
     // The shortest decimal of the stored number: 0.875, and 0.9 where f32 holds 0.89999998.
     let crop_pct = crop_pct.to_string().parse().unwrap_or(f64::from(crop_pct));
     Ok(ClassifyTransform { input_size, crop_pct, interpolation, mean, std })
+}
+
+/// What [`transform`] reads.
+pub(crate) fn preprocessing(transform: &ClassifyTransform) -> Preprocessing {
+    let ClassifyTransform { input_size, crop_pct, interpolation, mean, std } = *transform;
+    Preprocessing { input_size, crop_pct: crop_pct as f32, interpolation: interpolation.to_string(), mean, std }
 }
 
 /// What the classes of a classifier that does not name them are called: ImageNet's where there are as many.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use candle_vision::image::{self, MAX_FILE_BYTES, RgbImage};
 
+use crate::assets::Picture;
+
 /// Endings of files that a folder or a glob takes for pictures. Formats that cannot be decoded are among them: they
 /// are reported, not skipped.
 const EXTENSIONS: [&str; 16] = [
@@ -24,6 +26,8 @@ pub(crate) enum Source {
     File(PathBuf),
     /// The bytes on stdin.
     Stdin,
+    /// A picture of the program's own.
+    BuiltIn(&'static Picture),
 }
 
 impl Source {
@@ -32,6 +36,17 @@ impl Source {
         match self {
             Self::File(path) => path.display().to_string(),
             Self::Stdin => "-".to_owned(),
+            Self::BuiltIn(picture) => picture.name.to_owned(),
+        }
+    }
+
+    /// The name, without ending, of what is saved of it.
+    pub(crate) fn stem(&self) -> String {
+        let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        match self {
+            Self::File(path) => stem(path),
+            Self::Stdin => "stdin".to_owned(),
+            Self::BuiltIn(picture) => stem(Path::new(picture.name)),
         }
     }
 
@@ -52,6 +67,7 @@ impl Source {
                 }
                 Ok(image::decode(&bytes)?)
             }
+            Self::BuiltIn(picture) => Ok(image::decode(picture.bytes)?),
         }
     }
 }
@@ -65,6 +81,12 @@ pub(crate) struct Entry {
     pub(crate) source: Result<Source>,
 }
 
+impl From<Source> for Entry {
+    fn from(source: Source) -> Self {
+        Self { label: source.label(), source: Ok(source) }
+    }
+}
+
 /// The pictures that the arguments name, in their order; folders and globs in the order of file names.
 pub(crate) fn expand(arguments: &[String]) -> Vec<Entry> {
     let mut entries = Vec::new();
@@ -75,7 +97,7 @@ pub(crate) fn expand(arguments: &[String]) -> Vec<Entry> {
         } else if std::mem::replace(&mut stdin_taken, true) {
             Err(anyhow!("stdin holds one picture and is named twice"))
         } else {
-            Ok(vec![Entry { label: argument.clone(), source: Ok(Source::Stdin) }])
+            Ok(vec![Source::Stdin.into()])
         };
         match sources {
             Ok(sources) => entries.extend(sources),
@@ -157,8 +179,7 @@ fn of_list(list: &Path) -> Result<Vec<Entry>> {
 }
 
 fn entry(path: PathBuf) -> Entry {
-    let source = Source::File(path);
-    Entry { label: source.label(), source: Ok(source) }
+    Source::File(path).into()
 }
 
 fn has_extension(path: &Path, among: &[&str]) -> bool {

@@ -1,6 +1,7 @@
 //! Everything between a model's name and its tensors: checkpoint files, key maps, the registry and the Hub.
 //!
 //! [`resolve`] finds the file of a model: a path, a name of the [`Registry`], or an address on the Hub, whose cache it keeps.
+//! With the feature `shipped`, the checkpoints of `weights/shipped` are in the program and need no file.
 //! [`read`] takes safetensors and files of `torch.save` (without executing anything in them) and gives a [`Checkpoint`]:
 //! tensors under the names our models use, and what the file says about itself. [`write()`] stores one as safetensors.
 #![deny(unsafe_code)]
@@ -15,12 +16,14 @@ mod progress;
 mod read;
 mod registry;
 mod resolve;
+mod shipped;
 mod write;
 
 pub use checkpoint::{Checkpoint, Layout, Metadata, Preprocessing};
 pub use error::Error;
 pub use progress::{Progress, Silent};
 pub use read::read;
-pub use registry::{Entry, Published, Registry, Task, nearest};
-pub use resolve::{ResolveError, ResolveOptions, Resolved, resolve};
+pub use registry::{Entry, Place, Published, Registry, Task, nearest};
+pub use resolve::{Origin, ResolveError, ResolveOptions, Resolved, resolve};
+pub use shipped::Shipped;
 pub use write::write;

@@ -37,12 +37,21 @@ pub fn read(path: &Path) -> Result<Checkpoint, Error> {
         return Err(Error::NotACheckpoint { path: path.to_path_buf(), found: "an empty file" });
     }
     let bytes = map(&file).map_err(|source| Error::io("map", path, source))?;
-    let Checkpoint { tensors, mut metadata } = if TorchFile::is_one(&bytes) {
-        read_torch(path, &bytes)?
-    } else if looks_like_safetensors(&bytes) {
-        read_safetensors(path, &bytes)?
+    let mut checkpoint = read_bytes(path, &bytes)?;
+    if matches!(checkpoint.metadata.layout, Layout::Timm | Layout::Huawei) {
+        merge_sibling_config(path, &mut checkpoint);
+    }
+    Ok(checkpoint)
+}
+
+/// [`read`] for a file's bytes: `path` is what messages call it, and nothing beside it is looked at.
+pub(crate) fn read_bytes(path: &Path, bytes: &[u8]) -> Result<Checkpoint, Error> {
+    let Checkpoint { tensors, mut metadata } = if TorchFile::is_one(bytes) {
+        read_torch(path, bytes)?
+    } else if looks_like_safetensors(bytes) {
+        read_safetensors(path, bytes)?
     } else {
-        return Err(Error::NotACheckpoint { path: path.to_path_buf(), found: describe(&bytes) });
+        return Err(Error::NotACheckpoint { path: path.to_path_buf(), found: describe(bytes) });
     };
     if tensors.is_empty() {
         return Err(Error::NoTensors { path: path.to_path_buf() });
@@ -51,16 +60,13 @@ pub fn read(path: &Path) -> Result<Checkpoint, Error> {
     if metadata.layout == Layout::Other {
         metadata.layout = layout;
     }
-    if matches!(metadata.layout, Layout::Timm | Layout::Huawei) {
-        merge_sibling_config(path, &tensors, &mut metadata);
-    }
     // A folded GhostNet keeps the batch norm of its stem, whose input is one of its feature maps.
     metadata.fused = !tensors.keys().any(|name| name.ends_with("running_mean") && name != "bn1.running_mean");
     Ok(Checkpoint { tensors, metadata })
 }
 
 /// Reads timm's `config.json` beside a file of timm's, where it describes a model of as many classes.
-fn merge_sibling_config(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: &mut Metadata) {
+fn merge_sibling_config(path: &Path, Checkpoint { tensors, metadata }: &mut Checkpoint) {
     let Ok(file) = File::open(path.with_file_name("config.json")) else { return };
     let Ok(config) = serde_json::from_reader::<_, serde_json::Value>(file.take(MAX_CONFIG)) else { return };
     let is_ghostnet =
@@ -119,15 +125,25 @@ fn read_safetensors(path: &Path, bytes: &[u8]) -> Result<Checkpoint, Error> {
         Ok((name.to_owned(), tensor.map_err(|error| failed(error.to_string()))?))
     };
     let tensors = views.into_par_iter().map(read).collect::<Result<BTreeMap<_, _>, Error>>()?;
+    Ok(Checkpoint { tensors, metadata: metadata_of(path, &header)? })
+}
+
+/// What the header of a safetensors file says about the model, without its tensors.
+pub(crate) fn read_metadata(path: &Path, bytes: &[u8]) -> Result<Metadata, Error> {
+    let header = SafeTensors::read_metadata(bytes);
+    let (_, header) = header.map_err(|error| Error::Invalid { path: path.to_path_buf(), reason: error.to_string() })?;
+    metadata_of(path, &header)
+}
+
+fn metadata_of(path: &Path, header: &safetensors::tensor::Metadata) -> Result<Metadata, Error> {
     let fields = header.metadata().clone().unwrap_or_default();
-    let metadata = match fields.get(METADATA_KEY) {
+    match fields.get(METADATA_KEY) {
         Some(json) => serde_json::from_str(json).map_err(|error| Error::Invalid {
             path: path.to_path_buf(),
             reason: format!("its metadata `{METADATA_KEY}` is not what this program writes: {error}"),
-        })?,
-        None => Metadata { arch: fields.get("arch").cloned(), ..Default::default() },
-    };
-    Ok(Checkpoint { tensors, metadata })
+        }),
+        None => Ok(Metadata { arch: fields.get("arch").cloned(), ..Default::default() }),
+    }
 }
 
 fn read_torch(path: &Path, bytes: &[u8]) -> Result<Checkpoint, Error> {

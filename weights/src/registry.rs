@@ -3,10 +3,10 @@
 use serde::Deserialize;
 
 use crate::checkpoint::Preprocessing;
+use crate::shipped::Shipped;
 
-/// One model with weights on the Hub.
+/// One model with weights.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Entry {
     /// What a user types.
     pub name: String,
@@ -17,12 +17,9 @@ pub struct Entry {
     pub architecture: String,
     /// What the model does.
     pub task: Task,
-    /// Hub repository, `organisation/name`.
-    pub repo: String,
-    /// Branch, tag or commit.
-    pub revision: String,
-    /// File in the repository.
-    pub file: String,
+    /// Where the file is.
+    #[serde(flatten)]
+    pub place: Place,
     /// Hash of the file, where it is known.
     pub sha256: Option<String>,
     /// Length of the file in bytes, where it is known.
@@ -37,6 +34,27 @@ pub struct Entry {
     pub preprocessing: Option<Preprocessing>,
     /// Accuracy as its authors published it, in per cent.
     pub published: Published,
+}
+
+/// Where a model's file is. Fields that are neither these nor [`Entry`]'s are refused.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Place {
+    /// On the Hub.
+    Hub {
+        /// Repository, `organisation/name`.
+        repo: String,
+        /// Branch, tag or commit.
+        revision: String,
+        /// File in the repository.
+        file: String,
+    },
+    /// In `weights/shipped`, built into the program.
+    Shipped {
+        /// The file's name.
+        #[serde(rename = "shipped")]
+        file: String,
+    },
 }
 
 /// What a model does.
@@ -67,6 +85,16 @@ pub struct Registry {
     entries: Vec<Entry>,
 }
 
+impl Entry {
+    /// The checkpoint, where it is built into this program.
+    pub fn shipped(&self) -> Option<Shipped> {
+        match &self.place {
+            Place::Shipped { file } => Shipped::find(file),
+            Place::Hub { .. } => None,
+        }
+    }
+}
+
 impl Registry {
     /// The registry built into the program (`weights/registry.json`).
     pub fn builtin() -> Self {
@@ -83,6 +111,11 @@ impl Registry {
     pub fn find(&self, name: &str) -> Option<&Entry> {
         let is_named = |candidate: &str| candidate.eq_ignore_ascii_case(name);
         self.entries.iter().find(|entry| is_named(&entry.name) || entry.aliases.iter().any(|alias| is_named(alias)))
+    }
+
+    /// The entries of this task whose files are in `weights/shipped`, in the order of the registry.
+    pub fn shipped(&self, task: Task) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(move |entry| entry.task == task && matches!(entry.place, Place::Shipped { .. }))
     }
 
     /// The names most like `name`, best first, at most three.
@@ -115,14 +148,37 @@ mod tests {
                 assert!(names.insert(name.to_ascii_lowercase()), "{name} is there twice");
                 assert_eq!(registry.find(name), Some(entry), "{name}");
             }
-            assert_eq!(entry.repo.split('/').count(), 2, "{}", entry.name);
+            match &entry.place {
+                Place::Hub { repo, .. } => assert_eq!(repo.split('/').count(), 2, "{}", entry.name),
+                Place::Shipped { file } => assert_eq!(*file, format!("{}.safetensors", entry.name)),
+            }
             assert!(!entry.licence.is_empty() && entry.num_classes > 0 && entry.parameters > 0, "{}", entry.name);
             if let Some(hash) = &entry.sha256 {
                 assert!(hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()), "{}", entry.name);
             }
-            assert_eq!(entry.preprocessing.is_some(), entry.task == Task::Classify, "{}", entry.name);
+            let is_told = entry.task == Task::Classify && matches!(entry.place, Place::Hub { .. });
+            assert_eq!(entry.preprocessing.is_some(), is_told, "{}: a shipped file says it itself", entry.name);
         }
-        assert_eq!(registry.entries().len(), 23);
+        let on_the_hub = registry.entries().iter().filter(|entry| matches!(entry.place, Place::Hub { .. }));
+        assert_eq!(on_the_hub.count(), 23);
+    }
+
+    #[test]
+    fn a_row_says_where_its_file_is_and_nothing_unknown() {
+        let row = |more: &str| {
+            let row = format!(
+                r#"{{"name": "n", "architecture": "a", "task": "detect", "licence": "MIT", "num_classes": 1,
+                "parameters": 1, "published": {{}}, {more}}}"#
+            );
+            serde_json::from_str::<Entry>(&row).map(|entry| entry.place)
+        };
+        let shipped = row(r#""shipped": "n.safetensors""#).expect("a place");
+        assert_eq!(shipped, Place::Shipped { file: "n.safetensors".to_owned() });
+        let hub = row(r#""repo": "me/n", "revision": "main", "file": "n.pt""#).expect("a place");
+        assert!(matches!(hub, Place::Hub { file, .. } if file == "n.pt"));
+        for wrong in [r#""sha256": null"#, r#""shipped": "n", "aliass": []"#, r#""shipped": "n", "repo": "me/n""#] {
+            assert!(row(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

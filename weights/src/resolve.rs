@@ -1,9 +1,12 @@
-//! From what a user types to a file on the disk.
+//! From what a user types to a checkpoint: on the disk, or built into the program.
 
 use std::path::{Path, PathBuf};
 
+use crate::checkpoint::Checkpoint;
+use crate::error::Error;
 use crate::progress::Progress;
-use crate::registry::{Entry, Registry};
+use crate::registry::{Entry, Place, Registry};
+use crate::shipped::Shipped;
 
 /// Why a model could not be found.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +48,14 @@ pub enum ResolveError {
         /// File in the repository.
         file: String,
     },
+    /// This build has no checkpoints in it.
+    #[error(
+        "`{name}` is built in by the feature `shipped` of ghostzoo-weights, and this program was built without it: give a file"
+    )]
+    NotBuiltIn {
+        /// What was asked for.
+        name: String,
+    },
 }
 
 fn suggestion(nearest: &[String]) -> String {
@@ -54,11 +65,33 @@ fn suggestion(nearest: &[String]) -> String {
     }
 }
 
+/// Where a checkpoint's bytes are.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Origin {
+    /// A file.
+    File(PathBuf),
+    /// In the program.
+    Shipped(Shipped),
+}
+
+impl Origin {
+    /// Reads the checkpoint, as [`crate::read`] does.
+    ///
+    /// # Errors
+    /// [`Error`], as for [`crate::read`].
+    pub fn read(&self) -> Result<Checkpoint, Error> {
+        match self {
+            Self::File(path) => crate::read(path),
+            Self::Shipped(shipped) => shipped.read(),
+        }
+    }
+}
+
 /// A model's files.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resolved {
     /// The checkpoint.
-    pub path: PathBuf,
+    pub origin: Origin,
     /// timm's `config.json` beside it, where there is one.
     pub config: Option<PathBuf>,
     /// The registry's entry, where the model was named.
@@ -86,12 +119,20 @@ pub fn resolve(model: &str, options: &ResolveOptions, progress: &mut dyn Progres
     let path = Path::new(model);
     if path.is_file() {
         let config = path.with_file_name("config.json");
-        return Ok(Resolved { path: path.to_path_buf(), config: config.is_file().then_some(config), entry: None });
+        let config = config.is_file().then_some(config);
+        return Ok(Resolved { origin: Origin::File(path.to_path_buf()), config, entry: None });
     }
     let registry = Registry::builtin();
     if let Some(entry) = registry.find(model) {
-        let place = [&entry.repo, &entry.revision, &entry.file];
-        return from_hub(model, place, entry.sha256.as_deref(), Some(entry), options, progress);
+        return match &entry.place {
+            Place::Hub { repo, revision, file } => {
+                from_hub(model, [repo, revision, file], entry.sha256.as_deref(), Some(entry), options, progress)
+            }
+            Place::Shipped { .. } => {
+                let shipped = entry.shipped().ok_or_else(|| ResolveError::NotBuiltIn { name: model.to_owned() })?;
+                Ok(Resolved { origin: Origin::Shipped(shipped), config: None, entry: Some(entry.clone()) })
+            }
+        };
     }
     const FILES: [&str; 5] = ["safetensors", "pt", "pth", "bin", "tar"];
     let has_extension = path.extension().and_then(|e| e.to_str()).is_some_and(|e| FILES.contains(&e));
@@ -153,7 +194,7 @@ fn from_hub(
             }
         },
     };
-    Ok(Resolved { path, config, entry: entry.cloned() })
+    Ok(Resolved { origin: Origin::File(path), config, entry: entry.cloned() })
 }
 
 #[cfg(not(feature = "hub"))]
@@ -193,5 +234,20 @@ mod tests {
         let error = find("yolo8n").expect_err("unknown").to_string();
         assert!(error.contains("did you mean yolov8n"), "{error}");
         assert!(matches!(find("hf://one"), Err(ResolveError::BadAddress { .. })));
+    }
+
+    #[test]
+    fn a_shipped_name_is_found_in_the_program_or_said_not_to_be_there() {
+        for entry in Registry::builtin().shipped(crate::Task::Detect) {
+            let found = resolve(&entry.name, &ResolveOptions::default(), &mut crate::progress::Silent);
+            if cfg!(feature = "shipped") {
+                let found = found.expect("built in");
+                assert!(matches!(found.origin, Origin::Shipped(_)), "{found:?}");
+                assert_eq!((found.entry.as_ref(), found.config), (Some(entry), None));
+            } else {
+                let error = found.expect_err("not built in").to_string();
+                assert!(error.contains(&entry.name) && error.contains("feature `shipped`"), "{error}");
+            }
+        }
     }
 }

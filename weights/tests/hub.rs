@@ -461,7 +461,7 @@ fn a_named_classifier_comes_with_its_config() {
     assert_eq!(resolve("ghostnet_100.in1k", &options, &mut Silent).expect("cached"), first);
     assert_eq!(server.requests().len(), 2, "no further request");
     let address = "hf://timm/ghostnet_100.in1k@c0ffee/model.safetensors";
-    assert_eq!(resolve(address, &options, &mut Silent).expect("cached").path, first.path);
+    assert_eq!(resolve(address, &options, &mut Silent).expect("cached").origin, first.origin);
     assert_eq!(server.requests().len(), 2, "no further request");
 }
 

@@ -1,5 +1,7 @@
 //! What can be wrong with the options of an augmentation, and with a loader.
 
+use crate::train::ahead::AheadError;
+
 /// Why an augmentation or a batch cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -32,20 +34,7 @@ pub enum AugmentError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The system gives no threads.
-    #[error("cannot start the loader's threads: {reason}; ask for fewer workers, or 0")]
-    Threads {
-        /// The system's answer.
-        reason: String,
-    },
-    /// A worker of the loader panicked, which is a mistake in the program.
-    #[error("a worker of the loader failed on batch {batch} of epoch {epoch}: {reason}; please report it")]
-    Worker {
-        /// The epoch, from 0.
-        epoch: usize,
-        /// The batch in it, from 0.
-        batch: usize,
-        /// What the worker said.
-        reason: String,
-    },
+    /// No threads, or a mistake in the program.
+    #[error(transparent)]
+    Ahead(#[from] AheadError),
 }

@@ -3,21 +3,18 @@
 //! What a batch holds depends on the seed, the epoch and its place in it alone: not on the number of threads, nor on the
 //! epochs before. So a run that is resumed anywhere sees the batches of the run that was not interrupted.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::mixup::{Mixup, mix_pictures, mixed_targets};
 use super::{AugmentError, Batch, TrainTransform};
 use crate::data::DecodedSet;
 use crate::image::{ClassifyTransform, write_planes};
+use crate::train::ahead::{Ahead, Batches};
 use crate::train::stream;
 
 /// Places of [`stream`]: the order of an epoch, the changes of a picture, the mixing of a batch.
@@ -35,8 +32,6 @@ pub struct LoaderOptions {
     pub batch: usize,
     /// Threads that make batches ahead; 0 makes them when they are asked for, on rayon's global threads.
     pub workers: usize,
-    /// Finished batches that wait for the caller, at most.
-    pub prefetch: usize,
     /// Whether training leaves out a last batch of fewer pictures, unless it is the only one, as timm does.
     pub drop_last: bool,
     /// Seed of everything random.
@@ -44,9 +39,9 @@ pub struct LoaderOptions {
 }
 
 impl Default for LoaderOptions {
-    /// 128 pictures, two workers, two batches ahead, without the last, seed 0.
+    /// 128 pictures, two workers, without the last, seed 0.
     fn default() -> Self {
-        Self { batch: 128, workers: 2, prefetch: 2, drop_last: true, seed: 0 }
+        Self { batch: 128, workers: 2, drop_last: true, seed: 0 }
     }
 }
 
@@ -68,7 +63,7 @@ struct Source {
 /// Makes the batches of any epoch.
 pub struct Loader {
     source: Arc<Source>,
-    pool: Option<Arc<ThreadPool>>,
+    ahead: Ahead,
 }
 
 impl std::fmt::Debug for Loader {
@@ -110,13 +105,8 @@ impl Loader {
         if options.batch == 0 {
             return Err(AugmentError::Option { name: "batch", found: "0".into(), expected: "it has to be at least 1" });
         }
-        let name = |worker: usize| format!("loader-{worker}");
-        let pool = match options.workers {
-            0 => None,
-            workers => Some(ThreadPoolBuilder::new().num_threads(workers).thread_name(name).build()),
-        };
-        let pool = pool.transpose().map_err(|error| AugmentError::Threads { reason: error.to_string() })?;
-        Ok(Self { source: Arc::new(Source { set, view, options }), pool: pool.map(Arc::new) })
+        let ahead = Ahead::new(options.workers)?;
+        Ok(Self { source: Arc::new(Source { set, view, options }), ahead })
     }
 
     /// Number of batches of an epoch.
@@ -140,25 +130,9 @@ impl Loader {
     /// # Errors
     /// As [`epoch`](Self::epoch).
     pub fn epoch_from(&self, epoch: usize, first: usize) -> Result<Epoch, AugmentError> {
-        let work = Work {
-            source: Arc::clone(&self.source),
-            order: self.source.order(epoch),
-            epoch,
-            batches: self.batches(),
-            cancelled: Arc::new(AtomicBool::new(false)),
-        };
-        let cancelled = Arc::clone(&work.cancelled);
-        let (batches, waited) = (work.batches, Duration::ZERO);
-        let next = first.min(batches);
-        let Some(pool) = self.pool.clone() else {
-            return Ok(Epoch { feed: Feed::Here(work), next, batches, waited, cancelled });
-        };
-        let (sender, receiver) = sync_channel(self.source.options.prefetch);
-        let spawned = std::thread::Builder::new()
-            .name("loader".to_owned())
-            .spawn(move || work.feed(next, &pool, &sender))
-            .map_err(|error| AugmentError::Threads { reason: error.to_string() })?;
-        Ok(Epoch { feed: Feed::Ahead(receiver, spawned), next, batches, waited, cancelled })
+        let work = Work { source: Arc::clone(&self.source), order: self.source.order(epoch), epoch };
+        let batches = first.min(self.batches())..self.batches();
+        Ok(Epoch(self.ahead.start(epoch, batches, move |number, stop| work.batch(number, stop))?))
     }
 }
 
@@ -219,32 +193,11 @@ struct Work {
     source: Arc<Source>,
     order: Vec<usize>,
     epoch: usize,
-    batches: usize,
-    cancelled: Arc<AtomicBool>,
 }
 
 impl Work {
-    /// Sends the batches from `first` on in order, until one fails or nobody listens.
-    fn feed(&self, first: usize, pool: &ThreadPool, sender: &SyncSender<Result<Batch, AugmentError>>) {
-        for number in first..self.batches {
-            let batch = self.caught(number, || pool.install(|| self.batch(number)));
-            let is_last = batch.is_err();
-            if self.cancelled.load(Ordering::Relaxed) || sender.send(batch).is_err() || is_last {
-                return;
-            }
-        }
-    }
-
-    /// What `make` gives, with a panic as an error.
-    fn caught(&self, number: usize, make: impl FnOnce() -> Result<Batch, AugmentError>) -> Result<Batch, AugmentError> {
-        catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
-            Err(AugmentError::Worker { epoch: self.epoch, batch: number, reason: text.to_owned() })
-        })
-    }
-
-    fn batch(&self, number: usize) -> Result<Batch, AugmentError> {
+    /// A batch; an unfinished one where it was stopped.
+    fn batch(&self, number: usize, stop: &AtomicBool) -> Result<Batch, AugmentError> {
         let source = &self.source;
         let size = source.size();
         let length = 3 * size[0] * size[1];
@@ -254,7 +207,7 @@ impl Work {
         let found: Vec<Option<usize>> = images
             .par_chunks_exact_mut(length.max(1))
             .zip(wanted)
-            .map(|(out, &index)| match self.cancelled.load(Ordering::Relaxed) {
+            .map(|(out, &index)| match stop.load(Ordering::Relaxed) {
                 true => Ok(None),
                 false => source.sample(self.epoch, index, out),
             })
@@ -281,86 +234,28 @@ impl Work {
     }
 }
 
-/// Where an epoch's batches come from.
-enum Feed {
-    Here(Work),
-    Ahead(Receiver<Result<Batch, AugmentError>>, JoinHandle<()>),
-    Over,
-}
-
 /// The batches of one epoch, in order; after an error there are none. Dropping it ends its threads' work.
-pub struct Epoch {
-    feed: Feed,
-    next: usize,
-    batches: usize,
-    waited: Duration,
-    cancelled: Arc<AtomicBool>,
-}
+#[derive(Debug)]
+pub struct Epoch(Batches<Batch, AugmentError>);
 
 impl Epoch {
     /// Time that the caller has spent waiting for batches.
     #[must_use]
     pub fn waited(&self) -> Duration {
-        self.waited
-    }
-
-    fn end(&mut self) {
-        self.cancelled.store(true, Ordering::Relaxed);
-        if let Feed::Ahead(receiver, thread) = std::mem::replace(&mut self.feed, Feed::Over) {
-            // A thread that waits to send sees that nobody listens.
-            drop(receiver);
-            // Its panics have become errors, so there is none to pass on.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl std::fmt::Debug for Epoch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { next, batches, waited, .. } = self;
-        f.debug_struct("Epoch")
-            .field("next", next)
-            .field("batches", batches)
-            .field("waited", waited)
-            .finish_non_exhaustive()
+        self.0.waited()
     }
 }
 
 impl Iterator for Epoch {
     type Item = Result<Batch, AugmentError>;
 
+    /// The next batch with a picture that can be read.
     fn next(&mut self) -> Option<Self::Item> {
-        let start = Instant::now();
-        let batch = loop {
-            let batch = match &self.feed {
-                Feed::Here(work) if self.next < work.batches => work.caught(self.next, || work.batch(self.next)),
-                Feed::Ahead(receiver, _) => match receiver.recv() {
-                    Ok(batch) => batch,
-                    Err(_) => break None,
-                },
-                Feed::Here(_) | Feed::Over => break None,
-            };
-            self.next += 1;
-            // None of its pictures can be read.
-            if !matches!(&batch, Ok(batch) if batch.indices.is_empty()) {
-                break Some(batch);
-            }
-        };
-        self.waited += start.elapsed();
-        if !matches!(batch, Some(Ok(_))) {
-            self.end();
-        }
-        batch
+        self.0.find(|batch| !matches!(batch, Ok(batch) if batch.indices.is_empty()))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some(self.batches - self.next))
-    }
-}
-
-impl Drop for Epoch {
-    fn drop(&mut self) {
-        self.end();
+        (0, Some(self.0.remaining()))
     }
 }
 

@@ -167,7 +167,7 @@ fn a_panic_becomes_an_error() {
         // One class fewer than the set has.
         let mut epoch = Loader::train(Arc::clone(&set), transform, 1, options).unwrap().epoch(3).unwrap();
         let error = epoch.next().unwrap().unwrap_err().to_string();
-        assert!(error.contains("batch 0 of epoch 3: the class 1 is none of 1"), "{error}");
+        assert!(error.contains("batch 0 of epoch 3 failed: the class 1 is none of 1"), "{error}");
         assert!(epoch.next().is_none());
     }
 }
@@ -245,7 +245,7 @@ fn cifar_s_recipe_is_a_window_and_a_flip() {
 #[test]
 #[ignore = "prints times"]
 fn time_of_a_sample() {
-    let pool = ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     let bicubic =
         ClassifyAugment { interpolation: TrainInterpolation::Bicubic, color_jitter: 0., ..Default::default() };
     let policy = Some("rand-m9-mstd0.5-inc1".parse().unwrap());

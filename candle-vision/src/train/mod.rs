@@ -4,6 +4,7 @@
 //! [`optim::GroupedOptimizer`] at the rates of a [`schedule`], and an [`Ema`] averages them. A [`Learner`] holds them all, and
 //! saves and restores them.
 
+pub mod ahead;
 mod dropout;
 mod ema;
 #[cfg(test)]

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_vision::image::{self, GREY, Rgb, RgbImage};
+use candle_vision::memory;
 use rayon::prelude::*;
 
 use super::augment::{Object, Scene};
-use super::memory::available_bytes;
 use crate::data::{DataError, LabelledPicture};
 
 /// Part of the available memory that pictures may take unasked.
@@ -101,7 +101,7 @@ impl TrainSet {
         let is_cached = match options.cache {
             Cache::Ram => true,
             Cache::Off => false,
-            Cache::Auto => set.bytes() <= available_bytes().map_or(UNKNOWN_BYTES, |bytes| bytes / MEMORY_SHARE),
+            Cache::Auto => set.bytes() <= memory::available().map_or(UNKNOWN_BYTES, |bytes| bytes / MEMORY_SHARE),
         };
         if is_cached {
             set.cached = Some((0..set.len()).into_par_iter().map(|index| set.load(index).map(Arc::new)).collect());

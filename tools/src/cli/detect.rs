@@ -5,10 +5,12 @@ use clap::Args;
 /// Arguments of `ghostzoo detect`.
 #[derive(Debug, Args)]
 pub(crate) struct DetectArgs {
-    /// Pictures, folders, globs, a .txt file with one path a line, or - for one picture from stdin
-    #[arg(required = true, value_name = "SOURCE")]
+    /// Pictures, folders, globs, a .txt file with one path a line, or - for one picture from stdin [default: a picture
+    /// of blood cells that is built in]
+    #[arg(value_name = "SOURCE")]
     pub(crate) sources: Vec<String>,
     /// Checkpoint: a name of `ghostzoo models`, a file (.safetensors, .pt, .pth, .bin), or hf://org/repo@rev/file
+    /// [default: yolov8n of the Hub, AGPL-3.0; without a SOURCE, the blood-cell model that is built in]
     #[arg(long, short, value_name = "NAME|FILE|hf://…")]
     pub(crate) model: Option<String>,
     /// Least confidence of a box, exclusive

@@ -23,7 +23,7 @@ pub(crate) use eval::{EvalArgs, MergeArgs};
 pub(crate) use models::ModelsArgs;
 pub(crate) use pull::PullArgs;
 pub(crate) use summary::SummaryArgs;
-pub(crate) use train::{DetectTrainArgs, RunArgs, TrainArgs, TrainTask, as_options};
+pub(crate) use train::{ClassifyTrainArgs, DetectTrainArgs, RunArgs, TrainArgs, TrainTask, as_options};
 pub(crate) use val::{Metric, ValArgs};
 
 /// Detect and classify with GhostNet and YOLOv8 models, from checkpoints trained in PyTorch.
@@ -64,7 +64,7 @@ pub(crate) enum Command {
 }
 
 /// Options of every command.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct GlobalArgs {
     /// Architecture of a checkpoint that does not say what it is: a name, or a model's yaml file
     #[arg(long, global = true, value_name = "NAME|FILE.yaml")]

@@ -6,20 +6,20 @@ use anyhow::Result;
 use candle_core::{D, DType, Device, Tensor};
 use candle_ghostnet::{GhostNet, Layer};
 use candle_vision::image::RgbImage;
+use ghostzoo_weights::Task;
 
 use crate::cli::{ClassifyArgs, GlobalArgs};
 use crate::error::{self, SomeFailed, usage};
-use crate::model::{self, Network};
+use crate::model::Network;
 use crate::output::{JsonClass, JsonError, JsonTop, Speed, Stdout, class_name, milliseconds, speed_line};
 use crate::reader::{Item, Reader};
-use crate::source;
+use crate::subject::Subject;
 
-/// Classifies every picture that the arguments name.
+/// Classifies every picture that the arguments name, or the one that is built in.
 pub(crate) fn run(args: &ClassifyArgs, global: &GlobalArgs) -> Result<()> {
-    let model = model::required(args.model.as_deref())?;
+    let Subject { choice, entries } = Subject::of(Task::Classify, args.model.as_deref(), &args.sources)?;
     let device = global.device.open(global.quiet)?;
-    let entries = source::expand(&args.sources);
-    let loaded = model::load(model, global, &device, args.json)?;
+    let loaded = choice.load(global, &device, args.json)?;
     let Network::Classifier(network) = &loaded.network else {
         return Err(usage(format!("{} is a detector; use `ghostzoo detect`", loaded.name)));
     };

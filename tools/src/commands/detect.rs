@@ -6,27 +6,28 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context, Result};
 use candle_vision::image::{Letterbox, RgbImage};
 use candle_yolov8::{Detector, NmsOptions, PredictOptions, Prediction, Prepared};
+use ghostzoo_weights::Task;
 
 use crate::cli::{DetectArgs, GlobalArgs};
 use crate::error::{self, SomeFailed, usage};
-use crate::model::{self, Network};
+use crate::model::Network;
 use crate::output::{
     self, CocoResults, CsvRows, Found, JsonDetections, JsonError, Speed, Stdout, counts, milliseconds, speed_line,
 };
 use crate::reader::{Item, Reader, Ready};
 use crate::run_dir::RunDir;
-use crate::source::{self, Source};
+use crate::source::Source;
+use crate::subject::Subject;
 
 /// Where runs go unless told otherwise.
 const RUNS: &str = "runs/detect/predict";
 /// Side that pictures are scaled to where neither the command nor the checkpoint says.
 const DEFAULT_SIDE: usize = 640;
 
-/// Detects objects in every picture that the arguments name.
+/// Detects objects in every picture that the arguments name, or in the one that is built in.
 pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
-    let model = model::required(args.model.as_deref())?;
+    let Subject { choice, entries } = Subject::of(Task::Detect, args.model.as_deref(), &args.sources)?;
     let device = global.device.open(global.quiet)?;
-    let entries = source::expand(&args.sources);
     let folder = folder(args)?;
     // Pictures are decoded while the model is loaded.
     let total = entries.len();
@@ -36,7 +37,7 @@ pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
         let view = *shared.wait();
         move |picture: &RgbImage| Ok(Prepared::new(picture, &view))
     })?;
-    let loaded = model::load(model, global, &device, args.json || args.csv)?;
+    let loaded = choice.load(global, &device, args.json || args.csv)?;
     let Network::Detector(network) = loaded.network else {
         return Err(usage(format!("{} is a classifier; use `ghostzoo classify`", loaded.name)));
     };
@@ -168,11 +169,7 @@ impl Run<'_> {
 
     fn save(&mut self, source: &Source, found: &Found) -> Result<()> {
         let Some(folder) = &mut self.folder else { return Ok(()) };
-        let stem = match source {
-            Source::File(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-            Source::Stdin => "stdin".to_owned(),
-        };
-        let (stem, path) = (folder.unique(&stem), folder.path());
+        let (stem, path) = (folder.unique(&source.stem()), folder.path());
         if !self.args.no_save {
             output::save_annotated(found, path, &stem, self.names)?;
         }

@@ -1,10 +1,11 @@
 //! `ghostzoo models`: every name that `--model` and `--arch` know.
 
 use anyhow::Result;
-use ghostzoo_weights::{Entry, Registry, Task};
+use ghostzoo_weights::{Entry, Place, Registry, Task};
 use serde_json::json;
 
 use crate::architecture;
+use crate::assets;
 use crate::cli::ModelsArgs;
 use crate::output::{Stdout, Table, grouped};
 
@@ -22,14 +23,14 @@ pub(crate) fn run(args: &ModelsArgs) -> Result<()> {
         }
         return Ok(());
     }
-    let mut table = Table::new(&["model", "task", "licence", "repository", "parameters", "published"], 4);
+    let mut table = Table::new(&["model", "task", "licence", "source", "parameters", "published"], 4);
     for entry in registry.entries() {
         let task = if entry.task == Task::Detect { "detect" } else { "classify" };
         table.row(vec![
             entry.name.clone(),
             task.to_owned(),
             entry.licence.clone(),
-            entry.repo.clone(),
+            source(entry).to_owned(),
             grouped(entry.parameters as usize),
             published(entry),
         ]);
@@ -38,11 +39,26 @@ pub(crate) fn run(args: &ModelsArgs) -> Result<()> {
         out.line(&line)?;
     }
     out.line("")?;
+    out.line("Shipped models are built in and need no network:")?;
+    for task in [Task::Detect, Task::Classify] {
+        for entry in registry.shipped(task) {
+            out.line(&format!("  {}", assets::described(entry)?))?;
+        }
+    }
+    out.line("")?;
     out.line("Architectures without published weights (train one, or load your own checkpoint):")?;
     for names in weightless.collect::<Vec<_>>().chunks(5) {
         out.line(&format!("  {}", names.join("  ")))?;
     }
     Ok(())
+}
+
+/// The repository, or `shipped`.
+fn source(entry: &Entry) -> &str {
+    match &entry.place {
+        Place::Hub { repo, .. } => repo,
+        Place::Shipped { .. } => "shipped",
+    }
 }
 
 fn published(entry: &Entry) -> String {
@@ -56,9 +72,13 @@ fn published(entry: &Entry) -> String {
 
 fn json_row(entry: &Entry) -> serde_json::Value {
     let published = &entry.published;
+    let (source, repo, revision, file) = match &entry.place {
+        Place::Hub { repo, revision, file } => ("hub", Some(repo), Some(revision), file),
+        Place::Shipped { file } => ("shipped", None, None, file),
+    };
     json!({
-        "model": entry.name, "weights": true, "architecture": entry.architecture, "repository": entry.repo,
-        "revision": entry.revision, "file": entry.file, "licence": entry.licence, "sha256": entry.sha256,
+        "model": entry.name, "weights": true, "architecture": entry.architecture, "source": source, "repository": repo,
+        "revision": revision, "file": file, "licence": entry.licence, "sha256": entry.sha256,
         "size_bytes": entry.size_bytes, "parameters": entry.parameters, "num_classes": entry.num_classes,
         "published": {"top1": published.top1, "top5": published.top5, "map50_95": published.map50_95},
     })

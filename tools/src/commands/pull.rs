@@ -1,13 +1,25 @@
 //! `ghostzoo pull`: a checkpoint into the cache.
 
 use anyhow::Result;
+use ghostzoo_weights::Origin;
 
 use crate::cli::{GlobalArgs, PullArgs};
 use crate::model;
 use crate::output::Stdout;
 
-/// Downloads what is not cached and prints its path.
+/// Downloads what is not cached and prints its path. What is built in has none.
 pub(crate) fn run(args: &PullArgs, global: &GlobalArgs) -> Result<()> {
     let found = model::find(&args.model, global, false)?;
-    Stdout::new().line(&found.path.display().to_string())
+    match found.origin {
+        Origin::File(path) => Stdout::new().line(&path.display().to_string()),
+        Origin::Shipped(shipped) => {
+            if !global.quiet {
+                let (name, file) = (&args.model, shipped.file());
+                say!(
+                    "note: {name} is built in and needs no download; `ghostzoo convert {name} {file}` writes its file"
+                );
+            }
+            Ok(())
+        }
+    }
 }

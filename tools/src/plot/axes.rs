@@ -35,7 +35,11 @@ pub(super) fn range(values: impl IntoIterator<Item = f64>, margin: f64) -> [f64;
         return [0., 1.];
     }
     let least_span = low.abs().max(high.abs()).max(1e-6) * 1e-6;
-    let span = if high - low > least_span { (high - low) * margin } else { (low.abs() * 0.05).max(least_span) };
+    let span = match high - low {
+        span if span > least_span => span * margin,
+        _ if low == 0. => 0.05,
+        _ => (low.abs() * 0.05).max(least_span),
+    };
     [low - span, high + span]
 }
 
@@ -132,5 +136,6 @@ mod tests {
             assert!(low < high && (low + (high - low) / 10.) > low, "{values:?}: {low} {high}");
         }
         assert_eq!(range([2., f64::NAN, 4.], 0.5), [1., 5.]);
+        assert_eq!(range([0., 0.], 0.5), [-0.05, 0.05], "labels of nothing but zeros can be read");
     }
 }

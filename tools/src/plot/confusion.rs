@@ -1,4 +1,4 @@
-//! The confusion matrix: predicted classes as rows, true ones as columns, and the background behind both.
+//! The confusion matrix: predicted classes as rows, true ones as columns; of a detector the background behind both.
 
 use anyhow::{Result, ensure};
 use candle_vision::image::RgbImage;
@@ -8,9 +8,9 @@ use super::canvas::{Align, Canvas, INK, cut, paint, text_width};
 
 /// `[width, height]` of the picture.
 const SIZE: [u32; 2] = [3000, 2250];
-/// Most classes, the background included, whose cells hold numbers; more have none.
+/// Most rows whose cells hold numbers; more have none.
 const MOST_NUMBERS: usize = 31;
-/// Most classes, the background included, with names along the sides.
+/// Most rows with names along the sides.
 const MOST_NAMES: usize = 100;
 /// Cells below this share of the scale's unit are blank.
 const LEAST: f64 = 0.005;
@@ -50,14 +50,14 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(classes: &[String]) -> Result<Self> {
-        let n = classes.len() + 1;
+    fn new(rows: &[&str]) -> Result<Self> {
+        let n = rows.len();
         let [width, height] = SIZE.map(f64::from);
         let (top, below) = (130., 120.);
         let text = (0.8 * (height - top - below - WIDEST) / n as f64).min(TICK);
         let (mut names, mut widest) = (Vec::new(), 0_f64);
         if n <= MOST_NAMES {
-            for name in classes.iter().map(String::as_str).chain(["background"]) {
+            for name in rows {
                 let name = cut(name, text, WIDEST)?;
                 widest = widest.max(text_width(&name, text)?);
                 names.push(name);
@@ -70,16 +70,17 @@ impl Layout {
     }
 }
 
-/// Draws the matrix of `names` and the background, which is the last row and column. `count` takes the predicted and the
-/// true class; detections count above `confidence`.
+/// Draws the matrix of `names`. `count` takes the predicted and the true class. Detections count above `confidence`, and
+/// have the background as the last row and column; a classifier has neither.
 pub(crate) fn confusion_matrix(
     names: &[String],
     count: impl Fn(usize, usize) -> u64,
     cells: Cells,
-    confidence: f32,
+    confidence: Option<f32>,
 ) -> Result<RgbImage> {
     ensure!(!names.is_empty(), "a confusion matrix needs a class");
-    let n = names.len() + 1;
+    let rows: Vec<&str> = names.iter().map(String::as_str).chain(confidence.map(|_| "background")).collect();
+    let n = rows.len();
     let sums: Vec<f64> = (0..n).map(|truth| (0..n).map(|predicted| count(predicted, truth) as f64).sum()).collect();
     let value = |predicted: usize, truth: usize| match cells {
         Cells::Counts => count(predicted, truth) as f64,
@@ -93,7 +94,7 @@ pub(crate) fn confusion_matrix(
             values.max().unwrap_or(0).max(1) as f64
         }
     };
-    let layout = Layout::new(names)?;
+    let layout = Layout::new(&rows)?;
     let [left, top, side, cell] = [layout.left, layout.top, layout.side, layout.side / n as f64];
     let edge = |index: usize| side * index as f64 / n as f64;
     paint(SIZE, |canvas| {
@@ -132,8 +133,12 @@ pub(crate) fn confusion_matrix(
             canvas.text(name, [left + middle, top + side + 20.], layout.text, Align::Rising, INK)?;
         }
         let title = match cells {
-            Cells::Counts => format!("Confusion Matrix at confidence {confidence}"),
-            Cells::Normalised => format!("Confusion Matrix Normalized at confidence {confidence}"),
+            Cells::Counts => "Confusion Matrix",
+            Cells::Normalised => "Confusion Matrix Normalized",
+        };
+        let title = match confidence {
+            Some(confidence) => format!("{title} at confidence {confidence}"),
+            None => title.to_owned(),
         };
         canvas.text(&title, [left + side / 2., 70.], TITLE, Align::Centre, INK)?;
         canvas.text("True", [left + side / 2., top + side + layout.widest + 70.], LABEL, Align::Centre, INK)?;

@@ -120,7 +120,7 @@ fn cells_of_the_matrix_are_as_dark_as_their_share() {
         (Cells::Counts, [[1., 0., 1. / 3.], [1. / 3., 0., 0.], [0., 0., 0.]]),
         (Cells::Normalised, [[0.75, 0., 1.], [0.25, 0., 0.], [0., 0., 0.]]),
     ] {
-        let picture = confusion_matrix(&names, count, cells, 0.25).expect("a picture");
+        let picture = confusion_matrix(&names, count, cells, Some(0.25)).expect("a picture");
         assert_eq!(picture.dimensions(), (3000, 2250));
         let [left, top, _, bottom] = frame(&picture);
         let cell = (bottom - top) / 3.;
@@ -142,14 +142,14 @@ fn any_number_of_classes_has_a_matrix() {
     for count in [1, 30, 31, 100, 1500] {
         for cells in [Cells::Counts, Cells::Normalised] {
             let diagonal = |predicted, truth| if predicted == truth { u64::MAX / 2000 } else { 0 };
-            let picture = confusion_matrix(&names(count), diagonal, cells, 0.25).expect("a picture");
+            let picture = confusion_matrix(&names(count), diagonal, cells, Some(0.25)).expect("a picture");
             let [left, top, ..] = frame(&picture);
             assert!(is_near(&picture, [left + 4., top + 4.], 3, [8, 48, 107]), "{count} {cells:?}");
         }
     }
-    confusion_matrix(&names(1), |_, _| 0, Cells::Counts, 0.25).expect("nothing counted");
-    confusion_matrix(&names(1), |_, _| 0, Cells::Normalised, 0.25).expect("empty columns");
-    assert!(confusion_matrix(&[], |_, _| 0, Cells::Counts, 0.25).is_err());
+    confusion_matrix(&names(1), |_, _| 0, Cells::Counts, Some(0.25)).expect("nothing counted");
+    confusion_matrix(&names(1), |_, _| 0, Cells::Normalised, Some(0.25)).expect("empty columns");
+    assert!(confusion_matrix(&[], |_, _| 0, Cells::Counts, Some(0.25)).is_err());
 }
 
 #[test]

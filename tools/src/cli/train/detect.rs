@@ -19,10 +19,6 @@ pub(crate) struct DetectTrainArgs {
     /// Start from the model's published weights where it has some; a file: from that one's
     #[arg(long, default_value = "true", value_name = "true|false|FILE")]
     pub(crate) pretrained: String,
-    /// Go on with an interrupted run: its folder, or its weights/last.safetensors; without a value the latest run
-    #[arg(long, num_args = 0..=1, default_missing_value = "", value_name = "RUN")]
-    #[serde(skip)]
-    pub(crate) resume: Option<String>,
     /// Pictures per step
     #[arg(long, default_value_t = 16, value_name = "N", value_parser = positive)]
     pub(crate) batch: usize,
@@ -163,7 +159,7 @@ pub(crate) fn probability(text: &str) -> Result<f64, String> {
 }
 
 /// Parses a number of at least 0.
-fn finite(text: &str) -> Result<f64, String> {
+pub(crate) fn finite(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(value) if (0. ..f64::INFINITY).contains(&value) => Ok(value),
         _ => Err("give a number of at least 0".to_owned()),

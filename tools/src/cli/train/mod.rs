@@ -1,5 +1,6 @@
 //! Arguments of `ghostzoo train`, under the names of Ultralytics (detect) and timm (classify).
 
+mod classify;
 mod detect;
 mod words;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use classify::ClassifyTrainArgs;
 pub(crate) use detect::DetectTrainArgs;
 pub(crate) use words::as_options;
 
@@ -23,11 +25,17 @@ pub(crate) struct TrainArgs {
 pub(crate) enum TrainTask {
     /// Train a detector on labelled boxes. Options may be given as in `yolo train`: epochs=100 imgsz=320
     Detect(Box<DetectTrainArgs>),
+    /// Train a classifier on folders of pictures, one per class
+    Classify(Box<ClassifyTrainArgs>),
 }
 
 /// Options of every training.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
 pub(crate) struct RunArgs {
+    /// Go on with an interrupted run: its folder, or its weights/last.safetensors; without a value the latest run
+    #[arg(long, num_args = 0..=1, default_missing_value = "", value_name = "RUN")]
+    #[serde(skip)]
+    pub(crate) resume: Option<String>,
     /// Passes over the training pictures
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = super::detect::positive)]
     pub(crate) epochs: usize,
@@ -40,9 +48,9 @@ pub(crate) struct RunArgs {
     /// Threads that prepare pictures beside the training; 0 prepares them between steps
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<usize>,
-    /// Write weights/epochN.safetensors every so many epochs
-    #[arg(long, value_name = "N")]
-    pub(crate) save_period: Option<usize>,
+    /// Write weights/epochN.safetensors every so many epochs; -1 never does
+    #[arg(long, default_value_t = -1, allow_negative_numbers = true, value_name = "N")]
+    pub(crate) save_period: i64,
     /// Look at the validation pictures after every epoch, instead of after the last only
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
     pub(crate) val: bool,

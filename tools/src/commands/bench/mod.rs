@@ -16,9 +16,9 @@ use serde_json::json;
 
 use crate::architecture::Architecture;
 use crate::cli::{BenchArgs, Engine, GlobalArgs};
-use crate::memory;
 use crate::model::{self, Network};
 use crate::output::{Stdout, Table};
+use candle_vision::memory;
 
 /// A network with its input.
 struct Bench {

@@ -6,6 +6,7 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use candle_ghostnet::GhostNet;
 use candle_nn::Optimizer as _;
+use candle_vision::kernels::keep_freed_memory;
 use candle_vision::layers::{Layer, Norm};
 use candle_vision::seeded;
 use candle_vision::train::Variables;
@@ -16,8 +17,8 @@ use candle_yolov8::train::{DetectionLoss, Gains, Target, initial_head_biases};
 
 use crate::architecture::Architecture;
 use crate::cli::BenchArgs;
-use crate::memory;
 use crate::output::Stdout;
+use candle_vision::memory;
 
 /// Steps, the first of which warm up.
 const STEPS: usize = 7;
@@ -30,6 +31,7 @@ const OBJECTS: usize = 12;
 
 /// Steps of a network from its first weights, on pictures of noise.
 pub(super) fn run(args: &BenchArgs, architecture: &Architecture, device: &Device, dtype: DType) -> Result<()> {
+    keep_freed_memory();
     let (batch, size) = match architecture {
         Architecture::Classifier(_) => (32, 224),
         Architecture::Detector { .. } => (16, 320),

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use candle_core::Device;
 use candle_ghostnet::GhostNet;
 use candle_vision::image::ClassifyTransform;
-use ghostzoo_weights::{Registry, Task};
+use ghostzoo_weights::{Origin, Registry, Task};
 
 use super::part::ModelRow;
 use crate::cli::{EvalArgs, GlobalArgs};
@@ -103,7 +103,10 @@ fn load_one(name: &str, args: &EvalArgs, global: &GlobalArgs, device: &Device) -
     transform.interpolation = args.interpolation.unwrap_or(transform.interpolation);
     let row = ModelRow {
         name: loaded.name,
-        weights: files::checksum(&loaded.path)?,
+        weights: match loaded.origin {
+            Origin::File(path) => files::checksum(&path)?,
+            Origin::Shipped(shipped) => crc32fast::hash(shipped.bytes()),
+        },
         param_count: loaded.parameters,
         img_size: transform.input_size,
         crop_pct: transform.crop_pct,

@@ -1,5 +1,7 @@
 //! A run's arguments: `args.yaml`, and what `--resume` may change.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -31,6 +33,19 @@ pub(crate) fn yaml(task: &str, args: &Value) -> Result<String> {
     let mut text = String::new();
     YamlEmitter::new(&mut text).dump(&Yaml::Hash(entries)).context("arguments as yaml")?;
     Ok(text.trim_start_matches("---\n").to_owned() + "\n")
+}
+
+/// The arguments as a checkpoint holds them, which may be given away: of whole paths the last part.
+pub(crate) fn shared(args: &impl Serialize) -> Result<Value> {
+    let mut args = serde_json::to_value(args)?;
+    for value in args.as_object_mut().context("arguments are pairs")?.values_mut() {
+        if let Value::String(text) = value
+            && let (true, Some(name)) = (Path::new(text).is_absolute(), Path::new(text).file_name())
+        {
+            *text = name.to_string_lossy().into_owned();
+        }
+    }
+    Ok(args)
 }
 
 /// The arguments of a run that goes on: the saved ones, and those of `given` that are in `explicit`, by their names on the
@@ -71,6 +86,14 @@ mod tests {
             text,
             "task: detect\nmode: train\nmodel: \"a: b\"\nepochs: 3\nlr0: 0.01\nfreeze: ~\nval: true\nname: \"true\"\n"
         );
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_checkpoint_does_not_tell_its_makers_folders() -> Result<()> {
+        let args = json!({"data": "/home/me/set/data.yaml", "model": "yolov8n", "epochs": 3, "project": null});
+        assert_eq!(shared(&args)?, json!({"data": "data.yaml", "model": "yolov8n", "epochs": 3, "project": null}));
         Ok(())
     }
 

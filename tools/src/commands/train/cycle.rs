@@ -26,6 +26,8 @@ const BETWEEN_STATES: Duration = Duration::from_secs(600);
 
 /// What is trained.
 pub(crate) trait Task {
+    /// The option that sets the learning rate.
+    const RATE: &'static str;
     /// Names of the losses, in the order of [`Step::losses`], and of the metrics, of [`Validation::metrics`].
     fn columns(&self) -> (&'static [&'static str], &'static [&'static str]);
     /// Steps of an epoch.
@@ -34,6 +36,8 @@ pub(crate) trait Task {
     fn begin(&mut self, epoch: usize, batch: usize) -> Result<()>;
     /// Learns from the next batch.
     fn step(&mut self) -> Result<Step>;
+    /// The labels of the data at a glance, where there is something to draw.
+    fn draw_labels(&self) -> Result<Option<RgbImage>>;
     /// The batch of the last step with what is known about it.
     fn draw_batch(&self) -> Result<RgbImage>;
     /// Learning rates by group.
@@ -44,6 +48,10 @@ pub(crate) trait Task {
     fn checkpoint(&self, epochs: usize) -> Result<Checkpoint>;
     /// All that decides the next step: tensors, and counters.
     fn state(&self) -> Result<(BTreeMap<String, Tensor>, Value)>;
+    /// Restores [`Task::state`].
+    fn load_state(&mut self, tensors: &BTreeMap<String, Tensor>, counters: &Value) -> Result<()>;
+    /// Measures the best weights as they were written, prints what comes of it and draws it into the run's folder.
+    fn show(&self, best: &Path, folder: &Path, reader: Reader, plots: bool) -> Result<()>;
 }
 
 /// What a step gave.
@@ -77,7 +85,7 @@ pub(crate) enum End {
 }
 
 /// The columns of `results.csv` behind epoch and time.
-pub(crate) fn columns(task: &impl Task, groups: usize) -> impl Iterator<Item = String> {
+pub(crate) fn columns<T: Task>(task: &T, groups: usize) -> impl Iterator<Item = String> {
     let (losses, metrics) = task.columns();
     let of =
         |kind: &'static str, names: &'static [&'static str]| names.iter().map(move |name| format!("{kind}/{name}"));
@@ -100,7 +108,7 @@ pub(crate) struct Cycle<'a> {
 
 impl Cycle<'_> {
     /// Runs to the end, or to Ctrl-C.
-    pub(crate) fn run(&mut self, task: &mut impl Task) -> Result<End> {
+    pub(crate) fn run<T: Task>(&mut self, task: &mut T) -> Result<End> {
         while self.progress.epoch < self.args.epochs && !self.progress.finished {
             if self.epoch(task)? == End::Interrupted {
                 return Ok(End::Interrupted);
@@ -109,7 +117,7 @@ impl Cycle<'_> {
         Ok(End::Finished)
     }
 
-    fn epoch(&mut self, task: &mut impl Task) -> Result<End> {
+    fn epoch<T: Task>(&mut self, task: &mut T) -> Result<End> {
         let (epoch, batches) = (self.progress.epoch, task.batches());
         let mut since_state = Instant::now();
         task.begin(epoch, self.progress.batch)?;
@@ -119,9 +127,10 @@ impl Cycle<'_> {
             let batch = self.progress.batch;
             if let Some(loss) = step.losses.iter().find(|loss| !loss.is_finite()) {
                 bail!(
-                    "the loss became {loss} in epoch {}, step {}: begin again with a lower --lr0 or a longer --warmup-epochs",
+                    "the loss became {loss} in epoch {}, step {}: begin again with a lower {} or a longer --warmup-epochs",
                     epoch + 1,
-                    batch + 1
+                    batch + 1,
+                    T::RATE
                 );
             }
             if self.progress.losses.is_empty() {
@@ -172,7 +181,7 @@ impl Cycle<'_> {
             ghostzoo_weights::write(&weights.join(BEST), &checkpoint)?;
         }
         ghostzoo_weights::write(&weights.join(LAST), &checkpoint)?;
-        if self.args.save_period.is_some_and(|period| period > 0 && epoch.is_multiple_of(period)) {
+        if usize::try_from(self.args.save_period).is_ok_and(|period| period > 0 && epoch.is_multiple_of(period)) {
             ghostzoo_weights::write(&weights.join(format!("epoch{epoch}.safetensors")), &checkpoint)?;
         }
         files::write(&self.folder.join("results.csv"), self.results.text().as_bytes())?;

@@ -1,21 +1,26 @@
 //! `ghostzoo train`: from labelled pictures to a checkpoint, in a folder that shows how it went.
 
 mod arguments;
+mod classify;
 mod cycle;
 mod detect;
 mod interrupt;
 mod place;
 mod progress;
 mod results;
+mod run;
 mod state;
 
 use anyhow::Result;
+use candle_vision::kernels::keep_freed_memory;
 
 use crate::cli::{GlobalArgs, TrainArgs, TrainTask};
 
 /// Trains what the command line says. `explicit` names the options that were given.
 pub(crate) fn run(args: &TrainArgs, global: &GlobalArgs, explicit: &[String]) -> Result<()> {
+    keep_freed_memory();
     match &args.task {
-        TrainTask::Detect(args) => detect::run(args, global, explicit),
+        TrainTask::Detect(args) => run::run::<detect::Setup>(args, global, explicit),
+        TrainTask::Classify(args) => run::run::<classify::Setup>(args, global, explicit),
     }
 }

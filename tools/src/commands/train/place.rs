@@ -1,5 +1,6 @@
 //! Where runs are: a new folder, or that of a run to go on with.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -15,16 +16,35 @@ pub(crate) fn create(args: &RunArgs, default_project: &str) -> Result<RunDir> {
     let project = args.project.clone().unwrap_or_else(|| PathBuf::from(default_project));
     let folder = RunDir::create(&project.join(&args.name), args.exist_ok)?;
     files::make_folder(&folder.path().join("weights"))?;
-    // Of an older run in the same folder nothing may be taken for this one's.
+    Ok(folder)
+}
+
+/// Keeps other processes from training in a folder, as long as the lock lives.
+pub(crate) fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join("weights").join(".lock");
+    let shown = path.display();
+    let file = File::create(&path).with_context(|| format!("cannot write {shown}"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(usage(format!(
+            "{} is in use by another process: wait for its end, or give --name another folder",
+            folder.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {shown}")),
+    }
+}
+
+/// Removes the results of an older run in the same folder: nothing of it may be taken for this one's.
+pub(crate) fn clear(folder: &Path) -> Result<()> {
     for name in ["results.csv", "results.png", "weights/best.safetensors", "weights/last.safetensors"] {
-        match std::fs::remove_file(folder.path().join(name)) {
+        match std::fs::remove_file(folder.join(name)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot remove {} of an older run", name));
+                return Err(error).with_context(|| format!("cannot remove {name} of an older run"));
             }
             _ => {}
         }
     }
-    Ok(folder)
+    Ok(())
 }
 
 /// Removes what a killed run left half-written among its weights: nothing else has names of this form.
@@ -75,6 +95,17 @@ fn latest(project: &Path) -> Result<Option<PathBuf>> {
 mod tests {
     use super::*;
     use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn a_folder_is_one_process_s_alone() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        files::make_folder(&root.path().join("weights"))?;
+        let held = lock(root.path())?;
+        let error = lock(root.path()).expect_err("it is held");
+        assert!(error.to_string().contains("is in use by another process"), "{error}");
+        drop(held);
+        lock(root.path()).map(drop)
+    }
 
     #[test]
     fn a_run_is_named_by_its_folder_a_file_of_it_or_not_at_all() -> Result<()> {

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{FormattedDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::cycle::{Step, Validation};
-use crate::memory;
 use crate::output::Stdout;
+use candle_vision::memory;
 
 /// Who reads the run's progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub(crate) struct Shown {
     losses: &'static [&'static str],
     epoch: [usize; 2],
     start: Instant,
+    /// When the process took the run up, and after how many epochs.
+    taken_up: Option<(Instant, f64)>,
     pictures: usize,
     waited: Duration,
     has_header: bool,
@@ -40,6 +42,7 @@ impl Shown {
             losses: &[],
             epoch: [0; 2],
             start: Instant::now(),
+            taken_up: None,
             pictures: 0,
             waited: Duration::ZERO,
             has_header: false,
@@ -55,7 +58,7 @@ impl Shown {
         let target =
             if self.reader == Reader::Person { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         self.bar = ProgressBar::with_draw_target(None, target);
-        if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:20} {pos}/{len} {msg}, {eta} left") {
+        if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:20} {pos}/{len} {msg}") {
             self.bar.set_style(style);
         }
         self.bar.set_prefix(format!("{epoch}/{epochs}"));
@@ -72,7 +75,19 @@ impl Shown {
         let losses = self.losses.iter().zip(sums).map(|(name, sum)| format!("{name} {:.4}", sum / batch as f64));
         let memory = memory::resident().map_or_else(String::new, |bytes| format!(", {:.2} GB", bytes as f64 / 1e9));
         let losses = losses.collect::<Vec<_>>().join(" ");
-        self.bar.set_message(format!("{losses}, {:.1} images/s{memory}", self.rate()));
+        let left = self.left(batch as f64 / batches.max(1) as f64);
+        let left = left.map_or_else(String::new, |left| format!(", {} left", FormattedDuration(left)));
+        self.bar.set_message(format!("{losses}, {:.1} images/s{memory}{left}", self.rate()));
+    }
+
+    /// What is left of the run, after this share of the epoch: as long as what was done, in proportion.
+    fn left(&mut self, share: f64) -> Option<Duration> {
+        let [epoch, epochs] = self.epoch.map(|epoch| epoch as f64);
+        let done = epoch - 1. + share;
+        let (since, before) = *self.taken_up.get_or_insert((Instant::now(), done));
+        let remaining = since.elapsed().as_secs_f64() * (epochs - done) / (done - before);
+        // Whole seconds; none behind the first step.
+        Duration::try_from_secs_f64(remaining.round()).ok()
     }
 
     /// Pictures per second of this epoch.
@@ -124,5 +139,6 @@ impl Shown {
 
 /// A column's name without what all of its kind have.
 fn short(name: &str) -> &str {
-    name.strip_suffix("(B)").unwrap_or(name)
+    let name = name.strip_suffix("(B)").unwrap_or(name);
+    name.strip_prefix("accuracy_").unwrap_or(name)
 }

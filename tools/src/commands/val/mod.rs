@@ -180,7 +180,7 @@ pub(crate) fn draw(folder: &Path, names: &[String], measured: &Measured, confusi
     let points: Vec<f64> = (0..CURVE_POINTS).map(|point| point as f64 / (CURVE_POINTS - 1) as f64).collect();
     let ap50: Vec<f64> = classes.iter().map(ClassMetrics::ap50).collect();
     let count = |predicted: usize, truth: usize| measured.confusion.count(predicted, truth);
-    let confusion = |cells| plot::confusion_matrix(names, count, cells, confusion_conf);
+    let confusion = |cells| plot::confusion_matrix(names, count, cells, Some(confusion_conf));
     let against = |metric, of| plot::against_confidence(metric, &points, &curves(of), &seen);
     for (name, picture) in [
         ("BoxPR_curve", plot::precision_recall(&points, &curves(|class| &class.pr_curve), &ap50, &seen)?),

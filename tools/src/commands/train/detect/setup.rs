@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 
 use super::task::{DetectTask, Parts};
 use crate::architecture::Architecture;
-use crate::cli::{DetectTrainArgs, GlobalArgs};
+use crate::cli::{DetectTrainArgs, GlobalArgs, RunArgs};
+use crate::commands::train::run::{Training, whole, whole_file};
 use crate::error::{text, usage};
 use crate::model;
 
@@ -25,7 +26,7 @@ use crate::model;
 const SHOWN: usize = 20;
 
 /// All that is known before the first step.
-pub(super) struct Setup {
+pub(crate) struct Setup {
     names: Vec<String>,
     train: Arc<TrainSet>,
     val: Vec<LabelledPicture>,
@@ -42,10 +43,22 @@ struct Source {
     weights: Option<(String, Checkpoint)>,
 }
 
-impl Setup {
-    /// Reads the data and the model that the arguments name; says what is wrong with either. A run that goes on has
-    /// `decided` the model and the recipe.
-    pub(super) fn of(args: &DetectTrainArgs, global: &GlobalArgs, decided: Option<&Value>) -> Result<Self> {
+impl Training for Setup {
+    const NAME: &'static str = "detect";
+    type Args = DetectTrainArgs;
+    type Task = DetectTask;
+
+    fn run_args(args: &DetectTrainArgs) -> &RunArgs {
+        &args.run
+    }
+
+    fn absolute(args: &DetectTrainArgs) -> Result<DetectTrainArgs> {
+        let data = args.data.as_deref().map(whole).transpose()?;
+        let [model, pretrained] = [&args.model, &args.pretrained].map(|text| whole_file(text));
+        Ok(DetectTrainArgs { data, model: model?, pretrained: pretrained?, ..args.clone() })
+    }
+
+    fn of(args: &DetectTrainArgs, global: &GlobalArgs, decided: Option<&Value>) -> Result<Self> {
         let path = args.data.as_deref().context("a run has --data")?;
         let data = DataYaml::read(path)?;
         let names = if args.single_cls { vec!["item".to_owned()] } else { data.names().to_vec() };
@@ -98,8 +111,7 @@ impl Setup {
         Ok(Self { names, train, val, source, recipe })
     }
 
-    /// What a run that goes on must find again: its data, and what was decided when it began.
-    pub(super) fn facts(&self) -> Result<[Value; 2]> {
+    fn facts(&self) -> Result<[Value; 2]> {
         let mut text = String::new();
         for picture in 0..self.train.len() {
             let name = self.train.path(picture).file_name().unwrap_or_default().to_string_lossy();
@@ -112,8 +124,7 @@ impl Setup {
         Ok([data, serde_json::to_value(decided)?])
     }
 
-    /// The task; `is_new` loads the first weights and tells how it starts.
-    pub(super) fn task(self, args: &DetectTrainArgs, global: &GlobalArgs, is_new: bool) -> Result<DetectTask> {
+    fn task(self, args: &DetectTrainArgs, global: &GlobalArgs, is_new: bool) -> Result<DetectTask> {
         let Self { names, train, val, source, recipe } = self;
         let device = global.device.open(global.quiet)?;
         let batches = train.len().div_ceil(recipe.batch);
@@ -150,8 +161,7 @@ impl Setup {
         DetectTask::new(parts, args, &recipe, most, global)
     }
 
-    /// What another number of epochs does to the rates of an epoch, from 0, and to the mosaics.
-    pub(super) fn extension(&self, before: &DetectTrainArgs, after: &DetectTrainArgs, epoch: usize) -> String {
+    fn extension(&self, before: &DetectTrainArgs, after: &DetectTrainArgs, epoch: usize) -> Result<String> {
         let batches = self.train.len().div_ceil(self.recipe.batch);
         let rate = |epochs: usize, epoch: usize| {
             let schedule = Recipe { epochs, ..self.recipe.clone() }.schedule(batches);
@@ -162,14 +172,14 @@ impl Setup {
             (0, _) => "mosaics go on to the end".to_owned(),
             (_, last) => format!("mosaics are joined up to epoch {last}"),
         };
-        format!(
+        Ok(format!(
             "{} epochs instead of {}: the rate of epoch {} is {:.3e}, that of the last before was {:.3e}; {mosaics}",
             after.run.epochs,
             before.run.epochs,
             epoch + 1,
             rate(after.run.epochs, epoch),
             rate(before.run.epochs, epoch.max(1) - 1)
-        )
+        ))
     }
 }
 

@@ -18,6 +18,7 @@ use ghostzoo_weights::{Checkpoint, Metadata};
 use serde_json::{Value, json};
 
 use crate::cli::{DetectTrainArgs, GlobalArgs};
+use crate::commands::train::arguments;
 use crate::commands::train::cycle::{Step, Task, Validation};
 use crate::commands::train::progress::Reader;
 use crate::commands::val;
@@ -43,7 +44,7 @@ pub(super) struct Parts {
 }
 
 /// A detector in training, with its data.
-pub(super) struct DetectTask {
+pub(crate) struct DetectTask {
     parts: Parts,
     args: DetectTrainArgs,
     validation: ValOptions,
@@ -78,7 +79,7 @@ impl DetectTask {
         let workers = args.run.workers.unwrap_or(defaults.workers);
         let options =
             LoaderOptions { batch: recipe.batch, workers, seed: args.run.seed, augment: parts.augment.clone() };
-        let loader = Loader::new(parts.train.clone(), options);
+        let loader = Loader::new(parts.train.clone(), options)?;
         Ok(Self {
             parts,
             args: args.clone(),
@@ -89,49 +90,6 @@ impl DetectTask {
             drawn: None,
             told: Cell::new(false),
         })
-    }
-
-    pub(super) fn load_state(&mut self, tensors: &BTreeMap<String, Tensor>, counters: &Value) -> Result<()> {
-        let updates = counters["average_updates"].as_u64().context("the counters are not those of a detector")?;
-        Ok(self.parts.trainer.load_state(tensors, updates)?)
-    }
-
-    /// `labels.jpg`.
-    pub(super) fn draw_labels(&self) -> Result<RgbImage> {
-        let train = &self.parts.train;
-        let objects: Vec<(usize, [f32; 4])> = (0..train.len())
-            .flat_map(|picture| train.objects(picture))
-            .map(|object| (object.class, object.xywhn))
-            .collect();
-        plot::label_overview(&self.parts.names, &objects)
-    }
-
-    /// Measures the best weights as they were written, prints and draws what comes of it.
-    pub(super) fn show(&self, best: &Path, folder: &Path, reader: Reader, plots: bool) -> Result<()> {
-        let checkpoint = ghostzoo_weights::read(best)?;
-        let tensors = checkpoint.tensors.into_iter().collect();
-        let device = self.parts.trainer.device();
-        let vb = candle_nn::VarBuilder::from_tensors(tensors, DType::F32, device);
-        let net = candle_yolov8::Yolo::new(self.parts.trainer.def(), candle_vision::layers::Norm::Fold, vb)?;
-        let detector = Detector::new(net, device.clone(), DType::F32);
-        let (validated, _) = self.measure(&detector, plots.then_some(folder))?;
-        if plots {
-            val::draw(folder, &self.parts.names, &validated.measured, self.validation.confusion_conf)?;
-        }
-        match reader {
-            Reader::Nobody => Ok(()),
-            Reader::Person => {
-                let (mut out, table) = (Stdout::new(), val::table(&self.parts.names, &validated));
-                table.lines().iter().try_for_each(|line| out.line(line))
-            }
-            Reader::Program => {
-                let [precision, recall, map50, map] = validated.measured.ultralytics.means();
-                let coco = &validated.measured.coco;
-                let line = json!({"best": best, "precision": precision, "recall": recall, "mAP50": map50, "mAP50-95": map,
-                    "coco_AP": coco.summary.ap});
-                Stdout::new().line(&line.to_string())
-            }
-        }
     }
 
     /// Looks at the validation pictures; the losses are means over the batches. The first batches are drawn into `folder`.
@@ -207,6 +165,8 @@ impl DetectTask {
 }
 
 impl Task for DetectTask {
+    const RATE: &'static str = "--lr0";
+
     fn columns(&self) -> (&'static [&'static str], &'static [&'static str]) {
         (LOSSES, METRICS)
     }
@@ -239,6 +199,15 @@ impl Task for DetectTask {
         Ok(step)
     }
 
+    fn draw_labels(&self) -> Result<Option<RgbImage>> {
+        let train = &self.parts.train;
+        let objects: Vec<(usize, [f32; 4])> = (0..train.len())
+            .flat_map(|picture| train.objects(picture))
+            .map(|object| (object.class, object.xywhn))
+            .collect();
+        plot::label_overview(&self.parts.names, &objects).map(Some)
+    }
+
     fn draw_batch(&self) -> Result<RgbImage> {
         let batch = self.drawn.as_ref().context("no batch yet")?;
         Ok(plot::batch_mosaic(batch, &self.parts.names))
@@ -269,7 +238,7 @@ impl Task for DetectTask {
             yaml: self.parts.yaml.clone().map(Value::String),
             stride: Some(strides),
             imgsz: Some(self.parts.train.imgsz()),
-            train_args: Some(serde_json::to_value(&self.args)?),
+            train_args: Some(arguments::shared(&self.args)?),
             epoch: Some(epochs as i64),
             layout: ghostzoo_weights::Layout::Ultralytics,
             ..Default::default()
@@ -280,5 +249,37 @@ impl Task for DetectTask {
     fn state(&self) -> Result<(BTreeMap<String, Tensor>, Value)> {
         let (tensors, updates) = self.parts.trainer.state()?;
         Ok((tensors, json!({ "average_updates": updates })))
+    }
+
+    fn load_state(&mut self, tensors: &BTreeMap<String, Tensor>, counters: &Value) -> Result<()> {
+        let updates = counters["average_updates"].as_u64().context("the counters are not those of a detector")?;
+        Ok(self.parts.trainer.load_state(tensors, updates)?)
+    }
+
+    fn show(&self, best: &Path, folder: &Path, reader: Reader, plots: bool) -> Result<()> {
+        let checkpoint = ghostzoo_weights::read(best)?;
+        let tensors = checkpoint.tensors.into_iter().collect();
+        let device = self.parts.trainer.device();
+        let vb = candle_nn::VarBuilder::from_tensors(tensors, DType::F32, device);
+        let net = candle_yolov8::Yolo::new(self.parts.trainer.def(), candle_vision::layers::Norm::Fold, vb)?;
+        let detector = Detector::new(net, device.clone(), DType::F32);
+        let (validated, _) = self.measure(&detector, plots.then_some(folder))?;
+        if plots {
+            val::draw(folder, &self.parts.names, &validated.measured, self.validation.confusion_conf)?;
+        }
+        match reader {
+            Reader::Nobody => Ok(()),
+            Reader::Person => {
+                let (mut out, table) = (Stdout::new(), val::table(&self.parts.names, &validated));
+                table.lines().iter().try_for_each(|line| out.line(line))
+            }
+            Reader::Program => {
+                let [precision, recall, map50, map] = validated.measured.ultralytics.means();
+                let coco = &validated.measured.coco;
+                let line = json!({"best": best, "precision": precision, "recall": recall, "mAP50": map50, "mAP50-95": map,
+                    "coco_AP": coco.summary.ap});
+                Stdout::new().line(&line.to_string())
+            }
+        }
     }
 }

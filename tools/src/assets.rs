@@ -1,0 +1,37 @@
+//! What is built in: pictures to try a model on (`tools/assets`), and in words what the shipped models know.
+
+use anyhow::{Context, Result};
+use ghostzoo_weights::{Entry, Task};
+
+/// A picture in the program's own memory.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Picture {
+    /// Its file's name.
+    pub(crate) name: &'static str,
+    /// What it shows, and whose it is.
+    pub(crate) what: &'static str,
+    /// The file.
+    pub(crate) bytes: &'static [u8],
+}
+
+static CELLS: Picture = Picture {
+    name: "BloodImage_00062.jpg",
+    what: "blood cells, from BCCD's test pictures",
+    bytes: include_bytes!("../assets/BloodImage_00062.jpg"),
+};
+
+/// The picture that shows what a task is, where there is one.
+pub(crate) fn picture(task: Task) -> Option<&'static Picture> {
+    match task {
+        Task::Detect => Some(&CELLS),
+        Task::Classify => None,
+    }
+}
+
+/// A shipped model and its classes: `NAME finds A, B`.
+pub(crate) fn described(entry: &Entry) -> Result<String> {
+    let shipped = entry.shipped().with_context(|| format!("{} is not built in", entry.name))?;
+    let verb = if entry.task == Task::Detect { "finds" } else { "tells apart" };
+    let classes = shipped.metadata()?.names.unwrap_or_default();
+    Ok(format!("{} {verb} {}", entry.name, classes.join(", ")))
+}

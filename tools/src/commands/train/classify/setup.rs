@@ -1,0 +1,258 @@
+//! What a classifier's run starts from: data, architecture, weights, teacher.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use candle_core::Device;
+use candle_ghostnet::train::{Recipe, Trainer, TrainerConfig};
+use candle_ghostnet::{Config, GhostNet, Variant};
+use candle_vision::augment::{ClassifyAugment, Loader, LoaderOptions, TrainTransform};
+use candle_vision::data::{ClassifySet, DecodedSet};
+use candle_vision::image::ClassifyTransform;
+use candle_vision::memory;
+use ghostzoo_weights::{Checkpoint, Preprocessing};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::pictures::Pictures;
+use super::source::Source;
+use super::task::{ClassifyTask, Parts};
+use crate::cli::{ClassifyTrainArgs, GlobalArgs, RunArgs};
+use crate::commands::train::run::{Training, whole, whole_file};
+use crate::error::usage;
+use crate::model::{self, Network};
+
+/// Most notes of one kind.
+const SHOWN: usize = 20;
+/// Part of the available memory that decoded pictures may take, and what they may where it is not known.
+const MEMORY_SHARE: u64 = 4;
+const UNKNOWN_BYTES: u64 = 1 << 30;
+/// Most threads that prepare pictures, unless told otherwise.
+const MOST_WORKERS: usize = 8;
+
+/// All that is known before the first step.
+pub(crate) struct Setup {
+    classes: Vec<String>,
+    train: Arc<DecodedSet>,
+    val: Arc<DecodedSet>,
+    config: Config,
+    weights: Option<(String, Checkpoint)>,
+    recipe: Recipe,
+    augment: ClassifyAugment,
+    view: ClassifyTransform,
+}
+
+/// What is decided when a run begins, and holds when it goes on.
+#[derive(Serialize, Deserialize)]
+struct Decided {
+    arch: String,
+    recipe: Recipe,
+    view: Preprocessing,
+}
+
+impl Training for Setup {
+    const NAME: &'static str = "classify";
+    type Args = ClassifyTrainArgs;
+    type Task = ClassifyTask;
+
+    fn run_args(args: &ClassifyTrainArgs) -> &RunArgs {
+        &args.run
+    }
+
+    fn absolute(args: &ClassifyTrainArgs) -> Result<ClassifyTrainArgs> {
+        let data = args.data.as_deref().map(whole).transpose()?;
+        let [model, pretrained] = [&args.model, &args.pretrained].map(|text| whole_file(text));
+        let teacher = args.optimizer.teacher.as_deref().map(whole_file).transpose()?;
+        let mut args = ClassifyTrainArgs { data, model: model?, pretrained: pretrained?, ..args.clone() };
+        args.optimizer.teacher = teacher;
+        Ok(args)
+    }
+
+    fn of(args: &ClassifyTrainArgs, global: &GlobalArgs, decided: Option<&Value>) -> Result<Self> {
+        let (augment, asked) = (augment(args)?, recipe(args)?);
+        asked.optimizer().map_err(usage)?;
+        asked.schedule(1).map_err(usage)?;
+        let room = memory::available().map_or(UNKNOWN_BYTES, |bytes| bytes / MEMORY_SHARE);
+        let set = ClassifySet::open(args.data.as_deref().context("a run has --data")?, room)?;
+        if !global.quiet {
+            set.notes.iter().take(SHOWN).for_each(|note| say!("note: {note}"));
+        }
+        let decided: Option<Decided> = decided.cloned().map(serde_json::from_value).transpose()?;
+        let (config, weights, recipe, view) = match decided {
+            Some(Decided { arch, recipe, view }) => {
+                let variant = Variant::from_name(&arch).with_context(|| format!("{arch} is none that ships"))?;
+                let config = Config { num_classes: set.classes.len(), ..Config::new(variant) };
+                (config, None, Recipe { epochs: args.run.epochs, ..recipe }, model::transform(&view)?)
+            }
+            None => {
+                let Source { config, weights, view } = Source::of(args, set.classes.len(), global)?;
+                (config, weights, asked, asked_view(args, view)?)
+            }
+        };
+        let ClassifySet { classes, train, val, .. } = set;
+        if !global.quiet {
+            say!(
+                "note: {} pictures of {} classes to train with, {} to validate with; {} px",
+                train.set().len(),
+                classes.len(),
+                val.set().len(),
+                args.imgsz
+            );
+        }
+        Ok(Self { classes, train: Arc::new(train), val: Arc::new(val), config, weights, recipe, augment, view })
+    }
+
+    fn facts(&self) -> Result<[Value; 2]> {
+        let data = json!({"classes": self.classes, "pictures": self.train.set().len(), "labels": self.train.set().fingerprint()});
+        let decided = Decided {
+            arch: self.config.variant.name.to_owned(),
+            recipe: self.recipe.clone(),
+            view: model::preprocessing(&self.view),
+        };
+        Ok([data, serde_json::to_value(decided)?])
+    }
+
+    fn extension(&self, before: &ClassifyTrainArgs, after: &ClassifyTrainArgs, epoch: usize) -> Result<String> {
+        let batches = batches(&self.train, self.recipe.batch);
+        let rate = |epochs: usize, epoch: usize| -> Result<f64> {
+            let schedule = Recipe { epochs, ..self.recipe.clone() }.schedule(batches).map_err(usage)?;
+            Ok(schedule.rate((epoch + 1) * batches - 1))
+        };
+        Ok(format!(
+            "{} epochs instead of {}: the rate of epoch {} is {:.3e}, that of the last before was {:.3e}",
+            after.run.epochs,
+            before.run.epochs,
+            epoch + 1,
+            rate(after.run.epochs, epoch)?,
+            rate(before.run.epochs, epoch.max(1) - 1)?
+        ))
+    }
+
+    fn task(self, args: &ClassifyTrainArgs, global: &GlobalArgs, is_new: bool) -> Result<ClassifyTask> {
+        let device = global.device.open(global.quiet)?;
+        let default = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
+        let workers = args.run.workers.unwrap_or(default);
+        let options = LoaderOptions { batch: self.recipe.batch, workers, seed: args.run.seed, ..Default::default() };
+        let transform = TrainTransform::new(self.augment.clone(), &self.view)?;
+        let train = Loader::train(self.train.clone(), transform, self.classes.len(), options)?;
+        let val = Loader::eval(self.val.clone(), self.view.clone(), options)?;
+        let teacher = args.optimizer.teacher.as_deref().map(|name| self.teacher(name, args, global, &device));
+        let config = TrainerConfig {
+            config: &self.config,
+            recipe: &self.recipe,
+            freeze: args.optimizer.freeze,
+            batches: train.batches(),
+            seed: args.run.seed,
+            teacher: teacher.transpose()?,
+        };
+        let weights = self.weights.as_ref().filter(|_| is_new);
+        let (trainer, transferred) = Trainer::new(config, weights.map(|(_, checkpoint)| &checkpoint.tensors), &device)?;
+        if let (Some(transferred), Some((name, _))) = (&transferred, weights) {
+            let all = trainer.learner().variables().iter().count();
+            if transferred.matched.is_empty() {
+                bail!("nothing of {name} fits: give its architecture with --model, and it with --pretrained");
+            }
+            if !global.quiet {
+                say!("note: {} of {all} tensors are taken from {name}", transferred.matched.len());
+                for (tensor, own, theirs) in transferred.mismatch.misshaped.iter().take(SHOWN) {
+                    say!("note:   {tensor} starts anew: {own:?} here, {theirs:?} there");
+                }
+            }
+        }
+        if is_new && !global.quiet {
+            say!("note: {}", start(&self.config, &self.recipe, &trainer, train.batches()));
+        }
+        let pictures = Pictures::new(self.classes, &self.view);
+        let parts = Parts { trainer, sets: [self.train, self.val], train, val, view: self.view, pictures };
+        Ok(ClassifyTask::new(parts, args))
+    }
+}
+
+impl Setup {
+    /// The network whose answers are learnt from: of the same classes, and of pictures prepared alike.
+    fn teacher(&self, name: &str, args: &ClassifyTrainArgs, global: &GlobalArgs, device: &Device) -> Result<GhostNet> {
+        let loaded = model::load(name, &GlobalArgs { arch: None, ..global.clone() }, device, args.run.json)?;
+        let Network::Classifier(teacher) = loaded.network else {
+            return Err(usage(format!("--teacher {name} is a detector: it has no answers for a whole picture")));
+        };
+        if loaded.class_names != self.classes {
+            return Err(usage(format!(
+                "--teacher {name} knows {} classes that are not the {} of the data, in name and order: train it on them first",
+                loaded.class_names.len(),
+                self.classes.len()
+            )));
+        }
+        let ClassifyTransform { mean, std, .. } = loaded.transform;
+        if (mean, std) != (self.view.mean, self.view.std) {
+            return Err(usage(format!(
+                "--teacher {name} has its pictures normalised by {mean:?} and {std:?}, not as here"
+            )));
+        }
+        Ok(*teacher)
+    }
+}
+
+/// Steps of an epoch, as [`Loader`] counts them.
+fn batches(set: &DecodedSet, batch: usize) -> usize {
+    (set.set().len() / batch).max(1)
+}
+
+/// How pictures are prepared: as the arguments say, else as the weights have it.
+fn asked_view(args: &ClassifyTrainArgs, view: ClassifyTransform) -> Result<ClassifyTransform> {
+    let interpolation = args.interpolation.as_deref().map(str::parse).transpose();
+    Ok(ClassifyTransform {
+        input_size: [args.imgsz; 2],
+        crop_pct: args.crop_pct.unwrap_or(view.crop_pct),
+        interpolation: interpolation
+            .map_err(|error: String| usage(format!("--interpolation: {error}")))?
+            .unwrap_or(view.interpolation),
+        ..view
+    })
+}
+
+/// The two numbers of an option such as `0.08,1`.
+fn range(name: &str, text: &str) -> Result<[f64; 2]> {
+    let numbers: Vec<f64> = text.split([',', ' ']).filter_map(|part| part.trim().parse().ok()).collect();
+    <[f64; 2]>::try_from(numbers).map_err(|_| usage(format!("--{name} {text}: give two numbers, such as 0.08,1")))
+}
+
+/// The augmentation that the arguments describe.
+fn augment(args: &ClassifyTrainArgs) -> Result<ClassifyAugment> {
+    let mut values = serde_json::to_value(&args.augment)?;
+    let fields = values.as_object_mut().context("arguments are pairs")?;
+    fields.insert("scale".to_owned(), json!(range("scale", &args.augment.scale)?));
+    fields.insert("ratio".to_owned(), json!(range("ratio", &args.augment.ratio)?));
+    for (from, to) in [("crop_pad", "padding"), ("train_interpolation", "interpolation")] {
+        let value = fields.remove(from).unwrap_or(Value::Null);
+        fields.insert(to.to_owned(), value);
+    }
+    let augment: ClassifyAugment = serde_json::from_value(values).map_err(|error| usage(error.to_string()))?;
+    augment.check().map_err(|error| usage(error.to_string()))?;
+    Ok(augment)
+}
+
+/// The recipe that the arguments describe.
+fn recipe(args: &ClassifyTrainArgs) -> Result<Recipe> {
+    let mut values = serde_json::to_value(&args.optimizer)?;
+    let fields = values.as_object_mut().context("arguments are pairs")?;
+    let smoothing = args.augment.smoothing;
+    for (name, value) in
+        [("epochs", json!(args.run.epochs)), ("batch", json!(args.batch)), ("smoothing", json!(smoothing))]
+    {
+        fields.insert(name.to_owned(), value);
+    }
+    Ok(serde_json::from_value(values)?)
+}
+
+/// Says how a run starts.
+fn start(config: &Config, recipe: &Recipe, trainer: &Trainer, batches: usize) -> String {
+    let trained: usize = trainer.learner().variables().parameters().iter().map(|(_, var)| var.elem_count()).sum();
+    format!(
+        "{}, {trained} parameters in training; {} at {} with momentum {}; {batches} steps of {} pictures an epoch",
+        config.variant.name,
+        recipe.opt,
+        recipe.rate(),
+        recipe.momentum,
+        recipe.batch
+    )
+}

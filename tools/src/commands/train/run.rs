@@ -1,0 +1,183 @@
+//! A run from its arguments to its last file: one that begins, or one that goes on.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use candle_vision::image;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::cycle::{BEST, Cycle, End, LAST, Task, columns};
+use super::interrupt::Interrupt;
+use super::progress::{Reader, Shown};
+use super::results::Results;
+use super::state::{self, Progress};
+use super::{arguments, place};
+use crate::cli::{Float, GlobalArgs, RunArgs};
+use crate::error::{Interrupted, usage};
+use crate::files;
+
+/// The last file of a run.
+const CURVES: &str = "results.png";
+
+/// A kind of training: all that is known before the first step, from its arguments.
+pub(super) trait Training: Sized {
+    /// `detect` or `classify`.
+    const NAME: &'static str;
+    type Args: Serialize + DeserializeOwned;
+    type Task: Task;
+
+    /// The arguments that every training has.
+    fn run_args(args: &Self::Args) -> &RunArgs;
+    /// The same arguments with files by their whole paths, so that a run can go on from any folder.
+    fn absolute(args: &Self::Args) -> Result<Self::Args>;
+    /// Reads the data and the model that the arguments name; says what is wrong with either. A run that goes on has
+    /// `decided` what [`Training::facts`] gave.
+    fn of(args: &Self::Args, global: &GlobalArgs, decided: Option<&Value>) -> Result<Self>;
+    /// What a run that goes on must find again: its data, and what was decided when it began.
+    fn facts(&self) -> Result<[Value; 2]>;
+    /// What other arguments do to the rates of an epoch, from 0, that is the next.
+    fn extension(&self, before: &Self::Args, after: &Self::Args, epoch: usize) -> Result<String>;
+    /// The task; `is_new` loads the first weights and tells how it starts.
+    fn task(self, args: &Self::Args, global: &GlobalArgs, is_new: bool) -> Result<Self::Task>;
+}
+
+/// Trains what the arguments say. `explicit` names the options that were given.
+pub(super) fn run<T: Training>(args: &T::Args, global: &GlobalArgs, explicit: &[String]) -> Result<()> {
+    if global.dtype.is_some_and(|dtype| dtype != Float::F32) {
+        return Err(usage("--dtype: a training computes in f32"));
+    }
+    let run = T::run_args(args);
+    match run.resume.as_deref() {
+        Some(named) if named != "false" => {
+            let project = run.project.clone().unwrap_or_else(|| PathBuf::from(project::<T>()));
+            resume::<T>(&place::resumed(named, &project)?, args, global, explicit)
+        }
+        _ => begin::<T>(&T::absolute(args)?, global),
+    }
+}
+
+/// Where runs go unless told otherwise.
+fn project<T: Training>() -> String {
+    format!("runs/{}", T::NAME)
+}
+
+fn begin<T: Training>(args: &T::Args, global: &GlobalArgs) -> Result<()> {
+    let setup = T::of(args, global, None)?;
+    let facts = setup.facts()?;
+    let task = setup.task(args, global, true)?;
+    let folder = place::create(T::run_args(args), &project::<T>())?;
+    let lock = place::lock(folder.path())?;
+    place::clear(folder.path())?;
+    let values = serde_json::to_value(args)?;
+    files::write(&folder.path().join("args.yaml"), arguments::yaml(T::NAME, &values)?.as_bytes())?;
+    if let (true, Some(labels)) = (T::run_args(args).plots, task.draw_labels()?) {
+        image::save(&labels, &folder.path().join("labels.jpg"))?;
+    }
+    let results = Results::new(columns(&task, task.rates().len()));
+    let progress = Progress::new(T::NAME, values, facts, results.text());
+    finish::<T>(args, global, folder.path(), progress, results, task)?;
+    drop(lock);
+    Ok(())
+}
+
+fn resume<T: Training>(folder: &Path, given: &T::Args, global: &GlobalArgs, explicit: &[String]) -> Result<()> {
+    let lock = place::lock(folder)?;
+    let path = place::state_file(folder);
+    let (mut progress, tensors) = state::read(&path)?;
+    if progress.task != T::NAME {
+        bail!("{} is a run of `train {}`", folder.display(), progress.task);
+    }
+    let args: T::Args = arguments::resumed(&progress.args, given, explicit)?;
+    let before: T::Args = serde_json::from_value(progress.args.clone())?;
+    let [epochs_before, epochs] = [&before, &args].map(|args| T::run_args(args).epochs);
+    let is_over = epochs <= progress.epoch || (progress.finished && epochs <= epochs_before);
+    let lacks_plots = progress.finished && T::run_args(&args).plots && !folder.join(CURVES).exists();
+    if is_over && !lacks_plots {
+        bail!(
+            "{} is finished, after {} epochs: a larger --epochs than {epochs_before} goes on with it",
+            folder.display(),
+            progress.epoch,
+        );
+    }
+    let setup = T::of(&args, global, Some(&progress.decided))?;
+    let [data, _] = setup.facts()?;
+    if data != progress.data {
+        return Err(usage(format!(
+            "the data are not those that the run began with ({} then, {data} now): put them back, or begin a run from its \
+             weights",
+            progress.data
+        )));
+    }
+    let extension = setup.extension(&before, &args, progress.epoch)?;
+    let mut task = setup.task(&args, global, false)?;
+    task.load_state(&tensors, &progress.counters)
+        .with_context(|| format!("{} does not fit the run's arguments", path.display()))?;
+    if epochs != epochs_before && !global.quiet {
+        say!("note: {extension}");
+    }
+    if !global.quiet && !is_over {
+        say!("note: going on with {} at epoch {}, step {}", folder.display(), progress.epoch + 1, progress.batch + 1);
+    }
+    progress.finished = is_over;
+    progress.args = serde_json::to_value(&args)?;
+    files::write(&folder.join("args.yaml"), arguments::yaml(T::NAME, &progress.args)?.as_bytes())?;
+    files::write(&folder.join("results.csv"), progress.results.as_bytes())?;
+    let results = Results::from_text(&progress.results)?;
+    finish::<T>(&args, global, folder, progress, results, task)?;
+    drop(lock);
+    Ok(())
+}
+
+/// Runs to the end, then shows what came of it.
+fn finish<T: Training>(
+    args: &T::Args,
+    global: &GlobalArgs,
+    folder: &Path,
+    progress: Progress,
+    results: Results,
+    mut task: T::Task,
+) -> Result<()> {
+    let run = T::run_args(args);
+    let reader = match () {
+        () if run.json => Reader::Program,
+        () if global.quiet => Reader::Nobody,
+        () => Reader::Person,
+    };
+    let before = progress.seconds;
+    let (interrupt, shown, start) = (Interrupt::listen(), Shown::new(reader), Instant::now());
+    let mut cycle = Cycle { args: run, folder, progress, results, interrupt, shown, start, before };
+    place::sweep(folder)?;
+    cycle.save_state(&task)?;
+    if cycle.run(&mut task)? == End::Interrupted {
+        let again = format!("stopped; `ghostzoo train {} --resume {}` goes on", T::NAME, folder.display());
+        return Err(Interrupted(again).into());
+    }
+    let seconds = cycle.seconds();
+    let [best, last] = [BEST, LAST].map(|name| folder.join("weights").join(name));
+    let best = if best.is_file() { best } else { last };
+    let (epoch, epochs) = (cycle.progress.stopping.epoch, cycle.progress.epoch);
+    task.show(&best, folder, reader, run.plots)?;
+    if run.plots && cycle.results.len() > 0 {
+        image::save(&cycle.results.draw()?, &folder.join(CURVES))?;
+    }
+    if reader == Reader::Person {
+        say!("note: {epochs} epochs in {:.2} hours, the best was {epoch}: {}", seconds / 3600., best.display());
+    }
+    Ok(())
+}
+
+/// The whole path of a file or folder.
+pub(super) fn whole(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("cannot tell where {} is", path.display()))
+}
+
+/// The whole path of what names a file, and other text as it is.
+pub(super) fn whole_file(text: &str) -> Result<String> {
+    match Path::new(text).is_file() {
+        true => whole(Path::new(text)).map(|path| path.to_string_lossy().into_owned()),
+        false => Ok(text.to_owned()),
+    }
+}

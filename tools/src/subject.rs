@@ -1,0 +1,91 @@
+//! What `detect` and `classify` look at, and with which model, where the arguments leave it open.
+//!
+//! | SOURCE | `--model` | model | pictures |
+//! |---|---|---|---|
+//! | | | the task's shipped model | the task's built-in picture |
+//! | | given | as given | the task's built-in picture |
+//! | given | | the Hub's `yolov8n` or `ghostnet_100.in1k` | as given |
+//! | given | given | as given | as given |
+
+use anyhow::{Result, anyhow};
+use candle_core::Device;
+use ghostzoo_weights::{Registry, ResolveError, Task};
+
+use crate::assets::{self, Picture};
+use crate::cli::GlobalArgs;
+use crate::error::{text, usage};
+use crate::model::{self, Loaded};
+use crate::source::{self, Entry, Source};
+
+/// A model and pictures for it.
+pub(crate) struct Subject {
+    pub(crate) choice: Choice,
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// A model, and what was chosen for the user.
+pub(crate) struct Choice {
+    task: Task,
+    model: String,
+    /// What the user should know of the choice.
+    note: Option<String>,
+    /// Whether it is the Hub's, unasked.
+    is_hubs: bool,
+}
+
+impl Subject {
+    /// What the arguments say, completed.
+    pub(crate) fn of(task: Task, model: Option<&str>, sources: &[String]) -> Result<Self> {
+        let picture = match sources {
+            [] => Some(assets::picture(task).ok_or_else(no_sources)?),
+            _ => None,
+        };
+        let entries = picture.map_or_else(|| source::expand(sources), |picture| vec![Source::BuiltIn(picture).into()]);
+        let is_hubs = model.is_none() && picture.is_none();
+        let (model, note) = match (model, picture) {
+            (Some(model), None) => (model.to_owned(), None),
+            (Some(model), Some(Picture { name, what, .. })) => {
+                (model.to_owned(), Some(format!("no SOURCE is given: this is {name}, which is built in: {what}")))
+            }
+            (None, None) => {
+                let model = if task == Task::Detect { "yolov8n" } else { "ghostnet_100.in1k" };
+                let note = format!("no --model is given: this is {model} of the Hub");
+                (model.to_owned(), Some(note))
+            }
+            (None, Some(Picture { name, what, .. })) => {
+                let registry = Registry::builtin();
+                let entry = registry.shipped(task).next().ok_or_else(no_sources)?;
+                let described = assets::described(entry)?;
+                let command = if task == Task::Detect { "detect" } else { "classify" };
+                let yours = format!("Yours: ghostzoo {command} PICTURE --model NAME|FILE");
+                (entry.name.clone(), Some(format!("built in: {described}; {name} shows {what}. {yours}")))
+            }
+        };
+        Ok(Self { choice: Choice { task, model, note, is_hubs }, entries })
+    }
+}
+
+fn no_sources() -> anyhow::Error {
+    usage("say which pictures: files, folders, globs, a .txt list, or - for one picture from stdin")
+}
+
+impl Choice {
+    /// [`model::load`], then a note on the choice. Where the Hub's model cannot be had, the error names what is built in.
+    pub(crate) fn load(&self, global: &GlobalArgs, device: &Device, machine: bool) -> Result<Loaded> {
+        let loaded = model::load(&self.model, global, device, machine).map_err(|error| self.advised(error))?;
+        if let (Some(note), false) = (&self.note, global.quiet) {
+            say!("note: {note}");
+        }
+        Ok(loaded)
+    }
+
+    fn advised(&self, error: anyhow::Error) -> anyhow::Error {
+        let registry = Registry::builtin();
+        let shipped: Vec<String> =
+            registry.shipped(self.task).filter_map(|entry| assets::described(entry).ok()).collect();
+        if !self.is_hubs || !error.is::<ResolveError>() || shipped.is_empty() {
+            return error;
+        }
+        anyhow!("{}; built in, without a download: {}", text(&error), shipped.join("; "))
+    }
+}
