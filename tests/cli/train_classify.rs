@@ -122,9 +122,15 @@ fn a_run_that_is_killed_ends_in_the_same_weights() {
     for name in ["last", "best"] {
         assert!(weights(&place, "cut", name) == weights(&place, "whole", name), "{name}");
     }
-    let longer = place.run("train classify --resume runs/classify/cut --epochs 3").succeeded();
+    let longer = place.run("train classify --resume runs/classify/cut --epochs 3 --data set").succeeded();
     assert!(longer.stderr.contains("3 epochs instead of 2"), "{}", longer.stderr);
     place.run("train classify --resume runs/classify/cut --smoothing 0").failed(2, &["--smoothing is 0.1 in this run"]);
+    let rows =
+        place.run("train classify --resume runs/classify/cut/weights/last.safetensors --epochs 4 --json").succeeded();
+    assert_eq!((rows.json()[0]["epoch"].as_u64(), rows.json().len()), (Some(4), 2), "an epoch and the end: {rows:?}");
+    std::fs::remove_file(place.path("set/val/red/8.png")).unwrap();
+    let other = "--quiet train classify --resume runs/classify/cut --epochs 5";
+    place.run(other).failed(2, &["the data are not those that the run began with"]);
     place.run("train detect --resume runs/classify/cut").failed(1, &["is a run of `train classify`"]);
 }
 
@@ -159,6 +165,7 @@ fn a_start_from_weights_freezes_and_listens_as_it_is_told() {
         let is_head = name.starts_with("conv_head.") || name.starts_with("classifier.");
         assert_eq!(bytes != before[&name], is_head, "{name}");
     }
+    place.run(&format!("--quiet {SMALL} {start} --model ghostnet_100")).failed(2, &["is a ghostnet_050"]);
     let teacher = "--teacher runs/classify/first/weights/last.safetensors --distill-alpha 0.9";
     place.run(&format!("{SMALL} --name taught {start} {teacher}")).succeeded();
     let (alone, taught) = (weights(&place, "head", "last"), weights(&place, "taught", "last"));
@@ -227,6 +234,11 @@ fn arguments_that_cannot_be_are_refused_before_the_work() {
         ("--interpolation cubic", "--interpolation"),
         ("--crop-pct 0", "above 0"),
         ("--smoothing 1", "smoothing"),
+        ("--freeze 12", "give 0 to 11"),
+        ("--batch 1", "a batch of one picture"),
+        ("--model-ema-decay 2", "from 0 to 1"),
+        ("--scale x,1,1", "two numbers"),
+        ("--data set/val/red/8.png", "is one file"),
         ("--model yolov8n", "is a detector"),
         ("--model nothing", "nothing"),
         ("--pretrained true", "has no published weights"),
@@ -237,6 +249,9 @@ fn arguments_that_cannot_be_are_refused_before_the_work() {
         assert!(ran.stderr.contains(part), "{arguments}: {}", ran.stderr);
         assert!(!place.path("runs").exists(), "{arguments}");
     }
+    let ran = place.run(&format!("--quiet {SMALL} --epochs 1 --batch 24 --lr 1e30 --warmup-epochs 0 --plots false"));
+    assert_eq!(ran.code, 1, "one step, and the network answers nothing: {}", ran.stderr);
+    assert!(ran.stderr.contains("validation pictures are no numbers"), "{}", ran.stderr);
     let ran = place.run(&format!("--quiet {SMALL} --lr 1e30 --warmup-epochs 0 --plots false"));
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     assert!(ran.stderr.contains("the loss became") && ran.stderr.contains("a lower --lr or"), "{}", ran.stderr);

@@ -43,7 +43,7 @@ pub(crate) enum Command {
     Detect(DetectArgs),
     /// Say what a picture shows
     Classify(ClassifyArgs),
-    /// Train a detector on pictures of your own
+    /// Train a detector or a classifier on pictures of your own
     Train(TrainArgs),
     /// Measure a detector on labelled pictures: COCO's and Ultralytics' mAP
     Val(ValArgs),

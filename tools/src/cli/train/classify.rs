@@ -54,7 +54,7 @@ pub(crate) struct ClassifyOptimizerArgs {
     #[arg(long, value_name = "RATE", value_parser = finite)]
     pub(crate) lr: Option<f64>,
     /// Momentum, beta1 of Adam
-    #[arg(long, default_value_t = 0.9, value_name = "X", value_parser = finite)]
+    #[arg(long, default_value_t = 0.9, value_name = "X", value_parser = probability)]
     pub(crate) momentum: f64,
     /// Decay of weights that are neither biases nor of batch norms
     #[arg(long, default_value_t = 2e-5, value_name = "X", value_parser = finite)]
@@ -84,13 +84,13 @@ pub(crate) struct ClassifyOptimizerArgs {
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
     pub(crate) model_ema: bool,
     /// What an update keeps of the average
-    #[arg(long, default_value_t = 0.9998, value_name = "X", value_parser = finite)]
+    #[arg(long, default_value_t = 0.9998, value_name = "X", value_parser = probability)]
     pub(crate) model_ema_decay: f64,
     /// Share of the classifier's inputs that are dropped
     #[arg(long, default_value_t = 0., value_name = "P", value_parser = probability)]
     pub(crate) drop: f64,
-    /// Leave the first N layers as they are: the stem, then a stage each; 11 are all but the head
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    /// Leave the first N layers as they are: the stem, then a stage each; 11 are all but conv_head and the classifier
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = frozen)]
     pub(crate) freeze: usize,
     /// Learn from another checkpoint's answers too, as GhostNetV3 does
     #[arg(long, value_name = "NAME|FILE")]
@@ -155,6 +155,11 @@ pub(crate) struct ClassifyAugmentArgs {
     /// Label smoothing
     #[arg(long, default_value_t = 0.1, value_name = "P", value_parser = probability)]
     pub(crate) smoothing: f64,
+}
+
+/// Parses a number of layers.
+fn frozen(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|layers| *layers <= 11).ok_or_else(|| "give 0 to 11, the stem and ten stages".to_owned())
 }
 
 /// Parses a number above 0.

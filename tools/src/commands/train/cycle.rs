@@ -153,7 +153,8 @@ impl Cycle<'_> {
             }
         }
         self.end_epoch(task)?;
-        Ok(End::Finished)
+        let is_asked = self.interrupt.asked() && !self.progress.finished;
+        Ok(if is_asked { End::Interrupted } else { End::Finished })
     }
 
     fn end_epoch(&mut self, task: &mut impl Task) -> Result<()> {
@@ -195,7 +196,7 @@ impl Cycle<'_> {
         if self.shown.reader() == Reader::Program {
             Stdout::new().line(&json_row(&self.results).to_string())?;
         }
-        if stops && !is_last {
+        if stops && !is_last && self.shown.reader() == Reader::Person {
             say!(
                 "note: no better epoch than {} in {} epochs: the run ends; --patience 0 goes on to the last",
                 self.progress.stopping.epoch,

@@ -34,14 +34,22 @@ pub(crate) fn lock(folder: &Path) -> Result<File> {
     }
 }
 
+/// Beginnings of the names of a run's files, in its folder and among its weights.
+const OWN: [(&str, &[&str]); 2] = [
+    ("", &["results.", "labels.", "confusion_matrix", "train_batch", "val_batch", "BoxP", "BoxR", "BoxF1"]),
+    ("weights", &["best.", "last.", "epoch"]),
+];
+
 /// Removes the results of an older run in the same folder: nothing of it may be taken for this one's.
 pub(crate) fn clear(folder: &Path) -> Result<()> {
-    for name in ["results.csv", "results.png", "weights/best.safetensors", "weights/last.safetensors"] {
-        match std::fs::remove_file(folder.join(name)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot remove {name} of an older run"));
+    for (part, beginnings) in OWN {
+        let folder = folder.join(part);
+        for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?.flatten()
+        {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if beginnings.iter().any(|beginning| name.starts_with(beginning)) {
+                std::fs::remove_file(entry.path()).with_context(|| format!("cannot remove {name} of an older run"))?;
             }
-            _ => {}
         }
     }
     Ok(())
@@ -67,8 +75,8 @@ pub(crate) fn resumed(named: &str, project: &Path) -> Result<PathBuf> {
         });
     }
     let path = Path::new(named);
-    let folder = if path.is_file() { path.parent().and_then(Path::parent) } else { Some(path) };
-    let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let whole = std::path::absolute(path).with_context(|| format!("cannot tell where {named} is"))?;
+    let folder = if path.is_file() { whole.parent().and_then(Path::parent).unwrap_or(&whole) } else { path };
     if state_file(folder).is_file() {
         return Ok(folder.to_path_buf());
     }

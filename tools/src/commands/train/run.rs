@@ -31,6 +31,8 @@ pub(super) trait Training: Sized {
 
     /// The arguments that every training has.
     fn run_args(args: &Self::Args) -> &RunArgs;
+    /// The same, to change.
+    fn run_args_mut(args: &mut Self::Args) -> &mut RunArgs;
     /// The same arguments with files by their whole paths, so that a run can go on from any folder.
     fn absolute(args: &Self::Args) -> Result<Self::Args>;
     /// Reads the data and the model that the arguments name; says what is wrong with either. A run that goes on has
@@ -53,7 +55,7 @@ pub(super) fn run<T: Training>(args: &T::Args, global: &GlobalArgs, explicit: &[
     match run.resume.as_deref() {
         Some(named) if named != "false" => {
             let project = run.project.clone().unwrap_or_else(|| PathBuf::from(project::<T>()));
-            resume::<T>(&place::resumed(named, &project)?, args, global, explicit)
+            resume::<T>(&place::resumed(named, &project)?, &T::absolute(args)?, global, explicit)
         }
         _ => begin::<T>(&T::absolute(args)?, global),
     }
@@ -90,17 +92,18 @@ fn resume<T: Training>(folder: &Path, given: &T::Args, global: &GlobalArgs, expl
     if progress.task != T::NAME {
         bail!("{} is a run of `train {}`", folder.display(), progress.task);
     }
-    let args: T::Args = arguments::resumed(&progress.args, given, explicit)?;
+    let mut args: T::Args = arguments::resumed(&progress.args, given, explicit)?;
+    T::run_args_mut(&mut args).json = T::run_args(given).json;
     let before: T::Args = serde_json::from_value(progress.args.clone())?;
     let [epochs_before, epochs] = [&before, &args].map(|args| T::run_args(args).epochs);
     let is_over = epochs <= progress.epoch || (progress.finished && epochs <= epochs_before);
     let lacks_plots = progress.finished && T::run_args(&args).plots && !folder.join(CURVES).exists();
+    let [shown, done] = [folder.display().to_string(), progress.epoch.to_string()];
+    if is_over && !progress.finished {
+        return Err(usage(format!("{shown} has {done} epochs behind it: give a larger --epochs, or none to go on")));
+    }
     if is_over && !lacks_plots {
-        bail!(
-            "{} is finished, after {} epochs: a larger --epochs than {epochs_before} goes on with it",
-            folder.display(),
-            progress.epoch,
-        );
+        bail!("{shown} is finished, after {done} epochs: a larger --epochs than {epochs_before} goes on with it");
     }
     let setup = T::of(&args, global, Some(&progress.decided))?;
     let [data, _] = setup.facts()?;

@@ -59,6 +59,10 @@ impl Training for Setup {
         &args.run
     }
 
+    fn run_args_mut(args: &mut ClassifyTrainArgs) -> &mut RunArgs {
+        &mut args.run
+    }
+
     fn absolute(args: &ClassifyTrainArgs) -> Result<ClassifyTrainArgs> {
         let data = args.data.as_deref().map(whole).transpose()?;
         let [model, pretrained] = [&args.model, &args.pretrained].map(|text| whole_file(text));
@@ -72,8 +76,16 @@ impl Training for Setup {
         let (augment, asked) = (augment(args)?, recipe(args)?);
         asked.optimizer().map_err(usage)?;
         asked.schedule(1).map_err(usage)?;
+        let data = args.data.as_deref().context("a run has --data")?;
+        if data.is_file() {
+            return Err(usage(format!(
+                "--data {} is one file: give the folder that holds train and val, as folders of classes or as train.tar and \
+                 val.tar",
+                data.display()
+            )));
+        }
         let room = memory::available().map_or(UNKNOWN_BYTES, |bytes| bytes / MEMORY_SHARE);
-        let set = ClassifySet::open(args.data.as_deref().context("a run has --data")?, room)?;
+        let set = ClassifySet::open(data, room)?;
         if !global.quiet {
             set.notes.iter().take(SHOWN).for_each(|note| say!("note: {note}"));
         }
@@ -90,6 +102,12 @@ impl Training for Setup {
             }
         };
         let ClassifySet { classes, train, val, .. } = set;
+        // Maps of 32 pixels and less end at one cell, of which a batch norm needs two.
+        if recipe.batch.min(train.set().len()) == 1 && args.imgsz <= 32 {
+            return Err(usage(
+                "a batch of one picture of at most 32 pixels teaches nothing: give a larger --batch or --imgsz",
+            ));
+        }
         if !global.quiet {
             say!(
                 "note: {} pictures of {} classes to train with, {} to validate with; {} px",
@@ -103,7 +121,9 @@ impl Training for Setup {
     }
 
     fn facts(&self) -> Result<[Value; 2]> {
-        let data = json!({"classes": self.classes, "pictures": self.train.set().len(), "labels": self.train.set().fingerprint()});
+        let [labels, val] = [&self.train, &self.val].map(|set| set.set().fingerprint());
+        let pictures = self.train.set().len();
+        let data = json!({"classes": self.classes, "pictures": pictures, "labels": labels, "val": val});
         let decided = Decided {
             arch: self.config.variant.name.to_owned(),
             recipe: self.recipe.clone(),
@@ -212,8 +232,10 @@ fn asked_view(args: &ClassifyTrainArgs, view: ClassifyTransform) -> Result<Class
 
 /// The two numbers of an option such as `0.08,1`.
 fn range(name: &str, text: &str) -> Result<[f64; 2]> {
-    let numbers: Vec<f64> = text.split([',', ' ']).filter_map(|part| part.trim().parse().ok()).collect();
-    <[f64; 2]>::try_from(numbers).map_err(|_| usage(format!("--{name} {text}: give two numbers, such as 0.08,1")))
+    let numbers: Option<Vec<f64>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
+    numbers
+        .and_then(|numbers| <[f64; 2]>::try_from(numbers).ok())
+        .ok_or_else(|| usage(format!("--{name} {text}: give two numbers, such as 0.08,1")))
 }
 
 /// The augmentation that the arguments describe.

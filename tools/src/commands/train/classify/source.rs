@@ -52,6 +52,11 @@ impl Source {
     fn new(config: Config, weights: Option<(String, Checkpoint)>) -> Result<Self> {
         let mut view = ClassifyTransform::default();
         if let Some((name, checkpoint)) = &weights {
+            let own = config.variant.name;
+            let theirs = checkpoint.metadata.arch.as_deref().and_then(|arch| arch.split('.').next()).unwrap_or(own);
+            if theirs != own {
+                return Err(usage(format!("{name} is a {theirs}, whose weights do not fit --model {own}")));
+            }
             let is_deploy = config.variant.version.has_branches()
                 && checkpoint.tensors.contains_key("blocks.0.0.ghost1.primary_conv.0.bias");
             if checkpoint.metadata.fused || is_deploy {

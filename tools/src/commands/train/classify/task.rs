@@ -83,6 +83,14 @@ impl ClassifyTask {
         if tally.pictures() == 0 {
             bail!("none of the {} validation pictures can be read", self.parts.sets[1].set().len());
         }
+        if tally.not_finite() > 0 {
+            bail!(
+                "the answers to {} of {} validation pictures are no numbers: begin again with a lower --lr or a longer \
+                 --warmup-epochs",
+                tally.not_finite(),
+                tally.pictures()
+            );
+        }
         Ok(tally)
     }
 
@@ -125,7 +133,7 @@ fn table(names: &[String], tally: &Tally) -> Table {
             counts[truth][1] += if truth == predicted { count } else { 0 };
         }
         for (name, [all, right]) in names.iter().zip(counts) {
-            let top1 = format!("{:.4}", right as f64 / all.max(1) as f64);
+            let top1 = if all == 0 { "-".to_owned() } else { format!("{:.4}", right as f64 / all as f64) };
             table.row(vec![name.clone(), grouped(all as usize), top1]);
         }
     }

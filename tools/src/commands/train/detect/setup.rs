@@ -52,6 +52,10 @@ impl Training for Setup {
         &args.run
     }
 
+    fn run_args_mut(args: &mut DetectTrainArgs) -> &mut RunArgs {
+        &mut args.run
+    }
+
     fn absolute(args: &DetectTrainArgs) -> Result<DetectTrainArgs> {
         let data = args.data.as_deref().map(whole).transpose()?;
         let [model, pretrained] = [&args.model, &args.pretrained].map(|text| whole_file(text));
