@@ -141,7 +141,9 @@ fn one_folder_is_one_process_s() {
     let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let state = place.path("runs/classify/run/weights/resume.safetensors");
     let start = Instant::now();
-    while !state.exists() && start.elapsed() < Duration::from_secs(300) {
+    let results = place.path("runs/classify/run/results.csv");
+    let epochs = || std::fs::read_to_string(&results).map_or(0, |text| text.lines().count().saturating_sub(1));
+    while !(state.exists() && epochs() > 1) && start.elapsed() < Duration::from_secs(300) {
         std::thread::sleep(Duration::from_millis(5));
     }
     let resumed = place.run("train classify --resume runs/classify/run");
@@ -151,6 +153,7 @@ fn one_folder_is_one_process_s() {
     for ran in [resumed, anew] {
         ran.failed(2, &["is in use by another process"]);
     }
+    place.run("train classify --resume runs/classify/run --epochs 1").failed(2, &["already: leave --epochs out"]);
 }
 
 #[test]

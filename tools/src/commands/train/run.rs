@@ -100,7 +100,10 @@ fn resume<T: Training>(folder: &Path, given: &T::Args, global: &GlobalArgs, expl
     let lacks_plots = progress.finished && T::run_args(&args).plots && !folder.join(CURVES).exists();
     let [shown, done] = [folder.display().to_string(), progress.epoch.to_string()];
     if is_over && !progress.finished {
-        return Err(usage(format!("{shown} has {done} epochs behind it: give a larger --epochs, or none to go on")));
+        return Err(usage(format!(
+            "{shown} is in epoch {} already: leave --epochs out, or give it a number from there on",
+            progress.epoch + 1
+        )));
     }
     if is_over && !lacks_plots {
         bail!("{shown} is finished, after {done} epochs: a larger --epochs than {epochs_before} goes on with it");
