@@ -7,13 +7,13 @@
 //! | given | | the Hub's `yolov8n` or `ghostnet_100.in1k` | as given |
 //! | given | given | as given | as given |
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use candle_core::Device;
 use ghostzoo_weights::{Registry, ResolveError, Task};
 
 use crate::assets::{self, Picture};
 use crate::cli::GlobalArgs;
-use crate::error::{text, usage};
+use crate::error::text;
 use crate::model::{self, Loaded};
 use crate::source::{self, Entry, Source};
 
@@ -36,10 +36,7 @@ pub(crate) struct Choice {
 impl Subject {
     /// What the arguments say, completed.
     pub(crate) fn of(task: Task, model: Option<&str>, sources: &[String]) -> Result<Self> {
-        let picture = match sources {
-            [] => Some(assets::picture(task).ok_or_else(no_sources)?),
-            _ => None,
-        };
+        let picture = sources.is_empty().then(|| assets::picture(task));
         let entries = picture.map_or_else(|| source::expand(sources), |picture| vec![Source::BuiltIn(picture).into()]);
         let is_hubs = model.is_none() && picture.is_none();
         let (model, note) = match (model, picture) {
@@ -54,7 +51,7 @@ impl Subject {
             }
             (None, Some(Picture { name, what, .. })) => {
                 let registry = Registry::builtin();
-                let entry = registry.shipped(task).next().ok_or_else(no_sources)?;
+                let entry = registry.shipped(task).next().context("no model of this task is built in")?;
                 let described = assets::described(entry)?;
                 let command = if task == Task::Detect { "detect" } else { "classify" };
                 let yours = format!("Yours: ghostzoo {command} PICTURE --model NAME|FILE");
@@ -63,10 +60,6 @@ impl Subject {
         };
         Ok(Self { choice: Choice { task, model, note, is_hubs }, entries })
     }
-}
-
-fn no_sources() -> anyhow::Error {
-    usage("say which pictures: files, folders, globs, a .txt list, or - for one picture from stdin")
 }
 
 impl Choice {

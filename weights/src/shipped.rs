@@ -24,7 +24,7 @@ macro_rules! shipped {
 }
 
 #[cfg(feature = "shipped")]
-const ALL: &[Shipped] = &[shipped!("yolov8n-ghostnet-bccd.safetensors")];
+const ALL: &[Shipped] = &[shipped!("yolov8n-ghostnet-bccd.safetensors"), shipped!("ghostnet_050-cifar10.safetensors")];
 #[cfg(not(feature = "shipped"))]
 const ALL: &[Shipped] = &[];
 

@@ -3,11 +3,12 @@ use clap::Args;
 /// Arguments of `ghostzoo classify`.
 #[derive(Debug, Args)]
 pub(crate) struct ClassifyArgs {
-    /// Pictures, folders, globs, a .txt file with one path a line, or - for one picture from stdin
+    /// Pictures, folders, globs, a .txt file with one path a line, or - for one picture from stdin [default: a picture
+    /// that is built in]
     #[arg(value_name = "SOURCE")]
     pub(crate) sources: Vec<String>,
     /// Checkpoint: a name of `ghostzoo models`, a file (.safetensors, .pt, .pth, .bin), or hf://org/repo@rev/file
-    /// [default: ghostnet_100.in1k of the Hub, Apache-2.0]
+    /// [default: without SOURCE, ghostnet_050-cifar10, which is built in; else ghostnet_100.in1k of the Hub, Apache-2.0]
     #[arg(long, short, value_name = "NAME|FILE|hf://…")]
     pub(crate) model: Option<String>,
     /// Classes to name per picture, the likeliest first
