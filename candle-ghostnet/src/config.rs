@@ -45,6 +45,11 @@ pub struct Variant {
 }
 
 impl Variant {
+    /// The shortest side that an input may have, in pixels: attention halves the last map, of 32 pixels a cell.
+    pub fn least_side(&self) -> usize {
+        if self.version.has_attention() { 33 } else { 1 }
+    }
+
     /// Every variant that timm defines.
     pub const ALL: [Self; 18] = [
         Self { name: "ghostnet_050", version: Version::V1, width: 0.5 },

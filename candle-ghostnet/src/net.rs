@@ -222,9 +222,9 @@ impl GhostNet {
 
     fn check_size(&self, xs: &Tensor) -> Result<()> {
         let (_, _, h, w) = xs.dims4()?;
-        if self.config.variant.version.has_attention() && h.min(w) <= 32 {
-            let name = self.config.variant.name;
-            candle_core::bail!("{name} halves its last {h} x {w} / 32 map: give pictures of at least 33 x 33")
+        let (name, least) = (self.config.variant.name, self.config.variant.least_side());
+        if h.min(w) < least {
+            candle_core::bail!("{name} halves its last {h} x {w} / 32 map: give pictures of at least {least} x {least}")
         }
         Ok(())
     }

@@ -150,9 +150,9 @@ fn a_run_that_is_killed_ten_times_ends_in_the_same_weights() {
 fn ctrl_c_saves_and_leaves_and_nothing_is_lost() {
     let place = place();
     place.run(&format!("{SMALL} --name whole --plots false")).succeeded();
-    let mut child = place.command(&format!("{SMALL} --name cut --plots false"));
+    let mut child = place.command(&format!("{SMALL} --name cut(2) --plots false"));
     let child = child.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let state = place.path("runs/detect/cut/weights/resume.safetensors");
+    let state = place.path("runs/detect/cut(2)/weights/resume.safetensors");
     let start = Instant::now();
     while !state.exists() && start.elapsed() < Duration::from_secs(300) {
         std::thread::sleep(Duration::from_millis(5));
@@ -161,9 +161,9 @@ fn ctrl_c_saves_and_leaves_and_nothing_is_lost() {
     assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("--resume runs/detect/cut"));
-    place.run("train detect resume=runs/detect/cut").succeeded();
-    assert!(weights(&place, "cut", "last") == weights(&place, "whole", "last"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--resume 'runs/detect/cut(2)'` goes on"));
+    place.run("train detect resume=runs/detect/cut(2)").succeeded();
+    assert!(weights(&place, "cut(2)", "last") == weights(&place, "whole", "last"));
 }
 
 #[test]
@@ -205,10 +205,10 @@ fn a_run_goes_on_only_with_what_it_began_with() {
     assert!(!place.path("runs/detect/run/weights/.tmpAbCdEf").exists());
     let resume = "--quiet train detect --resume runs/detect/run --epochs 3";
     place.write("set/data.yaml", "train: images/train\nval: images/val\nnames: [dark, light]\n");
-    place.run(resume).failed(2, &["the data are not those that the run began with"]);
+    place.run(resume).failed(2, &["the data are not those that the run began with: other classes;"]);
     place.write("set/data.yaml", "train: images/train\nval: images/val\nnames: [light, dark]\n");
     place.write("set/labels/train/0.txt", "0 0.5 0.5 0.2 0.2\n");
-    place.run(resume).failed(2, &["the data are not those that the run began with"]);
+    place.run(resume).failed(2, &["the data are not those that the run began with: other labels;"]);
 }
 
 #[test]
@@ -217,6 +217,8 @@ fn arguments_that_cannot_be_are_refused_before_the_work() {
     for (arguments, part) in [
         ("--lr0 nan", "at least 0"),
         ("--momentum=-1", "at least 0"),
+        ("--lr0 -1", "--lr0 <RATE>"),
+        ("--arch yolov8n", "--arch"),
         ("--mosaic 2", "from 0 to 1"),
         ("--dtype f16", "computes in f32"),
         ("--optimizer lion", "no optimizer here"),

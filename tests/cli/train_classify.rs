@@ -174,6 +174,20 @@ fn a_start_from_weights_freezes_and_listens_as_it_is_told() {
     let (alone, taught) = (weights(&place, "head", "last"), weights(&place, "taught", "last"));
     let differing: Vec<&String> = alone.keys().filter(|name| alone[*name] != taught[*name]).collect();
     assert!(!differing.is_empty() && differing.iter().all(|name| !name.starts_with("blocks.")), "{differing:?}");
+    // The run needs it to its end.
+    let last = place.path("runs/classify/first/weights/last.safetensors");
+    let aside = place.path("aside.safetensors");
+    std::fs::rename(&last, &aside).unwrap();
+    let resume = "--quiet train classify --resume runs/classify/taught --epochs 2";
+    place.run(resume).failed(2, &["from its --teacher to the end", "last.safetensors"]);
+    place.run(&format!("{resume} --arch ghostnet_050")).failed(2, &["--arch"]);
+    std::fs::rename(&aside, &last).unwrap();
+    let small = "--quiet train classify --data set --imgsz 32 --batch 8 --epochs 1 --plots false";
+    let ran =
+        place.run(&format!("--quiet {SMALL} --model ghostnetv2_100 --imgsz 64 --epochs 1 --plots false --name v2"));
+    ran.succeeded();
+    let large = "--teacher runs/classify/v2/weights/last.safetensors";
+    place.run(&format!("{small} --model ghostnet_050 {large}")).failed(2, &["--teacher", "at least 33 pixels"]);
     // Its classes are the data's, by name.
     std::fs::rename(place.path("set/train/red"), place.path("set/train/rose")).unwrap();
     std::fs::rename(place.path("set/val/red"), place.path("set/val/rose")).unwrap();
@@ -209,6 +223,10 @@ fn bad_data_is_named_and_the_run_goes_on_or_ends() {
         assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
     }
     place.run("--quiet train classify --data nowhere").failed(1, &["nowhere"]);
+    std::fs::create_dir_all(place.path("set/train/violet")).unwrap();
+    std::fs::create_dir_all(place.path("set/val/violet")).unwrap();
+    place.run(&format!("--quiet {SMALL}")).failed(1, &["no picture: `violet`"]);
+    ["train", "val"].iter().for_each(|split| std::fs::remove_dir(place.path(&format!("set/{split}/violet"))).unwrap());
     place.write("other/train/red/0.png", "");
     place.run("--quiet train classify --data other").failed(1, &["train"]);
     std::fs::rename(place.path("set/val/red"), place.path("set/val/rose")).unwrap();
@@ -232,8 +250,12 @@ fn arguments_that_cannot_be_are_refused_before_the_work() {
         ("--scale 0.5", "two numbers"),
         ("--scale 0.5,2", "scale"),
         ("--aa auto", "auto"),
-        ("--remode grey", "grey"),
-        ("--train-interpolation cubic", "cubic"),
+        ("--remode grey", "--remode"),
+        ("--train-interpolation cubic", "--train-interpolation"),
+        ("--lr -1", "--lr <RATE>"),
+        ("--seed -1", "--seed <N>"),
+        ("--arch ghostnet_100", "--arch"),
+        ("--model ghostnetv3_050", "at least 33 pixels"),
         ("--interpolation cubic", "--interpolation"),
         ("--crop-pct 0", "above 0"),
         ("--smoothing 1", "smoothing"),

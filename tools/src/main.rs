@@ -31,12 +31,12 @@ mod subject;
 use std::process::ExitCode;
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::{ArgMatches, FromArgMatches};
 
 use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    let matches = Cli::command().get_matches_from(cli::as_options(std::env::args()));
+    let matches = cli::command().get_matches_from(cli::as_options(std::env::args()));
     let Cli { global, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let done = global.start().and_then(|()| match command {
         Command::Detect(args) => commands::detect::run(&args, &global),

@@ -110,15 +110,20 @@ impl Walk {
         Ok(entries)
     }
 
-    /// All pictures in and below a folder of the root, as paths below the root. Each real folder is entered once.
+    /// All pictures in and below a folder of the root, as paths below the root. Each real folder is entered once, and a
+    /// link to the root or above it not at all: it would bring in what is elsewhere below the root.
     fn below(&mut self, root: &Path, relative: &str) -> Result<Vec<String>, DataError> {
+        let real_path =
+            |folder: &Path| folder.canonicalize().map_err(|error| DataError::io("read the folder", folder, error));
+        let real_root = real_path(root)?;
         let mut visited: HashSet<PathBuf> = HashSet::new();
         let mut found: Vec<(String, Vec<String>)> = Vec::new();
         let mut stack = vec![(relative.to_owned(), 0)];
         while let Some((relative, depth)) = stack.pop() {
             let folder = root.join(&relative);
-            let real = folder.canonicalize().map_err(|error| DataError::io("read the folder", &folder, error))?;
-            if !visited.insert(real) {
+            let real = real_path(&folder)?;
+            let leads_up = !found.is_empty() && real_root.starts_with(&real);
+            if leads_up || !visited.insert(real) {
                 self.loops += 1;
                 continue;
             }

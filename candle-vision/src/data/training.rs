@@ -29,8 +29,8 @@ impl ClassifySet {
     /// parts in proportion.
     ///
     /// # Errors
-    /// Every category of [`DataError`]; also if a part is missing, if there are fewer than two classes, or if the parts
-    /// have other classes.
+    /// Every category of [`DataError`]; also if a part is missing, if there are fewer than two classes, if the parts have
+    /// other classes, or if a class has no picture to learn from.
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, DataError> {
         let (train, classes) = PictureSet::open_own(dir, "train").map_err(|error| advised(dir, error))?;
         let (val, val_classes) = PictureSet::open_own(dir, "val").or_else(|error| match error {
@@ -38,6 +38,16 @@ impl ClassifySet {
             other => Err(other),
         })?;
         check_classes(dir, &classes, &val_classes)?;
+        let empty: Vec<&str> = (0..classes.len())
+            .filter(|class| train.classes().binary_search(class).is_err())
+            .map(|class| classes[class].as_str())
+            .collect();
+        if !empty.is_empty() {
+            let folders = count(empty.len(), "class folder of train has", "class folders of train have");
+            let reason =
+                format!("{folders} no picture: {}; a class is learnt from pictures", examples(empty.into_iter()));
+            return Err(DataError::classes(dir, reason));
+        }
         let mut notes = Vec::new();
         for (part, set) in [("train", &train), ("val", &val)] {
             let own = set.notes().iter().cloned().chain(repeated(set));

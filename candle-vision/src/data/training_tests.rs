@@ -104,12 +104,15 @@ fn what_is_missing_or_differs_is_said() {
 }
 
 #[test]
-fn classes_without_pictures_are_reported_and_keep_their_index() {
-    let tree = Tree::new(&["train/a/", "train/b/1.jpg", "train/c/1.jpg", "val/a/1.jpg", "val/b/1.jpg", "val/c/1.jpg"]);
+fn a_class_without_pictures_is_refused_in_train_and_told_in_val() {
+    let tree = Tree::new(&["train/a/1.jpg", "train/b/1.jpg", "train/c/1.jpg", "val/a/", "val/b/1.jpg", "val/c/1.jpg"]);
     let set = open(&tree).unwrap();
     assert_eq!(set.classes, ["a", "b", "c"]);
-    assert_eq!(set.train.class_counts(3), [0, 1, 1]);
-    assert!(set.notes.iter().any(|note| note == "train: 1 folder is without pictures: `a`"), "{:?}", set.notes);
+    assert_eq!((set.train.class_counts(3), set.val.class_counts(3)), (vec![1, 1, 1], vec![0, 1, 1]));
+    assert!(set.notes.iter().any(|note| note == "val: 1 folder is without pictures: `a`"), "{:?}", set.notes);
+
+    let tree = Tree::new(&["train/a/", "train/b/1.jpg", "train/c/1.jpg", "val/a/1.jpg", "val/b/1.jpg", "val/c/1.jpg"]);
+    assert!(error(open(&tree)).contains("1 class folder of train has no picture: `a`"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The pictures of a split, and their label files.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -61,7 +62,8 @@ impl Split {
     }
 
     /// Reads the label files of all pictures. A picture whose label file is wrong is left out; one without a label file
-    /// shows no object; the report counts both and names each wrong file with the line and the reason.
+    /// shows no object; the report counts both and names each wrong file with the line and the reason. It names pictures
+    /// that have one label file between them, too.
     ///
     /// # Errors
     /// `AllLeftOut`.
@@ -69,6 +71,7 @@ impl Split {
         let found: Vec<Found> = self.pictures.par_iter().map(|picture| read_labels(picture, self.nc)).collect();
         let mut report = LabelReport { pictures: self.pictures.len(), ..Default::default() };
         let mut labelled = Vec::with_capacity(found.len());
+        let mut owners: HashMap<PathBuf, &PathBuf> = HashMap::new();
         for (path, found) in self.pictures.iter().zip(found) {
             let labels = match found {
                 Found::Wrong(problem) => {
@@ -88,6 +91,12 @@ impl Split {
                     labels
                 }
             };
+            if !labels.is_empty()
+                && let Some(other) = owners.insert(label_path(path), path).filter(|other| *other != path)
+            {
+                let [one, two] = [other, path].map(|path| path.file_name().unwrap_or_default().display());
+                report.messages.push(format!("{}: the labels of both {one} and {two}", label_path(path).display()));
+            }
             report.backgrounds += usize::from(labels.is_empty());
             report.objects += labels.len();
             labelled.push(LabelledPicture { path: path.clone(), image_id: ImageId::of_path(path), size: None, labels });

@@ -241,6 +241,19 @@ fn labels_are_read_and_counted() {
 }
 
 #[test]
+fn pictures_that_share_a_label_file_are_named() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    write(root, &[("images/a.jpg", ""), ("images/a.png", ""), ("images/b.jpg", ""), ("images/b.png", "")]);
+    write(root, &[("labels/a.txt", "0 .5 .5 .25 .125\n")]);
+    let data = read(root, "val: images\nnames: [a, b]").unwrap();
+    let (pictures, report) = Split::open(&data, "val").unwrap().labels().unwrap();
+    assert_eq!((pictures.len(), report.objects), (4, 2));
+    let file = root.join("labels/a.txt");
+    assert_eq!(report.messages, [format!("{}: the labels of both a.jpg and a.png", file.display())]);
+}
+
+#[test]
 fn a_split_without_labels_is_told() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();

@@ -11,9 +11,10 @@ mod summary;
 mod train;
 mod val;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::device::Choice;
+use crate::error::usage;
 
 pub(crate) use bench::{BenchArgs, Engine};
 pub(crate) use classify::ClassifyArgs;
@@ -92,6 +93,16 @@ impl GlobalArgs {
         Ok(())
     }
 
+    /// Refuses `--arch` beside a model that is an architecture.
+    pub(crate) fn refuse_arch(&self, model: &str) -> anyhow::Result<()> {
+        match &self.arch {
+            Some(arch) => Err(usage(format!(
+                "--arch {arch} says what a checkpoint is, and {model} is an architecture by name: leave one of them out"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// The type to compute in.
     pub(crate) fn dtype(&self) -> candle_core::DType {
         self.dtype.unwrap_or(Float::F32).into()
@@ -119,12 +130,19 @@ impl From<Float> for candle_core::DType {
     }
 }
 
+/// The command line. A negative number behind an option of a training is its value, which is then refused by name.
+pub(crate) fn command() -> clap::Command {
+    let negative = |arg: Arg| {
+        let takes_value = arg.get_action().takes_values();
+        arg.allow_negative_numbers(takes_value)
+    };
+    Cli::command().mut_subcommand("train", |train| train.mut_subcommands(|task| task.mut_args(negative)))
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     #[test]
     fn the_command_line_is_consistent() {
-        super::Cli::command().debug_assert();
+        super::command().debug_assert();
     }
 }

@@ -129,13 +129,13 @@ pub(crate) struct ClassifyAugmentArgs {
     #[arg(long, value_name = "POLICY")]
     pub(crate) aa: Option<String>,
     /// Filter of the scaling: random (of the two), bilinear or bicubic
-    #[arg(long, default_value = "random", value_name = "NAME")]
+    #[arg(long, default_value = "random", value_name = "NAME", value_parser = ["random", "bilinear", "bicubic"])]
     pub(crate) train_interpolation: String,
     /// Probability that a part is erased
     #[arg(long, default_value_t = 0., value_name = "P", value_parser = probability)]
     pub(crate) reprob: f64,
     /// What it is erased with: pixel (noise), rand (one colour) or const (the mean)
-    #[arg(long, default_value = "pixel", value_name = "NAME")]
+    #[arg(long, default_value = "pixel", value_name = "NAME", value_parser = ["pixel", "rand", "const"])]
     pub(crate) remode: String,
     /// Most parts that are erased
     #[arg(long, default_value_t = 1, value_name = "N")]

@@ -49,7 +49,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<usize>,
     /// Write weights/epochN.safetensors every so many epochs; -1 never does
-    #[arg(long, default_value_t = -1, allow_negative_numbers = true, value_name = "N")]
+    #[arg(long, default_value_t = -1, value_name = "N")]
     pub(crate) save_period: i64,
     /// Look at the validation pictures after every epoch, instead of after the last only
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]

@@ -48,6 +48,18 @@ pub(crate) fn shared(args: &impl Serialize) -> Result<Value> {
     Ok(args)
 }
 
+/// What differs between the facts of two data sets, by name; of numbers, both.
+pub(crate) fn differing(then: &Value, now: &Value) -> String {
+    let facts = |value: &Value| value.as_object().cloned().unwrap_or_default();
+    let then = facts(then);
+    let differing = facts(now).into_iter().filter(|(name, value)| then.get(name) != Some(value));
+    let shown = differing.map(|(name, value)| match then.get(&name) {
+        Some(Value::Number(before)) => format!("{name} ({before} then, {value} now)"),
+        _ => name,
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
 /// The arguments of a run that goes on: the saved ones, and those of `given` that are in `explicit`, by their names on the
 /// command line.
 ///
@@ -95,6 +107,14 @@ mod tests {
         let args = json!({"data": "/home/me/set/data.yaml", "model": "yolov8n", "epochs": 3, "project": null});
         assert_eq!(shared(&args)?, json!({"data": "data.yaml", "model": "yolov8n", "epochs": 3, "project": null}));
         Ok(())
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let facts =
+            |pictures: usize, labels: &str| json!({"classes": ["a", "b"], "pictures": pictures, "labels": labels});
+        assert_eq!(differing(&facts(8, "x"), &facts(9, "y")), "pictures (8 then, 9 now), labels");
+        assert_eq!(differing(&facts(8, "x"), &facts(8, "y")), "labels");
     }
 
     #[test]

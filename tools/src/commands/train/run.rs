@@ -1,5 +1,6 @@
 //! A run from its arguments to its last file: one that begins, or one that goes on.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -92,6 +93,9 @@ fn resume<T: Training>(folder: &Path, given: &T::Args, global: &GlobalArgs, expl
     if progress.task != T::NAME {
         bail!("{} is a run of `train {}`", folder.display(), progress.task);
     }
+    if global.arch.is_some() {
+        return Err(usage("--arch: a run goes on with the architecture that it began with; leave it out"));
+    }
     let mut args: T::Args = arguments::resumed(&progress.args, given, explicit)?;
     T::run_args_mut(&mut args).json = T::run_args(given).json;
     let before: T::Args = serde_json::from_value(progress.args.clone())?;
@@ -112,9 +116,8 @@ fn resume<T: Training>(folder: &Path, given: &T::Args, global: &GlobalArgs, expl
     let [data, _] = setup.facts()?;
     if data != progress.data {
         return Err(usage(format!(
-            "the data are not those that the run began with ({} then, {data} now): put them back, or begin a run from its \
-             weights",
-            progress.data
+            "the data are not those that the run began with: other {}; put them back, or begin a run from its weights",
+            arguments::differing(&progress.data, &data)
         )));
     }
     let extension = setup.extension(&before, &args, progress.epoch)?;
@@ -158,7 +161,9 @@ fn finish<T: Training>(
     place::sweep(folder)?;
     cycle.save_state(&task)?;
     if cycle.run(&mut task)? == End::Interrupted {
-        let again = format!("stopped; `ghostzoo train {} --resume {}` goes on", T::NAME, folder.display());
+        let shown = folder.display().to_string();
+        let word = shlex::try_quote(&shown).unwrap_or(Cow::Borrowed(&shown));
+        let again = format!("stopped; `ghostzoo train {} --resume {word}` goes on", T::NAME);
         return Err(Interrupted(again).into());
     }
     let seconds = cycle.seconds();

@@ -108,6 +108,7 @@ impl Training for Setup {
                 "a batch of one picture of at most 32 pixels teaches nothing: give a larger --batch or --imgsz",
             ));
         }
+        check_side(&args.model, config.variant, args.imgsz)?;
         if !global.quiet {
             say!(
                 "note: {} pictures of {} classes to train with, {} to validate with; {} px",
@@ -116,6 +117,12 @@ impl Training for Setup {
                 val.set().len(),
                 args.imgsz
             );
+            if recipe.warmup_epochs >= recipe.epochs as f64 {
+                say!(
+                    "note: the rate rises to the end: give --warmup-epochs less than the {} of --epochs",
+                    recipe.epochs
+                );
+            }
         }
         Ok(Self { classes, train: Arc::new(train), val: Arc::new(val), config, weights, recipe, augment, view })
     }
@@ -191,10 +198,12 @@ impl Training for Setup {
 impl Setup {
     /// The network whose answers are learnt from: of the same classes, and of pictures prepared alike.
     fn teacher(&self, name: &str, args: &ClassifyTrainArgs, global: &GlobalArgs, device: &Device) -> Result<GhostNet> {
-        let loaded = model::load(name, &GlobalArgs { arch: None, ..global.clone() }, device, args.run.json)?;
+        let loaded = model::load(name, &GlobalArgs { arch: None, ..global.clone() }, device, args.run.json)
+            .context("the run learns from its --teacher to the end")?;
         let Network::Classifier(teacher) = loaded.network else {
             return Err(usage(format!("--teacher {name} is a detector: it has no answers for a whole picture")));
         };
+        check_side(&format!("--teacher {name}"), teacher.config().variant, args.imgsz)?;
         if loaded.class_names != self.classes {
             return Err(usage(format!(
                 "--teacher {name} knows {} classes that are not the {} of the data, in name and order: train it on them first",
@@ -209,6 +218,17 @@ impl Setup {
             )));
         }
         Ok(*teacher)
+    }
+}
+
+/// Refuses pictures that are too small for a network.
+fn check_side(name: &str, variant: Variant, imgsz: usize) -> Result<()> {
+    let least = variant.least_side();
+    match imgsz < least {
+        true => {
+            Err(usage(format!("{name} takes pictures of at least {least} pixels: give a larger --imgsz than {imgsz}")))
+        }
+        false => Ok(()),
     }
 }
 

@@ -25,6 +25,9 @@ impl Source {
             Ok((name.to_owned(), model::read(&found)?))
         };
         let named = Architecture::named(&args.model, Some(num_classes));
+        if named.is_some() {
+            global.refuse_arch(&args.model)?;
+        }
         let weights = match args.pretrained.as_str() {
             "false" => None,
             "true" if named.is_some() && Registry::builtin().find(&args.model).is_none() => {

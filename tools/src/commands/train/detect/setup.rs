@@ -219,6 +219,9 @@ impl Source {
             let found = model::find(name, global, args.run.json)?;
             Ok((name.to_owned(), model::read(&found)?))
         };
+        if is_yaml || named.is_some() {
+            global.refuse_arch(&args.model)?;
+        }
         let weights = weights.map(read).transpose()?;
         if is_yaml && path.is_file() {
             let yaml = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
