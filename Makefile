@@ -1,5 +1,5 @@
 # The same targets that .ci/run calls.
-.PHONY: check format lint docs test run real cuda-check imagenet
+.PHONY: check format lint docs test run real cuda-check cuda-link test-cuda imagenet
 
 check: format lint docs test run
 
@@ -36,6 +36,21 @@ real:
 cuda-check:
 	CUDARC_CUDA_VERSION=13000 CUDA_COMPUTE_CAP=80 CARGO_TARGET_DIR=target/cuda-check \
 		cargo clippy -p ghostzoo --features cuda,cudnn -- -D warnings
+
+# Compiles and links it with a toolkit (CUDA_HOME, or nvcc on PATH), where there is no driver: the command says so in one line, and
+# goes on with the CPU unless a GPU was asked for.
+LINKED := target/cuda-link/link/ghostzoo
+cuda-link:
+	CARGO_TARGET_DIR=target/cuda-link cargo build --profile link -p ghostzoo --features cuda,cudnn
+	! $(LINKED) detect --device cuda >/dev/null 2>target/cuda-link/refused
+	cat target/cuda-link/refused
+	test "$$(grep -c . target/cuda-link/refused)" = 1 && grep -q 'cannot open --device cuda:0: .*no GPU driver' target/cuda-link/refused
+	cd target/cuda-link && link/ghostzoo detect 2>fallback
+	grep 'computing on the CPU' target/cuda-link/fallback
+
+# The tests on a machine with an NVIDIA GPU: those of the kernels and of whole networks run on it too.
+test-cuda:
+	cargo test --workspace --features ghostzoo/cuda
 
 # Every classifier of the registry on ImageNet's validation set: needs the Hub, or its cache, and IMAGENET, in any layout that
 # `ghostzoo eval --help` names. EVAL takes more options, --labels for one.

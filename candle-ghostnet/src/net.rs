@@ -7,7 +7,7 @@ use candle_nn::VarBuilder;
 use candle_vision::cost::{self, Cost};
 use candle_vision::kernels::{Activation, Geometry, Isa, global_avg_pool2d, with_tape};
 use candle_vision::layers::{BatchNorm, Conv, ConvBn, ConvBnConfig, Layer, Linear, Norm, fold_batch_norm};
-use candle_vision::plan::{self, ConvShape, Graph, Session, StepTime, Value};
+use candle_vision::plan::{self, ConvShape, Graph, LaunchInfo, Session, StepTime, Value};
 use candle_vision::spec::Spec;
 use candle_vision::train::{Stream, dropout};
 
@@ -197,6 +197,15 @@ impl GhostNet {
         let Some(session) = &self.session else { candle_core::bail!("only a folded network has an inference plan") };
         self.check_size(xs)?;
         session.profile("logits", xs, |graph, xs| {
+            let logits = self.record(graph, xs)?;
+            graph.output(logits);
+            Ok(())
+        })
+    }
+
+    /// What a GPU launches for a picture of `[height, width]`. Needs no GPU. Fails where batch norms are not folded.
+    pub fn launches(&self, [height, width]: [usize; 2]) -> Result<Vec<LaunchInfo>> {
+        Session::launches([3, height, width], |graph, xs| {
             let logits = self.record(graph, xs)?;
             graph.output(logits);
             Ok(())

@@ -59,9 +59,9 @@ fn head(model: &GhostNet, images: &Tensor) -> Result<BTreeMap<String, Tensor>> {
 }
 
 /// The largest relative difference of any output, and which output has it. Maps that fail are enough.
-fn difference(model: &GhostNet, case: &Value) -> Result<(f64, String)> {
+fn difference(model: &GhostNet, device: &Device, case: &Value) -> Result<(f64, String)> {
     let size = numbers(&case["size"]);
-    let images = picture([size[0] as usize, size[1] as usize])?;
+    let images = picture([size[0] as usize, size[1] as usize])?.to_device(device)?;
     let maps = compare(&maps(model, &images)?, &case["outputs"])?;
     if maps.0.is_nan() || maps.0 >= TOLERANCE {
         return Ok(maps);
@@ -101,8 +101,12 @@ fn compare(found: &BTreeMap<String, Tensor>, outputs: &Value) -> Result<(f64, St
 }
 
 fn assert_close(model: &GhostNet, cases: &Value, form: &str) -> Result<()> {
+    assert_close_on(&Device::Cpu, model, cases, form)
+}
+
+fn assert_close_on(device: &Device, model: &GhostNet, cases: &Value, form: &str) -> Result<()> {
     for case in cases.as_array().expect("cases") {
-        let (relative, output) = difference(model, case)?;
+        let (relative, output) = difference(model, device, case)?;
         let name = model.config().variant.name;
         assert!(relative < TOLERANCE, "{name} {form} at {}: {output} is off by {relative:e}", case["size"]);
         println!("{name} {form} {}: {relative:.1e} ({output})", case["size"]);
@@ -182,6 +186,39 @@ fn every_form_gives_timms_values() -> Result<()> {
     Ok(())
 }
 
+/// The launches of a GPU give the same values, where the build has one and it opens.
+#[test]
+fn a_gpu_gives_timms_values() -> Result<()> {
+    let Ok(gpu) = Device::new_cuda(0) else {
+        println!("not run on CUDA: no GPU opens, or the build is without it");
+        return Ok(());
+    };
+    for variant in Variant::ALL {
+        let config = Config::new(variant);
+        let tensors = seeded_tensors(&config)?.into_iter().map(|(name, tensor)| Ok((name, tensor.to_device(&gpu)?)));
+        let vb = VarBuilder::from_tensors(tensors.collect::<Result<_>>()?, DType::F32, &gpu);
+        let model = GhostNet::new(&config.for_inference(), vb)?;
+        assert_close_on(&gpu, &model, &golden(variant)["trained"]["cases"], "folded, on CUDA")?;
+    }
+    Ok(())
+}
+
+/// A launch does a convolution with its bias, activation and residual; means, gates and the copy of an output come on top, and
+/// with DFC attention its pools.
+#[test]
+fn a_gpu_launches_little_more_than_the_convolutions() -> Result<()> {
+    for variant in Variant::ALL {
+        let config = Config::new(variant).for_inference();
+        let (model, _) = Spec::of(|vb| GhostNet::new(&config, vb))?;
+        let launches = model.launches([224, 224])?;
+        let convs = launches.iter().filter(|launch| launch.is_conv).count();
+        println!("{}: {} launches for {convs} convolutions", variant.name, launches.len());
+        let most = if matches!(variant.version, Version::V2 | Version::V3) { 1.35 } else { 1.2 };
+        assert!(launches.len() as f64 <= most * convs as f64, "{}: {launches:#?}", variant.name);
+    }
+    Ok(())
+}
+
 /// Zeroes tensors spread over the net, of every role, and expects the golden test to fail each time.
 #[test]
 fn no_tensor_can_be_lost_unnoticed() -> Result<()> {
@@ -196,7 +233,7 @@ fn no_tensor_can_be_lost_unnoticed() -> Result<()> {
             let name = names[(2 * index + 1) * names.len() / (2 * NAMED_TENSORS)];
             let mut damaged = tensors.clone();
             damaged.insert(name.clone(), tensors[name].zeros_like()?);
-            let (relative, _) = difference(&load(&config, damaged)?, &golden["trained"]["cases"][0])?;
+            let (relative, _) = difference(&load(&config, damaged)?, &Device::Cpu, &golden["trained"]["cases"][0])?;
             if relative < TOLERANCE {
                 failures.push((name, relative));
             }

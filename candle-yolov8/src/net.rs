@@ -6,7 +6,7 @@ use candle_core::{Context, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::kernels::{Isa, concat, upsample_nearest2d, with_tape};
 use candle_vision::layers::{Layer, Norm};
-use candle_vision::plan::{self, ConvShape, Graph, Session, StepTime, Value};
+use candle_vision::plan::{self, ConvShape, Graph, LaunchInfo, Session, StepTime, Value};
 
 use crate::modules::{
     Bottleneck, BottleneckConfig, Conv, ConvConfig, CspBlock, CspConfig, Detect, GhostBottleneck, GhostConv, Sppf,
@@ -143,7 +143,16 @@ impl Yolo {
         Ok(self.detect.record(graph, &levels)?.into_iter().zip(self.strides.iter().copied()).collect())
     }
 
-    /// One picture (1, 3, h, w) through the inference plan, step by step. Fails where batch norms are not folded.
+    /// What a GPU launches for a picture of `[height, width]`. Needs no GPU. Fails where batch norms are not folded.
+    pub fn launches(&self, [height, width]: [usize; 2]) -> Result<Vec<LaunchInfo>> {
+        Session::launches([3, height, width], |graph, xs| {
+            let levels = self.record(graph, xs)?;
+            graph.output_boxes(&levels)
+        })
+    }
+
+    /// Pictures (n, 3, h, w) through the inference plan, step by step: on the CPU the first, on a GPU the whole batch. Fails
+    /// where batch norms are not folded.
     pub fn profile(&self, xs: &Tensor) -> Result<Vec<StepTime>> {
         let Some(session) = &self.session else { candle_core::bail!("only a folded network has an inference plan") };
         self.check_size(xs)?;

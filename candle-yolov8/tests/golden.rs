@@ -62,11 +62,12 @@ fn picture([height, width]: [usize; 2]) -> Result<Tensor> {
 }
 
 /// Largest relative difference of the raw levels and the decoded output from a golden case, and where it is.
-fn difference(model: &Yolo, case: &Value) -> Result<(f64, String)> {
+fn difference(model: &Yolo, device: &Device, case: &Value) -> Result<(f64, String)> {
     let size = numbers(&case["size"]);
-    let raw = model.forward_t(&picture([size[0] as usize, size[1] as usize])?, false)?;
+    let picture = picture([size[0] as usize, size[1] as usize])?.to_device(device)?;
+    let raw = model.forward_t(&picture, false)?;
     let classes = model.num_classes();
-    let (decoded, at_once) = (model.decode(&raw)?, model.forward(&picture([size[0] as usize, size[1] as usize])?)?);
+    let (decoded, at_once) = (model.decode(&raw)?, model.forward(&picture)?);
     let mut found: BTreeMap<String, Tensor> =
         raw.into_iter().enumerate().map(|(index, level)| (format!("level{index}"), level)).collect();
     found.insert("boxes".to_owned(), decoded.narrow(1, 0, 4)?);
@@ -97,8 +98,12 @@ fn difference(model: &Yolo, case: &Value) -> Result<(f64, String)> {
 }
 
 fn assert_close(name: &str, form: &str, model: &Yolo, entry: &Value) -> Result<()> {
+    assert_close_on(&Device::Cpu, name, form, model, entry)
+}
+
+fn assert_close_on(device: &Device, name: &str, form: &str, model: &Yolo, entry: &Value) -> Result<()> {
     for case in entry["cases"].as_array().expect("cases") {
-        let (relative, output) = difference(model, case)?;
+        let (relative, output) = difference(model, device, case)?;
         assert!(relative < TOLERANCE, "{name} {form} at {}: {output} is off by {relative:e}", case["size"]);
         println!("{name} {form} {}: {relative:.1e} ({output})", case["size"]);
     }
@@ -132,6 +137,34 @@ fn every_form_gives_ultralytics_values() -> Result<()> {
     Ok(())
 }
 
+/// The launches of a GPU give the same values, where the build has one and it opens.
+#[test]
+fn a_gpu_gives_ultralytics_values() -> Result<()> {
+    let Ok(gpu) = Device::new_cuda(0) else {
+        println!("not run on CUDA: no GPU opens, or the build is without it");
+        return Ok(());
+    };
+    for (name, def, entry) in zoo() {
+        let tensors = seeded_tensors(&def)?.into_iter().map(|(name, tensor)| Ok((name, tensor.to_device(&gpu)?)));
+        let vb = VarBuilder::from_tensors(tensors.collect::<Result<_>>()?, DType::F32, &gpu);
+        assert_close_on(&gpu, &name, "folded, on CUDA", &Yolo::new(&def, Norm::Fold, vb)?, &entry)?;
+    }
+    Ok(())
+}
+
+/// A launch does a convolution with its bias, activation and residual, and the parts of a concatenation are written in place.
+#[test]
+fn a_gpu_launches_little_more_than_the_convolutions() -> Result<()> {
+    for name in ["yolov8n", "yolov8n-ghost", "yolov8n-ghostnet"] {
+        let def = architecture(name, None).expect("shipped");
+        let launches = load(&def, Norm::Fold, seeded_tensors(&def)?)?.launches([640, 640])?;
+        let convs = launches.iter().filter(|launch| launch.is_conv).count();
+        println!("{name}: {} launches for {convs} convolutions", launches.len());
+        assert!(launches.len() as f64 <= 1.2 * convs as f64, "{name}: {launches:#?}");
+    }
+    Ok(())
+}
+
 /// Zeroes tensors spread over the network, of every role, and expects the golden test to fail each time.
 #[test]
 fn no_tensor_can_be_lost_unnoticed() -> Result<()> {
@@ -144,7 +177,7 @@ fn no_tensor_can_be_lost_unnoticed() -> Result<()> {
             let lost = names[(2 * index + 1) * names.len() / (2 * NAMED_TENSORS)];
             let mut damaged = tensors.clone();
             damaged.insert(lost.clone(), tensors[lost].zeros_like()?);
-            let (relative, _) = difference(&load(&def, Norm::Separate, damaged)?, &entry["cases"][0])?;
+            let (relative, _) = difference(&load(&def, Norm::Separate, damaged)?, &Device::Cpu, &entry["cases"][0])?;
             if relative < TOLERANCE {
                 unnoticed.push((lost, relative));
             }

@@ -51,6 +51,29 @@ fn the_profile_names_each_layer_and_its_kernel() {
 }
 
 #[test]
+fn a_gpus_launches_are_counted_without_one() {
+    let place = Place::new();
+    let printed = place.run("bench --model ghostnet_100 --launches").succeeded();
+    let lines = printed.lines();
+    // 96 convolutions; a mean and a gate for each of 7 squeeze-and-excite layers, the mean before the head, the output.
+    assert!(
+        lines.iter().any(|line| line.starts_with("112 launches for 96 convolutions: 1.17 each")),
+        "{}",
+        printed.stdout
+    );
+    let all: Vec<&str> = lines.iter().find(|line| line.starts_with("all ")).unwrap().split_whitespace().collect();
+    // Twice the multiply-accumulates by definition, and half of the bytes in half of the digits.
+    let numbers = |all: &[&str]| [all[2], all[3]].map(|number| number.parse::<f64>().unwrap());
+    let [mflop, mb] = numbers(&all);
+    assert!((mflop - 282.3).abs() < 0.1, "{}", printed.stdout);
+    let half = place.run("bench --model ghostnet_100 --launches --dtype f16").succeeded();
+    let all: Vec<&str> =
+        half.stdout.lines().find(|line| line.starts_with("all ")).unwrap().split_whitespace().collect();
+    assert!((numbers(&all)[1] * 2. - mb).abs() <= 0.2, "{}", half.stdout);
+    place.run("bench --model ghostnet_100 --launches --profile").failed(2, &["--launches", "--profile"]);
+}
+
+#[test]
 fn a_training_step_reports_its_time_and_memory() {
     let place = Place::new();
     for (model, size) in [("yolov8n-ghostnet", 64), ("ghostnet_050", 64)] {

@@ -12,6 +12,8 @@ mod autograd;
 mod conv;
 mod elementwise;
 mod geometry;
+#[cfg_attr(not(any(test, feature = "cuda")), expect(dead_code, reason = "what a GPU or the emulator runs"))]
+pub(crate) mod gpu;
 pub(crate) mod infer;
 mod maps;
 mod matrix;

@@ -1,9 +1,11 @@
-//! Inference on the CPU as a plan: a network's layers record a [`Graph`] for one picture size, which is lowered once to
-//! kernels over one arena and then run for every picture of that size.
+//! Inference as a plan: a network's layers record a [`Graph`] for one picture size, which is lowered once to kernels over
+//! one arena, of the CPU or of a GPU, and then run for every picture of that size.
 
 mod choose;
+mod forwards;
 mod fuse;
 mod graph;
+mod launches;
 mod lower;
 mod pack;
 mod place;
@@ -13,6 +15,7 @@ mod tests;
 mod tune;
 
 pub use choose::ConvShape;
+pub use forwards::LaunchInfo;
 pub use graph::{Graph, Value};
 pub use session::{Session, StepTime};
 pub use tune::{conv_shapes, tune};

@@ -52,7 +52,7 @@ impl Places {
     }
 
     /// The map that holds a value, and the value's first channel in it.
-    fn root(&self, value: Value) -> (Value, usize) {
+    pub(super) fn root(&self, value: Value) -> (Value, usize) {
         let (mut value, mut channel) = (value, 0);
         while self.parent[value.0].0 != value {
             channel += self.parent[value.0].1;

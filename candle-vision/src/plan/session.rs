@@ -7,7 +7,8 @@ use std::time::Duration;
 use candle_core::{DType, Device, Result, Tensor, bail};
 use rayon::prelude::*;
 
-use super::graph::{Graph, Output, Value};
+use super::forwards::{self, Forwards, LaunchInfo};
+use super::graph::{Graph, Value};
 use super::lower::{Note, lower};
 use super::pack::Packs;
 use crate::cost;
@@ -25,6 +26,7 @@ pub struct Session {
     isa: Isa,
     state: Mutex<State>,
     memory: MemoryPool,
+    forwards: Mutex<Forwards>,
 }
 
 #[derive(Default)]
@@ -66,7 +68,7 @@ impl Session {
         if !Isa::available().contains(&isa) {
             bail!("this machine does not run {isa}")
         }
-        Ok(Self { isa, state: Mutex::default(), memory: MemoryPool::default() })
+        Ok(Self { isa, state: Mutex::default(), memory: MemoryPool::default(), forwards: Mutex::default() })
     }
 
     /// A session on the widest instruction set, if a network's tensors are constants: variables may be set after they were
@@ -77,11 +79,11 @@ impl Session {
         if has_variables { Ok(None) } else { Self::new(Isa::best()).map(Some) }
     }
 
-    /// Whether a run may stand in for a network's own forward pass: a CPU tensor that is not part of a gradient's graph, in a
-    /// type that `f32` holds.
+    /// Whether a run may stand in for a network's own forward pass: a tensor of the CPU or of CUDA that is not part of a
+    /// gradient's graph, in a type that `f32` holds.
     pub fn accepts(xs: &Tensor) -> bool {
         let fits = matches!(xs.dtype(), DType::F32 | DType::F16 | DType::BF16);
-        xs.device().is_cpu()
+        !xs.device().is_metal()
             && fits
             && !is_stock()
             && !cost::is_counting()
@@ -101,16 +103,40 @@ impl Session {
         xs: &Tensor,
         record: impl FnOnce(&mut Graph, Value) -> Result<()>,
     ) -> Result<Vec<Tensor>> {
-        self.run_timed(name, xs, record, None)
+        match xs.device() {
+            Device::Cpu => self.run_timed(name, xs, record, None),
+            _ => self.forward(name, xs, record),
+        }
     }
 
-    /// [`Session::run`] on the first picture, with the time of each step.
+    /// [`Session::run`] as a GPU's launches.
+    pub(super) fn forward(
+        &self,
+        name: &'static str,
+        xs: &Tensor,
+        record: impl FnOnce(&mut Graph, Value) -> Result<()>,
+    ) -> Result<Vec<Tensor>> {
+        self.forwards.lock().unwrap_or_else(PoisonError::into_inner).run(name, xs, record)
+    }
+
+    /// The launches that a GPU runs for one picture of `[channels, height, width]`. Needs no GPU.
+    pub fn launches(
+        picture: [usize; 3],
+        record: impl FnOnce(&mut Graph, Value) -> Result<()>,
+    ) -> Result<Vec<LaunchInfo>> {
+        forwards::launches(picture, record)
+    }
+
+    /// [`Session::run`] with the time of each step: on the CPU of the first picture, on a GPU of the whole batch.
     pub fn profile(
         &self,
         name: &'static str,
         xs: &Tensor,
         record: impl FnOnce(&mut Graph, Value) -> Result<()>,
     ) -> Result<Vec<StepTime>> {
+        if !xs.device().is_cpu() {
+            return self.forwards.lock().unwrap_or_else(PoisonError::into_inner).profile(name, xs, record);
+        }
         let mut times = Vec::new();
         let xs = xs.narrow(0, 0, 1)?;
         self.run_timed(name, &xs, record, Some(&mut times))?;
@@ -176,18 +202,7 @@ impl Session {
         }
         let (mut graph, picture) = Graph::new(key.1);
         record(&mut graph, picture)?;
-        let dims = |output: &Output| match output {
-            Output::Map(xs) => {
-                let [height, width, channels] = graph.shape(*xs);
-                vec![height, width, channels]
-            }
-            Output::Boxes(levels) => {
-                let anchors = levels.iter().map(|(level, _)| graph.shape(*level)[..2].iter().product::<usize>()).sum();
-                let channels = levels.first().map_or(0, |(level, _)| graph.shape(*level)[2] - 60);
-                vec![channels, anchors]
-            }
-        };
-        let outputs = graph.outputs.iter().map(dims).collect();
+        let outputs = graph.outputs.iter().map(|output| output.dims(&graph)).collect();
         let (program, notes) = lower(graph, self.isa, Team::global().threads(), &mut state.packs, None)?;
         let plan = Arc::new(Plan { program, notes, outputs });
         if state.keys.len() == KEPT {

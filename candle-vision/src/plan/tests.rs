@@ -15,6 +15,7 @@ use super::graph::Graph;
 use super::lower::lower;
 use super::pack::Packs;
 use super::session::Session;
+use crate::kernels::gpu::emulate;
 use crate::kernels::infer::Aligned;
 use crate::kernels::{Isa, Team};
 use net::Net;
@@ -41,27 +42,68 @@ fn failed(error: candle_core::Error) -> TestCaseError {
     TestCaseError::fail(error.to_string())
 }
 
-/// Every element of `got` is within its own bound of the truth.
-fn assert_close(got: &Tensor, truth: &net::Truth, what: &str) -> Result<()> {
+/// Every element of `got` is within its own bound, and `least`, of the truth.
+fn assert_close(got: &Tensor, truth: &net::Truth, least: f64, what: &str) -> Result<()> {
     assert_eq!(got.dims(), truth.value.dims(), "{what}");
-    let (got, value, bound) = (values(got)?, values(&truth.value)?, values(&truth.bound)?);
+    let (got, value, bound) = (values(&got.to_device(&Device::Cpu)?)?, values(&truth.value)?, values(&truth.bound)?);
     for (index, ((got, value), bound)) in got.iter().zip(&value).zip(&bound).enumerate() {
-        assert!((got - value).abs() <= *bound, "{what}: element {index} is {got}, not {value} (bound {bound:e})");
+        let bound = bound + least;
+        assert!((got - value).abs() <= bound, "{what}: element {index} is {got}, not {value} (bound {bound:e})");
     }
     Ok(())
+}
+
+/// Devices that run launches, and the types that they compute in: the emulator, and a GPU of the build's that opens.
+static LAUNCHERS: LazyLock<Vec<(Device, DType)>> = LazyLock::new(|| {
+    let mut launchers = Vec::new();
+    if emulate::is_available() {
+        launchers.extend([(Device::Cpu, DType::F32), (Device::Cpu, DType::F16)]);
+    }
+    match Device::new_cuda(0) {
+        Ok(gpu) => launchers.extend([DType::F32, DType::F16, DType::BF16].map(|dtype| (gpu.clone(), dtype))),
+        Err(error) => println!("not run on CUDA: {}", error.to_string().lines().next().unwrap_or_default()),
+    }
+    launchers
+});
+
+/// How much more than `f32` another type rounds, weights and each map to half of a unit each, and the least that it tells
+/// from 0: `f16` has nothing between 0 and 2⁻²⁴.
+fn rounding_of(dtype: DType) -> [f64; 2] {
+    match dtype {
+        DType::F16 => [2. / 1024. / net::ROUNDING, 0.5f64.powi(23)],
+        DType::BF16 => [2. / 128. / net::ROUNDING, 0.],
+        _ => [1., 0.],
+    }
 }
 
 /// Runs a network on a batch: the outputs are true, and one picture's bits are those of a run on it alone, for
 /// any number of threads, in memory full of NaN.
 fn check(net: &Net, batch: usize) -> Result<()> {
     let [channels, height, width] = net.picture;
-    let xs = random((batch, channels, height, width), 5)?;
-    let truths = net.truths(&xs)?;
-    let xs = xs.to_dtype(DType::F32)?;
+    // Every type holds these.
+    let exact = random((batch, channels, height, width), 5)?.to_dtype(DType::BF16)?.to_dtype(DType::F64)?;
+    let xs = exact.to_dtype(DType::F32)?;
+    for (device, dtype) in LAUNCHERS.iter() {
+        let [scale, least] = rounding_of(*dtype);
+        let truths = net.truths(&exact, scale)?;
+        let (session, xs) = (Session::new(Isa::Portable)?, xs.to_device(device)?.to_dtype(*dtype)?);
+        if device.is_cuda() {
+            // The run after the first is captured, and later ones are replayed.
+            for _ in 0..2 {
+                session.forward("net", &(&xs * 0.5)?, |graph, picture| net.record(graph, picture))?;
+            }
+        }
+        let got = session.forward("net", &xs, |graph, picture| net.record(graph, picture))?;
+        for (got, output) in got.iter().zip(&net.outputs) {
+            let what = format!("launches in {dtype:?} on {:?}, value {output} of {net:?}", device.location());
+            assert_close(got, &truths[*output], least, &what)?;
+        }
+    }
+    let truths = net.truths(&exact, 1.)?;
     for isa in Isa::available() {
         let got = Session::new(isa)?.run("net", &xs, |graph, picture| net.record(graph, picture))?;
         for (got, output) in got.iter().zip(&net.outputs) {
-            assert_close(got, &truths[*output], &format!("{isa}, value {output} of {net:?}"))?;
+            assert_close(got, &truths[*output], 0., &format!("{isa}, value {output} of {net:?}"))?;
         }
         for (threads, team) in [(1, 0), (2, 1), (3, 2), (5, 1)] {
             let image = threads % batch;

@@ -33,6 +33,9 @@ pub(crate) struct BenchArgs {
     /// Print a table of the plan's steps
     #[arg(long, conflicts_with = "stdin")]
     pub(crate) profile: bool,
+    /// Print what a GPU launches for a picture, and the least time that an H100 needs for it. Needs no GPU
+    #[arg(long, conflicts_with_all = ["profile", "stdin", "json", "train", "tune"])]
+    pub(crate) launches: bool,
     /// Take turns with other programs: after `ready`, each line read makes one turn (a pause of 30 ms, a run, the median of
     /// three) and prints its milliseconds
     #[arg(long)]

@@ -26,7 +26,7 @@ pub(crate) use epilogue::{Bias, Epilogue};
 pub(crate) use gemm::Packed;
 pub(crate) use planar::{Interleave, Rows, Stem};
 pub(crate) use pool::{GlobalAverage, Pool};
-pub(crate) use program::{MemoryPool, Program};
+pub(crate) use program::{MemoryPool, Program, overlap};
 pub(crate) use winograd::{PackedWinograd, Winograd};
 
 use super::simd::{Job, Vector};

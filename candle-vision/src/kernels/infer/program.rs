@@ -108,7 +108,7 @@ impl<T> Shared<T> {
 }
 
 /// Whether two maps share an element; of different strides, whether their ranges do.
-pub(super) fn overlap(a: &View, b: &View) -> bool {
+pub(crate) fn overlap(a: &View, b: &View) -> bool {
     if a.end() <= b.offset || b.end() <= a.offset || a.positions() * b.positions() == 0 {
         return false;
     }

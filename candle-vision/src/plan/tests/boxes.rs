@@ -3,9 +3,9 @@
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 
-use super::{failed, random, values};
+use super::{LAUNCHERS, failed, random, values};
 use crate::kernels::{Isa, sources};
-use crate::plan::Session;
+use crate::plan::{Graph, Session, Value};
 
 /// Largest error of a coordinate in cells (bins go to 15), and of a probability.
 const ROUNDING: f64 = 1e-5;
@@ -40,15 +40,24 @@ fn check([height, width]: [usize; 2], small: [usize; 2], classes: usize, scale: 
             }
         }
     }
+    let record = |graph: &mut Graph, picture: Value| {
+        let second = graph.upsample_nearest2d(picture, small);
+        graph.output_boxes(&[(picture, strides[0]), (second, strides[1])])
+    };
+    let mut runs = Vec::new();
     for isa in Isa::available() {
-        let got = Session::new(isa)?.run("boxes", &xs, |graph, picture| {
-            let second = graph.upsample_nearest2d(picture, small);
-            graph.output_boxes(&[(picture, strides[0]), (second, strides[1])])
-        })?;
+        runs.push((isa.to_string(), Session::new(isa)?.run("boxes", &xs, record)?));
+    }
+    for (device, dtype) in LAUNCHERS.iter().filter(|(_, dtype)| *dtype == DType::F32) {
+        let got = Session::new(Isa::Portable)?.forward("boxes", &xs.to_device(device)?, record)?;
+        let got = got.iter().map(|xs| xs.to_device(&Device::Cpu)).collect::<Result<_>>()?;
+        runs.push((format!("launches in {dtype:?} on {:?}", device.location()), got));
+    }
+    for (what, got) in runs {
         assert_eq!(got[0].dims(), [batch, 4 + classes, anchors]);
         for (index, (got, expected)) in values(&got[0])?.iter().zip(&expected).enumerate() {
             let unit = if index / anchors % (4 + classes) < 4 { 13. } else { 1. };
-            assert!((got - expected).abs() <= unit * ROUNDING, "{isa}: element {index} is {got}, not {expected}");
+            assert!((got - expected).abs() <= unit * ROUNDING, "{what}: element {index} is {got}, not {expected}");
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use crate::kernels::{Activation, Geometry, avg_pool2d, conv2d, global_avg_pool2d
 use crate::plan::{Graph, Value};
 
 /// Largest error per unit of what is added up: `Σ|x·w| + |b| + 1` for a convolution.
-const ROUNDING: f64 = 3e-6;
+pub(super) const ROUNDING: f64 = 3e-6;
 /// The same for F(4x4, 3x3), whose error goes with the largest input of a tile instead of each window's own products:
 /// `Σ_c max|x_c| · Σ|w_c| + |b| + 1`. Its transforms multiply by up to 5 and 8, so that an input's rounding grows.
 const ROUNDING_WINOGRAD: f64 = 1.1e-6;
@@ -141,27 +141,28 @@ impl Net {
         Ok(())
     }
 
-    /// Every value for an exact picture.
-    pub(super) fn truths(&self, picture: &Tensor) -> Result<Vec<Truth>> {
+    /// Every value for an exact picture, where each operation rounds `scale` times as much as `f32` does.
+    pub(super) fn truths(&self, picture: &Tensor, scale: f64) -> Result<Vec<Truth>> {
         let mut made = vec![Truth { value: picture.clone(), bound: picture.zeros_like()? }];
         for step in &self.steps {
-            let truth = self.truth(step, &made)?;
+            let truth = self.truth(step, &made, scale)?;
             made.push(truth);
         }
         Ok(made)
     }
 
-    fn truth(&self, step: &Step, made: &[Truth]) -> Result<Truth> {
+    fn truth(&self, step: &Step, made: &[Truth], scale: f64) -> Result<Truth> {
+        let rounding = scale * ROUNDING;
         let exact = |op: &dyn Fn(&Tensor) -> Result<Tensor>, xs: &Truth| -> Result<Truth> {
             Ok(Truth { value: op(&xs.value)?, bound: op(&xs.bound)? })
         };
         match step {
             Step::Conv { xs, weight, bias, geometry, activation } => {
-                conv(&made[*xs], weight, bias.as_ref(), geometry, *activation)
+                conv(&made[*xs], weight, bias.as_ref(), geometry, *activation, scale)
             }
             Step::Pool { xs, geometry, is_max: true } => exact(&|xs| max_pool2d(xs, geometry), &made[*xs]),
-            Step::Pool { xs, geometry, .. } => mean(&made[*xs], &|xs| avg_pool2d(xs, geometry)),
-            Step::Mean(xs) => mean(&made[*xs], &|xs| global_avg_pool2d(xs)),
+            Step::Pool { xs, geometry, .. } => mean(&made[*xs], &|xs| avg_pool2d(xs, geometry), rounding),
+            Step::Mean(xs) => mean(&made[*xs], &|xs| global_avg_pool2d(xs), rounding),
             Step::Resample(xs, size) => exact(&|xs| upsample_nearest2d(xs, *size), &made[*xs]),
             Step::Concat(parts) => {
                 let join = |of: fn(&Truth) -> &Tensor| {
@@ -172,7 +173,7 @@ impl Net {
             Step::Narrow(xs, start, len) => exact(&|xs| xs.narrow(1, *start, *len)?.contiguous(), &made[*xs]),
             Step::Add(a, b) => {
                 let value = (&made[*a].value + &made[*b].value)?;
-                let bound = ((&made[*a].bound + &made[*b].bound)? + (value.abs()? * ROUNDING)?)?;
+                let bound = ((&made[*a].bound + &made[*b].bound)? + (value.abs()? * rounding)?)?;
                 Ok(Truth { value, bound })
             }
             Step::Multiply(xs, gate) => {
@@ -180,18 +181,25 @@ impl Net {
                 let (xs, gate) = (&made[*xs], exact(&|gate| upsample_nearest2d(gate, [height, width]), &made[*gate])?);
                 let value = (&xs.value * &gate.value)?;
                 let off_by_gate = ((xs.value.abs()? + &xs.bound)? * &gate.bound)?;
-                let bound = ((off_by_gate + (&xs.bound * gate.value.abs()?)?)? + (value.abs()? * ROUNDING)?)?;
+                let bound = ((off_by_gate + (&xs.bound * gate.value.abs()?)?)? + (value.abs()? * rounding)?)?;
                 Ok(Truth { value, bound })
             }
         }
     }
 }
 
-fn mean(xs: &Truth, op: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Truth> {
-    Ok(Truth { value: op(&xs.value)?, bound: (op(&xs.bound)? + (op(&xs.value.abs()?)? * ROUNDING)?)? })
+fn mean(xs: &Truth, op: &dyn Fn(&Tensor) -> Result<Tensor>, rounding: f64) -> Result<Truth> {
+    Ok(Truth { value: op(&xs.value)?, bound: (op(&xs.bound)? + (op(&xs.value.abs()?)? * rounding)?)? })
 }
 
-fn conv(xs: &Truth, weight: &Tensor, bias: Option<&Tensor>, geometry: &Geometry, f: Activation) -> Result<Truth> {
+fn conv(
+    xs: &Truth,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    geometry: &Geometry,
+    f: Activation,
+    scale: f64,
+) -> Result<Truth> {
     let value = conv2d(&xs.value, weight, bias, geometry, f)?;
     let (size, bias_size) = (weight.abs()?, bias.map(Tensor::abs).transpose()?);
     let (out_c, group_c, ..) = weight.dims4()?;
@@ -204,10 +212,10 @@ fn conv(xs: &Truth, weight: &Tensor, bias: Option<&Tensor>, geometry: &Geometry,
         let most = most.broadcast_as((batch, channels, 3, 3))?.contiguous()?;
         let geometry = geometry.padding([0, 0]);
         let sum = conv2d(&most, &size, bias_size.as_ref(), &geometry, Activation::Identity)?;
-        ((sum + 1.)? * ROUNDING_WINOGRAD)?
+        ((sum + 1.)? * (scale * ROUNDING_WINOGRAD))?
     } else {
         let sum = conv2d(&xs.value.abs()?, &size, bias_size.as_ref(), geometry, Activation::Identity)?;
-        ((sum + 1.)? * ROUNDING)?
+        ((sum + 1.)? * (scale * ROUNDING))?
     };
     let carried = (conv2d(&xs.bound, &size, None, geometry, Activation::Identity)? * STEEPEST)?;
     Ok(Truth { value, bound: carried.broadcast_add(&rounding)? })

@@ -1,5 +1,6 @@
 //! `ghostzoo bench`: how long a network takes.
 
+mod launches;
 mod train;
 
 use std::collections::BTreeSet;
@@ -8,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, DeviceLocation, Tensor};
 use candle_vision::kernels::{Isa, peak_flops, with_stock_kernels};
 use candle_vision::plan::{self, StepTime};
 use candle_vision::seeded;
@@ -44,6 +45,9 @@ pub(crate) fn run(args: &BenchArgs, global: &GlobalArgs) -> Result<()> {
     } else {
         model::build_with(&architecture, seeded::var_builder(global.dtype(), &device))?
     };
+    if args.launches {
+        return launches::print(&network, [height, width], global.dtype());
+    }
     let isa = args.isa.unwrap_or_else(Isa::best);
     match &mut network {
         Network::Classifier(net) => net.set_isa(isa)?,
@@ -83,6 +87,7 @@ pub(crate) fn run(args: &BenchArgs, global: &GlobalArgs) -> Result<()> {
     if args.json {
         let object = json!({
             "model": args.model, "batch": batch, "input_size": [height, width], "threads": threads,
+            "device": format!("{:?}", device.location()).to_lowercase(), "dtype": global.dtype().as_str(),
             "engine": format!("{:?}", args.engine).to_lowercase(), "isa": isa.name(), "runs": args.runs,
             "images_per_second": images, "gflops_per_second": flops.map(|flops| flops / 1e9),
             "machine_gflops_per_second": peak.map(|peak| peak / 1e9), "peak_memory_bytes": most,
@@ -90,7 +95,12 @@ pub(crate) fn run(args: &BenchArgs, global: &GlobalArgs) -> Result<()> {
         });
         return out.line(&object.to_string());
     }
-    out.line(&format!("{} {batch}x{height}x{width}, {threads} threads, {isa}", args.model))?;
+    let place = match device.location() {
+        DeviceLocation::Cpu => format!("{threads} threads, {isa}"),
+        DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}, {}", global.dtype().as_str()),
+        DeviceLocation::Metal { .. } => format!("metal, {}", global.dtype().as_str()),
+    };
+    out.line(&format!("{} {batch}x{height}x{width}, {place}", args.model))?;
     if let (Some(flops), Some(peak)) = (flops, peak) {
         let share = 100. * flops / peak;
         out.line(&format!(

@@ -1,0 +1,234 @@
+//! Launches on CUDA. `kernels.cu` was compiled to PTX when the crate was built, by the toolkit that candle needs for its own.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use candle_core::backend::BackendStorage;
+use candle_core::cuda::CudaDType;
+use candle_core::cuda::cudarc::driver::sys::CUevent_flags::CU_EVENT_DEFAULT;
+use candle_core::cuda::cudarc::driver::sys::CUgraphInstantiate_flags;
+use candle_core::cuda::cudarc::driver::sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+use candle_core::cuda::cudarc::driver::{
+    CudaEvent, CudaFunction, CudaGraph, CudaSlice, CudaStream, CudaView, DeviceRepr, LaunchConfig, PushKernelArg,
+};
+use candle_core::{CudaDevice, CudaStorage, DType, Error, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
+
+use super::{Forward, Launch, Program, Step};
+
+const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
+
+// SAFETY: 32-bit words alone, laid out as the kernels' `Step` is.
+unsafe impl DeviceRepr for Step {}
+
+/// Graphs that are kept.
+const KEPT: usize = 8;
+
+/// What the runs of a network share: the arena, the kernels by name, and the launches of a run as one graph.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Workspace(Arc<Mutex<Shared>>);
+
+#[derive(Default)]
+struct Shared {
+    arena: Option<CudaSlice<u8>>,
+    functions: Vec<(String, CudaFunction)>,
+    /// Of programs and numbers of images that ran once, the oldest first.
+    graphs: Vec<(Key, Option<Graph>)>,
+    /// Whether launches cannot be captured here.
+    is_uncapturable: bool,
+    /// The end of the last run: threads have streams of their own, and the arena is one.
+    end: Option<CudaEvent>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("functions", &self.functions.len()).field("graphs", &self.graphs.len()).finish()
+    }
+}
+
+/// A program, and the images of a batch.
+type Key = (Arc<Program>, usize, DType);
+
+/// A run's launches on buffers of its own, and on the arena.
+struct Graph {
+    graph: CudaGraph,
+    pictures: CudaSlice<u8>,
+    output: CudaSlice<f32>,
+    /// What the launches read.
+    _weights: [Tensor; 2],
+}
+
+// SAFETY: a graph is not bound to a thread; whoever uses it holds the lock of `Shared`.
+unsafe impl Send for Graph {}
+
+impl Shared {
+    fn function(&mut self, device: &CudaDevice, name: String) -> Result<CudaFunction> {
+        if let Some((_, function)) = self.functions.iter().find(|(other, _)| *other == name) {
+            return Ok(function.clone());
+        }
+        let function = device.get_or_load_custom_func(&name, "ghostzoo", PTX)?.into_cuda_function();
+        self.functions.push((name, function.clone()));
+        Ok(function)
+    }
+
+    /// Makes the arena hold `bytes`.
+    fn grow(&mut self, device: &CudaDevice, bytes: usize) -> Result<()> {
+        if self.arena.as_ref().is_none_or(|arena| arena.len() < bytes) {
+            if let Some(end) = &self.end {
+                end.synchronize().map_err(Error::wrap)?;
+            }
+            (self.arena, self.graphs) = (None, Vec::new());
+            // SAFETY: the launches of a run write every element of the arena that they read.
+            self.arena = Some(unsafe { device.alloc::<u8>(bytes)? });
+        }
+        Ok(())
+    }
+}
+
+/// The graph of a program that ran before, once it is captured.
+fn find<'a>(graphs: &'a mut [(Key, Option<Graph>)], (program, images, dtype): &Key) -> Option<&'a mut Option<Graph>> {
+    let is_it = |(other, n, of): &Key| Arc::ptr_eq(other, program) && n == images && of == dtype;
+    graphs.iter_mut().find(|(key, _)| is_it(key)).map(|(_, graph)| graph)
+}
+
+/// Runs a program on pictures, on their device's stream; `times` gets how long each launch took.
+pub(super) fn run(
+    forward: &Forward,
+    pictures: &CudaStorage,
+    layout: &Layout,
+    times: Option<&mut Vec<Duration>>,
+) -> Result<(CudaStorage, Shape)> {
+    match forward.weights.dtype() {
+        DType::F32 => typed::<f32>(forward, pictures, layout, "f32", times),
+        DType::F16 => typed::<half::f16>(forward, pictures, layout, "f16", times),
+        DType::BF16 => typed::<half::bf16>(forward, pictures, layout, "bf16", times),
+        other => bail!("a network computes in f32, f16 or bf16 on CUDA, not in {other:?}"),
+    }
+}
+
+fn typed<T: WithDType + CudaDType + DeviceRepr>(
+    forward: &Forward,
+    pictures: &CudaStorage,
+    layout: &Layout,
+    name: &str,
+    times: Option<&mut Vec<Duration>>,
+) -> Result<(CudaStorage, Shape)> {
+    let (device, images) = (pictures.device(), layout.dims()[0]);
+    let launches = forward.program.launches(images, forward.weights.dtype())?;
+    let (weights, biases) = (forward.weights.storage_and_layout().0, forward.biases.storage_and_layout().0);
+    let (Storage::Cuda(weights), Storage::Cuda(biases)) = (&*weights, &*biases) else {
+        bail!("the weights are not on the pictures' device")
+    };
+    let (weights, biases) = (weights.as_cuda_slice::<T>()?, biases.as_cuda_slice::<f32>()?);
+    let start = layout.start_offset();
+    let pictures = pictures.as_cuda_slice::<T>()?.slice(start..start + layout.shape().elem_count());
+    let output_len = forward.program.output_len(images).max(1);
+    let bytes = (forward.program.arena * images).max(1) * size_of::<T>();
+    let memory = |error: Error| {
+        let megabytes = (bytes + output_len * 4) / 1_000_000;
+        error.context(format!("a batch of {images} needs {megabytes} MB more on the GPU: give a smaller one"))
+    };
+    let stream = device.cuda_stream();
+    // Held until all is launched: the launches of two runs on one arena may not alternate.
+    let mut shared = forward.workspace.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut functions = Vec::with_capacity(launches.len());
+    for launch in &launches {
+        functions.push(shared.function(device, format!("{}_{name}", launch.name))?);
+    }
+    shared.grow(device, bytes).map_err(memory)?;
+    let Shared { arena: Some(arena), graphs, is_uncapturable, end, .. } = &mut *shared else {
+        bail!("an arena that was dropped")
+    };
+    // SAFETY: the launches write every element of the output.
+    let mut output = unsafe { device.alloc::<f32>(output_len) }.map_err(memory)?;
+    if let Some(end) = end {
+        stream.wait(end).map_err(Error::wrap)?;
+    }
+    let key = (forward.program.clone(), images, forward.weights.dtype());
+    let run = Run { stream: &stream, launches: &launches, functions: &functions };
+    let may_capture = times.is_none() && !*is_uncapturable;
+    match find(graphs, &key) {
+        Some(slot) if may_capture => {
+            if slot.is_none() {
+                // SAFETY: pictures are copied before each launch of the graph, which writes the whole output.
+                let (own_pictures, own_output) = unsafe {
+                    let len = pictures.len() * size_of::<T>();
+                    (device.alloc::<u8>(len).map_err(memory)?, device.alloc::<f32>(output_len).map_err(memory)?)
+                };
+                match run.captured(|| run.launch(arena, &own_pictures.as_view(), weights, biases, &own_output, None)) {
+                    Ok(graph) => {
+                        let weights = [forward.weights.clone(), forward.biases.clone()];
+                        *slot = Some(Graph { graph, pictures: own_pictures, output: own_output, _weights: weights });
+                    }
+                    Err(_) => *is_uncapturable = true,
+                }
+            }
+            match slot {
+                Some(graph) => {
+                    // SAFETY: bytes of elements that any bytes are.
+                    let bytes = unsafe { pictures.transmute::<u8>(pictures.len() * size_of::<T>()) };
+                    let Some(bytes) = bytes else { bail!("pictures of no bytes") };
+                    device.memcpy_dtod(&bytes, &mut graph.pictures)?;
+                    graph.graph.launch().map_err(Error::wrap)?;
+                    device.memcpy_dtod(&graph.output, &mut output)?;
+                }
+                None => run.launch(arena, &pictures, weights, biases, &output, times)?,
+            }
+        }
+        found => {
+            let is_new = found.is_none() && may_capture;
+            run.launch(arena, &pictures, weights, biases, &output, times)?;
+            if is_new {
+                if graphs.len() == KEPT {
+                    graphs.remove(0);
+                }
+                graphs.push((key, None));
+            }
+        }
+    }
+    *end = Some(stream.record_event(None).map_err(Error::wrap)?);
+    Ok((CudaStorage::wrap_cuda_slice(output, device.clone()), output_len.into()))
+}
+
+/// The launches of a run on a stream.
+struct Run<'a> {
+    stream: &'a Arc<CudaStream>,
+    launches: &'a [Launch],
+    functions: &'a [CudaFunction],
+}
+
+impl Run<'_> {
+    fn launch<T: DeviceRepr, P>(
+        &self,
+        arena: &CudaSlice<u8>,
+        pictures: &CudaView<'_, P>,
+        weights: &CudaSlice<T>,
+        biases: &CudaSlice<f32>,
+        output: &CudaSlice<f32>,
+        mut times: Option<&mut Vec<Duration>>,
+    ) -> Result<()> {
+        let event = || self.stream.record_event(Some(CU_EVENT_DEFAULT)).map_err(Error::wrap);
+        for (Launch { blocks, threads, step, .. }, function) in self.launches.iter().zip(self.functions) {
+            let config =
+                LaunchConfig { grid_dim: (blocks[0], blocks[1], 1), block_dim: (*threads, 1, 1), shared_mem_bytes: 0 };
+            let start = times.is_some().then(event).transpose()?;
+            let mut builder = self.stream.launch_builder(function);
+            builder.arg(step).arg(arena).arg(pictures).arg(weights).arg(biases).arg(output);
+            // SAFETY: the arguments are the kernel's, and its program was checked to stay inside its memories.
+            unsafe { builder.launch(config) }.map_err(Error::wrap)?;
+            if let (Some(times), Some(start)) = (times.as_deref_mut(), start) {
+                let milliseconds = start.elapsed_ms(&event()?).map_err(Error::wrap)?;
+                times.push(Duration::from_secs_f64(f64::from(milliseconds) / 1e3));
+            }
+        }
+        Ok(())
+    }
+
+    /// What `launch` launches, as a graph.
+    fn captured(&self, launch: impl FnOnce() -> Result<()>) -> Result<CudaGraph> {
+        self.stream.begin_capture(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(Error::wrap)?;
+        let launched = launch();
+        let graph = self.stream.end_capture(CUgraphInstantiate_flags(0)).map_err(Error::wrap);
+        launched?;
+        graph?.ok_or_else(|| Error::msg("nothing was captured"))
+    }
+}
