@@ -30,7 +30,7 @@ fn detect_without_arguments_asks_nobody() {
     let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     let lines: Vec<&str> = stdout.lines().collect();
-    assert!(lines[0].starts_with("image 1/1 BloodImage_00062.jpg: 256x320 "), "{stdout}");
+    assert!(lines[0].starts_with("image 1/1 BloodImage_00062.jpg: 384x480 "), "{stdout}");
     assert!(lines[1].starts_with("Speed: "), "{stdout}");
     assert_eq!(lines[2..], ["Results saved to runs/detect/predict"]);
     assert_eq!(place.files("runs"), ["detect/predict/BloodImage_00062.jpg"]);
