@@ -1,10 +1,14 @@
 // The kernels' bodies, the same on every device. Whoever includes this file defines:
 //   BODY, CALLED what stands before a function of the device that is inlined, or called
 //   PTR(T)       a pointer to memory of the device
+//   OWNED(T)     a pointer to memory of a thread
+//   GIVEN(T)     a reference to what a launch was given
+//   HELD(T)      a reference to what a thread has
 //   SHARED(T)    a pointer to memory that a block's threads share
 //   ELEMENT      the type of maps and weights; sums are float
 //   wide         an unsigned integer of 64 bits
-//   THREADS(t, count)  a loop in which each of the block's `count` threads is `t` once; the block meets at its end
+//   THREADS(t, count)  a loop in which each of the block's `count` threads, of which this is `own`, is `t` once; the block meets
+//                at its end
 //   OWN(name, t) the part of thread `t` of an array that PER_THREAD(type, name, elements) declares
 //   UNROLL       what stands before a loop that is to be unrolled
 //   LOAD4(T, from, index, to), STORE4(T, to, index, from)  four elements of type T, `index` a multiple of four, as floats
@@ -31,16 +35,16 @@ struct Memories {
 
 BODY uint quads(uint channels) { return (channels + QUAD - 1) / QUAD; }
 
-BODY wide at(const Map &map, uint image, uint position, uint channel) {
+BODY wide at(GIVEN(Map) map, uint image, uint position, uint channel) {
     return map.offset + wide(image) * map.batch + position * map.position + channel * map.step;
 }
 
-BODY float load(const Memories &m, const Map &map, uint image, uint position, uint channel) {
+BODY float load(HELD(Memories) m, GIVEN(Map) map, uint image, uint position, uint channel) {
     const wide index = at(map, image, position, channel);
     return map.memory == PICTURE ? float(m.picture[index]) : float(m.arena[index]);
 }
 
-BODY void store(const Memories &m, const Map &map, uint image, uint position, uint channel, float value) {
+BODY void store(HELD(Memories) m, GIVEN(Map) map, uint image, uint position, uint channel, float value) {
     const wide index = at(map, image, position, channel);
     if (map.memory == OUTPUT) {
         m.output[index] = value;
@@ -50,9 +54,14 @@ BODY void store(const Memories &m, const Map &map, uint image, uint position, ui
 }
 
 // Four channels from `channel` on; zero behind the last.
-BODY void load_quad(const Memories &m, const Map &map, uint image, uint position, uint channel, float *values) {
+BODY void load_quad(HELD(Memories) m, GIVEN(Map) map, uint image, uint position, uint channel, OWNED(float) values) {
     if (map.wide) {
-        LOAD4(ELEMENT, m.arena, at(map, image, position, channel), values);
+        const wide index = at(map, image, position, channel);
+        if (map.memory == PICTURE) {
+            LOAD4(ELEMENT, m.picture, index, values);
+        } else {
+            LOAD4(ELEMENT, m.arena, index, values);
+        }
         return;
     }
     UNROLL for (uint i = 0; i < QUAD; i++) {
@@ -61,7 +70,7 @@ BODY void load_quad(const Memories &m, const Map &map, uint image, uint position
 }
 
 // Four channels from `channel` on; none behind the last.
-BODY void store_quad(const Memories &m, const Map &map, uint image, uint position, uint channel, const float *values) {
+BODY void store_quad(HELD(Memories) m, GIVEN(Map) map, uint image, uint position, uint channel, OWNED(const float) values) {
     if (map.wide) {
         const wide index = at(map, image, position, channel);
         if (map.memory == OUTPUT) {
@@ -94,7 +103,7 @@ BODY float activate(uint activation, float slope, float x) {
 
 // Bias, activation, residual and store of a convolution's sums of four channels.
 CALLED void finish(
-    const Step &s, const Memories &m, uint image, uint position, uint channel, float a, float b, float c, float d) {
+    GIVEN(Step) s, HELD(Memories) m, uint image, uint position, uint channel, float a, float b, float c, float d) {
     float sums[QUAD] = {a, b, c, d}, biases[QUAD];
     LOAD4(float, m.biases, s.bias + channel, biases);
     UNROLL for (uint i = 0; i < QUAD; i++) {
@@ -120,7 +129,7 @@ BODY int tap(uint out, uint stride, uint index, uint dilation, uint padding, uin
 }
 
 // Pixel of the input under the tap (i, j) of the window at output (y, x), or -1.
-BODY int under(const Step &s, uint y, uint x, uint i, uint j) {
+BODY int under(GIVEN(Step) s, uint y, uint x, uint i, uint j) {
     const int row = tap(y, s.stride_h, i, s.dilation_h, s.padding_h, s.input.height);
     const int column = tap(x, s.stride_w, j, s.dilation_w, s.padding_w, s.input.width);
     return row < 0 || column < 0 ? -1 : row * int(s.input.width) + column;
@@ -132,7 +141,7 @@ struct Quad {
     bool is_inside;
 };
 
-BODY Quad quad(const Map &map, uint images, uint index) {
+BODY Quad quad(GIVEN(Map) map, uint images, uint index) {
     const uint positions = map.height * map.width, count = quads(map.channels);
     Quad q;
     q.channel = index % count * QUAD;
@@ -147,7 +156,7 @@ BODY Quad quad(const Map &map, uint images, uint index) {
 #include "sums.h"
 
 // A convolution of each channel by itself, four channels a thread. Weights: (kernel_h, kernel_w, channels in fours).
-BODY void depthwise(const Step &s, const Memories &m, uint index) {
+BODY void depthwise(GIVEN(Step) s, HELD(Memories) m, uint index) {
     const Quad q = quad(s.out, s.images, index);
     if (!q.is_inside) {
         return;
@@ -172,7 +181,7 @@ BODY void depthwise(const Step &s, const Memories &m, uint index) {
 }
 
 // Maximum of a window, or mean of what of it is inside the map; four channels a thread.
-BODY void pool(const Step &s, const Memories &m, uint index) {
+BODY void pool(GIVEN(Step) s, HELD(Memories) m, uint index) {
     const Quad q = quad(s.out, s.images, index);
     if (!q.is_inside) {
         return;
@@ -207,7 +216,7 @@ BODY uint nearest(uint out, uint out_size, uint size) {
 }
 
 // Copy, sum or product with a map that is resampled to the output's size; four channels a thread.
-BODY void combine(const Step &s, const Memories &m, uint index) {
+BODY void combine(GIVEN(Step) s, HELD(Memories) m, uint index) {
     const Quad q = quad(s.out, s.images, index);
     if (!q.is_inside) {
         return;

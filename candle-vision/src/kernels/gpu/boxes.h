@@ -3,7 +3,7 @@
 #define BINS 16
 
 // The expected bin of a side of a box: the softmax over its bins is the distribution.
-BODY float mean_bin(const Memories &m, const Map &map, uint image, uint position, uint side) {
+BODY float mean_bin(HELD(Memories) m, GIVEN(Map) map, uint image, uint position, uint side) {
     float logits[BINS];
     UNROLL for (uint bin = 0; bin < BINS; bin += QUAD) {
         load_quad(m, map, image, position, side * BINS + bin, logits + bin);
@@ -22,7 +22,7 @@ BODY float mean_bin(const Memories &m, const Map &map, uint image, uint position
 }
 
 // Raw levels to boxes and probabilities, (4 + classes, anchors) per image of the output; a thread per image and anchor.
-BODY void boxes(const Step &s, const Memories &m, uint index) {
+BODY void boxes(GIVEN(Step) s, HELD(Memories) m, uint index) {
     const uint anchor = index % s.anchors, image = index / s.anchors;
     if (image >= s.images) {
         return;
@@ -32,7 +32,7 @@ BODY void boxes(const Step &s, const Memories &m, uint index) {
         position -= s.level[level].map.height * s.level[level].map.width;
         level++;
     }
-    const Map &map = s.level[level].map;
+    GIVEN(Map) map = s.level[level].map;
     const float pixels = s.level[level].pixels;
     for (uint axis = 0; axis < 2; axis++) {
         const float centre = float(axis == 0 ? position % map.width : position / map.width) + 0.5f;

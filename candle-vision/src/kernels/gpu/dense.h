@@ -19,7 +19,7 @@ BODY uint along(uint lane, uint i) {
 // Weights: (kernel_h, kernel_w, input channels in fours, output channels in fours).
 template <uint ROWS, uint COLUMNS, uint OWN_SIDE, uint PARTS>
 BODY void dense(
-    const Step &s, const Memories &m, SHARED(float) a, SHARED(float) b, uint block_x, uint block_y, uint thread) {
+    GIVEN(Step) s, HELD(Memories) m, SHARED(float) a, SHARED(float) b, uint block_x, uint block_y, uint own) {
     const uint count = THREADS_OF(ROWS, COLUMNS, OWN_SIDE, PARTS), lanes = count / PARTS, across = COLUMNS / OWN_SIDE;
     const uint depth = DEPTH * PARTS, depth_fours = depth / QUAD, column_fours = COLUMNS / QUAD;
     // Fours of each tile that a thread fetches.

@@ -67,6 +67,9 @@ static void aligned(wide index) {
 #define BODY static inline
 #define CALLED static
 #define PTR(T) Checked<T>
+#define OWNED(T) T*
+#define GIVEN(T) const T &
+#define HELD(T) const T &
 #define SHARED(T) Checked<T>
 #define THREADS(t, count) for (uint t = 0; t < (count); t++)
 #define PER_THREAD(type, name, elements) type name[256][elements]

@@ -18,8 +18,11 @@ struct alignas(4 * sizeof(T)) Four {
 #define BODY static __device__ __forceinline__
 #define CALLED static __device__ __noinline__
 #define PTR(T) T*
+#define OWNED(T) T*
+#define GIVEN(T) const T &
+#define HELD(T) const T &
 #define SHARED(T) T*
-#define THREADS(t, count) for (uint t = thread, once = 1; once; once = 0, __syncthreads())
+#define THREADS(t, count) for (uint t = own, once = 1; once; once = 0, __syncthreads())
 #define PER_THREAD(type, name, elements) type name[elements]
 #define OWN(name, t) name
 #define UNROLL _Pragma("unroll")

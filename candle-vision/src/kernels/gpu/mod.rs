@@ -136,7 +136,7 @@ impl Map {
         [offset, batch, position, step]: [usize; 4],
         [height, width, channels]: [usize; 3],
     ) -> Result<Self> {
-        let wide = memory != PICTURE && step == 1 && [offset, batch, position, channels].iter().all(|x| x % QUAD == 0);
+        let wide = step == 1 && [offset, batch, position, channels].iter().all(|x| x % QUAD == 0);
         let [offset, batch, position, step] = [word(offset)?, word(batch)?, word(position)?, word(step)?];
         let [height, width, channels] = [word(height)?, word(width)?, word(channels)?];
         Ok(Self { memory, offset, batch, position, step, height, width, channels, wide: u32::from(wide) })

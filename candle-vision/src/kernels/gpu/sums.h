@@ -6,7 +6,7 @@
 #define SUMMAND(FOUR, INDEX) (((FOUR) * SUMMANDS + (INDEX)) * QUAD)
 
 // The sum of all parts of four channels, by thread `four`.
-BODY void join(SHARED(float) parts, uint four, float *sums) {
+BODY void join(SHARED(float) parts, uint four, OWNED(float) sums) {
     UNROLL for (uint i = 0; i < QUAD; i++) {
         sums[i] = 0.f;
     }
@@ -18,7 +18,7 @@ BODY void join(SHARED(float) parts, uint four, float *sums) {
 }
 
 // A 1x1 convolution of maps of one position each. `parts` has FOURS * SUMMANDS * QUAD elements.
-BODY void row(const Step &s, const Memories &m, SHARED(float) parts, uint block_x, uint block_y, uint thread) {
+BODY void row(GIVEN(Step) s, HELD(Memories) m, SHARED(float) parts, uint block_x, uint block_y, uint own) {
     const uint columns = quads(s.out.channels) * QUAD;
     THREADS(t, FOURS * SUMMANDS) {
         const uint column = (block_x * FOURS + t % FOURS) * QUAD;
@@ -46,7 +46,7 @@ BODY void row(const Step &s, const Memories &m, SHARED(float) parts, uint block_
 }
 
 // The mean of each channel. `parts` as in `row`.
-BODY void mean(const Step &s, const Memories &m, SHARED(float) parts, uint block_x, uint block_y, uint thread) {
+BODY void mean(GIVEN(Step) s, HELD(Memories) m, SHARED(float) parts, uint block_x, uint block_y, uint own) {
     const uint positions = s.input.height * s.input.width;
     THREADS(t, FOURS * SUMMANDS) {
         const uint channel = (block_x * FOURS + t % FOURS) * QUAD;

@@ -11,8 +11,8 @@
 // WARP_COLUMN(COLUMNS), `sums` ROWS * WARP_SUMS(COLUMNS), which may lie where `a` and `b` do.
 template <uint ROWS, uint COLUMNS, uint PARTS_R, uint PARTS_C>
 BODY void dense_of_warps(
-    const Step &s, const Memories &m, SHARED(ELEMENT) a, SHARED(ELEMENT) b, SHARED(float) sums, uint block_x,
-    uint block_y, uint thread) {
+    GIVEN(Step) s, HELD(Memories) m, SHARED(ELEMENT) a, SHARED(ELEMENT) b, SHARED(float) sums, uint block_x,
+    uint block_y, uint own) {
     const uint count = 32 * PARTS_R * PARTS_C, depth_fours = WARP_DEPTH / QUAD, column_fours = COLUMNS / QUAD;
     const uint fours_a = ROWS * depth_fours / count, fours_b = (column_fours * WARP_DEPTH + count - 1) / count;
     // Fragments of a warp.
@@ -68,7 +68,7 @@ BODY void dense_of_warps(
                 }
                 OWN(fetched_a, t)[i] = Four<ELEMENT>();
                 if (pixel >= 0) {
-                    if (s.input.wide) {
+                    if (s.input.wide && s.input.memory == ARENA) {
                         TAKE4(m.arena, at(s.input, image, uint(pixel), channel), OWN(fetched_a, t)[i]);
                     } else {
                         UNROLL for (uint j = 0; j < QUAD; j++) {
