@@ -3,6 +3,7 @@
 use candle_core::{DType, Result, Tensor, WithDType};
 
 use super::autograd::{Gradient, differentiable};
+use super::gpu::train;
 use super::is_stock;
 use super::maps::{dispatch_dtype, read, tensor, with_dense_pictures};
 use super::real::{Real, map_in_place, widest};
@@ -48,6 +49,9 @@ impl Activation {
 
     /// Applies the activation, on any device and floating-point dtype.
     pub fn apply(self, xs: &Tensor) -> Result<Tensor> {
+        if self != Self::Identity && xs.dtype() == DType::F32 && xs.rank() == 4 && train::takes(xs) {
+            return train::activate(xs, self);
+        }
         let wide = matches!(xs.dtype(), DType::F32 | DType::F64);
         if self == Self::Identity || !wide || !xs.device().is_cpu() || is_stock() {
             return self.compose(xs);

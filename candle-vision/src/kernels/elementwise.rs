@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::autograd::{Gradient, differentiable};
+use super::gpu::train;
 use super::maps::{Maps, dispatch_dtype, read, tensor, unwritten, with_dense_pictures, zeros};
 use super::real::{Real, sums_of, widest};
 use super::shared::dispatch_real;
@@ -19,8 +20,18 @@ fn has_kernel(operands: &[&Tensor]) -> bool {
     matches!(dtype, DType::F32 | DType::F64) && !is_stock() && operands.iter().all(fits)
 }
 
+/// Whether a GPU's kernels take the operands.
+fn on_gpu(operands: &[&Tensor]) -> bool {
+    let dtype = operands[0].dtype();
+    let fits = |operand: &&Tensor| operand.rank() == 4 && operand.dtype() == dtype && train::takes(operand);
+    dtype == DType::F32 && operands.iter().all(fits)
+}
+
 /// `a + b`, of one shape.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if on_gpu(&[a, b]) && a.dims() == b.dims() {
+        return train::add(a, b);
+    }
     if !has_kernel(&[a, b]) || a.dims() != b.dims() {
         return a + b;
     }
@@ -35,6 +46,9 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// The sum of two gradients of one shape, in a buffer of its own.
 pub(super) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if on_gpu(&[a, b]) {
+        return train::sum(a, b)?.tensor();
+    }
     if !has_kernel(&[a, b]) {
         return a + b;
     }
@@ -54,6 +68,9 @@ fn zip<T: Real>(a: Maps<'_, T>, b: Maps<'_, T>, f: impl Fn(T, T) -> T + Copy + S
 /// `xs · gate`, the gate (n, c, 1, 1) or of the shape of `xs`.
 pub fn multiply(xs: &Tensor, gate: &Tensor) -> Result<Tensor> {
     let per_channel = gate.rank() == 4 && gate.dims()[2..] == [1, 1] && gate.dims()[..2] == xs.dims()[..2];
+    if on_gpu(&[xs, gate]) && (per_channel || xs.dims() == gate.dims()) {
+        return train::multiply(xs, gate);
+    }
     if !has_kernel(&[xs, gate]) || !(per_channel || xs.dims() == gate.dims()) {
         return xs.broadcast_mul(gate);
     }
@@ -116,6 +133,9 @@ fn channel_products<T: Real>(a: Maps<'_, T>, b: Maps<'_, T>, plane: usize) -> Ve
 pub fn concat(parts: &[&Tensor]) -> Result<Tensor> {
     let Some(first) = parts.first() else { bail!("a concatenation of nothing") };
     let rest = |part: &Tensor| (part.dims()[0], part.dims()[2..].to_vec());
+    if on_gpu(parts) && parts.iter().all(|part| rest(part) == rest(first)) {
+        return train::concat(parts);
+    }
     if !has_kernel(parts) || parts.iter().any(|part| rest(part) != rest(first)) {
         return Tensor::cat(parts, 1);
     }
@@ -154,10 +174,11 @@ pub fn concat(parts: &[&Tensor]) -> Result<Tensor> {
 /// `len` channels from `start` on; on a tape, a view.
 pub fn narrow_channels(xs: &Tensor, start: usize, len: usize) -> Result<Tensor> {
     let ys = xs.narrow(1, start, len)?;
-    if tape::is_recording() && xs.track_op() && has_kernel(&[xs]) {
+    if tape::is_recording() && xs.track_op() && (has_kernel(&[xs]) || on_gpu(&[xs])) {
         let channels = xs.dims()[1];
         tape::note(
             &ys,
+            None,
             &[xs],
             Box::new(move |grad, _| Ok(vec![Some(Gradient::Channels { start, channels, grad: grad.clone() })])),
         )?;
@@ -167,6 +188,9 @@ pub fn narrow_channels(xs: &Tensor, start: usize, len: usize) -> Result<Tensor> 
 
 /// Adds `part` to the channels of `total` from `start` on, in place.
 pub(super) fn add_to_channels(total: &Tensor, start: usize, part: &Tensor) -> Result<()> {
+    if train::takes(total) {
+        return train::accumulate(total, start, part);
+    }
     let inner: usize = total.dims().iter().skip(2).product();
     total.inplace_op2(&with_dense_pictures(part)?, &AddToChannels { start: start * inner })
 }

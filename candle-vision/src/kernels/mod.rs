@@ -1,9 +1,9 @@
 //! The operations every model of this workspace runs on: convolution, batch normalisation, pooling, upsampling, sums,
 //! gates and concatenation.
 //!
-//! Each has one front door that checks its operands. On the CPU it runs a kernel of ours, with its own gradients
-//! ([`with_tape`] joins those of a network); on CUDA and Metal it composes candle's operations. A kernel computes in `f32`
-//! or `f64`; `f16` and `bf16` tensors are widened to `f32` and the result is rounded once. Results do not depend on the
+//! Each has one front door that checks its operands. It runs a kernel of ours, with its own gradients ([`with_tape`] joins
+//! those of a network), on the CPU in `f32` and `f64` and on CUDA in `f32`; elsewhere it composes candle's operations.
+//! `f16` and `bf16` tensors are widened to `f32` and the result is rounded once. Results do not depend on the
 //! number of threads.
 #![allow(unsafe_code, reason = "the only module whose hot loops write disjoint parts of one buffer from many threads")]
 

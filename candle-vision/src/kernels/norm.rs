@@ -13,7 +13,7 @@ use super::autograd::{Gradient, differentiable};
 use super::maps::{Maps, dispatch_dtype, read, tensor, unwritten, with_dense_pictures};
 use super::real::{Real, Sums, widest};
 use super::shared::{Scatter, with_compute_dtype};
-use super::{Activation, is_stock};
+use super::{Activation, gpu, is_stock};
 
 /// Elements that pass through the first-level cache at a time.
 const PART: usize = 1024;
@@ -44,12 +44,14 @@ pub fn batch_norm(
     if count <= 1 {
         bail!("batch norm in training needs more than one value per channel, got {:?}", xs.dims())
     }
-    if !xs.device().is_cpu() || is_stock() {
+    let on_gpu = gpu::train::takes(xs);
+    if (!xs.device().is_cpu() && !on_gpu) || is_stock() {
         return compose(xs, weight, bias, eps, activation, count);
     }
     let mut found = None;
     let ys = with_compute_dtype("batch_norm", xs, |xs| {
         let operand = |t: &Tensor| t.to_dtype(xs.dtype());
+        let fused = if on_gpu { gpu::train::batch_norm } else { fused };
         let (ys, moments) = fused(xs, &operand(weight)?, &operand(bias)?, eps, activation)?;
         found = Some(moments);
         Ok(ys)

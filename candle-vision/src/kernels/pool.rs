@@ -7,16 +7,11 @@ use rayon::prelude::*;
 
 use super::Geometry;
 use super::autograd::{Gradient, differentiable};
+use super::gpu::train::{self, Kind};
 use super::is_stock;
 use super::maps::{Maps, dispatch_dtype, read, tensor, unwritten, with_dense_pictures, zeros};
 use super::real::{Real, sums_of, widest};
 use super::shared::with_compute_dtype;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Max,
-    Average,
-}
 
 /// The largest element of each window. Windows that lie in the padding alone are refused.
 ///
@@ -32,11 +27,15 @@ pub fn avg_pool2d(xs: &Tensor, geometry: &Geometry) -> Result<Tensor> {
 
 fn pool2d(xs: &Tensor, geometry: &Geometry, kind: Kind) -> Result<Tensor> {
     let shape = check(xs.shape(), geometry)?;
-    if !xs.device().is_cpu() || is_stock() {
+    let on_gpu = train::takes(xs);
+    if (!xs.device().is_cpu() && !on_gpu) || is_stock() {
         return compose(xs, geometry, kind);
     }
     let name = if kind == Kind::Max { "max_pool2d" } else { "avg_pool2d" };
     with_compute_dtype(name, xs, |xs| {
+        if on_gpu {
+            return train::pool(xs, geometry, kind);
+        }
         let (_, _, in_h, in_w) = xs.dims4()?;
         let (kept, pool) = (with_dense_pictures(&xs.detach())?, Pool { geometry: *geometry, kind });
         let (in_hw, out_hw) = ([in_h, in_w], geometry.out_hw([in_h, in_w])?);
@@ -223,6 +222,9 @@ fn compose(xs: &Tensor, geometry: &Geometry, kind: Kind) -> Result<Tensor> {
 /// Mean over height and width: (n, c, h, w) to (n, c, 1, 1).
 pub fn global_avg_pool2d(xs: &Tensor) -> Result<Tensor> {
     let (batch, channels, h, w) = xs.dims4()?;
+    if xs.dtype() == DType::F32 && train::takes(xs) {
+        return train::global_mean(xs);
+    }
     if !xs.device().is_cpu() || is_stock() || !matches!(xs.dtype(), DType::F32 | DType::F64) {
         return xs.mean_keepdim((D::Minus2, D::Minus1));
     }

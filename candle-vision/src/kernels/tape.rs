@@ -4,23 +4,25 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::collections::hash_map::{Entry, HashMap};
 
-use candle_core::{CpuStorage, DType, Result, Shape, Tensor, TensorId, bail};
+use candle_core::{DType, Result, Tensor, TensorId, bail};
 
-use super::autograd::{Backward, Gradient, join};
+use super::autograd::{Backward, Fresh, Gradient, dense, join};
 use super::elementwise::{add_to_channels, sum};
+use super::gpu::train;
 use super::is_stock;
 
 thread_local! {
     static TAPE: RefCell<Option<Tape>> = const { RefCell::new(None) };
 }
 
-/// Runs `f`, a function of `xs` and of variables, so that its kernels on the CPU are differentiated as one node.
+/// Runs `f`, a function of `xs` and of variables, so that its kernels are differentiated as one node.
 ///
 /// The results and their gradients are those of `f(xs)`; operations of candle's own may take part, at their usual cost. The
 /// gradients can be computed once, as in PyTorch: what they need is freed on the way.
 pub fn with_tape(xs: &Tensor, f: impl FnOnce(&Tensor) -> Result<Vec<Tensor>>) -> Result<Vec<Tensor>> {
     let wide = matches!(xs.dtype(), DType::F32 | DType::F64);
-    if !xs.device().is_cpu() || !wide || is_stock() || is_recording() {
+    let has_kernels = xs.device().is_cpu() || train::takes(xs);
+    if !has_kernels || !wide || is_stock() || is_recording() {
         return f(xs);
     }
     TAPE.set(Some(Tape::default()));
@@ -49,11 +51,16 @@ impl Drop for Recording {
     }
 }
 
-fn copy(xs: &Tensor) -> Result<(CpuStorage, Shape)> {
-    let (xs, shape) = (xs.detach().flatten_all()?, xs.shape().clone());
-    Ok(match xs.dtype() {
-        DType::F64 => (CpuStorage::F64(xs.to_vec1()?), shape),
-        _ => (CpuStorage::F32(xs.to_vec1()?), shape),
+/// The elements in a buffer of their own.
+fn copy(xs: &Tensor) -> Result<Fresh> {
+    let is_map = !xs.is_contiguous() && xs.rank() == 4 && train::takes(xs);
+    // Nothing but these elements is in the storage then.
+    let dense = if is_map { xs.detach().permute((0, 2, 3, 1))? } else { xs.detach() }.force_contiguous()?;
+    let (storage, layout) = dense.storage_and_layout();
+    let (storage, shape) = (storage.try_clone(layout)?, dense.shape().clone());
+    Ok(match *dense.dims() {
+        [n, h, w, c] if is_map => Fresh::channels_last(storage, [n, c, h, w]),
+        _ => Fresh::planes(storage, shape),
     })
 }
 
@@ -63,12 +70,15 @@ pub(super) fn is_recording() -> bool {
 }
 
 /// Notes on this thread's tape how the gradients of `operands` follow from that of `ys`.
-pub(super) fn note(ys: &Tensor, operands: &[&Tensor], backward: Backward) -> Result<()> {
+///
+/// `base` is the variable that `ys` is or is a view of, if it is not a view of an operand.
+pub(super) fn note(ys: &Tensor, base: Option<&Tensor>, operands: &[&Tensor], backward: Backward) -> Result<()> {
     TAPE.with_borrow_mut(|tape| {
         let Some(tape) = tape else { bail!("there is no tape") };
         let operands: Vec<Option<TensorId>> = operands.iter().map(|operand| tape.source(operand)).collect();
-        tape.known.insert(ys.id());
-        tape.records.push(Record::Kernel { result: ys.id(), operands, backward });
+        let base = base.map(Tensor::id).filter(|base| *base != ys.id());
+        tape.known.extend([ys.id()].into_iter().chain(base));
+        tape.records.push(Record::Kernel { result: ys.id(), base, operands, backward });
         Ok(())
     })
 }
@@ -85,6 +95,8 @@ struct Tape {
 enum Record {
     Kernel {
         result: TensorId,
+        /// The result as it lies in memory, (n, h, w, c), if it is a view of it.
+        base: Option<TensorId>,
         operands: Vec<Option<TensorId>>,
         backward: Backward,
     },
@@ -122,12 +134,15 @@ impl Tape {
         let mut sums = Sums::default();
         for (id, grad) in results {
             if let (Some(id), Some(grad)) = (id, grad) {
-                sums.add(id, Gradient::Shared(grad.contiguous()?))?;
+                sums.add(id, Gradient::Shared(dense(&grad)?))?;
             }
         }
         for record in self.records.into_iter().rev() {
             match record {
-                Record::Kernel { result, operands, backward } => {
+                Record::Kernel { result, base, operands, backward } => {
+                    if let Some(grad) = base.and_then(|base| sums.take(&base)) {
+                        sums.add(result, Gradient::Shared(grad.permute((0, 3, 1, 2))?))?;
+                    }
                     let Some(grad) = sums.take(&result) else { continue };
                     let needs: Vec<bool> = operands.iter().map(Option::is_some).collect();
                     for (operand, grad) in operands.into_iter().zip(backward(&grad, &needs)?) {
@@ -141,7 +156,7 @@ impl Tape {
                     let mut grads = (&tensor * &grad)?.sum_all()?.backward()?;
                     for variable in tensor.sorted_nodes().into_iter().filter(|node| node.is_variable()) {
                         if let Some(grad) = grads.remove(variable) {
-                            sums.add(variable.id(), Gradient::Shared(grad.contiguous()?))?;
+                            sums.add(variable.id(), Gradient::Shared(dense(&grad)?))?;
                         }
                     }
                 }
@@ -173,9 +188,7 @@ impl Sums {
                     Gradient::Own(grad) => Sum { grad, own: true },
                     Gradient::Shared(grad) => Sum { grad, own: false },
                     Gradient::Channels { start, channels, grad } => {
-                        let mut dims = grad.dims().to_vec();
-                        dims[1] = channels;
-                        let zeros = Tensor::zeros(dims, grad.dtype(), grad.device())?;
+                        let zeros = zeros(&grad, channels)?;
                         add_to_channels(&zeros, start, &grad)?;
                         Sum { grad: zeros, own: true }
                     }
@@ -196,7 +209,7 @@ impl Sums {
                     }
                     None => *total = Sum { grad: sum(&total.grad, &part)?, own: true },
                     Some(start) => {
-                        *total = Sum { grad: total.grad.force_contiguous()?, own: true };
+                        *total = Sum { grad: copied(&total.grad)?, own: true };
                         add_to_channels(&total.grad, start, &part)?;
                     }
                 }
@@ -206,6 +219,25 @@ impl Sums {
     }
 }
 
+/// Zeros of the shape of a gradient but for the channels.
+fn zeros(grad: &Tensor, channels: usize) -> Result<Tensor> {
+    let mut dims = grad.dims().to_vec();
+    dims[1] = channels;
+    let [n, c, h, w] = dims[..] else { return Tensor::zeros(dims, grad.dtype(), grad.device()) };
+    if train::takes(grad) {
+        return Tensor::zeros((n, h, w, c), grad.dtype(), grad.device())?.permute((0, 3, 1, 2));
+    }
+    Tensor::zeros(dims, grad.dtype(), grad.device())
+}
+
+/// A copy of a gradient.
+fn copied(grad: &Tensor) -> Result<Tensor> {
+    if grad.rank() == 4 && train::takes(grad) {
+        return grad.permute((0, 2, 3, 1))?.force_contiguous()?.permute((0, 3, 1, 2));
+    }
+    grad.force_contiguous()
+}
+
 #[cfg(test)]
 #[path = "tape_tests.rs"]
-mod tests;
+pub(super) mod tests;

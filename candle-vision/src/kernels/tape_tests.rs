@@ -17,7 +17,7 @@ fn values(xs: &Tensor) -> Result<Vec<f64>> {
 }
 
 /// Every kernel, results used several times, views, and operations of candle's own between them.
-fn network(xs: &Tensor, weights: &[Var]) -> Result<Vec<Tensor>> {
+pub(in crate::kernels) fn network(xs: &Tensor, weights: &[Tensor]) -> Result<Vec<Tensor>> {
     let [conv, depthwise, scale, shift] = weights else { unreachable!("four variables") };
     let three = Geometry::square(3).same();
     let ys = conv2d(xs, conv, None, &three, Activation::Identity)?;
@@ -34,9 +34,13 @@ fn network(xs: &Tensor, weights: &[Var]) -> Result<Vec<Tensor>> {
     Ok(vec![last, ys, (small * 2.)?])
 }
 
-fn variables() -> Result<Vec<Var>> {
+pub(in crate::kernels) fn variables() -> Result<Vec<Var>> {
     let shapes: [&[usize]; 4] = [&[4, 3, 3, 3], &[4, 1, 3, 3], &[4], &[4]];
     shapes.iter().enumerate().map(|(i, shape)| Var::from_tensor(&random(*shape, i as u64)?)).collect()
+}
+
+fn tensors(variables: &[Var]) -> Vec<Tensor> {
+    variables.iter().map(|var| var.as_tensor().clone()).collect()
 }
 
 #[test]
@@ -44,7 +48,7 @@ fn results_and_gradients_are_those_without_a_tape() -> Result<()> {
     let variables = variables()?;
     let xs = Var::from_tensor(&random((2, 3, 6, 8), 9)?)?;
     let run = |taped: bool, used: &[usize]| -> Result<[Vec<Vec<f64>>; 2]> {
-        let f = |xs: &Tensor| network(xs, &variables);
+        let f = |xs: &Tensor| network(xs, &tensors(&variables));
         let results = if taped { with_tape(&xs, f)? } else { f(&xs)? };
         let weighted = |i: &usize| (&results[*i] * random(results[*i].shape(), 20 + *i as u64)?)?.sum_all();
         let loss = Tensor::stack(&used.iter().map(weighted).collect::<Result<Vec<_>>>()?, 0)?.sum_all()?;
@@ -70,7 +74,7 @@ fn constants_need_no_tape_and_gradients_come_once() -> Result<()> {
     let (variables, xs) = (variables()?, random((2, 3, 6, 8), 9)?);
     let results = with_tape(&xs, |xs| Ok(vec![global_avg_pool2d(xs)?]))?;
     assert!(!results[0].track_op(), "a function of constants");
-    let loss = with_tape(&xs, |xs| network(xs, &variables))?[0].sum_all()?;
+    let loss = with_tape(&xs, |xs| network(xs, &tensors(&variables)))?[0].sum_all()?;
     loss.backward()?;
     let error = loss.backward().expect_err("what the gradients need was freed").to_string();
     assert!(error.contains("run the network again"), "{error}");
@@ -81,7 +85,7 @@ fn constants_need_no_tape_and_gradients_come_once() -> Result<()> {
 fn a_failed_network_leaves_no_tape_behind() -> Result<()> {
     let xs = random((2, 3, 6, 8), 9)?;
     assert!(with_tape(&xs, |_| candle_core::bail!("a failure")).is_err());
-    let results = with_tape(&xs, |xs| network(xs, &variables()?))?;
+    let results = with_tape(&xs, |xs| network(xs, &tensors(&variables()?)))?;
     assert!(results.iter().all(Tensor::track_op));
     Ok(())
 }

@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::autograd::{Gradient, differentiable};
+use super::gpu::train;
 use super::is_stock;
 use super::maps::{Maps, dispatch_dtype, read, tensor, with_dense_pictures, zeros};
 use super::real::Real;
@@ -19,7 +20,8 @@ pub fn upsample_nearest2d(xs: &Tensor, out_hw: [usize; 2]) -> Result<Tensor> {
     if [in_h, in_w] == out_hw {
         return Ok(xs.clone());
     }
-    if !xs.device().is_cpu() || is_stock() {
+    let on_gpu = train::takes(xs);
+    if (!xs.device().is_cpu() && !on_gpu) || is_stock() {
         let take = |xs: &Tensor, dim: usize, indices: Vec<usize>| {
             let indices: Vec<u32> = indices.into_iter().map(|i| i as u32).collect();
             xs.contiguous()?.index_select(&Tensor::new(indices, xs.device())?, dim)
@@ -28,6 +30,9 @@ pub fn upsample_nearest2d(xs: &Tensor, out_hw: [usize; 2]) -> Result<Tensor> {
     }
     let nearest = Nearest { in_hw: [in_h, in_w], out_hw };
     with_compute_dtype("upsample_nearest2d", xs, |xs| {
+        if on_gpu {
+            return train::resample(xs, out_hw);
+        }
         let (dense, in_shape) = (with_dense_pictures(&xs.detach())?, xs.shape().clone());
         dispatch_dtype!("upsample_nearest2d", xs.dtype(), T => {
             let ys = read::<T, _>(&dense, |xs| Ok(nearest.gather(xs)))?;

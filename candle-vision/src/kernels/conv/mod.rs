@@ -21,11 +21,11 @@ use candle_core::{DType, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::autograd::{Gradient, differentiable};
-use super::is_stock;
 use super::maps::{Maps, read, tensor, unwritten, with_dense_pictures};
 use super::real::{Real, sums_of, widest};
 use super::shared::with_compute_dtype;
 use super::{Activation, Geometry};
+use super::{gpu, is_stock};
 
 /// Convolves `xs` (n, c, h, w) with `weight` (o, c / groups, kh, kw), adds `bias` (o) and applies `activation`.
 ///
@@ -47,18 +47,34 @@ pub fn conv2d(
         bail!("conv2d operands differ in dtype: input {:?}, weight {:?}", xs.dtype(), weight.dtype())
     }
     crate::cost::record_conv(xs, weight, geometry)?;
-    if !xs.device().is_cpu() || is_stock() {
+    let on_gpu = gpu::train::takes(xs);
+    if (!xs.device().is_cpu() && !on_gpu) || is_stock() {
         return compose::conv2d(xs, weight, bias, geometry, activation);
     }
     with_compute_dtype("conv2d", xs, |xs| {
         let operand = |t: &Tensor| t.to_dtype(xs.dtype());
         let (weight, bias) = (operand(weight)?, bias.map(operand).transpose()?);
+        let convolve = if on_gpu { self::on_gpu } else { on_cpu };
         let tracked = xs.track_op() || weight.track_op() || bias.as_ref().is_some_and(Tensor::track_op);
         if tracked && activation != Activation::Identity {
-            return activation.apply(&on_cpu(xs, &weight, bias.as_ref(), geometry, Activation::Identity)?);
+            return activation.apply(&convolve(xs, &weight, bias.as_ref(), geometry, Activation::Identity)?);
         }
-        on_cpu(xs, &weight, bias.as_ref(), geometry, activation)
+        convolve(xs, &weight, bias.as_ref(), geometry, activation)
     })
+}
+
+/// [`conv2d`] of checked operands on a GPU; with gradients where the activation is the identity.
+fn on_gpu(
+    xs: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    geometry: &Geometry,
+    activation: Activation,
+) -> Result<Tensor> {
+    match gpu::train::conv2d(xs, weight, bias, geometry, activation)? {
+        Some(ys) => Ok(ys),
+        None => compose::conv2d(xs, weight, bias, geometry, activation),
+    }
 }
 
 /// [`conv2d`] of checked operands on the CPU; with gradients where the activation is the identity.

@@ -17,7 +17,7 @@
 //   FRAGMENT     16 x 16 sums that the 32 threads of a warp have together
 //   CLEAR(t, sums), MULTIPLY(t, sums, a, row, b, column), KEEP(t, sums, to, row)  zero; add the product of 16 x 16 elements
 //                each from `a`, whose rows lie `row` apart, and from `b`; store, likewise. All threads of a warp do so.
-//   EXP(x), ERF(x), MOST(x, y), LEAST(x, y)
+//   EXP(x), ERF(x), SQRT(x), MOST(x, y), LEAST(x, y)
 
 typedef PTR(const ELEMENT) Source;
 typedef PTR(ELEMENT) Target;
@@ -122,16 +122,22 @@ CALLED void finish(
     store_quad(m, s.out, image, position, channel, sums);
 }
 
-// The input position of a tap of a window, or -1 where it is outside.
+// The input position of a tap of a window, or -1 where it is outside. BACK: the window whose tap is at a position, or -1.
+template <bool BACK>
 BODY int tap(uint out, uint stride, uint index, uint dilation, uint padding, uint size) {
+    if (BACK) {
+        const int reach = int(out + padding) - int(index * dilation), window = reach / int(stride);
+        return reach < 0 || reach % int(stride) != 0 || window >= int(size) ? -1 : window;
+    }
     const int position = int(out * stride + index * dilation) - int(padding);
     return position < 0 || position >= int(size) ? -1 : position;
 }
 
-// Pixel of the input under the tap (i, j) of the window at output (y, x), or -1.
+// Pixel of the input under the tap (i, j) of the window at output (y, x), or -1. BACK: the input is the map of windows.
+template <bool BACK>
 BODY int under(GIVEN(Step) s, uint y, uint x, uint i, uint j) {
-    const int row = tap(y, s.stride_h, i, s.dilation_h, s.padding_h, s.input.height);
-    const int column = tap(x, s.stride_w, j, s.dilation_w, s.padding_w, s.input.width);
+    const int row = tap<BACK>(y, s.stride_h, i, s.dilation_h, s.padding_h, s.input.height);
+    const int column = tap<BACK>(x, s.stride_w, j, s.dilation_w, s.padding_w, s.input.width);
     return row < 0 || column < 0 ? -1 : row * int(s.input.width) + column;
 }
 
@@ -155,7 +161,9 @@ BODY Quad quad(GIVEN(Map) map, uint images, uint index) {
 #include "warps.h"
 #include "sums.h"
 
-// A convolution of each channel by itself, four channels a thread. Weights: (kernel_h, kernel_w, channels in fours).
+// A convolution of each channel by itself, four channels a thread. Weights: (kernel_h, kernel_w, channels in fours). BACK: its
+// transpose, from the gradient of a result to that of the map.
+template <bool BACK>
 BODY void depthwise(GIVEN(Step) s, HELD(Memories) m, uint index) {
     const Quad q = quad(s.out, s.images, index);
     if (!q.is_inside) {
@@ -166,7 +174,7 @@ BODY void depthwise(GIVEN(Step) s, HELD(Memories) m, uint index) {
     float sums[QUAD] = {0.f, 0.f, 0.f, 0.f};
     for (uint i = 0; i < s.kernel_h; i++) {
         for (uint j = 0; j < s.kernel_w; j++) {
-            const int pixel = under(s, y, x, i, j);
+            const int pixel = under<BACK>(s, y, x, i, j);
             if (pixel >= 0) {
                 float values[QUAD], weights[QUAD];
                 load_quad(m, s.input, q.image, uint(pixel), q.channel, values);
@@ -180,7 +188,7 @@ BODY void depthwise(GIVEN(Step) s, HELD(Memories) m, uint index) {
     finish(s, m, q.image, q.position, q.channel, sums[0], sums[1], sums[2], sums[3]);
 }
 
-// Maximum of a window, or mean of what of it is inside the map; four channels a thread.
+// Maximum of a window, NaN if there is one, or mean of what of it is inside the map; four channels a thread.
 BODY void pool(GIVEN(Step) s, HELD(Memories) m, uint index) {
     const Quad q = quad(s.out, s.images, index);
     if (!q.is_inside) {
@@ -191,12 +199,12 @@ BODY void pool(GIVEN(Step) s, HELD(Memories) m, uint index) {
     uint count = 0;
     for (uint i = 0; i < s.kernel_h; i++) {
         for (uint j = 0; j < s.kernel_w; j++) {
-            const int pixel = under(s, y, x, i, j);
+            const int pixel = under<false>(s, y, x, i, j);
             if (pixel >= 0) {
                 float values[QUAD];
                 load_quad(m, s.input, q.image, uint(pixel), q.channel, values);
                 UNROLL for (uint c = 0; c < QUAD; c++) {
-                    most[c] = count == 0 ? values[c] : MOST(most[c], values[c]);
+                    most[c] = count == 0 || values[c] > most[c] || values[c] != values[c] ? values[c] : most[c];
                     sums[c] += values[c];
                 }
                 count++;

@@ -1,4 +1,5 @@
-//! Launches on CUDA. `kernels.cu` was compiled to PTX when the crate was built, by the toolkit that candle needs for its own.
+//! Launches on CUDA. The kernels were compiled to PTX when the crate was built, by the toolkit that candle needs for its own; the
+//! driver makes machine code of a module when it is first used.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,9 +14,26 @@ use candle_core::cuda::cudarc::driver::{
 };
 use candle_core::{CudaDevice, CudaStorage, DType, Error, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
 
-use super::{Forward, Launch, Program, Step};
+use super::run::Buffer;
+use super::{Forward, Kernel, Launch, Program, Step};
 
-const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
+/// The kernels of a type of elements, or those of training: `name.cu`, compiled.
+macro_rules! ptx {
+    ($name:literal) => {
+        (concat!("ghostzoo ", $name), include_str!(concat!(env!("OUT_DIR"), "/", $name, ".ptx")))
+    };
+}
+
+/// The module that has a kernel, and its text.
+fn module(kernel: Kernel, dtype: DType) -> Result<(&'static str, &'static str)> {
+    Ok(match (kernel, dtype) {
+        (Kernel::Train, _) => ptx!("train"),
+        (_, DType::F32) => ptx!("f32"),
+        (_, DType::F16) => ptx!("f16"),
+        (_, DType::BF16) => ptx!("bf16"),
+        (_, other) => bail!("a network computes in f32, f16 or bf16 on CUDA, not in {other:?}"),
+    })
+}
 
 // SAFETY: 32-bit words alone, laid out as the kernels' `Step` is.
 unsafe impl DeviceRepr for Step {}
@@ -30,7 +48,7 @@ pub(crate) struct Workspace(Arc<Mutex<Shared>>);
 #[derive(Default)]
 struct Shared {
     arena: Option<CudaSlice<u8>>,
-    functions: Vec<(String, CudaFunction)>,
+    functions: Vec<(&'static str, DType, CudaFunction)>,
     /// Of programs and numbers of images that ran once, the oldest first.
     graphs: Vec<(Key, Option<Graph>)>,
     /// Whether launches cannot be captured here.
@@ -61,12 +79,13 @@ struct Graph {
 unsafe impl Send for Graph {}
 
 impl Shared {
-    fn function(&mut self, device: &CudaDevice, name: String) -> Result<CudaFunction> {
-        if let Some((_, function)) = self.functions.iter().find(|(other, _)| *other == name) {
+    fn function(&mut self, device: &CudaDevice, launch: &Launch, dtype: DType) -> Result<CudaFunction> {
+        let found = self.functions.iter().find(|(name, of, _)| (*name, *of) == (launch.name, dtype));
+        if let Some((.., function)) = found {
             return Ok(function.clone());
         }
-        let function = device.get_or_load_custom_func(&name, "ghostzoo", PTX)?.into_cuda_function();
-        self.functions.push((name, function.clone()));
+        let function = function(device, launch, dtype)?;
+        self.functions.push((launch.name, dtype, function.clone()));
         Ok(function)
     }
 
@@ -84,6 +103,20 @@ impl Shared {
     }
 }
 
+impl Launch {
+    fn config(&self) -> LaunchConfig {
+        let [x, y] = self.blocks;
+        LaunchConfig { grid_dim: (x, y, 1), block_dim: (self.threads, 1, 1), shared_mem_bytes: 0 }
+    }
+}
+
+/// The function of a launch.
+fn function(device: &CudaDevice, launch: &Launch, dtype: DType) -> Result<CudaFunction> {
+    let (module, ptx) = module(launch.kernel, dtype)?;
+    let name = format!("{}_{}", launch.name, dtype.as_str());
+    Ok(device.get_or_load_custom_func(&name, module, ptx)?.into_cuda_function())
+}
+
 /// The graph of a program that ran before, once it is captured.
 fn find<'a>(graphs: &'a mut [(Key, Option<Graph>)], (program, images, dtype): &Key) -> Option<&'a mut Option<Graph>> {
     let is_it = |(other, n, of): &Key| Arc::ptr_eq(other, program) && n == images && of == dtype;
@@ -98,9 +131,9 @@ pub(super) fn run(
     times: Option<&mut Vec<Duration>>,
 ) -> Result<(CudaStorage, Shape)> {
     match forward.weights.dtype() {
-        DType::F32 => typed::<f32>(forward, pictures, layout, "f32", times),
-        DType::F16 => typed::<half::f16>(forward, pictures, layout, "f16", times),
-        DType::BF16 => typed::<half::bf16>(forward, pictures, layout, "bf16", times),
+        DType::F32 => typed::<f32>(forward, pictures, layout, times),
+        DType::F16 => typed::<half::f16>(forward, pictures, layout, times),
+        DType::BF16 => typed::<half::bf16>(forward, pictures, layout, times),
         other => bail!("a network computes in f32, f16 or bf16 on CUDA, not in {other:?}"),
     }
 }
@@ -109,7 +142,6 @@ fn typed<T: WithDType + CudaDType + DeviceRepr>(
     forward: &Forward,
     pictures: &CudaStorage,
     layout: &Layout,
-    name: &str,
     times: Option<&mut Vec<Duration>>,
 ) -> Result<(CudaStorage, Shape)> {
     let (device, images) = (pictures.device(), layout.dims()[0]);
@@ -132,7 +164,7 @@ fn typed<T: WithDType + CudaDType + DeviceRepr>(
     let mut shared = forward.workspace.0.lock().unwrap_or_else(PoisonError::into_inner);
     let mut functions = Vec::with_capacity(launches.len());
     for launch in &launches {
-        functions.push(shared.function(device, format!("{}_{name}", launch.name))?);
+        functions.push(shared.function(device, launch, forward.weights.dtype())?);
     }
     shared.grow(device, bytes).map_err(memory)?;
     let Shared { arena: Some(arena), graphs, is_uncapturable, end, .. } = &mut *shared else {
@@ -207,14 +239,12 @@ impl Run<'_> {
         mut times: Option<&mut Vec<Duration>>,
     ) -> Result<()> {
         let event = || self.stream.record_event(Some(CU_EVENT_DEFAULT)).map_err(Error::wrap);
-        for (Launch { blocks, threads, step, .. }, function) in self.launches.iter().zip(self.functions) {
-            let config =
-                LaunchConfig { grid_dim: (blocks[0], blocks[1], 1), block_dim: (*threads, 1, 1), shared_mem_bytes: 0 };
+        for (launch, function) in self.launches.iter().zip(self.functions) {
             let start = times.is_some().then(event).transpose()?;
             let mut builder = self.stream.launch_builder(function);
-            builder.arg(step).arg(arena).arg(pictures).arg(weights).arg(biases).arg(output);
+            builder.arg(&launch.step).arg(arena).arg(pictures).arg(weights).arg(biases).arg(output);
             // SAFETY: the arguments are the kernel's, and its program was checked to stay inside its memories.
-            unsafe { builder.launch(config) }.map_err(Error::wrap)?;
+            unsafe { builder.launch(launch.config()) }.map_err(Error::wrap)?;
             if let (Some(times), Some(start)) = (times.as_deref_mut(), start) {
                 let milliseconds = start.elapsed_ms(&event()?).map_err(Error::wrap)?;
                 times.push(Duration::from_secs_f64(f64::from(milliseconds) / 1e3));
@@ -231,4 +261,50 @@ impl Run<'_> {
         launched?;
         graph?.ok_or_else(|| Error::msg("nothing was captured"))
     }
+}
+
+/// Runs launches on inputs and on buffers of any content, of these lengths; gives the latter.
+pub(super) fn launch(
+    device: &CudaDevice,
+    inputs: &[&CudaSlice<f32>],
+    own: &[usize],
+    launches: &[(Launch, [Buffer; 5])],
+) -> Result<Vec<Storage>> {
+    // SAFETY: a run writes each element of its buffers before it reads it.
+    let buffer = |len: &usize| unsafe { device.alloc::<f32>((*len).max(1)) }.map(Some);
+    let mut own = own.iter().map(buffer).collect::<Result<Vec<_>>>()?;
+    let stream = device.cuda_stream();
+    for (launch, memories) in launches {
+        let function = function(device, launch, DType::F32)?;
+        let [read @ .., Buffer::Own(written)] = memories else { bail!("{} writes to an input", launch.name) };
+        let Some(mut output) = own[*written].take() else { bail!("a buffer that was given away") };
+        let mut builder = stream.launch_builder(&function);
+        builder.arg(&launch.step);
+        for buffer in read {
+            let slice = match buffer {
+                Buffer::Input(index) => Some(inputs[*index]),
+                Buffer::Own(index) => own[*index].as_ref(),
+            };
+            let Some(slice) = slice else { bail!("{} reads what it writes", launch.name) };
+            builder.arg(slice);
+        }
+        builder.arg(&mut output);
+        // SAFETY: the arguments are the kernel's, whose step stays inside its buffers.
+        unsafe { builder.launch(launch.config()) }.map_err(Error::wrap)?;
+        own[*written] = Some(output);
+    }
+    let storage = |slice| Storage::Cuda(CudaStorage::wrap_cuda_slice(slice, device.clone()));
+    Ok(own.into_iter().flatten().map(storage).collect())
+}
+
+/// Runs a launch that changes `total` and reads `part`.
+pub(super) fn in_place(launch: &Launch, total: &mut CudaStorage, part: &CudaStorage) -> Result<()> {
+    let device = part.device();
+    let (function, stream) = (function(device, launch, DType::F32)?, device.cuda_stream());
+    let (part, total) = (part.as_cuda_slice::<f32>()?, total.as_cuda_slice_mut::<f32>()?);
+    let mut builder = stream.launch_builder(&function);
+    builder.arg(&launch.step).arg(part).arg(part).arg(part).arg(part).arg(total);
+    // SAFETY: the arguments are the kernel's, whose step stays inside its buffers.
+    unsafe { builder.launch(launch.config()) }.map_err(Error::wrap)?;
+    Ok(())
 }

@@ -16,8 +16,9 @@ BODY uint along(uint lane, uint i) {
 // A convolution as a matrix product: positions of all images by (tap, input channel) by output channel. A block makes
 // ROWS x COLUMNS elements. PARTS groups of its threads divide the depth of each tile between them; a thread has OWN_SIDE x
 // OWN_SIDE sums. `a` has TILE(ROWS, PARTS) elements, `b` TILE(COLUMNS, PARTS).
-// Weights: (kernel_h, kernel_w, input channels in fours, output channels in fours).
-template <uint ROWS, uint COLUMNS, uint OWN_SIDE, uint PARTS>
+// Weights: (kernel_h, kernel_w, input channels in fours, output channels in fours). BACK: the convolution's transpose, whose
+// input is the gradient of its result.
+template <uint ROWS, uint COLUMNS, uint OWN_SIDE, uint PARTS, bool BACK>
 BODY void dense(
     GIVEN(Step) s, HELD(Memories) m, SHARED(float) a, SHARED(float) b, uint block_x, uint block_y, uint own) {
     const uint count = THREADS_OF(ROWS, COLUMNS, OWN_SIDE, PARTS), lanes = count / PARTS, across = COLUMNS / OWN_SIDE;
@@ -77,7 +78,7 @@ BODY void dense(
                 const uint image = OWN(image_of, t)[i];
                 int pixel = -1;
                 if (image < s.images && y < s.kernel_h) {
-                    pixel = under(s, OWN(y_of, t)[i], OWN(x_of, t)[i], y, x);
+                    pixel = under<BACK>(s, OWN(y_of, t)[i], OWN(x_of, t)[i], y, x);
                 }
                 if (pixel >= 0) {
                     load_quad(m, s.input, image, uint(pixel), channel, OWN(fetched_a, t) + i * QUAD);

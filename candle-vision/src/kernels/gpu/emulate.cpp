@@ -1,12 +1,16 @@
 // The kernels on the CPU: blocks one after the other, the threads of a block as loops, every index checked.
 //
-// Reads from stdin, in the machine's byte order, all counts as 32-bit words: the type of elements (0 f32, 1 f16), then five
-// buffers (elements, then content): arena, picture, weights, biases, output; then the launches: kernel, blocks x, blocks y,
-// threads, Step. Writes the output.
+// Reads from stdin, in the machine's byte order, all counts as 32-bit words: the type of elements (0 f32, 1 f16); the number of
+// buffers, then each (bytes, then content); the number of launches, then each (letters of the kernel's name, the name, blocks x,
+// blocks y, threads, the numbers of five buffers: arena, picture, weights, biases, output, then Step); the number of results,
+// then the number of the buffer of each, which it writes.
 
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
+#include <map>
+#include <string>
 #include <vector>
 
 typedef unsigned int uint;
@@ -18,6 +22,14 @@ template <class T>
 struct Checked {
     T *data;
     wide len;
+    // What lies from `first` on.
+    Checked operator+(wide first) const {
+        if (first > len) {
+            std::fprintf(stderr, "index %llu of %llu\n", first, len);
+            std::exit(3);
+        }
+        return {data + first, len - first};
+    }
     T &operator[](wide index) const {
         if (index >= len) {
             std::fprintf(stderr, "index %llu of %llu\n", index, len);
@@ -102,11 +114,15 @@ static void aligned(wide index) {
 #define EXP(x) std::exp(x)
 #define ERF(x) std::erf(x)
 #define MOST(x, y) std::fmax(x, y)
+#define SQRT(x) std::sqrt(x)
 #define LEAST(x, y) std::fmin(x, y)
 
 namespace of_f32 {
 #define ELEMENT float
 #include "bodies.h"
+#include "gradients.h"
+#include "norm.h"
+#include "windows.h"
 #undef ELEMENT
 } // namespace of_f32
 
@@ -129,80 +145,117 @@ static uint word() {
     return value;
 }
 
-// What a kernel without a barrier does not write before it is read is NaN, as in memory that another kernel left.
-template <class T>
+// What a kernel does not write before it is read is NaN, as in memory that another kernel left.
 struct Buffer {
-    std::vector<T> elements;
-    Buffer() : elements(word()) { read(elements.data(), elements.size() * sizeof(T)); }
-    operator Checked<T>() { return {elements.data(), elements.size()}; }
-    operator Checked<const T>() { return {elements.data(), elements.size()}; }
+    std::vector<char> bytes;
+    Buffer() : bytes(word()) { read(bytes.data(), bytes.size()); }
+    template <class T>
+    operator Checked<T>() {
+        return {reinterpret_cast<T *>(bytes.data()), bytes.size() / sizeof(T)};
+    }
 };
 
-enum Kernel : uint { DENSE_32X32, DENSE_64X64, DENSE_128X16, DENSE_128X32, DENSE_128X128, WARPS_128X64, WARPS_128X32, WARPS_64X32, ROW_SUMS, MEAN, DEPTHWISE, POOL, COMBINE, BOXES };
+// A block of a kernel: (step, memories, block x, block y, threads).
+template <class Memories>
+using Block = std::function<void(const Step &, const Memories &, uint, uint, uint)>;
+template <class Memories>
+using Kernels = std::map<std::string, Block<Memories>>;
 
-#define DENSE(SPACE, ROWS, COLUMNS, OWN_SIDE, PARTS)                                                                 \
-    SPACE::dense<ROWS, COLUMNS, OWN_SIDE, PARTS>(s, m, {a, TILE(ROWS, PARTS)}, {b, TILE(COLUMNS, PARTS)}, x, y, 0)
+#define BLOCK(SPACE) [](const Step &s, const SPACE::Memories &m, uint x, uint y, [[maybe_unused]] uint threads)
 
-#define WARPS(SPACE, ELEMENT, ROWS, COLUMNS, PARTS_R, PARTS_C)                                                       \
-    warps<ELEMENT>(ROWS *WARP_ROW, WARP_DEPTH *WARP_COLUMN(COLUMNS), ROWS *WARP_SUMS(COLUMNS), [&](auto a, auto b, auto c) { \
-        SPACE::dense_of_warps<ROWS, COLUMNS, PARTS_R, PARTS_C>(s, m, a, b, c, x, y, 0);                              \
-    })
-
-// Runs a block with memory for its tiles and its sums.
-template <class T, class Block>
-static void warps(wide len_a, wide len_b, wide len_sums, Block block) {
-    std::vector<T> a(len_a), b(len_b);
-    std::vector<float> sums(len_sums);
-    block(Checked<T>{a.data(), len_a}, Checked<T>{b.data(), len_b}, Checked<float>{sums.data(), len_sums});
-}
-
-#define RUN(SPACE, ELEMENT)                                                                                          \
-    static int run_##SPACE() {                                                                                       \
-        Buffer<ELEMENT> arena, picture, weights;                                                                     \
-        Buffer<float> biases, output;                                                                                \
-        const SPACE::Memories m = {arena, picture, weights, biases, output};                                         \
-        for (uint launches = word(); launches > 0; launches--) {                                                     \
-            const uint kernel = word(), blocks_x = word(), blocks_y = word(), threads = word();                      \
-            Step s;                                                                                                  \
-            read(&s, sizeof s);                                                                                      \
-            for (uint y = 0; y < blocks_y; y++) {                                                                    \
-                for (uint x = 0; x < blocks_x; x++) {                                                                \
-                    block_##SPACE(kernel, s, m, x, y, threads);                                                      \
-                }                                                                                                    \
-            }                                                                                                        \
-        }                                                                                                            \
-        std::fwrite(output.elements.data(), sizeof(float), output.elements.size(), stdout);                          \
-        return 0;                                                                                                    \
-    }                                                                                                                \
-    static void block_##SPACE(uint kernel, const Step &s, const SPACE::Memories &m, uint x, uint y, uint threads) {  \
-        float a[4096], b[4096];                                                                                      \
-        switch (kernel) {                                                                                            \
-        case DENSE_32X32: return DENSE(SPACE, 32, 32, 4, 4);                                                         \
-        case DENSE_64X64: return DENSE(SPACE, 64, 64, 4, 1);                                                         \
-        case DENSE_128X16: return DENSE(SPACE, 128, 16, 4, 1);                                                       \
-        case DENSE_128X32: return DENSE(SPACE, 128, 32, 4, 1);                                                       \
-        case DENSE_128X128: return DENSE(SPACE, 128, 128, 8, 1);                                                     \
-        case WARPS_128X64: return WARPS(SPACE, ELEMENT, 128, 64, 4, 2);                                              \
-        case WARPS_128X32: return WARPS(SPACE, ELEMENT, 128, 32, 4, 2);                                              \
-        case WARPS_64X32: return WARPS(SPACE, ELEMENT, 64, 32, 2, 2);                                                \
-        case ROW_SUMS: return SPACE::row(s, m, {a, FOURS * SUMMANDS * QUAD}, x, y, 0);                               \
-        case MEAN: return SPACE::mean(s, m, {a, FOURS * SUMMANDS * QUAD}, x, y, 0);                                  \
-        }                                                                                                            \
-        for (uint t = 0; t < threads; t++) {                                                                         \
-            const uint index = x * threads + t;                                                                      \
-            switch (kernel) {                                                                                        \
-            case DEPTHWISE: SPACE::depthwise(s, m, index); break;                                                    \
-            case POOL: SPACE::pool(s, m, index); break;                                                              \
-            case COMBINE: SPACE::combine(s, m, index); break;                                                        \
-            case BOXES: SPACE::boxes(s, m, index); break;                                                            \
-            default: std::fprintf(stderr, "kernel %u\n", kernel); std::exit(2);                                      \
-            }                                                                                                        \
-        }                                                                                                            \
+// A kernel whose threads have an element each.
+#define ELEMENTS(SPACE, ...)                                                                                         \
+    BLOCK(SPACE) {                                                                                                   \
+        for (uint t = 0; t < threads; t++) SPACE::__VA_ARGS__(s, m, x * threads + t);                                \
+        (void)y;                                                                                                     \
     }
 
-static void block_of_f32(uint, const Step &, const of_f32::Memories &, uint, uint, uint);
-static void block_of_f16(uint, const Step &, const of_f16::Memories &, uint, uint, uint);
-RUN(of_f32, float)
-RUN(of_f16, _Float16)
+// A kernel whose blocks share `LEN_A` and `LEN_B` floats.
+#define SHARING(SPACE, LEN_A, LEN_B, ...)                                                                            \
+    BLOCK(SPACE) {                                                                                                   \
+        std::vector<float> a(LEN_A), b(LEN_B);                                                                       \
+        SPACE::__VA_ARGS__(s, m, Checked<float>{a.data(), LEN_A}, Checked<float>{b.data(), LEN_B}, x, y, 0);         \
+    }
 
-int main() { return word() == 0 ? run_of_f32() : run_of_f16(); }
+#define DENSE(SPACE, ROWS, COLUMNS, OWN_SIDE, PARTS, BACK)                                                           \
+    SHARING(SPACE, TILE(ROWS, PARTS), TILE(COLUMNS, PARTS), dense<ROWS, COLUMNS, OWN_SIDE, PARTS, BACK>)
+
+#define SUMMED(SPACE, KERNEL, SUMS)                                                                                  \
+    BLOCK(SPACE) {                                                                                                   \
+        const uint len = SUMS * FOURS * SUMMANDS * QUAD;                                                             \
+        std::vector<float> parts(len);                                                                               \
+        SPACE::KERNEL(s, m, Checked<float>{parts.data(), len}, x, y, 0);                                             \
+    }
+
+#define WARPS(SPACE, ELEMENT, ROWS, COLUMNS, PARTS_R, PARTS_C)                                                       \
+    BLOCK(SPACE) {                                                                                                   \
+        const uint len_a = ROWS * WARP_ROW, len_b = WARP_DEPTH * WARP_COLUMN(COLUMNS);                               \
+        const uint len_sums = ROWS * WARP_SUMS(COLUMNS);                                                             \
+        std::vector<ELEMENT> a(len_a), b(len_b);                                                                     \
+        std::vector<float> sums(len_sums);                                                                           \
+        SPACE::dense_of_warps<ROWS, COLUMNS, PARTS_R, PARTS_C>(                                                      \
+            s, m, Checked<ELEMENT>{a.data(), len_a}, Checked<ELEMENT>{b.data(), len_b},                              \
+            Checked<float>{sums.data(), len_sums}, x, y, 0);                                                         \
+    }
+
+#define KERNELS(SPACE, ELEMENT)                                                                                      \
+    {"dense_32x32", DENSE(SPACE, 32, 32, 4, 4, false)}, {"dense_64x64", DENSE(SPACE, 64, 64, 4, 1, false)},          \
+        {"dense_128x16", DENSE(SPACE, 128, 16, 4, 1, false)}, {"dense_128x32", DENSE(SPACE, 128, 32, 4, 1, false)},  \
+        {"dense_128x128", DENSE(SPACE, 128, 128, 8, 1, false)},                                                      \
+        {"warps_128x64", WARPS(SPACE, ELEMENT, 128, 64, 4, 2)},                                                      \
+        {"warps_128x32", WARPS(SPACE, ELEMENT, 128, 32, 4, 2)},                                                      \
+        {"warps_64x32", WARPS(SPACE, ELEMENT, 64, 32, 2, 2)}, {"row", SUMMED(SPACE, row, 1)},                        \
+        {"mean", SUMMED(SPACE, mean, 1)}, {"depthwise", ELEMENTS(SPACE, depthwise<false>)},                          \
+        {"pool", ELEMENTS(SPACE, pool)}, {"combine", ELEMENTS(SPACE, combine)}, {"boxes", ELEMENTS(SPACE, boxes)},
+
+static const Kernels<of_f32::Memories> KERNELS_OF_F32 = {
+    KERNELS(of_f32, float)
+    {"back_32x32", DENSE(of_f32, 32, 32, 4, 4, true)},
+    {"back_64x64", DENSE(of_f32, 64, 64, 4, 1, true)},
+    {"back_128x128", DENSE(of_f32, 128, 128, 8, 1, true)},
+    {"grad_weight_16", SHARING(of_f32, DEPTH * ROW(GRAD_ROWS), DEPTH * ROW(16), grad_weight<16>)},
+    {"grad_weight_64", SHARING(of_f32, DEPTH * ROW(GRAD_ROWS), DEPTH * ROW(64), grad_weight<64>)},
+    {"grad_depthwise", SUMMED(of_f32, grad_depthwise, 1)},
+    {"channels", SUMMED(of_f32, channels, 2)},
+    {"depthwise_back", ELEMENTS(of_f32, depthwise<true>)},
+    {"pack", ELEMENTS(of_f32, pack)},
+    {"unpack", ELEMENTS(of_f32, unpack)},
+    {"settle", ELEMENTS(of_f32, settle)},
+    {"normalise", ELEMENTS(of_f32, normalise)},
+    {"normalise_back", ELEMENTS(of_f32, normalise_back)},
+    {"largest", ELEMENTS(of_f32, largest)},
+    {"pool_back", ELEMENTS(of_f32, pool_back)},
+    {"resample_back", ELEMENTS(of_f32, resample_back)},
+    {"accumulate", ELEMENTS(of_f32, accumulate)},
+};
+static const Kernels<of_f16::Memories> KERNELS_OF_F16 = {KERNELS(of_f16, _Float16)};
+
+template <class Memories>
+static int run(const Kernels<Memories> &kernels) {
+    std::vector<Buffer> buffers(word());
+    for (uint launches = word(); launches > 0; launches--) {
+        std::string name(word(), ' ');
+        read(&name[0], name.size());
+        const uint blocks_x = word(), blocks_y = word(), threads = word();
+        uint of[5];
+        read(of, sizeof of);
+        Step s;
+        read(&s, sizeof s);
+        const auto kernel = kernels.find(name);
+        if (kernel == kernels.end()) {
+            std::fprintf(stderr, "there is no kernel %s\n", name.c_str());
+            return 2;
+        }
+        const Memories m = {buffers[of[0]], buffers[of[1]], buffers[of[2]], buffers[of[3]], buffers[of[4]]};
+        for (uint y = 0; y < blocks_y; y++) {
+            for (uint x = 0; x < blocks_x; x++) kernel->second(s, m, x, y, threads);
+        }
+    }
+    for (uint results = word(); results > 0; results--) {
+        const Buffer &buffer = buffers[word()];
+        std::fwrite(buffer.bytes.data(), 1, buffer.bytes.size(), stdout);
+    }
+    return 0;
+}
+
+int main() { return word() == 0 ? run(KERNELS_OF_F32) : run(KERNELS_OF_F16); }

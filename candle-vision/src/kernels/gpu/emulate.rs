@@ -1,31 +1,16 @@
 //! Runs a program's launches on the CPU, by kernels that a C++ compiler made of `emulate.cpp`.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use candle_core::{CpuStorage, DType, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, DType, Error, Result, Shape, Storage, Tensor, bail};
 
-use super::{Forward, Step};
-
-/// As `emulate.cpp` numbers them.
-const KERNELS: [&str; 14] = [
-    "dense_32x32",
-    "dense_64x64",
-    "dense_128x16",
-    "dense_128x32",
-    "dense_128x128",
-    "warps_128x64",
-    "warps_128x32",
-    "warps_64x32",
-    "row",
-    "mean",
-    "depthwise",
-    "pool",
-    "combine",
-    "boxes",
-];
+use super::run::Buffer;
+use super::{Forward, Launch, Step};
 
 /// The compiled emulator; `None` where there is no C++ compiler that knows 16-bit floats.
 static EMULATOR: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
@@ -64,8 +49,8 @@ pub(crate) fn is_available() -> bool {
     EMULATOR.is_some()
 }
 
-/// What an arena that nothing was written to yet holds.
-fn nan(dtype: DType, len: usize) -> Vec<u8> {
+/// What a buffer that nothing was written to yet holds.
+pub(super) fn nan(dtype: DType, len: usize) -> Vec<u8> {
     match dtype {
         DType::F16 => half::f16::NAN.to_le_bytes().repeat(len),
         _ => f32::NAN.to_ne_bytes().repeat(len),
@@ -83,7 +68,7 @@ fn bytes(xs: &Tensor) -> Result<Vec<u8>> {
     Ok(all[start * size..(start + xs.elem_count()) * size].to_vec())
 }
 
-fn storage_bytes(storage: &CpuStorage) -> Result<Vec<u8>> {
+pub(super) fn storage_bytes(storage: &CpuStorage) -> Result<Vec<u8>> {
     match storage {
         CpuStorage::F32(xs) => Ok(xs.iter().flat_map(|x| x.to_ne_bytes()).collect()),
         CpuStorage::F16(xs) => Ok(xs.iter().flat_map(|x| x.to_ne_bytes()).collect()),
@@ -99,32 +84,33 @@ fn step_bytes(step: &Step) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
-/// Runs a program on pictures.
-pub(super) fn run(forward: &Forward, pictures: &CpuStorage, images: usize) -> Result<(CpuStorage, Shape)> {
+/// Runs launches on buffers, in the emulator's `f16` or in `f32`; gives those buffers of which `results` has the numbers.
+pub(super) fn launch(
+    is_half: bool,
+    buffers: &[Vec<u8>],
+    launches: &[(Launch, [usize; 5])],
+    results: &[usize],
+) -> Result<Vec<Vec<u8>>> {
     let Some(emulator) = &*EMULATOR else { bail!("there is no emulator") };
-    let (program, dtype) = (&forward.program, forward.weights.dtype());
-    let mut input: Vec<u8> = u32::from(dtype == DType::F16).to_ne_bytes().to_vec();
-    let mut put = |bytes: &[u8], size: usize| {
-        input.extend(((bytes.len() / size) as u32).to_ne_bytes());
-        input.extend(bytes);
-    };
-    let (size, outputs) = (dtype.size_in_bytes(), program.output_len(images));
-    put(&nan(dtype, program.arena * images), size);
-    put(&storage_bytes(pictures)?, size);
-    put(&bytes(&forward.weights)?, size);
-    put(&bytes(&forward.biases)?, 4);
-    put(&nan(DType::F32, outputs), 4);
-    let launches = program.launches(images, dtype)?;
-    input.extend((launches.len() as u32).to_ne_bytes());
-    for (index, launch) in launches.iter().enumerate() {
-        // Whatever the size of a product, each of the tiles has its turn.
-        let launch = &launch.tiled(index + images, dtype);
-        let number = KERNELS.iter().position(|name| *name == launch.name).expect("a kernel of the emulator") as u32;
-        for word in [number, launch.blocks[0], launch.blocks[1], launch.threads] {
-            input.extend(word.to_ne_bytes());
-        }
+    let mut input = Vec::new();
+    let word = |input: &mut Vec<u8>, word: usize| input.extend((word as u32).to_ne_bytes());
+    word(&mut input, usize::from(is_half));
+    word(&mut input, buffers.len());
+    for buffer in buffers {
+        word(&mut input, buffer.len());
+        input.extend(buffer);
+    }
+    word(&mut input, launches.len());
+    for (launch, memories) in launches {
+        word(&mut input, launch.name.len());
+        input.extend(launch.name.bytes());
+        let [x, y] = launch.blocks;
+        [x, y, launch.threads].into_iter().for_each(|count| word(&mut input, count as usize));
+        memories.iter().for_each(|buffer| word(&mut input, *buffer));
         input.extend(step_bytes(&launch.step));
     }
+    word(&mut input, results.len());
+    results.iter().for_each(|buffer| word(&mut input, *buffer));
     let mut command = Command::new(emulator);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     // An emulator that ends early says why on its stderr.
@@ -133,9 +119,79 @@ pub(super) fn run(forward: &Forward, pictures: &CpuStorage, images: usize) -> Re
     if !output.status.success() {
         bail!("the emulator: {}", String::from_utf8_lossy(&output.stderr))
     }
-    let floats: Vec<f32> = output.stdout.as_chunks::<4>().0.iter().map(|bytes| f32::from_ne_bytes(*bytes)).collect();
-    if floats.len() != outputs {
-        bail!("the emulator gave {} of {outputs} elements", floats.len())
-    }
-    Ok((CpuStorage::F32(floats), outputs.into()))
+    let mut rest = output.stdout.as_slice();
+    let mut next = |buffer: &usize| rest.split_off(..buffers[*buffer].len()).map(<[u8]>::to_vec);
+    results.iter().map(|buffer| next(buffer).ok_or_else(|| Error::msg("the emulator gave too little"))).collect()
+}
+
+/// Runs of single launches so far.
+static TURN: AtomicUsize = AtomicUsize::new(0);
+
+/// Runs launches on inputs and on buffers of NaN, of these lengths; gives the latter.
+pub(super) fn launch_single(
+    inputs: Vec<Vec<u8>>,
+    own: &[usize],
+    launches: &[(Launch, [Buffer; 5])],
+) -> Result<Vec<Storage>> {
+    let first = inputs.len();
+    let number = |buffer: Buffer| match buffer {
+        Buffer::Input(index) => index,
+        Buffer::Own(index) => first + index,
+    };
+    let buffers: Vec<Vec<u8>> = inputs.into_iter().chain(own.iter().map(|len| nan(DType::F32, *len))).collect();
+    // Whatever the size of a product, each of the tiles has its turn.
+    let turn = TURN.fetch_add(1, Ordering::Relaxed);
+    let bound = |(launch, memories): &(Launch, [Buffer; 5])| (launch.tiled(turn, DType::F32), memories.map(number));
+    let launches: Vec<_> = launches.iter().map(bound).collect();
+    let results: Vec<usize> = (first..buffers.len()).collect();
+    let results = launch(false, &buffers, &launches, &results)?;
+    Ok(results.iter().map(|bytes| Storage::Cpu(CpuStorage::F32(floats(bytes)))).collect())
+}
+
+/// Runs a launch that changes `total` and reads `part`.
+pub(super) fn in_place(one: &Launch, total: &mut CpuStorage, part: &CpuStorage) -> Result<()> {
+    let buffers = [storage_bytes(total)?, storage_bytes(part)?];
+    let changed = launch(false, &buffers, &[(*one, [1, 1, 1, 1, 0])], &[0])?;
+    *total = CpuStorage::F32(floats(&changed[0]));
+    Ok(())
+}
+
+thread_local! {
+    static EMULATING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f` with the kernels of a GPU, emulated, in the place of the CPU's on this thread.
+pub(crate) fn with_emulated<R>(f: impl FnOnce() -> R) -> R {
+    EMULATING.set(true);
+    let result = f();
+    EMULATING.set(false);
+    result
+}
+
+pub(super) fn is_emulating() -> bool {
+    EMULATING.get()
+}
+
+/// The elements of a buffer.
+pub(super) fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_ne_bytes(*bytes)).collect()
+}
+
+/// Runs a program on pictures.
+pub(super) fn run(forward: &Forward, pictures: &CpuStorage, images: usize) -> Result<(CpuStorage, Shape)> {
+    let (program, dtype) = (&forward.program, forward.weights.dtype());
+    let outputs = program.output_len(images);
+    let buffers = [
+        nan(dtype, program.arena * images),
+        storage_bytes(pictures)?,
+        bytes(&forward.weights)?,
+        bytes(&forward.biases)?,
+        nan(DType::F32, outputs),
+    ];
+    let launches = program.launches(images, dtype)?;
+    // Whatever the size of a product, each of the tiles has its turn.
+    let tiled = |(index, launch): (usize, &Launch)| (launch.tiled(index + images, dtype), [0, 1, 2, 3, 4]);
+    let launches: Vec<_> = launches.iter().enumerate().map(tiled).collect();
+    let output = launch(dtype == DType::F16, &buffers, &launches, &[4])?.remove(0);
+    Ok((CpuStorage::F32(floats(&output)), outputs.into()))
 }

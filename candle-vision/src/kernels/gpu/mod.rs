@@ -1,13 +1,18 @@
-//! Inference on a GPU: a program of launches over one arena, each with its epilogue fused.
+//! Kernels on a GPU. Inference is a program of launches over one arena, each with its epilogue fused.
 //!
-//! The kernels' bodies (`bodies.h` and what it includes) are one text for CUDA (`kernels.cu`) and for the emulator (`emulate.cpp`),
-//! which runs them on the CPU for the tests. A launch is a kernel and its [`Step`], the words of `step.h`.
+//! The kernels' bodies (`bodies.h` and what it includes) are one text for CUDA (`cuda.h`) and for the emulator (`emulate.cpp`),
+//! which runs them on the CPU for the tests. A launch is a kernel and its [`Step`], the words of `step.h`. Training launches
+//! them one by one, on tensors ([`train`]).
 
 #[cfg(feature = "cuda")]
 mod cuda;
 #[cfg(test)]
 pub(crate) mod emulate;
 mod forward;
+mod run;
+#[cfg(test)]
+mod suite;
+pub(crate) mod train;
 
 use candle_core::{DType, Result, bail};
 
@@ -75,6 +80,8 @@ pub(crate) struct Step {
     pub(crate) weight: u32,
     pub(crate) bias: u32,
     pub(crate) images: u32,
+    pub(crate) parts: u32,
+    pub(crate) eps: f32,
     pub(crate) levels: u32,
     pub(crate) anchors: u32,
     pub(crate) level: [Level; LEVELS],
@@ -100,6 +107,8 @@ pub(crate) enum Kernel {
     Pool,
     Combine,
     Boxes,
+    /// One of those of `train.cu`.
+    Train,
 }
 
 /// A launch for a batch.
@@ -203,6 +212,12 @@ impl Launch {
     /// The same product in another tile; any other launch as it is.
     #[cfg(test)]
     fn tiled(&self, number: usize, dtype: DType) -> Self {
+        if let Some(back) = TRANSPOSED.iter().position(|(name, _)| *name == self.name) {
+            let (name, tile) = TRANSPOSED[(back + number) % TRANSPOSED.len()];
+            let (tile, out) = (&Tile::ALL[tile], &self.step.out);
+            let blocks = tile.blocks(out.height * out.width * self.step.images, out.channels);
+            return Self { name, blocks, threads: tile.threads, ..*self };
+        }
         let tiles: Vec<&Tile> = Tile::ALL.iter().filter(|tile| dtype != DType::F32 || !tile.is_half).collect();
         if self.kernel != Kernel::Dense || (self.name == "row" && number.is_multiple_of(2)) {
             return *self;
@@ -247,7 +262,7 @@ struct Tile {
 }
 
 impl Tile {
-    /// Those of `kernels.cu`, each preferred to those behind it.
+    /// Those of `cuda.h`, each preferred to those behind it.
     const ALL: [Self; 8] = [
         Self::new("warps_128x64", [128, 64], 256, true, [33, u32::MAX], 132),
         Self::new("warps_128x32", [128, 32], 256, true, [1, u32::MAX], 132),
@@ -284,6 +299,9 @@ impl Tile {
     }
 }
 
+/// Kernels of transposed convolutions, each preferred to those behind it, and the tile of [`Tile::ALL`] that they make.
+const TRANSPOSED: [(&str, usize); 3] = [("back_128x128", 5), ("back_64x64", 6), ("back_32x32", 7)];
+
 impl Kernel {
     fn launch(self, step: &Step, images: usize, is_half: bool) -> Result<Launch> {
         let mut step = Step { images: word(images)?, ..*step };
@@ -312,6 +330,7 @@ impl Kernel {
             Self::Pool => ("pool", each, THREADS),
             Self::Combine => ("combine", each, THREADS),
             Self::Boxes => ("boxes", each, THREADS),
+            Self::Train => bail!("a program does not train"),
         };
         Ok(Launch { kernel: self, name, blocks, threads, step })
     }

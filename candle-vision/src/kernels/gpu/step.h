@@ -33,6 +33,9 @@ struct Step {
     // First elements among the weights and the biases.
     uint weight, bias;
     uint images;
+    // Parts that a sum over positions is divided into.
+    uint parts;
+    float eps;
     uint levels, anchors;
     Level level[LEVELS];
 };

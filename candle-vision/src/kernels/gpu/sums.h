@@ -45,7 +45,7 @@ BODY void row(GIVEN(Step) s, HELD(Memories) m, SHARED(float) parts, uint block_x
     }
 }
 
-// The mean of each channel. `parts` as in `row`.
+// The mean of each channel, or the sum of its products with `second`. `parts` as in `row`.
 BODY void mean(GIVEN(Step) s, HELD(Memories) m, SHARED(float) parts, uint block_x, uint block_y, uint own) {
     const uint positions = s.input.height * s.input.width;
     THREADS(t, FOURS * SUMMANDS) {
@@ -55,6 +55,13 @@ BODY void mean(GIVEN(Step) s, HELD(Memories) m, SHARED(float) parts, uint block_
             for (uint position = t / FOURS; position < positions; position += SUMMANDS) {
                 float values[QUAD];
                 load_quad(m, s.input, block_y, position, channel, values);
+                if (s.has_second) {
+                    float factors[QUAD];
+                    load_quad(m, s.second, block_y, position, channel, factors);
+                    UNROLL for (uint i = 0; i < QUAD; i++) {
+                        values[i] *= factors[i];
+                    }
+                }
                 UNROLL for (uint i = 0; i < QUAD; i++) {
                     sums[i] += values[i];
                 }
@@ -68,7 +75,7 @@ BODY void mean(GIVEN(Step) s, HELD(Memories) m, SHARED(float) parts, uint block_
             float sums[QUAD];
             join(parts, t, sums);
             UNROLL for (uint i = 0; i < QUAD; i++) {
-                sums[i] /= float(positions);
+                sums[i] /= s.has_second ? 1.f : float(positions);
             }
             store_quad(m, s.out, block_y, 0, channel, sums);
         }

@@ -64,7 +64,7 @@ BODY void dense_of_warps(
                 const uint image = OWN(image_of, t)[i];
                 int pixel = -1;
                 if (image < s.images && y < s.kernel_h) {
-                    pixel = under(s, OWN(y_of, t)[i], OWN(x_of, t)[i], y, x);
+                    pixel = under<false>(s, OWN(y_of, t)[i], OWN(x_of, t)[i], y, x);
                 }
                 OWN(fetched_a, t)[i] = Four<ELEMENT>();
                 if (pixel >= 0) {

@@ -1,4 +1,4 @@
-// The kernels for CUDA: bodies.h for three types of elements.
+// The kernels for CUDA, of a type of elements each: what bodies.h asks for, and entry points.
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -8,6 +8,9 @@ typedef unsigned int uint;
 typedef unsigned long long wide;
 
 #include "step.h"
+
+// Not each loop over threads names its thread here.
+#pragma nv_diag_suppress 177
 
 // Four elements that a thread moves at once.
 template <class T>
@@ -46,6 +49,7 @@ struct alignas(4 * sizeof(T)) Four {
 #define EXP(x) expf(x)
 #define ERF(x) erff(x)
 #define MOST(x, y) fmaxf(x, y)
+#define SQRT(x) sqrtf(x)
 #define LEAST(x, y) fminf(x, y)
 
 template <class T>
@@ -58,24 +62,6 @@ BODY void multiply(FRAGMENT &sums, const T *a, uint row, const T *b, uint column
     mma_sync(sums, left, right, sums);
 }
 
-namespace of_f32 {
-#define ELEMENT float
-#include "bodies.h"
-#undef ELEMENT
-} // namespace of_f32
-
-namespace of_f16 {
-#define ELEMENT __half
-#include "bodies.h"
-#undef ELEMENT
-} // namespace of_f16
-
-namespace of_bf16 {
-#define ELEMENT __nv_bfloat16
-#include "bodies.h"
-#undef ELEMENT
-} // namespace of_bf16
-
 #define ARGUMENTS(TYPE)                                                                                              \
     const __grid_constant__ Step s, TYPE *arena, const TYPE *picture, const TYPE *weights, const float *biases,      \
         float *output
@@ -83,11 +69,12 @@ namespace of_bf16 {
     { arena, picture, weights, biases, output }
 
 // A kernel whose blocks share tiles.
-#define DENSE(NAME, TYPE, ROWS, COLUMNS, OWN_SIDE, PARTS)                                                            \
+#define DENSE(KERNEL, TYPE, ROWS, COLUMNS, OWN_SIDE, PARTS, BACK)                                                    \
     extern "C" __global__ void __launch_bounds__(THREADS_OF(ROWS, COLUMNS, OWN_SIDE, PARTS))                         \
-        dense_##ROWS##x##COLUMNS##_##NAME(ARGUMENTS(TYPE)) {                                                         \
+        KERNEL(ARGUMENTS(TYPE)) {                                                                                    \
         __shared__ __align__(16) float a[TILE(ROWS, PARTS)], b[TILE(COLUMNS, PARTS)];                                \
-        of_##NAME::dense<ROWS, COLUMNS, OWN_SIDE, PARTS>(s, MEMORIES, a, b, blockIdx.x, blockIdx.y, threadIdx.x);    \
+        bodies::dense<ROWS, COLUMNS, OWN_SIDE, PARTS, BACK>(                                                         \
+            s, MEMORIES, a, b, blockIdx.x, blockIdx.y, threadIdx.x);                                                 \
     }
 
 #define MOST_OF(X, Y) ((X) > (Y) ? (X) : (Y))
@@ -99,45 +86,38 @@ namespace of_bf16 {
         const uint tiles = 2 * (ROWS * WARP_ROW + WARP_DEPTH * WARP_COLUMN(COLUMNS));                                \
         __shared__ __align__(32) char memory[MOST_OF(tiles, 4 * ROWS * WARP_SUMS(COLUMNS))];                         \
         TYPE *a = reinterpret_cast<TYPE *>(memory);                                                                  \
-        of_##NAME::dense_of_warps<ROWS, COLUMNS, PARTS_R, PARTS_C>(                                                  \
+        bodies::dense_of_warps<ROWS, COLUMNS, PARTS_R, PARTS_C>(                                                     \
             s, MEMORIES, a, a + ROWS * WARP_ROW, reinterpret_cast<float *>(memory), blockIdx.x, blockIdx.y,          \
             threadIdx.x);                                                                                            \
     }
 
-// A kernel whose blocks sum channels in parts.
-#define SUMS(NAME, TYPE, KERNEL)                                                                                     \
-    extern "C" __global__ void __launch_bounds__(FOURS * SUMMANDS) KERNEL##_##NAME(ARGUMENTS(TYPE)) {                \
-        __shared__ __align__(16) float parts[FOURS * SUMMANDS * QUAD];                                               \
-        of_##NAME::KERNEL(s, MEMORIES, parts, blockIdx.x, blockIdx.y, threadIdx.x);                                  \
+// A kernel whose blocks sum channels in parts, SUMS sums of each.
+#define SUMMED(ENTRY, TYPE, KERNEL, SUMS)                                                                            \
+    extern "C" __global__ void __launch_bounds__(FOURS * SUMMANDS) ENTRY(ARGUMENTS(TYPE)) {                          \
+        __shared__ __align__(16) float parts[SUMS * FOURS * SUMMANDS * QUAD];                                        \
+        bodies::KERNEL(s, MEMORIES, parts, blockIdx.x, blockIdx.y, threadIdx.x);                                     \
     }
 
 // A kernel whose threads have an element each.
-#define ELEMENTS(NAME, TYPE, KERNEL)                                                                                 \
-    extern "C" __global__ void __launch_bounds__(256) KERNEL##_##NAME(ARGUMENTS(TYPE)) {                             \
-        of_##NAME::KERNEL(s, MEMORIES, blockIdx.x * blockDim.x + threadIdx.x);                                       \
+#define ELEMENTS(ENTRY, TYPE, ...)                                                                                   \
+    extern "C" __global__ void __launch_bounds__(256) ENTRY(ARGUMENTS(TYPE)) {                                       \
+        bodies::__VA_ARGS__(s, MEMORIES, blockIdx.x * blockDim.x + threadIdx.x);                                     \
     }
 
 #define KERNELS(NAME, TYPE)                                                                                          \
-    DENSE(NAME, TYPE, 32, 32, 4, 4)                                                                                  \
-    DENSE(NAME, TYPE, 64, 64, 4, 1)                                                                                  \
-    DENSE(NAME, TYPE, 128, 16, 4, 1)                                                                                 \
-    DENSE(NAME, TYPE, 128, 32, 4, 1)                                                                                 \
-    DENSE(NAME, TYPE, 128, 128, 8, 1)                                                                                \
-    SUMS(NAME, TYPE, row)                                                                                            \
-    SUMS(NAME, TYPE, mean)                                                                                           \
-    ELEMENTS(NAME, TYPE, depthwise)                                                                                  \
-    ELEMENTS(NAME, TYPE, pool)                                                                                       \
-    ELEMENTS(NAME, TYPE, combine)                                                                                    \
-    ELEMENTS(NAME, TYPE, boxes)
-
-KERNELS(f32, float)
-KERNELS(f16, __half)
-KERNELS(bf16, __nv_bfloat16)
+    DENSE(dense_32x32_##NAME, TYPE, 32, 32, 4, 4, false)                                                             \
+    DENSE(dense_64x64_##NAME, TYPE, 64, 64, 4, 1, false)                                                             \
+    DENSE(dense_128x16_##NAME, TYPE, 128, 16, 4, 1, false)                                                           \
+    DENSE(dense_128x32_##NAME, TYPE, 128, 32, 4, 1, false)                                                           \
+    DENSE(dense_128x128_##NAME, TYPE, 128, 128, 8, 1, false)                                                         \
+    SUMMED(row_##NAME, TYPE, row, 1)                                                                                 \
+    SUMMED(mean_##NAME, TYPE, mean, 1)                                                                               \
+    ELEMENTS(depthwise_##NAME, TYPE, depthwise<false>)                                                               \
+    ELEMENTS(pool_##NAME, TYPE, pool)                                                                                \
+    ELEMENTS(combine_##NAME, TYPE, combine)                                                                          \
+    ELEMENTS(boxes_##NAME, TYPE, boxes)
 
 #define WARPS(NAME, TYPE)                                                                                            \
     DENSE_OF_WARPS(NAME, TYPE, 128, 64, 4, 2)                                                                        \
     DENSE_OF_WARPS(NAME, TYPE, 128, 32, 4, 2)                                                                        \
     DENSE_OF_WARPS(NAME, TYPE, 64, 32, 2, 2)
-
-WARPS(f16, __half)
-WARPS(bf16, __nv_bfloat16)

@@ -1,0 +1,9 @@
+#define ELEMENT __nv_bfloat16
+#include "cuda.h"
+
+namespace bodies {
+#include "bodies.h"
+} // namespace bodies
+
+KERNELS(bf16, __nv_bfloat16)
+WARPS(bf16, __nv_bfloat16)

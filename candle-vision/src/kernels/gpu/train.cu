@@ -1,0 +1,37 @@
+// What training needs besides the kernels of f32.cu.
+
+#define ELEMENT float
+#include "cuda.h"
+
+namespace bodies {
+#include "bodies.h"
+#include "gradients.h"
+#include "norm.h"
+#include "windows.h"
+} // namespace bodies
+
+DENSE(back_32x32_f32, float, 32, 32, 4, 4, true)
+DENSE(back_64x64_f32, float, 64, 64, 4, 1, true)
+DENSE(back_128x128_f32, float, 128, 128, 8, 1, true)
+
+#define GRAD_WEIGHT(COLUMNS)                                                                                         \
+    extern "C" __global__ void __launch_bounds__(GRAD_THREADS(COLUMNS)) grad_weight_##COLUMNS##_f32(ARGUMENTS(float)) { \
+        __shared__ __align__(16) float a[DEPTH * ROW(GRAD_ROWS)], b[DEPTH * ROW(COLUMNS)];                           \
+        bodies::grad_weight<COLUMNS>(s, MEMORIES, a, b, blockIdx.x, blockIdx.y, threadIdx.x);                        \
+    }
+
+GRAD_WEIGHT(16)
+GRAD_WEIGHT(64)
+
+SUMMED(grad_depthwise_f32, float, grad_depthwise, 1)
+SUMMED(channels_f32, float, channels, 2)
+ELEMENTS(depthwise_back_f32, float, depthwise<true>)
+ELEMENTS(pack_f32, float, pack)
+ELEMENTS(unpack_f32, float, unpack)
+ELEMENTS(settle_f32, float, settle)
+ELEMENTS(normalise_f32, float, normalise)
+ELEMENTS(normalise_back_f32, float, normalise_back)
+ELEMENTS(largest_f32, float, largest)
+ELEMENTS(pool_back_f32, float, pool_back)
+ELEMENTS(resample_back_f32, float, resample_back)
+ELEMENTS(accumulate_f32, float, accumulate)
