@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Result, Tensor};
 use candle_ghostnet::{Branches, Config, GhostNet, Layer, Norm, Variant, Version, infer, summary};
 use candle_nn::VarBuilder;
-use candle_vision::kernels::Isa;
+use candle_vision::kernels::{Isa, with_emulated_gpu};
 use candle_vision::seeded;
 use candle_vision::spec::Spec;
 use serde_json::Value;
@@ -186,9 +186,20 @@ fn every_form_gives_timms_values() -> Result<()> {
     Ok(())
 }
 
-/// The launches of a GPU give the same values, where the build has one and it opens.
+/// The launches of a GPU give the same values: emulated, and on one where the build has it and it opens.
 #[test]
 fn a_gpu_gives_timms_values() -> Result<()> {
+    let emulated = with_emulated_gpu(|| {
+        for variant in Variant::ALL {
+            let trained = Config::new(variant);
+            let model = load(&trained.for_inference(), seeded_tensors(&trained)?)?;
+            assert_close(&model, &golden(variant)["trained"]["cases"], "folded, emulated")?;
+        }
+        Ok::<_, candle_core::Error>(())
+    });
+    if let Some(emulated) = emulated {
+        emulated?;
+    }
     let Ok(gpu) = Device::new_cuda(0) else {
         println!("not run on CUDA: no GPU opens, or the build is without it");
         return Ok(());

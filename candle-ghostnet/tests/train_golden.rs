@@ -6,6 +6,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Result, Tensor};
 use candle_ghostnet::{Config, GhostNet, Variant};
 use candle_nn::Optimizer;
+use candle_vision::kernels::with_emulated_gpu;
 use candle_vision::seeded;
 use candle_vision::train::optim::{Algorithm, Config as OptimConfig, GroupedOptimizer, timm_groups};
 use candle_vision::train::{Decay, Ema, GradientSum, Variables, loss, stream};
@@ -44,11 +45,17 @@ fn numbers(value: &Value) -> Vec<f64> {
 }
 
 /// Losses; the seeded state; gradients of the first step, how far the steps moved the state, and how far its average.
-fn train(name: &str, dtype: DType, batch: &str, factor: f64) -> Result<(Vec<f64>, Tensors, [Tensors; 3])> {
+fn train(
+    name: &str,
+    dtype: DType,
+    device: &Device,
+    batch: &str,
+    factor: f64,
+) -> Result<(Vec<f64>, Tensors, [Tensors; 3])> {
     let config = Config { num_classes: NUM_CLASSES, ..Config::new(Variant::from_name(name).expect("a variant")) };
-    let variables = Variables::new(dtype, &Device::Cpu, 0);
+    let variables = Variables::new(dtype, device, 0);
     let model = GhostNet::new(&config, variables.builder())?;
-    let seed = |name: &str, tensor: &Tensor| seeded::tensor(name, tensor.shape(), dtype, &Device::Cpu);
+    let seed = |name: &str, tensor: &Tensor| seeded::tensor(name, tensor.shape(), dtype, device);
     let before: Tensors =
         variables.iter().map(|(name, var)| Ok((name.clone(), seed(&name, &var)?))).collect::<Result<_>>()?;
     variables.set_all(&before)?;
@@ -58,8 +65,8 @@ fn train(name: &str, dtype: DType, batch: &str, factor: f64) -> Result<(Vec<f64>
     let parameters = variables.parameters();
     let mut optimizer = GroupedOptimizer::of_groups(algorithm, timm_groups(parameters.clone(), &options))?;
     let mut ema = Ema::new(&variables, Decay::Constant(0.75))?;
-    let images = (seeded::uniform(batch, &SIZE.into(), &Device::Cpu)?.to_dtype(dtype)? * 2.)?;
-    let targets = loss::class_targets(&LABELS, NUM_CLASSES, 0.1, dtype, &Device::Cpu)?;
+    let images = (seeded::uniform(batch, &SIZE.into(), device)?.to_dtype(dtype)? * 2.)?;
+    let targets = loss::class_targets(&LABELS, NUM_CLASSES, 0.1, dtype, device)?;
     let (mut losses, mut first) = (Vec::new(), Tensors::new());
     for (rate, momentum) in RATES.into_iter().zip(MOMENTA) {
         for group in optimizer.groups_mut() {
@@ -141,10 +148,10 @@ fn pairs(golden: &Value, parts: &[Tensors; 3], seeded_weights: Option<&Tensors>)
     Ok(pairs)
 }
 
-fn assert_steps_equal(name: &str, dtype: DType) -> Result<()> {
+fn assert_steps_equal(name: &str, dtype: DType, device: &Device) -> Result<()> {
     let golden = golden(name);
     let batch = golden["batch"].as_str().expect("a name");
-    let (losses, before, parts) = train(name, dtype, batch, golden["factor"].as_f64().expect("a factor"))?;
+    let (losses, before, parts) = train(name, dtype, device, batch, golden["factor"].as_f64().expect("a factor"))?;
     for (loss, expected) in losses.iter().zip(numbers(&golden["losses"])) {
         let tolerance = if dtype == DType::F64 { TOLERANCE } else { LOSS_TOLERANCE };
         let close = (loss / expected - 1.).abs() < tolerance;
@@ -173,10 +180,26 @@ const VARIANTS: [&str; 3] = ["ghostnet_100", "ghostnetv2_100", "ghostnetv3_100"]
 
 #[test]
 fn steps_in_double_precision_equal_timms() -> Result<()> {
-    VARIANTS.iter().try_for_each(|name| assert_steps_equal(name, DType::F64))
+    VARIANTS.iter().try_for_each(|name| assert_steps_equal(name, DType::F64, &Device::Cpu))
 }
 
 #[test]
 fn steps_in_single_precision_stay_within_a_thousandth() -> Result<()> {
-    VARIANTS.iter().try_for_each(|name| assert_steps_equal(name, DType::F32))
+    VARIANTS.iter().try_for_each(|name| assert_steps_equal(name, DType::F32, &Device::Cpu))
+}
+
+/// By the kernels of a GPU: emulated, and on one where the build has it and it opens.
+#[test]
+fn steps_on_a_gpu_stay_within_a_thousandth() -> Result<()> {
+    let steps = |device: &Device| VARIANTS.iter().try_for_each(|name| assert_steps_equal(name, DType::F32, device));
+    if let Some(emulated) = with_emulated_gpu(|| steps(&Device::Cpu)) {
+        emulated?;
+    }
+    match Device::new_cuda(0) {
+        Ok(gpu) => steps(&gpu),
+        Err(_) => {
+            println!("not run on CUDA: no GPU opens, or the build is without it");
+            Ok(())
+        }
+    }
 }

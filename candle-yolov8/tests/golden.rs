@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::kernels::Isa;
+use candle_vision::kernels::{Isa, with_emulated_gpu};
 use candle_vision::layers::Norm;
 use candle_vision::seeded;
 use candle_yolov8::{ModelDef, Summary, Yolo, architecture, architectures, infer, spec, summary};
@@ -137,9 +137,18 @@ fn every_form_gives_ultralytics_values() -> Result<()> {
     Ok(())
 }
 
-/// The launches of a GPU give the same values, where the build has one and it opens.
+/// The launches of a GPU give the same values: emulated, and on one where the build has it and it opens.
 #[test]
 fn a_gpu_gives_ultralytics_values() -> Result<()> {
+    let emulated = with_emulated_gpu(|| {
+        for (name, def, entry) in zoo() {
+            assert_close(&name, "folded, emulated", &load(&def, Norm::Fold, seeded_tensors(&def)?)?, &entry)?;
+        }
+        Ok::<_, candle_core::Error>(())
+    });
+    if let Some(emulated) = emulated {
+        emulated?;
+    }
     let Ok(gpu) = Device::new_cuda(0) else {
         println!("not run on CUDA: no GPU opens, or the build is without it");
         return Ok(());

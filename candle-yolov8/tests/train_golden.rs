@@ -5,6 +5,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::Optimizer;
+use candle_vision::kernels::with_emulated_gpu;
 use candle_vision::layers::Norm;
 use candle_vision::seeded;
 use candle_vision::train::optim::{Algorithm, Config, GroupedOptimizer, ultralytics_groups};
@@ -168,14 +169,14 @@ fn pictures(golden: &Value) -> Result<Tensor> {
 }
 
 /// A network on the weights of `fill` of the script.
-fn network(name: &str, classes: usize, dtype: DType) -> Result<(Variables, Yolo)> {
+fn network(name: &str, classes: usize, dtype: DType, device: &Device) -> Result<(Variables, Yolo)> {
     let def = architecture(name, Some(classes)).expect("a shipped architecture");
-    let variables = Variables::new(dtype, &Device::Cpu, 0);
+    let variables = Variables::new(dtype, device, 0);
     let model = Yolo::new(&def, Norm::Separate, variables.builder())?;
     let falling: Vec<f64> = (0..64).map(|channel| f64::from(channel % 16) / 2.).collect();
-    let falling = Tensor::new(falling, &Device::Cpu)?.to_dtype(dtype)?;
+    let falling = Tensor::new(falling, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?;
     for (name, var) in variables.iter() {
-        let value = seeded::tensor(&name, var.shape(), dtype, &Device::Cpu)?;
+        let value = seeded::tensor(&name, var.shape(), dtype, device)?;
         let is_box_bias = name.contains(".cv2.") && name.ends_with(".2.bias");
         var.set(&if is_box_bias { (value - &falling)? } else { value })?;
     }
@@ -206,11 +207,12 @@ fn compare_part(golden: &Value, part: &str, found: &BTreeMap<String, Tensor>, pr
     Ok(worst)
 }
 
-fn assert_first_steps(name: &str, precision: Precision) -> Result<()> {
+fn assert_first_steps(name: &str, precision: Precision, device: &Device) -> Result<()> {
     let golden = golden(name);
     let (classes, batch) = (count(&golden["classes"]), count(&golden["pictures"]));
-    let (variables, model) = network(name, classes, precision.dtype)?;
-    let (images, targets) = (pictures(&golden)?.to_dtype(precision.dtype)?, targets(&golden["objects"]));
+    let (variables, model) = network(name, classes, precision.dtype, device)?;
+    let images = pictures(&golden)?.to_dtype(precision.dtype)?.to_device(device)?;
+    let targets = targets(&golden["objects"]);
     let criterion = DetectionLoss::new(classes, model.strides(), Gains::default());
     let title = |what: &str| format!("{name} in {:?}, {what}", precision.dtype);
 
@@ -286,12 +288,28 @@ fn assert_first_steps(name: &str, precision: Precision) -> Result<()> {
 
 #[test]
 fn first_steps_in_f64_equal_ultralytics() -> Result<()> {
-    MODELS.iter().try_for_each(|name| assert_first_steps(name, DOUBLE))
+    MODELS.iter().try_for_each(|name| assert_first_steps(name, DOUBLE, &Device::Cpu))
 }
 
 #[test]
 fn first_steps_in_f32_equal_ultralytics() -> Result<()> {
-    MODELS.iter().try_for_each(|name| assert_first_steps(name, SINGLE))
+    MODELS.iter().try_for_each(|name| assert_first_steps(name, SINGLE, &Device::Cpu))
+}
+
+/// By the kernels of a GPU: emulated, and on one where the build has it and it opens.
+#[test]
+fn first_steps_on_a_gpu_equal_ultralytics() -> Result<()> {
+    let steps = |device: &Device| MODELS.iter().try_for_each(|name| assert_first_steps(name, SINGLE, device));
+    if let Some(emulated) = with_emulated_gpu(|| steps(&Device::Cpu)) {
+        emulated?;
+    }
+    match Device::new_cuda(0) {
+        Ok(gpu) => steps(&gpu),
+        Err(_) => {
+            println!("not run on CUDA: no GPU opens, or the build is without it");
+            Ok(())
+        }
+    }
 }
 
 #[test]

@@ -12,7 +12,10 @@ mod autograd;
 mod conv;
 mod elementwise;
 mod geometry;
-#[cfg_attr(not(any(test, feature = "cuda")), expect(dead_code, reason = "what a GPU or the emulator runs"))]
+#[cfg_attr(
+    not(any(test, feature = "cuda", feature = "emulate")),
+    expect(dead_code, reason = "what a GPU or the emulator runs")
+)]
 pub(crate) mod gpu;
 pub(crate) mod infer;
 mod maps;
@@ -32,6 +35,8 @@ pub use activation::Activation;
 pub use conv::conv2d;
 pub use elementwise::{add, concat, multiply, narrow_channels};
 pub use geometry::Geometry;
+#[cfg(feature = "emulate")]
+pub use gpu::emulate::with_emulated_gpu;
 pub(crate) use matrix::{Transposed, product};
 pub use memory::keep_freed_memory;
 pub use norm::{Moments, batch_norm};

@@ -12,6 +12,7 @@ use super::graph::{Graph, Value};
 use super::lower::{Note, lower};
 use super::pack::Packs;
 use crate::cost;
+use crate::kernels::gpu::is_emulating;
 use crate::kernels::infer::{MemoryPool, Program};
 use crate::kernels::{Isa, Team, is_stock};
 
@@ -104,7 +105,7 @@ impl Session {
         record: impl FnOnce(&mut Graph, Value) -> Result<()>,
     ) -> Result<Vec<Tensor>> {
         match xs.device() {
-            Device::Cpu => self.run_timed(name, xs, record, None),
+            Device::Cpu if !is_emulating() => self.run_timed(name, xs, record, None),
             _ => self.forward(name, xs, record),
         }
     }

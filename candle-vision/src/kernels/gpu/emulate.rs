@@ -160,12 +160,15 @@ thread_local! {
     static EMULATING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `f` with the kernels of a GPU, emulated, in the place of the CPU's on this thread.
-pub(crate) fn with_emulated<R>(f: impl FnOnce() -> R) -> R {
-    EMULATING.set(true);
-    let result = f();
-    EMULATING.set(false);
-    result
+/// Runs `f` with the kernels of a GPU, emulated, in the place of the CPU's on this thread; `None`, and prints why, where there is
+/// no C++ compiler that knows 16-bit floats.
+pub fn with_emulated_gpu<R>(f: impl FnOnce() -> R) -> Option<R> {
+    is_available().then(|| {
+        EMULATING.set(true);
+        let result = f();
+        EMULATING.set(false);
+        result
+    })
 }
 
 pub(super) fn is_emulating() -> bool {

@@ -1,5 +1,41 @@
 // Weights of a convolution in training, and their gradients. For elements of type float; after bodies.h.
 
+// A sum and what its roundings left out (Knuth's two-sum): gradients behind a batch norm are small differences of large sums.
+struct Sum {
+    float value, rest;
+};
+
+BODY Sum nothing() {
+    Sum sum;
+    sum.value = 0.f;
+    sum.rest = 0.f;
+    return sum;
+}
+
+BODY Sum plus(Sum sum, float x) {
+    Sum total;
+    total.value = sum.value + x;
+    const float added = total.value - sum.value;
+    total.rest = sum.rest + ((sum.value - (total.value - added)) + (x - added));
+    return total;
+}
+
+// `join` with what roundings leave out.
+BODY void join_exactly(SHARED(float) parts, uint four, OWNED(float) sums) {
+    Sum totals[QUAD];
+    UNROLL for (uint i = 0; i < QUAD; i++) {
+        totals[i] = nothing();
+    }
+    for (uint part = 0; part < SUMMANDS; part++) {
+        UNROLL for (uint i = 0; i < QUAD; i++) {
+            totals[i] = plus(totals[i], parts[SUMMAND(four, part) + i]);
+        }
+    }
+    UNROLL for (uint i = 0; i < QUAD; i++) {
+        sums[i] = totals[i].value + totals[i].rest;
+    }
+}
+
 // Weights as a checkpoint has them, (rows, columns, taps) at any steps, to (taps, rows in fours, columns in fours), filled
 // up with zeros; behind them the columns' biases, or zeros. A thread per element.
 // `input`: height rows, channels columns, width taps, at `position` between rows, `step` between columns, `batch` between taps.
@@ -26,11 +62,11 @@ BODY void unpack(GIVEN(Step) s, HELD(Memories) m, uint index) {
     if (tap >= taps || row >= s.input.height || column >= s.input.channels) {
         return;
     }
-    float sum = 0.f;
+    Sum sum = nothing();
     for (uint part = 0; part < s.parts; part++) {
-        sum += m.arena[wide(part) * (taps * rows * columns) + index];
+        sum = plus(sum, m.arena[wide(part) * (taps * rows * columns) + index]);
     }
-    m.output[wide(tap) * s.input.batch + row * s.input.position + column * s.input.step] = sum;
+    m.output[wide(tap) * s.input.batch + row * s.input.position + column * s.input.step] = sum.value + sum.rest;
 }
 
 // The positions of all images that part `part` of `parts` sums over.
@@ -126,7 +162,10 @@ BODY void grad_depthwise(
     const Range r = range(s.images * positions, s.parts, block_y);
     THREADS(t, FOURS * SUMMANDS) {
         const uint channel = first + t % FOURS * QUAD;
-        float sums[QUAD] = {0.f, 0.f, 0.f, 0.f};
+        Sum sums[QUAD];
+        UNROLL for (uint i = 0; i < QUAD; i++) {
+            sums[i] = nothing();
+        }
         if (channel < channels) {
             for (uint index = r.begin + t / FOURS; index < r.end; index += SUMMANDS) {
                 const uint image = index / positions, position = index % positions;
@@ -137,18 +176,20 @@ BODY void grad_depthwise(
                     load_quad(m, s.input, image, uint(pixel), channel, values);
                     load_quad(m, s.second, image, position, channel, grads);
                     UNROLL for (uint i = 0; i < QUAD; i++) {
-                        sums[i] += values[i] * grads[i];
+                        sums[i] = plus(sums[i], values[i] * grads[i]);
                     }
                 }
             }
         }
-        STORE4(float, parts, SUMMAND(t % FOURS, t / FOURS), sums);
+        UNROLL for (uint i = 0; i < QUAD; i++) {
+            parts[SUMMAND(t % FOURS, t / FOURS) + i] = sums[i].value + sums[i].rest;
+        }
     }
     THREADS(t, FOURS * SUMMANDS) {
         const uint channel = first + t * QUAD;
         if (t < FOURS && channel < channels) {
             float sums[QUAD];
-            join(parts, t, sums);
+            join_exactly(parts, t, sums);
             STORE4(float, m.output, (wide(block_y) * taps + tap) * channels + channel, sums);
         }
     }

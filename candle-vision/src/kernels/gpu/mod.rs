@@ -6,7 +6,7 @@
 
 #[cfg(feature = "cuda")]
 mod cuda;
-#[cfg(test)]
+#[cfg(any(test, feature = "emulate"))]
 pub(crate) mod emulate;
 mod forward;
 mod run;
@@ -35,6 +35,14 @@ const THREADS: u32 = 256;
 const SUMMED_CHANNELS: u32 = 32;
 /// Most images for which a convolution of single positions reads its weights image by image.
 const FEW_IMAGES: u32 = 8;
+
+/// Whether this thread's launches run in the emulator, and stand in for the CPU's kernels.
+pub(crate) fn is_emulating() -> bool {
+    #[cfg(any(test, feature = "emulate"))]
+    return emulate::is_emulating();
+    #[cfg(not(any(test, feature = "emulate")))]
+    return false;
+}
 
 /// A map of a run, as in `step.h`.
 #[repr(C)]
@@ -210,7 +218,7 @@ impl Program {
 
 impl Launch {
     /// The same product in another tile; any other launch as it is.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "emulate"))]
     fn tiled(&self, number: usize, dtype: DType) -> Self {
         if let Some(back) = TRANSPOSED.iter().position(|(name, _)| *name == self.name) {
             let (name, tile) = TRANSPOSED[(back + number) % TRANSPOSED.len()];

@@ -36,7 +36,11 @@ BODY void channels(GIVEN(Step) s, HELD(Memories) m, SHARED(float) parts, uint bl
     const Range r = range(s.images * positions, s.parts, block_y);
     THREADS(t, FOURS * SUMMANDS) {
         const uint channel = (block_x * FOURS + t % FOURS) * QUAD;
-        float sums[QUAD] = {0.f, 0.f, 0.f, 0.f}, products[QUAD] = {0.f, 0.f, 0.f, 0.f};
+        Sum sums[QUAD], products[QUAD];
+        UNROLL for (uint i = 0; i < QUAD; i++) {
+            sums[i] = nothing();
+            products[i] = nothing();
+        }
         if (channel < count) {
             float base[QUAD], scale[QUAD], shift[QUAD];
             if (s.operation == PRODUCTS) {
@@ -61,23 +65,26 @@ BODY void channels(GIVEN(Step) s, HELD(Memories) m, SHARED(float) parts, uint bl
                     if (s.operation == PRODUCTS) {
                         const float passed =
                             grads[i] * derivative(s.activation, s.slope, values[i] * scale[i] + shift[i]);
-                        sums[i] += passed;
-                        products[i] += passed * distance;
+                        sums[i] = plus(sums[i], passed);
+                        products[i] = plus(products[i], passed * distance);
                     } else {
-                        sums[i] += distance;
-                        products[i] += distance * distance;
+                        sums[i] = plus(sums[i], distance);
+                        products[i] = plus(products[i], distance * distance);
                     }
                 }
             }
         }
-        STORE4(float, parts, SUMMAND(t % FOURS, t / FOURS), sums);
-        STORE4(float, parts, second_parts + SUMMAND(t % FOURS, t / FOURS), products);
+        UNROLL for (uint i = 0; i < QUAD; i++) {
+            const uint index = SUMMAND(t % FOURS, t / FOURS) + i;
+            parts[index] = sums[i].value + sums[i].rest;
+            parts[second_parts + index] = products[i].value + products[i].rest;
+        }
     }
     THREADS(t, FOURS * SUMMANDS) {
         const uint channel = (block_x * FOURS + t % FOURS) * QUAD;
         if (t < 2 * FOURS && channel < count) {
             float sums[QUAD];
-            join(parts + t / FOURS * second_parts, t % FOURS, sums);
+            join_exactly(parts + t / FOURS * second_parts, t % FOURS, sums);
             STORE4(float, m.output, (wide(block_y) * 2 + t / FOURS) * count + channel, sums);
         }
     }
@@ -92,11 +99,12 @@ BODY void settle(GIVEN(Step) s, HELD(Memories) m, uint channel) {
         return;
     }
     const float elements = float(s.images) * float(s.input.height * s.input.width);
-    float sum = 0.f, product = 0.f;
+    Sum of_sums = nothing(), of_products = nothing();
     for (uint part = 0; part < s.parts; part++) {
-        sum += m.arena[wide(part) * 2 * count + channel];
-        product += m.arena[(wide(part) * 2 + 1) * count + channel];
+        of_sums = plus(of_sums, m.arena[wide(part) * 2 * count + channel]);
+        of_products = plus(of_products, m.arena[(wide(part) * 2 + 1) * count + channel]);
     }
+    const float sum = of_sums.value + of_sums.rest, product = of_products.value + of_products.rest;
     float rows[4] = {0.f, 0.f, 0.f, 0.f};
     if (s.operation == SUM) {
         if (channel < s.input.channels) {

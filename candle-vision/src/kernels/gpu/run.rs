@@ -107,7 +107,7 @@ impl Run {
                 });
                 super::cuda::launch(device, &inputs.collect::<Result<Vec<_>>>()?, &self.own, &launches)
             }
-            #[cfg(test)]
+            #[cfg(any(test, feature = "emulate"))]
             Device::Cpu => {
                 let inputs = guards.iter().map(|storage| match &**storage {
                     Storage::Cpu(storage) => super::emulate::storage_bytes(storage),
@@ -127,8 +127,7 @@ impl Run {
 pub(crate) fn takes(xs: &Tensor) -> bool {
     let has_kernels = match xs.device() {
         Device::Cuda(_) => cfg!(feature = "cuda"),
-        #[cfg(test)]
-        Device::Cpu => super::emulate::is_emulating(),
+        Device::Cpu => super::is_emulating(),
         _ => false,
     };
     let fits = matches!(xs.dtype(), DType::F32 | DType::F16 | DType::BF16) && i32::try_from(xs.elem_count()).is_ok();

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 
-use super::emulate::{self, with_emulated};
+use super::emulate::{self, with_emulated_gpu};
 use crate::kernels::tape::tests::{network, variables};
 use crate::kernels::{
     Activation, Geometry, add, avg_pool2d, batch_norm, concat, conv2d, global_avg_pool2d, max_pool2d, multiply,
@@ -45,7 +45,7 @@ impl Place {
 
     fn run<R>(&self, f: impl FnOnce() -> R) -> R {
         match self {
-            Self::Emulator => with_emulated(f),
+            Self::Emulator => with_emulated_gpu(f).expect("an emulator"),
             _ => f(),
         }
     }

@@ -121,12 +121,12 @@ impl InplaceOp2 for Accumulate {
         "add to channels"
     }
 
-    #[cfg(not(test))]
+    #[cfg(not(any(test, feature = "emulate")))]
     fn cpu_fwd(&self, _: &mut CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<()> {
         bail!("launches are a GPU's")
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "emulate"))]
     fn cpu_fwd(&self, total: &mut CpuStorage, l1: &Layout, part: &CpuStorage, l2: &Layout) -> Result<()> {
         super::super::emulate::in_place(&self.launch(l1, l2)?, total, part)
     }
