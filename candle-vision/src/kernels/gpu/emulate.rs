@@ -162,6 +162,7 @@ thread_local! {
 
 /// Runs `f` with the kernels of a GPU, emulated, in the place of the CPU's on this thread; `None`, and prints why, where there is
 /// no C++ compiler that knows 16-bit floats.
+#[cfg_attr(not(feature = "emulate"), expect(unreachable_pub, reason = "what that feature exports"))]
 pub fn with_emulated_gpu<R>(f: impl FnOnce() -> R) -> Option<R> {
     is_available().then(|| {
         EMULATING.set(true);

@@ -62,6 +62,74 @@ fn values(xs: &Tensor) -> Result<Vec<f64>> {
     xs.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
 }
 
+/// What an operation is called, and its results; of operands as [`operands`] gives them.
+type Operation = (&'static str, fn(&[Tensor]) -> Result<Vec<Tensor>>);
+
+const OPERATIONS: [Operation; 11] = [
+    ("convolution, bias, activation", |x| {
+        let geometry = Geometry::square(3).same().stride([2, 2]);
+        Ok(vec![conv2d(&x[0], &x[1], Some(&x[2]), &geometry, Activation::Silu)?])
+    }),
+    ("depthwise convolution", |x| {
+        let geometry = Geometry::square(5).same().stride([2, 1]).groups(8);
+        Ok(vec![conv2d(&x[0], &x[3], None, &geometry, Activation::Identity)?])
+    }),
+    ("ghost module", |x| {
+        let primary = conv2d(&x[0], &x[1], None, &Geometry::square(3).same(), Activation::Relu)?;
+        let cheap = conv2d(&primary, &x[3], Some(&x[2]), &Geometry::square(5).same().groups(8), Activation::Relu)?;
+        Ok(vec![concat(&[&primary, &cheap])?])
+    }),
+    ("batch norm in training", |x| Ok(vec![batch_norm(&x[0], &x[2], &x[2], 1e-3, Activation::Silu)?.0])),
+    ("max pool with padding", |x| Ok(vec![max_pool2d(&x[0], &Geometry::square(5).same())?])),
+    ("average pool", |x| Ok(vec![avg_pool2d(&x[0], &Geometry::square(2).stride([2, 2]))?])),
+    ("global mean", |x| Ok(vec![global_avg_pool2d(&x[0])?])),
+    ("nearest upsampling", |x| Ok(vec![upsample_nearest2d(&x[0], [18, 14])?])),
+    ("gate", |x| Ok(vec![multiply(&x[0], &x[4])?])),
+    ("sum", |x| Ok(vec![add(&x[0], &x[0])?])),
+    ("concatenation, channels", |x| Ok(vec![concat(&[&narrow_channels(&x[0], 1, 5)?, &x[0]])?])),
+];
+
+fn operands() -> Result<[Tensor; 5]> {
+    Ok([
+        random((2, 8, 9, 7), 1)?,
+        random((8, 8, 3, 3), 2)?,
+        (random(8, 3)? + 1.5)?,
+        random((8, 1, 5, 5), 4)?,
+        random((2, 8, 1, 1), 5)?,
+    ])
+}
+
+/// Each operation on each device in each type: forward, and in `f32` backward. Prints what ran where.
+#[test]
+fn the_list() -> Result<()> {
+    for (name, f) in OPERATIONS {
+        check(name, &operands()?, f)?;
+        for (dtype, unit) in [(DType::F16, 2f64.powi(-10)), (DType::BF16, 2f64.powi(-7))] {
+            let operands = operands()?.map(|operand| operand.to_dtype(dtype));
+            let operands = operands.into_iter().collect::<Result<Vec<_>>>()?;
+            let wide = operands.iter().map(|operand| operand.to_dtype(DType::F64)).collect::<Result<Vec<_>>>()?;
+            let truth = values(&f(&wide)?[0])?;
+            for place in PLACES.iter() {
+                let here: Vec<Tensor> =
+                    operands.iter().map(|operand| operand.to_device(place.device())).collect::<Result<_>>()?;
+                let got = place.run(|| values(&f(&here)?[0]))?;
+                let scale = truth.iter().fold(0f64, |scale, y| scale.max(y.abs()));
+                let worst = got.iter().zip(&truth).fold(0., |worst: f64, (g, t)| worst.max((g - t).abs()));
+                // A result is rounded to half a unit; those of a ghost module are rounded twice, and the second time multiplied.
+                let most = if name == "ghost module" { 8. } else { 1. };
+                assert!(
+                    worst <= most * unit * scale,
+                    "{name} in {dtype:?} on {place:?}: off by {worst:e} of {scale:e}"
+                );
+            }
+        }
+        for place in PLACES.iter() {
+            println!("{name} | {place:?} | forward f32, f16, bf16 | backward f32");
+        }
+    }
+    Ok(())
+}
+
 /// Results of a function of some operands and the operands' gradients.
 fn results(
     operands: &[Tensor],
