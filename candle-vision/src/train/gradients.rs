@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, Device, Result, Storage, Tensor, Var, WithDType, bail};
+use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, Var, WithDType, bail};
 use rayon::prelude::*;
 
 /// Added to a norm before it divides, as in PyTorch.
@@ -44,9 +44,17 @@ impl GradientSum {
 
     /// The square root of the sum of all squares, in `f64`.
     pub fn norm(&self) -> Result<f64> {
+        let grads = self.parameters.iter().filter_map(|(_, var)| self.sum.as_ref()?.get(var));
+        let (here, elsewhere): (Vec<&Tensor>, Vec<&Tensor>) = grads.partition(|grad| grad.device().is_cpu());
         let mut sum = 0.;
-        for grad in self.parameters.iter().filter_map(|(_, var)| self.sum.as_ref()?.get(var)) {
+        for grad in here {
             sum += sum_of_squares(grad)?;
+        }
+        if !elsewhere.is_empty() {
+            // The host waits for a GPU once.
+            let squares = |grad: &&Tensor| grad.to_dtype(DType::F32)?.sqr()?.sum_all();
+            let squares = Tensor::stack(&elsewhere.iter().map(squares).collect::<Result<Vec<_>>>()?, 0)?;
+            sum += squares.to_vec1::<f32>()?.into_iter().map(f64::from).sum::<f64>();
         }
         Ok(sum.sqrt())
     }

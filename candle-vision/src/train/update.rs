@@ -1,12 +1,13 @@
 //! Elementwise updates of tensors in place: what optimizers and averages are made of.
 //!
-//! On the CPU in `f32` and `f64` an update is one pass over its operands, without a temporary; elsewhere it composes
+//! On the CPU in `f32` and `f64`, and on CUDA in `f32`, an update is one pass over its operands, without a temporary; elsewhere it composes
 //! candle's operations. Elements do not depend on one another, so results do not depend on the number of threads.
 
 use candle_core::{CpuStorage, DType, InplaceOp3, Layout, Result, Tensor, Var, WithDType, bail};
 use num_traits::Float;
 use rayon::prelude::*;
 
+use crate::kernels::gpu::train as gpu;
 use crate::kernels::{is_stock, widest};
 
 /// Elements that one thread updates at a time.
@@ -28,11 +29,25 @@ pub(super) enum Update {
 impl Update {
     /// Updates `xs`; `ys` and `zs` have its shape and dtype, and other storage.
     pub(super) fn apply(self, xs: &Var, ys: &Tensor, zs: &Tensor) -> Result<()> {
+        if xs.dtype() == DType::F32 && gpu::takes(xs) {
+            let (operation, factors) = self.numbered();
+            return gpu::update(xs, ys, zs, operation, factors);
+        }
         let is_real = matches!(xs.dtype(), DType::F32 | DType::F64);
         if !xs.device().is_cpu() || !is_real || is_stock() {
             return xs.set(&self.compose(&xs.as_detached_tensor(), ys, zs)?);
         }
         xs.inplace_op3(&ys.contiguous()?, &zs.contiguous()?, &self)
+    }
+
+    /// Its number and its factors in `update.h`.
+    fn numbered(self) -> (u32, [f64; 5]) {
+        match self {
+            Self::Linear { a, b, c } => (0, [a, b, c, 0., 0.]),
+            Self::Step { rate, a, b, c } => (1, [a, b, c, rate, 0.]),
+            Self::Product { rate } => (2, [0., 0., 0., rate, 0.]),
+            Self::Quotient { a, b, inner, scale, outer } => (3, [a, b, inner, scale, outer]),
+        }
     }
 
     fn compose(self, xs: &Tensor, ys: &Tensor, zs: &Tensor) -> Result<Tensor> {
@@ -113,6 +128,7 @@ impl InplaceOp3 for Update {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::gpu::emulate::with_emulated_gpu;
     use crate::kernels::with_stock_kernels;
     use candle_core::{D, Device, Shape};
 
@@ -155,6 +171,29 @@ mod tests {
             }
         }
         assert_eq!((values(&ys)?, values(&zs)?), (y, z));
+        Ok(())
+    }
+
+    #[test]
+    fn a_gpus_kernel_computes_the_same() -> Result<()> {
+        let (shape, single) = (Shape::from((3, 701)), |t: Tensor| t.to_dtype(DType::F32));
+        let (ys, zs) = (single(tensor("y", &shape)?)?, single(tensor("z", &shape)?.abs()?)?);
+        for update in [
+            Update::Linear { a: 0.5, b: -2., c: 3. },
+            Update::Step { rate: 0.1, a: 0.5, b: -2., c: 3. },
+            Update::Product { rate: 0.1 },
+            Update::Quotient { a: 0.5, b: -2., inner: 0.1, scale: 3., outer: 0.2 },
+        ] {
+            let updated = || {
+                let xs = Var::from_tensor(&single(tensor("x", &shape)?)?)?;
+                update.apply(&xs, &ys, &zs)?;
+                xs.flatten_all()?.to_vec1::<f32>()
+            };
+            let Some(emulated) = with_emulated_gpu(updated) else { return Ok(()) };
+            for (x, expected) in emulated?.into_iter().zip(updated()?) {
+                assert!((x - expected).abs() < 1e-6 * expected.abs().max(1.), "{update:?}: {x} != {expected}");
+            }
+        }
         Ok(())
     }
 

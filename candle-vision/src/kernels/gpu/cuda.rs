@@ -297,13 +297,14 @@ pub(super) fn launch(
     Ok(own.into_iter().flatten().map(storage).collect())
 }
 
-/// Runs a launch that changes `total` and reads `part`.
-pub(super) fn in_place(launch: &Launch, total: &mut CudaStorage, part: &CudaStorage) -> Result<()> {
-    let device = part.device();
+/// Runs a launch that changes `total` and reads two more buffers.
+pub(super) fn in_place(launch: &Launch, total: &mut CudaStorage, [arena, picture]: [&CudaStorage; 2]) -> Result<()> {
+    let device = arena.device();
     let (function, stream) = (function(device, launch, DType::F32)?, device.cuda_stream());
-    let (part, total) = (part.as_cuda_slice::<f32>()?, total.as_cuda_slice_mut::<f32>()?);
+    let (arena, picture) = (arena.as_cuda_slice::<f32>()?, picture.as_cuda_slice::<f32>()?);
+    let total = total.as_cuda_slice_mut::<f32>()?;
     let mut builder = stream.launch_builder(&function);
-    builder.arg(&launch.step).arg(part).arg(part).arg(part).arg(part).arg(total);
+    builder.arg(&launch.step).arg(arena).arg(picture).arg(arena).arg(arena).arg(total);
     // SAFETY: the arguments are the kernel's, whose step stays inside its buffers.
     unsafe { builder.launch(launch.config()) }.map_err(Error::wrap)?;
     Ok(())

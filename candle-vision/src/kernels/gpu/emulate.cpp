@@ -122,6 +122,7 @@ namespace of_f32 {
 #include "bodies.h"
 #include "gradients.h"
 #include "norm.h"
+#include "update.h"
 #include "windows.h"
 #undef ELEMENT
 } // namespace of_f32
@@ -227,6 +228,7 @@ static const Kernels<of_f32::Memories> KERNELS_OF_F32 = {
     {"pool_back", ELEMENTS(of_f32, pool_back)},
     {"resample_back", ELEMENTS(of_f32, resample_back)},
     {"accumulate", ELEMENTS(of_f32, accumulate)},
+    {"update", ELEMENTS(of_f32, update)},
 };
 static const Kernels<of_f16::Memories> KERNELS_OF_F16 = {KERNELS(of_f16, _Float16)};
 

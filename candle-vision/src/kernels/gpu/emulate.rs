@@ -148,10 +148,10 @@ pub(super) fn launch_single(
     Ok(results.iter().map(|bytes| Storage::Cpu(CpuStorage::F32(floats(bytes)))).collect())
 }
 
-/// Runs a launch that changes `total` and reads `part`.
-pub(super) fn in_place(one: &Launch, total: &mut CpuStorage, part: &CpuStorage) -> Result<()> {
-    let buffers = [storage_bytes(total)?, storage_bytes(part)?];
-    let changed = launch(false, &buffers, &[(*one, [1, 1, 1, 1, 0])], &[0])?;
+/// Runs a launch that changes `total` and reads two more buffers.
+pub(super) fn in_place(one: &Launch, total: &mut CpuStorage, [arena, picture]: [&CpuStorage; 2]) -> Result<()> {
+    let buffers = [storage_bytes(total)?, storage_bytes(arena)?, storage_bytes(picture)?];
+    let changed = launch(false, &buffers, &[(*one, [1, 2, 1, 1, 0])], &[0])?;
     *total = CpuStorage::F32(floats(&changed[0]));
     Ok(())
 }

@@ -90,6 +90,7 @@ pub(crate) struct Step {
     pub(crate) images: u32,
     pub(crate) parts: u32,
     pub(crate) eps: f32,
+    pub(crate) factors: [f32; 5],
     pub(crate) levels: u32,
     pub(crate) anchors: u32,
     pub(crate) level: [Level; LEVELS],

@@ -36,6 +36,8 @@ struct Step {
     // Parts that a sum over positions is divided into.
     uint parts;
     float eps;
+    // Of an update.
+    float factors[5];
     uint levels, anchors;
     Level level[LEVELS];
 };

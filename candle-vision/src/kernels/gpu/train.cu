@@ -7,6 +7,7 @@ namespace bodies {
 #include "bodies.h"
 #include "gradients.h"
 #include "norm.h"
+#include "update.h"
 #include "windows.h"
 } // namespace bodies
 
@@ -35,3 +36,4 @@ ELEMENTS(largest_f32, float, largest)
 ELEMENTS(pool_back_f32, float, pool_back)
 ELEMENTS(resample_back_f32, float, resample_back)
 ELEMENTS(accumulate_f32, float, accumulate)
+ELEMENTS(update_f32, float, update)

@@ -128,7 +128,7 @@ impl InplaceOp2 for Accumulate {
 
     #[cfg(any(test, feature = "emulate"))]
     fn cpu_fwd(&self, total: &mut CpuStorage, l1: &Layout, part: &CpuStorage, l2: &Layout) -> Result<()> {
-        super::super::emulate::in_place(&self.launch(l1, l2)?, total, part)
+        super::super::emulate::in_place(&self.launch(l1, l2)?, total, [part, part])
     }
 
     #[cfg(feature = "cuda")]
@@ -139,6 +139,6 @@ impl InplaceOp2 for Accumulate {
         part: &candle_core::CudaStorage,
         l2: &Layout,
     ) -> Result<()> {
-        super::super::cuda::in_place(&self.launch(l1, l2)?, total, part)
+        super::super::cuda::in_place(&self.launch(l1, l2)?, total, [part, part])
     }
 }

@@ -5,12 +5,14 @@
 mod conv;
 mod elementwise;
 mod norm;
+mod update;
 mod windows;
 
 pub(crate) use super::run::takes;
 pub(crate) use conv::conv2d;
 pub(crate) use elementwise::{accumulate, activate, add, concat, multiply, sum};
 pub(crate) use norm::batch_norm;
+pub(crate) use update::update;
 pub(crate) use windows::{Kind, global_mean, pool, resample};
 
 use candle_core::{Result, Tensor};
