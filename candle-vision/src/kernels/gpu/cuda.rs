@@ -145,7 +145,6 @@ fn typed<T: WithDType + CudaDType + DeviceRepr>(
     times: Option<&mut Vec<Duration>>,
 ) -> Result<(CudaStorage, Shape)> {
     let (device, images) = (pictures.device(), layout.dims()[0]);
-    let launches = forward.program.launches(images, forward.weights.dtype())?;
     let (weights, biases) = (forward.weights.storage_and_layout().0, forward.biases.storage_and_layout().0);
     let (Storage::Cuda(weights), Storage::Cuda(biases)) = (&*weights, &*biases) else {
         bail!("the weights are not on the pictures' device")
@@ -162,11 +161,13 @@ fn typed<T: WithDType + CudaDType + DeviceRepr>(
     let stream = device.cuda_stream();
     // Held until all is launched: the launches of two runs on one arena may not alternate.
     let mut shared = forward.workspace.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut functions = Vec::with_capacity(launches.len());
-    for launch in &launches {
-        functions.push(shared.function(device, launch, forward.weights.dtype())?);
-    }
     shared.grow(device, bytes).map_err(memory)?;
+    let key = (forward.program.clone(), images, forward.weights.dtype());
+    let may_capture = times.is_none() && !shared.is_uncapturable;
+    // A captured run needs nothing of these.
+    let is_captured = may_capture && matches!(find(&mut shared.graphs, &key), Some(Some(_)));
+    let launches = if is_captured { Vec::new() } else { forward.program.launches(images, key.2)? };
+    let functions = launches.iter().map(|launch| shared.function(device, launch, key.2)).collect::<Result<Vec<_>>>()?;
     let Shared { arena: Some(arena), graphs, is_uncapturable, end, .. } = &mut *shared else {
         bail!("an arena that was dropped")
     };
@@ -175,9 +176,7 @@ fn typed<T: WithDType + CudaDType + DeviceRepr>(
     if let Some(end) = end {
         stream.wait(end).map_err(Error::wrap)?;
     }
-    let key = (forward.program.clone(), images, forward.weights.dtype());
     let run = Run { stream: &stream, launches: &launches, functions: &functions };
-    let may_capture = times.is_none() && !*is_uncapturable;
     match find(graphs, &key) {
         Some(slot) if may_capture => {
             if slot.is_none() {
