@@ -59,8 +59,8 @@ impl fmt::Display for StdoutClosed {
 
 impl std::error::Error for StdoutClosed {}
 
-/// Prints an error, where it is one, and gives the exit code.
-pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+/// Prints an error, where it is one, and gives the exit code. `batch` is what the command was told to do at once.
+pub(crate) fn report(error: &anyhow::Error, batch: Option<usize>) -> ExitCode {
     if error.is::<StdoutClosed>() {
         return ExitCode::SUCCESS;
     }
@@ -69,7 +69,8 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(INTERRUPTED);
     }
     if !error.is::<SomeFailed>() {
-        say!("error: {}", text(error));
+        let text = text(error);
+        say!("error: {}", out_of_memory(&text, batch).unwrap_or(text));
     }
     ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
 }
@@ -88,6 +89,18 @@ pub(crate) fn text(error: &anyhow::Error) -> String {
         }
     }
     out
+}
+
+/// What to do where a GPU's memory did not suffice, from an error's text.
+fn out_of_memory(text: &str, batch: Option<usize>) -> Option<String> {
+    let is_it = ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"].iter().any(|code| text.contains(code));
+    is_it.then(|| match batch {
+        Some(batch) if batch > 1 => {
+            format!("the GPU's memory does not suffice for --batch {batch}: try --batch {}", batch / 2)
+        }
+        _ => "the GPU's memory does not suffice, for one picture at a time: try smaller pictures, or --dtype f16"
+            .to_owned(),
+    })
 }
 
 /// `message` up to the first line that starts a stack frame, `   0: symbol`.
@@ -114,6 +127,16 @@ mod tests {
         assert_eq!(without_backtrace(traced), "shape mismatch");
         let list = "2 missing, 0 unexpected\n  missing    a.weight\n  missing    b.weight";
         assert_eq!(without_backtrace(list), list);
+    }
+
+    #[test]
+    fn a_gpu_without_memory_is_told_a_smaller_batch() {
+        let error = anyhow::anyhow!("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")\n   0: candle_core::bt");
+        let error = error.context("a batch of 64 needs 70000 MB more on the GPU");
+        let line = |batch| out_of_memory(&text(&error), batch).expect("it is out of memory");
+        assert_eq!(line(Some(64)), "the GPU's memory does not suffice for --batch 64: try --batch 32");
+        assert!(line(Some(1)).contains("smaller pictures") && line(None).contains("smaller pictures"));
+        assert_eq!(out_of_memory("no such file", Some(64)), None);
     }
 
     #[test]

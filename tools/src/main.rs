@@ -53,16 +53,22 @@ fn main() -> ExitCode {
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => error::report(&error),
+        Err(error) => error::report(&error, innermost(&matches).try_get_one("batch").ok().flatten().copied()),
     }
 }
 
-/// The options given on the command line to the innermost command, by the names of their fields.
-fn explicit(matches: &ArgMatches) -> Vec<String> {
+/// What the innermost command was told.
+fn innermost(matches: &ArgMatches) -> &ArgMatches {
     let mut innermost = matches;
     while let Some((_, inner)) = innermost.subcommand() {
         innermost = inner;
     }
+    innermost
+}
+
+/// The options given on the command line to the innermost command, by the names of their fields.
+fn explicit(matches: &ArgMatches) -> Vec<String> {
+    let innermost = innermost(matches);
     let given = |id: &&clap::Id| innermost.value_source(id.as_str()) == Some(ValueSource::CommandLine);
     innermost.ids().filter(given).map(|id| id.as_str().to_owned()).collect()
 }

@@ -35,6 +35,7 @@ pub use activation::Activation;
 pub use conv::conv2d;
 pub use elementwise::{add, concat, multiply, narrow_channels};
 pub use geometry::Geometry;
+pub use gpu::ability::check_dtype;
 #[cfg(feature = "emulate")]
 pub use gpu::emulate::with_emulated_gpu;
 pub(crate) use matrix::{Transposed, product};

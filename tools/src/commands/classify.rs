@@ -18,7 +18,7 @@ use crate::subject::Subject;
 /// Classifies every picture that the arguments name, or the one that is built in.
 pub(crate) fn run(args: &ClassifyArgs, global: &GlobalArgs) -> Result<()> {
     let Subject { choice, entries } = Subject::of(Task::Classify, args.model.as_deref(), &args.sources)?;
-    let device = global.device.open(global.quiet)?;
+    let device = global.open(global.quiet)?;
     let loaded = choice.load(global, &device, args.json)?;
     let Network::Classifier(network) = &loaded.network else {
         return Err(usage(format!("{} is a detector; use `ghostzoo detect`", loaded.name)));

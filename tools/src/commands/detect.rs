@@ -27,7 +27,7 @@ const DEFAULT_SIDE: usize = 640;
 /// Detects objects in every picture that the arguments name, or in the one that is built in.
 pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
     let Subject { choice, entries } = Subject::of(Task::Detect, args.model.as_deref(), &args.sources)?;
-    let device = global.device.open(global.quiet)?;
+    let device = global.open(global.quiet)?;
     let folder = folder(args)?;
     // Pictures are decoded while the model is loaded.
     let total = entries.len();

@@ -156,7 +156,7 @@ fn typed<T: WithDType + CudaDType + DeviceRepr>(
     let bytes = (forward.program.arena * images).max(1) * size_of::<T>();
     let memory = |error: Error| {
         let megabytes = (bytes + output_len * 4) / 1_000_000;
-        error.context(format!("a batch of {images} needs {megabytes} MB more on the GPU: give a smaller one"))
+        error.context(format!("a batch of {images} needs {megabytes} MB more on the GPU"))
     };
     let stream = device.cuda_stream();
     // Held until all is launched: the launches of two runs on one arena may not alternate.

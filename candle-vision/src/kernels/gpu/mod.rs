@@ -4,6 +4,7 @@
 //! which runs them on the CPU for the tests. A launch is a kernel and its [`Step`], the words of `step.h`. Training launches
 //! them one by one, on tensors ([`train`]).
 
+pub(crate) mod ability;
 #[cfg(feature = "cuda")]
 mod cuda;
 #[cfg(any(test, feature = "emulate"))]

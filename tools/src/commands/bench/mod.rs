@@ -33,7 +33,7 @@ pub(crate) fn run(args: &BenchArgs, global: &GlobalArgs) -> Result<()> {
     if args.tune {
         return print_table(args.isa.unwrap_or_else(Isa::best));
     }
-    let device = global.device.open(global.quiet || args.json)?;
+    let device = global.open(global.quiet || args.json)?;
     let architecture = Architecture::of(&args.model, None, global)?;
     if args.train {
         return train::run(args, &architecture, &device, global.dtype());

@@ -25,7 +25,7 @@ use selection::Selection;
 
 /// Evaluates classifiers on labelled pictures.
 pub(crate) fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
-    let device = global.device.open(global.quiet)?;
+    let device = global.open(global.quiet)?;
     let outputs: Vec<_> =
         [&args.results_file, &args.confusion, &args.logits, &args.part].into_iter().flatten().collect();
     for (index, path) in outputs.iter().enumerate() {

@@ -33,7 +33,7 @@ const DEFAULT_SIDE: usize = 640;
 /// Measures a detector on a data set.
 pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
     let model = model::required(args.model.as_deref())?;
-    let device = global.device.open(global.quiet)?;
+    let device = global.open(global.quiet)?;
     let mut dataset = Dataset::open(args)?;
     let loaded = model::load(model, global, &device, args.json)?;
     let Network::Detector(network) = loaded.network else {

@@ -156,7 +156,7 @@ impl Training for Setup {
     }
 
     fn task(self, args: &ClassifyTrainArgs, global: &GlobalArgs, is_new: bool) -> Result<ClassifyTask> {
-        let device = global.device.open(global.quiet)?;
+        let device = global.open(global.quiet)?;
         let default = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
         let workers = args.run.workers.unwrap_or(default);
         let options = LoaderOptions { batch: self.recipe.batch, workers, seed: args.run.seed, ..Default::default() };

@@ -130,7 +130,7 @@ impl Training for Setup {
 
     fn task(self, args: &DetectTrainArgs, global: &GlobalArgs, is_new: bool) -> Result<DetectTask> {
         let Self { names, train, val, source, recipe } = self;
-        let device = global.device.open(global.quiet)?;
+        let device = global.open(global.quiet)?;
         let batches = train.len().div_ceil(recipe.batch);
         let freeze: Freeze = args.optimizer.freeze.parse().map_err(usage)?;
         let config = TrainerConfig { def: &source.def, recipe: &recipe, freeze, batches, seed: args.run.seed };
