@@ -145,7 +145,7 @@ fn typed<T: WithDType + CudaDType + DeviceRepr>(
     times: Option<&mut Vec<Duration>>,
 ) -> Result<(CudaStorage, Shape)> {
     let (device, images) = (pictures.device(), layout.dims()[0]);
-    let launches = forward.program.launches(images, forward.weights.dtype())?;
+    let launches = forward.program.launches(images, forward.weights.dtype() != DType::F32)?;
     let (weights, biases) = (forward.weights.storage_and_layout().0, forward.biases.storage_and_layout().0);
     let (Storage::Cuda(weights), Storage::Cuda(biases)) = (&*weights, &*biases) else {
         bail!("the weights are not on the pictures' device")
