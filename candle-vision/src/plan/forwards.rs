@@ -148,7 +148,7 @@ fn infos(Lowered { program, notes, convs }: &Lowered) -> Result<Vec<LaunchInfo>>
         let own = if is_conv { weights.next().unwrap_or(0) } else { 0 };
         LaunchInfo { name: name.clone(), kernel: launch.name, macs: *macs, elements: maps + own, is_conv }
     };
-    Ok(program.launches(1, DType::F32)?.into_iter().zip(notes).map(info).collect())
+    Ok(program.launches(1, false)?.into_iter().zip(notes).map(info).collect())
 }
 
 /// A recording's program, and the dimensions of its outputs.

@@ -15,7 +15,7 @@ use super::graph::Graph;
 use super::lower::lower;
 use super::pack::Packs;
 use super::session::Session;
-use crate::kernels::gpu::emulate;
+use crate::kernels::gpu::place::{PLACES, Place};
 use crate::kernels::infer::Aligned;
 use crate::kernels::{Isa, Team};
 use net::Net;
@@ -53,17 +53,10 @@ fn assert_close(got: &Tensor, truth: &net::Truth, least: f64, what: &str) -> Res
     Ok(())
 }
 
-/// Devices that run launches, and the types that they compute in: the emulator, and a GPU of the build's that opens.
-static LAUNCHERS: LazyLock<Vec<(Device, DType)>> = LazyLock::new(|| {
-    let mut launchers = Vec::new();
-    if emulate::is_available() {
-        launchers.extend([(Device::Cpu, DType::F32), (Device::Cpu, DType::F16)]);
-    }
-    match Device::new_cuda(0) {
-        Ok(gpu) => launchers.extend([DType::F32, DType::F16, DType::BF16].map(|dtype| (gpu.clone(), dtype))),
-        Err(error) => println!("not run on CUDA: {}", error.to_string().lines().next().unwrap_or_default()),
-    }
-    launchers
+/// Where launches run, and the types that they compute in.
+static LAUNCHERS: LazyLock<Vec<(&Place, DType)>> = LazyLock::new(|| {
+    let gpus = PLACES.iter().filter(|place| !matches!(place, Place::Cpu));
+    gpus.flat_map(|place| [DType::F32, DType::F16, DType::BF16].map(|dtype| (place, dtype))).collect()
 });
 
 /// How much more than `f32` another type rounds, weights and each map to half of a unit each, and the least that it tells
@@ -83,19 +76,19 @@ fn check(net: &Net, batch: usize) -> Result<()> {
     // Every type holds these.
     let exact = random((batch, channels, height, width), 5)?.to_dtype(DType::BF16)?.to_dtype(DType::F64)?;
     let xs = exact.to_dtype(DType::F32)?;
-    for (device, dtype) in LAUNCHERS.iter() {
+    for (place, dtype) in LAUNCHERS.iter() {
         let [scale, least] = rounding_of(*dtype);
         let truths = net.truths(&exact, scale)?;
-        let (session, xs) = (Session::new(Isa::Portable)?, xs.to_device(device)?.to_dtype(*dtype)?);
-        if device.is_cuda() {
+        let (session, xs) = (Session::new(Isa::Portable)?, xs.to_device(place.device())?.to_dtype(*dtype)?);
+        if place.device().is_cuda() {
             // The run after the first is captured, and later ones are replayed.
             for _ in 0..2 {
                 session.forward("net", &(&xs * 0.5)?, |graph, picture| net.record(graph, picture))?;
             }
         }
-        let got = session.forward("net", &xs, |graph, picture| net.record(graph, picture))?;
+        let got = place.run(|| session.forward("net", &xs, |graph, picture| net.record(graph, picture)))?;
         for (got, output) in got.iter().zip(&net.outputs) {
-            let what = format!("launches in {dtype:?} on {:?}, value {output} of {net:?}", device.location());
+            let what = format!("launches in {dtype:?} on {place:?}, value {output} of {net:?}");
             assert_close(got, &truths[*output], least, &what)?;
         }
     }

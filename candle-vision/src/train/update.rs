@@ -128,7 +128,7 @@ impl InplaceOp3 for Update {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::gpu::emulate::with_emulated_gpu;
+    use crate::kernels::gpu::emulate::{Emulated, with_emulated};
     use crate::kernels::with_stock_kernels;
     use candle_core::{D, Device, Shape};
 
@@ -189,9 +189,12 @@ mod tests {
                 update.apply(&xs, &ys, &zs)?;
                 xs.flatten_all()?.to_vec1::<f32>()
             };
-            let Some(emulated) = with_emulated_gpu(updated) else { return Ok(()) };
-            for (x, expected) in emulated?.into_iter().zip(updated()?) {
-                assert!((x - expected).abs() < 1e-6 * expected.abs().max(1.), "{update:?}: {x} != {expected}");
+            for kind in Emulated::ALL {
+                let Some(emulated) = with_emulated(kind, updated) else { return Ok(()) };
+                for (x, expected) in emulated?.into_iter().zip(updated()?) {
+                    let bound = 1e-6 * expected.abs().max(1.);
+                    assert!((x - expected).abs() < bound, "{kind:?}, {update:?}: {x} != {expected}");
+                }
             }
         }
         Ok(())

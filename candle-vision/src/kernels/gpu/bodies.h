@@ -1,4 +1,5 @@
-// The kernels' bodies, the same on every device. Whoever includes this file defines:
+// The kernels' bodies, the same on every device: no name in them is a keyword of one (`constant`, `device`, `kernel`, `thread`).
+// Whoever includes this file defines:
 //   BODY, CALLED what stands before a function of the device that is inlined, or called
 //   PTR(T)       a pointer to memory of the device
 //   OWNED(T)     a pointer to memory of a thread
@@ -8,16 +9,17 @@
 //   ELEMENT      the type of maps and weights; sums are float
 //   wide         an unsigned integer of 64 bits
 //   THREADS(t, count)  a loop in which each of the block's `count` threads, of which this is `own`, is `t` once; the block meets
-//                at its end
+//                at its end, and then sees what its threads wrote
 //   OWN(name, t) the part of thread `t` of an array that PER_THREAD(type, name, elements) declares
 //   UNROLL       what stands before a loop that is to be unrolled
 //   LOAD4(T, from, index, to), STORE4(T, to, index, from)  four elements of type T, `index` a multiple of four, as floats
-//   TAKE4(from, index, four), PUT4(to, index, four)  the same without conversion
+//   EXP(x), ERF(x), SQRT(x), MOST(x, y), LEAST(x, y)
+// Where warps multiply, also:
+//   TAKE4(from, index, four), PUT4(to, index, four)  four elements without conversion
 //   Four<T>      four elements of type T, `at`, that are moved at once
 //   FRAGMENT     16 x 16 sums that the 32 threads of a warp have together
 //   CLEAR(t, sums), MULTIPLY(t, sums, a, row, b, column), KEEP(t, sums, to, row)  zero; add the product of 16 x 16 elements
 //                each from `a`, whose rows lie `row` apart, and from `b`; store, likewise. All threads of a warp do so.
-//   EXP(x), ERF(x), SQRT(x), MOST(x, y), LEAST(x, y)
 
 typedef PTR(const ELEMENT) Source;
 typedef PTR(ELEMENT) Target;
@@ -158,7 +160,9 @@ BODY Quad quad(GIVEN(Map) map, uint images, uint index) {
 }
 
 #include "dense.h"
+#ifdef FRAGMENT
 #include "warps.h"
+#endif
 #include "sums.h"
 
 // A convolution of each channel by itself, four channels a thread. Weights: (kernel_h, kernel_w, channels in fours). BACK: its

@@ -166,7 +166,7 @@ fn typed<T: WithDType + CudaDType + DeviceRepr>(
     let may_capture = times.is_none() && !shared.is_uncapturable;
     // A captured run needs nothing of these.
     let is_captured = may_capture && matches!(find(&mut shared.graphs, &key), Some(Some(_)));
-    let launches = if is_captured { Vec::new() } else { forward.program.launches(images, key.2)? };
+    let launches = if is_captured { Vec::new() } else { forward.program.launches(images, key.2 != DType::F32)? };
     let functions = launches.iter().map(|launch| shared.function(device, launch, key.2)).collect::<Result<Vec<_>>>()?;
     let Shared { arena: Some(arena), graphs, is_uncapturable, end, .. } = &mut *shared else {
         bail!("an arena that was dropped")

@@ -1,22 +1,12 @@
-// The kernels on the CPU: blocks one after the other, the threads of a block as loops, every index checked.
-//
-// Reads from stdin, in the machine's byte order, all counts as 32-bit words: the type of elements (0 f32, 1 f16); the number of
-// buffers, then each (bytes, then content); the number of launches, then each (letters of the kernel's name, the name, blocks x,
-// blocks y, threads, the numbers of five buffers: arena, picture, weights, biases, output, then Step); the number of results,
-// then the number of the buffer of each, which it writes.
+// The kernels on the CPU: blocks one after the other, the threads of a block as loops, every index checked. Reads and
+// writes as emulate/protocol.h says.
 
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
-#include <functional>
-#include <map>
-#include <string>
-#include <vector>
 
-typedef unsigned int uint;
+#include "emulate/bf16.h"
+#include "emulate/protocol.h"
+
 typedef unsigned long long wide;
-
-#include "step.h"
 
 template <class T>
 struct Checked {
@@ -133,34 +123,11 @@ namespace of_f16 {
 #undef ELEMENT
 } // namespace of_f16
 
-static void read(void *to, size_t bytes) {
-    if (bytes > 0 && std::fread(to, bytes, 1, stdin) != 1) {
-        std::fprintf(stderr, "the input ends early\n");
-        std::exit(2);
-    }
-}
-
-static uint word() {
-    uint value;
-    read(&value, sizeof value);
-    return value;
-}
-
-// What a kernel does not write before it is read is NaN, as in memory that another kernel left.
-struct Buffer {
-    std::vector<char> bytes;
-    Buffer() : bytes(word()) { read(bytes.data(), bytes.size()); }
-    template <class T>
-    operator Checked<T>() {
-        return {reinterpret_cast<T *>(bytes.data()), bytes.size() / sizeof(T)};
-    }
-};
-
-// A block of a kernel: (step, memories, block x, block y, threads).
-template <class Memories>
-using Block = std::function<void(const Step &, const Memories &, uint, uint, uint)>;
-template <class Memories>
-using Kernels = std::map<std::string, Block<Memories>>;
+namespace of_bf16 {
+#define ELEMENT Bf16
+#include "bodies.h"
+#undef ELEMENT
+} // namespace of_bf16
 
 #define BLOCK(SPACE) [](const Step &s, const SPACE::Memories &m, uint x, uint y, [[maybe_unused]] uint threads)
 
@@ -232,32 +199,22 @@ static const Kernels<of_f32::Memories> KERNELS_OF_F32 = {
 };
 static const Kernels<of_f16::Memories> KERNELS_OF_F16 = {KERNELS(of_f16, _Float16)};
 
-template <class Memories>
-static int run(const Kernels<Memories> &kernels) {
-    std::vector<Buffer> buffers(word());
-    for (uint launches = word(); launches > 0; launches--) {
-        std::string name(word(), ' ');
-        read(&name[0], name.size());
-        const uint blocks_x = word(), blocks_y = word(), threads = word();
-        uint of[5];
-        read(of, sizeof of);
-        Step s;
-        read(&s, sizeof s);
-        const auto kernel = kernels.find(name);
-        if (kernel == kernels.end()) {
-            std::fprintf(stderr, "there is no kernel %s\n", name.c_str());
-            return 2;
-        }
-        const Memories m = {buffers[of[0]], buffers[of[1]], buffers[of[2]], buffers[of[3]], buffers[of[4]]};
-        for (uint y = 0; y < blocks_y; y++) {
-            for (uint x = 0; x < blocks_x; x++) kernel->second(s, m, x, y, threads);
-        }
-    }
-    for (uint results = word(); results > 0; results--) {
-        const Buffer &buffer = buffers[word()];
-        std::fwrite(buffer.bytes.data(), 1, buffer.bytes.size(), stdout);
-    }
-    return 0;
+static const Kernels<of_bf16::Memories> KERNELS_OF_BF16 = {KERNELS(of_bf16, Bf16)};
+
+template <class T>
+static Checked<T> checked(Buffer &buffer) {
+    return {buffer.elements<T>(), buffer.bytes.size() / sizeof(T)};
 }
 
-int main() { return word() == 0 ? run(KERNELS_OF_F32) : run(KERNELS_OF_F16); }
+template <class Memories, class T>
+static Memories memories(Buffer &arena, Buffer &picture, Buffer &weights, Buffer &biases, Buffer &output) {
+    return {checked<T>(arena), checked<T>(picture), checked<T>(weights), checked<float>(biases), checked<float>(output)};
+}
+
+int main() {
+    switch (word()) {
+    case 0: return run(KERNELS_OF_F32, memories<of_f32::Memories, float>);
+    case 1: return run(KERNELS_OF_F16, memories<of_f16::Memories, _Float16>);
+    default: return run(KERNELS_OF_BF16, memories<of_bf16::Memories, Bf16>);
+    }
+}

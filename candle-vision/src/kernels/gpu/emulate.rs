@@ -1,58 +1,109 @@
-//! Runs a program's launches on the CPU, by kernels that a C++ compiler made of `emulate.cpp`.
+//! Runs launches on the CPU, by kernels that a C++ compiler made of `emulate.cpp` and of `emulate_metal.cpp`.
 
 use std::cell::Cell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Stdio, id};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::{CpuStorage, DType, Error, Result, Shape, Storage, Tensor, bail};
 
 use super::run::Buffer;
-use super::{Forward, Launch, Step};
+use super::{Forward, Launch, Step, msl};
 
-/// The compiled emulator; `None` where there is no C++ compiler that knows 16-bit floats.
-static EMULATOR: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
-    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
-    let folder = Path::new(env!("OUT_DIR"));
-    std::fs::create_dir_all(folder).expect("a folder for the emulator");
-    // Test processes side by side make it once each, and put it in its place whole.
-    let (program, made) = (folder.join("emulate"), folder.join(format!("emulate.{}", std::process::id())));
-    let compile = |source: &Path| {
-        let mut command = Command::new(&compiler);
-        command.args(["-O2", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-o"]);
-        command.arg(&made).arg(source).output()
-    };
-    let probe = folder.join("probe.cpp");
-    std::fs::write(&probe, "int main() { return int(_Float16(0)); }").expect("a source file");
-    match compile(&probe) {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => {
-            println!("not emulated: {compiler}: {}", String::from_utf8_lossy(&output.stderr));
-            return None;
-        }
-        Err(error) => {
-            println!("not emulated: {compiler}: {error}");
-            return None;
+/// The GPU whose text of the kernels is emulated.
+#[cfg_attr(not(feature = "emulate"), expect(unreachable_pub, reason = "what that feature exports"))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Emulated {
+    /// CUDA, with every index checked.
+    Cuda,
+    /// Metal, with the checks of a sanitizer where the compiler has one.
+    Metal,
+}
+
+/// What makes a program end that reads or writes where it may not, if the compiler has it.
+const CHECKED: [&str; 2] = ["-fsanitize=address,alignment,bounds", "-fno-sanitize-recover=all"];
+
+impl Emulated {
+    /// All of them.
+    #[cfg_attr(not(feature = "emulate"), expect(unreachable_pub, reason = "what that feature exports"))]
+    pub const ALL: [Self; 2] = [Self::Cuda, Self::Metal];
+
+    /// Its compiled emulator; `None` where there is no C++ compiler that knows 16-bit floats.
+    fn program(self) -> Option<&'static Path> {
+        static CUDA: LazyLock<Option<PathBuf>> = LazyLock::new(|| compiled("emulate", &[]));
+        static METAL: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
+            for (name, text) in msl::MODULES {
+                std::fs::create_dir_all(out()).expect("a folder for the emulators");
+                std::fs::write(made(name), msl::assemble(text)).expect("a source file");
+                std::fs::rename(made(name), out().join(name).with_extension("msl")).expect("the file in its place");
+            }
+            let include = format!("-I{}", out().display());
+            let stand_in = concat!("-isystem", env!("CARGO_MANIFEST_DIR"), "/src/kernels/gpu/emulate");
+            let mut options = vec!["-Wno-attributes", "-Wno-unknown-pragmas", stand_in, &include];
+            match compile("int main() {}", &made("emulate_metal"), &CHECKED) {
+                Ok(()) => options.extend(CHECKED),
+                Err(error) => println!("Metal's kernels are emulated without checks of their indices: {error}"),
+            }
+            compiled("emulate_metal", &options)
+        });
+        match self {
+            Self::Cuda => CUDA.as_deref(),
+            Self::Metal => METAL.as_deref(),
         }
     }
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/kernels/gpu/emulate.cpp");
-    let output = compile(&source).expect("a compiler that ran");
-    assert!(output.status.success(), "{compiler}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn out() -> &'static Path {
+    Path::new(env!("OUT_DIR"))
+}
+
+/// Where this process makes a file. Test processes side by side make it once each, and put it in its place whole.
+fn made(name: &str) -> PathBuf {
+    out().join(format!("{name}.{}", id()))
+}
+
+fn compile(text: &str, program: &Path, options: &[&str]) -> std::result::Result<(), String> {
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
+    std::fs::create_dir_all(out()).expect("a folder for the emulators");
+    let mut command = Command::new(&compiler);
+    command.args(["-x", "c++", "-O2", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"]);
+    command.args(["-I", concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/gpu")]);
+    command.args(options).arg("-o").arg(program).arg("-");
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.map_err(|error| format!("{compiler}: {error}"))?;
+    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(text.as_bytes()));
+    let output = child.wait_with_output().map_err(|error| format!("{compiler}: {error}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!("{compiler}: {}", String::from_utf8_lossy(&output.stderr))),
+    }
+}
+
+/// The emulator `name`; prints why there is none.
+fn compiled(name: &str, options: &[&str]) -> Option<PathBuf> {
+    let (made, program) = (made(name), out().join(name));
+    if let Err(error) = compile("int main() { return int(_Float16(0)); }", &made, &[]) {
+        println!("not emulated: {error}");
+        return None;
+    }
+    compile(&format!("#include \"{name}.cpp\"\n"), &made, options).expect("an emulator that compiles");
     std::fs::rename(&made, &program).expect("the emulator in its place");
     Some(program)
-});
+}
 
 /// Whether programs can be emulated here; prints why not.
-pub(crate) fn is_available() -> bool {
-    EMULATOR.is_some()
+#[cfg(test)]
+pub(crate) fn is_available(kind: Emulated) -> bool {
+    kind.program().is_some()
 }
 
 /// What a buffer that nothing was written to yet holds.
 pub(super) fn nan(dtype: DType, len: usize) -> Vec<u8> {
     match dtype {
-        DType::F16 => half::f16::NAN.to_le_bytes().repeat(len),
+        DType::F16 => half::f16::NAN.to_ne_bytes().repeat(len),
+        DType::BF16 => half::bf16::NAN.to_ne_bytes().repeat(len),
         _ => f32::NAN.to_ne_bytes().repeat(len),
     }
 }
@@ -72,7 +123,8 @@ pub(super) fn storage_bytes(storage: &CpuStorage) -> Result<Vec<u8>> {
     match storage {
         CpuStorage::F32(xs) => Ok(xs.iter().flat_map(|x| x.to_ne_bytes()).collect()),
         CpuStorage::F16(xs) => Ok(xs.iter().flat_map(|x| x.to_ne_bytes()).collect()),
-        _ => bail!("the emulator computes in f32 and f16"),
+        CpuStorage::BF16(xs) => Ok(xs.iter().flat_map(|x| x.to_ne_bytes()).collect()),
+        _ => bail!("the emulator computes in f32, f16 and bf16"),
     }
 }
 
@@ -84,17 +136,23 @@ fn step_bytes(step: &Step) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
-/// Runs launches on buffers, in the emulator's `f16` or in `f32`; gives those buffers of which `results` has the numbers.
+/// Runs launches on buffers, in the kernels of a type; gives those buffers of which `results` has the numbers.
 pub(super) fn launch(
-    is_half: bool,
+    dtype: DType,
     buffers: &[Vec<u8>],
     launches: &[(Launch, [usize; 5])],
     results: &[usize],
 ) -> Result<Vec<Vec<u8>>> {
-    let Some(emulator) = &*EMULATOR else { bail!("there is no emulator") };
+    let Some(emulator) = emulated().program() else { bail!("there is no emulator") };
+    let number = match dtype {
+        DType::F32 => 0,
+        DType::F16 => 1,
+        DType::BF16 => 2,
+        other => bail!("the emulator computes in f32, f16 and bf16, not in {other:?}"),
+    };
     let mut input = Vec::new();
     let word = |input: &mut Vec<u8>, word: usize| input.extend((word as u32).to_ne_bytes());
-    word(&mut input, usize::from(is_half));
+    word(&mut input, number);
     word(&mut input, buffers.len());
     for buffer in buffers {
         word(&mut input, buffer.len());
@@ -112,6 +170,7 @@ pub(super) fn launch(
     word(&mut input, results.len());
     results.iter().for_each(|buffer| word(&mut input, *buffer));
     let mut command = Command::new(emulator);
+    command.env("ASAN_OPTIONS", "detect_leaks=0");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     // An emulator that ends early says why on its stderr.
     let _ = child.stdin.take().map(|mut stdin| stdin.write_all(&input));
@@ -141,39 +200,48 @@ pub(super) fn launch_single(
     let buffers: Vec<Vec<u8>> = inputs.into_iter().chain(own.iter().map(|len| nan(DType::F32, *len))).collect();
     // Whatever the size of a product, each of the tiles has its turn.
     let turn = TURN.fetch_add(1, Ordering::Relaxed);
-    let bound = |(launch, memories): &(Launch, [Buffer; 5])| (launch.tiled(turn, DType::F32), memories.map(number));
+    let bound = |(launch, memories): &(Launch, [Buffer; 5])| (launch.tiled(turn, false), memories.map(number));
     let launches: Vec<_> = launches.iter().map(bound).collect();
     let results: Vec<usize> = (first..buffers.len()).collect();
-    let results = launch(false, &buffers, &launches, &results)?;
+    let results = launch(DType::F32, &buffers, &launches, &results)?;
     Ok(results.iter().map(|bytes| Storage::Cpu(CpuStorage::F32(floats(bytes)))).collect())
 }
 
 /// Runs a launch that changes `total` and reads two more buffers.
 pub(super) fn in_place(one: &Launch, total: &mut CpuStorage, [arena, picture]: [&CpuStorage; 2]) -> Result<()> {
     let buffers = [storage_bytes(total)?, storage_bytes(arena)?, storage_bytes(picture)?];
-    let changed = launch(false, &buffers, &[(*one, [1, 2, 1, 1, 0])], &[0])?;
+    let changed = launch(DType::F32, &buffers, &[(*one, [1, 2, 1, 1, 0])], &[0])?;
     *total = CpuStorage::F32(floats(&changed[0]));
     Ok(())
 }
 
 thread_local! {
-    static EMULATING: Cell<bool> = const { Cell::new(false) };
+    static EMULATING: Cell<Option<Emulated>> = const { Cell::new(None) };
 }
 
-/// Runs `f` with the kernels of a GPU, emulated, in the place of the CPU's on this thread; `None`, and prints why, where there is
+/// Runs `f` with the kernels for CUDA, emulated, in the place of the CPU's on this thread; `None`, and prints why, where there is
 /// no C++ compiler that knows 16-bit floats.
-#[cfg_attr(not(feature = "emulate"), expect(unreachable_pub, reason = "what that feature exports"))]
+#[cfg(feature = "emulate")]
 pub fn with_emulated_gpu<R>(f: impl FnOnce() -> R) -> Option<R> {
-    is_available().then(|| {
-        EMULATING.set(true);
-        let result = f();
-        EMULATING.set(false);
-        result
-    })
+    with_emulated(Emulated::Cuda, f)
+}
+
+/// [`with_emulated_gpu`], with the kernels for any GPU.
+#[cfg_attr(not(feature = "emulate"), expect(unreachable_pub, reason = "what that feature exports"))]
+pub fn with_emulated<R>(kind: Emulated, f: impl FnOnce() -> R) -> Option<R> {
+    kind.program()?;
+    EMULATING.set(Some(kind));
+    let result = f();
+    EMULATING.set(None);
+    Some(result)
 }
 
 pub(super) fn is_emulating() -> bool {
-    EMULATING.get()
+    EMULATING.get().is_some()
+}
+
+fn emulated() -> Emulated {
+    EMULATING.get().unwrap_or(Emulated::Cuda)
 }
 
 /// The elements of a buffer.
@@ -192,10 +260,11 @@ pub(super) fn run(forward: &Forward, pictures: &CpuStorage, images: usize) -> Re
         bytes(&forward.biases)?,
         nan(DType::F32, outputs),
     ];
-    let launches = program.launches(images, dtype)?;
+    let has_warps = dtype != DType::F32 && emulated() == Emulated::Cuda;
+    let launches = program.launches(images, has_warps)?;
     // Whatever the size of a product, each of the tiles has its turn.
-    let tiled = |(index, launch): (usize, &Launch)| (launch.tiled(index + images, dtype), [0, 1, 2, 3, 4]);
+    let tiled = |(index, launch): (usize, &Launch)| (launch.tiled(index + images, has_warps), [0, 1, 2, 3, 4]);
     let launches: Vec<_> = launches.iter().enumerate().map(tiled).collect();
-    let output = launch(dtype == DType::F16, &buffers, &launches, &[4])?.remove(0);
+    let output = launch(dtype, &buffers, &launches, &[4])?.remove(0);
     Ok((CpuStorage::F32(floats(&output)), outputs.into()))
 }

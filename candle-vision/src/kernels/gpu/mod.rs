@@ -1,8 +1,8 @@
 //! Kernels on a GPU. Inference is a program of launches over one arena, each with its epilogue fused.
 //!
-//! The kernels' bodies (`bodies.h` and what it includes) are one text for CUDA (`cuda.h`) and for the emulator (`emulate.cpp`),
-//! which runs them on the CPU for the tests. A launch is a kernel and its [`Step`], the words of `step.h`. Training launches
-//! them one by one, on tensors ([`train`]).
+//! The kernels' bodies (`bodies.h` and what it includes) are one text for CUDA (`cuda.h`), for Metal (`metal.h`) and for the
+//! emulators (`emulate.cpp`, `emulate_metal.cpp`), which run them on the CPU for the tests. A launch is a kernel and its
+//! [`Step`], the words of `step.h`. Training launches them one by one, on tensors ([`train`]).
 
 pub(crate) mod ability;
 #[cfg(feature = "cuda")]
@@ -10,12 +10,16 @@ mod cuda;
 #[cfg(any(test, feature = "emulate"))]
 pub(crate) mod emulate;
 mod forward;
+#[cfg(any(test, feature = "emulate"))]
+mod msl;
+#[cfg(test)]
+pub(crate) mod place;
 mod run;
 #[cfg(test)]
 mod suite;
 pub(crate) mod train;
 
-use candle_core::{DType, Result, bail};
+use candle_core::{Result, bail};
 
 pub(crate) use forward::{Forward, Workspace};
 
@@ -117,7 +121,7 @@ pub(crate) enum Kernel {
     Pool,
     Combine,
     Boxes,
-    /// One of those of `train.cu`.
+    /// One of those that training alone needs.
     Train,
 }
 
@@ -203,13 +207,12 @@ pub(crate) fn activation(activation: Activation) -> (u32, f32) {
 }
 
 impl Program {
-    /// The launches for a batch in a type of elements.
+    /// The launches for a batch; `has_warps`: where warps multiply.
     ///
     /// # Errors
     /// More images than the indices of a launch can count.
-    pub(crate) fn launches(&self, images: usize, dtype: DType) -> Result<Vec<Launch>> {
-        let is_half = dtype != DType::F32;
-        self.steps.iter().map(|(kernel, step)| kernel.launch(step, images, is_half)).collect()
+    pub(crate) fn launches(&self, images: usize, has_warps: bool) -> Result<Vec<Launch>> {
+        self.steps.iter().map(|(kernel, step)| kernel.launch(step, images, has_warps)).collect()
     }
 
     /// Elements of all outputs of a batch: those of the first output for all images come first.
@@ -221,14 +224,14 @@ impl Program {
 impl Launch {
     /// The same product in another tile; any other launch as it is.
     #[cfg(any(test, feature = "emulate"))]
-    fn tiled(&self, number: usize, dtype: DType) -> Self {
+    fn tiled(&self, number: usize, has_warps: bool) -> Self {
         if let Some(back) = TRANSPOSED.iter().position(|(name, _)| *name == self.name) {
             let (name, tile) = TRANSPOSED[(back + number) % TRANSPOSED.len()];
             let (tile, out) = (&Tile::ALL[tile], &self.step.out);
             let blocks = tile.blocks(out.height * out.width * self.step.images, out.channels);
             return Self { name, blocks, threads: tile.threads, ..*self };
         }
-        let tiles: Vec<&Tile> = Tile::ALL.iter().filter(|tile| dtype != DType::F32 || !tile.is_half).collect();
+        let tiles: Vec<&Tile> = Tile::ALL.iter().filter(|tile| has_warps || !tile.is_of_warps).collect();
         if self.kernel != Kernel::Dense || (self.name == "row" && number.is_multiple_of(2)) {
             return *self;
         }
@@ -263,8 +266,8 @@ struct Tile {
     name: &'static str,
     sides: [u32; 2],
     threads: u32,
-    /// Whether warps multiply, which they do in 16 bits alone.
-    is_half: bool,
+    /// Whether warps multiply: on CUDA, in 16 bits.
+    is_of_warps: bool,
     /// Columns of the products that it is for.
     columns: [u32; 2],
     /// Blocks from which on it fills a GPU.
@@ -272,7 +275,7 @@ struct Tile {
 }
 
 impl Tile {
-    /// Those of `cuda.h`, each preferred to those behind it.
+    /// Those of `cuda.h` and `metal.h`, each preferred to those behind it.
     const ALL: [Self; 8] = [
         Self::new("warps_128x64", [128, 64], 256, true, [33, u32::MAX], 132),
         Self::new("warps_128x32", [128, 32], 256, true, [1, u32::MAX], 132),
@@ -288,16 +291,16 @@ impl Tile {
         name: &'static str,
         sides: [u32; 2],
         threads: u32,
-        is_half: bool,
+        is_of_warps: bool,
         columns: [u32; 2],
         fills: u32,
     ) -> Self {
-        Self { name, sides, threads, is_half, columns, fills }
+        Self { name, sides, threads, is_of_warps, columns, fills }
     }
 
-    fn of(rows: u32, columns: u32, is_half: bool) -> &'static Self {
+    fn of(rows: u32, columns: u32, has_warps: bool) -> &'static Self {
         let fits = |tile: &&Self| {
-            (is_half || !tile.is_half)
+            (has_warps || !tile.is_of_warps)
                 && (tile.columns[0]..=tile.columns[1]).contains(&columns)
                 && tile.blocks(rows, columns).iter().product::<u32>() >= tile.fills
         };
@@ -313,7 +316,7 @@ impl Tile {
 const TRANSPOSED: [(&str, usize); 3] = [("back_128x128", 5), ("back_64x64", 6), ("back_32x32", 7)];
 
 impl Kernel {
-    fn launch(self, step: &Step, images: usize, is_half: bool) -> Result<Launch> {
+    fn launch(self, step: &Step, images: usize, has_warps: bool) -> Result<Launch> {
         let mut step = Step { images: word(images)?, ..*step };
         if step.out.memory == OUTPUT {
             // Each output follows those before it, of all images.
@@ -332,7 +335,7 @@ impl Kernel {
         let (name, blocks, threads) = match self {
             Self::Dense if step.is_row() && step.images <= FEW_IMAGES => ("row", sums, THREADS),
             Self::Dense => {
-                let tile = Tile::of(out.height * out.width * step.images, out.channels, is_half);
+                let tile = Tile::of(out.height * out.width * step.images, out.channels, has_warps);
                 (tile.name, tile.blocks(out.height * out.width * step.images, out.channels), tile.threads)
             }
             Self::Mean => ("mean", sums, THREADS),

@@ -172,15 +172,15 @@ BODY void normalise_back(GIVEN(Step) s, HELD(Memories) m, uint index) {
             grads[i] *= derivative(s.activation, s.slope, values[i]);
         }
     } else {
-        float mean[QUAD], scale[QUAD], shift[QUAD], of_x[QUAD], constant[QUAD];
+        float mean[QUAD], scale[QUAD], shift[QUAD], of_x[QUAD], summand[QUAD];
         LOAD4(float, m.weights, MEAN_ROW * count + q.channel, mean);
         LOAD4(float, m.weights, SCALE_ROW * count + q.channel, scale);
         LOAD4(float, m.weights, SHIFT_ROW * count + q.channel, shift);
         LOAD4(float, m.biases, OF_X_ROW * count + q.channel, of_x);
-        LOAD4(float, m.biases, CONSTANT_ROW * count + q.channel, constant);
+        LOAD4(float, m.biases, CONSTANT_ROW * count + q.channel, summand);
         UNROLL for (uint i = 0; i < QUAD; i++) {
             const float passed = grads[i] * derivative(s.activation, s.slope, values[i] * scale[i] + shift[i]);
-            grads[i] = scale[i] * passed + (of_x[i] * (values[i] - mean[i]) + constant[i]);
+            grads[i] = scale[i] * passed + (of_x[i] * (values[i] - mean[i]) + summand[i]);
         }
     }
     store_quad(m, s.out, q.image, q.position, q.channel, grads);

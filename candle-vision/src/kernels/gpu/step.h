@@ -1,5 +1,8 @@
 // What a launch works on. The same words as `Step` in mod.rs, in the same order.
 
+#ifndef GHOSTZOO_STEP_H
+#define GHOSTZOO_STEP_H
+
 // Elements (image, y, x, channel) of a map are at
 //   offset + image * batch + (y * width + x) * position + channel * step
 // of the buffer that `memory` names: the arena, the picture or the output.
@@ -41,3 +44,5 @@ struct Step {
     uint levels, anchors;
     Level level[LEVELS];
 };
+
+#endif

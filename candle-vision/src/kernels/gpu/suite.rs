@@ -1,11 +1,9 @@
 //! Every operation, forward and backward, on each device of the build's and the machine's, against the CPU's in `f64`.
 
-use std::sync::LazyLock;
-
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 
-use super::emulate::{self, with_emulated_gpu};
+use super::place::PLACES;
 use crate::kernels::tape::tests::{network, variables};
 use crate::kernels::{
     Activation, Geometry, add, avg_pool2d, batch_norm, concat, conv2d, global_avg_pool2d, max_pool2d, multiply,
@@ -14,42 +12,6 @@ use crate::kernels::{
 
 /// Largest difference, relative to the largest magnitude.
 const TOLERANCE: f64 = 1e-5;
-
-/// Where operations run.
-#[derive(Debug, Clone)]
-enum Place {
-    Cpu,
-    Emulator,
-    Gpu(Device),
-}
-
-static PLACES: LazyLock<Vec<Place>> = LazyLock::new(|| {
-    let mut places = vec![Place::Cpu];
-    if emulate::is_available() {
-        places.push(Place::Emulator);
-    }
-    match Device::new_cuda(0) {
-        Ok(gpu) => places.push(Place::Gpu(gpu)),
-        Err(error) => println!("not run on CUDA: {}", error.to_string().lines().next().unwrap_or_default()),
-    }
-    places
-});
-
-impl Place {
-    fn device(&self) -> &Device {
-        match self {
-            Self::Cpu | Self::Emulator => &Device::Cpu,
-            Self::Gpu(device) => device,
-        }
-    }
-
-    fn run<R>(&self, f: impl FnOnce() -> R) -> R {
-        match self {
-            Self::Emulator => with_emulated_gpu(f).expect("an emulator"),
-            _ => f(),
-        }
-    }
-}
 
 /// Values that `f32` holds, as `f64`.
 fn random(shape: impl Into<candle_core::Shape>, seed: u64) -> Result<Tensor> {

@@ -48,10 +48,11 @@ fn check([height, width]: [usize; 2], small: [usize; 2], classes: usize, scale: 
     for isa in Isa::available() {
         runs.push((isa.to_string(), Session::new(isa)?.run("boxes", &xs, record)?));
     }
-    for (device, dtype) in LAUNCHERS.iter().filter(|(_, dtype)| *dtype == DType::F32) {
-        let got = Session::new(Isa::Portable)?.forward("boxes", &xs.to_device(device)?, record)?;
+    for (place, dtype) in LAUNCHERS.iter().filter(|(_, dtype)| *dtype == DType::F32) {
+        let xs = xs.to_device(place.device())?;
+        let got = place.run(|| Session::new(Isa::Portable)?.forward("boxes", &xs, record))?;
         let got = got.iter().map(|xs| xs.to_device(&Device::Cpu)).collect::<Result<_>>()?;
-        runs.push((format!("launches in {dtype:?} on {:?}", device.location()), got));
+        runs.push((format!("launches in {dtype:?} on {place:?}"), got));
     }
     for (what, got) in runs {
         assert_eq!(got[0].dims(), [batch, 4 + classes, anchors]);

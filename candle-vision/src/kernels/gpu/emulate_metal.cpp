@@ -1,0 +1,99 @@
+// The kernels for Metal on the CPU: all of their text but THREADS and what goes with it is compiled as it is, by what stands in
+// for metal_stdlib. Indices outside of a buffer are a sanitizer's to find. Reads and writes as emulate/protocol.h says.
+
+#include "emulate/protocol.h"
+
+#define THREADS(t, count) for (uint t = 0; t < (count); t++)
+#define PER_THREAD(type, name, elements) type name[256][elements]
+#define OWN(name, t) name[t]
+
+#define bodies bodies_of_f32
+#include "f32.msl"
+#undef bodies
+#undef ELEMENT
+
+#define bodies bodies_of_f16
+#include "f16.msl"
+#undef bodies
+#undef ELEMENT
+
+#define bodies bodies_of_bf16
+#include "bf16.msl"
+#undef bodies
+#undef ELEMENT
+
+#define bodies bodies_of_training
+#include "train.msl"
+#undef bodies
+#undef ELEMENT
+
+template <class T>
+struct Pointers {
+    T *arena;
+    const T *picture, *weights;
+    const float *biases;
+    float *output;
+};
+
+template <class T>
+static Pointers<T> pointers(Buffer &arena, Buffer &picture, Buffer &weights, Buffer &biases, Buffer &output) {
+    return {arena.elements<T>(), picture.elements<T>(), weights.elements<T>(), biases.elements<float>(),
+            output.elements<float>()};
+}
+
+#define MEMORY s, m.arena, m.picture, m.weights, m.biases, m.output
+
+// A kernel of blocks, and one whose threads have an element each.
+#define BLOCKS(NAME, TYPE, KERNEL)                                                                                   \
+    {#KERNEL, [](const Step &s, const Pointers<TYPE> &m, uint x, uint y, uint) {                                     \
+         KERNEL##_##NAME(MEMORY, uint3{x, y, 0}, 0);                                                                 \
+     }},
+#define EACH(NAME, TYPE, KERNEL)                                                                                     \
+    {#KERNEL, [](const Step &s, const Pointers<TYPE> &m, uint x, uint, uint threads) {                               \
+         for (uint t = 0; t < threads; t++) KERNEL##_##NAME(MEMORY, x * threads + t);                                \
+     }},
+
+#define ALL(NAME, TYPE)                                                                                              \
+    BLOCKS(NAME, TYPE, dense_32x32)                                                                                  \
+    BLOCKS(NAME, TYPE, dense_64x64)                                                                                  \
+    BLOCKS(NAME, TYPE, dense_128x16)                                                                                 \
+    BLOCKS(NAME, TYPE, dense_128x32)                                                                                 \
+    BLOCKS(NAME, TYPE, dense_128x128)                                                                                \
+    BLOCKS(NAME, TYPE, row)                                                                                          \
+    BLOCKS(NAME, TYPE, mean)                                                                                         \
+    EACH(NAME, TYPE, depthwise)                                                                                      \
+    EACH(NAME, TYPE, pool)                                                                                           \
+    EACH(NAME, TYPE, combine)                                                                                        \
+    EACH(NAME, TYPE, boxes)
+
+static const Kernels<Pointers<float>> KERNELS_OF_F32 = {
+    ALL(f32, float)
+    BLOCKS(f32, float, back_32x32)
+    BLOCKS(f32, float, back_64x64)
+    BLOCKS(f32, float, back_128x128)
+    BLOCKS(f32, float, grad_weight_16)
+    BLOCKS(f32, float, grad_weight_64)
+    BLOCKS(f32, float, grad_depthwise)
+    BLOCKS(f32, float, channels)
+    EACH(f32, float, depthwise_back)
+    EACH(f32, float, pack)
+    EACH(f32, float, unpack)
+    EACH(f32, float, settle)
+    EACH(f32, float, normalise)
+    EACH(f32, float, normalise_back)
+    EACH(f32, float, largest)
+    EACH(f32, float, pool_back)
+    EACH(f32, float, resample_back)
+    EACH(f32, float, accumulate)
+    EACH(f32, float, update)
+};
+static const Kernels<Pointers<half>> KERNELS_OF_F16 = {ALL(f16, half)};
+static const Kernels<Pointers<bfloat>> KERNELS_OF_BF16 = {ALL(bf16, bfloat)};
+
+int main() {
+    switch (word()) {
+    case 0: return run(KERNELS_OF_F32, pointers<float>);
+    case 1: return run(KERNELS_OF_F16, pointers<half>);
+    default: return run(KERNELS_OF_BF16, pointers<bfloat>);
+    }
+}
