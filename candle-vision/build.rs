@@ -9,8 +9,20 @@ fn main() {
 #[cfg(feature = "cuda")]
 fn kernels() {
     let sources = std::path::Path::new("src/kernels/gpu");
-    let headers =
-        ["bodies", "boxes", "cuda", "dense", "gradients", "norm", "step", "sums", "update", "warps", "windows"];
+    let headers = [
+        "bodies",
+        "boxes",
+        "cuda",
+        "dense",
+        "gradients",
+        "letterbox",
+        "norm",
+        "step",
+        "sums",
+        "update",
+        "warps",
+        "windows",
+    ];
     let headers = headers.map(|name| sources.join(name).with_extension("h"));
     let kernels = ["bf16", "f16", "f32", "train"].map(|name| sources.join(name).with_extension("cu"));
     let builder = cudaforge::KernelBuilder::new().source_files(kernels).watch(headers);

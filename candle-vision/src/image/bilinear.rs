@@ -7,6 +7,8 @@
 use image::RgbImage;
 use rayon::prelude::*;
 
+use crate::kernels::gpu::letterbox::Scaling;
+
 /// 1.0 as a weight.
 const ONE: f32 = 2048.0;
 /// Output rows that one task makes, reusing the input rows it has filtered.
@@ -35,6 +37,29 @@ pub(super) fn resize_bilinear_into(source: &RgbImage, size: [usize; 2], out: &mu
     if let Some(bands) = Bands::new(source, size, stride) {
         out.par_chunks_mut(bands.len()).enumerate().for_each(|(band, out)| bands.fill(band, out));
     }
+}
+
+/// What a GPU resizes a picture by: of each column and then of each row of the result two positions in the picture and their
+/// weights, then the picture's bytes, four to a word, the first the lowest; and how.
+pub(super) fn words(source: &RgbImage, [height, width]: [usize; 2]) -> (Vec<u32>, Scaling) {
+    let (in_height, in_width) = (source.height() as usize, source.width() as usize);
+    let scaling = match [in_height, in_width] {
+        size if size == [height, width] => Scaling::AsItIs,
+        size if size == [2 * height, 2 * width] => Scaling::Halved,
+        _ => Scaling::Filtered,
+    };
+    let taps = |tap: Tap, in_size: usize| {
+        let last = in_size as i64 - 1;
+        let [first, second] = [tap.first, tap.first + 1].map(|at| at.clamp(0, last) as u32);
+        [first, second].into_iter().chain(tap.weights.map(|weight| u32::from(weight.unsigned_abs())))
+    };
+    let columns = (0..width).flat_map(|x| taps(Tap::inside(x, in_width, width), in_width));
+    let rows = (0..height).flat_map(|y| taps(Tap::new(y, in_height, height), in_height));
+    let (whole, rest) = source.as_chunks::<4>();
+    let mut last = [0; 4];
+    last[..rest.len()].copy_from_slice(rest);
+    let bytes = whole.iter().chain([&last]).map(|bytes| u32::from_le_bytes(*bytes));
+    (columns.chain(rows).chain(bytes).collect(), scaling)
 }
 
 /// A resize in tasks of [`BAND`] output rows.

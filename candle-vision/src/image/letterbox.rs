@@ -6,7 +6,9 @@
 use candle_core::{Device, Result, Tensor};
 use image::RgbImage;
 
-use super::bilinear::resize_bilinear_into;
+use super::bilinear::{resize_bilinear_into, words};
+use crate::kernels::gpu::has_kernels;
+use crate::kernels::gpu::letterbox::{self as gpu, Sizes};
 
 /// Level of the borders, in every channel.
 pub const GREY: u8 = 114;
@@ -117,6 +119,23 @@ pub fn letterbox(picture: &RgbImage, options: &Letterbox) -> (RgbImage, Letterbo
         stride,
     );
     (out, info)
+}
+
+/// [`letterbox`] as [`to_tensor`] has it, (3, height, width) in `f32`: on a GPU whose kernels the build has, one launch on the
+/// picture's bytes; elsewhere on the host. The values are the same.
+///
+/// # Errors
+/// If the tensor cannot be allocated on `device`.
+pub fn letterbox_tensor(picture: &RgbImage, options: &Letterbox, device: &Device) -> Result<(Tensor, LetterboxInfo)> {
+    let info = options.plan([picture.height() as usize, picture.width() as usize]);
+    if !has_kernels(device) || picture.is_empty() {
+        let (seen, info) = letterbox(picture, options);
+        return Ok((to_tensor(&seen, device)?, info));
+    }
+    let (words, scaling) = words(picture, info.resized);
+    let words = Tensor::new(words, device)?;
+    let sizes = Sizes { picture: info.original, scaled: info.resized, out: info.size, pad: info.pad };
+    Ok((gpu::letterbox(&words, sizes, scaling)?, info))
 }
 
 /// Levels / 255 as f32 of shape (3, height, width).

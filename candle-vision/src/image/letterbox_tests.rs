@@ -1,5 +1,6 @@
 use super::*;
 use crate::image::fixtures::{cases, check_digests, picture, size};
+use crate::kernels::gpu::place::PLACES;
 
 fn options(case: &serde_json::Value) -> Letterbox {
     let scale_up = case.get("scale_up").is_none_or(|value| value.as_bool().unwrap());
@@ -67,4 +68,27 @@ fn odd_sizes_and_strides_do_not_panic() {
     }
     let (out, info) = letterbox(&RgbImage::new(0, 0), &Letterbox::new([8, 8]));
     assert_eq!((out.dimensions(), info.original), ((8, 8), [1, 1]));
+}
+
+/// On each device that the build and the machine have, and in the emulators.
+#[test]
+fn a_gpu_letterboxes_to_the_bit() {
+    for (index, [height, width]) in
+        [[1, 1], [3, 200], [37, 61], [64, 64], [128, 96], [128, 128], [97, 131], [300, 40]].into_iter().enumerate()
+    {
+        let level = |x: u32, y: u32| (x * 7 + y * 13 + index as u32 * 101) ^ (x * y);
+        let picture = RgbImage::from_fn(width, height, |x, y| {
+            image::Rgb([level(x, y) as u8, (level(x, y) >> 2) as u8, (level(y, x) >> 1) as u8])
+        });
+        for options in [Letterbox::new([64, 64]), Letterbox::rect([64, 96], 32), Letterbox::new([65, 33])] {
+            let (expected, info) = letterbox(&picture, &options);
+            let expected = to_tensor(&expected, &Device::Cpu).unwrap();
+            let planes = |xs: &Tensor| xs.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            for place in PLACES.iter() {
+                let found = place.run(|| letterbox_tensor(&picture, &options, place.device()).unwrap());
+                assert_eq!((found.0.dims(), found.1), (expected.dims(), info));
+                assert!(planes(&found.0) == planes(&expected), "{width}x{height} in {options:?} on {place:?}");
+            }
+        }
+    }
 }

@@ -28,6 +28,7 @@ macro_rules! ptx {
 fn module(kernel: Kernel, dtype: DType) -> Result<(&'static str, &'static str)> {
     Ok(match (kernel, dtype) {
         (Kernel::Train, _) => ptx!("train"),
+        (Kernel::Letterbox, _) => ptx!("f32"),
         (_, DType::F32) => ptx!("f32"),
         (_, DType::F16) => ptx!("f16"),
         (_, DType::BF16) => ptx!("bf16"),
@@ -262,10 +263,23 @@ impl Run<'_> {
     }
 }
 
+/// The memory of a tensor of 32-bit elements.
+pub(super) fn bytes_of(storage: &CudaStorage) -> Result<CudaView<'_, u8>> {
+    // SAFETY: any bytes are bytes.
+    let bytes = unsafe {
+        match storage.dtype() {
+            DType::F32 => storage.as_cuda_slice::<f32>()?.transmute::<u8>(storage.as_cuda_slice::<f32>()?.num_bytes()),
+            DType::U32 => storage.as_cuda_slice::<u32>()?.transmute::<u8>(storage.as_cuda_slice::<u32>()?.num_bytes()),
+            other => bail!("a kernel of f32 got {other:?}"),
+        }
+    };
+    bytes.ok_or_else(|| Error::msg("a tensor of no bytes"))
+}
+
 /// Runs launches on inputs and on buffers of any content, of these lengths; gives the latter.
 pub(super) fn launch(
     device: &CudaDevice,
-    inputs: &[&CudaSlice<f32>],
+    inputs: &[CudaView<'_, u8>],
     own: &[usize],
     launches: &[(Launch, [Buffer; 5])],
 ) -> Result<Vec<Storage>> {
@@ -280,12 +294,13 @@ pub(super) fn launch(
         let mut builder = stream.launch_builder(&function);
         builder.arg(&launch.step);
         for buffer in read {
-            let slice = match buffer {
-                Buffer::Input(index) => Some(inputs[*index]),
-                Buffer::Own(index) => own[*index].as_ref(),
+            match buffer {
+                Buffer::Input(index) => builder.arg(&inputs[*index]),
+                Buffer::Own(index) => match &own[*index] {
+                    Some(slice) => builder.arg(slice),
+                    None => bail!("{} reads what it writes", launch.name),
+                },
             };
-            let Some(slice) = slice else { bail!("{} reads what it writes", launch.name) };
-            builder.arg(slice);
         }
         builder.arg(&mut output);
         // SAFETY: the arguments are the kernel's, whose step stays inside its buffers.

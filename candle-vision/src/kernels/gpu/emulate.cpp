@@ -111,6 +111,7 @@ namespace of_f32 {
 #define ELEMENT float
 #include "bodies.h"
 #include "gradients.h"
+#include "letterbox.h"
 #include "norm.h"
 #include "update.h"
 #include "windows.h"
@@ -196,6 +197,11 @@ static const Kernels<of_f32::Memories> KERNELS_OF_F32 = {
     {"resample_back", ELEMENTS(of_f32, resample_back)},
     {"accumulate", ELEMENTS(of_f32, accumulate)},
     {"update", ELEMENTS(of_f32, update)},
+    {"letterbox", BLOCK(of_f32) {
+         const Checked<const uint> words = {reinterpret_cast<const uint *>(m.picture.data), m.picture.len};
+         for (uint t = 0; t < threads; t++) of_f32::letterbox(s, words, m.output, x * threads + t);
+         (void)y;
+     }},
 };
 static const Kernels<of_f16::Memories> KERNELS_OF_F16 = {KERNELS(of_f16, _Float16)};
 

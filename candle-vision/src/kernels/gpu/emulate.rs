@@ -124,6 +124,7 @@ pub(super) fn storage_bytes(storage: &CpuStorage) -> Result<Vec<u8>> {
         CpuStorage::F32(xs) => Ok(xs.iter().flat_map(|x| x.to_ne_bytes()).collect()),
         CpuStorage::F16(xs) => Ok(xs.iter().flat_map(|x| x.to_ne_bytes()).collect()),
         CpuStorage::BF16(xs) => Ok(xs.iter().flat_map(|x| x.to_ne_bytes()).collect()),
+        CpuStorage::U32(xs) => Ok(xs.iter().flat_map(|x| x.to_ne_bytes()).collect()),
         _ => bail!("the emulator computes in f32, f16 and bf16"),
     }
 }

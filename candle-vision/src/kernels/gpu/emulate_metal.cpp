@@ -86,6 +86,10 @@ static const Kernels<Pointers<float>> KERNELS_OF_F32 = {
     EACH(f32, float, resample_back)
     EACH(f32, float, accumulate)
     EACH(f32, float, update)
+    {"letterbox", [](const Step &s, const Pointers<float> &m, uint x, uint, uint threads) {
+         const uint *words = reinterpret_cast<const uint *>(m.picture);
+         for (uint t = 0; t < threads; t++) letterbox_f32(s, words, m.output, x * threads + t);
+     }},
 };
 static const Kernels<Pointers<half>> KERNELS_OF_F16 = {ALL(f16, half)};
 static const Kernels<Pointers<bfloat>> KERNELS_OF_BF16 = {ALL(bf16, bfloat)};

@@ -10,6 +10,7 @@ mod cuda;
 #[cfg(any(test, feature = "emulate"))]
 pub(crate) mod emulate;
 mod forward;
+pub(crate) mod letterbox;
 #[cfg(any(test, feature = "emulate"))]
 mod msl;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub(crate) mod train;
 use candle_core::{Result, bail};
 
 pub(crate) use forward::{Forward, Workspace};
+pub(crate) use run::has_kernels;
 
 use super::infer::View;
 use super::{Activation, Geometry};
@@ -121,6 +123,8 @@ pub(crate) enum Kernel {
     Pool,
     Combine,
     Boxes,
+    /// One that reads bytes.
+    Letterbox,
     /// One of those that training alone needs.
     Train,
 }
@@ -343,7 +347,7 @@ impl Kernel {
             Self::Pool => ("pool", each, THREADS),
             Self::Combine => ("combine", each, THREADS),
             Self::Boxes => ("boxes", each, THREADS),
-            Self::Train => bail!("a program does not train"),
+            Self::Letterbox | Self::Train => bail!("a program has no {self:?}"),
         };
         Ok(Launch { kernel: self, name, blocks, threads, step })
     }

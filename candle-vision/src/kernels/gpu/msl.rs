@@ -8,11 +8,12 @@ pub(super) const MODULES: [(&str, &str); 4] = [
     ("train", include_str!("train.metal")),
 ];
 
-const HEADERS: [(&str, &str); 11] = [
+const HEADERS: [(&str, &str); 12] = [
     ("bodies.h", include_str!("bodies.h")),
     ("boxes.h", include_str!("boxes.h")),
     ("dense.h", include_str!("dense.h")),
     ("gradients.h", include_str!("gradients.h")),
+    ("letterbox.h", include_str!("letterbox.h")),
     ("metal.h", include_str!("metal.h")),
     ("norm.h", include_str!("norm.h")),
     ("step.h", include_str!("step.h")),

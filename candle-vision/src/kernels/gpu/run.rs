@@ -52,6 +52,7 @@ impl Launch {
         let kernel = match name {
             "combine" => Kernel::Combine,
             "pool" => Kernel::Pool,
+            "letterbox" => Kernel::Letterbox,
             _ => Kernel::Train,
         };
         Ok(Self { kernel, name, blocks, threads: THREADS, step })
@@ -102,7 +103,7 @@ impl Run {
             #[cfg(feature = "cuda")]
             Device::Cuda(device) => {
                 let inputs = guards.iter().map(|storage| match &**storage {
-                    Storage::Cuda(storage) => storage.as_cuda_slice::<f32>(),
+                    Storage::Cuda(storage) => super::cuda::bytes_of(storage),
                     _ => bail!("a kernel got tensors of two devices"),
                 });
                 super::cuda::launch(device, &inputs.collect::<Result<Vec<_>>>()?, &self.own, &launches)
@@ -123,15 +124,19 @@ impl Run {
     }
 }
 
+/// Whether kernels of ours run on a device.
+pub(crate) fn has_kernels(device: &Device) -> bool {
+    match device {
+        Device::Cuda(_) => cfg!(feature = "cuda"),
+        Device::Metal(_) => false,
+        Device::Cpu => super::is_emulating(),
+    }
+}
+
 /// Whether the kernels of this module take a tensor, 16-bit ones as `f32`.
 pub(crate) fn takes(xs: &Tensor) -> bool {
-    let has_kernels = match xs.device() {
-        Device::Cuda(_) => cfg!(feature = "cuda"),
-        Device::Cpu => super::is_emulating(),
-        _ => false,
-    };
     let fits = matches!(xs.dtype(), DType::F32 | DType::F16 | DType::BF16) && i32::try_from(xs.elem_count()).is_ok();
-    has_kernels && fits && !is_stock()
+    has_kernels(xs.device()) && fits && !is_stock()
 }
 
 /// Where (n, c, h, w) lie, if their positions lie at even steps; dense elements of other ranks are channels of one position.
