@@ -9,7 +9,9 @@ mod cuda;
 #[cfg(any(test, feature = "emulate"))]
 pub(crate) mod emulate;
 mod forward;
-#[cfg(any(test, feature = "emulate"))]
+#[cfg(feature = "metal")]
+mod metal;
+#[cfg(any(test, feature = "emulate", feature = "metal"))]
 mod msl;
 #[cfg(test)]
 pub(crate) mod place;

@@ -107,6 +107,14 @@ impl Run {
                 });
                 super::cuda::launch(device, &inputs.collect::<Result<Vec<_>>>()?, &self.own, &launches)
             }
+            #[cfg(feature = "metal")]
+            Device::Metal(device) => {
+                let inputs = guards.iter().map(|storage| match &**storage {
+                    Storage::Metal(storage) => Ok(storage),
+                    _ => bail!("a kernel got tensors of two devices"),
+                });
+                super::metal::launch(device, &inputs.collect::<Result<Vec<_>>>()?, &self.own, &launches)
+            }
             #[cfg(any(test, feature = "emulate"))]
             Device::Cpu => {
                 let inputs = guards.iter().map(|storage| match &**storage {
@@ -127,8 +135,8 @@ impl Run {
 pub(crate) fn takes(xs: &Tensor) -> bool {
     let has_kernels = match xs.device() {
         Device::Cuda(_) => cfg!(feature = "cuda"),
+        Device::Metal(_) => cfg!(feature = "metal"),
         Device::Cpu => super::is_emulating(),
-        _ => false,
     };
     let fits = matches!(xs.dtype(), DType::F32 | DType::F16 | DType::BF16) && i32::try_from(xs.elem_count()).is_ok();
     has_kernels && fits && !is_stock()
