@@ -2,7 +2,7 @@
 //! gates and concatenation.
 //!
 //! Each has one front door that checks its operands. It runs a kernel of ours, with its own gradients ([`with_tape`] joins
-//! those of a network), on the CPU in `f32` and `f64` and on CUDA in `f32`; elsewhere it composes candle's operations.
+//! those of a network), on the CPU in `f32` and `f64`, on CUDA and Metal in `f32`; elsewhere it composes candle's operations.
 //! `f16` and `bf16` tensors are widened to `f32` and the result is rounded once. Results do not depend on the
 //! number of threads.
 #![allow(unsafe_code, reason = "the only module whose hot loops write disjoint parts of one buffer from many threads")]
@@ -13,7 +13,7 @@ mod conv;
 mod elementwise;
 mod geometry;
 #[cfg_attr(
-    not(any(test, feature = "cuda", feature = "emulate")),
+    not(any(test, feature = "cuda", feature = "metal", feature = "emulate")),
     expect(dead_code, reason = "what a GPU or the emulator runs")
 )]
 pub(crate) mod gpu;

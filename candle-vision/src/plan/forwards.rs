@@ -9,7 +9,7 @@ use super::graph::{Conv, Graph, Output, Value};
 use super::launches::{Lowered, lower, pack};
 use super::lower::Note;
 use super::session::StepTime;
-use crate::kernels::gpu::{Forward, Workspace};
+use crate::kernels::gpu::{Forward, QUAD, Workspace};
 
 /// Programs that are kept: networks on pictures of many shapes rebuild the oldest.
 const KEPT: usize = 8;
@@ -58,7 +58,7 @@ impl Forwards {
         record: impl FnOnce(&mut Graph, Value) -> Result<()>,
     ) -> Result<Vec<Tensor>> {
         let plan = self.plan(name, xs, record)?;
-        let all = xs.contiguous()?.apply_op1_no_bwd(&plan.forward)?;
+        let all = aligned(xs)?.apply_op1_no_bwd(&plan.forward)?;
         let mut start = 0;
         let mut outputs = Vec::with_capacity(plan.dims.len());
         for dims in plan.dims.iter() {
@@ -79,7 +79,7 @@ impl Forwards {
         record: impl FnOnce(&mut Graph, Value) -> Result<()>,
     ) -> Result<Vec<StepTime>> {
         let plan = self.plan(name, xs, record)?;
-        let times = plan.forward.profile(&xs.contiguous()?)?;
+        let times = plan.forward.profile(&aligned(xs)?)?;
         let size = xs.dtype().size_in_bytes() * xs.dim(0)?;
         let step = |(launch, time): (&LaunchInfo, Duration)| StepTime {
             name: launch.name.clone(),
@@ -129,6 +129,12 @@ impl Forwards {
         self.packs.push((ids, dtype, packed.clone()));
         Ok(packed)
     }
+}
+
+/// The pictures, contiguous from an element on at which a GPU may read four at once.
+fn aligned(xs: &Tensor) -> Result<Tensor> {
+    let is_aligned = xs.is_contiguous() && xs.layout().start_offset().is_multiple_of(QUAD);
+    if is_aligned { Ok(xs.clone()) } else { xs.force_contiguous() }
 }
 
 /// The launches of a network on one picture of `[channels, height, width]`.

@@ -80,17 +80,11 @@ impl Session {
         if has_variables { Ok(None) } else { Self::new(Isa::best()).map(Some) }
     }
 
-    /// Whether a run may stand in for a network's own forward pass: a tensor of the CPU or of CUDA that is not part of a
-    /// gradient's graph, in a type that `f32` holds.
+    /// Whether a run may stand in for a network's own forward pass: a tensor that is not part of a gradient's
+    /// graph, in a type that `f32` holds.
     pub fn accepts(xs: &Tensor) -> bool {
         let fits = matches!(xs.dtype(), DType::F32 | DType::F16 | DType::BF16);
-        !xs.device().is_metal()
-            && fits
-            && !is_stock()
-            && !cost::is_counting()
-            && !xs.track_op()
-            && xs.rank() == 4
-            && xs.elem_count() > 0
+        fits && !is_stock() && !cost::is_counting() && !xs.track_op() && xs.rank() == 4 && xs.elem_count() > 0
     }
 
     /// Runs the network that `record` describes on pictures (n, c, h, w): a few one after the other, each on all threads;

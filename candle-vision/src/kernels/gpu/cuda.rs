@@ -44,7 +44,7 @@ const KEPT: usize = 8;
 
 /// What the runs of a network share: the arena, the kernels by name, and the launches of a run as one graph.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Workspace(Arc<Mutex<Shared>>);
+pub(super) struct Workspace(Arc<Mutex<Shared>>);
 
 #[derive(Default)]
 struct Shared {
@@ -161,7 +161,7 @@ fn typed<T: WithDType + CudaDType + DeviceRepr>(
     };
     let stream = device.cuda_stream();
     // Held until all is launched: the launches of two runs on one arena may not alternate.
-    let mut shared = forward.workspace.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut shared = forward.workspace.cuda.0.lock().unwrap_or_else(PoisonError::into_inner);
     shared.grow(device, bytes).map_err(memory)?;
     let key = (forward.program.clone(), images, forward.weights.dtype());
     let may_capture = times.is_none() && !shared.is_uncapturable;

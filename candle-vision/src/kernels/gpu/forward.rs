@@ -6,13 +6,15 @@ use std::time::Duration;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Storage, Tensor, bail};
 
 use super::Program;
-#[cfg(feature = "cuda")]
-pub(crate) use super::cuda::Workspace;
 
 /// What the runs of a network share on a GPU.
-#[cfg(not(feature = "cuda"))]
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Workspace;
+pub(crate) struct Workspace {
+    #[cfg(feature = "cuda")]
+    pub(super) cuda: super::cuda::Workspace,
+    #[cfg(feature = "metal")]
+    pub(super) metal: super::metal::Arena,
+}
 
 /// A program with its weights on a device. As an operation on contiguous pictures (images, channels, height, width) in the
 /// weights' type it gives all outputs, one after the other, in `f32`.
@@ -23,7 +25,7 @@ pub(crate) struct Forward {
     pub(crate) weights: Tensor,
     /// Biases in `f32`, flat.
     pub(crate) biases: Tensor,
-    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "what a GPU keeps"))]
+    #[cfg_attr(not(any(feature = "cuda", feature = "metal")), expect(dead_code, reason = "what a GPU keeps"))]
     pub(crate) workspace: Workspace,
 }
 
@@ -73,5 +75,17 @@ impl CustomOp1 for Forward {
             bail!("pictures are contiguous")
         }
         super::cuda::run(self, pictures, layout, None)
+    }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        pictures: &candle_core::MetalStorage,
+        layout: &Layout,
+    ) -> Result<(candle_core::MetalStorage, Shape)> {
+        if !layout.is_contiguous() {
+            bail!("pictures are contiguous")
+        }
+        super::metal::run(self, pictures, layout)
     }
 }

@@ -11,7 +11,9 @@ mod cuda;
 pub(crate) mod emulate;
 mod forward;
 pub(crate) mod letterbox;
-#[cfg(any(test, feature = "emulate"))]
+#[cfg(feature = "metal")]
+mod metal;
+#[cfg(any(test, feature = "emulate", feature = "metal"))]
 mod msl;
 #[cfg(test)]
 pub(crate) mod place;

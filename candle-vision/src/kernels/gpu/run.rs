@@ -108,6 +108,14 @@ impl Run {
                 });
                 super::cuda::launch(device, &inputs.collect::<Result<Vec<_>>>()?, &self.own, &launches)
             }
+            #[cfg(feature = "metal")]
+            Device::Metal(device) => {
+                let inputs = guards.iter().map(|storage| match &**storage {
+                    Storage::Metal(storage) => Ok(storage),
+                    _ => bail!("a kernel got tensors of two devices"),
+                });
+                super::metal::launch(device, &inputs.collect::<Result<Vec<_>>>()?, &self.own, &launches)
+            }
             #[cfg(any(test, feature = "emulate"))]
             Device::Cpu => {
                 let inputs = guards.iter().map(|storage| match &**storage {
@@ -128,7 +136,7 @@ impl Run {
 pub(crate) fn has_kernels(device: &Device) -> bool {
     match device {
         Device::Cuda(_) => cfg!(feature = "cuda"),
-        Device::Metal(_) => false,
+        Device::Metal(_) => cfg!(feature = "metal"),
         Device::Cpu => super::is_emulating(),
     }
 }

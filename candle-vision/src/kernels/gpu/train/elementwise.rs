@@ -141,4 +141,15 @@ impl InplaceOp2 for Accumulate {
     ) -> Result<()> {
         super::super::cuda::in_place(&self.launch(l1, l2)?, total, [part, part])
     }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        total: &mut candle_core::MetalStorage,
+        l1: &Layout,
+        part: &candle_core::MetalStorage,
+        l2: &Layout,
+    ) -> Result<()> {
+        super::super::metal::in_place(&self.launch(l1, l2)?, total, [part, part])
+    }
 }

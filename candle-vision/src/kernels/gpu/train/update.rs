@@ -80,4 +80,17 @@ impl InplaceOp3 for Update {
     ) -> Result<()> {
         super::super::cuda::in_place(&self.launch([l1, l2, l3])?, xs, [ys, zs])
     }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        xs: &mut candle_core::MetalStorage,
+        l1: &Layout,
+        ys: &candle_core::MetalStorage,
+        l2: &Layout,
+        zs: &candle_core::MetalStorage,
+        l3: &Layout,
+    ) -> Result<()> {
+        super::super::metal::in_place(&self.launch([l1, l2, l3])?, xs, [ys, zs])
+    }
 }
