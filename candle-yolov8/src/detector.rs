@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Result, Tensor};
-use candle_vision::image::{Letterbox, LetterboxInfo, RgbImage, letterbox, to_tensor};
+use candle_vision::image::{Letterbox, LetterboxInfo, RgbImage, letterbox, letterbox_tensor, to_tensor};
+use candle_vision::kernels::has_kernels;
 use rayon::prelude::*;
 
 use crate::candidates::candidates;
@@ -40,18 +41,33 @@ impl Default for PredictOptions {
     }
 }
 
-/// A letterboxed picture, ready for the network.
+/// A picture ready for the network: letterboxed, or as it is for a GPU that letterboxes it.
 #[derive(Debug, Clone)]
 pub struct Prepared {
     picture: RgbImage,
     info: LetterboxInfo,
+    /// The letterbox that is left to the device.
+    view: Option<Letterbox>,
 }
 
 impl Prepared {
-    /// Letterboxes a picture as [`Detector::view`] says.
-    pub fn new(picture: &RgbImage, view: &Letterbox) -> Self {
+    /// Letterboxes a picture as [`Detector::view`] says, or leaves that to `device` where it has a kernel for it. Neither
+    /// changes a result.
+    pub fn new(picture: &RgbImage, view: &Letterbox, device: &Device) -> Self {
+        if has_kernels(device) {
+            let info = view.plan([picture.height() as usize, picture.width() as usize]);
+            return Self { picture: picture.clone(), info, view: Some(*view) };
+        }
         let (picture, info) = letterbox(picture, view);
-        Self { picture, info }
+        Self { picture, info, view: None }
+    }
+
+    /// The planes (3, height, width) that the network sees.
+    fn planes(&self, device: &Device) -> Result<Tensor> {
+        match &self.view {
+            Some(view) => Ok(letterbox_tensor(&self.picture, view, device)?.0),
+            None => to_tensor(&self.picture, &Device::Cpu),
+        }
     }
 }
 
@@ -100,7 +116,8 @@ impl Detector {
     /// Looks at pictures in order.
     pub fn predict(&self, pictures: &[RgbImage], options: &PredictOptions) -> Result<Vec<Prediction>> {
         let (start, view) = (Instant::now(), self.view(options));
-        let prepared: Vec<Prepared> = pictures.par_iter().map(|picture| Prepared::new(picture, &view)).collect();
+        let prepared: Vec<Prepared> =
+            pictures.par_iter().map(|picture| Prepared::new(picture, &view, &self.device)).collect();
         let scaling = start.elapsed() / pictures.len().max(1) as u32;
         let mut predictions = self.detect(&prepared.iter().collect::<Vec<_>>(), &options.nms)?;
         predictions.iter_mut().for_each(|found| found.preprocess += scaling);
@@ -124,8 +141,14 @@ impl Detector {
     }
 
     fn detect_group(&self, pictures: &[&Prepared], input: [usize; 2], options: &NmsOptions) -> Result<Vec<Prediction>> {
-        let inputs: Vec<&RgbImage> = pictures.iter().map(|picture| &picture.picture).collect();
-        let (_, found, times) = self.look(&inputs, options)?;
+        let start = Instant::now();
+        // A GPU's launches stay on this thread's stream.
+        let planes = |picture: &&Prepared| picture.planes(&self.device);
+        let xs = match has_kernels(&self.device) {
+            true => pictures.iter().map(planes).collect::<Result<Vec<_>>>()?,
+            false => pictures.par_iter().map(planes).collect::<Result<Vec<_>>>()?,
+        };
+        let (_, found, times) = self.look_at(&xs, start, options)?;
         let [preprocess, inference, postprocess] = times.map(|time| time / pictures.len().max(1) as u32);
         let prediction = |(Kept { candidates, dropped }, picture): (Kept, &&Prepared)| {
             let detection = |Candidate { class_id, confidence, xyxy }| Detection {
@@ -149,10 +172,20 @@ impl Detector {
         let start = Instant::now();
         let tensor = |picture: &&RgbImage| to_tensor(picture, &Device::Cpu);
         let xs: Vec<Tensor> = pictures.par_iter().map(tensor).collect::<Result<_>>()?;
+        self.look_at(&xs, start, options)
+    }
+
+    /// [`Detector::look`] at planes (3, height, width), which were begun at `start`.
+    fn look_at(
+        &self,
+        xs: &[Tensor],
+        start: Instant,
+        options: &NmsOptions,
+    ) -> Result<(Vec<Tensor>, Vec<Kept>, [Duration; 3])> {
         if xs.is_empty() {
             return Ok(Default::default());
         }
-        let xs = Tensor::stack(&xs, 0)?.to_device(&self.device)?.to_dtype(self.dtype)?;
+        let xs = Tensor::stack(xs, 0)?.to_device(&self.device)?.to_dtype(self.dtype)?;
         let preprocess = start.elapsed();
         let start = Instant::now();
         let raw = self.model.forward_t(&xs, false)?;
@@ -169,6 +202,7 @@ impl Detector {
 mod tests {
     use super::*;
     use crate::architecture;
+    use candle_vision::kernels::with_emulated_gpu;
     use candle_vision::layers::Norm;
     use candle_vision::seeded;
 
@@ -177,6 +211,29 @@ mod tests {
             let v = (x * 7 + y * 13 + seed * 101) ^ (x * y);
             candle_vision::image::Rgb([v as u8, (v >> 2) as u8, (v >> 4) as u8])
         })
+    }
+
+    /// With letterboxes of the device's and its launches.
+    #[test]
+    fn a_gpu_finds_what_the_cpu_finds() -> Result<()> {
+        let def = architecture("yolov8n-ghostnet", Some(4)).expect("shipped");
+        let model = Yolo::new(&def, Norm::Fold, seeded::var_builder(DType::F32, &Device::Cpu))?;
+        let detector = Detector::new(model, Device::Cpu, DType::F32);
+        let pictures = [picture(97, 60, 1), picture(60, 97, 2), picture(128, 80, 3), picture(97, 60, 5)];
+        let nms = NmsOptions { conf: 0.1, ..Default::default() };
+        let options = PredictOptions { imgsz: [64; 2], rect: true, nms };
+        let expected = detector.predict(&pictures, &options)?;
+        let Some(found) = with_emulated_gpu(|| detector.predict(&pictures, &options)) else { return Ok(()) };
+        for (found, expected) in found?.iter().zip(&expected) {
+            assert_eq!((found.input, found.detections.len()), (expected.input, expected.detections.len()));
+            for (found, expected) in found.detections.iter().zip(&expected.detections) {
+                assert_eq!(found.class_id, expected.class_id);
+                assert!((found.confidence - expected.confidence).abs() < 1e-5, "{found:?} {expected:?}");
+                let close = found.xyxy.iter().zip(&expected.xyxy).all(|(a, b)| (a - b).abs() < 1e-2);
+                assert!(close, "{found:?} {expected:?}");
+            }
+        }
+        Ok(())
     }
 
     #[test]

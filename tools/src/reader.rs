@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use candle_vision::image::RgbImage;
+use rayon::prelude::*;
 
 use crate::source::{Entry, Source};
 
@@ -33,7 +34,13 @@ pub(crate) struct Reader<T> {
 
 impl<T: Send + 'static> Reader<T> {
     /// Starts to read. `prepare`, which `wait` gives once the model is known, turns a decoded picture into what that needs.
-    pub(crate) fn start<P>(entries: Vec<Entry>, batch: usize, wait: impl Fn() -> P + Send + 'static) -> Result<Self>
+    /// `on_all_threads`: the pictures of a batch are decoded side by side, where the network computes elsewhere.
+    pub(crate) fn start<P>(
+        entries: Vec<Entry>,
+        batch: usize,
+        on_all_threads: bool,
+        wait: impl Fn() -> P + Send + 'static,
+    ) -> Result<Self>
     where
         P: Fn(&RgbImage) -> Result<T>,
     {
@@ -41,7 +48,13 @@ impl<T: Send + 'static> Reader<T> {
         let read = move || {
             let mut entries = entries.into_iter().peekable();
             while entries.peek().is_some() {
-                let items = entries.by_ref().take(batch).map(|entry| item(entry, &wait)).collect();
+                let entries: Vec<Entry> = entries.by_ref().take(batch).collect();
+                // No thread of the pool waits for the model, whose loading needs them.
+                let decoded: Box<dyn Iterator<Item = Decoded>> = match on_all_threads {
+                    true => Box::new(entries.into_par_iter().map(decoded).collect::<Vec<_>>().into_iter()),
+                    false => Box::new(entries.into_iter().map(decoded)),
+                };
+                let items = decoded.map(|decoded| item(decoded, &wait)).collect();
                 if sender.send(items).is_err() {
                     return;
                 }
@@ -63,13 +76,23 @@ impl<T: Send + 'static> Reader<T> {
     }
 }
 
-fn item<T, P: Fn(&RgbImage) -> Result<T>>(entry: Entry, wait: &impl Fn() -> P) -> Item<T> {
-    let ready = entry.source.and_then(|source| {
+/// An entry's label, and its picture as it was decoded.
+type Decoded = (String, Result<(Source, RgbImage)>);
+
+fn decoded(Entry { label, source }: Entry) -> Decoded {
+    let picture = source.and_then(|source| {
         let picture = source.decode()?;
+        Ok((source, picture))
+    });
+    (label, picture)
+}
+
+fn item<T, P: Fn(&RgbImage) -> Result<T>>((label, decoded): Decoded, wait: &impl Fn() -> P) -> Item<T> {
+    let ready = decoded.and_then(|(source, picture)| {
         let prepare = wait();
         let start = Instant::now();
         let prepared = prepare(&picture)?;
         Ok(Ready { source, picture, prepared, preprocess: start.elapsed() })
     });
-    Item { label: entry.label, ready }
+    Item { label, ready }
 }

@@ -38,6 +38,7 @@ pub use geometry::Geometry;
 pub use gpu::ability::check_dtype;
 #[cfg(feature = "emulate")]
 pub use gpu::emulate::{Emulated, with_emulated, with_emulated_gpu};
+pub use gpu::has_kernels;
 pub(crate) use matrix::{Transposed, product};
 pub use memory::keep_freed_memory;
 pub use norm::{Moments, batch_norm};

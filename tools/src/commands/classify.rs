@@ -37,7 +37,7 @@ pub(crate) fn run(args: &ClassifyArgs, global: &GlobalArgs) -> Result<()> {
         speeds: Vec::new(),
         last_shape: [0; 4],
     };
-    let mut reader = Reader::start(entries, args.batch, move || {
+    let mut reader = Reader::start(entries, args.batch, !device.is_cpu(), move || {
         let transform = transform.clone();
         move |picture: &RgbImage| Ok(transform.apply(picture, &Device::Cpu)?)
     })?;

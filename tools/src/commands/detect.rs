@@ -32,10 +32,10 @@ pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
     // Pictures are decoded while the model is loaded.
     let total = entries.len();
     let view = Arc::new(OnceLock::<Letterbox>::new());
-    let shared = view.clone();
-    let reader = Reader::start(entries, args.batch, move || {
-        let view = *shared.wait();
-        move |picture: &RgbImage| Ok(Prepared::new(picture, &view))
+    let (shared, target) = (view.clone(), device.clone());
+    let reader = Reader::start(entries, args.batch, !device.is_cpu(), move || {
+        let (view, target) = (*shared.wait(), target.clone());
+        move |picture: &RgbImage| Ok(Prepared::new(picture, &view, &target))
     })?;
     let loaded = choice.load(global, &device, args.json || args.csv)?;
     let Network::Detector(network) = loaded.network else {

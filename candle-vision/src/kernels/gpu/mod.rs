@@ -25,7 +25,7 @@ pub(crate) mod train;
 use candle_core::{Result, bail};
 
 pub(crate) use forward::{Forward, Workspace};
-pub(crate) use run::has_kernels;
+pub use run::has_kernels;
 
 use super::infer::View;
 use super::{Activation, Geometry};

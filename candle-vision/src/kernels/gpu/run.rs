@@ -132,8 +132,8 @@ impl Run {
     }
 }
 
-/// Whether kernels of ours run on a device.
-pub(crate) fn has_kernels(device: &Device) -> bool {
+/// Whether a device runs kernels of ours that are a GPU's.
+pub fn has_kernels(device: &Device) -> bool {
     match device {
         Device::Cuda(_) => cfg!(feature = "cuda"),
         Device::Metal(_) => cfg!(feature = "metal"),
