@@ -1,5 +1,5 @@
 # The same targets that .ci/run calls.
-.PHONY: check format lint docs test run real cuda-check cuda-link test-cuda imagenet
+.PHONY: check format lint docs test run real cuda-check cuda-link test-cuda metal-check imagenet
 
 check: format lint docs test run
 
@@ -51,6 +51,14 @@ cuda-link:
 # The tests on a machine with an NVIDIA GPU: those of the kernels and of whole networks run on it too.
 test-cuda:
 	cargo test --workspace --features ghostzoo/cuda
+
+# Type-checks the Metal code without a Mac, with a standard library that is compiled on the way: RUST_SRC names the folder of its
+# source, of exactly this rustc. A library in C is not compiled: nothing is linked.
+metal-check:
+	@test -d "$(RUST_SRC)/std" || { echo "say where this rustc's library/ is: make metal-check RUST_SRC=/path/library"; exit 2; }
+	RUSTC_BOOTSTRAP=1 __CARGO_TESTS_ONLY_SRC_ROOT="$(abspath $(RUST_SRC))" \
+		CC_aarch64_apple_darwin=true AR_aarch64_apple_darwin=true CARGO_TARGET_DIR=target/mac \
+		cargo clippy -Zbuild-std --target aarch64-apple-darwin -p ghostzoo --features metal -- -D warnings
 
 # Every classifier of the registry on ImageNet's validation set: needs the Hub, or its cache, and IMAGENET, in any layout that
 # `ghostzoo eval --help` names. EVAL takes more options, --labels for one.
