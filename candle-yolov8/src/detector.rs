@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_vision::image::{Letterbox, LetterboxInfo, RgbImage, letterbox, to_tensor};
+use candle_vision::nms::{Candidate, Kept, NmsOptions, nms};
 use rayon::prelude::*;
 
 use crate::candidates::candidates;
 use crate::net::Yolo;
-use crate::nms::{Candidate, Kept, NmsOptions, nms};
 
 /// One found object, in pixels of the original picture.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <map>
 #include <string>
@@ -260,4 +261,12 @@ static int run(const Kernels<Memories> &kernels) {
     return 0;
 }
 
-int main() { return word() == 0 ? run(KERNELS_OF_F32) : run(KERNELS_OF_F16); }
+#include "emulate_detect.h"
+
+int main() {
+    switch (word()) {
+    case 0: return run(KERNELS_OF_F32);
+    case 1: return run(KERNELS_OF_F16);
+    default: return run_suppression();
+    }
+}

@@ -21,7 +21,9 @@ static EMULATOR: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
     let (program, made) = (folder.join("emulate"), folder.join(format!("emulate.{}", std::process::id())));
     let compile = |source: &Path| {
         let mut command = Command::new(&compiler);
-        command.args(["-O2", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-o"]);
+        command.args(["-O2", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"]);
+        // Products are rounded before they are added, on every machine.
+        command.args(["-ffp-contract=off", "-o"]);
         command.arg(&made).arg(source).output()
     };
     let probe = folder.join("probe.cpp");
@@ -91,7 +93,6 @@ pub(super) fn launch(
     launches: &[(Launch, [usize; 5])],
     results: &[usize],
 ) -> Result<Vec<Vec<u8>>> {
-    let Some(emulator) = &*EMULATOR else { bail!("there is no emulator") };
     let mut input = Vec::new();
     let word = |input: &mut Vec<u8>, word: usize| input.extend((word as u32).to_ne_bytes());
     word(&mut input, usize::from(is_half));
@@ -111,17 +112,24 @@ pub(super) fn launch(
     }
     word(&mut input, results.len());
     results.iter().for_each(|buffer| word(&mut input, *buffer));
+    let output = answer(&input)?;
+    let mut rest = output.as_slice();
+    let mut next = |buffer: &usize| rest.split_off(..buffers[*buffer].len()).map(<[u8]>::to_vec);
+    results.iter().map(|buffer| next(buffer).ok_or_else(|| Error::msg("the emulator gave too little"))).collect()
+}
+
+/// What the emulator writes when it reads `input`.
+pub(super) fn answer(input: &[u8]) -> Result<Vec<u8>> {
+    let Some(emulator) = &*EMULATOR else { bail!("there is no emulator") };
     let mut command = Command::new(emulator);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     // An emulator that ends early says why on its stderr.
-    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(&input));
+    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input));
     let output = child.wait_with_output()?;
     if !output.status.success() {
         bail!("the emulator: {}", String::from_utf8_lossy(&output.stderr))
     }
-    let mut rest = output.stdout.as_slice();
-    let mut next = |buffer: &usize| rest.split_off(..buffers[*buffer].len()).map(<[u8]>::to_vec);
-    results.iter().map(|buffer| next(buffer).ok_or_else(|| Error::msg("the emulator gave too little"))).collect()
+    Ok(output.stdout)
 }
 
 /// Runs of single launches so far.

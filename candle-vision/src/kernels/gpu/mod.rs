@@ -12,11 +12,13 @@ mod forward;
 mod run;
 #[cfg(test)]
 mod suite;
+mod suppress;
 pub(crate) mod train;
 
 use candle_core::{DType, Result, bail};
 
 pub(crate) use forward::{Forward, Workspace};
+pub(crate) use suppress::suppress;
 
 use super::infer::View;
 use super::{Activation, Geometry};
