@@ -18,13 +18,14 @@ fn kernels() {
         "letterbox",
         "norm",
         "step",
+        "suppress",
         "sums",
         "update",
         "warps",
         "windows",
     ];
     let headers = headers.map(|name| sources.join(name).with_extension("h"));
-    let kernels = ["bf16", "f16", "f32", "train"].map(|name| sources.join(name).with_extension("cu"));
+    let kernels = ["bf16", "detect", "f16", "f32", "train"].map(|name| sources.join(name).with_extension("cu"));
     let builder = cudaforge::KernelBuilder::new().source_files(kernels).watch(headers);
     if let Err(error) = builder.arg("-std=c++17").arg("-O3").build_ptx() {
         panic!("cannot compile {}/*.cu with nvcc: {error}", sources.display());

@@ -3,6 +3,7 @@
 //! - [`kernels`]: convolution, pooling and upsampling behind one front door each, with correct gradients;
 //! - [`layers`]: what models are built of, under the tensor names of PyTorch checkpoints;
 //! - [`plan`]: inference on the CPU as kernels over one arena;
+//! - [`nms`]: which of overlapping boxes are kept;
 //! - [`image`]: decode, resize as PIL and cv2 do, letterbox, draw;
 //! - [`data`]: labelled picture sets: folders, tar files and Parquet shards;
 //! - [`metrics`]: accuracy, COCO's and Ultralytics' average precision;
@@ -19,6 +20,7 @@ pub mod kernels;
 pub mod layers;
 pub mod memory;
 pub mod metrics;
+pub mod nms;
 pub mod plan;
 pub mod seeded;
 pub mod spec;

@@ -1,9 +1,9 @@
 //! From raw levels to candidates: only anchors that pass the threshold are decoded.
 
 use candle_core::{DType, Device, Result, Storage, Tensor};
+use candle_vision::nms::{Candidate, NmsOptions};
 
 use crate::modules::REG_MAX;
-use crate::nms::{Candidate, NmsOptions};
 
 /// The candidates of each picture of a batch, from raw levels (n, 4 · 16 + nc, h, w) and their strides.
 ///

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use candle_core::{DType, Device, Result, Tensor};
 use candle_vision::image::{Letterbox, LetterboxInfo, RgbImage, letterbox, letterbox_tensor, to_tensor};
 use candle_vision::kernels::has_kernels;
+use candle_vision::nms::{Candidate, Kept, NmsOptions, nms, suppress};
 use rayon::prelude::*;
 
 use crate::candidates::candidates;
 use crate::net::Yolo;
-use crate::nms::{Candidate, Kept, NmsOptions, nms};
 
 /// One found object, in pixels of the original picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -148,7 +148,12 @@ impl Detector {
             true => pictures.iter().map(planes).collect::<Result<Vec<_>>>()?,
             false => pictures.par_iter().map(planes).collect::<Result<Vec<_>>>()?,
         };
-        let (_, found, times) = self.look_at(&xs, start, options)?;
+        let (found, times) = if has_kernels(&self.device) {
+            self.keep_on_device(&xs, start, options)?
+        } else {
+            let (_, found, times) = self.look_at(&xs, start, options)?;
+            (found, times)
+        };
         let [preprocess, inference, postprocess] = times.map(|time| time / pictures.len().max(1) as u32);
         let prediction = |(Kept { candidates, dropped }, picture): (Kept, &&Prepared)| {
             let detection = |Candidate { class_id, confidence, xyxy }| Detection {
@@ -173,6 +178,24 @@ impl Detector {
         let tensor = |picture: &&RgbImage| to_tensor(picture, &Device::Cpu);
         let xs: Vec<Tensor> = pictures.par_iter().map(tensor).collect::<Result<_>>()?;
         self.look_at(&xs, start, options)
+    }
+
+    /// [`Detector::look`] where boxes are decoded, and if it can be suppressed, on the device.
+    fn keep_on_device(
+        &self,
+        xs: &[Tensor],
+        start: Instant,
+        options: &NmsOptions,
+    ) -> Result<(Vec<Kept>, [Duration; 3])> {
+        let xs = Tensor::stack(xs, 0)?.to_dtype(self.dtype)?;
+        let preprocess = start.elapsed();
+        let start = Instant::now();
+        let decoded = self.model.forward(&xs)?;
+        self.device.synchronize()?;
+        let inference = start.elapsed();
+        let start = Instant::now();
+        let found = suppress(&decoded, options)?;
+        Ok((found, [preprocess, inference, start.elapsed()]))
     }
 
     /// [`Detector::look`] at planes (3, height, width), which were begun at `start`.

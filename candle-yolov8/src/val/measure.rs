@@ -1,11 +1,11 @@
 //! Detections against labels, by both definitions.
 
 use candle_vision::metrics::{ConfusionMatrix, Metrics, PrecisionRecall, coco, match_boxes};
+use candle_vision::nms::Candidate;
 
 use super::batches::ValPicture;
 use crate::data::LabelledPicture;
 use crate::detector::Detection;
-use crate::nms::Candidate;
 
 /// Collects pictures; then [`Measure::finish`].
 #[derive(Debug)]

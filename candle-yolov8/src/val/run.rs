@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Result, Tensor};
 use candle_vision::image::{self, ImageError};
+use candle_vision::nms::{Kept, NmsOptions};
 use rayon::prelude::*;
 
 use super::batches::{ValPicture, batches};
 use super::measure::{Measure, Measured};
 use crate::data::LabelledPicture;
 use crate::detector::{Detection, Detector};
-use crate::nms::{Kept, NmsOptions};
 
 /// How to validate.
 ///

@@ -118,6 +118,12 @@ fn function(device: &CudaDevice, launch: &Launch, dtype: DType) -> Result<CudaFu
     Ok(device.get_or_load_custom_func(&name, module, ptx)?.into_cuda_function())
 }
 
+/// A function of `detect.cu`.
+pub(super) fn detect_function(device: &CudaDevice, name: &str) -> Result<CudaFunction> {
+    let (module, ptx) = ptx!("detect");
+    Ok(device.get_or_load_custom_func(name, module, ptx)?.into_cuda_function())
+}
+
 /// The graph of a program that ran before, once it is captured.
 fn find<'a>(graphs: &'a mut [(Key, Option<Graph>)], (program, images, dtype): &Key) -> Option<&'a mut Option<Graph>> {
     let is_it = |(other, n, of): &Key| Arc::ptr_eq(other, program) && n == images && of == dtype;

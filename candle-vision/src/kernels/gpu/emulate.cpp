@@ -2,6 +2,7 @@
 // writes as emulate/protocol.h says.
 
 #include <cmath>
+#include <cstring>
 
 #include "emulate/bf16.h"
 #include "emulate/protocol.h"
@@ -217,10 +218,13 @@ static Memories memories(Buffer &arena, Buffer &picture, Buffer &weights, Buffer
     return {checked<T>(arena), checked<T>(picture), checked<T>(weights), checked<float>(biases), checked<float>(output)};
 }
 
+#include "emulate_detect.h"
+
 int main() {
     switch (word()) {
     case 0: return run(KERNELS_OF_F32, memories<of_f32::Memories, float>);
     case 1: return run(KERNELS_OF_F16, memories<of_f16::Memories, _Float16>);
-    default: return run(KERNELS_OF_BF16, memories<of_bf16::Memories, Bf16>);
+    case 2: return run(KERNELS_OF_BF16, memories<of_bf16::Memories, Bf16>);
+    default: return run_suppression();
     }
 }

@@ -20,12 +20,14 @@ pub(crate) mod place;
 mod run;
 #[cfg(test)]
 mod suite;
+mod suppress;
 pub(crate) mod train;
 
 use candle_core::{Result, bail};
 
 pub(crate) use forward::{Forward, Workspace};
 pub use run::has_kernels;
+pub(crate) use suppress::suppress;
 
 use super::infer::View;
 use super::{Activation, Geometry};

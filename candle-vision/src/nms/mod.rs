@@ -1,5 +1,9 @@
 //! Non-maximum suppression: exact, deterministic, without a time limit.
 
+mod decoded;
+
+pub use decoded::suppress;
+
 /// One box of one class, in pixels of the network's input.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate {
@@ -164,7 +168,7 @@ mod tests {
     /// `candidates` of `tests/oracle/yolov8.py`: rows of x, y, w, h and four classes, in its order of operations.
     fn rows(index: usize, anchors: usize) -> Vec<f32> {
         let (name, shape) = (format!("nms{index}"), (8 * anchors).into());
-        let u = candle_vision::seeded::uniform(&name, &shape, &candle_core::Device::Cpu).expect("a tensor");
+        let u = crate::seeded::uniform(&name, &shape, &candle_core::Device::Cpu).expect("a tensor");
         let u = u.to_vec1::<f32>().expect("a vector");
         let u = |row: usize, anchor: usize| u[row * anchors + anchor];
         let value = |row: usize, anchor: usize| match row {
