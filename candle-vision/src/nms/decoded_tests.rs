@@ -1,5 +1,5 @@
 use super::*;
-use crate::kernels::gpu::emulate::with_emulated_gpu;
+use crate::kernels::gpu::place::PLACES;
 
 /// Numbers in [-1, 1).
 struct Random(u64);
@@ -55,12 +55,9 @@ fn bits(kept: &[Kept]) -> Vec<u32> {
 /// What the host keeps, after a comparison with what kernels keep wherever they run.
 fn check(decoded: &Tensor, options: &NmsOptions) -> Vec<Kept> {
     let expected = suppress(decoded, options).unwrap();
-    if let Some(found) = with_emulated_gpu(|| suppress(decoded, options).unwrap()) {
-        assert!(bits(&found) == bits(&expected), "emulated: {:?} with {options:?}", decoded.dims());
-    }
-    if let Ok(gpu) = Device::new_cuda(0) {
-        let found = suppress(&decoded.to_device(&gpu).unwrap(), options).unwrap();
-        assert!(bits(&found) == bits(&expected), "CUDA: {:?} with {options:?}", decoded.dims());
+    for place in PLACES.iter() {
+        let found = place.run(|| suppress(&decoded.to_device(place.device()).unwrap(), options).unwrap());
+        assert!(bits(&found) == bits(&expected), "{place:?}: {:?} with {options:?}", decoded.dims());
     }
     expected
 }

@@ -1,6 +1,8 @@
 //! Suppression of overlapping boxes on a GPU: of all that a detector gives, only what is kept comes to the host.
 
-use candle_core::{Result, Storage, Tensor};
+#[cfg(any(test, feature = "emulate", feature = "cuda"))]
+use candle_core::Storage;
+use candle_core::{Result, Tensor};
 
 #[cfg(any(test, feature = "emulate"))]
 use super::emulate::{Emulated, emulated};
@@ -57,6 +59,21 @@ impl Suppression {
         2 + ROW * self.most_kept as usize
     }
 
+    /// The result of the launches on a contiguous output; `None` where there are none for its device.
+    fn result(&self, decoded: &Tensor) -> Result<Option<Vec<f32>>> {
+        let (storage, layout) = decoded.storage_and_layout();
+        match (&*storage, layout) {
+            #[cfg(any(test, feature = "emulate"))]
+            (Storage::Cpu(storage), layout) if super::is_emulating() && emulated() == Emulated::Cuda => {
+                let rows = &storage.as_slice::<f32>()?[layout.start_offset()..][..decoded.elem_count()];
+                self.emulated(rows, decoded.dims()[0]).map(Some)
+            }
+            #[cfg(feature = "cuda")]
+            (Storage::Cuda(storage), layout) => self.on_cuda(storage, layout).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// What a result says of each image.
     fn kept(&self, result: &[f32]) -> Vec<Kept> {
         let kept = |image: &[f32]| {
@@ -76,19 +93,7 @@ impl Suppression {
 /// What is kept of a decoded output (images, 4 + classes, anchors) in `f32`; `None` where that is the host's to say.
 pub(crate) fn suppress(decoded: &Tensor, options: &NmsOptions) -> Result<Option<Vec<Kept>>> {
     let Some(suppression) = Suppression::new(decoded.dims3()?.into(), options) else { return Ok(None) };
-    let decoded = decoded.contiguous()?;
-    let (storage, layout) = decoded.storage_and_layout();
-    let result = match &*storage {
-        #[cfg(any(test, feature = "emulate"))]
-        Storage::Cpu(storage) if super::is_emulating() && emulated() == Emulated::Cuda => {
-            let rows = &storage.as_slice::<f32>()?[layout.start_offset()..][..decoded.elem_count()];
-            suppression.emulated(rows, decoded.dims()[0])?
-        }
-        #[cfg(feature = "cuda")]
-        Storage::Cuda(storage) => suppression.on_cuda(storage, layout)?,
-        _ => return Ok(None),
-    };
-    Ok(Some(suppression.kept(&result)))
+    Ok(suppression.result(&decoded.contiguous()?)?.map(|result| suppression.kept(&result)))
 }
 
 #[cfg(any(test, feature = "emulate"))]
