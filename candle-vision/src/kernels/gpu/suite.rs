@@ -293,3 +293,19 @@ fn large_maps() -> Result<()> {
         Ok(vec![ys, cheap, normed])
     })
 }
+
+/// A maximum of nothing but numbers would hide that a training diverged.
+#[test]
+fn nan_is_the_largest_of_a_window() -> Result<()> {
+    for place in PLACES.iter() {
+        let mut xs = vec![1f32; 2 * 5 * 5];
+        xs[12] = f32::NAN;
+        let xs = Tensor::from_vec(xs, (1, 2, 5, 5), place.device())?;
+        let ys = place.run(|| values(&max_pool2d(&xs, &Geometry::square(3).same())?))?;
+        let of_first = |i: usize| (1..4).contains(&(i / 5)) && (1..4).contains(&(i % 5)) && i < 25;
+        for (index, y) in ys.iter().enumerate() {
+            assert_eq!(y.is_nan(), of_first(index), "{place:?}, element {index}");
+        }
+    }
+    Ok(())
+}
