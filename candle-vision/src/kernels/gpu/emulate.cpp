@@ -220,6 +220,7 @@ static Memories memories(Buffer &arena, Buffer &picture, Buffer &weights, Buffer
 
 #include "emulate_detect.h"
 
+#ifndef EMULATED_DRIVER
 int main() {
     switch (word()) {
     case 0: return run(KERNELS_OF_F32, memories<of_f32::Memories, float>);
@@ -228,3 +229,4 @@ int main() {
     default: return run_suppression();
     }
 }
+#endif

@@ -1,9 +1,10 @@
 // Batch normalisation in training, activations and their gradients. For elements of type float; after gradients.h.
 //
-// What a channel is normalised by lies as (4, channels in fours): mean, variance, factor and summand.
+// What a channel is normalised by lies as (5, channels in fours): mean, variance, factor, summand, and what rounding left of the
+// mean.
 
 enum Statistic : uint { SUM, MOMENTS, PRODUCTS };
-enum Row : uint { MEAN_ROW, VARIANCE_ROW, SCALE_ROW, SHIFT_ROW };
+enum Row : uint { MEAN_ROW, VARIANCE_ROW, SCALE_ROW, SHIFT_ROW, REST_ROW };
 // What follows from PRODUCTS: gradients of weight and bias; the input's is `passed` * factor + (x - mean) * OF_X + CONSTANT.
 enum GradientRow : uint { WEIGHT_ROW, BIAS_ROW, OF_X_ROW, CONSTANT_ROW };
 
@@ -42,9 +43,10 @@ BODY void channels(GIVEN(Step) s, HELD(Memories) m, SHARED(float) parts, uint bl
             products[i] = nothing();
         }
         if (channel < count) {
-            float base[QUAD], scale[QUAD], shift[QUAD];
+            float base[QUAD], rest[QUAD] = {0.f, 0.f, 0.f, 0.f}, scale[QUAD], shift[QUAD];
             if (s.operation == PRODUCTS) {
                 LOAD4(float, m.weights, MEAN_ROW * count + channel, base);
+                LOAD4(float, m.weights, REST_ROW * count + channel, rest);
                 LOAD4(float, m.weights, SCALE_ROW * count + channel, scale);
                 LOAD4(float, m.weights, SHIFT_ROW * count + channel, shift);
             } else {
@@ -61,7 +63,7 @@ BODY void channels(GIVEN(Step) s, HELD(Memories) m, SHARED(float) parts, uint bl
                     load_quad(m, s.second, image, position, channel, grads);
                 }
                 UNROLL for (uint i = 0; i < QUAD; i++) {
-                    const float distance = values[i] - base[i];
+                    const float distance = values[i] - base[i] - rest[i];
                     if (s.operation == PRODUCTS) {
                         const float passed =
                             grads[i] * derivative(s.activation, s.slope, values[i] * scale[i] + shift[i]);
@@ -105,7 +107,7 @@ BODY void settle(GIVEN(Step) s, HELD(Memories) m, uint channel) {
         of_products = plus(of_products, m.arena[(wide(part) * 2 + 1) * count + channel]);
     }
     const float sum = of_sums.value + of_sums.rest, product = of_products.value + of_products.rest;
-    float rows[4] = {0.f, 0.f, 0.f, 0.f};
+    float rows[5] = {0.f, 0.f, 0.f, 0.f, 0.f};
     if (s.operation == SUM) {
         if (channel < s.input.channels) {
             m.output[channel] = sum;
@@ -117,6 +119,7 @@ BODY void settle(GIVEN(Step) s, HELD(Memories) m, uint channel) {
         if (s.operation == MOMENTS) {
             const float mean = sum / elements, variance = MOST(product / elements - mean * mean, 0.f);
             rows[MEAN_ROW] = about(s, m, channel) + mean;
+            rows[REST_ROW] = mean - (rows[MEAN_ROW] - about(s, m, channel));
             rows[VARIANCE_ROW] = variance;
             rows[SCALE_ROW] = weight / SQRT(variance + s.eps);
             rows[SHIFT_ROW] = m.biases[s.bias + channel] - rows[MEAN_ROW] * rows[SCALE_ROW];
@@ -128,7 +131,8 @@ BODY void settle(GIVEN(Step) s, HELD(Memories) m, uint channel) {
             rows[CONSTANT_ROW] = -weight * inverse * sum / elements;
         }
     }
-    UNROLL for (uint row = 0; row < 4; row++) {
+    const uint last = s.operation == MOMENTS ? uint(REST_ROW) : uint(CONSTANT_ROW);
+    for (uint row = 0; row <= last; row++) {
         m.output[row * count + channel] = rows[row];
     }
 }
@@ -172,15 +176,16 @@ BODY void normalise_back(GIVEN(Step) s, HELD(Memories) m, uint index) {
             grads[i] *= derivative(s.activation, s.slope, values[i]);
         }
     } else {
-        float mean[QUAD], scale[QUAD], shift[QUAD], of_x[QUAD], summand[QUAD];
+        float mean[QUAD], rest[QUAD], scale[QUAD], shift[QUAD], of_x[QUAD], summand[QUAD];
         LOAD4(float, m.weights, MEAN_ROW * count + q.channel, mean);
+        LOAD4(float, m.weights, REST_ROW * count + q.channel, rest);
         LOAD4(float, m.weights, SCALE_ROW * count + q.channel, scale);
         LOAD4(float, m.weights, SHIFT_ROW * count + q.channel, shift);
         LOAD4(float, m.biases, OF_X_ROW * count + q.channel, of_x);
         LOAD4(float, m.biases, CONSTANT_ROW * count + q.channel, summand);
         UNROLL for (uint i = 0; i < QUAD; i++) {
             const float passed = grads[i] * derivative(s.activation, s.slope, values[i] * scale[i] + shift[i]);
-            grads[i] = scale[i] * passed + (of_x[i] * (values[i] - mean[i]) + summand[i]);
+            grads[i] = scale[i] * passed + (of_x[i] * (values[i] - mean[i] - rest[i]) + summand[i]);
         }
     }
     store_quad(m, s.out, q.image, q.position, q.channel, grads);

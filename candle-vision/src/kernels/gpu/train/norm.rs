@@ -85,12 +85,14 @@ fn statistics(
         None => Ok((None, 0)),
     };
     let ((weights, weight), (biases, bias)) = (offset(weight)?, offset(bias)?);
-    let len = if statistic == SUM { c } else { 4 * fours(c) };
+    // The rows of `Row` and `GradientRow` in `norm.h`.
+    let rows = if statistic == MOMENTS { 5 } else { 4 };
+    let len = if statistic == SUM { c } else { rows * fours(c) };
     let output = run.own(len);
     let step = Step { input: Map { memory: PICTURE, ..input }, weight, bias, ..step };
     let launch = Launch::elements("settle", fours(c).div_ceil(QUAD) * QUAD, step)?;
     let picture = if statistic == PRODUCTS { moments } else { Some(arena) };
     run.launch(launch, Memories { arena: Some(summed), picture, weights, biases, output });
     let storage = run.run()?.remove(1);
-    Ok(if statistic == SUM { plain(storage, c) } else { plain(storage, (4, fours(c))) })
+    Ok(if statistic == SUM { plain(storage, c) } else { plain(storage, (rows, fours(c))) })
 }
