@@ -1,5 +1,5 @@
 use super::*;
-use crate::kernels::gpu::place::PLACES;
+use crate::kernels::gpu::place::{PLACES, Place};
 
 /// Numbers in [-1, 1).
 struct Random(u64);
@@ -64,6 +64,16 @@ fn check(decoded: &Tensor, options: &NmsOptions) -> Vec<Kept> {
 
 fn counts(kept: &[Kept]) -> Vec<usize> {
     kept.iter().map(|kept| kept.candidates.len()).collect()
+}
+
+#[test]
+fn every_gpu_suppresses_by_kernels() {
+    let decoded = decoded([1, 2, 300], 40, 0);
+    for place in PLACES.iter() {
+        let decoded = decoded.to_device(place.device()).unwrap();
+        let found = place.run(|| gpu::suppress(&decoded, &NmsOptions::default()).unwrap());
+        assert_eq!(found.is_some(), !matches!(place, Place::Cpu), "{place:?}");
+    }
 }
 
 #[test]

@@ -131,6 +131,21 @@ namespace of_bf16 {
 #undef ELEMENT
 } // namespace of_bf16
 
+#define TIMES(x, y) ((x) * (y))
+#define BITS(x) float_bits(x)
+
+static uint float_bits(float x) {
+    uint bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+namespace of_detect {
+#include "suppress.h"
+} // namespace of_detect
+
+#include "emulate_detect.h"
+
 #define BLOCK(SPACE) [](const Step &s, const SPACE::Memories &m, uint x, uint y, [[maybe_unused]] uint threads)
 
 // A kernel whose threads have an element each.
@@ -218,7 +233,29 @@ static Memories memories(Buffer &arena, Buffer &picture, Buffer &weights, Buffer
     return {checked<T>(arena), checked<T>(picture), checked<T>(weights), checked<float>(biases), checked<float>(output)};
 }
 
-#include "emulate_detect.h"
+template <class T>
+static Checked<T> checked(Garbage<T> &memory) {
+    return {memory.elements.data(), memory.elements.size()};
+}
+
+using Suppressed = Suppressing<of_detect::Suppression>;
+
+static void suppress_candidates(Suppressed &on, uint x, uint y) {
+    Garbage<uint> counts(GROUP + GROUP / 16);
+    of_detect::candidates(on.s, checked<const float>(on.decoded), checked(on.scratch), checked(counts), x, y, 0);
+}
+
+static void suppress_rank(Suppressed &on, uint x, uint y) {
+    Garbage<uint> keys(GROUP);
+    of_detect::rank(on.s, checked(on.scratch), checked(keys), x, y, 0);
+}
+
+static void suppress_keep(Suppressed &on, uint x, uint) {
+    Garbage<float> boxes(4 * GROUP);
+    Garbage<uint> states(2 * GROUP);
+    of_detect::suppress(on.s, checked<const float>(on.decoded), checked(on.scratch), checked(on.output), checked(boxes),
+                        checked(states), x, 0);
+}
 
 #ifndef EMULATED_DRIVER
 int main() {
@@ -226,7 +263,7 @@ int main() {
     case 0: return run(KERNELS_OF_F32, memories<of_f32::Memories, float>);
     case 1: return run(KERNELS_OF_F16, memories<of_f16::Memories, _Float16>);
     case 2: return run(KERNELS_OF_BF16, memories<of_bf16::Memories, Bf16>);
-    default: return run_suppression();
+    default: return run_suppression<of_detect::Suppression>(suppress_candidates, suppress_rank, suppress_keep);
     }
 }
 #endif

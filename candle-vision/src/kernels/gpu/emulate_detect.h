@@ -1,45 +1,49 @@
-// The launches of suppression. Part of emulate.cpp.
+// The launches of suppression: what the emulators have in common. Whoever includes this file has included suppress.h.
 
-#define TIMES(x, y) ((x) * (y))
-#define BITS(x) float_bits(x)
+#pragma once
 
-static uint float_bits(float x) {
-    uint bits;
-    std::memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
+#include <cstring>
 
-#include "suppress.h"
+#include "emulate/protocol.h"
 
-// Memory that a block's threads share. What nobody wrote is garbage.
+// Memory of a launch or of a block. What nobody wrote is garbage.
 template <class T>
 struct Garbage {
     std::vector<T> elements;
-    explicit Garbage(wide len) : elements(len) { std::memset(elements.data(), 0xff, len * sizeof(T)); }
-    operator Checked<T>() { return {elements.data(), elements.size()}; }
+    explicit Garbage(size_t len) : elements(len) { std::memset(elements.data(), 0xff, len * sizeof(T)); }
 };
 
-// Reads Suppression, images, the decoded output and the number of elements of the result; writes that.
-static int run_suppression() {
-    Suppression s;
-    read(&s, sizeof s);
-    const uint images = word(), blocks = groups(s);
+template <class T>
+static T given() {
+    T value;
+    read(&value, sizeof value);
+    return value;
+}
+
+// What the launches work on, read in this order. Each memory is an allocation of its own, of exactly the size that it has on
+// a GPU.
+template <class Suppression>
+struct Suppressing {
+    const Suppression s = given<Suppression>();
+    const uint images = word(), groups = (s.anchors + GROUP - 1) / GROUP;
     Buffer decoded;
-    Garbage<uint> scratch(wide(images) * (wide(3) * s.anchors + blocks));
-    Garbage<float> output(word());
-    for (uint image = 0; image < images; image++) {
-        for (uint group = 0; group < blocks; group++) {
-            Garbage<uint> counts(GROUP + GROUP / 16);
-            candidates(s, checked<const float>(decoded), scratch, counts, group, image, 0);
+    Garbage<uint> scratch{size_t(images) * (size_t(3) * s.anchors + groups)};
+    Garbage<float> output{word()};
+};
+
+// Reads Suppression, images, the decoded output and the number of elements of the result; writes that. Each kernel is a
+// function of (what it works on, block x, block y).
+template <class Suppression, class Candidates, class Rank, class Keep>
+static int run_suppression(Candidates candidates, Rank rank, Keep keep) {
+    Suppressing<Suppression> on;
+    const auto launch = [&](auto block, uint blocks_x, uint blocks_y) {
+        for (uint y = 0; y < blocks_y; y++) {
+            for (uint x = 0; x < blocks_x; x++) block(on, x, y);
         }
-        for (uint group = 0; group < blocks; group++) {
-            Garbage<uint> keys(GROUP);
-            rank(s, scratch, keys, group, image, 0);
-        }
-        Garbage<float> boxes(4 * GROUP);
-        Garbage<uint> states(2 * GROUP);
-        suppress(s, checked<const float>(decoded), scratch, output, boxes, states, image, 0);
-    }
-    std::fwrite(output.elements.data(), sizeof(float), output.elements.size(), stdout);
+    };
+    launch(candidates, on.groups, on.images);
+    launch(rank, on.groups, on.images);
+    launch(keep, on.images, 1);
+    std::fwrite(on.output.elements.data(), sizeof(float), on.output.elements.size(), stdout);
     return 0;
 }

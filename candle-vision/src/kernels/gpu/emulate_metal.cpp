@@ -1,11 +1,17 @@
 // The kernels for Metal on the CPU: all of their text but THREADS and what goes with it is compiled as it is, by what stands in
 // for metal_stdlib. Indices outside of a buffer are a sanitizer's to find. Reads and writes as emulate/protocol.h says.
 
+#include <cstring>
+
 #include "emulate/protocol.h"
 
 #define THREADS(t, count) for (uint t = 0; t < (count); t++)
 #define PER_THREAD(type, name, elements) type name[256][elements]
 #define OWN(name, t) name[t]
+// What nobody wrote is garbage.
+#define BLOCK_MEMORY(name, elements)                                                                                 \
+    float4 name[(elements) / 4];                                                                                     \
+    std::memset(static_cast<void *>(name), 0xff, sizeof name)
 
 #define bodies bodies_of_f32
 #include "f32.msl"
@@ -26,6 +32,12 @@
 #include "train.msl"
 #undef bodies
 #undef ELEMENT
+
+#define bodies bodies_of_detect
+#include "detect.msl"
+#undef bodies
+
+#include "emulate_detect.h"
 
 template <class T>
 struct Pointers {
@@ -94,10 +106,22 @@ static const Kernels<Pointers<float>> KERNELS_OF_F32 = {
 static const Kernels<Pointers<half>> KERNELS_OF_F16 = {ALL(f16, half)};
 static const Kernels<Pointers<bfloat>> KERNELS_OF_BF16 = {ALL(bf16, bfloat)};
 
+using Suppressed = Suppressing<bodies_of_detect::Suppression>;
+
+// A kernel of suppression.
+#define SUPPRESS(KERNEL)                                                                                             \
+    [](Suppressed &on, uint x, uint y) {                                                                             \
+        KERNEL(on.s, on.decoded.elements<float>(), on.scratch.elements.data(), on.output.elements.data(),            \
+               uint3{x, y, 0}, 0);                                                                                   \
+    }
+
 int main() {
     switch (word()) {
     case 0: return run(KERNELS_OF_F32, pointers<float>);
     case 1: return run(KERNELS_OF_F16, pointers<half>);
-    default: return run(KERNELS_OF_BF16, pointers<bfloat>);
+    case 2: return run(KERNELS_OF_BF16, pointers<bfloat>);
+    default:
+        return run_suppression<bodies_of_detect::Suppression>(
+            SUPPRESS(suppress_candidates), SUPPRESS(suppress_rank), SUPPRESS(suppress_keep));
     }
 }

@@ -13,7 +13,16 @@ use super::run::Buffer;
 use super::{Forward, Kernel, Launch, msl};
 
 /// A buffer, and the byte that it is used from on.
-type Part<'a> = (&'a Memory, usize);
+pub(super) type Part<'a> = (&'a Memory, usize);
+
+/// A function of a module, and the blocks that run it.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) module: &'static str,
+    pub(super) name: String,
+    pub(super) blocks: [u32; 2],
+    pub(super) threads: u32,
+}
 
 /// What was compiled, by device and module, and by device and function.
 #[derive(Default)]
@@ -63,18 +72,18 @@ impl Compiled {
         Ok(library)
     }
 
-    fn pipeline(&mut self, device: &MetalDevice, launch: &Launch, dtype: DType) -> Result<ComputePipeline> {
-        let key = (device.id(), format!("{}_{}", launch.name, dtype.as_str()));
+    fn pipeline(&mut self, device: &MetalDevice, call: Call) -> Result<ComputePipeline> {
+        let key = (device.id(), call.name);
         if let Some(pipeline) = self.pipelines.get(&key) {
             return Ok(pipeline.clone());
         }
-        let library = self.library(device, module(launch.kernel, dtype)?)?;
+        let library = self.library(device, call.module)?;
         let failed = |error| Error::msg(format!("Metal does not make the kernel {}: {error}", key.1));
         let function = library.get_function(&key.1, None).map_err(failed)?;
         let pipeline = device.metal_device().new_compute_pipeline_state_with_function(&function).map_err(failed)?;
         let most = pipeline.max_total_threads_per_threadgroup();
-        if most < launch.threads as usize {
-            bail!("the kernel {} has blocks of {} threads, and this GPU runs {most}", key.1, launch.threads)
+        if most < call.threads as usize {
+            bail!("the kernel {} has blocks of {} threads, and this GPU runs {most}", key.1, call.threads)
         }
         self.pipelines.insert(key, pipeline.clone());
         Ok(pipeline)
@@ -82,21 +91,37 @@ impl Compiled {
 }
 
 /// Encodes a launch on parts of buffers: arena, picture, weights, biases, output. Of these the arena and the output count as
-/// written: candle's encoder puts a barrier before each launch that shares one of them with a launch before.
+/// written.
 pub(super) fn encode(device: &MetalDevice, dtype: DType, launch: &Launch, parts: [Part<'_>; 5]) -> Result<()> {
-    let pipeline = COMPILED.lock().unwrap_or_else(PoisonError::into_inner).pipeline(device, launch, dtype)?;
+    let (module, name) = (module(launch.kernel, dtype)?, format!("{}_{}", launch.name, dtype.as_str()));
+    let call = Call { module, name, blocks: launch.blocks, threads: launch.threads };
+    dispatch(device, call, &launch.step, &parts, &[0, 4])
+}
+
+/// Encodes a call: `words`, which are 32-bit words alone, are its first argument, and parts of buffers the others. Those of
+/// the parts that are in `written` count as written: candle's encoder puts a barrier before each launch that shares one of
+/// them with a launch before.
+pub(super) fn dispatch<T>(
+    device: &MetalDevice,
+    call: Call,
+    words: &T,
+    parts: &[Part<'_>],
+    written: &[usize],
+) -> Result<()> {
+    let size = |width: u32, height: u32| MTLSize { width: width as usize, height: height as usize, depth: 1 };
+    let (blocks, threads) = (size(call.blocks[0], call.blocks[1]), size(call.threads, 1));
+    let pipeline = COMPILED.lock().unwrap_or_else(PoisonError::into_inner).pipeline(device, call)?;
     let commands = device.command_encoder()?;
     let encoder = commands.as_ref();
     encoder.set_compute_pipeline_state(&pipeline);
-    encoder.set_bytes(0, &launch.step);
-    for (index, (memory, start)) in parts.into_iter().enumerate() {
-        match index {
-            0 | 4 => encoder.set_output_buffer(index + 1, Some(memory), start),
-            _ => encoder.set_input_buffer(index + 1, Some(memory), start),
+    encoder.set_bytes(0, words);
+    for (index, (memory, start)) in parts.iter().enumerate() {
+        match written.contains(&index) {
+            true => encoder.set_output_buffer(index + 1, Some(*memory), *start),
+            false => encoder.set_input_buffer(index + 1, Some(*memory), *start),
         }
     }
-    let size = |width: u32, height: u32| MTLSize { width: width as usize, height: height as usize, depth: 1 };
-    encoder.dispatch_thread_groups(size(launch.blocks[0], launch.blocks[1]), size(launch.threads, 1));
+    encoder.dispatch_thread_groups(blocks, threads);
     Ok(())
 }
 

@@ -1,14 +1,15 @@
 //! The kernels in the Metal Shading Language. Metal compiles source where it runs, without files to include: a module is one text.
 
 /// The modules, by name.
-pub(super) const MODULES: [(&str, &str); 4] = [
+pub(super) const MODULES: [(&str, &str); 5] = [
     ("f32", include_str!("f32.metal")),
     ("f16", include_str!("f16.metal")),
     ("bf16", include_str!("bf16.metal")),
     ("train", include_str!("train.metal")),
+    ("detect", include_str!("detect.metal")),
 ];
 
-const HEADERS: [(&str, &str); 12] = [
+const HEADERS: [(&str, &str); 13] = [
     ("bodies.h", include_str!("bodies.h")),
     ("boxes.h", include_str!("boxes.h")),
     ("dense.h", include_str!("dense.h")),
@@ -18,6 +19,7 @@ const HEADERS: [(&str, &str); 12] = [
     ("norm.h", include_str!("norm.h")),
     ("step.h", include_str!("step.h")),
     ("sums.h", include_str!("sums.h")),
+    ("suppress.h", include_str!("suppress.h")),
     ("update.h", include_str!("update.h")),
     ("warps.h", include_str!("warps.h")),
     ("windows.h", include_str!("windows.h")),

@@ -216,7 +216,8 @@ BODY void suppress(
                     output[row + 5] = float(states[i]);
                 }
                 if (t > i && states[GROUP + t] && (s.agnostic || states[t] == states[i])) {
-                    states[GROUP + t] = !overlap(s, better, corners_at(boxes, t));
+                    const Corners other = corners_at(boxes, t);
+                    states[GROUP + t] = !overlap(s, better, other);
                 }
             }
             kept++;

@@ -1,11 +1,9 @@
 //! Suppression of overlapping boxes on a GPU: of all that a detector gives, only what is kept comes to the host.
 
-#[cfg(any(test, feature = "emulate", feature = "cuda"))]
+#[cfg(any(test, feature = "emulate", feature = "cuda", feature = "metal"))]
 use candle_core::Storage;
 use candle_core::{Result, Tensor};
 
-#[cfg(any(test, feature = "emulate"))]
-use super::emulate::{Emulated, emulated};
 use crate::nms::{Candidate, Kept, MAX_CANDIDATES, NmsOptions};
 
 /// Numbers of a kept box, as in `suppress.h`.
@@ -14,6 +12,9 @@ const ROW: usize = 6;
 const MAX_ANCHORS: usize = 1 << 17;
 /// Most images, a launch's blocks in the second direction.
 const MAX_IMAGES: usize = 65_535;
+/// Threads of a block, which has an anchor each, as in `suppress.h`.
+#[cfg(any(feature = "cuda", feature = "metal"))]
+const GROUP: u32 = 256;
 
 /// What the launches work on, as in `suppress.h`: 32-bit words alone, in its order.
 #[repr(C)]
@@ -64,14 +65,29 @@ impl Suppression {
         let (storage, layout) = decoded.storage_and_layout();
         match (&*storage, layout) {
             #[cfg(any(test, feature = "emulate"))]
-            (Storage::Cpu(storage), layout) if super::is_emulating() && emulated() == Emulated::Cuda => {
+            (Storage::Cpu(storage), layout) if super::is_emulating() => {
                 let rows = &storage.as_slice::<f32>()?[layout.start_offset()..][..decoded.elem_count()];
                 self.emulated(rows, decoded.dims()[0]).map(Some)
             }
             #[cfg(feature = "cuda")]
             (Storage::Cuda(storage), layout) => self.on_cuda(storage, layout).map(Some),
+            #[cfg(feature = "metal")]
+            (Storage::Metal(storage), layout) => self.on_metal(storage, layout).map(Some),
             _ => Ok(None),
         }
+    }
+
+    /// The launches on a device, in their order: a kernel, and its blocks.
+    #[cfg(any(feature = "cuda", feature = "metal"))]
+    fn launches(&self, images: usize) -> [(&'static str, [u32; 2]); 3] {
+        let (groups, images) = (self.anchors.div_ceil(GROUP), images as u32);
+        [("suppress_candidates", [groups, images]), ("suppress_rank", [groups, images]), ("suppress_keep", [images, 1])]
+    }
+
+    /// Words of the memory between the launches.
+    #[cfg(any(feature = "cuda", feature = "metal"))]
+    fn scratch_len(&self, images: usize) -> usize {
+        images * (3 * self.anchors as usize + self.anchors.div_ceil(GROUP) as usize)
     }
 
     /// What a result says of each image.
@@ -120,10 +136,7 @@ mod cuda {
     use candle_core::{CudaStorage, Error, Layout, Result};
 
     use super::super::cuda::detect_function;
-    use super::Suppression;
-
-    /// Anchors of a block, as in `suppress.h`.
-    const GROUP: usize = 256;
+    use super::{GROUP, Suppression};
 
     // SAFETY: 32-bit words alone, laid out as the kernels' `Suppression` is.
     unsafe impl DeviceRepr for Suppression {}
@@ -133,31 +146,50 @@ mod cuda {
         pub(super) fn on_cuda(&self, decoded: &CudaStorage, layout: &Layout) -> Result<Vec<f32>> {
             let (device, images) = (decoded.device(), layout.dims()[0]);
             let decoded = decoded.as_cuda_slice::<f32>()?.slice(layout.start_offset()..);
-            let anchors = self.anchors as usize;
-            let groups = anchors.div_ceil(GROUP);
             // SAFETY: the launches write what they read of it.
-            let scratch = unsafe { device.alloc::<u32>(images * (3 * anchors + groups))? };
+            let scratch = unsafe { device.alloc::<u32>(self.scratch_len(images))? };
             // Rows that are not written come to the host.
             let output = device.alloc_zeros::<f32>(images * self.result_len())?;
             let stream = device.cuda_stream();
-            for (name, blocks) in [
-                ("suppress_candidates", [groups, images]),
-                ("suppress_rank", [groups, images]),
-                ("suppress_keep", [images, 1]),
-            ] {
+            for (name, [x, y]) in self.launches(images) {
                 let function = detect_function(device, name)?;
-                let grid = blocks.map(|count| count as u32);
-                let config = LaunchConfig {
-                    grid_dim: (grid[0], grid[1], 1),
-                    block_dim: (GROUP as u32, 1, 1),
-                    shared_mem_bytes: 0,
-                };
+                let config = LaunchConfig { grid_dim: (x, y, 1), block_dim: (GROUP, 1, 1), shared_mem_bytes: 0 };
                 let mut builder = stream.launch_builder(&function);
                 builder.arg(self).arg(&decoded).arg(&scratch).arg(&output);
                 // SAFETY: the arguments are the kernel's, and the memories are as large as `suppress.h` says.
                 unsafe { builder.launch(config) }.map_err(Error::wrap)?;
             }
             device.clone_dtoh(&output)
+        }
+    }
+}
+
+#[cfg(feature = "metal")]
+mod metal {
+    use candle_core::backend::BackendStorage;
+    use candle_core::{DType, Layout, MetalStorage, Result, bail};
+
+    use super::super::metal::{Call, dispatch};
+    use super::{GROUP, Suppression};
+
+    impl Suppression {
+        /// The result, by three launches where candle encodes its own, which this waits for.
+        pub(super) fn on_metal(&self, decoded: &MetalStorage, layout: &Layout) -> Result<Vec<f32>> {
+            if decoded.dtype() != DType::F32 {
+                bail!("suppression is a kernel of f32 alone, and got {:?}", decoded.dtype())
+            }
+            let (device, images) = (decoded.device(), layout.dims()[0]);
+            let len = images * self.result_len();
+            let scratch = device.new_buffer(self.scratch_len(images), DType::U32, "scratch")?;
+            // Rows that are not written come to the host, which does not look at them.
+            let output = device.new_buffer(len, DType::F32, "kept")?;
+            let decoded = (decoded.buffer(), layout.start_offset() * size_of::<f32>());
+            for (name, blocks) in self.launches(images) {
+                let call = Call { module: "detect", name: name.to_owned(), blocks, threads: GROUP };
+                dispatch(device, call, self, &[decoded, (&scratch, 0), (&output, 0)], &[1, 2])?;
+            }
+            let output = MetalStorage::new(output, device.clone(), len, DType::F32).to_cpu_storage()?;
+            Ok(output.as_slice::<f32>()?.to_vec())
         }
     }
 }
