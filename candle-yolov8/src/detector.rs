@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Result, Tensor};
-use candle_vision::image::{Letterbox, LetterboxInfo, RgbImage, letterbox, letterbox_tensor, to_tensor};
+use candle_vision::image::{Letterbox, LetterboxInfo, RgbImage, Upload, letterbox, letterbox_uploads, to_tensor};
 use candle_vision::kernels::has_kernels;
 use candle_vision::nms::{Candidate, Kept, NmsOptions, nms, suppress};
 use rayon::prelude::*;
@@ -41,33 +41,32 @@ impl Default for PredictOptions {
     }
 }
 
-/// A picture ready for the network: letterboxed, or as it is for a GPU that letterboxes it.
-#[derive(Debug, Clone)]
+/// A picture ready for the network: letterboxed, or on its way to a GPU that letterboxes it.
+#[derive(Debug)]
 pub struct Prepared {
-    picture: RgbImage,
+    pixels: Pixels,
     info: LetterboxInfo,
-    /// The letterbox that is left to the device.
-    view: Option<Letterbox>,
+}
+
+#[derive(Debug)]
+enum Pixels {
+    Seen(RgbImage),
+    Sent(Upload),
 }
 
 impl Prepared {
-    /// Letterboxes a picture as [`Detector::view`] says, or leaves that to `device` where it has a kernel for it. Neither
-    /// changes a result.
-    pub fn new(picture: &RgbImage, view: &Letterbox, device: &Device) -> Self {
+    /// Letterboxes a picture as [`Detector::view`] says, or sends it to `device` where that has a kernel for it. Neither
+    /// changes a result. Made on another thread than the one that detects, it takes none of that one's time.
+    ///
+    /// # Errors
+    /// If the device has no memory left.
+    pub fn new(picture: &RgbImage, view: &Letterbox, device: &Device) -> Result<Self> {
         if has_kernels(device) {
-            let info = view.plan([picture.height() as usize, picture.width() as usize]);
-            return Self { picture: picture.clone(), info, view: Some(*view) };
+            let (upload, info) = Upload::new(picture, view, device)?;
+            return Ok(Self { pixels: Pixels::Sent(upload), info });
         }
         let (picture, info) = letterbox(picture, view);
-        Self { picture, info, view: None }
-    }
-
-    /// The planes (3, height, width) that the network sees.
-    fn planes(&self, device: &Device) -> Result<Tensor> {
-        match &self.view {
-            Some(view) => Ok(letterbox_tensor(&self.picture, view, device)?.0),
-            None => to_tensor(&self.picture, &Device::Cpu),
-        }
+        Ok(Self { pixels: Pixels::Seen(picture), info })
     }
 }
 
@@ -116,8 +115,12 @@ impl Detector {
     /// Looks at pictures in order.
     pub fn predict(&self, pictures: &[RgbImage], options: &PredictOptions) -> Result<Vec<Prediction>> {
         let (start, view) = (Instant::now(), self.view(options));
-        let prepared: Vec<Prepared> =
-            pictures.par_iter().map(|picture| Prepared::new(picture, &view, &self.device)).collect();
+        let prepare = |picture| Prepared::new(picture, &view, &self.device);
+        // A GPU's launches stay on this thread's stream.
+        let prepared: Vec<Prepared> = match has_kernels(&self.device) {
+            true => pictures.iter().map(prepare).collect::<Result<_>>()?,
+            false => pictures.par_iter().map(prepare).collect::<Result<_>>()?,
+        };
         let scaling = start.elapsed() / pictures.len().max(1) as u32;
         let mut predictions = self.detect(&prepared.iter().collect::<Vec<_>>(), &options.nms)?;
         predictions.iter_mut().for_each(|found| found.preprocess += scaling);
@@ -142,17 +145,20 @@ impl Detector {
 
     fn detect_group(&self, pictures: &[&Prepared], input: [usize; 2], options: &NmsOptions) -> Result<Vec<Prediction>> {
         let start = Instant::now();
-        // A GPU's launches stay on this thread's stream.
-        let planes = |picture: &&Prepared| picture.planes(&self.device);
-        let xs = match has_kernels(&self.device) {
-            true => pictures.iter().map(planes).collect::<Result<Vec<_>>>()?,
-            false => pictures.par_iter().map(planes).collect::<Result<Vec<_>>>()?,
-        };
-        let (found, times) = if has_kernels(&self.device) {
-            self.keep_on_device(&xs, start, options)?
-        } else {
-            let (_, found, times) = self.look_at(&xs, start, options)?;
-            (found, times)
+        let (mut seen, mut sent) = (Vec::new(), Vec::new());
+        for picture in pictures {
+            match &picture.pixels {
+                Pixels::Seen(picture) => seen.push(picture),
+                Pixels::Sent(upload) => sent.push(upload),
+            }
+        }
+        let (found, times) = match (seen.is_empty(), sent.is_empty()) {
+            (true, _) => self.keep_on_device(&letterbox_uploads(&sent, self.dtype)?, start, options)?,
+            (false, true) => {
+                let (_, found, times) = self.look(&seen, options)?;
+                (found, times)
+            }
+            (false, false) => candle_core::bail!("pictures that were prepared for two devices"),
         };
         let [preprocess, inference, postprocess] = times.map(|time| time / pictures.len().max(1) as u32);
         let prediction = |(Kept { candidates, dropped }, picture): (Kept, &&Prepared)| {
@@ -175,40 +181,12 @@ impl Detector {
         options: &NmsOptions,
     ) -> Result<(Vec<Tensor>, Vec<Kept>, [Duration; 3])> {
         let start = Instant::now();
-        let tensor = |picture: &&RgbImage| to_tensor(picture, &Device::Cpu);
-        let xs: Vec<Tensor> = pictures.par_iter().map(tensor).collect::<Result<_>>()?;
-        self.look_at(&xs, start, options)
-    }
-
-    /// [`Detector::look`] where boxes are decoded, and if it can be suppressed, on the device.
-    fn keep_on_device(
-        &self,
-        xs: &[Tensor],
-        start: Instant,
-        options: &NmsOptions,
-    ) -> Result<(Vec<Kept>, [Duration; 3])> {
-        let xs = Tensor::stack(xs, 0)?.to_dtype(self.dtype)?;
-        let preprocess = start.elapsed();
-        let start = Instant::now();
-        let decoded = self.model.forward(&xs)?;
-        self.device.synchronize()?;
-        let inference = start.elapsed();
-        let start = Instant::now();
-        let found = suppress(&decoded, options)?;
-        Ok((found, [preprocess, inference, start.elapsed()]))
-    }
-
-    /// [`Detector::look`] at planes (3, height, width), which were begun at `start`.
-    fn look_at(
-        &self,
-        xs: &[Tensor],
-        start: Instant,
-        options: &NmsOptions,
-    ) -> Result<(Vec<Tensor>, Vec<Kept>, [Duration; 3])> {
-        if xs.is_empty() {
+        if pictures.is_empty() {
             return Ok(Default::default());
         }
-        let xs = Tensor::stack(xs, 0)?.to_device(&self.device)?.to_dtype(self.dtype)?;
+        let tensor = |picture: &&RgbImage| to_tensor(picture, &Device::Cpu);
+        let xs: Vec<Tensor> = pictures.par_iter().map(tensor).collect::<Result<_>>()?;
+        let xs = Tensor::stack(&xs, 0)?.to_device(&self.device)?.to_dtype(self.dtype)?;
         let preprocess = start.elapsed();
         let start = Instant::now();
         let raw = self.model.forward_t(&xs, false)?;
@@ -218,6 +196,19 @@ impl Detector {
         let found = candidates(&raw, self.model.strides(), options)?;
         let found = found.into_par_iter().map(|candidates| nms(candidates, options)).collect();
         Ok((raw, found, [preprocess, inference, start.elapsed()]))
+    }
+
+    /// [`Detector::look`] at planes (pictures, 3, height, width) that were begun at `start`, where boxes are decoded, and if
+    /// it can be suppressed, on the device.
+    fn keep_on_device(&self, xs: &Tensor, start: Instant, options: &NmsOptions) -> Result<(Vec<Kept>, [Duration; 3])> {
+        let preprocess = start.elapsed();
+        let start = Instant::now();
+        let decoded = self.model.forward(xs)?;
+        self.device.synchronize()?;
+        let inference = start.elapsed();
+        let start = Instant::now();
+        let found = suppress(&decoded, options)?;
+        Ok((found, [preprocess, inference, start.elapsed()]))
     }
 }
 

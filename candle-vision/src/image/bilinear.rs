@@ -39,27 +39,47 @@ pub(super) fn resize_bilinear_into(source: &RgbImage, size: [usize; 2], out: &mu
     }
 }
 
-/// What a GPU resizes a picture by: of each column and then of each row of the result two positions in the picture and their
-/// weights, then the picture's bytes, four to a word, the first the lowest; and how.
-pub(super) fn words(source: &RgbImage, [height, width]: [usize; 2]) -> (Vec<u32>, Scaling) {
-    let (in_height, in_width) = (source.height() as usize, source.width() as usize);
-    let scaling = match [in_height, in_width] {
+/// How a GPU resizes a picture.
+pub(super) fn scaling(source: &RgbImage, [height, width]: [usize; 2]) -> Scaling {
+    match [source.height() as usize, source.width() as usize] {
         size if size == [height, width] => Scaling::AsItIs,
         size if size == [2 * height, 2 * width] => Scaling::Halved,
         _ => Scaling::Filtered,
-    };
+    }
+}
+
+/// How many words a GPU resizes a picture by.
+pub(super) fn words_len(source: &RgbImage, [height, width]: [usize; 2]) -> usize {
+    4 * (height + width) + source.as_raw().len().div_ceil(4)
+}
+
+/// What a GPU resizes a picture by: of each column and then of each row of the result two positions in the picture and their
+/// weights, then the picture's bytes, four to a word, the first the lowest. Writes all of [`words_len`] words.
+pub(super) fn write_words(source: &RgbImage, [height, width]: [usize; 2], words: &mut [u32]) {
+    let (in_height, in_width) = (source.height() as usize, source.width() as usize);
     let taps = |tap: Tap, in_size: usize| {
         let last = in_size as i64 - 1;
         let [first, second] = [tap.first, tap.first + 1].map(|at| at.clamp(0, last) as u32);
-        [first, second].into_iter().chain(tap.weights.map(|weight| u32::from(weight.unsigned_abs())))
+        let [near, far] = tap.weights.map(|weight| u32::from(weight.unsigned_abs()));
+        [first, second, near, far]
     };
-    let columns = (0..width).flat_map(|x| taps(Tap::inside(x, in_width, width), in_width));
-    let rows = (0..height).flat_map(|y| taps(Tap::new(y, in_height, height), in_height));
+    let (of_taps, of_bytes) = words.split_at_mut(4 * (height + width));
+    let (of_columns, of_rows) = of_taps.as_chunks_mut::<4>().0.split_at_mut(width);
+    for (x, words) in of_columns.iter_mut().enumerate() {
+        *words = taps(Tap::inside(x, in_width, width), in_width);
+    }
+    for (y, words) in of_rows.iter_mut().enumerate() {
+        *words = taps(Tap::new(y, in_height, height), in_height);
+    }
     let (whole, rest) = source.as_chunks::<4>();
-    let mut last = [0; 4];
-    last[..rest.len()].copy_from_slice(rest);
-    let bytes = whole.iter().chain([&last]).map(|bytes| u32::from_le_bytes(*bytes));
-    (columns.chain(rows).chain(bytes).collect(), scaling)
+    for (word, bytes) in of_bytes.iter_mut().zip(whole) {
+        *word = u32::from_le_bytes(*bytes);
+    }
+    if !rest.is_empty() {
+        let mut last = [0; 4];
+        last[..rest.len()].copy_from_slice(rest);
+        of_bytes[whole.len()] = u32::from_le_bytes(last);
+    }
 }
 
 /// A resize in tasks of [`BAND`] output rows.

@@ -3,12 +3,14 @@
 //! Ultralytics' convention: r = min(H / h, W / w), each side `round(side * r)` with ties to even and at least 1, the
 //! padding split in two with the odd pixel at the bottom and right.
 
-use candle_core::{Device, Result, Tensor};
+use std::borrow::Cow;
+
+use candle_core::{DType, Device, Result, Tensor};
 use image::RgbImage;
 
-use super::bilinear::{resize_bilinear_into, words};
-use crate::kernels::gpu::has_kernels;
-use crate::kernels::gpu::letterbox::{self as gpu, Sizes};
+use super::bilinear::{resize_bilinear_into, scaling, words_len, write_words};
+use crate::kernels::gpu::letterbox::{self as gpu, Scaling, Sizes};
+use crate::kernels::gpu::staging::Staged;
 
 /// Level of the borders, in every channel.
 pub const GREY: u8 = 114;
@@ -121,21 +123,50 @@ pub fn letterbox(picture: &RgbImage, options: &Letterbox) -> (RgbImage, Letterbo
     (out, info)
 }
 
-/// [`letterbox`] as [`to_tensor`] has it, (3, height, width) in `f32`: on a GPU whose kernels the build has, one launch on the
-/// picture's bytes; elsewhere on the host. The values are the same.
+/// A picture on its way to a GPU that letterboxes it. Made on one thread, its copy runs beside the launches of another.
+#[derive(Debug)]
+pub struct Upload {
+    staged: Staged,
+    sizes: Sizes,
+    scaling: Scaling,
+}
+
+impl Upload {
+    /// Sends a picture to a device that has kernels ([`crate::kernels::has_kernels`]); gives what [`letterbox`] does beside
+    /// the picture.
+    ///
+    /// # Errors
+    /// If the device has no memory left.
+    pub fn new(picture: &RgbImage, options: &Letterbox, device: &Device) -> Result<(Self, LetterboxInfo)> {
+        // Nothing becomes grey all over.
+        let picture = match picture.is_empty() {
+            true => {
+                Cow::Owned(RgbImage::from_pixel(picture.width().max(1), picture.height().max(1), image::Rgb([GREY; 3])))
+            }
+            false => Cow::Borrowed(picture),
+        };
+        let info = options.plan([picture.height() as usize, picture.width() as usize]);
+        let fill = |words: &mut [u32]| write_words(&picture, info.resized, words);
+        let staged = Staged::new(device, words_len(&picture, info.resized), fill)?;
+        let sizes = Sizes { picture: info.original, scaled: info.resized, out: info.size, pad: info.pad };
+        Ok((Self { staged, sizes, scaling: scaling(&picture, info.resized) }, info))
+    }
+}
+
+/// Letterboxes of one size, as [`to_tensor`] has those of [`letterbox`], (pictures, 3, height, width) in `f32`, `f16` or
+/// `bf16`, by one launch each. The values are the same, rounded once.
 ///
 /// # Errors
-/// If the tensor cannot be allocated on `device`.
-pub fn letterbox_tensor(picture: &RgbImage, options: &Letterbox, device: &Device) -> Result<(Tensor, LetterboxInfo)> {
-    let info = options.plan([picture.height() as usize, picture.width() as usize]);
-    if !has_kernels(device) || picture.is_empty() {
-        let (seen, info) = letterbox(picture, options);
-        return Ok((to_tensor(&seen, device)?, info));
-    }
-    let (words, scaling) = words(picture, info.resized);
-    let words = Tensor::new(words, device)?;
-    let sizes = Sizes { picture: info.original, scaled: info.resized, out: info.size, pad: info.pad };
-    Ok((gpu::letterbox(&words, sizes, scaling)?, info))
+/// If there are none, their sizes differ, or the device has no memory left.
+pub fn letterbox_uploads(pictures: &[&Upload], dtype: DType) -> Result<Tensor> {
+    let words = |upload: &&Upload| upload.staged.words().cloned();
+    let words = pictures.iter().map(words).collect::<Result<Vec<_>>>()?;
+    let picture = |(words, upload)| {
+        let Upload { sizes, scaling, .. }: &Upload = upload;
+        (words, *sizes, *scaling)
+    };
+    let pictures: Vec<_> = words.iter().zip(pictures.iter().copied()).map(picture).collect();
+    gpu::letterbox(&pictures, dtype)
 }
 
 /// Levels / 255 as f32 of shape (3, height, width).

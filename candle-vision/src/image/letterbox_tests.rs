@@ -1,6 +1,6 @@
 use super::*;
 use crate::image::fixtures::{cases, check_digests, picture, size};
-use crate::kernels::gpu::place::PLACES;
+use crate::kernels::gpu::place::{PLACES, Place};
 
 fn options(case: &serde_json::Value) -> Letterbox {
     let scale_up = case.get("scale_up").is_none_or(|value| value.as_bool().unwrap());
@@ -70,25 +70,61 @@ fn odd_sizes_and_strides_do_not_panic() {
     assert_eq!((out.dimensions(), info.original), ((8, 8), [1, 1]));
 }
 
-/// On each device that the build and the machine have, and in the emulators.
+/// The GPUs that the build and the machine have, and the emulators.
+fn gpus() -> impl Iterator<Item = &'static Place> {
+    PLACES.iter().filter(|place| !matches!(place, Place::Cpu))
+}
+
 #[test]
 fn a_gpu_letterboxes_to_the_bit() {
-    for (index, [height, width]) in
-        [[1, 1], [3, 200], [37, 61], [64, 64], [128, 96], [128, 128], [97, 131], [300, 40]].into_iter().enumerate()
-    {
+    let sizes = [[1, 1], [3, 200], [37, 61], [64, 64], [128, 96], [128, 128], [97, 131], [300, 40], [0, 7]];
+    let picture = |index: usize, [height, width]: [u32; 2]| {
         let level = |x: u32, y: u32| (x * 7 + y * 13 + index as u32 * 101) ^ (x * y);
-        let picture = RgbImage::from_fn(width, height, |x, y| {
+        RgbImage::from_fn(width, height, |x, y| {
             image::Rgb([level(x, y) as u8, (level(x, y) >> 2) as u8, (level(y, x) >> 1) as u8])
-        });
-        for options in [Letterbox::new([64, 64]), Letterbox::rect([64, 96], 32), Letterbox::new([65, 33])] {
-            let (expected, info) = letterbox(&picture, &options);
-            let expected = to_tensor(&expected, &Device::Cpu).unwrap();
-            let planes = |xs: &Tensor| xs.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            for place in PLACES.iter() {
-                let found = place.run(|| letterbox_tensor(&picture, &options, place.device()).unwrap());
-                assert_eq!((found.0.dims(), found.1), (expected.dims(), info));
-                assert!(planes(&found.0) == planes(&expected), "{width}x{height} in {options:?} on {place:?}");
+        })
+    };
+    let pictures: Vec<RgbImage> = sizes.iter().enumerate().map(|(index, size)| picture(index, *size)).collect();
+    for options in [Letterbox::new([64, 64]), Letterbox::rect([64, 96], 32), Letterbox::new([65, 33])] {
+        let seen = |picture: &RgbImage| letterbox(picture, &options);
+        let mut groups = std::collections::BTreeMap::<[usize; 2], Vec<&RgbImage>>::new();
+        for picture in &pictures {
+            groups.entry(seen(picture).1.size).or_default().push(picture);
+        }
+        for (group, dtype) in
+            groups.values().flat_map(|group| [DType::F32, DType::F16, DType::BF16].map(|d| (group, d)))
+        {
+            let planes = group.iter().map(|picture| to_tensor(&seen(picture).0, &Device::Cpu).unwrap());
+            let expected = Tensor::stack(&planes.collect::<Vec<_>>(), 0).unwrap().to_dtype(dtype).unwrap();
+            let bits = |xs: &Tensor| {
+                let xs = xs.to_device(&Device::Cpu).unwrap().to_dtype(DType::F32).unwrap();
+                xs.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+            };
+            for place in gpus() {
+                let found = place.run(|| {
+                    let upload = |picture: &&RgbImage| {
+                        let (upload, info) = Upload::new(picture, &options, place.device()).unwrap();
+                        assert_eq!(info, seen(picture).1);
+                        upload
+                    };
+                    let uploads: Vec<Upload> = group.iter().map(upload).collect();
+                    letterbox_uploads(&uploads.iter().collect::<Vec<_>>(), dtype).unwrap()
+                });
+                assert_eq!((found.dims(), found.dtype()), (expected.dims(), dtype));
+                assert!(bits(&found) == bits(&expected), "{options:?} in {dtype:?} on {place:?}");
             }
         }
+    }
+}
+
+#[test]
+fn letterboxes_of_two_sizes_are_no_batch() {
+    for place in gpus() {
+        let error = place.run(|| {
+            let upload =
+                |side| Upload::new(&RgbImage::new(9, 9), &Letterbox::new([side; 2]), place.device()).unwrap().0;
+            letterbox_uploads(&[&upload(32), &upload(64)], DType::F32).unwrap_err().to_string()
+        });
+        assert!(error.contains("in one batch"), "{error}");
     }
 }

@@ -29,7 +29,7 @@ pub use draw::{BoxLabel, FONT_FILE, class_color, draw_boxes};
 pub use error::ImageError;
 pub use hsv::{HsvTables, hsv_from_rgb, map_hsv, rgb_from_hsv};
 pub use image::{Rgb, RgbImage};
-pub use letterbox::{GREY, Letterbox, LetterboxInfo, letterbox, letterbox_tensor, to_tensor};
+pub use letterbox::{GREY, Letterbox, LetterboxInfo, Upload, letterbox, letterbox_uploads, to_tensor};
 pub use resize::{Interpolation, resize};
 pub use save::save;
 pub use warp::{warp_affine, warp_perspective};

@@ -144,7 +144,8 @@ fn what_kernels_do_not_do_the_host_does() {
     let far = NmsOptions { classes: Some(vec![1500]), ..single };
     assert_eq!(counts(&check(&self::decoded([1, 1600, 20], 40, 5), &far)).len(), 1);
     let empty = Tensor::zeros((2, 5, 0), DType::F32, &Device::Cpu).unwrap();
-    assert_eq!(counts(&check(&empty, &NmsOptions::default())), [0; 2]);
+    // CUDA's driver has no memory of no bytes.
+    assert_eq!(counts(&suppress(&empty, &NmsOptions::default()).unwrap()), [0; 2]);
     let error = suppress(&empty.narrow(1, 0, 3).unwrap(), &NmsOptions::default()).unwrap_err().to_string();
     assert!(error.contains("this one has 3"), "{error}");
 }

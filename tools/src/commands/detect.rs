@@ -35,7 +35,7 @@ pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
     let (shared, target) = (view.clone(), device.clone());
     let reader = Reader::start(entries, args.batch, !device.is_cpu(), move || {
         let (view, target) = (*shared.wait(), target.clone());
-        move |picture: &RgbImage| Ok(Prepared::new(picture, &view, &target))
+        move |picture: &RgbImage| Ok(Prepared::new(picture, &view, &target)?)
     })?;
     let loaded = choice.load(global, &device, args.json || args.csv)?;
     let Network::Detector(network) = loaded.network else {

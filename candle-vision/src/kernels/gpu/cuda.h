@@ -104,6 +104,13 @@ BODY void multiply(FRAGMENT &sums, const T *a, uint row, const T *b, uint column
         bodies::__VA_ARGS__(s, MEMORIES, blockIdx.x * blockDim.x + threadIdx.x);                                     \
     }
 
+// Reads bytes, four to a word, and writes planes.
+#define LETTERBOX(ENTRY, TYPE)                                                                                       \
+    extern "C" __global__ void __launch_bounds__(256) ENTRY(const __grid_constant__ Step s, const TYPE *,            \
+        const uint *words, const TYPE *, const float *, TYPE *output) {                                              \
+        bodies::letterbox(s, words, output, blockIdx.x * blockDim.x + threadIdx.x);                                  \
+    }
+
 #define KERNELS(NAME, TYPE)                                                                                          \
     DENSE(dense_32x32_##NAME, TYPE, 32, 32, 4, 4, false)                                                             \
     DENSE(dense_64x64_##NAME, TYPE, 64, 64, 4, 1, false)                                                             \
@@ -115,7 +122,8 @@ BODY void multiply(FRAGMENT &sums, const T *a, uint row, const T *b, uint column
     ELEMENTS(depthwise_##NAME, TYPE, depthwise<false>)                                                               \
     ELEMENTS(pool_##NAME, TYPE, pool)                                                                                \
     ELEMENTS(combine_##NAME, TYPE, combine)                                                                          \
-    ELEMENTS(boxes_##NAME, TYPE, boxes)
+    ELEMENTS(boxes_##NAME, TYPE, boxes)                                                                              \
+    LETTERBOX(letterbox_##NAME, TYPE)
 
 #define WARPS(NAME, TYPE)                                                                                            \
     DENSE_OF_WARPS(NAME, TYPE, 128, 64, 4, 2)                                                                        \

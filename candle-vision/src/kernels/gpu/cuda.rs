@@ -28,7 +28,6 @@ macro_rules! ptx {
 fn module(kernel: Kernel, dtype: DType) -> Result<(&'static str, &'static str)> {
     Ok(match (kernel, dtype) {
         (Kernel::Train, _) => ptx!("train"),
-        (Kernel::Letterbox, _) => ptx!("f32"),
         (_, DType::F32) => ptx!("f32"),
         (_, DType::F16) => ptx!("f16"),
         (_, DType::BF16) => ptx!("bf16"),
@@ -269,7 +268,7 @@ impl Run<'_> {
     }
 }
 
-/// The memory of a tensor of 32-bit elements.
+/// The memory of a tensor of 32-bit elements, as bytes.
 pub(super) fn bytes_of(storage: &CudaStorage) -> Result<CudaView<'_, u8>> {
     // SAFETY: any bytes are bytes.
     let bytes = unsafe {
@@ -282,19 +281,34 @@ pub(super) fn bytes_of(storage: &CudaStorage) -> Result<CudaView<'_, u8>> {
     bytes.ok_or_else(|| Error::msg("a tensor of no bytes"))
 }
 
-/// Runs launches on inputs and on buffers of any content, of these lengths; gives the latter.
+/// Runs launches in a type on inputs and on buffers of any content, of these lengths in that type; gives the latter.
 pub(super) fn launch(
+    device: &CudaDevice,
+    dtype: DType,
+    inputs: &[CudaView<'_, u8>],
+    own: &[usize],
+    launches: &[(Launch, [Buffer; 5])],
+) -> Result<Vec<Storage>> {
+    match dtype {
+        DType::F32 => launch_in::<f32>(device, inputs, own, launches),
+        DType::F16 => launch_in::<half::f16>(device, inputs, own, launches),
+        DType::BF16 => launch_in::<half::bf16>(device, inputs, own, launches),
+        other => bail!("kernels compute in f32, f16 or bf16, not in {other:?}"),
+    }
+}
+
+fn launch_in<T: WithDType + CudaDType + DeviceRepr>(
     device: &CudaDevice,
     inputs: &[CudaView<'_, u8>],
     own: &[usize],
     launches: &[(Launch, [Buffer; 5])],
 ) -> Result<Vec<Storage>> {
     // SAFETY: a run writes each element of its buffers before it reads it.
-    let buffer = |len: &usize| unsafe { device.alloc::<f32>((*len).max(1)) }.map(Some);
+    let buffer = |len: &usize| unsafe { device.alloc::<T>((*len).max(1)) }.map(Some);
     let mut own = own.iter().map(buffer).collect::<Result<Vec<_>>>()?;
     let stream = device.cuda_stream();
     for (launch, memories) in launches {
-        let function = function(device, launch, DType::F32)?;
+        let function = function(device, launch, T::DTYPE)?;
         let [read @ .., Buffer::Own(written)] = memories else { bail!("{} writes to an input", launch.name) };
         let Some(mut output) = own[*written].take() else { bail!("a buffer that was given away") };
         let mut builder = stream.launch_builder(&function);

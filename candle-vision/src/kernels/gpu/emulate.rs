@@ -194,8 +194,9 @@ pub(super) fn answer(input: &[u8]) -> Result<Vec<u8>> {
 /// Runs of single launches so far.
 static TURN: AtomicUsize = AtomicUsize::new(0);
 
-/// Runs launches on inputs and on buffers of NaN, of these lengths; gives the latter.
+/// Runs launches in a type on inputs and on buffers of NaN, of these lengths in that type; gives the latter.
 pub(super) fn launch_single(
+    dtype: DType,
     inputs: Vec<Vec<u8>>,
     own: &[usize],
     launches: &[(Launch, [Buffer; 5])],
@@ -205,14 +206,22 @@ pub(super) fn launch_single(
         Buffer::Input(index) => index,
         Buffer::Own(index) => first + index,
     };
-    let buffers: Vec<Vec<u8>> = inputs.into_iter().chain(own.iter().map(|len| nan(DType::F32, *len))).collect();
+    let size = dtype.size_in_bytes();
+    // Whole words.
+    let made = |len: &usize| nan(dtype, (len * size).next_multiple_of(4) / size);
+    let buffers: Vec<Vec<u8>> = inputs.into_iter().chain(own.iter().map(made)).collect();
     // Whatever the size of a product, each of the tiles has its turn.
     let turn = TURN.fetch_add(1, Ordering::Relaxed);
     let bound = |(launch, memories): &(Launch, [Buffer; 5])| (launch.tiled(turn, false), memories.map(number));
     let launches: Vec<_> = launches.iter().map(bound).collect();
     let results: Vec<usize> = (first..buffers.len()).collect();
-    let results = launch(DType::F32, &buffers, &launches, &results)?;
-    Ok(results.iter().map(|bytes| Storage::Cpu(CpuStorage::F32(floats(bytes)))).collect())
+    let results = launch(dtype, &buffers, &launches, &results)?;
+    let storage = |(bytes, len): (&Vec<u8>, &usize)| match dtype {
+        DType::F16 => CpuStorage::F16(halves(&bytes[..len * size], half::f16::from_bits)),
+        DType::BF16 => CpuStorage::BF16(halves(&bytes[..len * size], half::bf16::from_bits)),
+        _ => CpuStorage::F32(floats(bytes)),
+    };
+    Ok(results.iter().zip(own).map(|result| Storage::Cpu(storage(result))).collect())
 }
 
 /// Runs a launch that changes `total` and reads two more buffers.
@@ -255,6 +264,10 @@ pub(super) fn emulated() -> Emulated {
 /// The elements of a buffer.
 pub(super) fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_ne_bytes(*bytes)).collect()
+}
+
+fn halves<T>(bytes: &[u8], of: fn(u16) -> T) -> Vec<T> {
+    bytes.as_chunks::<2>().0.iter().map(|bytes| of(u16::from_ne_bytes(*bytes))).collect()
 }
 
 /// Runs a program on pictures.

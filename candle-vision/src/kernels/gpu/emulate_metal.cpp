@@ -65,6 +65,14 @@ static Pointers<T> pointers(Buffer &arena, Buffer &picture, Buffer &weights, Buf
          for (uint t = 0; t < threads; t++) KERNEL##_##NAME(MEMORY, x * threads + t);                                \
      }},
 
+// Reads words, and writes elements of its type.
+#define PLANES(NAME, TYPE)                                                                                           \
+    {"letterbox", [](const Step &s, const Pointers<TYPE> &m, uint x, uint, uint threads) {                           \
+         const uint *words = reinterpret_cast<const uint *>(m.picture);                                              \
+         TYPE *output = reinterpret_cast<TYPE *>(m.output);                                                          \
+         for (uint t = 0; t < threads; t++) letterbox_##NAME(s, words, output, x * threads + t);                     \
+     }},
+
 #define ALL(NAME, TYPE)                                                                                              \
     BLOCKS(NAME, TYPE, dense_32x32)                                                                                  \
     BLOCKS(NAME, TYPE, dense_64x64)                                                                                  \
@@ -76,7 +84,8 @@ static Pointers<T> pointers(Buffer &arena, Buffer &picture, Buffer &weights, Buf
     EACH(NAME, TYPE, depthwise)                                                                                      \
     EACH(NAME, TYPE, pool)                                                                                           \
     EACH(NAME, TYPE, combine)                                                                                        \
-    EACH(NAME, TYPE, boxes)
+    EACH(NAME, TYPE, boxes)                                                                                          \
+    PLANES(NAME, TYPE)
 
 static const Kernels<Pointers<float>> KERNELS_OF_F32 = {
     ALL(f32, float)
@@ -98,10 +107,6 @@ static const Kernels<Pointers<float>> KERNELS_OF_F32 = {
     EACH(f32, float, resample_back)
     EACH(f32, float, accumulate)
     EACH(f32, float, update)
-    {"letterbox", [](const Step &s, const Pointers<float> &m, uint x, uint, uint threads) {
-         const uint *words = reinterpret_cast<const uint *>(m.picture);
-         for (uint t = 0; t < threads; t++) letterbox_f32(s, words, m.output, x * threads + t);
-     }},
 };
 static const Kernels<Pointers<half>> KERNELS_OF_F16 = {ALL(f16, half)};
 static const Kernels<Pointers<bfloat>> KERNELS_OF_BF16 = {ALL(bf16, bfloat)};

@@ -3,6 +3,7 @@
 
 namespace bodies {
 #include "bodies.h"
+#include "letterbox.h"
 } // namespace bodies
 
 KERNELS(f16, half)

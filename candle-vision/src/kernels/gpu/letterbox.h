@@ -1,5 +1,5 @@
-// A picture of bytes, scaled to fit and centred on grey, as planes of levels / 255: the arithmetic of `image::letterbox`. After
-// bodies.h.
+// A picture of bytes, scaled to fit and centred on grey, as planes of levels / 255, of type ELEMENT: the arithmetic of
+// `image::letterbox`. After bodies.h.
 
 #define GREY 114
 
@@ -35,16 +35,18 @@ BODY int scaled(GIVEN(Step) s, PTR(const uint) words, uint row, uint column, uin
     return sum >> 2;
 }
 
-// A thread per pixel of a plane of `out`; the scaled picture begins `padding` from its corner.
-BODY void letterbox(GIVEN(Step) s, PTR(const uint) words, PTR(float) output, uint index) {
+// A thread per pixel of a plane of `out`, the first of which lies at its offset; the scaled picture begins `padding` from its
+// corner.
+BODY void letterbox(GIVEN(Step) s, PTR(const uint) words, PTR(ELEMENT) output, uint index) {
     const uint plane = s.out.height * s.out.width;
     if (index >= plane) {
         return;
     }
-    const int row = int(index / s.out.width) - int(s.padding_h), column = int(index % s.out.width) - int(s.padding_w);
+    const int row = int(index / s.out.width) - int(s.padding_h);
+    const int column = int(index % s.out.width) - int(s.padding_w);
     const bool is_inside = row >= 0 && row < int(s.second.height) && column >= 0 && column < int(s.second.width);
     for (uint channel = 0; channel < 3; channel++) {
         const int level = is_inside ? scaled(s, words, uint(row), uint(column), channel) : GREY;
-        output[wide(channel) * plane + index] = float(level) / 255.f;
+        output[wide(s.out.offset) + wide(channel) * plane + index] = ELEMENT(float(level) / 255.f);
     }
 }

@@ -116,6 +116,13 @@ BODY float error_function(float x) {
         bodies::__VA_ARGS__(s, m, index);                                                                            \
     }
 
+// Reads bytes, four to a word, and writes planes.
+#define LETTERBOX(KERNEL, TYPE)                                                                                      \
+    ENTRY(KERNEL, 256)(constant Step &s [[buffer(0)]], device const uint *words [[buffer(2)]],                       \
+        device TYPE *output [[buffer(5)]], uint index [[thread_position_in_grid]]) {                                 \
+        bodies::letterbox(s, words, output, index);                                                                  \
+    }
+
 #define KERNELS(NAME, TYPE)                                                                                          \
     DENSE(dense_32x32_##NAME, TYPE, 32, 32, 4, 4, false)                                                             \
     DENSE(dense_64x64_##NAME, TYPE, 64, 64, 4, 1, false)                                                             \
@@ -127,6 +134,7 @@ BODY float error_function(float x) {
     ELEMENTS(depthwise_##NAME, TYPE, depthwise<false>)                                                               \
     ELEMENTS(pool_##NAME, TYPE, pool)                                                                                \
     ELEMENTS(combine_##NAME, TYPE, combine)                                                                          \
-    ELEMENTS(boxes_##NAME, TYPE, boxes)
+    ELEMENTS(boxes_##NAME, TYPE, boxes)                                                                              \
+    LETTERBOX(letterbox_##NAME, TYPE)
 
 #endif

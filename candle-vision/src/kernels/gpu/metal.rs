@@ -43,7 +43,6 @@ type OnDevice = (DeviceId, Arc<Memory>);
 fn module(kernel: Kernel, dtype: DType) -> Result<&'static str> {
     Ok(match (kernel, dtype) {
         (Kernel::Train, _) => "train",
-        (Kernel::Letterbox, _) => "f32",
         (_, DType::F32) => "f32",
         (_, DType::F16) => "f16",
         (_, DType::BF16) => "bf16",
@@ -163,28 +162,28 @@ fn part<'a>(storage: &'a Storage, tensor: &Tensor) -> Result<Part<'a>> {
     Ok((storage.buffer(), tensor.layout().start_offset() * tensor.dtype().size_in_bytes()))
 }
 
-/// Runs launches on inputs and on buffers of any content, of these lengths; gives the latter.
+/// Runs launches in a type on inputs and on buffers of any content, of these lengths in that type; gives the latter.
 pub(super) fn launch(
     device: &MetalDevice,
+    dtype: DType,
     inputs: &[&MetalStorage],
     own: &[usize],
     launches: &[(Launch, [Buffer; 5])],
 ) -> Result<Vec<Storage>> {
     if let Some(input) = inputs.iter().find(|input| !matches!(input.dtype(), DType::F32 | DType::U32)) {
-        bail!("a kernel of f32 alone got {:?}", input.dtype())
+        bail!("a kernel got {:?}", input.dtype())
     }
-    let memory = |len: &usize| device.new_buffer((*len).max(1), DType::F32, "result");
+    let memory = |len: &usize| device.new_buffer((*len).max(1), dtype, "result");
     let memories = own.iter().map(memory).collect::<Result<Vec<_>>>()?;
     for (launch, buffers) in launches {
         let parts = buffers.map(|buffer| match buffer {
             Buffer::Input(index) => (inputs[index].buffer(), 0),
             Buffer::Own(index) => (&*memories[index], 0),
         });
-        encode(device, DType::F32, launch, parts)?;
+        encode(device, dtype, launch, parts)?;
     }
-    let storage = |(memory, len): (Arc<Memory>, &usize)| {
-        Storage::Metal(MetalStorage::new(memory, device.clone(), *len, DType::F32))
-    };
+    let storage =
+        |(memory, len): (Arc<Memory>, &usize)| Storage::Metal(MetalStorage::new(memory, device.clone(), *len, dtype));
     Ok(memories.into_iter().zip(own).map(storage).collect())
 }
 

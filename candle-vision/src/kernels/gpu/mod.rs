@@ -18,6 +18,7 @@ mod msl;
 #[cfg(test)]
 pub(crate) mod place;
 mod run;
+pub(crate) mod staging;
 #[cfg(test)]
 mod suite;
 mod suppress;

@@ -1,4 +1,4 @@
-//! Single launches on tensors of a device, in `f32`.
+//! Single launches on tensors of a device.
 
 use candle_core::op::BackpropOp;
 use candle_core::{DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
@@ -23,8 +23,9 @@ pub(crate) struct Memories {
     pub(crate) output: Buffer,
 }
 
-/// Launches one after the other.
+/// Launches one after the other, of kernels for elements of a type.
 pub(crate) struct Run {
+    dtype: DType,
     inputs: Vec<Tensor>,
     own: Vec<usize>,
     launches: Vec<(Launch, Memories)>,
@@ -66,7 +67,12 @@ impl Launch {
 
 impl Run {
     pub(crate) fn new() -> Self {
-        Self { inputs: Vec::new(), own: Vec::new(), launches: Vec::new() }
+        Self::of(DType::F32)
+    }
+
+    /// One whose kernels compute, and whose own buffers lie, in `dtype`.
+    pub(crate) fn of(dtype: DType) -> Self {
+        Self { dtype, inputs: Vec::new(), own: Vec::new(), launches: Vec::new() }
     }
 
     /// The storage of a tensor.
@@ -106,7 +112,7 @@ impl Run {
                     Storage::Cuda(storage) => super::cuda::bytes_of(storage),
                     _ => bail!("a kernel got tensors of two devices"),
                 });
-                super::cuda::launch(device, &inputs.collect::<Result<Vec<_>>>()?, &self.own, &launches)
+                super::cuda::launch(device, self.dtype, &inputs.collect::<Result<Vec<_>>>()?, &self.own, &launches)
             }
             #[cfg(feature = "metal")]
             Device::Metal(device) => {
@@ -114,7 +120,7 @@ impl Run {
                     Storage::Metal(storage) => Ok(storage),
                     _ => bail!("a kernel got tensors of two devices"),
                 });
-                super::metal::launch(device, &inputs.collect::<Result<Vec<_>>>()?, &self.own, &launches)
+                super::metal::launch(device, self.dtype, &inputs.collect::<Result<Vec<_>>>()?, &self.own, &launches)
             }
             #[cfg(any(test, feature = "emulate"))]
             Device::Cpu => {
@@ -122,7 +128,7 @@ impl Run {
                     Storage::Cpu(storage) => super::emulate::storage_bytes(storage),
                     _ => bail!("a kernel got tensors of two devices"),
                 });
-                super::emulate::launch_single(inputs.collect::<Result<Vec<_>>>()?, &self.own, &launches)
+                super::emulate::launch_single(self.dtype, inputs.collect::<Result<Vec<_>>>()?, &self.own, &launches)
             }
             device => {
                 drop(guards);

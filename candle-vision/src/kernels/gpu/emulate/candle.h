@@ -1,4 +1,4 @@
-// Candle's own kernels that ghostzoo needs beside its own, by candle's signatures. Part of driver.cpp.
+// Candle's own kernels that ghostzoo needs beside its own, by candle's signatures. Part of functions.h.
 
 // Elements by their index in a tensor of any strides: dimensions, then strides, or nothing where they are contiguous.
 struct Strided {

@@ -1,12 +1,10 @@
 // What candle and ghostzoo call of CUDA's driver, for GPUs that are not there: put before the driver's library (LD_PRELOAD), it
-// runs ghostzoo's own kernels by emulate.cpp, and those of candle's that candle.h has. Others are not found.
+// runs ghostzoo's own kernels by kernels.h, and those of candle's that candle.h has. Others are not found.
 //
 // The environment says EMULATED_DRIVER_DEVICES (2), _CAPABILITY (80), _MEMORY (megabytes of all devices together), _EAGER (1:
 // work runs when it is enqueued), _LOG (a file for what was counted).
 
-#define EMULATED_DRIVER
-#include "../emulate.cpp"
-
+#include "kernels.h"
 #include "streams.h"
 
 static Driver &driver() {
@@ -36,89 +34,7 @@ static Stream &stream_of(void *handle) {
     return *stream;
 }
 
-// A kernel's arguments as they are when it is launched.
-struct Arguments {
-    int device;
-    uint blocks_x, blocks_y, threads;
-    std::vector<uintptr_t> memories;
-
-    template <class T>
-    Checked<T> memory(size_t index) const {
-        const uintptr_t address = memories[index];
-        return {reinterpret_cast<T *>(address), driver().bytes_from(address, device) / sizeof(T)};
-    }
-};
-
-typedef std::function<Work(void **, Arguments)> Function;
-
-template <class T>
-static T argument(void **arguments, uint index) {
-    T value;
-    std::memcpy(&value, arguments[index], sizeof value);
-    return value;
-}
-
-#include "candle.h"
-
-template <class F>
-static void for_blocks(const Arguments &a, F f) {
-    for (uint y = 0; y < a.blocks_y; y++) {
-        for (uint x = 0; x < a.blocks_x; x++) f(x, y);
-    }
-}
-
-template <class Memories, class T>
-static void list(std::map<std::string, Function> &functions, const Kernels<Memories> &kernels, const char *type) {
-    for (const auto &[name, block] : kernels) {
-        functions[name + type] = [&block = block](void **arguments, Arguments a) -> Work {
-            const Step s = argument<Step>(arguments, 0);
-            for (uint i = 1; i < 6; i++) a.memories.push_back(argument<uintptr_t>(arguments, i));
-            return [&block, a, s] {
-                const Memories m = {
-                    a.memory<T>(0), a.memory<T>(1), a.memory<T>(2), a.memory<float>(3), a.memory<float>(4)};
-                for_blocks(a, [&](uint x, uint y) { block(s, m, x, y, a.threads); });
-            };
-        };
-    }
-}
-
-template <class F>
-static Function suppression(F f) {
-    return [f](void **arguments, Arguments a) -> Work {
-        const Suppression s = argument<Suppression>(arguments, 0);
-        for (uint i = 1; i < 4; i++) a.memories.push_back(argument<uintptr_t>(arguments, i));
-        return [f, a, s] {
-            const auto decoded = a.memory<const float>(0);
-            const auto scratch = a.memory<uint>(1);
-            const auto output = a.memory<float>(2);
-            for_blocks(a, [&](uint x, uint y) { f(s, decoded, scratch, output, x, y); });
-        };
-    };
-}
-
-static const std::map<std::string, Function> &functions() {
-    static const std::map<std::string, Function> all = [] {
-        std::map<std::string, Function> all;
-        list<of_f32::Memories, float>(all, KERNELS_OF_F32, "_f32");
-        list<of_f16::Memories, _Float16>(all, KERNELS_OF_F16, "_f16");
-        list<of_bf16::Memories, Bf16>(all, KERNELS_OF_BF16, "_bf16");
-        typedef Checked<const float> Decoded;
-        typedef Checked<uint> Scratch;
-        typedef Checked<float> Output;
-        all["suppress_candidates"] = suppression([](const Suppression &s, Decoded in, Scratch scratch, Output, uint x, uint y) {
-            candidates(s, in, scratch, Garbage<uint>(GROUP + GROUP / 16), x, y, 0);
-        });
-        all["suppress_rank"] = suppression([](const Suppression &s, Decoded, Scratch scratch, Output, uint x, uint y) {
-            rank(s, scratch, Garbage<uint>(GROUP), x, y, 0);
-        });
-        all["suppress_keep"] = suppression([](const Suppression &s, Decoded in, Scratch scratch, Output out, uint x, uint) {
-            suppress(s, in, scratch, out, Garbage<float>(4 * GROUP), Garbage<uint>(2 * GROUP), x, 0);
-        });
-        list_of_candle(all);
-        return all;
-    }();
-    return all;
-}
+#include "functions.h"
 
 // A compiled text, whose functions are those that it has an entry for.
 struct Module {
@@ -303,6 +219,12 @@ int cuEventSynchronize(void *handle) {
         driver().run(*event.stream, event.position);
     }
     return SUCCESS;
+}
+
+int cuEventQuery(void *handle) {
+    Lock lock(driver().mutex);
+    const Event event = *static_cast<Event *>(handle);
+    return !event.stream || event.stream->done >= event.position ? SUCCESS : NOT_READY;
 }
 
 int cuEventElapsedTime_v2(float *milliseconds, void *, void *) {

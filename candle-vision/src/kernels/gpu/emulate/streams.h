@@ -25,6 +25,7 @@ enum Status : int {
     OUT_OF_MEMORY = 2,
     INVALID_DEVICE = 101,
     NOT_FOUND = 500,
+    NOT_READY = 600,
     CAPTURE_UNSUPPORTED = 900,
     CAPTURE_INVALIDATED = 901,
     CAPTURE_ISOLATION = 905,
@@ -137,8 +138,9 @@ struct Driver {
         }
         std::memset(start, 0xff, bytes);
         *address = uintptr_t(start);
-        memory[*address] = {bytes, device};
-        used += bytes;
+        // Whole words: a memory of an odd number of 16-bit elements ends in the middle of one.
+        memory[*address] = {(bytes + 3) / 4 * 4, device};
+        used += memory[*address].bytes;
         counts.most_memory = used > counts.most_memory ? used : counts.most_memory;
         return SUCCESS;
     }
