@@ -1,5 +1,5 @@
 # The same targets that .ci/run calls.
-.PHONY: check format lint docs test run real cuda-check cuda-link test-cuda metal-check imagenet
+.PHONY: check format lint docs test run real cuda-check cuda-link cuda-emulate test-cuda metal-check imagenet
 
 check: format lint docs test run
 
@@ -47,6 +47,18 @@ cuda-link:
 	test "$$(grep -c . target/cuda-link/refused)" = 1 && grep -q 'cannot open --device cuda:0: .*no GPU driver' target/cuda-link/refused
 	cd target/cuda-link && link/ghostzoo detect 2>fallback
 	grep 'computing on the CPU' target/cuda-link/fallback
+
+# Runs what is linked, and the kernels' tests, on a driver that is emulated. One test needs a convolution of candle's, which is not.
+DRIVER := $(abspath target/cuda-link/driver.so)
+CXX ?= c++
+cuda-emulate: cuda-link
+	cd candle-vision/src/kernels/gpu && $(CXX) -shared -fPIC -O2 -std=c++17 -ffp-contract=off -I. -o $(DRIVER) emulate/driver.cpp
+	GHOSTZOO_GPU_PROGRAM=$(abspath $(LINKED)) GHOSTZOO_DRIVER=$(DRIVER) \
+		cargo test -p ghostzoo --test emulated_gpu -- --ignored
+	CARGO_TARGET_DIR=target/cuda-link CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="env LD_PRELOAD=$(DRIVER)" \
+		cargo test --profile link -p candle-vision --features cuda --lib -- \
+		gpu::suite letterbox nms plan::tests::graphs plan::tests::convs plan::tests::boxes \
+		--skip a_network_on_a_tape_has_the_gradients_of_one_without
 
 # The tests on a machine with an NVIDIA GPU: those of the kernels and of whole networks run on it too.
 test-cuda:

@@ -91,10 +91,14 @@ pub(crate) fn text(error: &anyhow::Error) -> String {
     out
 }
 
+/// Whether an error's text says that a GPU's memory did not suffice.
+pub(crate) fn is_out_of_memory(text: &str) -> bool {
+    ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"].iter().any(|code| text.contains(code))
+}
+
 /// What to do where a GPU's memory did not suffice, from an error's text.
 fn out_of_memory(text: &str, batch: Option<usize>) -> Option<String> {
-    let is_it = ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"].iter().any(|code| text.contains(code));
-    is_it.then(|| match batch {
+    is_out_of_memory(text).then(|| match batch {
         Some(batch) if batch > 1 => {
             format!("the GPU's memory does not suffice for --batch {batch}: try --batch {}", batch / 2)
         }

@@ -161,6 +161,8 @@ impl Run<'_> {
             });
             match found.and_then(|(source, found)| self.save(&source, &found).map(|()| found)) {
                 Ok(found) => self.show(&found)?,
+                // The next pictures would fail too.
+                Err(error) if error::is_out_of_memory(&error::text(&error)) => return Err(error),
                 Err(error) => self.fail(&item.label, &error)?,
             }
         }

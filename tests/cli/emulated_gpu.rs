@@ -1,0 +1,130 @@
+//! The program that is built for CUDA, on a driver that is emulated (`candle-vision/src/kernels/gpu/emulate/driver.cpp`): all
+//! that the host does for a GPU runs, with work that waits as long as it may.
+//!
+//! Ignored by default, because the program needs a toolkit to be linked: `make cuda-emulate` sets `GHOSTZOO_GPU_PROGRAM` and
+//! `GHOSTZOO_DRIVER`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use image::RgbImage;
+use serde_json::Value;
+
+/// What a run on the emulated driver gave, and what the driver counted.
+struct Run {
+    output: Output,
+    counts: Value,
+}
+
+impl Run {
+    /// `ghostzoo` with some arguments, and variables for the driver.
+    fn of(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let path = |name| std::env::var(name).unwrap_or_else(|_| panic!("`make cuda-emulate` sets {name}"));
+        let log = folder.join("counts.json");
+        let mut command = Command::new(path("GHOSTZOO_GPU_PROGRAM"));
+        command.args(arguments).current_dir(folder).envs(variables.iter().copied());
+        command.env("LD_PRELOAD", path("GHOSTZOO_DRIVER")).env("EMULATED_DRIVER_LOG", &log).env("RUST_BACKTRACE", "0");
+        let output = command.output().expect("a program that runs");
+        let counts = std::fs::read_to_string(log).map(|text| serde_json::from_str(&text).expect("JSON"));
+        Self { output, counts: counts.unwrap_or_default() }
+    }
+
+    fn count(&self, name: &str) -> u64 {
+        self.counts[name].as_u64().expect("a count")
+    }
+
+    fn errors(&self) -> String {
+        String::from_utf8_lossy(&self.output.stderr).into_owned()
+    }
+
+    /// The objects of each picture.
+    fn objects(&self) -> Vec<Vec<Value>> {
+        assert!(self.output.status.success(), "{}", self.errors());
+        let lines = String::from_utf8_lossy(&self.output.stdout).into_owned();
+        let objects = |line: &str| {
+            let picture: Value = serde_json::from_str(line).expect("JSON");
+            picture["detections"].as_array().expect("objects").clone()
+        };
+        lines.lines().map(objects).collect()
+    }
+}
+
+/// Six pictures of two shapes: parts of the one that is built in.
+fn pictures(folder: &Path) -> Vec<String> {
+    let whole = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/BloodImage_00062.jpg");
+    let whole = image::open(&whole).expect("the built-in picture").to_rgb8();
+    let part = |index: u32| {
+        let (width, height) = if index % 3 == 2 { (300, 400) } else { (400, 300) };
+        let picture = RgbImage::from_fn(width, height, |x, y| *whole.get_pixel(x + index * 7, y + index * 3));
+        let name = format!("{index}.png");
+        picture.save(folder.join(&name)).expect("a picture");
+        name
+    };
+    (0..6).map(part).collect()
+}
+
+fn folder() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_owned();
+    (folder, path)
+}
+
+const DETECT: [&str; 8] = ["detect", "--model", "yolov8n-ghostnet-bccd", "--imgsz", "320", "--no-save", "--batch", "2"];
+
+#[test]
+#[ignore = "needs the program that is built for CUDA: make cuda-emulate"]
+fn a_gpu_finds_what_the_cpu_finds() {
+    let (_kept, folder) = folder();
+    let pictures = pictures(&folder);
+    let run = |device: &[&str], variables: &[(&str, &str)]| {
+        let pictures = pictures.iter().map(String::as_str);
+        let arguments = DETECT.into_iter().chain(["--json"]).chain(device.iter().copied()).chain(pictures);
+        Run::of(&folder, &arguments.collect::<Vec<_>>(), variables)
+    };
+    let expected = run(&["--device", "cpu"], &[]).objects();
+    assert!(expected.iter().all(|objects| objects.len() > 2), "the test has something to compare");
+    for (device, order) in [("cuda:0", "0"), ("cuda:0", "1"), ("cuda:1", "0")] {
+        let found = run(&["--device", device], &[("EMULATED_DRIVER_EAGER", order)]);
+        for (found, expected) in found.objects().iter().zip(&expected) {
+            assert_eq!(found.len(), expected.len());
+            for (found, expected) in found.iter().zip(expected) {
+                assert_eq!(found["class_id"], expected["class_id"]);
+                for corner in ["x1", "y1", "x2", "y2"] {
+                    let of = |object: &Value| object["box"][corner].as_f64().expect("a coordinate");
+                    assert!((of(found) - of(expected)).abs() < 5e-3, "{found} {expected} on {device}");
+                }
+            }
+        }
+        assert_eq!(found.count("pinned_copies"), 6, "each picture goes up once, from pinned memory");
+        assert!(found.count("graphs") > 0, "a shape that came before is replayed");
+    }
+    for dtype in ["f16", "bf16"] {
+        let found = run(&["--device", "cuda:0", "--dtype", dtype], &[]).objects();
+        assert!(found.iter().all(|objects| objects.len() > 2), "{dtype}");
+    }
+}
+
+#[test]
+#[ignore = "needs the program that is built for CUDA: make cuda-emulate"]
+fn what_does_not_go_is_one_line() {
+    let (_kept, folder) = folder();
+    let pictures = pictures(&folder);
+    let run = |more: &[&str], variables: &[(&str, &str)]| {
+        let pictures = pictures.iter().map(String::as_str);
+        let arguments = DETECT.into_iter().chain(more.iter().copied()).chain(pictures).collect::<Vec<_>>();
+        let run = Run::of(&folder, &arguments, variables);
+        let lines: Vec<String> = run.errors().lines().map(str::to_owned).collect();
+        let [line] = lines.as_slice() else { panic!("one line: {lines:?}") };
+        (line.clone(), run.output.status.code())
+    };
+    let most = [("EMULATED_DRIVER_MEMORY", "30")];
+    let (line, code) = run(&["--device", "cuda:0"], &most);
+    assert_eq!(line, "error: the GPU's memory does not suffice for --batch 2: try --batch 1");
+    assert_eq!(code, Some(1));
+    let (line, code) = run(&["--device", "cuda:0", "--dtype", "bf16"], &[("EMULATED_DRIVER_CAPABILITY", "75")]);
+    assert!(line.contains("compute capability 7.5") && line.contains("--dtype f16"), "{line}");
+    assert_eq!(code, Some(2));
+    let (line, code) = run(&["--device", "cuda:2"], &[]);
+    assert!(line.contains("cannot open --device cuda:2"), "{line}");
+    assert_eq!(code, Some(1));
+}
