@@ -128,3 +128,48 @@ fn what_does_not_go_is_one_line() {
     assert!(line.contains("cannot open --device cuda:2"), "{line}");
     assert_eq!(code, Some(1));
 }
+
+/// The rows of `results.csv` without the time.
+fn results(folder: &Path) -> Vec<Vec<f64>> {
+    let text = std::fs::read_to_string(folder.join("results.csv")).expect("results");
+    let row = |line: &str| {
+        let numbers = line.split(',').enumerate().filter(|(column, _)| *column != 1);
+        numbers.map(|(_, number)| number.trim().parse().expect("a number")).collect()
+    };
+    text.lines().skip(1).map(row).collect()
+}
+
+#[test]
+#[ignore = "needs the program that is built for CUDA: make cuda-emulate"]
+fn a_gpu_learns_what_the_cpu_learns() {
+    /// Of a loss of `f32` after two steps, which is written with six digits.
+    const TOLERANCE: f64 = 1e-4;
+    let (_kept, folder) = folder();
+    for (index, name) in pictures(&folder).iter().enumerate().take(4) {
+        let part = if index < 2 { "train" } else { "val" };
+        let (images, labels) = (folder.join("images").join(part), folder.join("labels").join(part));
+        std::fs::create_dir_all(&images).expect("a folder");
+        std::fs::create_dir_all(&labels).expect("a folder");
+        std::fs::copy(folder.join(name), images.join(name)).expect("a picture");
+        let label = format!("{} 0.4 0.{index}5 0.3 0.2\n1 0.7 0.6 0.4 0.5\n", index % 3);
+        std::fs::write(labels.join(name).with_extension("txt"), label).expect("labels");
+    }
+    let data = "path: .\ntrain: images/train\nval: images/val\nnames: [WBC, RBC, Platelets]\n";
+    std::fs::write(folder.join("data.yaml"), data).expect("a data set");
+    let train = |device: &str| {
+        let name = device.replace(':', "");
+        let of_model = ["train", "detect", "--data", "data.yaml", "--model", "yolov8n-ghostnet-bccd"];
+        let how =
+            ["--imgsz", "64", "--batch", "2", "--epochs", "2", "--seed", "0", "--project", "runs", "--name", &name];
+        let arguments: Vec<&str> = of_model.into_iter().chain(how).chain(["--device", device]).collect();
+        let run = Run::of(&folder, &arguments, &[]);
+        assert!(run.output.status.success(), "{}", run.errors());
+        results(&folder.join("runs").join(name))
+    };
+    let (expected, found) = (train("cpu"), train("cuda:0"));
+    assert_eq!((expected.len(), found.len()), (2, 2));
+    assert!(expected[1][1] < expected[0][1] && expected[0][1] > 0.1, "the box loss falls: {expected:?}");
+    for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
+        assert!((found - expected).abs() <= TOLERANCE * expected.abs().max(1.), "{found} is not {expected}");
+    }
+}

@@ -87,7 +87,7 @@ mod cuda {
         let fits = |pinned: &Pinned| pinned.memory.len() >= len && pinned.memory.context() == context;
         let is_free = |pinned: &Pinned| fits(pinned) && pinned.copied.is_complete();
         if let Some(index) = buffers.iter().position(is_free) {
-            return Ok(Some(buffers.swap_remove(index).memory));
+            return Ok(Some(buffers.remove(index).memory));
         }
         if buffers.len() < KEPT {
             return Ok(None);
