@@ -50,7 +50,6 @@ cuda-link:
 
 # Runs what is linked, and the kernels' tests, on a driver that is emulated. One test needs a convolution of candle's, which is not.
 DRIVER := $(abspath target/cuda-link/driver.so)
-CXX ?= c++
 cuda-emulate: cuda-link
 	cd candle-vision/src/kernels/gpu && $(CXX) -shared -fPIC -O2 -std=c++17 -ffp-contract=off -I. -o $(DRIVER) emulate/driver.cpp
 	GHOSTZOO_GPU_PROGRAM=$(abspath $(LINKED)) GHOSTZOO_DRIVER=$(DRIVER) \
