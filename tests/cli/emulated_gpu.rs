@@ -4,49 +4,34 @@
 //! Ignored by default, because the program needs a toolkit to be linked: `make cuda-emulate` sets `GHOSTZOO_GPU_PROGRAM` and
 //! `GHOSTZOO_DRIVER`.
 
+mod support;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use image::RgbImage;
 use serde_json::Value;
 
-/// What a run on the emulated driver gave, and what the driver counted.
-struct Run {
-    output: Output,
-    counts: Value,
+use support::Ran;
+
+/// `ghostzoo` with some arguments, and variables for the driver; what it left, and what the driver counted.
+fn run(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (Ran, Value) {
+    let path = |name| std::env::var(name).unwrap_or_else(|_| panic!("`make cuda-emulate` sets {name}"));
+    let log = folder.join("counts.json");
+    let mut command = Command::new(path("GHOSTZOO_GPU_PROGRAM"));
+    command.args(arguments).current_dir(folder).envs(variables.iter().copied());
+    command.env("LD_PRELOAD", path("GHOSTZOO_DRIVER")).env("EMULATED_DRIVER_LOG", &log).env("RUST_BACKTRACE", "0");
+    let output = command.output().expect("a program that runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    let code = output.status.code().expect("an exit code");
+    let counts = std::fs::read_to_string(log).map(|text| serde_json::from_str(&text).expect("JSON"));
+    (Ran { code, stdout: text(output.stdout), stderr: text(output.stderr) }, counts.unwrap_or_default())
 }
 
-impl Run {
-    /// `ghostzoo` with some arguments, and variables for the driver.
-    fn of(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        let path = |name| std::env::var(name).unwrap_or_else(|_| panic!("`make cuda-emulate` sets {name}"));
-        let log = folder.join("counts.json");
-        let mut command = Command::new(path("GHOSTZOO_GPU_PROGRAM"));
-        command.args(arguments).current_dir(folder).envs(variables.iter().copied());
-        command.env("LD_PRELOAD", path("GHOSTZOO_DRIVER")).env("EMULATED_DRIVER_LOG", &log).env("RUST_BACKTRACE", "0");
-        let output = command.output().expect("a program that runs");
-        let counts = std::fs::read_to_string(log).map(|text| serde_json::from_str(&text).expect("JSON"));
-        Self { output, counts: counts.unwrap_or_default() }
-    }
-
-    fn count(&self, name: &str) -> u64 {
-        self.counts[name].as_u64().expect("a count")
-    }
-
-    fn errors(&self) -> String {
-        String::from_utf8_lossy(&self.output.stderr).into_owned()
-    }
-
-    /// The objects of each picture.
-    fn objects(&self) -> Vec<Vec<Value>> {
-        assert!(self.output.status.success(), "{}", self.errors());
-        let lines = String::from_utf8_lossy(&self.output.stdout).into_owned();
-        let objects = |line: &str| {
-            let picture: Value = serde_json::from_str(line).expect("JSON");
-            picture["detections"].as_array().expect("objects").clone()
-        };
-        lines.lines().map(objects).collect()
-    }
+/// The objects of each picture.
+fn objects(ran: Ran) -> Vec<Vec<Value>> {
+    let of = |picture: Value| picture["detections"].as_array().expect("objects").clone();
+    ran.succeeded().json().into_iter().map(of).collect()
 }
 
 /// Six pictures of two shapes: parts of the one that is built in.
@@ -76,16 +61,17 @@ const DETECT: [&str; 8] = ["detect", "--model", "yolov8n-ghostnet-bccd", "--imgs
 fn a_gpu_finds_what_the_cpu_finds() {
     let (_kept, folder) = folder();
     let pictures = pictures(&folder);
-    let run = |device: &[&str], variables: &[(&str, &str)]| {
+    let look = |device: &[&str], variables: &[(&str, &str)]| {
         let pictures = pictures.iter().map(String::as_str);
         let arguments = DETECT.into_iter().chain(["--json"]).chain(device.iter().copied()).chain(pictures);
-        Run::of(&folder, &arguments.collect::<Vec<_>>(), variables)
+        let (ran, counts) = run(&folder, &arguments.collect::<Vec<_>>(), variables);
+        (objects(ran), counts)
     };
-    let expected = run(&["--device", "cpu"], &[]).objects();
+    let (expected, _) = look(&["--device", "cpu"], &[]);
     assert!(expected.iter().all(|objects| objects.len() > 2), "the test has something to compare");
     for (device, order) in [("cuda:0", "0"), ("cuda:0", "1"), ("cuda:1", "0")] {
-        let found = run(&["--device", device], &[("EMULATED_DRIVER_EAGER", order)]);
-        for (found, expected) in found.objects().iter().zip(&expected) {
+        let (found, counts) = look(&["--device", device], &[("EMULATED_DRIVER_EAGER", order)]);
+        for (found, expected) in found.iter().zip(&expected) {
             assert_eq!(found.len(), expected.len());
             for (found, expected) in found.iter().zip(expected) {
                 assert_eq!(found["class_id"], expected["class_id"]);
@@ -95,11 +81,11 @@ fn a_gpu_finds_what_the_cpu_finds() {
                 }
             }
         }
-        assert_eq!(found.count("pinned_copies"), 6, "each picture goes up once, from pinned memory");
-        assert!(found.count("graphs") > 0, "a shape that came before is replayed");
+        assert_eq!(counts["pinned_copies"], 6, "each picture goes up once, from pinned memory");
+        assert!(counts["graphs"].as_u64() > Some(0), "a shape that came before is replayed");
     }
     for dtype in ["f16", "bf16"] {
-        let found = run(&["--device", "cuda:0", "--dtype", dtype], &[]).objects();
+        let (found, _) = look(&["--device", "cuda:0", "--dtype", dtype], &[]);
         assert!(found.iter().all(|objects| objects.len() > 2), "{dtype}");
     }
 }
@@ -109,24 +95,16 @@ fn a_gpu_finds_what_the_cpu_finds() {
 fn what_does_not_go_is_one_line() {
     let (_kept, folder) = folder();
     let pictures = pictures(&folder);
-    let run = |more: &[&str], variables: &[(&str, &str)]| {
+    let fails = |more: &[&str], variables: &[(&str, &str)], code: i32, parts: &[&str]| {
         let pictures = pictures.iter().map(String::as_str);
-        let arguments = DETECT.into_iter().chain(more.iter().copied()).chain(pictures).collect::<Vec<_>>();
-        let run = Run::of(&folder, &arguments, variables);
-        let lines: Vec<String> = run.errors().lines().map(str::to_owned).collect();
-        let [line] = lines.as_slice() else { panic!("one line: {lines:?}") };
-        (line.clone(), run.output.status.code())
+        let arguments = DETECT.into_iter().chain(more.iter().copied()).chain(pictures);
+        run(&folder, &arguments.collect::<Vec<_>>(), variables).0.failed(code, parts);
     };
-    let most = [("EMULATED_DRIVER_MEMORY", "30")];
-    let (line, code) = run(&["--device", "cuda:0"], &most);
-    assert_eq!(line, "error: the GPU's memory does not suffice for --batch 2: try --batch 1");
-    assert_eq!(code, Some(1));
-    let (line, code) = run(&["--device", "cuda:0", "--dtype", "bf16"], &[("EMULATED_DRIVER_CAPABILITY", "75")]);
-    assert!(line.contains("compute capability 7.5") && line.contains("--dtype f16"), "{line}");
-    assert_eq!(code, Some(2));
-    let (line, code) = run(&["--device", "cuda:2"], &[]);
-    assert!(line.contains("cannot open --device cuda:2"), "{line}");
-    assert_eq!(code, Some(1));
+    let memory = "error: the GPU's memory does not suffice for --batch 2: try --batch 1";
+    fails(&["--device", "cuda:0"], &[("EMULATED_DRIVER_MEMORY", "30")], 1, &[memory]);
+    let old = [("EMULATED_DRIVER_CAPABILITY", "75")];
+    fails(&["--device", "cuda:0", "--dtype", "bf16"], &old, 2, &["compute capability 7.5", "--dtype f16"]);
+    fails(&["--device", "cuda:2"], &[], 1, &["cannot open --device cuda:2"]);
 }
 
 /// The rows of `results.csv` without the time.
@@ -162,8 +140,7 @@ fn a_gpu_learns_what_the_cpu_learns() {
         let how =
             ["--imgsz", "64", "--batch", "2", "--epochs", "2", "--seed", "0", "--project", "runs", "--name", &name];
         let arguments: Vec<&str> = of_model.into_iter().chain(how).chain(["--device", device]).collect();
-        let run = Run::of(&folder, &arguments, &[]);
-        assert!(run.output.status.success(), "{}", run.errors());
+        run(&folder, &arguments, &[]).0.succeeded();
         results(&folder.join("runs").join(name))
     };
     let (expected, found) = (train("cpu"), train("cuda:0"));
