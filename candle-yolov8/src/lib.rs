@@ -34,4 +34,4 @@ pub use error::YamlError;
 pub use net::Yolo;
 pub use summary::{Summary, summary};
 pub use yaml::{Csp, ModelDef, Module, Row};
-pub use zoo::{architecture, architectures, infer, spec};
+pub use zoo::{architecture, architectures, in_class_channels_of, infer, spec, trained_on_from};

@@ -48,7 +48,9 @@ impl Yolo {
         let style = Style { activation: def.activation, norm };
         let vb = vb.pp("model");
         let Some((head, rows)) = def.rows.split_last() else { candle_core::bail!("a model without layers") };
-        let Module::Detect { ch } = &head.module else { candle_core::bail!("a model whose last layer is not Detect") };
+        let Module::Detect { ch, class_channels } = &head.module else {
+            candle_core::bail!("a model whose last layer is not Detect")
+        };
         let mut nodes = Vec::new();
         for (index, row) in rows.iter().enumerate() {
             let op = build(row, style, vb.pp(index)).with_context(|| format!("in layer {index}"))?;
@@ -56,7 +58,7 @@ impl Yolo {
         }
         let levels: Vec<usize> = head.from.iter().copied().collect::<Option<_>>().context("Detect reads layers")?;
         let strides = levels.iter().map(|level| def.rows[*level].stride).collect();
-        let detect = Detect::new(def.nc, ch, style, vb.pp(rows.len()))?;
+        let detect = Detect::new(def.nc, ch, *class_channels, style, vb.pp(rows.len()))?;
         let mut last_reader = vec![0; nodes.len()];
         for (reader, row) in def.rows.iter().enumerate() {
             row.from.iter().flatten().for_each(|from| last_reader[*from] = reader);

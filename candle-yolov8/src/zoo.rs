@@ -7,7 +7,7 @@ use candle_vision::layers::Norm;
 use candle_vision::spec::Spec;
 
 use crate::net::Yolo;
-use crate::yaml::{ModelDef, scale_letter};
+use crate::yaml::{ModelDef, Module, Row, scale_letter};
 
 /// Name without its scale, and the yaml.
 const FAMILIES: [(&str, &str); 7] = [
@@ -68,7 +68,7 @@ pub fn infer(shapes: &BTreeMap<String, Shape>) -> Option<(String, ModelDef, Norm
     let mut names: Vec<String> = architectures().collect();
     names.sort_by_key(|name| scale_letter(name) != scale);
     for name in names {
-        let def = architecture(&name, Some(nc))?;
+        let def = in_class_channels_of(shapes, architecture(&name, Some(nc))?);
         let mismatch = spec(&def, norm).ok()?.check(shapes.iter().map(|(name, shape)| (name.as_str(), shape.dims())));
         let missing = mismatch.missing.iter().filter(|name| !name.ends_with("dfl.conv.weight"));
         let faults = missing.count() + mismatch.unexpected.len() + mismatch.misshaped.len();
@@ -80,6 +80,25 @@ pub fn infer(shapes: &BTreeMap<String, Shape>) -> Option<(String, ModelDef, Norm
         }
     }
     best
+}
+
+/// `def` with as many channels in its class branches as those of the tensors `shapes` have, whose head may read other
+/// channels: a network keeps its class branches where it is trained on for other classes.
+pub fn in_class_channels_of(shapes: &BTreeMap<String, Shape>, def: ModelDef) -> ModelDef {
+    let last = shapes.iter().find(|(name, _)| name.ends_with(".cv3.0.2.weight"));
+    match last.map(|(_, shape)| shape.dims()) {
+        Some([_, channels, 1, 1]) => def.with_class_channels(*channels),
+        _ => def,
+    }
+}
+
+/// `def` as Ultralytics trains it on from the tensors `shapes`: with their class branches where its head reads the
+/// same channels as theirs, else as it is.
+pub fn trained_on_from(shapes: &BTreeMap<String, Shape>, def: ModelDef) -> ModelDef {
+    let Some(Row { module: Module::Detect { ch, .. }, .. }) = def.rows.last() else { return def };
+    let first = |level: usize| shapes.get(&format!("model.{}.cv2.{level}.0.conv.weight", def.rows.len() - 1));
+    let theirs: Vec<usize> = (0..).map_while(first).filter_map(|shape| shape.dims().get(1).copied()).collect();
+    if *ch == theirs { in_class_channels_of(shapes, def) } else { def }
 }
 
 /// The tensors that a model needs in the form `norm`.

@@ -8,7 +8,9 @@ use candle_nn::VarBuilder;
 use candle_vision::kernels::{Isa, with_emulated_gpu};
 use candle_vision::layers::Norm;
 use candle_vision::seeded;
-use candle_yolov8::{ModelDef, Summary, Yolo, architecture, architectures, infer, spec, summary};
+use candle_vision::train::class_rows;
+use candle_yolov8::train::{Freeze, Recipe, Trainer, TrainerConfig};
+use candle_yolov8::{ModelDef, Summary, Yolo, architecture, architectures, infer, spec, summary, trained_on_from};
 use serde_json::Value;
 
 /// Largest difference, relative to the largest magnitude of the output.
@@ -249,4 +251,94 @@ fn a_bare_state_dict_says_what_it_is() -> Result<()> {
     assert_eq!(only(&["model.22.cv3.0.2.bias", "other", "more", "still.more"]), None);
     assert_eq!(only(&["conv_stem.weight"]), None);
     Ok(())
+}
+
+/// A network that is trained on for other classes keeps the class branches of its checkpoint, and their channels.
+#[test]
+fn a_network_trained_on_for_other_classes_gives_ultralytics_values() -> Result<()> {
+    let entries = golden("finetuned");
+    for entry in entries.as_array().expect("a list") {
+        let name = entry["model"].as_str().expect("a name");
+        let classes = texts(&entry["names"]);
+        let label = format!("{name} for {} classes", classes.len());
+        let of = |nc: usize| architecture(name, Some(nc)).expect("shipped");
+        let source = seeded_tensors(&of(texts(&entry["source"]).len()))?;
+        let shapes = source.iter().map(|(name, tensor)| (name.clone(), tensor.shape().clone())).collect();
+        let def = trained_on_from(&shapes, of(classes.len()));
+        assert_ne!(def, of(classes.len()), "{label}");
+
+        let Summary { layers, parameters, flops, .. } = summary(&def)?;
+        // The copied class branches have an activation of their own there, which counts as a module.
+        let expected = ["layers", "parameters", "flops"].map(|key| number(&entry[key]) as u64);
+        assert_eq!([layers as u64 + 1, parameters as u64, flops], expected, "{label}");
+        let tensors = seeded_tensors(&def)?;
+        assert_close(&label, "as trained", &load(&def, Norm::Separate, tensors.clone())?, entry)?;
+        assert_close(&label, "folded", &load(&def, Norm::Fold, tensors)?, entry)?;
+        let shapes = spec(&def, Norm::Separate)?.shapes;
+        assert_eq!(infer(&shapes), Some((name.to_owned(), def, Norm::Separate)), "{label}");
+    }
+    Ok(())
+}
+
+/// Which tensors a training takes from a checkpoint of other classes, and which rows of its last class layers.
+#[test]
+fn a_training_takes_what_ultralytics_takes() -> Result<()> {
+    let entries = golden("finetuned");
+    for entry in entries.as_array().expect("a list") {
+        let name = entry["model"].as_str().expect("a name");
+        let (theirs, ours) = (texts(&entry["source"]), texts(&entry["names"]));
+        let def = architecture(name, Some(theirs.len())).expect("shipped");
+        let source: BTreeMap<String, Tensor> = seeded_tensors(&def)?.into_iter().collect();
+        let shapes = source.iter().map(|(name, tensor)| (name.clone(), tensor.shape().clone())).collect();
+        let def = trained_on_from(&shapes, architecture(name, Some(ours.len())).expect("shipped"));
+        let recipe = Recipe::default().resolve(1, ours.len()).expect("Ultralytics' defaults");
+        let numbers: Vec<String> = (0..ours.len()).map(|id| id.to_string()).collect();
+        for (key, classes) in [("by_name", &ours), ("by_place", &numbers)] {
+            let rows = class_rows(&theirs, classes);
+            let class_rows = rows.as_deref();
+            let freeze = Freeze::default();
+            let config = TrainerConfig { def: &def, recipe: &recipe, freeze, batches: 1, seed: 0, class_rows };
+            let (trainer, transferred) = Trainer::new(&config, Some(&source), &Device::Cpu)?;
+            let label = format!("{name} for {} classes {key}", ours.len());
+            let golden = &entry[key];
+            let anew = texts(&golden["anew"]);
+            let transferred = transferred.expect("there is a checkpoint");
+            let counters = source.keys().filter(|name| name.ends_with("running_mean")).count();
+            // Beside the DFL's bins, which are no variable here.
+            let taken = number(&golden["tensors"]) as usize - anew.len() - 1;
+            assert_eq!(transferred.matched.len() + counters, taken, "{label}");
+            for (tensor, rows) in golden["rows"].as_object().expect("tensors") {
+                let found = trainer.learner().variables().get(tensor).expect("a variable");
+                for (class, row) in numbers_of(rows).into_iter().enumerate() {
+                    let own = found.get(class)?.flatten_all()?.to_vec1::<f32>()?;
+                    let is_row = |row: usize| -> Result<bool> {
+                        Ok(source[tensor].get(row)?.flatten_all()?.to_vec1::<f32>()? == own)
+                    };
+                    match usize::try_from(row) {
+                        Ok(row) => assert!(is_row(row)?, "{label}: {tensor}, class {class} has not row {row}"),
+                        Err(_) => {
+                            for row in 0..theirs.len() {
+                                assert!(!is_row(row)?, "{label}: {tensor}, class {class} has row {row}");
+                            }
+                        }
+                    }
+                }
+            }
+            let mut misshaped: Vec<String> =
+                transferred.mismatch.misshaped.into_iter().map(|(tensor, ..)| tensor).collect();
+            misshaped.sort();
+            let mut anew = anew;
+            anew.sort();
+            assert_eq!(misshaped, anew, "{label}");
+        }
+    }
+    Ok(())
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    value.as_array().expect("a list").iter().map(|text| text.as_str().expect("a text").to_owned()).collect()
+}
+
+fn numbers_of(value: &Value) -> Vec<i64> {
+    value.as_array().expect("a list").iter().map(|number| number.as_i64().expect("a whole number")).collect()
 }

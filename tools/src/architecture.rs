@@ -95,8 +95,7 @@ impl Architecture {
 
     /// The architecture of a checkpoint: as `--arch` says, else as the file says, else by its tensors' shapes.
     pub(crate) fn of_checkpoint(checkpoint: &Checkpoint, arch: Option<&str>) -> Result<Self> {
-        let shapes: BTreeMap<String, Shape> =
-            checkpoint.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().clone())).collect();
+        let shapes = checkpoint.shapes();
         let dims = || shapes.iter().map(|(name, shape)| (name.as_str(), shape.dims()));
         let bare = candle_ghostnet::infer(dims());
         let nc = match &bare {
@@ -155,6 +154,7 @@ impl Architecture {
             }
             (Self::Detector { def, .. }, _) => {
                 let has_norms = shapes.keys().any(|name| name.ends_with("running_mean"));
+                let def = candle_yolov8::in_class_channels_of(shapes, def);
                 Self::Detector { def, norm: if has_norms { Norm::Separate } else { Norm::Folded } }
             }
             (classifier, None) => classifier,

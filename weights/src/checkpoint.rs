@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// The tensors of a checkpoint under the names our models use, and its metadata.
@@ -94,6 +94,12 @@ pub struct Preprocessing {
 }
 
 impl Checkpoint {
+    /// The shapes of its tensors by name.
+    #[must_use]
+    pub fn shapes(&self) -> BTreeMap<String, Shape> {
+        self.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().clone())).collect()
+    }
+
     /// The same checkpoint with floating-point tensors in `dtype`.
     pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
         let cast =

@@ -9,7 +9,7 @@ use candle_vision::layers::{Layer, Norm};
 use candle_vision::train::loss::{class_targets, cross_entropy, distill_soft, distilled};
 use candle_vision::train::optim::{GroupedOptimizer, timm_groups};
 use candle_vision::train::schedule::TimmSchedule;
-use candle_vision::train::{Decay, Ema, Learner, Transferred, Variables, stream};
+use candle_vision::train::{Decay, Ema, Learner, Transferred, Variables, stream, take_class_rows};
 
 use super::{Recipe, is_frozen};
 use crate::config::{Branches, Config};
@@ -47,6 +47,9 @@ pub struct TrainerConfig<'a> {
     pub seed: u64,
     /// A network of the same classes to learn from.
     pub teacher: Option<GhostNet>,
+    /// For each class the row of the pretrained classifier that it starts from, see
+    /// [`candle_vision::train::class_rows`]; `None` takes the classifier as it is where its number of classes fits.
+    pub class_rows: Option<&'a [Option<usize>]>,
 }
 
 impl Trainer {
@@ -59,11 +62,18 @@ impl Trainer {
         pretrained: Option<&BTreeMap<String, Tensor>>,
         device: &Device,
     ) -> Result<(Self, Option<Transferred>)> {
-        let TrainerConfig { config, recipe, freeze, batches, seed, teacher } = config;
+        let TrainerConfig { config, recipe, freeze, batches, seed, teacher, class_rows } = config;
         let config = Config { norm: Norm::Separate, branches: Branches::Training, ..*config };
         let variables = Variables::new(DType::F32, device, seed).freeze(move |name| is_frozen(name, freeze));
         let net = GhostNet::new(&config, variables.builder())?;
-        let transferred = pretrained.map(|tensors| variables.load(tensors)).transpose()?;
+        let transfer = |tensors: &BTreeMap<String, Tensor>| {
+            let mut tensors = tensors.clone();
+            if let Some(rows) = class_rows {
+                take_class_rows(&variables, &mut tensors, |name| name.starts_with("classifier."), rows)?;
+            }
+            variables.load(&tensors)
+        };
+        let transferred = pretrained.map(transfer).transpose()?;
         let settings = recipe.optimizer().map_err(candle_core::Error::msg)?;
         let groups = timm_groups(variables.parameters(), &settings);
         let optimizer = GroupedOptimizer::of_groups(settings.algorithm, groups)?;

@@ -7,7 +7,7 @@ fn config() -> Config {
 }
 
 fn trainer(recipe: &Recipe, teacher: Option<GhostNet>) -> Result<Trainer> {
-    let config = TrainerConfig { config: &config(), recipe, freeze: 0, batches: 4, seed: 3, teacher };
+    let config = TrainerConfig { config: &config(), recipe, freeze: 0, batches: 4, seed: 3, teacher, class_rows: None };
     Ok(Trainer::new(config, None, &Device::Cpu)?.0)
 }
 

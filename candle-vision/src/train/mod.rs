@@ -16,6 +16,7 @@ pub mod optim;
 mod random;
 pub mod schedule;
 mod stopping;
+mod transfer;
 mod update;
 mod variables;
 
@@ -25,4 +26,5 @@ pub use gradients::GradientSum;
 pub use learner::Learner;
 pub use random::{Stream, stream};
 pub use stopping::EarlyStopping;
+pub use transfer::{class_rows, take_class_rows, take_filters};
 pub use variables::{Transferred, Variables};

@@ -46,17 +46,21 @@ impl Layer for Branch {
 }
 
 impl Detect {
-    pub(crate) fn new(nc: usize, channels: &[usize], style: Style, vb: VarBuilder) -> Result<Self> {
-        let first = channels[0];
-        let box_hidden = (first / 4).max(4 * REG_MAX).max(16);
-        let class_hidden = first.max(nc.min(100));
+    pub(crate) fn new(
+        nc: usize,
+        channels: &[usize],
+        class_channels: usize,
+        style: Style,
+        vb: VarBuilder,
+    ) -> Result<Self> {
+        let box_channels = (channels[0] / 4).max(4 * REG_MAX).max(16);
         let branches = |name: &str, hidden: usize, out: usize| -> Result<Vec<Branch>> {
             let level = |(i, c1): (usize, &usize)| Branch::new(*c1, hidden, out, style, vb.pp(name).pp(i));
             channels.iter().enumerate().map(level).collect()
         };
         Ok(Self {
-            boxes: branches("cv2", box_hidden, 4 * REG_MAX)?,
-            classes: branches("cv3", class_hidden, nc)?,
+            boxes: branches("cv2", box_channels, 4 * REG_MAX)?,
+            classes: branches("cv3", class_channels, nc)?,
             dfl: Dfl::new(REG_MAX, vb.pp("dfl"))?,
         })
     }

@@ -7,7 +7,7 @@ use candle_nn::VarBuilder;
 use candle_vision::layers::Norm;
 use candle_vision::train::optim::{GroupedOptimizer, ultralytics_groups};
 use candle_vision::train::schedule::UltralyticsSchedule;
-use candle_vision::train::{Decay, Ema, Learner, Transferred, Variables};
+use candle_vision::train::{Decay, Ema, Learner, Transferred, Variables, take_class_rows, take_filters};
 
 use super::{DetectionLoss, Freeze, Losses, Recipe, Target, initial_head_biases};
 use crate::detector::Detector;
@@ -43,10 +43,14 @@ pub struct TrainerConfig<'a> {
     pub batches: usize,
     /// Decides the first weights.
     pub seed: u64,
+    /// For each class the row of the pretrained head's last layers that it starts from, see
+    /// [`candle_vision::train::class_rows`]; `None` takes them as they are where their number fits.
+    pub class_rows: Option<&'a [Option<usize>]>,
 }
 
 impl Trainer {
-    /// A network of random weights, or of those of `pretrained` that fit by name and shape; what did is returned.
+    /// A network of random weights, or of those of `pretrained` that fit by name and shape; what did is returned. The rows
+    /// of its head follow [`TrainerConfig::class_rows`], and its first convolution takes the filters that both have.
     ///
     /// # Errors
     /// A recipe that names no optimizer; layers to freeze that the network does not have; nothing left to train.
@@ -71,11 +75,22 @@ impl Trainer {
         if variables.parameters().is_empty() {
             candle_core::bail!("every layer is frozen: nothing is left to train")
         }
-        let transferred = pretrained.map(|tensors| variables.load(tensors)).transpose()?;
+        let class_branches = format!("model.{}.cv3.", def.rows.len() - 1);
+        let transfer = |tensors: &BTreeMap<String, Tensor>| {
+            let mut tensors = tensors.clone();
+            let is_last = |name: &str| {
+                let branch = name.strip_prefix(&class_branches);
+                branch.is_some_and(|name| name.ends_with(".2.weight") || name.ends_with(".2.bias"))
+            };
+            if let Some(rows) = config.class_rows {
+                take_class_rows(&variables, &mut tensors, is_last, rows)?;
+            }
+            take_filters(&variables, &mut tensors, "model.0.conv.weight")?;
+            variables.load(&tensors)
+        };
+        let transferred = pretrained.map(transfer).transpose()?;
         let settings = recipe.optimizer(batches).map_err(candle_core::Error::msg)?;
-        // The class branches of the head.
-        let boosted = format!("model.{}.cv3.", def.rows.len() - 1);
-        let groups = ultralytics_groups(variables.parameters(), &settings, |name| name.starts_with(&boosted));
+        let groups = ultralytics_groups(variables.parameters(), &settings, |name| name.starts_with(&class_branches));
         let optimizer = GroupedOptimizer::of_groups(settings.algorithm, groups)?;
         let average = Ema::new(&variables, Decay::ULTRALYTICS)?;
         let learner = Learner::new(variables, optimizer, average);

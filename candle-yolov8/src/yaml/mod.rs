@@ -79,6 +79,23 @@ impl ModelDef {
             _ => Err(key("head", "its last row, and no other, must be Detect")),
         }
     }
+
+    /// Channels between the convolutions of the head's class branches; 0 of a model without a head.
+    pub fn class_channels(&self) -> usize {
+        match self.rows.last().map(|row| &row.module) {
+            Some(Module::Detect { class_channels, .. }) => *class_channels,
+            _ => 0,
+        }
+    }
+
+    /// The same network with `channels` between the convolutions of its class branches.
+    #[must_use]
+    pub fn with_class_channels(mut self, channels: usize) -> Self {
+        if let Some(Row { module: Module::Detect { class_channels, .. }, .. }) = self.rows.last_mut() {
+            *class_channels = channels;
+        }
+        self
+    }
 }
 
 fn key(key: &'static str, problem: impl Into<String>) -> YamlError {

@@ -43,8 +43,10 @@ pub enum Module {
     Upsample { scale: f64 },
     /// Concatenation of channels.
     Concat,
-    /// The detection head over levels of `ch` channels.
-    Detect { ch: Vec<usize> },
+    /// The detection head over levels of `ch` channels. `class_channels` are those between the convolutions of its class
+    /// branches: of a network from nothing max(ch of the first level, min(classes, 100)), of one that was trained on from a
+    /// checkpoint those of the checkpoint, whatever its classes are.
+    Detect { ch: Vec<usize>, class_channels: usize },
 }
 
 /// The cross-stage blocks.
@@ -337,7 +339,7 @@ fn build(
             if nc != arguments.nc {
                 return Err(format!("it has {nc} classes where the model has {}", arguments.nc));
             }
-            Module::Detect { ch: inputs.to_vec() }
+            Module::Detect { ch: inputs.to_vec(), class_channels: c1.max(nc.min(100)) }
         }
         _ => return Err(format!("this module is not known; known are {KNOWN}")),
     };

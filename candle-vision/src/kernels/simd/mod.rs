@@ -150,7 +150,7 @@ pub(crate) trait Job {
 ///
 /// # Safety
 /// Every method needs the instruction set of the implementing type. Loads read, and stores write, `LANES` elements at
-/// `p` (no alignment needed), or `n < LANES` in the `_part` forms, which read zeros beyond.
+/// `p` (no alignment needed), or `n <= LANES` in the `_part` forms, which read zeros beyond.
 pub(crate) unsafe trait Vector: Copy {
     const LANES: usize;
     /// Whether there are 32 registers of this type.

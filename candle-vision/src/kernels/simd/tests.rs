@@ -16,7 +16,7 @@ impl Job for Parts {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let from: [f32; 40] = std::array::from_fn(|i| i as f32 + 1.);
-        for n in 0..V::LANES {
+        for n in 0..=V::LANES {
             let (mut loaded, mut stored) = ([-1f32; 40], [-1f32; 40]);
             // SAFETY: the buffers hold more than a vector after their third element.
             unsafe {

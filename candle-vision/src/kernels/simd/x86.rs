@@ -69,6 +69,9 @@ unsafe impl Vector for Ymm {
     unsafe fn store_part(self, p: *mut f32, n: usize) {
         // SAFETY: as above; the pieces end at `n`.
         unsafe {
+            if n == Self::LANES {
+                return _mm256_storeu_ps(p, self.0);
+            }
             let (mut piece, mut p, mut n) = (_mm256_castps256_ps128(self.0), p, n);
             if n >= 4 {
                 _mm_storeu_ps(p, piece);

@@ -20,6 +20,9 @@ pub(crate) struct ClassifyTrainArgs {
     /// Start from the model's published weights where it has some; a file: from that one's
     #[arg(long, default_value = "false", num_args = 0..=1, default_missing_value = "true", value_name = "true|false|FILE")]
     pub(crate) pretrained: String,
+    /// Start each class from the row of the head that has its name in the checkpoint
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
+    pub(crate) cls_remap: bool,
     /// Pictures per step; what is left of an epoch is not used
     #[arg(long, visible_alias = "batch-size", default_value_t = 128, value_name = "N", value_parser = positive)]
     pub(crate) batch: usize,

@@ -68,6 +68,12 @@ pub(crate) fn differing(then: &Value, now: &Value) -> String {
 pub(crate) fn resumed<A: Serialize + DeserializeOwned>(saved: &Value, given: &A, explicit: &[String]) -> Result<A> {
     let (mut merged, given) = (saved.clone(), serde_json::to_value(given)?);
     let target = merged.as_object_mut().context("saved arguments are pairs")?;
+    // A run of an older release has not the options that came after it.
+    for (name, value) in given.as_object().context("arguments are pairs")? {
+        if !explicit.contains(name) {
+            target.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+    }
     for name in explicit {
         let Some(value) = given.get(name) else { continue };
         if target.get(name) == Some(value) {

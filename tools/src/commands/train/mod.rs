@@ -10,6 +10,7 @@ mod progress;
 mod results;
 mod run;
 mod state;
+mod transfer;
 
 use anyhow::Result;
 use candle_vision::kernels::keep_freed_memory;

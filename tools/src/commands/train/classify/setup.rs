@@ -19,6 +19,7 @@ use super::source::Source;
 use super::task::{ClassifyTask, Parts};
 use crate::cli::{ClassifyTrainArgs, GlobalArgs, RunArgs};
 use crate::commands::train::run::{Training, whole, whole_file};
+use crate::commands::train::transfer::{rows_by_name, told_rows};
 use crate::error::usage;
 use crate::model::{self, Network};
 
@@ -164,6 +165,11 @@ impl Training for Setup {
         let train = Loader::train(self.train.clone(), transform, self.classes.len(), options)?;
         let val = Loader::eval(self.val.clone(), self.view.clone(), options)?;
         let teacher = args.optimizer.teacher.as_deref().map(|name| self.teacher(name, args, global, &device));
+        let weights = self.weights.as_ref().filter(|_| is_new);
+        let rows = weights.filter(|_| args.cls_remap).and_then(|weights| rows_by_name(weights, &self.classes));
+        if let Some(rows) = rows.as_deref().filter(|_| !global.quiet) {
+            say!("note: {}", told_rows(rows));
+        }
         let config = TrainerConfig {
             config: &self.config,
             recipe: &self.recipe,
@@ -171,8 +177,8 @@ impl Training for Setup {
             batches: train.batches(),
             seed: args.run.seed,
             teacher: teacher.transpose()?,
+            class_rows: rows.as_deref(),
         };
-        let weights = self.weights.as_ref().filter(|_| is_new);
         let (trainer, transferred) = Trainer::new(config, weights.map(|(_, checkpoint)| &checkpoint.tensors), &device)?;
         if let (Some(transferred), Some((name, _))) = (&transferred, weights) {
             let all = trainer.learner().variables().iter().count();

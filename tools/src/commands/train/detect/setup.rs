@@ -19,6 +19,7 @@ use super::task::{DetectTask, Parts};
 use crate::architecture::Architecture;
 use crate::cli::{DetectTrainArgs, GlobalArgs, RunArgs};
 use crate::commands::train::run::{Training, whole, whole_file};
+use crate::commands::train::transfer::{rows_by_name, told_rows};
 use crate::error::{text, usage};
 use crate::model;
 
@@ -124,7 +125,8 @@ impl Training for Setup {
         let labels = format!("{:08x}", crc32fast::hash(text.as_bytes()));
         let data = json!({"classes": self.names, "pictures": self.train.len(), "labels": labels});
         let Source { arch, yaml, .. } = &self.source;
-        let decided = Decided { arch: arch.clone(), yaml: yaml.clone(), recipe: self.recipe.clone() };
+        let class_channels = Some(self.source.def.class_channels());
+        let decided = Decided { arch: arch.clone(), yaml: yaml.clone(), recipe: self.recipe.clone(), class_channels };
         Ok([data, serde_json::to_value(decided)?])
     }
 
@@ -133,9 +135,15 @@ impl Training for Setup {
         let device = global.open(global.quiet)?;
         let batches = train.len().div_ceil(recipe.batch);
         let freeze: Freeze = args.optimizer.freeze.parse().map_err(usage)?;
-        let config = TrainerConfig { def: &source.def, recipe: &recipe, freeze, batches, seed: args.run.seed };
-        let weights: Option<BTreeMap<String, Tensor>> =
-            source.weights.as_ref().filter(|_| is_new).map(|(_, checkpoint)| checkpoint.tensors.clone());
+        let pretrained = source.weights.as_ref().filter(|_| is_new);
+        let rows = pretrained.filter(|_| args.cls_remap).and_then(|weights| rows_by_name(weights, &names));
+        if let Some(rows) = rows.as_deref().filter(|_| !global.quiet) {
+            say!("note: {}", told_rows(rows));
+        }
+        let class_rows = rows.as_deref();
+        let config =
+            TrainerConfig { def: &source.def, recipe: &recipe, freeze, batches, seed: args.run.seed, class_rows };
+        let weights: Option<BTreeMap<String, Tensor>> = pretrained.map(|(_, checkpoint)| checkpoint.tensors.clone());
         let (trainer, transferred) = Trainer::new(&config, weights.as_ref(), &device)?;
         if let (Some(transferred), Some((name, _)), false) = (&transferred, &source.weights, global.quiet) {
             say!(
@@ -193,16 +201,20 @@ struct Decided {
     arch: String,
     yaml: Option<String>,
     recipe: Recipe,
+    /// Of a head whose class branches come from a checkpoint.
+    #[serde(default)]
+    class_channels: Option<usize>,
 }
 
 impl Source {
     /// The network of a run that goes on; its weights are in the run's state.
-    fn again(Decided { arch, yaml, .. }: &Decided, nc: usize) -> Result<Self> {
+    fn again(Decided { arch, yaml, class_channels, .. }: &Decided, nc: usize) -> Result<Self> {
         let def = match yaml {
             Some(yaml) => ModelDef::from_yaml(yaml, Some(arch), Some(nc)).context("in the model yaml of the run")?,
             None => candle_yolov8::architecture(arch, Some(nc))
                 .with_context(|| format!("the run's architecture {arch} is none that ships"))?,
         };
+        let def = class_channels.map_or(def.clone(), |channels| def.with_class_channels(channels));
         Ok(Self { def, arch: arch.clone(), yaml: yaml.clone(), weights: None })
     }
 
@@ -228,7 +240,7 @@ impl Source {
             let def = ModelDef::from_yaml(&yaml, Some(&args.model), Some(nc))
                 .with_context(|| format!("in {}", args.model))?;
             let arch = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            return Ok(Self { def, arch, yaml: Some(yaml), weights });
+            return Ok(Self { def: trained_on_from(&weights, def), arch, yaml: Some(yaml), weights });
         }
         if let Some(architecture) = named {
             let Architecture::Detector { def, .. } = architecture else {
@@ -243,7 +255,7 @@ impl Source {
                 weights => weights,
             };
             let arch = args.model.trim_end_matches(".yaml").to_owned();
-            return Ok(Self { def, arch, yaml: None, weights });
+            return Ok(Self { def: trained_on_from(&weights, def), arch, yaml: None, weights });
         }
         let (name, checkpoint) = read(&args.model)?;
         let architecture = Architecture::of_checkpoint(&checkpoint, global.arch.as_deref())?.with_classes(nc);
@@ -257,16 +269,24 @@ impl Source {
         }
         let metadata = &checkpoint.metadata;
         let yaml = metadata.yaml.as_ref().map(|yaml| yaml.as_str().map_or_else(|| yaml.to_string(), str::to_owned));
-        let shapes = checkpoint.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().clone())).collect();
-        let by_shapes = || candle_yolov8::infer(&shapes).map(|(name, ..)| name);
+        let by_shapes = || candle_yolov8::infer(&checkpoint.shapes()).map(|(name, ..)| name);
         let said = metadata.arch.clone().or_else(|| global.arch.clone());
         let arch = said.or_else(by_shapes).unwrap_or_else(|| name.clone());
-        Ok(Self { def, arch, yaml, weights: weights.or(Some((name, checkpoint))) })
+        let weights = weights.or(Some((name, checkpoint)));
+        Ok(Self { def: trained_on_from(&weights, def), arch, yaml, weights })
     }
 
     /// What a side of the input is a multiple of.
     fn stride(&self) -> usize {
         self.def.rows.iter().fold(32., |most: f64, row| most.max(row.stride)) as usize
+    }
+}
+
+/// The network as it is trained on from `weights`.
+fn trained_on_from(weights: &Option<(String, Checkpoint)>, def: ModelDef) -> ModelDef {
+    match weights {
+        Some((_, checkpoint)) => candle_yolov8::trained_on_from(&checkpoint.shapes(), def),
+        None => def,
     }
 }
 
