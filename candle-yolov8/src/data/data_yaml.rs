@@ -36,11 +36,15 @@ pub struct DataYaml {
 }
 
 impl DataYaml {
-    /// Reads a data.yaml. That the splits exist is checked by [`DataYaml::entries`].
+    /// Reads a data.yaml, or the only yaml of a folder. That the splits exist is checked by [`DataYaml::entries`].
     ///
     /// # Errors
-    /// `Io`, or `Invalid` with the key, what is wrong and what is allowed.
+    /// `Io`, or `Invalid` with the key, what is wrong and what is allowed; those of [`CocoInstances::read`] where the classes
+    /// are an instances file's.
     pub fn read(path: &Path) -> Result<Self, DataError> {
+        if path.is_dir() {
+            return Self::read(&yaml_in(path)?);
+        }
         let text = yaml_text::plain(&files::read_text(path, MAX_BYTES)?);
         let mut data = Self::from_text(&text, path).map_err(|problem| DataError::invalid(path, problem))?;
         if data.names.is_empty() {
@@ -145,6 +149,28 @@ impl DataYaml {
     }
 }
 
+/// The yaml that describes the data in a folder.
+fn yaml_in(folder: &Path) -> Result<PathBuf, DataError> {
+    let io = |source| DataError::io("read the folder", folder, source);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") && path.is_file() {
+            found.push(path);
+        }
+    }
+    match (found.pop(), found.len()) {
+        (Some(yaml), 0) => Ok(yaml),
+        (None, _) => Err(DataError::invalid(
+            folder,
+            "a folder without a .yaml; write one with `train:`, `val:` and `names:`, and name it",
+        )),
+        (Some(_), others) => {
+            Err(DataError::invalid(folder, format!("a folder with {} yamls; name the one that is meant", others + 1)))
+        }
+    }
+}
+
 /// The value of a key, unless it is null.
 fn get<'a>(keys: &'a Hash, name: &str) -> Option<&'a Yaml> {
     keys.get(&Yaml::String(name.to_owned())).filter(|value| !value.is_null())
@@ -236,5 +262,24 @@ fn class_count(value: &Yaml) -> Result<usize, String> {
     match number {
         Some(number) if number.fract() == 0. && (1. ..=MAX_CLASSES as f64).contains(&number) => Ok(number as usize),
         _ => Err(format!("key `nc`: a whole number from 1 to {MAX_CLASSES} is needed")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_means_the_only_yaml_in_it() {
+        let root = tempfile::tempdir().expect("a folder");
+        let error = DataYaml::read(root.path()).expect_err("nothing in it").to_string();
+        assert!(error.contains("a folder without a .yaml; write one"), "{error}");
+        let write = |name: &str| std::fs::write(root.path().join(name), "val: x\nnames: [a]\n").expect("written");
+        write("mine.yml");
+        let data = DataYaml::read(root.path()).expect("the only one");
+        assert_eq!((data.names(), data.file()), (&["a".to_owned()][..], root.path().join("mine.yml").as_path()));
+        write("data.yaml");
+        let error = DataYaml::read(root.path()).expect_err("two").to_string();
+        assert!(error.contains("a folder with 2 yamls; name the one"), "{error}");
     }
 }
