@@ -116,6 +116,54 @@ fn thresholds_classes_and_agnostic_suppression_are_obeyed() {
 }
 
 #[test]
+fn no_crop_takes_the_place_of_another() {
+    let place = place();
+    for (i, name) in ["cell", "cell2", "cell12", "cell-2"].into_iter().enumerate() {
+        place.picture(&format!("cells/{name}.png"), [120, 80], i as u32);
+    }
+    let run =
+        "detect cells --conf 0.3 -m m.safetensors --save-crop --no-save --max-det 13 --save-dir o --exist-ok --json";
+    let boxes: usize = place.run(run).succeeded().json().iter().map(|row| detections(row).len()).sum();
+    let files = place.files("o/crops");
+    assert_eq!((files.len(), boxes > 20), (boxes, true), "{files:?}");
+    assert!(files.iter().any(|file| file.ends_with("/cell12-2.jpg")), "{files:?}");
+    place.run(run).succeeded();
+    assert_eq!(place.files("o/crops").len(), 2 * boxes, "nor that of a run before");
+}
+
+#[test]
+fn each_picture_has_one_id_in_coco_results() {
+    let place = place();
+    for (i, name) in
+        ["001.png", "1.png", "+1.png", "2.jpg", "2.png", "3.png", "sub/3.png", "004.png"].into_iter().enumerate()
+    {
+        place.picture(&format!("ids/{name}"), [120, 80], i as u32);
+    }
+    let run = "detect ids ids/sub --conf 0.3 -m m.safetensors --coco-json --max-det 2 --save-dir o";
+    place.run(run).succeeded();
+    let results: Value = serde_json::from_str(&place.read("o/predictions.json")).unwrap();
+    let mut ids = std::collections::BTreeMap::new();
+    for row in results.as_array().unwrap() {
+        let id = ids.entry(row["file_name"].as_str().unwrap().to_owned()).or_insert(row["image_id"].clone());
+        assert_eq!(*id, row["image_id"], "one picture, one id");
+    }
+    let expected = [
+        ("ids/+1.png", json!("+1")),
+        ("ids/001.png", json!("001")),
+        ("ids/004.png", json!(4)),
+        ("ids/1.png", json!("1")),
+        ("ids/2.jpg", json!("2")),
+        ("ids/2.png", json!("2-2")),
+        ("ids/3.png", json!("3")),
+        ("ids/sub/3.png", json!("3-2")),
+    ];
+    assert_eq!(ids, expected.map(|(file, id)| (file.to_owned(), id)).into());
+    for saved in ["001.png", "1.png", "2-2.png", "3-2.png"] {
+        assert!(place.files("o").contains(&saved.to_owned()), "the saved picture is called as the id: {saved}");
+    }
+}
+
+#[test]
 fn pictures_labels_crops_and_coco_results_are_written() {
     let place = place();
     let options = "--conf 0.3 -m m.safetensors --save-txt --save-conf --save-crop --coco-json --max-det 3";

@@ -135,11 +135,199 @@ fn labels_follow_the_models_order_of_the_same_names() {
     assert!(ran.stderr.contains("labels follow the model"), "{}", ran.stderr);
 }
 
+/// The numbers of a validation, and what was said.
+fn measured(place: &Place, more: &str) -> (Value, String) {
+    let ran = place.run(&format!("val -m m.safetensors --json --plots false {more}")).succeeded();
+    (ran.json()[0].clone(), ran.stderr)
+}
+
+/// Changes each row of the label files, given its class and the rest; `None` removes it.
+fn relabel(place: &Place, change: impl Fn(usize, &str) -> Option<String>) {
+    for i in 0..4 {
+        let file = format!("set/labels/val/{i}.txt");
+        let row = |line: &str| {
+            let (class, rest) = line.split_once(' ').unwrap();
+            change(class.parse().unwrap(), rest)
+        };
+        let text: String = place.read(&file).lines().filter_map(row).map(|row| format!("{row}\n")).collect();
+        place.write(&file, text);
+    }
+}
+
+/// Number of the label files' rows.
+fn objects(place: &Place) -> usize {
+    (0..4).map(|i| place.read(&format!("set/labels/val/{i}.txt")).lines().count()).sum()
+}
+
+fn named(place: &Place, names: &str) {
+    place.write("set/data.yaml", format!("train: images/val\nval: images/val\nnames: [{names}]\n"));
+}
+
+#[test]
+fn a_size_that_is_no_multiple_of_32_is_rounded_up_and_said() {
+    let place = place();
+    let (exact, said) = measured(&place, "--data set/data.yaml --imgsz 320");
+    assert!(!said.contains("rounded"), "{said}");
+    let (rounded, said) = measured(&place, "--data set/data.yaml --imgsz 300");
+    assert!(said.contains("--imgsz 300 is rounded up to 320, a multiple of 32"), "{said}");
+    assert_eq!(
+        (&rounded["imgsz"], &rounded["ultralytics"], &rounded["coco"]),
+        (&json!(320), &exact["ultralytics"], &exact["coco"])
+    );
+}
+
+#[test]
+fn three_hundred_boxes_are_raised_to_the_most_objects_and_another_number_is_kept() {
+    let place = place();
+    let rows: String = (0..302).map(|i| format!("0 {} {} 0.02 0.02\n", 0.02 + 0.003 * f64::from(i), 0.5)).collect();
+    place.write("set/labels/val/0.txt", rows);
+    let (row, said) = measured(&place, "--data set/data.yaml");
+    assert_eq!(row["max_det"], 302, "{said}");
+    assert!(said.contains("a picture has 302 objects: 302 boxes are kept of each"), "{said}");
+    let (row, said) = measured(&place, "--data set/data.yaml --max-det 301");
+    assert_eq!(row["max_det"], 301, "{said}");
+    assert!(said.contains("a picture has 302 objects, and --max-det keeps 301: recall is capped"), "{said}");
+}
+
+#[test]
+fn a_model_of_one_class_is_measured_on_all_where_it_was_trained_so_or_is_told() {
+    let place = place();
+    let def = architecture("yolov8n-ghostnet", Some(1)).unwrap();
+    let tensors = seeded_tensors(&spec(&def, Norm::Separate).unwrap());
+    let model = |name: &str, train_args: Option<Value>| {
+        let metadata = Metadata { nc: Some(1), imgsz: Some(320), train_args, ..Default::default() };
+        write(&place.path(name), &Checkpoint { tensors: tensors.clone(), metadata }).unwrap();
+    };
+    model("one.safetensors", Some(json!({"single_cls": true})));
+    model("plain.safetensors", Some(json!({"single_cls": false})));
+    relabel(&place, |class, rest| Some(format!("{} {rest}", if class == 2 { 7 } else { class })));
+    let run = |model: &str| {
+        let ran = place.run(&format!("val --data set/data.yaml -m {model} --json --plots false")).succeeded();
+        (ran.json()[0].clone(), ran.stderr)
+    };
+    let (trained, said) = run("one.safetensors");
+    assert!(said.contains("trained with single_cls"), "{said}");
+    let (told, said) = run("plain.safetensors --single-cls");
+    assert!(!said.contains("trained with single_cls"), "{said}");
+    place.write("set/data.yaml", "train: images/val\nval: images/val\nnames: [item]\n");
+    relabel(&place, |_, rest| Some(format!("0 {rest}")));
+    let (by_hand, _) = run("plain.safetensors");
+    for row in [&trained, &told] {
+        assert_eq!((&row["ultralytics"], &row["coco"]), (&by_hand["ultralytics"], &by_hand["coco"]));
+        assert_eq!(row["classes"][0]["instances"], objects(&place), "class 7 is one of them");
+    }
+    named(&place, "cat, dog, elk");
+    let (united, _) = measured(&place, "--data set/data.yaml --single-cls");
+    let classes = united["classes"].as_array().unwrap();
+    assert_eq!(
+        (classes.len(), &classes[0]["class"], &classes[0]["instances"]),
+        (1, &json!("item"), &json!(objects(&place)))
+    );
+}
+
+#[test]
+fn a_model_of_more_or_fewer_classes_is_measured_by_name_or_number() {
+    let place = place();
+    let (plain, _) = measured(&place, "--data set/data.yaml");
+    // A class above the others, as Roboflow writes it: names tell which is which.
+    named(&place, "animal, cat, dog, elk");
+    relabel(&place, |class, rest| Some(format!("{} {rest}", class + 1)));
+    let (more, said) = measured(&place, "--data set/data.yaml --save-json");
+    assert_eq!((&more["ultralytics"], &more["coco"]), (&plain["ultralytics"], &plain["coco"]));
+    assert!(
+        said.contains("m.safetensors has the data's classes among others; labels follow the model, by name"),
+        "{said}"
+    );
+    let results: Value = serde_json::from_str(&place.read("runs/detect/val/predictions.json")).unwrap();
+    let ids: std::collections::BTreeSet<i64> =
+        results.as_array().unwrap().iter().map(|row| row["category_id"].as_i64().unwrap()).collect();
+    assert!(ids.iter().all(|id| (2..=4).contains(id)), "categories are the data's: {ids:?}");
+    // Other names: by number, and what the model does not know is left out, as Ultralytics does.
+    named(&place, "a, b, c, d");
+    relabel(&place, |class, rest| Some(format!("{} {rest}\n3 {rest}", class - 1)));
+    let unknown = objects(&place) / 2;
+    let (by_number, said) = measured(&place, "--data set/data.yaml");
+    assert_eq!((&by_number["ultralytics"], &by_number["coco"]), (&plain["ultralytics"], &plain["coco"]));
+    assert!(said.contains("they are taken by number"), "{said}");
+    assert!(said.contains(&format!("{unknown} objects of classes that it does not know (d) are left out")), "{said}");
+    assert_eq!(by_number["left_out_instances"], unknown);
+    // Fewer classes in the data than in the model.
+    relabel(&place, |class, rest| (class < 2).then(|| format!("{class} {rest}")));
+    named(&place, "cat, dog, elk");
+    let (all, _) = measured(&place, "--data set/data.yaml");
+    for names in ["cat, dog", "x, y"] {
+        named(&place, names);
+        let (fewer, _) = measured(&place, "--data set/data.yaml");
+        assert_eq!((&fewer["ultralytics"], &fewer["coco"]), (&all["ultralytics"], &all["coco"]), "{names}");
+    }
+}
+
+#[test]
+fn poses_and_old_line_ends_are_the_same_boxes() {
+    let place = place();
+    let (plain, _) = measured(&place, "--data set/data.yaml");
+    relabel(&place, |class, rest| Some(format!("{class} {rest} 0.1 0.2 2 0.3 0.4 1")));
+    place.write("set/data.yaml", "train: images/val\rval: images/val\rnames: [cat, dog, elk]\rkpt_shape: [2, 3]\r");
+    for i in 0..4 {
+        let text = place.read(&format!("set/labels/val/{i}.txt")).replace('\n', "\r");
+        place.write(&format!("set/labels/val/{i}.txt"), text);
+    }
+    let (poses, said) = measured(&place, "--data set/data.yaml");
+    assert_eq!((&poses["ultralytics"], &poses["coco"]), (&plain["ultralytics"], &plain["coco"]), "{said}");
+}
+
+#[test]
+fn an_instances_file_may_be_a_split_and_lack_pictures() {
+    let place = place();
+    let mut truth = instances(&place);
+    place.write("set/images/val/instances_val.json", truth.to_string());
+    let (plain, _) = measured(&place, "--data set/images/val/instances_val.json");
+    place.write("coco.yaml", "train: set/images/val/instances_val.json\nval: set/images/val/instances_val.json\n");
+    let (split, _) = measured(&place, "--data coco.yaml --save-json");
+    assert_eq!((&split["ultralytics"], &split["coco"]), (&plain["ultralytics"], &plain["coco"]));
+    let results: Value = serde_json::from_str(&place.read("runs/detect/val/predictions.json")).unwrap();
+    assert!(results.as_array().unwrap().iter().all(|row| [10, 20, 30].contains(&row["category_id"].as_i64().unwrap())));
+    // A picture that is not there, listed first; a category without objects; numbers with a decimal point.
+    truth["images"].as_array_mut().unwrap().insert(0, json!({"id": 77.0, "file_name": "gone.png", "width": 10.0}));
+    truth["categories"].as_array_mut().unwrap().push(json!({"id": 5, "name": "animal", "supercategory": "none"}));
+    place.write("set/images/val/instances_val.json", truth.to_string());
+    let (some, said) = measured(&place, "--data set/images/val/instances_val.json");
+    assert_eq!((&some["ultralytics"], &some["coco"]), (&plain["ultralytics"], &plain["coco"]));
+    assert!(said.contains("image 77 is not there: ") && said.contains("gone.png; it is left out"), "{said}");
+    assert_eq!((&some["images"], &some["left_out_images"]), (&json!(4), &json!(1)));
+}
+
+#[test]
+fn cocos_own_list_gives_cocos_ids_of_categories() {
+    let place = Place::new();
+    let def = architecture("yolov8n-ghostnet", Some(80)).unwrap();
+    let tensors = seeded_tensors(&spec(&def, Norm::Separate).unwrap());
+    let metadata = Metadata { nc: Some(80), imgsz: Some(64), ..Default::default() };
+    write(&place.path("m.safetensors"), &Checkpoint { tensors, metadata }).unwrap();
+    place.picture("coco/images/val2017/000000000139.png", [64, 64], 1);
+    place.write("coco/labels/val2017/000000000139.txt", "79 0.5 0.5 0.5 0.5\n");
+    let run = |list: &str, out: &str| {
+        place.write(list, "./images/val2017/000000000139.png\n");
+        let names: String = (0..80).map(|class| format!("  {class}: c{class}\n")).collect();
+        place.write("coco.yaml", format!("train: {list}\nval: {list}\nnames:\n{names}"));
+        place
+            .run(&format!("val --data coco.yaml -m m.safetensors --conf 0 --max-det 3000 --save-json --plots false --save-dir {out} --quiet"))
+            .succeeded();
+        let results: Value = serde_json::from_str(&place.read(&format!("{out}/predictions.json"))).unwrap();
+        let id = |row: &Value| row["category_id"].as_i64().unwrap();
+        results.as_array().unwrap().iter().map(id).collect::<Vec<_>>()
+    };
+    let (own, other) = (run("coco/val2017.txt", "a"), run("coco/some.txt", "b"));
+    assert!(other.iter().any(|id| *id > 11), "classes whose ids differ: {other:?}");
+    // Ultralytics 8.4.190's coco80_to_coco91_class leaves these out.
+    let unused = [12, 26, 29, 30, 45, 66, 68, 69, 71, 83];
+    let ids: Vec<i64> = (1..=90).filter(|id| !unused.contains(id)).collect();
+    assert_eq!(own, other.iter().map(|number| ids[*number as usize - 1]).collect::<Vec<_>>());
+}
+
 #[test]
 fn what_does_not_go_together_is_one_line() {
     let place = place();
-    place.write("two.yaml", "path: set\ntrain: images/val\nval: images/val\nnames: [a, b]\n");
-    place.run("val --data two.yaml -m m.safetensors --quiet").failed(2, &["3 classes and the data 2 (a, b)"]);
     place.run("val --data none.yaml -m m.safetensors").failed(1, &["none.yaml"]);
     place
         .run("val --data set/data.yaml --images set -m m.safetensors")
@@ -151,6 +339,8 @@ fn what_does_not_go_together_is_one_line() {
     place.write("set/instances_val.json", strange.to_string());
     let run = "val --data set/instances_val.json -m m.safetensors";
     place.run(run).failed(1, &["annotations can be used", "category with the id 99"]);
+    place.write("results.json", r#"[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]"#);
+    place.run("val --data results.json -m m.safetensors").failed(1, &["results.json: a list, as results are"]);
     place.write("set/labels/val/3.txt", "7 0.5 0.5 0.1 0.1\n");
     let left = place.run("val --data set/data.yaml -m m.safetensors --json --plots false --quiet").succeeded().json();
     assert_eq!((&left[0]["images"], &left[0]["left_out_images"]), (&json!(3), &json!(1)));

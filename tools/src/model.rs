@@ -33,6 +33,8 @@ pub(crate) struct Loaded {
     pub(crate) class_names: Vec<String>,
     /// [height, width] that it was trained on.
     pub(crate) input_size: Option<[usize; 2]>,
+    /// Whether a detector was trained with all classes as one.
+    pub(crate) single_cls: bool,
     /// How pictures are prepared for a classifier.
     pub(crate) transform: ClassifyTransform,
     /// Trainable elements of the checkpoint.
@@ -154,6 +156,7 @@ pub(crate) fn load(model: &str, global: &GlobalArgs, device: &Device, machine: b
         network,
         class_names,
         input_size: metadata.imgsz.map(|side| [side; 2]),
+        single_cls: metadata.train_args.as_ref().is_some_and(|args| args["single_cls"] == true),
         parameters: architecture.spec()?.parameters(),
         origin: found.origin,
         transform: metadata.preprocessing.as_ref().map_or_else(|| Ok(ClassifyTransform::default()), transform)?,

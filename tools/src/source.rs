@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use candle_vision::image::{self, MAX_FILE_BYTES, RgbImage};
+use candle_yolov8::data::lines;
 
 use crate::assets::Picture;
 
@@ -161,8 +162,8 @@ fn of_list(list: &Path) -> Result<Vec<Entry>> {
     let file = fs::File::open(list).context("cannot read the list")?;
     file.take(MAX_LIST_BYTES).read_to_string(&mut text).context("cannot read the list")?;
     let folder = list.parent().unwrap_or(Path::new(""));
-    let lines: Vec<&str> =
-        text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let lines: Vec<&str> = lines(text).map(str::trim).filter(|line| !line.is_empty()).collect();
     if lines.is_empty() {
         bail!("the list names no picture");
     }
@@ -224,8 +225,9 @@ mod tests {
             fs::write(root.join(name), "")?;
         }
         fs::write(root.join("list.txt"), "\u{feff}folder/a.png\r\n\n  folder\nmissing.jpg\n")?;
+        fs::write(root.join("old_mac.txt"), "folder/a.png\rfolder/b.JPG\r")?;
         fs::write(root.join("blank.txt"), "\n \n")?;
-        let cases: [(&str, &[&str]); 11] = [
+        let cases: [(&str, &[&str]); 12] = [
             ("folder", &["folder/a.png", "folder/b.JPG"]),
             ("folder/a.png", &["folder/a.png"]),
             ("folder/*", &["folder/a.png", "folder/b.JPG"]),
@@ -235,6 +237,7 @@ mod tests {
             ("empty", &["!empty"]),
             ("missing.jpg", &["missing.jpg"]),
             ("list.txt", &["folder/a.png", "folder/a.png", "folder/b.JPG", "missing.jpg"]),
+            ("old_mac.txt", &["folder/a.png", "folder/b.JPG"]),
             ("blank.txt", &["!blank.txt"]),
             ("-", &["-"]),
         ];

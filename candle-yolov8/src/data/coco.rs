@@ -1,10 +1,9 @@
 //! COCO's `instances_*.json`: pictures with boxes in pixels (<https://cocodataset.org/#format-data>).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
+use super::coco_json::{Annotation, Category, Dataset, Field, parse};
 use super::{DataError, ImageId, Label, LabelBox, LabelReport, LabelledPicture, files};
 
 /// Most bytes of a COCO file: above those of the largest public ones.
@@ -12,41 +11,8 @@ const MAX_BYTES: u64 = 8 << 30;
 /// Beyond any coordinate of a picture.
 const MOST_PIXELS: f64 = 1e9;
 
-#[derive(Deserialize)]
-struct Dataset {
-    images: Vec<Image>,
-    #[serde(default)]
-    annotations: Vec<Annotation>,
-    categories: Vec<CocoCategory>,
-}
-
-#[derive(Deserialize)]
-struct Image {
-    id: ImageId,
-    file_name: String,
-    height: Option<usize>,
-    width: Option<usize>,
-}
-
-#[derive(Deserialize)]
-struct Annotation {
-    id: Option<ImageId>,
-    image_id: ImageId,
-    category_id: i64,
-    bbox: Option<Vec<f64>>,
-    area: Option<f64>,
-    iscrowd: Option<Flag>,
-}
-
-#[derive(Deserialize, Clone, Copy)]
-#[serde(untagged)]
-enum Flag {
-    Bool(bool),
-    Number(i64),
-}
-
 /// A category; its place in the order of ids is the class number.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CocoCategory {
     /// Its id in COCO's files.
     pub id: i64,
@@ -60,72 +26,75 @@ pub struct CocoInstances {
     file: PathBuf,
     categories: Vec<CocoCategory>,
     pictures: Vec<LabelledPicture>,
-    report: LabelReport,
+    left_out_objects: usize,
+    messages: Vec<String>,
 }
 
 impl CocoInstances {
-    /// Reads an instances file. The class of a category is its place in the order of ids. `area` and `iscrowd` may be
-    /// absent: the area is then the box's. An annotation of an unknown picture or category, or without a proper box, is
-    /// left out and counted.
+    /// Reads an instances file, as pycocotools does: whole numbers may be written as 1.0, a picture may be listed twice,
+    /// and fields that are not needed may hold anything. The class of a category is its place in the order of ids; the
+    /// root that Roboflow puts above the categories, which has no objects, is none. `area` and `iscrowd` may be absent: the
+    /// area is then the box's. An annotation of an unknown picture or category, or without a proper box, is left out and
+    /// counted.
     ///
     /// # Errors
     /// `Io`; `Invalid` with the place in the file.
     pub fn read(path: &Path) -> Result<Self, DataError> {
         let bytes = files::read(path, MAX_BYTES)?;
-        let dataset: Dataset = serde_json::from_slice(&bytes)
-            .map_err(|error| DataError::invalid(path, format!("no COCO instances file: {error}")))?;
-        Self::new(path, dataset).map_err(|problem| DataError::invalid(path, problem))
+        parse(&bytes).and_then(|dataset| Self::new(path, dataset)).map_err(|problem| DataError::invalid(path, problem))
     }
 
     fn new(file: &Path, dataset: Dataset) -> Result<Self, String> {
-        let mut categories = dataset.categories;
-        categories.sort_by_key(|category| category.id);
-        if categories.is_empty() {
-            return Err("`categories` is empty".into());
-        }
-        if let Some(pair) = categories.windows(2).find(|pair| pair[0].id == pair[1].id) {
-            return Err(format!("two categories have the id {}", pair[0].id));
-        }
+        let categories = categories(&dataset)?;
         let classes: HashMap<i64, usize> =
             categories.iter().enumerate().map(|(class, category)| (category.id, class)).collect();
         if dataset.images.is_empty() {
             return Err("`images` is empty".into());
         }
-        let mut by_id = HashMap::with_capacity(dataset.images.len());
-        let mut pictures = Vec::with_capacity(dataset.images.len());
+        let mut by_id: HashMap<ImageId, usize> = HashMap::with_capacity(dataset.images.len());
+        let mut pictures: Vec<LabelledPicture> = Vec::with_capacity(dataset.images.len());
+        let mut messages = Vec::new();
         for (index, image) in dataset.images.into_iter().enumerate() {
-            if by_id.insert(image.id.clone(), index).is_some() {
-                return Err(format!("two pictures have the id {}", image.id));
+            let id = image.id.id().ok_or_else(|| format!("image number {} has no id", index + 1))?;
+            let name = image.file_name.text().ok_or_else(|| format!("image {id} has no file_name"))?;
+            if let Some(&first) = by_id.get(&id) {
+                let first = pictures[first].path.display();
+                if first.to_string() != name {
+                    return Err(format!("two images have the id {id}: {first} and {name}"));
+                }
+                messages.push(format!("{}: image {id}, {name}, is listed twice; it counts once", file.display()));
+                continue;
             }
-            if image.file_name.is_empty() {
-                return Err(format!("picture {} has an empty file_name", image.id));
-            }
-            let size = image.height.zip(image.width).map(|(height, width)| [height, width]);
-            let path = PathBuf::from(image.file_name);
-            pictures.push(LabelledPicture { path, image_id: image.id, size, labels: Vec::new() });
+            by_id.insert(id.clone(), pictures.len());
+            let size = image.height.side().zip(image.width.side()).map(|(height, width)| [height, width]);
+            pictures.push(LabelledPicture { path: PathBuf::from(name), image_id: id, size, labels: Vec::new() });
         }
-        let mut report = LabelReport { pictures: pictures.len(), ..Default::default() };
+        let (mut objects, mut left_out_objects, mut first_wrong) = (0, 0, None);
         for (index, annotation) in dataset.annotations.into_iter().enumerate() {
             match label(&annotation, &by_id, &classes) {
                 Ok((picture, label)) => {
-                    report.objects += 1;
+                    objects += 1;
                     pictures[picture].labels.push(label);
                 }
                 Err(problem) => {
-                    report.left_out_objects += 1;
-                    let id = annotation.id.map_or_else(|| format!("number {}", index + 1), |id| id.to_string());
-                    report.messages.push(format!("{}: annotation {id}: {problem}; it is left out", file.display()));
+                    left_out_objects += 1;
+                    let id = annotation.id.id().map_or_else(|| format!("number {}", index + 1), |id| id.to_string());
+                    let problem = format!("annotation {id}: {problem}");
+                    messages.push(format!("{}: {problem}; it is left out", file.display()));
+                    first_wrong.get_or_insert(problem);
                 }
             }
         }
-        if let (0, Some(first)) = (report.objects, report.messages.first()) {
-            return Err(format!(
-                "not one of its {} annotations can be used; the first: {first}",
-                report.left_out_objects
-            ));
+        if let (0, Some(first)) = (objects, first_wrong) {
+            return Err(format!("not one of its {left_out_objects} annotations can be used; the first: {first}"));
         }
-        report.backgrounds = pictures.iter().filter(|picture| picture.labels.is_empty()).count();
-        Ok(Self { file: file.to_path_buf(), categories, pictures, report })
+        Ok(Self { file: file.to_path_buf(), categories, pictures, left_out_objects, messages })
+    }
+
+    /// The file itself.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
     }
 
     /// The categories by class number.
@@ -134,50 +103,61 @@ impl CocoInstances {
         &self.categories
     }
 
-    /// What was read and what was left out.
-    #[must_use]
-    pub fn report(&self) -> &LabelReport {
-        &self.report
-    }
-
-    /// The pictures in the order of the file, found on disk: in `folder` if given, else where the first picture lies:
-    /// beside the file, in `images/`, in `../images/`, or in a folder of the split's name beside one of those. The split's
-    /// name is the file's, without `instances_` and `.json`.
+    /// The pictures in the order of the file, found on disk: in `folder` if given, else in the first of these that has the
+    /// first picture, or any: beside the file, in `images/`, in `../images/`, or in a folder of the split's name beside one of
+    /// those. The split's name is the file's, without `instances_` and `.json`. A picture that is not there is left out; the
+    /// report names it, and each annotation that is left out.
     ///
     /// # Errors
-    /// `NotFound` with every path tried.
-    pub fn pictures(&self, folder: Option<&Path>) -> Result<Vec<LabelledPicture>, DataError> {
+    /// `NotFound` with every path tried, where no picture is there.
+    pub fn pictures(&self, folder: Option<&Path>) -> Result<(Vec<LabelledPicture>, LabelReport), DataError> {
         let candidates = folder.map_or_else(|| self.folders(), |folder| vec![folder.to_path_buf()]);
-        let Some(first) = self.pictures.first() else { return Ok(Vec::new()) };
+        let mut report = LabelReport {
+            pictures: self.pictures.len(),
+            left_out_objects: self.left_out_objects,
+            messages: self.messages.clone(),
+            ..Default::default()
+        };
+        let folder = self.folder_among(&candidates)?;
+        let mut there = Vec::with_capacity(self.pictures.len());
+        for picture in &self.pictures {
+            let path = files::absolute(&folder.join(&picture.path))?;
+            if path.exists() {
+                report.objects += picture.labels.len();
+                report.backgrounds += usize::from(picture.labels.is_empty());
+                there.push(LabelledPicture { path, ..picture.clone() });
+            } else {
+                report.left_out += 1;
+                let (file, id) = (self.file.display(), &picture.image_id);
+                report.messages.push(format!("{file}: image {id} is not there: {}; it is left out", path.display()));
+            }
+        }
+        Ok((there, report))
+    }
+
+    /// The first folder that holds the first picture, else the first that holds any.
+    fn folder_among<'a>(&self, candidates: &'a [PathBuf]) -> Result<&'a Path, DataError> {
+        let has = |folder: &Path, picture: &LabelledPicture| folder.join(&picture.path).exists();
+        let first = self.pictures.first();
+        let found = candidates.iter().find(|folder| first.is_some_and(|first| has(folder, first)));
+        let found = found.or_else(|| candidates.iter().find(|folder| self.pictures.iter().any(|p| has(folder, p))));
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        let name = first.map(|first| first.path.clone()).unwrap_or_default();
         let mut tried = Vec::new();
         for folder in candidates {
-            let path = files::absolute(&folder.join(&first.path))?;
-            if path.exists() {
-                return self.below(&folder);
-            }
+            let path = files::absolute(&folder.join(&name))?;
             if !tried.contains(&path) {
                 tried.push(path);
             }
         }
-        Err(self.not_found(format!("the picture `{}`", first.path.display()), tried))
-    }
-
-    fn below(&self, folder: &Path) -> Result<Vec<LabelledPicture>, DataError> {
-        let mut pictures = self.pictures.clone();
-        let mut missing = Vec::new();
-        for picture in &mut pictures {
-            picture.path = files::absolute(&folder.join(&picture.path))?;
-            if !picture.path.exists() {
-                missing.push(picture.path.clone());
-            }
-        }
-        match missing.len() {
-            0 => Ok(pictures),
-            count => {
-                missing.truncate(1);
-                Err(self.not_found(format!("{count} of {} pictures, the first of", pictures.len()), missing))
-            }
-        }
+        let what = match self.pictures.len() {
+            1 => format!("the picture `{}`", name.display()),
+            count => format!("{count} pictures, the first `{}`", name.display()),
+        };
+        let remedy = "the names, or name the pictures' folder";
+        Err(DataError::NotFound { path: self.file.clone(), what, tried, remedy })
     }
 
     fn folders(&self) -> Vec<PathBuf> {
@@ -189,11 +169,51 @@ impl CocoInstances {
         let of_split = [beside, &beside.join("images"), &above.join("images"), &above].map(|base| base.join(split));
         plain.into_iter().chain(of_split).collect()
     }
+}
 
-    fn not_found(&self, what: String, tried: Vec<PathBuf>) -> DataError {
-        let remedy = "the names, or name the pictures' folder";
-        DataError::NotFound { path: self.file.clone(), what, tried, remedy }
+/// The categories in the order of their ids, without Roboflow's root.
+fn categories(dataset: &Dataset) -> Result<Vec<CocoCategory>, String> {
+    let mut sorted: Vec<(i64, &Category)> = Vec::with_capacity(dataset.categories.len());
+    for category in &dataset.categories {
+        match category.id.id() {
+            Some(ImageId::Number(id)) => sorted.push((id, category)),
+            other => {
+                let name = category.name.text().unwrap_or("without a name");
+                let given = other.map_or_else(|| "none".into(), |id| format!("`{id}`"));
+                return Err(format!("category {name}: its id is {given}, where a whole number is needed"));
+            }
+        }
     }
+    sorted.sort_by_key(|(id, _)| *id);
+    if sorted.is_empty() {
+        return Err("`categories` is empty".into());
+    }
+    if let Some(pair) = sorted.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        return Err(format!("two categories have the id {}", pair[0].0));
+    }
+    if is_root(&sorted, &dataset.annotations) {
+        sorted.remove(0);
+    }
+    let name = |id: i64, name: &Field| match name.id() {
+        Some(ImageId::Name(name)) if name.is_empty() => id.to_string(),
+        Some(name) => name.to_string(),
+        None => name.number().map_or_else(|| id.to_string(), |number| number.to_string()),
+    };
+    Ok(sorted.into_iter().map(|(id, category)| CocoCategory { id, name: name(id, &category.name) }).collect())
+}
+
+/// Whether the first category is the root of the others, as Roboflow writes it: no object is of it, and the others name it
+/// as the category above them, or it alone has none above.
+fn is_root(sorted: &[(i64, &Category)], annotations: &[Annotation]) -> bool {
+    let [(id, first), others @ ..] = sorted else { return false };
+    let above = |category: &Category| category.supercategory.text().map(str::to_owned);
+    let is_top = |category: &Category| above(category).as_deref() == Some("none");
+    let parents: HashSet<_> = others.iter().filter_map(|(_, category)| above(category)).collect();
+    let is_parent = first.name.text().is_some_and(|name| parents.contains(name));
+    let is_root_of_names = is_parent && above(first).as_deref() != first.name.text();
+    let is_only_top = !others.is_empty() && is_top(first) && !others.iter().any(|(_, category)| is_top(category));
+    (is_root_of_names || is_only_top)
+        && !annotations.iter().any(|annotation| annotation.category_id.id() == Some(ImageId::Number(*id)))
 }
 
 /// The picture of an annotation and its label.
@@ -202,10 +222,24 @@ fn label(
     by_id: &HashMap<ImageId, usize>,
     classes: &HashMap<i64, usize>,
 ) -> Result<(usize, Label), String> {
-    let unknown = |what: &str, id: &dyn std::fmt::Display| format!("there is no {what} with the id {id}");
-    let picture = *by_id.get(&annotation.image_id).ok_or_else(|| unknown("picture", &annotation.image_id))?;
-    let class = *classes.get(&annotation.category_id).ok_or_else(|| unknown("category", &annotation.category_id))?;
-    let Some(bbox) = &annotation.bbox else { return Err("it has no bbox".into()) };
+    let unknown = |what: &str, id: Option<ImageId>| match id {
+        Some(id) => format!("there is no {what} with the id {id}"),
+        None => format!("it names no {what}"),
+    };
+    let image = annotation.image_id.id();
+    let picture =
+        image.as_ref().and_then(|id| by_id.get(id).copied()).ok_or_else(|| unknown("image", image.clone()))?;
+    let category = annotation.category_id.id();
+    let class = match &category {
+        Some(ImageId::Number(id)) => classes.get(id).copied(),
+        _ => None,
+    };
+    let class = class.ok_or_else(|| unknown("category", category.clone()))?;
+    let bbox = match &annotation.bbox {
+        Field::List(bbox) => bbox,
+        Field::Nothing => return Err("it has no bbox".into()),
+        _ => return Err("bbox is no list of x, y, width and height".into()),
+    };
     let &[x, y, w, h] = bbox.as_slice() else {
         return Err(format!("bbox has {} numbers, where x, y, width and height are needed", bbox.len()));
     };
@@ -213,13 +247,10 @@ fn label(
     if !is_sane {
         return Err(format!("bbox {bbox:?} is no box in pixels"));
     }
-    if let Some(area) = annotation.area.filter(|area| !(0. ..=MOST_PIXELS * MOST_PIXELS).contains(area)) {
-        return Err(format!("area {area} is none in square pixels"));
-    }
-    let crowd = match annotation.iscrowd {
-        None => false,
-        Some(Flag::Bool(flag)) => flag,
-        Some(Flag::Number(number)) => number != 0,
-    };
-    Ok((picture, Label { class, place: LabelBox::Pixels([x, y, w, h]), outline_area: annotation.area, crowd }))
+    // A negative area, of an outline whose points turn the other way, lies in none of COCO's ranges.
+    let outline_area = annotation.area.number();
+    Ok((
+        picture,
+        Label { class, place: LabelBox::Pixels([x, y, w, h]), outline_area, crowd: annotation.iscrowd.is_true() },
+    ))
 }

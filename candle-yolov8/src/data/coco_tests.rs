@@ -1,6 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use candle_vision::metrics::coco::{Scored, Truth, evaluate};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -29,6 +30,44 @@ fn with(annotations: Value) -> String {
     .to_string()
 }
 
+/// By `tests/oracle/coco_forms.py`.
+#[test]
+fn numbers_are_those_of_pycocotools_however_the_file_is_written() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/yolov8/coco_forms.json");
+    let golden: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let root = tempfile::tempdir().unwrap();
+    ["1.png", "2.png", "3.png"].iter().for_each(|name| fs::write(root.path().join(name), "").unwrap());
+    for form in golden["forms"].as_array().unwrap() {
+        let what = &form["name"];
+        let coco = read(root.path(), form["text"].as_str().unwrap()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let (pictures, report) = coco.pictures(None).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!((pictures.len(), report.objects, report.left_out, report.left_out_objects), (3, 8, 0, 0), "{what}");
+        let truths: Vec<Truth> = pictures
+            .iter()
+            .enumerate()
+            .flat_map(|(image, picture)| picture.labels.iter().map(move |label| (image, label)))
+            .map(|(image, label)| {
+                let LabelBox::Pixels(bbox) = label.place else { panic!("{label:?}") };
+                Truth { image, class: label.class, bbox, area: label.area([240, 320]), crowd: label.crowd }
+            })
+            .collect();
+        let number = |value: &Value| value.as_i64().unwrap();
+        let class = |id: &Value| coco.categories().iter().position(|category| category.id == number(id)).unwrap();
+        let scored = |row: &Value| Scored {
+            image: number(&row["image_id"]) as usize - 1,
+            class: class(&row["category_id"]),
+            bbox: std::array::from_fn(|side| row["bbox"][side].as_f64().unwrap()),
+            score: row["score"].as_f64().unwrap(),
+        };
+        let scored: Vec<Scored> = golden["predictions"].as_array().unwrap().iter().map(scored).collect();
+        let found = evaluate(&truths, &scored, coco.categories().len()).summary.stats();
+        for (found, expected) in found.into_iter().zip(form["stats"].as_array().unwrap()) {
+            let (found, expected) = (found.unwrap_or(-1.), expected.as_f64().unwrap());
+            assert!((found - expected).abs() < 1e-6, "{what}: {found} and not {expected}");
+        }
+    }
+}
+
 #[test]
 fn annotations_become_labels() {
     let root = tempfile::tempdir().unwrap();
@@ -45,7 +84,7 @@ fn annotations_become_labels() {
         fs::create_dir_all(root.path().join("sub")).unwrap();
         fs::write(root.path().join(name), "").unwrap();
     }
-    let pictures = coco.pictures(None).expect("pictures beside the file");
+    let (pictures, report) = coco.pictures(None).expect("pictures beside the file");
     let label = |class, xywh, outline_area, crowd| Label { class, place: LabelBox::Pixels(xywh), outline_area, crowd };
     let expected = [
         LabelledPicture {
@@ -65,24 +104,31 @@ fn annotations_become_labels() {
         },
     ];
     assert_eq!(pictures, expected);
-    assert_eq!(coco.report(), &LabelReport { pictures: 2, objects: 3, ..Default::default() });
+    assert_eq!(report, LabelReport { pictures: 2, objects: 3, ..Default::default() });
 }
 
 #[test]
 fn wrong_annotations_are_left_out_and_told() {
     let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("sub")).unwrap();
+    ["b.jpg", "sub/a.jpg"].iter().for_each(|name| fs::write(root.path().join(name), "").unwrap());
     for (change, problem) in [
-        (json!({"image_id": 8}), "annotation 5: there is no picture with the id 8; it is left out"),
-        (json!({"image_id": "9"}), "there is no picture with the id 9"),
+        (json!({"image_id": 8}), "annotation 5: there is no image with the id 8"),
+        (json!({"image_id": "9"}), "there is no image with the id 9"),
+        (json!({"image_id": null}), "it names no image"),
+        (json!({"image_id": 9.5}), "it names no image"),
         (json!({"category_id": 2}), "there is no category with the id 2"),
+        (json!({"category_id": "1"}), "there is no category with the id 1"),
+        (json!({"category_id": [1]}), "it names no category"),
+        (json!({"bbox": "1,2,3,4"}), "bbox is no list of x, y, width and height"),
+        (json!({"bbox": ["1", 2, 3, 4]}), "is no box in pixels"),
+        (json!({"bbox": [1, 2, null, 4]}), "is no box in pixels"),
         (json!({"bbox": null}), "it has no bbox"),
         (json!({"bbox": []}), "bbox has 0 numbers"),
         (json!({"bbox": [1, 2, 3]}), "bbox has 3 numbers, where x, y, width and height are needed"),
         (json!({"bbox": [1, 2, 3, 4, 5]}), "bbox has 5 numbers"),
         (json!({"bbox": [1, 2, -3, 4]}), "bbox [1.0, 2.0, -3.0, 4.0] is no box in pixels"),
         (json!({"bbox": [1, 2, 3, 1e300]}), "is no box in pixels"),
-        (json!({"area": -1}), "area -1 is none in square pixels"),
-        (json!({"area": 1e300}), "is none in square pixels"),
         (json!({"id": null, "bbox": []}), "annotation number 1: bbox"),
     ] {
         let right = json!({"id": 5, "image_id": 9, "category_id": 1, "bbox": [1, 2, 3, 4], "area": 12, "iscrowd": 0});
@@ -92,11 +138,13 @@ fn wrong_annotations_are_left_out_and_told() {
         }
         let text = with(json!([annotation, right]));
         let coco = read(root.path(), &text).unwrap_or_else(|error| panic!("{change}: {error}"));
-        let [message] = &coco.report().messages[..] else { panic!("{change}: {:?}", coco.report()) };
+        let (_, report) = coco.pictures(None).unwrap();
+        let [message] = &report.messages[..] else { panic!("{change}: {report:?}") };
         assert!(message.contains(problem) && message.contains("instances_val.json"), "{change}: {message}");
+        assert!(message.ends_with("; it is left out"), "{change}: {message}");
         let expected =
             LabelReport { pictures: 2, objects: 1, backgrounds: 1, left_out_objects: 1, ..Default::default() };
-        assert_eq!(LabelReport { messages: Vec::new(), ..coco.report().clone() }, expected, "{change}");
+        assert_eq!(LabelReport { messages: Vec::new(), ..report.clone() }, expected, "{change}");
         let error = read(root.path(), &with(json!([annotation]))).expect_err("nothing is left").to_string();
         assert!(error.contains("not one of its 1 annotations can be used") && error.contains(problem), "{error}");
     }
@@ -108,14 +156,32 @@ fn a_file_that_is_no_dataset_is_refused() {
     let image = r#"{"id": 1, "file_name": "a.jpg"}"#;
     for (text, problem) in [
         (String::new(), "no COCO instances file: EOF"),
-        ("[]".into(), "no COCO instances file"),
+        ("[]".into(), "a list, as results are; an instances file is an object with images, annotations and categories"),
+        (r#" [{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]"#.into(), "(--data takes what is labelled"),
+        ("3".into(), "expected an object with images, annotations and categories"),
         ("{}".into(), "missing field `images`"),
         (format!(r#"{{"images": [{image}]}}"#), "missing field `categories`"),
         (format!(r#"{{"images": [{image}], "categories": []}}"#), "`categories` is empty"),
         (r#"{"images": [], "categories": [{"id": 1, "name": "a"}]}"#.into(), "`images` is empty"),
         (
-            format!(r#"{{"images": [{image}, {image}], "categories": [{{"id": 1, "name": "a"}}]}}"#),
-            "two pictures have the id 1",
+            format!(
+                r#"{{"images": [{image}, {}], "categories": [{{"id": 1, "name": "a"}}]}}"#,
+                image.replace("a.jpg", "b.jpg")
+            ),
+            "two images have the id 1: a.jpg and b.jpg",
+        ),
+        (r#"{"images": [7], "categories": []}"#.into(), "expected an image, an object with id and file_name"),
+        (
+            r#"{"images": [{"file_name": "a.jpg"}], "categories": [{"id": 1, "name": "a"}]}"#.into(),
+            "image number 1 has no id",
+        ),
+        (
+            format!(r#"{{"images": [{image}], "categories": [{{"id": "x", "name": "a"}}]}}"#),
+            "category a: its id is `x`, where a whole number is needed",
+        ),
+        (
+            format!(r#"{{"images": [{image}], "categories": [{{"name": "a"}}]}}"#),
+            "category a: its id is none, where a whole number is needed",
         ),
         (
             format!(r#"{{"images": [{image}], "categories": [{{"id": 1, "name": "a"}}, {{"id": 1, "name": "b"}}]}}"#),
@@ -123,16 +189,16 @@ fn a_file_that_is_no_dataset_is_refused() {
         ),
         (
             r#"{"images": [{"id": 1, "file_name": ""}], "categories": [{"id": 1, "name": "a"}]}"#.into(),
-            "picture 1 has an empty file_name",
+            "image 1 has no file_name",
         ),
-        (with(json!([{"image_id": 9, "category_id": 1, "bbox": "1,2,3,4"}])), "at line 1 column"),
-        (with(json!([])).replace("200", "NaN"), "at line 1 column"),
-        (with(json!([])).replace("200", "-200"), "at line 1 column"),
-        ("[".repeat(100_000), "no COCO instances file"),
+        (with(json!([])).replace("200", "nan"), "at line 1 column"),
+        ("[".repeat(100_000), "a list, as results are"),
         (format!(r#"{{"info": {}"#, "[".repeat(100_000)), "no COCO instances file"),
     ] {
         let error = read(root.path(), &text).expect_err(&text).to_string();
         assert!(error.contains(problem) && error.contains("instances_val.json: "), "{text:.80}: {error}");
+        let rust = ["usize", "i64", "struct", "variant", "untagged"].into_iter().find(|word| error.contains(word));
+        assert!(rust.is_none() && !error.contains('\n'), "{error}");
     }
 }
 
@@ -157,21 +223,56 @@ fn pictures_are_found_beside_the_file_or_where_the_caller_says() {
         let error = coco.pictures(None).expect_err("no pictures yet");
         let DataError::NotFound { tried, .. } = &error else { panic!("{error}") };
         assert!(tried.len() == 7 && tried.iter().all(|path| path.ends_with("b.jpg")), "{tried:?}");
-
-        fs::write(root.path().join(folder).join("b.jpg"), "").unwrap();
-        let error = coco.pictures(None).expect_err("one picture of two").to_string();
-        assert!(error.contains("1 of 2 pictures") && error.contains("sub/a.jpg"), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("names 2 pictures, the first `b.jpg`; there is nothing at "), "{text}");
 
         fs::write(root.path().join(folder).join("sub/a.jpg"), "").unwrap();
+        let (pictures, report) = coco.pictures(None).expect("the second picture alone");
+        assert_eq!((pictures.len(), report.pictures, report.left_out), (1, 2, 1), "{folder}");
+        assert!(
+            report.messages[0].contains("image 9 is not there: ") && report.messages[0].contains("b.jpg"),
+            "{report:?}"
+        );
+
+        fs::write(root.path().join(folder).join("b.jpg"), "").unwrap();
         let canonical = |path: &PathBuf| fs::canonicalize(path).unwrap();
-        let found: Vec<_> = coco.pictures(None).unwrap().iter().map(|picture| canonical(&picture.path)).collect();
+        let (pictures, report) = coco.pictures(None).unwrap();
+        let found: Vec<_> = pictures.iter().map(|picture| canonical(&picture.path)).collect();
         let expected = ["b.jpg", "sub/a.jpg"].map(|name| canonical(&root.path().join(folder).join(name)));
-        assert_eq!(found, expected, "{folder}");
+        assert_eq!((found.as_slice(), report.left_out), (&expected[..], 0), "{folder}");
 
         let given = root.path().join(folder);
-        assert_eq!(coco.pictures(Some(&given)).map(|pictures| pictures.len()).ok(), Some(2), "{folder}");
+        assert_eq!(coco.pictures(Some(&given)).map(|(pictures, _)| pictures.len()).ok(), Some(2), "{folder}");
         let error = coco.pictures(Some(&root.path().join("none"))).expect_err("a wrong folder").to_string();
         assert!(error.contains("none/b.jpg; correct"), "only the given folder is tried: {error}");
+    }
+}
+
+#[test]
+fn a_category_above_the_others_is_no_class() {
+    let root = tempfile::tempdir().unwrap();
+    let category = |id: i64, name: &str, above: Option<&str>| json!({"id": id, "name": name, "supercategory": above});
+    let none = Some("none");
+    for (categories, used, expected, what) in [
+        (vec![category(0, "cells", none), category(1, "WBC", Some("cells"))], 1, vec!["WBC"], "Roboflow's root"),
+        (vec![category(0, "cells", none), category(1, "WBC", None)], 1, vec!["WBC"], "the only one without one above"),
+        (vec![category(0, "cells", none), category(1, "cells", Some("cells"))], 1, vec!["cells"], "of the same name"),
+        (vec![category(0, "cells", none), category(1, "WBC", Some("cells"))], 0, vec!["cells", "WBC"], "with objects"),
+        (vec![category(0, "cells", none), category(1, "WBC", none)], 1, vec!["cells", "WBC"], "one of equals"),
+        (
+            vec![category(1, "person", Some("person")), category(2, "car", Some("vehicle"))],
+            2,
+            vec!["person", "car"],
+            "COCO's",
+        ),
+        (vec![category(0, "cells", none)], 0, vec!["cells"], "the only one"),
+    ] {
+        let annotations = json!([{"image_id": 1, "category_id": used, "bbox": [1, 2, 3, 4]}]);
+        let images = json!([{"id": 1, "file_name": "a.jpg"}]);
+        let text = json!({"images": images, "categories": categories, "annotations": annotations}).to_string();
+        let coco = read(root.path(), &text).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let names: Vec<&str> = coco.categories().iter().map(|category| category.name.as_str()).collect();
+        assert_eq!(names, expected, "{what}");
     }
 }
 

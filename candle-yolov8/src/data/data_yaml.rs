@@ -1,4 +1,4 @@
-//! Ultralytics' data.yaml: `path`, `train`, `val`, `test`, `names`, `nc`.
+//! Ultralytics' data.yaml: `path`, `train`, `val`, `test`, `names`, `nc`, `kpt_shape`.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use yaml_rust2::Yaml;
 use yaml_rust2::yaml::Hash;
 
-use super::{DataError, files};
+use super::{CocoInstances, DataError, files, yaml_text};
 use crate::yaml::load;
 
 /// Most bytes of a data.yaml.
 const MAX_BYTES: u64 = 16 << 20;
 /// Most classes.
 const MAX_CLASSES: usize = 65_536;
+/// What is said where nothing names the classes.
+const NO_NAMES: &str = "`names:` is needed, a list or a map from each number from 0";
 /// The splits that are known.
 const SPLITS: [&str; 3] = ["train", "val", "test"];
 
@@ -20,24 +22,47 @@ const SPLITS: [&str; 3] = ["train", "val", "test"];
 ///
 /// `path` is relative to the yaml's own folder, else to the working directory; the yaml's folder if absent. Each entry
 /// of a split is a folder, which counts with those below it, a `.txt` list of pictures, or a pattern of such names with
-/// `*`, `?`, `[...]` or `**`, relative to `path`. `names` is a list or a map from each number from 0; without it, `nc`
-/// classes are called `class_0` and so on.
+/// `*`, `?`, `[...]` or `**`, or COCO's instances in a `.json`, relative to `path`. `names` is a list or a map from each
+/// number from 0; without it, `nc` classes are called `class_0` and so on, and with neither they are the categories of the
+/// first instances file. `kpt_shape`, points and numbers of each, says which rows of label files are poses.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DataYaml {
     file: PathBuf,
     root: PathBuf,
     splits: BTreeMap<&'static str, Vec<String>>,
     names: Vec<String>,
+    /// Numbers of a pose behind the box of a row; 0 where there are none.
+    pose: usize,
 }
 
 impl DataYaml {
-    /// Reads a data.yaml. That the splits exist is checked by [`DataYaml::entries`].
+    /// Reads a data.yaml, or the only yaml of a folder. That the splits exist is checked by [`DataYaml::entries`].
     ///
     /// # Errors
-    /// `Io`, or `Invalid` with the key, what is wrong and what is allowed.
+    /// `Io`, or `Invalid` with the key, what is wrong and what is allowed; those of [`CocoInstances::read`] where the classes
+    /// are an instances file's.
     pub fn read(path: &Path) -> Result<Self, DataError> {
-        let text = files::read_text(path, MAX_BYTES)?;
-        Self::from_text(&text, path).map_err(|problem| DataError::invalid(path, problem))
+        if path.is_dir() {
+            return Self::read(&yaml_in(path)?);
+        }
+        let text = yaml_text::plain(&files::read_text(path, MAX_BYTES)?);
+        let mut data = Self::from_text(&text, path).map_err(|problem| DataError::invalid(path, problem))?;
+        if data.names.is_empty() {
+            let instances = data.first_instances()?;
+            data.names = instances.categories().iter().map(|category| category.name.clone()).collect();
+            check_names(&data.names).map_err(|problem| DataError::invalid(path, problem))?;
+        }
+        Ok(data)
+    }
+
+    /// The instances file whose categories are the classes.
+    fn first_instances(&self) -> Result<CocoInstances, DataError> {
+        for (split, _) in SPLITS.iter().filter_map(|split| self.splits.get_key_value(split)) {
+            if let Some(file) = self.entries(split)?.iter().find(|entry| files::is_instances(entry)) {
+                return CocoInstances::read(file);
+            }
+        }
+        Err(DataError::invalid(&self.file, NO_NAMES))
     }
 
     fn from_text(text: &str, file: &Path) -> Result<Self, String> {
@@ -56,7 +81,12 @@ impl DataYaml {
         if splits.is_empty() {
             return Err("it has no split; `train:` and `val:` are needed, each a folder or a .txt list".into());
         }
-        Ok(Self { file: file.to_path_buf(), root, splits, names: class_names(&keys)? })
+        let has_instances = splits.values().flatten().any(|entry| files::is_instances(Path::new(entry)));
+        let names = match has_instances && get(&keys, "names").or(get(&keys, "nc")).is_none() {
+            true => Vec::new(),
+            false => class_names(&keys)?,
+        };
+        Ok(Self { file: file.to_path_buf(), root, splits, names, pose: pose(&keys)? })
     }
 
     /// The yaml itself.
@@ -69,6 +99,16 @@ impl DataYaml {
     #[must_use]
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// Numbers of a pose behind the box of a label row; 0 where the rows are boxes or outlines.
+    pub(super) fn pose(&self) -> usize {
+        self.pose
+    }
+
+    /// The folder that `path` names, from the yaml's folder.
+    pub(super) fn root(&self) -> PathBuf {
+        self.file.parent().unwrap_or(Path::new("")).join(&self.root)
     }
 
     /// The folders, lists and pictures of a split (`train`, `val` or `test`), from the root of the file system. Each of
@@ -109,6 +149,28 @@ impl DataYaml {
     }
 }
 
+/// The yaml that describes the data in a folder.
+fn yaml_in(folder: &Path) -> Result<PathBuf, DataError> {
+    let io = |source| DataError::io("read the folder", folder, source);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") && path.is_file() {
+            found.push(path);
+        }
+    }
+    match (found.pop(), found.len()) {
+        (Some(yaml), 0) => Ok(yaml),
+        (None, _) => Err(DataError::invalid(
+            folder,
+            "a folder without a .yaml; write one with `train:`, `val:` and `names:`, and name it",
+        )),
+        (Some(_), others) => {
+            Err(DataError::invalid(folder, format!("a folder with {} yamls; name the one that is meant", others + 1)))
+        }
+    }
+}
+
 /// The value of a key, unless it is null.
 fn get<'a>(keys: &'a Hash, name: &str) -> Option<&'a Yaml> {
     keys.get(&Yaml::String(name.to_owned())).filter(|value| !value.is_null())
@@ -139,7 +201,7 @@ fn entries(split: &str, value: &Yaml) -> Result<Vec<String>, String> {
 fn class_names(keys: &Hash) -> Result<Vec<String>, String> {
     let nc = get(keys, "nc").map(class_count).transpose()?;
     let names = match (get(keys, "names"), nc) {
-        (None, None) => return Err("`names:` is needed, a list or a map from each number from 0".into()),
+        (None, None) => return Err(NO_NAMES.into()),
         (None, Some(nc)) => return Ok((0..nc).map(|class| format!("class_{class}")).collect()),
         (Some(Yaml::Array(items)), _) => {
             let name = |(class, item)| scalar(item).ok_or_else(|| format!("key `names`: class {class} has no name"));
@@ -148,16 +210,34 @@ fn class_names(keys: &Hash) -> Result<Vec<String>, String> {
         (Some(Yaml::Hash(pairs)), _) => names_by_number(pairs)?,
         (Some(_), _) => return Err("key `names`: a list or a map from each number from 0 is needed".into()),
     };
+    check_names(&names)?;
+    match nc.filter(|&nc| nc != names.len()) {
+        Some(nc) => {
+            Err(format!("`nc:` says {nc} classes and `names:` has {}; remove `nc:` or correct it", names.len()))
+        }
+        None => Ok(names),
+    }
+}
+
+fn check_names(names: &[String]) -> Result<(), String> {
     if names.is_empty() || names.len() > MAX_CLASSES {
         return Err(format!("key `names`: {} classes, where 1 to {MAX_CLASSES} are allowed", names.len()));
-    }
-    if let Some(nc) = nc.filter(|&nc| nc != names.len()) {
-        return Err(format!("`nc:` says {nc} classes and `names:` has {}; remove `nc:` or correct it", names.len()));
     }
     let mut seen = HashSet::new();
     match names.iter().find(|name| !seen.insert(name.as_str())) {
         Some(twice) => Err(format!("key `names`: two classes are called `{twice}`; give each its own name")),
-        None => Ok(names),
+        None => Ok(()),
+    }
+}
+
+/// The numbers of a pose that `kpt_shape: [points, numbers of each]` says.
+fn pose(keys: &Hash) -> Result<usize, String> {
+    let Some(value) = get(keys, "kpt_shape") else { return Ok(0) };
+    let number = |item: &Yaml| scalar(item).and_then(|text| text.trim().parse::<usize>().ok()).filter(|n| *n < 1 << 16);
+    let shape: Option<Vec<usize>> = value.as_vec().and_then(|items| items.iter().map(number).collect());
+    match shape.as_deref() {
+        Some([points, numbers]) => Ok(points * numbers),
+        _ => Err("key `kpt_shape`: the number of points and of numbers of each are needed, [17, 3] for one".into()),
     }
 }
 
@@ -182,5 +262,24 @@ fn class_count(value: &Yaml) -> Result<usize, String> {
     match number {
         Some(number) if number.fract() == 0. && (1. ..=MAX_CLASSES as f64).contains(&number) => Ok(number as usize),
         _ => Err(format!("key `nc`: a whole number from 1 to {MAX_CLASSES} is needed")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_means_the_only_yaml_in_it() {
+        let root = tempfile::tempdir().expect("a folder");
+        let error = DataYaml::read(root.path()).expect_err("nothing in it").to_string();
+        assert!(error.contains("a folder without a .yaml; write one"), "{error}");
+        let write = |name: &str| std::fs::write(root.path().join(name), "val: x\nnames: [a]\n").expect("written");
+        write("mine.yml");
+        let data = DataYaml::read(root.path()).expect("the only one");
+        assert_eq!((data.names(), data.file()), (&["a".to_owned()][..], root.path().join("mine.yml").as_path()));
+        write("data.yaml");
+        let error = DataYaml::read(root.path()).expect_err("two").to_string();
+        assert!(error.contains("a folder with 2 yamls; name the one"), "{error}");
     }
 }

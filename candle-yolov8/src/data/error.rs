@@ -25,7 +25,7 @@ pub enum DataError {
         problem: String,
     },
     /// Nothing lies at any of the places that a name can mean.
-    #[error("{} names {what}, which is at none of: {}; correct {remedy}", path.display(), list(tried))]
+    #[error("{} names {what}; there is nothing at {}; correct {remedy}", path.display(), list(tried))]
     NotFound {
         /// The file that names it.
         path: PathBuf,

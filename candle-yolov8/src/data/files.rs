@@ -87,6 +87,11 @@ pub(super) fn is_list(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt"))
 }
 
+/// Whether the path ends like COCO's instances.
+pub(super) fn is_instances(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
+}
+
 /// Adds the pictures in a folder and those below it to `pictures`. Names that begin with a dot are hidden; links are
 /// followed, each folder once.
 pub(super) fn pictures_below(folder: &Path, pictures: &mut Vec<PathBuf>) -> Result<(), DataError> {

@@ -1,13 +1,19 @@
 use proptest::prelude::*;
 
-use super::label_file::{Labels, parse};
+use super::label_file::{Labels, Rows, parse};
 use super::{Label, LabelBox, label_path};
 
 /// Ultralytics finds the box of an outline in 32 bits: one rounding per sum, one per half.
 const ROUNDING: f64 = 2. * f32::EPSILON as f64;
 
+/// Rows of boxes and outlines, of `classes`.
+fn rows(classes: usize) -> Rows {
+    Rows { classes, single_cls: false, pose: 0 }
+}
+
 fn boxes(text: &str, nc: usize) -> Vec<(usize, [f64; 4])> {
-    let Labels { labels, duplicates: 0 } = parse(text, nc).unwrap_or_else(|error| panic!("{text:?}: {error}")) else {
+    let Labels { labels, duplicates: 0 } = parse(text, rows(nc)).unwrap_or_else(|error| panic!("{text:?}: {error}"))
+    else {
         panic!("{text:?} has duplicates")
     };
     let of = |label: &Label| match label.place {
@@ -25,7 +31,13 @@ fn files_hold_what_ultralytics_finds_in_them() {
     let nc = golden["nc"].as_u64().unwrap() as usize;
     for case in golden["cases"].as_array().unwrap() {
         let text = case["text"].as_str().unwrap();
-        let found = parse(text.trim_start_matches('\u{feff}'), nc);
+        let pose = |shape: &Vec<serde_json::Value>| shape.iter().map(|n| n.as_u64().unwrap() as usize).product();
+        let rows = Rows {
+            classes: nc,
+            single_cls: case["single_cls"] == true,
+            pose: case["kpt_shape"].as_array().map_or(0, pose),
+        };
+        let found = parse(text.strip_prefix('\u{feff}').unwrap_or(text), rows);
         let Some(expected) = case["rows"].as_array() else {
             assert!(found.is_err(), "{text:?} is refused there and is here {found:?}");
             continue;
@@ -74,7 +86,7 @@ fn rows_that_repeat_another_are_dropped() {
         ("0 0 .5 .1 .1\n0 -0 .5 .1 .1\n", 1, 1, "both zeros"),
         ("0 0 0 1 0 1 1\n0 0 0 1 0 1 1\n0 0 0 0 1 1 1\n", 2, 1, "outlines with one box"),
     ] {
-        let found = parse(text, 2).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let found = parse(text, rows(2)).unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!((found.labels.len(), found.duplicates), (kept, duplicates), "{what}");
     }
 }
@@ -102,7 +114,7 @@ fn a_wrong_row_is_named() {
         ("0 .5 .5 .1", "3: 4 columns"),
         ("0 .5 .5 .1 .1 .9", "3: 6 columns"),
     ] {
-        let error = parse(&format!("{good}{row}\n"), 3).expect_err(row);
+        let error = parse(&format!("{good}{row}\n"), rows(3)).expect_err(row);
         assert!(error.contains(problem), "{row}: {error}");
     }
     for (text, problem) in [
@@ -111,21 +123,24 @@ fn a_wrong_row_is_named() {
         ("0 0 0 1 0 1 1 1", "1: 8 columns"),
         ("0 0 0 3 0 1 1", "1: centre x is 1.5"),
     ] {
-        let error = parse(text, 3).expect_err(text);
+        let error = parse(text, rows(3)).expect_err(text);
         assert!(error.contains(problem), "{text}: {error}");
     }
-    let error = parse(&"x".repeat(1000), 3).expect_err("no number");
+    let pose = Rows { pose: 4, ..rows(3) };
+    let error = parse("0 .5 .5 .1 .1 .1 .2 .3", pose).expect_err("a column too few");
+    assert!(error.contains("8 columns") && error.ends_with("points, of a pose by 8"), "{error}");
+    let error = parse(&"x".repeat(1000), rows(3)).expect_err("no number");
     assert!(error.len() < 100, "{error}");
 }
 
 proptest! {
     #[test]
     fn no_text_panics(text in "([-+.0-9eE \t\n]|nan|inf|\\PC){0,200}", nc in 0..4usize) {
-        if let Ok(Labels { labels, .. }) = parse(&text, nc) {
+        if let Ok(Labels { labels, .. }) = parse(&text, rows(nc)) {
             for Label { class, place, .. } in labels {
                 prop_assert!(class < nc);
                 let LabelBox::Normalised(values) = place else { panic!("{place:?}") };
-                prop_assert!(values.iter().all(|value| (-0.01..=1.01).contains(value)));
+                prop_assert!(values.iter().all(|value| (-0.01..=1.01).contains(&(*value as f32))));
             }
         }
     }

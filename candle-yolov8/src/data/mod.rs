@@ -3,12 +3,15 @@
 //! | form | read by | boxes |
 //! |---|---|---|
 //! | data.yaml, `images/**/x.jpg`, `labels/**/x.txt` | [`DataYaml`], [`Split`] | fractions of the picture |
-//! | `instances_*.json` | [`CocoInstances`] | pixels |
+//! | `instances_*.json`, by itself or as a split of a data.yaml | [`CocoInstances`], [`Split`] | pixels |
 //!
 //! Both become [`LabelledPicture`]s, whose boxes keep the numbers of their file: no digit is lost between a file and the
 //! measure or the loss. No picture is decoded here.
 
+mod classes;
 mod coco;
+mod coco_ids;
+mod coco_json;
 mod data_yaml;
 mod error;
 mod files;
@@ -16,13 +19,19 @@ mod label_file;
 mod picture;
 mod report;
 mod split;
+mod split_instances;
+mod text;
+mod yaml_text;
 
+pub use classes::ClassMatch;
 pub use coco::{CocoCategory, CocoInstances};
+pub use coco_ids::coco_category_ids;
 pub use data_yaml::DataYaml;
 pub use error::DataError;
-pub use picture::{ImageId, Label, LabelBox, LabelledPicture};
+pub use picture::{ImageId, Label, LabelBox, LabelledPicture, image_ids};
 pub use report::LabelReport;
 pub use split::{Split, label_path};
+pub use text::lines;
 
 #[cfg(test)]
 mod coco_tests;

@@ -1,5 +1,6 @@
 //! A picture with its labels, whichever form it came in.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -20,12 +21,36 @@ impl ImageId {
     /// Ultralytics' `predictions.json` holds the same.
     #[must_use]
     pub fn of_path(path: &Path) -> Self {
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        Self::of_stem(&path.file_stem().unwrap_or_default().to_string_lossy())
+    }
+
+    fn of_stem(stem: &str) -> Self {
         match stem.parse() {
             Ok(number) if stem.bytes().all(|byte| byte.is_ascii_digit()) => Self::Number(number),
-            _ => Self::Name(stem.into_owned()),
+            _ => Self::Name(stem.to_owned()),
         }
     }
+}
+
+/// One id for each picture of these names without extension, in their order: [`ImageId::of_path`]'s number where no other
+/// picture has it, else the name; a name that was there before gets `-2`, `-3` and so on.
+#[must_use]
+pub fn image_ids(stems: &[String]) -> Vec<ImageId> {
+    let ids: Vec<ImageId> = stems.iter().map(|stem| ImageId::of_stem(stem)).collect();
+    let mut counts = HashMap::new();
+    ids.iter().for_each(|id| *counts.entry(id).or_insert(0) += 1);
+    let mut names = HashSet::new();
+    let name = |stem: &String| {
+        let numbered = (2..).map(|number| format!("{stem}-{number}"));
+        let free = std::iter::once(stem.clone()).chain(numbered).find(|name| names.insert(name.clone()));
+        free.unwrap_or_default()
+    };
+    let names: Vec<String> = stems.iter().map(name).collect();
+    let id = |(id, name): (&ImageId, String)| match id {
+        ImageId::Number(_) if counts[id] == 1 => id.clone(),
+        _ => ImageId::Name(name),
+    };
+    ids.iter().zip(names).map(id).collect()
 }
 
 impl fmt::Display for ImageId {
@@ -122,6 +147,25 @@ mod tests {
             assert_eq!(label.xywhn(size), [0.25, 0.5, 0.125, 0.5], "{place:?}");
             assert_eq!(label.area(size), 25. * 50., "{place:?}");
             assert_eq!(Label { outline_area: Some(3.), ..label }.area(size), 3., "{place:?}");
+        }
+    }
+
+    #[test]
+    fn each_picture_has_an_id_of_its_own() {
+        let number = ImageId::Number;
+        let name = |name: &str| ImageId::Name(name.into());
+        for (stems, expected, what) in [
+            ("000000000139 7 a", vec![number(139), number(7), name("a")], "numbers and names"),
+            ("+1 001 1", vec![name("+1"), name("001"), name("1")], "one number in two forms"),
+            ("1 1 2", vec![name("1"), name("1-2"), number(2)], "the same name in two folders, or with two extensions"),
+            ("a a-2 a a", vec![name("a"), name("a-2"), name("a-3"), name("a-4")], "a name that is taken already"),
+            ("0 00 000", vec![name("0"), name("00"), name("000")], "zeros"),
+            ("99999999999999999999", vec![name("99999999999999999999")], "more than 64 bits"),
+        ] {
+            let stems: Vec<String> = stems.split(' ').map(str::to_owned).collect();
+            let ids = image_ids(&stems);
+            assert_eq!(ids, expected, "{what}");
+            assert_eq!(ids.iter().collect::<HashSet<_>>().len(), stems.len(), "{what}");
         }
     }
 

@@ -13,14 +13,33 @@ pub struct LabelReport {
     pub backgrounds: usize,
     /// Pictures without a label file.
     pub missing: usize,
-    /// Pictures left out because their label file is wrong.
+    /// Pictures left out because their label file is wrong, or because an instances file names them and they are not there.
     pub left_out: usize,
-    /// Annotations of a COCO file left out because they are wrong.
+    /// Objects left out: annotations of a COCO file that are wrong, and objects of classes that a model does not know.
     pub left_out_objects: usize,
     /// Rows of label files removed because they repeat another.
     pub duplicates: usize,
     /// One line per thing left out or removed, and per doubt: the file, the place in it and the reason.
     pub messages: Vec<String>,
+}
+
+impl LabelReport {
+    /// Adds what was found in another file.
+    pub(super) fn add(&mut self, other: Self) {
+        let Self { pictures, objects, backgrounds, missing, left_out, left_out_objects, duplicates, messages } = other;
+        for (sum, count) in [
+            (&mut self.pictures, pictures),
+            (&mut self.objects, objects),
+            (&mut self.backgrounds, backgrounds),
+            (&mut self.missing, missing),
+            (&mut self.left_out, left_out),
+            (&mut self.left_out_objects, left_out_objects),
+            (&mut self.duplicates, duplicates),
+        ] {
+            *sum += count;
+        }
+        self.messages.extend(messages);
+    }
 }
 
 impl fmt::Display for LabelReport {

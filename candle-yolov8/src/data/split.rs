@@ -1,12 +1,16 @@
-//! The pictures of a split, and their label files.
+//! The pictures of a split, and their labels.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::label_file::{self, Labels};
-use super::{DataError, DataYaml, ImageId, LabelReport, LabelledPicture, files};
+use super::label_file::{self, Labels, Rows};
+use super::split_instances::Instances;
+use super::text::{lines, trimmed};
+use super::{
+    CocoCategory, CocoInstances, DataError, DataYaml, ImageId, LabelReport, LabelledPicture, files, image_ids,
+};
 
 /// Most bytes of a label file.
 const MAX_LABEL_BYTES: u64 = 64 << 20;
@@ -14,10 +18,11 @@ const MAX_LABEL_BYTES: u64 = 64 << 20;
 const MAX_LIST_BYTES: u64 = 1 << 30;
 
 /// The pictures of a split.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Split {
     pictures: Vec<PathBuf>,
-    nc: usize,
+    instances: Vec<Instances>,
+    rows: Rows,
 }
 
 /// What the label file of one picture says.
@@ -29,15 +34,20 @@ enum Found {
 }
 
 impl Split {
-    /// Lists the pictures of a split (`train`, `val` or `test`) in the order of their paths' bytes. That a listed picture
-    /// exists shows when it is opened.
+    /// Lists the pictures of a split (`train`, `val` or `test`) in the order of their paths' bytes, and reads its instances
+    /// files. That a listed picture exists shows when it is opened.
     ///
     /// # Errors
-    /// Those of [`DataYaml::entries`]; `NoPictures`; `Invalid` for a line of a list that names no picture.
+    /// Those of [`DataYaml::entries`] and [`CocoInstances::read`]; `NoPictures`; `Invalid` for a line of a list that names no
+    /// picture.
     pub fn open(data: &DataYaml, split: &str) -> Result<Self, DataError> {
-        let mut pictures = Vec::new();
+        let (mut pictures, mut instances) = (Vec::new(), Vec::new());
         for entry in data.entries(split)? {
             let before = pictures.len();
+            if files::is_instances(&entry) && entry.is_file() {
+                instances.push(Instances::new(CocoInstances::read(&entry)?, data));
+                continue;
+            }
             if entry.is_dir() {
                 files::pictures_below(&entry, &mut pictures)?;
             } else if files::is_list(&entry) {
@@ -45,17 +55,36 @@ impl Split {
             } else if files::is_picture(&entry) {
                 pictures.push(entry.clone());
             } else {
-                return Err(DataError::invalid(&entry, "a split is a folder of pictures or a .txt list of them"));
+                return Err(DataError::invalid(
+                    &entry,
+                    "a split is a folder of pictures, a .txt list of them, or COCO's instances in a .json",
+                ));
             }
             if pictures.len() == before {
                 return Err(DataError::NoPictures { path: entry });
             }
         }
         pictures.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
-        Ok(Self { pictures, nc: data.names().len() })
+        let rows = Rows { classes: data.names().len(), single_cls: false, pose: data.pose() };
+        Ok(Self { pictures, instances, rows })
     }
 
-    /// The pictures, sorted. A picture that two entries name is there twice.
+    /// Takes all objects for class 0, and then allows any class in a label file.
+    #[must_use]
+    pub fn single_cls(self, single_cls: bool) -> Self {
+        Self { rows: Rows { single_cls, ..self.rows }, ..self }
+    }
+
+    /// COCO's ids of the classes, where one instances file is the split: of each class, if the file has it.
+    #[must_use]
+    pub fn categories(&self) -> Option<Vec<Option<&CocoCategory>>> {
+        match (self.pictures.is_empty(), self.instances.as_slice()) {
+            (true, [instances]) => Some(instances.categories()),
+            _ => None,
+        }
+    }
+
+    /// The pictures with label files, sorted. A picture that two entries name is there twice.
     #[must_use]
     pub fn pictures(&self) -> &[PathBuf] {
         &self.pictures
@@ -63,12 +92,14 @@ impl Split {
 
     /// Reads the label files of all pictures. A picture whose label file is wrong is left out; one without a label file
     /// shows no object; the report counts both and names each wrong file with the line and the reason. It names pictures
-    /// that have one label file between them, too.
+    /// that have one label file between them, too. Those of instances files follow, as [`CocoInstances::pictures`] finds
+    /// them, or below the yaml's `path`. No two pictures of label files have one id.
     ///
     /// # Errors
-    /// `AllLeftOut`.
+    /// `AllLeftOut`; `NotFound` where no picture of an instances file is there; `Invalid` if it has objects of a category
+    /// that the yaml does not name.
     pub fn labels(&self) -> Result<(Vec<LabelledPicture>, LabelReport), DataError> {
-        let found: Vec<Found> = self.pictures.par_iter().map(|picture| read_labels(picture, self.nc)).collect();
+        let found: Vec<Found> = self.pictures.par_iter().map(|picture| read_labels(picture, self.rows)).collect();
         let mut report = LabelReport { pictures: self.pictures.len(), ..Default::default() };
         let mut labelled = Vec::with_capacity(found.len());
         let mut owners: HashMap<PathBuf, &PathBuf> = HashMap::new();
@@ -104,6 +135,13 @@ impl Split {
         if let (true, Some(first)) = (labelled.is_empty(), report.messages.first()) {
             return Err(DataError::AllLeftOut { pictures: report.pictures, first: first.clone() });
         }
+        let stem =
+            |picture: &LabelledPicture| picture.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let stems: Vec<String> = labelled.iter().map(stem).collect();
+        labelled.iter_mut().zip(image_ids(&stems)).for_each(|(picture, id)| picture.image_id = id);
+        for instances in &self.instances {
+            instances.add_to(&mut labelled, &mut report, self.rows.single_cls)?;
+        }
         if let (true, Some(first)) = (report.missing == report.pictures, self.pictures.first()) {
             let expected = label_path(first);
             report
@@ -125,14 +163,14 @@ pub fn label_path(picture: &Path) -> PathBuf {
     parts.iter().collect::<PathBuf>().with_extension("txt")
 }
 
-fn read_labels(picture: &Path, nc: usize) -> Found {
+fn read_labels(picture: &Path, rows: Rows) -> Found {
     let path = label_path(picture);
     let text = match files::read_text(&path, MAX_LABEL_BYTES) {
         Ok(text) => text,
         Err(DataError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Found::Missing,
         Err(error) => return Found::Wrong(error.to_string()),
     };
-    match label_file::parse(&text, nc) {
+    match label_file::parse(&text, rows) {
         Ok(labels) => Found::Labels(labels),
         Err(problem) => Found::Wrong(format!("{}:{problem}", path.display())),
     }
@@ -142,7 +180,7 @@ fn read_labels(picture: &Path, nc: usize) -> Found {
 fn read_list(list: &Path, pictures: &mut Vec<PathBuf>) -> Result<(), DataError> {
     let text = files::read_text(list, MAX_LIST_BYTES)?;
     let folder = list.parent().unwrap_or(Path::new(""));
-    for (index, line) in text.lines().map(str::trim).enumerate().filter(|(_, line)| !line.is_empty()) {
+    for (index, line) in lines(&text).map(trimmed).enumerate().filter(|(_, line)| !line.is_empty()) {
         if !files::is_picture(Path::new(line)) {
             let problem = format!("line {}: `{line}` does not end like a picture, in .jpg for one", index + 1);
             return Err(DataError::invalid(list, problem));

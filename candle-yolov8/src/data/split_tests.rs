@@ -37,6 +37,8 @@ fn names_are_a_list_a_map_or_a_count() {
         ("nc: 2.0", vec!["class_0", "class_1"]),
         ("names:\nnc: 1", vec!["class_0"]),
         ("names: [ключ, '日本 語']", vec!["ключ", "日本 語"]),
+        ("nc: 2\rnames: [cat, dog]\r", vec!["cat", "dog"]),
+        ("nc:\t2\u{85}\u{c}names:\t[cat, dog]\u{2028}", vec!["cat", "dog"]),
     ] {
         let data =
             read(root.path(), &format!("train: x\n{names}\n")).unwrap_or_else(|error| panic!("{names}: {error}"));
@@ -74,9 +76,13 @@ fn what_is_wrong_with_a_yaml_is_said_in_one_line() {
         ("train: x\nnc: 0", "key `nc`: a whole number from 1"),
         ("train: x\nnc: 1000000000000", "key `nc`: a whole number from 1 to 65536"),
         ("train: x\nnc: many", "key `nc`: a whole number from 1"),
+        ("train: x\nnames: [a]\nkpt_shape: 17", "key `kpt_shape`: the number of points and of numbers of each"),
+        ("train: x\nnames: [a]\nkpt_shape: [17]", "key `kpt_shape`: the number of points"),
+        ("train: x\nnames: [a]\nkpt_shape: [17, -1]", "key `kpt_shape`: the number of points"),
+        ("train: x.json", "there is nothing at"),
     ] {
         let error = read(root.path(), yaml).expect_err(yaml).to_string();
-        assert!(error.contains("data.yaml: ") && error.contains(problem) && !error.contains('\n'), "{yaml}: {error}");
+        assert!(error.contains("data.yaml") && error.contains(problem) && !error.contains('\n'), "{yaml}: {error}");
     }
     fs::write(root.path().join("data.yaml"), b"names: [\xff]").unwrap();
     let error = DataYaml::read(&root.path().join("data.yaml")).expect_err("no UTF-8").to_string();
@@ -107,6 +113,7 @@ fn entries_are_folders_and_lists() {
         root,
         &[
             ("lists/val.txt", "\u{feff}./x.jpg\r\n\n../more/e.bmp\nmissing.jpg\n"),
+            ("lists/old_mac.txt", "./x.jpg\r../more/e.bmp\r"),
             ("lists/bad.txt", "a.jpg\nnote.md\n"),
             ("lists/blank.txt", " \n\n"),
         ],
@@ -126,11 +133,12 @@ fn entries_are_folders_and_lists() {
             "order of the whole path's bytes",
         ),
         ("val: lists/val.txt", vec!["lists/../more/e.bmp", "lists/missing.jpg", "lists/x.jpg"], "list of pictures"),
+        ("val: lists/old_mac.txt", vec!["lists/../more/e.bmp", "lists/x.jpg"], "list with old line ends"),
         ("val: images/val/a.png", vec!["images/val/a.png"], "one picture"),
         ("val: images/*/?.png", vec!["images/val/a.png"], "pattern of pictures"),
         ("val: images/val/**/*", folder.to_vec(), "pattern of all below"),
         ("path: images\nval: '[v]al'", folder.to_vec(), "pattern of a folder"),
-        ("val: lists/[!b]*.txt", vec!["lists/../more/e.bmp", "lists/missing.jpg", "lists/x.jpg"], "pattern of lists"),
+        ("val: lists/v*.txt", vec!["lists/../more/e.bmp", "lists/missing.jpg", "lists/x.jpg"], "pattern of lists"),
         (
             "val: ['images/v*', more]",
             [&["images/val-b.jpg", "images/val.jpg"], &folder[..], &["more/e.bmp"]].concat(),
@@ -148,8 +156,12 @@ fn entries_are_folders_and_lists() {
         ("val: [more, empty]", "val", "there is no picture in"),
         ("val: lists/blank.txt", "val", "there is no picture in"),
         ("val: lists/bad.txt", "val", "bad.txt: line 2: `note.md` does not end like a picture"),
-        ("val: images/val/note.md", "val", "note.md: a split is a folder of pictures or a .txt list"),
-        ("val: images/val/*.md", "val", "names `images/val/*.md` as its val split, which is at none of"),
+        (
+            "val: images/val/note.md",
+            "val",
+            "note.md: a split is a folder of pictures, a .txt list of them, or COCO's instances in a .json",
+        ),
+        ("val: images/val/*.md", "val", "names `images/val/*.md` as its val split; there is nothing at"),
         ("val: 'images/[val'", "val", "no pattern of names"),
     ] {
         let error = open(root, &format!("{yaml}\nnames: [a]"), split).expect_err(yaml).to_string();
@@ -267,6 +279,104 @@ fn a_split_without_labels_is_told() {
     write(root, &[("labels/a.txt", "9 9 9 9 9")]);
     let error = split.labels().expect_err("all left out").to_string();
     assert!(error.contains("none of the 1 pictures") && error.contains("a.txt:1: class 9"), "{error}");
+}
+
+#[test]
+fn poses_count_as_their_boxes() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    write(root, &[("images/a.jpg", ""), ("images/b.jpg", "")]);
+    write(root, &[("labels/a.txt", "1 .5 .5 .25 .125 .1 .2 .3 .4\n"), ("labels/b.txt", "0 .5 .5 .25 .125\n")]);
+    let read = |yaml: &str| Split::open(&read(root, yaml).unwrap(), "val").unwrap().labels().unwrap().0;
+    let place = LabelBox::Normalised([0.5, 0.5, 0.25, 0.125]);
+    for pictures in
+        [read("val: images\nnames: [a, b]\nkpt_shape: [2, 2]"), read("val: images\nnames: [a, b]\nkpt_shape: ['1', 4]")]
+    {
+        let found: Vec<_> = pictures.iter().flat_map(|picture| &picture.labels).map(|l| (l.class, l.place)).collect();
+        assert_eq!(found, [(1, place), (0, place)]);
+    }
+    let outline = read("val: images\nnames: [a, b]");
+    assert_ne!(outline[0].labels[0].place, place, "without kpt_shape the row is an outline");
+}
+
+#[test]
+fn a_single_class_takes_the_labels_of_all() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    write(root, &[("images/a.jpg", ""), ("labels/a.txt", "7 .5 .5 .25 .125\n1 .5 .5 .25 .125\n")]);
+    let data = read(root, "val: images\nnames: [a, b]").unwrap();
+    let (pictures, report) = Split::open(&data, "val").unwrap().single_cls(true).labels().unwrap();
+    let classes: Vec<usize> = pictures[0].labels.iter().map(|label| label.class).collect();
+    assert_eq!((classes, report.left_out), (vec![0, 0], 0), "rows of two classes are no duplicates");
+    assert!(Split::open(&data, "val").unwrap().labels().is_err(), "class 7 is one too many else");
+}
+
+#[test]
+fn numbers_in_two_forms_are_two_ids() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    for name in ["images/1.jpg", "images/001.jpg", "images/2.jpg", "images/2.png", "images/sub/1.jpg", "images/3.jpg"] {
+        write(root, &[(name, "")]);
+    }
+    let data = read(root, "val: images\nnames: [a]").unwrap();
+    let (pictures, _) = Split::open(&data, "val").unwrap().labels().unwrap();
+    let ids: Vec<_> = pictures.iter().map(|picture| picture.image_id.clone()).collect();
+    let name = |name: &str| ImageId::Name(name.into());
+    let expected = [name("001"), name("1"), name("2"), name("2-2"), ImageId::Number(3), name("1-2")];
+    assert_eq!(ids, expected);
+}
+
+/// Two instances files as splits, and a yaml around them.
+fn coco_splits(root: &Path, names: &str, categories: &str) -> Result<DataYaml, DataError> {
+    let file = |split: &str| {
+        format!(
+            r#"{{"images": [{{"id": 1, "file_name": "{split}.jpg", "width": 20, "height": 10}}], "categories": [{categories}],
+            "annotations": [{{"image_id": 1, "category_id": 7, "bbox": [5, 5, 10, 2.5]}},
+                            {{"image_id": 1, "category_id": 3, "bbox": [0, 0, 20, 10], "iscrowd": 1}}]}}"#
+        )
+    };
+    let (train, val) = (file("train"), file("val"));
+    write(root, &[("images/train/train.jpg", ""), ("val/val.jpg", "")]);
+    write(root, &[("annotations/instances_train.json", &train), ("val/_annotations.coco.json", &val)]);
+    read(root, &format!("train: annotations/instances_train.json\nval: val/_annotations.coco.json\n{names}"))
+}
+
+#[test]
+fn a_split_may_be_cocos_instances() {
+    const CATEGORIES: &str = r#"{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}, {"id": 9, "name": "elk"}"#;
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    for (names, expected, classes, ids, what) in [
+        ("", vec!["cat", "dog", "elk"], [1, 0], vec![Some(3), Some(7), Some(9)], "the file's categories"),
+        ("names: [Dog, owl, cat]", vec!["Dog", "owl", "cat"], [0, 2], vec![Some(7), None, Some(3)], "the yaml's names"),
+    ] {
+        let data = coco_splits(root, names, CATEGORIES).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(data.names(), expected, "{what}");
+        for (split, path) in [("train", "images/train/train.jpg"), ("val", "val/val.jpg")] {
+            let split = Split::open(&data, split).unwrap();
+            let found: Vec<_> = split.categories().unwrap().iter().map(|c| c.map(|category| category.id)).collect();
+            assert_eq!(found, ids, "{what}");
+            let (pictures, report) = split.labels().unwrap_or_else(|error| panic!("{what}: {error}"));
+            let [picture] = &pictures[..] else { panic!("{what}: {pictures:?}") };
+            assert_eq!(fs::canonicalize(&picture.path).unwrap(), fs::canonicalize(root.join(path)).unwrap(), "{what}");
+            let labels: Vec<_> = picture.labels.iter().map(|label| (label.class, label.crowd)).collect();
+            assert_eq!(labels, [(classes[0], false), (classes[1], true)], "{what}");
+            assert_eq!(picture.labels[0].xywhn([10, 20]), [0.5, 0.625, 0.5, 0.25], "{what}");
+            assert_eq!((report.pictures, report.objects, report.missing), (1, 2, 0), "{what}");
+            let (united, _) = split.single_cls(true).labels().unwrap();
+            assert!(united[0].labels.iter().all(|label| label.class == 0), "{what}");
+        }
+    }
+    let data = coco_splits(root, "names: [dog, owl]", CATEGORIES).unwrap();
+    let error = Split::open(&data, "val").unwrap().labels().expect_err("a category too many").to_string();
+    assert!(error.contains("key `names`: it lacks `cat`, a category of") && error.contains("coco.json"), "{error}");
+    let error = coco_splits(root, "", r#"{"id": 3, "name": "a"}, {"id": 7, "name": "a"}"#).expect_err("one name");
+    assert!(error.to_string().contains("two classes are called `a`"), "{error}");
+    let data = coco_splits(root, "", CATEGORIES).unwrap();
+    fs::remove_file(root.join("val/val.jpg")).unwrap();
+    assert!(matches!(Split::open(&data, "val").unwrap().labels(), Err(DataError::NotFound { .. })));
+    write(root, &[("val.jpg", "")]);
+    assert!(Split::open(&data, "val").unwrap().labels().is_ok(), "below the yaml's path");
 }
 
 proptest! {

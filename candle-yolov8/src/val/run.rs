@@ -19,7 +19,7 @@ use crate::detector::{Detection, Detector};
 /// rectangle common to their batch, and that has a margin.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ValOptions {
-    /// Pixels that a picture's longer side is scaled to.
+    /// Pixels that a picture's longer side is scaled to, before rounding: see [`ValOptions::side`].
     pub imgsz: usize,
     /// Pictures per forward pass; with `rect` it decides the shapes too.
     pub batch: usize,
@@ -29,13 +29,27 @@ pub struct ValOptions {
     pub nms: NmsOptions,
     /// Confidence above which detections count into the confusion matrix.
     pub confusion_conf: f32,
+    /// Whether all detections count as class 0, and suppress each other; labels must be of class 0 then.
+    pub single_cls: bool,
+}
+
+/// What Ultralytics 8.4.190 rounds the size of a validation up to, whatever the model's stride. Measured with strides 32 and
+/// 64.
+const SIDE_STEP: usize = 32;
+
+impl ValOptions {
+    /// Pixels that a picture's longer side is scaled to: `imgsz` rounded up to a multiple of 32.
+    #[must_use]
+    pub fn side(&self) -> usize {
+        self.imgsz.next_multiple_of(SIDE_STEP)
+    }
 }
 
 impl Default for ValOptions {
     /// Ultralytics' defaults, but for the confusion matrix: it counts above 0.001 there, 0.25 here.
     fn default() -> Self {
         let nms = NmsOptions { conf: 0.001, iou: 0.7, max_det: 300, multi_label: true, ..Default::default() };
-        Self { imgsz: 640, batch: 16, rect: true, nms, confusion_conf: 0.25 }
+        Self { imgsz: 640, batch: 16, rect: true, nms, confusion_conf: 0.25, single_cls: false }
     }
 }
 
@@ -100,9 +114,12 @@ pub fn validate(
         }));
     }
     let stride = detector.model().max_stride();
-    let plan = batches(&shapes, options.imgsz, options.batch, stride, options.rect);
+    let side = options.side();
+    let plan = batches(&shapes, side, options.batch, stride, options.rect);
     let ranks = ranks(pictures);
-    let mut measure = Measure::new(detector.model().num_classes(), options.confusion_conf);
+    let classes = if options.single_cls { 1 } else { detector.model().num_classes() };
+    let mut measure = Measure::new(classes, options.confusion_conf);
+    let nms = NmsOptions { agnostic: options.nms.agnostic || options.single_cls, ..options.nms.clone() };
     let (mut times, mut dropped) = ([Duration::ZERO; 3], Vec::new());
     let (mut done, total) = (pictures.len() - readable.len(), pictures.len());
     let (sender, receiver) = sync_channel::<(Prepared, Vec<(usize, ImageError)>)>(1);
@@ -111,7 +128,7 @@ pub fn validate(
         scope.spawn(move || {
             for batch in plan {
                 let numbers: Vec<usize> = batch.pictures.iter().map(|picture| readable[*picture]).collect();
-                if sender.send(read(pictures, numbers, options.imgsz, batch.shape)).is_err() {
+                if sender.send(read(pictures, numbers, side, batch.shape)).is_err() {
                     return;
                 }
             }
@@ -121,7 +138,10 @@ pub fn validate(
             failed.into_iter().for_each(|(number, error)| found[number] = Err(error));
             times[0] += scaling;
             let inputs: Vec<_> = prepared.iter().map(|picture| &picture.input).collect();
-            let (raw, kept, spent) = detector.look(&inputs, &options.nms)?;
+            let (raw, mut kept, spent) = detector.look(&inputs, &nms)?;
+            if options.single_cls {
+                kept.iter_mut().flat_map(|kept| &mut kept.candidates).for_each(|candidate| candidate.class_id = 0);
+            }
             times.iter_mut().zip(spent).for_each(|(time, spent)| *time += spent);
             for ((&number, picture), kept) in numbers.iter().zip(&prepared).zip(&kept) {
                 if kept.dropped > 0 {

@@ -55,7 +55,12 @@ fn check_size(text: &str) -> Result<(), String> {
 }
 
 fn in_one_line(error: ScanError) -> String {
-    error.to_string().replace('\n', " ")
+    let text = error.to_string().replace('\n', " ");
+    // yaml-rust2 shows a key as its own code would: String("a").
+    match text.strip_prefix("String(\"").and_then(|text| text.split_once("\"): duplicated key in mapping")) {
+        Some((key, place)) => format!("duplicated key `{key}`{place}"),
+        None => text,
+    }
 }
 
 #[cfg(test)]
@@ -81,7 +86,7 @@ mod tests {
             (String::new(), "0 documents"),
             ("a: 1\n---\nb: 2".into(), "2 documents"),
             ("a: [1".into(), "line"),
-            ("a: 1\na: 2".into(), "duplicated key"),
+            ("a: 1\na: 2".into(), "duplicated key `a` at byte"),
             ("- ".repeat(100_000), "within each other"),
             ("[".repeat(1000), "recursion limit exceeded"),
             ("{a: ".repeat(100), "within each other"),

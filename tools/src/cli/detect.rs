@@ -49,11 +49,12 @@ pub(crate) struct DetectArgs {
     /// Add the confidence to each line of --save-txt
     #[arg(long, requires = "save_txt")]
     pub(crate) save_conf: bool,
-    /// Write each box's part of the picture (2 % and 10 pixels larger) to crops/CLASS/
+    /// Write each box's part of the picture (2 % and 10 pixels larger) to crops/CLASS/NAME.jpg, NAME-2.jpg and so on
     #[arg(long)]
     pub(crate) save_crop: bool,
     /// Write predictions.json, COCO's list of results: image_id is the number in the file's name where that is all of
-    /// it, else the name without its extension; category_id is the class's number; bbox is [x, y, width, height]
+    /// it and no other picture has that number, else the name without its extension, with -2 and so on where it is there
+    /// already; category_id is the class's number; bbox is [x, y, width, height]
     #[arg(long)]
     pub(crate) coco_json: bool,
     /// Print one JSON object per picture and line to stdout, nothing else

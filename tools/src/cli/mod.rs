@@ -25,7 +25,7 @@ pub(crate) use models::ModelsArgs;
 pub(crate) use pull::PullArgs;
 pub(crate) use summary::SummaryArgs;
 pub(crate) use train::{ClassifyTrainArgs, DetectTrainArgs, RunArgs, TrainArgs, TrainTask, as_options};
-pub(crate) use val::{Metric, ValArgs};
+pub(crate) use val::{MAX_DET, Metric, ValArgs};
 
 /// Detect and classify with GhostNet and YOLOv8 models, from checkpoints trained in PyTorch.
 #[derive(Debug, Parser)]

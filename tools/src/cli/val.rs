@@ -2,10 +2,13 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+/// Most boxes per picture unless told otherwise: Ultralytics' default.
+pub(crate) const MAX_DET: usize = 300;
+
 /// Arguments of `ghostzoo val`.
 #[derive(Debug, Args)]
 pub(crate) struct ValArgs {
-    /// Ultralytics' data.yaml, or COCO's instances_*.json
+    /// Ultralytics' data.yaml, whose splits may be COCO's instances too, or COCO's instances_*.json
     #[arg(long, value_name = "FILE")]
     pub(crate) data: PathBuf,
     /// Checkpoint: a name of `ghostzoo models`, a file (.safetensors, .pt, .pth, .bin), or hf://org/repo@rev/file
@@ -17,7 +20,8 @@ pub(crate) struct ValArgs {
     /// Folder of the pictures that an instances file names [default: beside it, or images/ beside or above it]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) images: Option<PathBuf>,
-    /// Pixels that a picture's longer side is scaled to [default: as the model was trained, else 640]
+    /// Pixels that a picture's longer side is scaled to, rounded up to a multiple of 32 [default: as the model was trained,
+    /// else 640]
     #[arg(long, value_name = "N", value_parser = super::detect::positive)]
     pub(crate) imgsz: Option<usize>,
     /// Pictures per forward pass; with --rect it decides the shapes too
@@ -32,12 +36,15 @@ pub(crate) struct ValArgs {
     /// Overlap above which the less confident of two boxes of a class goes
     #[arg(long, default_value_t = 0.7, value_parser = super::detect::share)]
     pub(crate) iou: f32,
-    /// Most boxes per picture
-    #[arg(long, default_value_t = 300, value_name = "N")]
+    /// Most boxes per picture; 300 is raised to the most objects of a picture
+    #[arg(long, default_value_t = MAX_DET, value_name = "N")]
     pub(crate) max_det: usize,
     /// Let boxes of different classes suppress each other
     #[arg(long)]
     pub(crate) agnostic_nms: bool,
+    /// Take all classes as one, as a model trained with single_cls is validated unasked
+    #[arg(long)]
+    pub(crate) single_cls: bool,
     /// Confidence above which boxes count into the confusion matrix
     #[arg(long, default_value_t = 0.25, value_name = "CONF", value_parser = super::detect::share)]
     pub(crate) confusion_conf: f32,
@@ -45,7 +52,8 @@ pub(crate) struct ValArgs {
     #[arg(long, default_value = "both")]
     pub(crate) metric: Metric,
     /// Write predictions.json, COCO's list of results in pixels of the pictures. Categories are those of an instances
-    /// file, else the class's number plus 1, as Ultralytics writes them
+    /// file; for COCO's own lists, val2017.txt and test-dev2017.txt, COCO's, 1 to 90; else the class's number plus 1: all as
+    /// Ultralytics writes them
     #[arg(long)]
     pub(crate) save_json: bool,
     /// Draw the confusion matrix and the curves of precision, recall and F1

@@ -182,7 +182,7 @@ impl Run<'_> {
             output::save_crops(found, path, &stem, self.names)?;
         }
         if self.args.coco_json {
-            self.coco.add(found, &stem);
+            self.coco.add(found, source.stem());
         }
         Ok(())
     }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::Result;
+use candle_yolov8::data::{ImageId, image_ids};
 use serde::Serialize;
-use serde_json::Value;
 
 use super::Found;
 use crate::files;
@@ -12,13 +12,27 @@ use crate::files;
 /// Name of the file in the run's folder.
 const FILE: &str = "predictions.json";
 
-/// The results of all pictures, in their order.
+/// The results of all pictures, in their order. Which id a picture has depends on all names, so they get it at the end.
 #[derive(Debug, Default)]
-pub(crate) struct CocoResults(Vec<CocoResult>);
+pub(crate) struct CocoResults {
+    /// Names of the pictures without extension.
+    stems: Vec<String>,
+    boxes: Vec<Scored>,
+}
+
+#[derive(Debug)]
+struct Scored {
+    picture: usize,
+    path: String,
+    category_id: usize,
+    xywh: [f32; 4],
+    score: f32,
+}
 
 #[derive(Debug, Serialize)]
-struct CocoResult {
-    image_id: Value,
+struct CocoResult<'a> {
+    image_id: &'a ImageId,
+    file_name: &'a str,
     category_id: usize,
     /// x, y, width, height in pixels.
     bbox: [f32; 4],
@@ -26,25 +40,35 @@ struct CocoResult {
 }
 
 impl CocoResults {
-    /// Adds a picture's detections. Its id is the number that is its file name's stem, else the stem.
-    pub(crate) fn add(&mut self, found: &Found, stem: &str) {
-        let image_id = match stem.parse::<u64>() {
-            Ok(number) => Value::from(number),
-            Err(_) => Value::from(stem),
-        };
-        self.0.extend(found.detections.iter().map(|detection| {
+    /// Adds a picture's detections; `stem` is its name without extension.
+    pub(crate) fn add(&mut self, found: &Found, stem: String) {
+        let picture = self.stems.len();
+        self.stems.push(stem);
+        self.boxes.extend(found.detections.iter().map(|detection| {
             let [x1, y1, x2, y2] = detection.xyxy;
-            CocoResult {
-                image_id: image_id.clone(),
+            Scored {
+                picture,
+                path: found.path.clone(),
                 category_id: detection.class_id,
-                bbox: [x1, y1, x2 - x1, y2 - y1],
+                xywh: [x1, y1, x2 - x1, y2 - y1],
                 score: detection.confidence,
             }
         }));
     }
 
-    /// Writes `predictions.json` into `folder`.
+    /// Writes `predictions.json` into `folder`, with the ids of [`image_ids`].
     pub(crate) fn save(&self, folder: &Path) -> Result<()> {
-        files::write(&folder.join(FILE), &serde_json::to_vec(&self.0)?)
+        let ids = image_ids(&self.stems);
+        let mut results = Vec::with_capacity(self.boxes.len());
+        for Scored { picture, path, category_id, xywh, score } in &self.boxes {
+            results.push(CocoResult {
+                image_id: &ids[*picture],
+                file_name: path,
+                category_id: *category_id,
+                bbox: *xywh,
+                score: *score,
+            });
+        }
+        files::write(&folder.join(FILE), &serde_json::to_vec(&results)?)
     }
 }

@@ -1,99 +1,192 @@
 //! The labelled pictures of a validation.
 
-use anyhow::Result;
-use candle_yolov8::data::{CocoInstances, DataYaml, LabelReport, LabelledPicture, Split};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use candle_yolov8::data::{
+    ClassMatch, CocoInstances, DataYaml, LabelReport, LabelledPicture, Split, coco_category_ids,
+};
 
 use crate::cli::ValArgs;
 use crate::error::usage;
+
+/// Most notes about labels.
+const SHOWN: usize = 20;
+/// What the class of a model of many is called where all count as one: Ultralytics' name.
+const SINGLE: &str = "item";
+
+/// What the arguments name, whose labels are still to be read.
+pub(crate) enum Labels {
+    Yaml { split: Split, names: Vec<String>, coco_ids: Option<Vec<i64>> },
+    Coco { instances: CocoInstances, pictures: Vec<LabelledPicture>, report: LabelReport },
+}
 
 /// Pictures, and what their classes are called.
 pub(crate) struct Dataset {
     pub(crate) pictures: Vec<LabelledPicture>,
     pub(crate) names: Vec<String>,
     pub(crate) report: LabelReport,
-    /// COCO's id of each class, where a file gives one.
-    categories: Option<Vec<i64>>,
+    /// COCO's id of each class; none where an instances file lacks the class.
+    categories: Vec<Option<i64>>,
 }
 
-impl Dataset {
-    /// Reads the labels that the arguments name.
-    pub(crate) fn open(args: &ValArgs) -> Result<Self> {
+impl Labels {
+    /// Finds the labels that the arguments name.
+    pub(crate) fn find(args: &ValArgs) -> Result<Self> {
         let is_json = args.data.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
         if is_json {
             let instances = CocoInstances::read(&args.data)?;
-            return Ok(Self {
-                pictures: instances.pictures(args.images.as_deref())?,
-                names: instances.categories().iter().map(|category| category.name.clone()).collect(),
-                report: instances.report().clone(),
-                categories: Some(instances.categories().iter().map(|category| category.id).collect()),
-            });
+            let found = instances.pictures(args.images.as_deref());
+            let advised = || "--images FOLDER says where the pictures are";
+            let (pictures, report) = if args.images.is_some() { found? } else { found.with_context(advised)? };
+            return Ok(Self::Coco { instances, pictures, report });
         }
         if args.images.is_some() {
             return Err(usage("--images goes with an instances file; a data.yaml says where its pictures are"));
         }
         let data = DataYaml::read(&args.data)?;
-        let (pictures, report) = Split::open(&data, &args.split)?.labels()?;
-        Ok(Self { pictures, names: data.names().to_vec(), report, categories: None })
+        let coco_ids = coco_category_ids(&data.entries(&args.split)?, data.names().len());
+        Ok(Self::Yaml { split: Split::open(&data, &args.split)?, names: data.names().to_vec(), coco_ids })
     }
 
-    /// COCO's id of a class.
-    pub(crate) fn category(&self, class: usize) -> i64 {
-        match &self.categories {
-            Some(categories) => categories[class],
-            None => class as i64 + 1,
+    /// Reads the labels; all of class 0 with `single_cls`.
+    pub(crate) fn read(self, single_cls: bool) -> Result<Dataset> {
+        match self {
+            Self::Yaml { split, names, coco_ids } => {
+                let split = split.single_cls(single_cls);
+                let (pictures, report) = split.labels()?;
+                let numbered = |class: usize| Some(class as i64 + 1);
+                let categories = match (split.categories(), coco_ids) {
+                    (Some(categories), _) => categories.into_iter().map(|c| c.map(|category| category.id)).collect(),
+                    (None, Some(ids)) => ids.into_iter().map(Some).collect(),
+                    (None, None) => (0..names.len()).map(numbered).collect(),
+                };
+                Ok(Dataset { pictures, names, report, categories })
+            }
+            Self::Coco { instances, mut pictures, report } => {
+                if single_cls {
+                    pictures.iter_mut().flat_map(|picture| &mut picture.labels).for_each(|label| label.class = 0);
+                }
+                let categories = instances.categories();
+                let names = categories.iter().map(|category| category.name.clone()).collect();
+                let categories = categories.iter().map(|category| Some(category.id)).collect();
+                Ok(Dataset { pictures, names, report, categories })
+            }
         }
     }
+}
 
-    /// Refuses a model of other classes. Where both name the same classes in another order, labels are renumbered.
-    pub(crate) fn agree(&mut self, model: &str, classes: usize, model_names: &[String]) -> Result<()> {
-        if classes != self.names.len() {
-            return Err(usage(format!(
-                "{model} has {classes} classes and the data {} ({}): they do not go together",
-                self.names.len(),
-                shown(&self.names),
-            )));
+impl Dataset {
+    /// COCO's id of a class; none where an instances file lacks it.
+    pub(crate) fn category(&self, class: usize) -> Option<i64> {
+        self.categories.get(class).copied().flatten()
+    }
+
+    /// Most objects of a picture.
+    pub(crate) fn most(&self) -> usize {
+        self.pictures.iter().map(|picture| picture.labels.len()).max().unwrap_or(0)
+    }
+
+    /// Says what was left out, the first few one by one, and what is there.
+    pub(crate) fn tell(&self, data: &Path) {
+        let messages = &self.report.messages;
+        messages.iter().take(SHOWN).for_each(|message| say!("note: {message}"));
+        if messages.len() > SHOWN {
+            say!("note: and {} more", messages.len() - SHOWN);
         }
-        if model_names.len() != classes || same(&self.names, model_names) {
-            return Ok(());
+        say!("note: {}: {}", data.display(), self.report);
+    }
+
+    /// Takes the classes for one, as a model of `classes` calls it.
+    pub(crate) fn unite(&mut self, classes: usize, model_names: &[String]) {
+        let name = model_names.first().filter(|_| classes == 1).cloned();
+        self.names = vec![name.unwrap_or_else(|| SINGLE.to_owned())];
+        self.categories.truncate(1);
+    }
+
+    /// Numbers the labels as a model of `classes` does: by name where its names and the data's are the same or one list holds
+    /// the other, else by number. Objects of classes that it does not know are left out.
+    pub(crate) fn agree(&mut self, model: &str, classes: usize, model_names: &[String]) {
+        let found = ClassMatch::new(&self.names, model_names, classes);
+        if found.is_identity() && self.names.len() == classes {
+            if !found.by_name && !model_names.is_empty() {
+                self.say_by_number(model, model_names);
+            }
+            return;
         }
-        let place = |name: &String| model_names.iter().position(|other| alike(name, other));
-        let Some(places) = self.names.iter().map(place).collect::<Option<Vec<usize>>>() else {
+        if !found.by_name {
+            self.say_by_number(model, model_names);
+        } else if !found.is_identity() {
+            let kind = if self.names.len() == classes { "in another order" } else { "among others" };
+            self.report
+                .messages
+                .push(format!("{model} has the data's classes {kind}; labels follow the model, by name"));
+        }
+        let unknown: Vec<String> =
+            self.names.iter().zip(&found.places).filter(|(_, place)| place.is_none()).map(|(n, _)| n.clone()).collect();
+        let mut left_out = 0;
+        for picture in &mut self.pictures {
+            let before = picture.labels.len();
+            picture.labels.retain_mut(|label| match found.places[label.class] {
+                Some(place) => {
+                    label.class = place;
+                    true
+                }
+                None => false,
+            });
+            left_out += before - picture.labels.len();
+            self.report.backgrounds += usize::from(before > 0 && picture.labels.is_empty());
+        }
+        self.report.objects -= left_out;
+        self.report.left_out_objects += left_out;
+        if left_out > 0 {
+            let counts = format!("{classes} classes and the data {}", self.names.len());
             self.report.messages.push(format!(
-                "{model} calls its classes otherwise than the data does ({} and {}); they are taken by number",
-                shown(model_names),
-                shown(&self.names),
+                "{model} has {counts}: {left_out} objects of classes that it does not know ({}) are left out",
+                shown(&unknown)
             ));
-            return Ok(());
-        };
-        let mut distinct = places.clone();
-        distinct.sort_unstable();
-        distinct.dedup();
-        if distinct.len() != classes {
-            return Ok(());
         }
-        for label in self.pictures.iter_mut().flat_map(|picture| &mut picture.labels) {
-            label.class = places[label.class];
-        }
-        let moved = |old: &[i64]| {
-            let mut moved = vec![0; classes];
-            places.iter().zip(old).for_each(|(place, id)| moved[*place] = *id);
-            moved
+        self.number(&found.places, classes);
+        let unnamed = |class: usize| class.to_string();
+        let data_names = std::mem::take(&mut self.names);
+        self.names = match model_names.len() == classes {
+            true => model_names.to_vec(),
+            false => {
+                (0..classes).map(|class| data_names.get(class).cloned().unwrap_or_else(|| unnamed(class))).collect()
+            }
         };
-        // Ultralytics' numbering of a data.yaml's categories follows the data too.
-        let numbered: Vec<i64> = (1..=classes as i64).collect();
-        self.categories = Some(moved(self.categories.as_deref().unwrap_or(&numbered)));
-        self.names = model_names.to_vec();
-        self.report.messages.push(format!("{model} has the data's classes in another order; labels follow the model"));
-        Ok(())
     }
-}
 
-fn alike(a: &str, b: &str) -> bool {
-    a.trim().eq_ignore_ascii_case(b.trim())
-}
+    /// Carries the categories of the data's classes to the model's. Without an instances file, classes that the data do not
+    /// know come behind the data's.
+    fn number(&mut self, places: &[Option<usize>], classes: usize) {
+        let mut moved = vec![None; classes];
+        for (place, id) in places.iter().zip(&self.categories) {
+            if let Some(place) = place {
+                moved[*place] = *id;
+            }
+        }
+        let is_numbered = (1..).zip(&self.categories).all(|(number, id)| *id == Some(number));
+        let mut next = self.names.len() as i64;
+        for (class, id) in moved.iter_mut().enumerate() {
+            if is_numbered && !places.contains(&Some(class)) {
+                next += 1;
+                *id = Some(next);
+            }
+        }
+        self.categories = moved;
+    }
 
-fn same(a: &[String], b: &[String]) -> bool {
-    a.iter().zip(b).all(|(a, b)| alike(a, b))
+    fn say_by_number(&mut self, model: &str, model_names: &[String]) {
+        self.report.messages.push(match model_names {
+            [] => format!("{model} does not name its classes; they are taken by number"),
+            names => format!(
+                "{model} calls its classes otherwise than the data does ({} and {}); they are taken by number",
+                shown(names),
+                shown(&self.names),
+            ),
+        });
+    }
 }
 
 fn shown(names: &[String]) -> String {

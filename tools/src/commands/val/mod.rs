@@ -13,7 +13,7 @@ use candle_yolov8::val::{Looked, Measured, ValOptions, Validated, validate};
 use candle_yolov8::{Detection, Detector, NmsOptions};
 use serde::Serialize;
 
-use crate::cli::{GlobalArgs, ValArgs};
+use crate::cli::{GlobalArgs, MAX_DET, ValArgs};
 use crate::error::{self, SomeFailed, usage};
 use crate::files;
 use crate::model::{self, Network};
@@ -22,7 +22,7 @@ use crate::plot;
 use crate::progress::Count;
 use crate::run_dir::RunDir;
 
-use dataset::Dataset;
+use dataset::{Dataset, Labels};
 pub(crate) use report::ultralytics as table;
 
 /// Where runs go unless told otherwise.
@@ -34,20 +34,23 @@ const DEFAULT_SIDE: usize = 640;
 pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
     let model = model::required(args.model.as_deref())?;
     let device = global.open(global.quiet)?;
-    let mut dataset = Dataset::open(args)?;
+    let labels = Labels::find(args)?;
     let loaded = model::load(model, global, &device, args.json)?;
     let Network::Detector(network) = loaded.network else {
         return Err(usage(format!("{} is a classifier; use `ghostzoo eval`", loaded.name)));
     };
-    dataset.agree(&loaded.name, network.num_classes(), &loaded.class_names)?;
-    if !global.quiet {
-        dataset.report.messages.iter().for_each(|message| say!("note: {message}"));
-        say!("note: {}: {}", args.data.display(), dataset.report);
+    let single_cls = args.single_cls || loaded.single_cls;
+    let mut dataset = labels.read(single_cls)?;
+    if single_cls {
+        dataset.unite(network.num_classes(), &loaded.class_names);
+    } else {
+        dataset.agree(&loaded.name, network.num_classes(), &loaded.class_names);
     }
+    let max_det = if args.max_det == MAX_DET { dataset.most().max(MAX_DET) } else { args.max_det };
     let nms = NmsOptions {
         conf: args.conf,
         iou: args.iou,
-        max_det: args.max_det,
+        max_det,
         agnostic: args.agnostic_nms,
         multi_label: true,
         classes: None,
@@ -58,7 +61,12 @@ pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
         rect: args.rect,
         nms,
         confusion_conf: args.confusion_conf,
+        single_cls,
     };
+    if !global.quiet {
+        dataset.tell(&args.data);
+        tell(&dataset, &options, args, loaded.single_cls);
+    }
     let detector = Detector::new(*network, device, global.dtype());
     // Before the work: where it cannot be made, that should show now.
     let folder = folder(args)?;
@@ -68,7 +76,7 @@ pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
         Ok(())
     })?;
     bar.finish();
-    let failed = warn(&dataset.pictures, &validated, args, global);
+    let failed = warn(&dataset.pictures, &validated, global);
     if failed == dataset.pictures.len() {
         bail!("none of the {failed} pictures could be read");
     }
@@ -94,8 +102,24 @@ pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
     }
 }
 
+/// Says what differs from what the arguments say.
+fn tell(dataset: &Dataset, options: &ValOptions, args: &ValArgs, is_trained_so: bool) {
+    if options.side() != options.imgsz {
+        say!("note: --imgsz {} is rounded up to {}, a multiple of 32", options.imgsz, options.side());
+    }
+    if is_trained_so {
+        say!("note: the model was trained with single_cls: all classes count as one");
+    }
+    let (most, kept) = (dataset.most(), options.nms.max_det);
+    if kept > args.max_det {
+        say!("note: a picture has {most} objects: {kept} boxes are kept of each, --max-det says otherwise");
+    } else if most > kept {
+        say!("note: a picture has {most} objects, and --max-det keeps {kept}: recall is capped");
+    }
+}
+
 /// Says what does not count; how many pictures could not be read.
-fn warn(pictures: &[LabelledPicture], validated: &Validated, args: &ValArgs, global: &GlobalArgs) -> usize {
+fn warn(pictures: &[LabelledPicture], validated: &Validated, global: &GlobalArgs) -> usize {
     let mut failed = 0;
     for (picture, found) in pictures.iter().zip(&validated.pictures) {
         if let Err(error) = found {
@@ -116,10 +140,6 @@ fn warn(pictures: &[LabelledPicture], validated: &Validated, args: &ValArgs, glo
             "note: {} pictures are not of the size that their labels say: the boxes may be of other pictures",
             validated.other_size
         );
-    }
-    let most = pictures.iter().map(|picture| picture.labels.len()).max().unwrap_or(0);
-    if most > args.max_det {
-        say!("note: a picture has {most} objects, and --max-det keeps {}: recall is capped", args.max_det);
     }
     failed
 }
@@ -160,10 +180,12 @@ fn predictions(dataset: &Dataset, validated: &Validated) -> Result<Vec<u8>> {
     for (picture, found) in dataset.pictures.iter().zip(&validated.pictures) {
         let file_name = picture.path.file_name().unwrap_or_default().to_string_lossy();
         for Detection { class_id, confidence, xyxy: [x1, y1, x2, y2] } in found.iter().flatten() {
+            // An instances file has no id for a class that it lacks, and no object of it.
+            let Some(category_id) = dataset.category(*class_id) else { continue };
             results.push(CocoResult {
                 image_id: &picture.image_id,
                 file_name: file_name.clone().into_owned(),
-                category_id: dataset.category(*class_id),
+                category_id,
                 bbox: [*x1, *y1, x2 - x1, y2 - y1],
                 score: *confidence,
             });

@@ -41,7 +41,7 @@ pub(crate) fn print(
         out.line(&format!(
             "Speed: {preprocess:.1}ms preprocess, {inference:.1}ms inference, {postprocess:.1}ms postprocess per image, \
              {rate:.1} images/s in all, at size {} in batches of {}",
-            options.imgsz, options.batch
+            options.side(), options.batch
         ))?;
     }
     Ok(())
@@ -124,7 +124,7 @@ pub(crate) fn json(
         "model": model, "images": validated.pictures.len() - failed, "unreadable_images": failed,
         "left_out_images": dataset.report.left_out, "left_out_instances": dataset.report.left_out_objects,
         "images_without_labels": dataset.report.backgrounds,
-        "imgsz": options.imgsz, "batch": options.batch, "rect": options.rect, "conf": decimal(options.nms.conf),
+        "imgsz": options.side(), "batch": options.batch, "rect": options.rect, "conf": decimal(options.nms.conf),
         "iou": decimal(options.nms.iou), "max_det": options.nms.max_det,
         "ultralytics": {
             "precision": precision, "recall": recall, "map50": map50, "map50_95": map50_95,

@@ -72,13 +72,10 @@ impl Training for Setup {
             Some(decided) => Source::again(decided, names.len())?,
             None => Source::of(args, names.len(), global)?,
         };
-        let (pictures, report) = Split::open(&data, "train")?.labels()?;
+        let (pictures, report) = Split::open(&data, "train")?.single_cls(args.single_cls).labels()?;
         tell("train", &report, global);
-        let (mut val, report) = Split::open(&data, "val")?.labels()?;
+        let (val, report) = Split::open(&data, "val")?.single_cls(args.single_cls).labels()?;
         tell("val", &report, global);
-        if args.single_cls {
-            val.iter_mut().flat_map(|picture| &mut picture.labels).for_each(|label| label.class = 0);
-        }
         let cache = match args.cache.as_str() {
             "auto" => Cache::Auto,
             "ram" | "true" => Cache::Ram,

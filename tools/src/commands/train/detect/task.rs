@@ -58,7 +58,7 @@ pub(crate) struct DetectTask {
 }
 
 impl DetectTask {
-    /// `most` is the largest number of objects in a validation picture.
+    /// `most` is the largest number of objects in a picture, of training or of validation.
     pub(super) fn new(
         parts: Parts,
         args: &DetectTrainArgs,
@@ -69,12 +69,11 @@ impl DetectTask {
         let max_det = if args.max_det == MAX_DET { most.max(MAX_DET) } else { args.max_det };
         if most > args.max_det && !global.quiet {
             say!(
-                "note: a validation picture has {most} objects: {max_det} boxes are kept of each, --max-det says otherwise"
+                "note: a picture has {most} objects: {max_det} boxes are kept of each in validation, --max-det says otherwise"
             );
         }
         let nms = NmsOptions { conf: 0.001, iou: args.iou, max_det, multi_label: true, ..Default::default() };
-        let validation =
-            ValOptions { imgsz: parts.train.imgsz(), batch: 2 * recipe.batch, rect: true, nms, confusion_conf: 0.25 };
+        let validation = ValOptions { imgsz: parts.train.imgsz(), batch: 2 * recipe.batch, nms, ..Default::default() };
         let defaults = LoaderOptions::default();
         let workers = args.run.workers.unwrap_or(defaults.workers);
         let options =
