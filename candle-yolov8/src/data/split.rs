@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::label_file::{self, Labels};
-use super::{DataError, DataYaml, ImageId, LabelReport, LabelledPicture, files};
+use super::{DataError, DataYaml, Fraction, ImageId, LabelReport, LabelledPicture, files};
 
 /// Most bytes of a label file.
 const MAX_LABEL_BYTES: u64 = 64 << 20;
@@ -53,6 +53,13 @@ impl Split {
         }
         pictures.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
         Ok(Self { pictures, nc: data.names().len() })
+    }
+
+    /// Leaves a part of the pictures, from the first.
+    #[must_use]
+    pub fn part(mut self, fraction: Fraction) -> Self {
+        self.pictures.truncate(fraction.of(self.pictures.len()));
+        self
     }
 
     /// The pictures, sorted. A picture that two entries name is there twice.

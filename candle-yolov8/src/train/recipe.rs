@@ -45,6 +45,8 @@ pub struct Recipe {
     /// Weight of the loss of box distributions.
     #[serde(rename = "dfl")]
     pub dfl_gain: f64,
+    /// Power of the inverse frequencies that classes are weighted by, 0 to 1: see [`class_weights`](super::class_weights).
+    pub cls_pw: f64,
 }
 
 impl Default for Recipe {
@@ -65,6 +67,7 @@ impl Default for Recipe {
             box_gain: 7.5,
             cls_gain: 0.5,
             dfl_gain: 1.5,
+            cls_pw: 0.,
         }
     }
 }
