@@ -134,13 +134,17 @@ fn raw_levels(case: &Value, dtype: DType) -> Result<Vec<Var>> {
 fn losses_of_raw_levels_and_their_gradients_equal_ultralytics() -> Result<()> {
     let golden = golden("yolov8-parts");
     let cases = list(&golden["losses"]);
-    assert_eq!(cases.len(), 7);
+    assert_eq!(cases.len(), 9);
     for precision in [DOUBLE, SINGLE] {
         for case in cases {
             let name = case["name"].as_str().expect("a name");
             let levels = raw_levels(case, precision.dtype)?;
             let raw: Vec<Tensor> = levels.iter().map(|level| level.as_tensor().clone()).collect();
-            let criterion = DetectionLoss::new(count(&case["classes"]), &numbers(&case["strides"]), Gains::default());
+            let mut criterion =
+                DetectionLoss::new(count(&case["classes"]), &numbers(&case["strides"]), Gains::default());
+            if case["class_weights"].is_array() {
+                criterion = criterion.with_class_weights(numbers(&case["class_weights"]))?;
+            }
             let losses = criterion.forward(&raw, &targets(&case["objects"]))?;
             let grads = losses.total.backward()?;
             let mut worst = Worst::default();

@@ -13,7 +13,7 @@ from unittest import mock
 
 import cv2
 import numpy as np
-from ultralytics.data.augment import Format, v8_transforms
+from ultralytics.data.augment import CutMix, Format, v8_transforms
 from ultralytics.utils import IterableSimpleNamespace
 from ultralytics.utils.instance import Instances
 
@@ -92,12 +92,14 @@ class Pictures:
         levels = (seeded.uniform(f"picture {index}", int(np.prod(shape))) + 1) * 128
         return levels.astype(np.uint8).reshape(shape)
 
+    rect_shape = None
+
     def get_image_and_label(self, index):
         classes, boxes = self.objects[index]
         instances = Instances(boxes.copy(), np.zeros((0, 1000, 2), np.float32), None, bbox_format="xywh", normalized=True)
         picture = np.ascontiguousarray(self.rgb(index)[..., ::-1])
         return {"im_file": str(index), "img": picture, "cls": classes.copy(), "instances": instances,
-                "ori_shape": picture.shape[:2], "resized_shape": picture.shape[:2]}
+                "ori_shape": picture.shape[:2], "resized_shape": picture.shape[:2], "rect_shape": self.rect_shape}
 
 
 @contextlib.contextmanager
@@ -110,7 +112,14 @@ def recorded(draws):
             return value
         return call
 
-    with mock.patch.object(random, "uniform", note("uniform", random.uniform)), \
+    def rectangle(mix, width, height, rand=CutMix._rand_bbox):
+        before = len(draws)
+        draws[before:] = [("rectangle", (), [int(side) for side in rand(mix, width, height)])]
+        return draws[before][2]
+
+    with mock.patch.object(CutMix, "_rand_bbox", rectangle), \
+         mock.patch.object(np.random, "choice", note("choice", np.random.choice)), \
+         mock.patch.object(random, "uniform", note("uniform", random.uniform)), \
          mock.patch.object(random, "randint", note("randint", random.randint)), \
          mock.patch.object(random, "random", note("random", random.random)), \
          mock.patch.object(np.random, "uniform", note("array", np.random.uniform)), \
@@ -147,7 +156,14 @@ class Plan:
             partner = self.next("randint")
             view = self.view()
             plan["mixup"] = {"partner": partner, "view": view, "ratio": self.next("beta")}
-        assert self.next("uniform") > self.hyp.cutmix
+        plan["cutmix"] = None
+        if self.next("uniform") <= self.hyp.cutmix:
+            partner, view, areas = self.next("randint"), self.view(), [self.next("rectangle") for _ in range(3)]
+            choice = 0.5
+            if self.draws[0][0] == "choice":
+                _, (places,), value = self.draws.pop(0)
+                choice = (places.tolist().index(value) + 0.5) / len(places)
+            plan["cutmix"] = {"partner": partner, "view": view, "areas": areas, "choice": choice}
         gains = [self.hyp.hsv_h, self.hyp.hsv_s, self.hyp.hsv_v]
         plan["hsv"] = {"gains": [a * b for a, b in zip(self.next("array"), gains)]} if any(gains) else None
         plan["flip_vertical"] = self.next("random") < self.hyp.flipud
@@ -168,7 +184,16 @@ def samples():
     for change in [{}, {}, {}, {"mosaic": 0.0}, {"mosaic": 0.0}, {"degrees": 30.0, "shear": 8.0}, {"mosaic": 0.0, "degrees": 15.0},
                    {"perspective": 0.001}, {"perspective": 0.002, "degrees": 20.0, "mosaic": 0.0}, {"mixup": 1.0},
                    {"mixup": 1.0, "mosaic": 0.5}, {"flipud": 1.0, "fliplr": 1.0}, {"bgr": 1.0, "fliplr": 0.0},
-                   {"hsv_h": 0.5, "hsv_s": 0.9, "hsv_v": 0.9}, {"hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0, "scale": 0.9}]:
+                   {"hsv_h": 0.5, "hsv_s": 0.9, "hsv_v": 0.9}, {"hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0, "scale": 0.9},
+                   {"scale": [0.6, 2.2]}, {"scale": [1.5, 1.5], "mosaic": 0.0}, *[{"cutmix": 1.0}] * 3,
+                   *[{"cutmix": 1.0, "mosaic": 0.0}] * 6, {"cutmix": 1.0, "mixup": 1.0, "mosaic": 0.0, "degrees": 20.0},
+                   {"rect": [64, 96]}, {"rect": [96, 32], "flipud": 1.0, "fliplr": 1.0}, {"rect": [64, 96], "degrees": 20.0},
+                   {"rect": [32, 96], "perspective": 0.001}]:
+        change = dict(change)
+        rect = change.pop("rect", None)
+        pictures.rect_shape = rect
+        if rect:  # YOLODataset.build_transforms
+            change.update(mosaic=0.0, mixup=0.0, cutmix=0.0)
         hyp = IterableSimpleNamespace(**{**DEFAULTS, **change})
         transforms = v8_transforms(pictures, size, hyp)
         transforms.append(Format(bgr=hyp.bgr))
@@ -177,8 +202,8 @@ def samples():
             with recorded(draws):
                 out = transforms(pictures.get_image_and_label(index))
             data = out["img"].numpy()
-            assert data.shape == (3, size, size) and data.dtype == np.uint8
-            cases.append({"index": index, "change": change, "plan": Plan(draws, hyp, size).sample(), "digest": digest(data.tobytes()),
+            assert data.shape == (3, *(rect or (size, size))) and data.dtype == np.uint8
+            cases.append({"index": index, "change": change, "input": rect, "plan": Plan(draws, hyp, size).sample(), "digest": digest(data.tobytes()),
                           "classes": [int(c) for c in out["cls"].flatten().tolist()], "boxes": out["bboxes"].tolist()})
     objects = [{"classes": [int(c) for c in classes.flatten()], "boxes": boxes.tolist()} for classes, boxes in pictures.objects]
     return {"size": size, "pictures": [{"size": s, **o} for s, o in zip(sizes, objects)], "cases": cases}

@@ -58,6 +58,11 @@ def optimizers():
         "sgd_nesterov_undecayed": lambda p: torch.optim.SGD(p, lr=1, momentum=0.9, nesterov=True),
         "adam": lambda p: torch.optim.Adam(p, lr=1, weight_decay=decay),
         "adamw": lambda p: torch.optim.AdamW(p, lr=1, weight_decay=decay),
+        "adamax": lambda p: torch.optim.Adamax(p, lr=1, weight_decay=decay),
+        "nadam": lambda p: torch.optim.NAdam(p, lr=1, weight_decay=decay),
+        "radam": lambda p: torch.optim.RAdam(p, lr=1, weight_decay=decay),
+        "rmsprop": lambda p: torch.optim.RMSprop(p, lr=1, momentum=0.9, weight_decay=decay),
+        "rmsprop_plain": lambda p: torch.optim.RMSprop(p, lr=1, weight_decay=decay),
         "rmsprop_tf": lambda p: RMSpropTF(p, lr=1, momentum=0.9, weight_decay=decay),
         "rmsprop_tf_outside": lambda p: RMSpropTF(p, lr=1, momentum=0.9, weight_decay=decay, lr_in_momentum=False),
         "rmsprop_tf_plain": lambda p: RMSpropTF(p, lr=1, weight_decay=decay),
@@ -202,6 +207,8 @@ def schedules():
             {"optimizer": "SGD", "warmup_epochs": 3.0, "lrf": 0.1, "cos_lr": True, "epochs": 2, "nbs": 64},
             {"optimizer": "AdamW", "warmup_epochs": 0.0, "lrf": 0.2, "warmup_bias_lr": 0.0},
             {"optimizer": "MuSGD", "warmup_epochs": 0.7, "lrf": 0.2, "nbs": 2},
+            {"optimizer": "NAdam", "warmup_epochs": 1.0, "lrf": 0.1},
+            {"optimizer": "RMSProp", "warmup_epochs": 1.0, "lrf": 0.1},
         ):
             golden["ultralytics"].append(recorded({**common, **settings}, folder))
 

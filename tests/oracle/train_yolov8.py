@@ -3,6 +3,7 @@
 pip install torch==2.15.0 torchvision==0.29.2 ultralytics==8.4.190 opencv-python-headless numpy
 usage: train_yolov8.py           writes all of tests/golden/train/yolov8*.json
        train_yolov8.py parts     writes yolov8-parts.json: CIoU, DFL, and the loss of raw levels
+       train_yolov8.py weights   writes class_weights.json: what cls_pw weights classes by
        train_yolov8.py MODEL…    writes <MODEL>.json: the first steps of a training, of yolov8n, yolov8n-ghost, …
 
 Prints how far the assigner is from another choice, and fails where that is less than MARGIN.
@@ -145,14 +146,16 @@ def dfl_cases():
 class Head(torch.nn.Module):
     """What the criterion asks of a model."""
 
-    def __init__(self, classes, strides):
+    def __init__(self, classes, strides, class_weights=None):
         super().__init__()
+        if class_weights:
+            self.class_weights = torch.tensor(class_weights)
         self.anything = torch.nn.Parameter(torch.zeros(1))
         self.args = GAINS
         self.model = [SimpleNamespace(stride=torch.tensor(strides), nc=classes, reg_max=16)]
 
 
-def loss_case(name, size, pictures, classes, strides, rows):
+def loss_case(name, size, pictures, classes, strides, rows, class_weights=None):
     """The loss of raw levels 2 · u(name level) with box logits that fall by a quarter per bin."""
     levels, feats = [], []
     for index, stride in enumerate(strides):
@@ -163,7 +166,7 @@ def loss_case(name, size, pictures, classes, strides, rows):
         levels.append(values.requires_grad_())
         feats.append(torch.zeros(1, 1, h, w))
     joint = torch.cat([level.flatten(2) for level in levels], 2)
-    criterion = watched(v8DetectionLoss(Head(classes, strides)))
+    criterion = watched(v8DetectionLoss(Head(classes, strides, class_weights)))
     total, items = criterion({"boxes": joint[:, :64], "scores": joint[:, 64:], "feats": feats}, batch_of(rows))
     total.sum().backward()
     check(name, criterion.assigner)
@@ -176,6 +179,7 @@ def loss_case(name, size, pictures, classes, strides, rows):
         "pictures": pictures,
         "classes": classes,
         "strides": strides,
+        "class_weights": class_weights,
         "objects": rows if isinstance(rows, list) else rows.tolist(),
         "total": rounded(total.sum()),
         "parts": [rounded(item) for item in items.values()],
@@ -200,9 +204,32 @@ def parts():
             loss_case("four levels", [64, 64], 1, 1, [4.0, 8.0, 16.0, 32.0], objects("four", 4, 1, 1, 0.1, 0.6)),
             loss_case("one level", [64, 64], 1, 1, [8.0], objects("one", 3, 1, 1, 0.3, 0.7)),
             loss_case("nothing", [64, 64], 2, 2, three, []),
+            loss_case("weighted", [96, 128], 2, 3, three, objects("crowd", 60, 2, 3, 0.15, 0.9), [0.25, 2.0, 0.75]),
+            loss_case("weighted nothing", [64, 64], 2, 2, three, [], [0.4, 1.6]),
         ],
     }
     (GOLDEN / "yolov8-parts.json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
+
+
+def class_weights():
+    """What Ultralytics' trainer weights classes of so many objects by, nothing where it sets no weights."""
+    from ultralytics.models.yolo.detect import DetectionTrainer
+
+    cases = []
+    for counts in ([10, 20, 40], [7], [5000, 1, 333, 12, 12], [9, 0, 3, 0], [0, 0]):
+        for power in (0.0, 0.25, 1.0):
+            trainer = DetectionTrainer.__new__(DetectionTrainer)
+            trainer.args = SimpleNamespace(cls_pw=power)
+            trainer.data = {"nc": len(counts)}
+            trainer.device = torch.device("cpu")
+            rows = np.repeat(np.arange(len(counts)), counts).reshape(-1, 1).astype(np.float32)
+            trainer.train_loader = SimpleNamespace(dataset=SimpleNamespace(labels=[{"cls": rows[:3]}, {"cls": rows[3:]}]))
+            trainer.model = torch.nn.Module()
+            trainer.set_class_weights()
+            found = getattr(trainer.model, "class_weights", None)
+            weights = None if found is None else [float(x) for x in found]
+            cases.append({"counts": counts, "power": power, "weights": weights})
+    (GOLDEN / "class_weights.json").write_text(json.dumps(cases, separators=(",", ":")) + "\n")
 
 
 # Training steps
@@ -323,7 +350,9 @@ def model_golden(name):
 def main():
     GOLDEN.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(2)
-    wanted = sys.argv[1:] or ["parts", *MODELS]
+    wanted = sys.argv[1:] or ["weights", "parts", *MODELS]
+    if "weights" in wanted:
+        class_weights()
     if "parts" in wanted:
         torch.set_default_dtype(torch.float64)
         parts()

@@ -1,7 +1,7 @@
 //! Learning rate, momentum and accumulation as pure functions of where a training is, so that a run which starts again
 //! has nothing to restore.
 
-use super::optim::{Algorithm, GroupedOptimizer, Role};
+use super::optim::{GroupedOptimizer, Role};
 
 /// Ultralytics' schedule: a line or half a cosine over the epochs, after a warm-up over the first iterations.
 ///
@@ -96,9 +96,10 @@ impl UltralyticsSchedule {
         weight_decay * (self.batch * self.uncapped_accumulate()) as f64 / self.nominal_batch as f64
     }
 
-    /// Sets the rates of an iteration, and the momentum of the algorithms that have one: Adam's betas stay.
+    /// Sets the rates of an iteration, and the momentum of the algorithms that have one: the betas of Adam and its
+    /// kin stay.
     pub fn apply(&self, optimizer: &mut GroupedOptimizer, iteration: usize) {
-        let has_momentum = !matches!(optimizer.algorithm(), Algorithm::Adam { .. } | Algorithm::AdamW { .. });
+        let has_momentum = !optimizer.algorithm().has_betas();
         for group in optimizer.groups_mut() {
             group.learning_rate = self.rate(group.role, group.rate_factor, iteration);
             if has_momentum {

@@ -1,5 +1,5 @@
 use super::super::golden::{golden, number, numbers};
-use super::super::optim::{Config, Group};
+use super::super::optim::{Algorithm, Config, Group};
 use super::*;
 use candle_core::Result;
 use serde_json::Value;
@@ -47,6 +47,14 @@ fn every_iteration_is_that_of_ultralytics_trainer() {
     for course in golden["ultralytics"].as_array().expect("trainings") {
         let schedule = schedule(course);
         let settings = &course["settings"];
+        let algorithm = match settings["optimizer"].as_str() {
+            Some("SGD") => Algorithm::Sgd { nesterov: true },
+            Some("MuSGD") => Algorithm::MU_SGD,
+            Some("AdamW") => Algorithm::ADAM_W,
+            Some("NAdam") => Algorithm::N_ADAM,
+            Some("RMSProp") => Algorithm::RMSPROP,
+            other => panic!("no optimizer {other:?}"),
+        };
         let decay = schedule.weight_decay(5e-4);
         assert!((decay - number(&course["weight_decay"])).abs() < TOLERANCE, "{settings}: decay {decay}");
         let rates = course["rates"].as_array().expect("rates");
@@ -57,6 +65,7 @@ fn every_iteration_is_that_of_ultralytics_trainer() {
                 let close = (rate - number(expected)).abs() < TOLERANCE;
                 assert!(close, "{settings}: rate {rate} of {name} in {iteration} is not {expected}");
             }
+            assert_eq!(course["momentum"][iteration].is_null(), algorithm.has_betas(), "{settings}");
             if let Some(expected) = course["momentum"][iteration].as_f64() {
                 let momentum = schedule.momentum(iteration);
                 let close = (momentum - expected).abs() < TOLERANCE;
@@ -79,9 +88,15 @@ fn every_iteration_is_that_of_ultralytics_trainer() {
 #[test]
 fn adams_betas_are_not_warmed_up() -> Result<()> {
     let schedule = schedule(&golden("schedules")["ultralytics"][0]);
-    for (algorithm, warmed) in
-        [(Algorithm::ADAM_W, false), (Algorithm::ADAM, false), (Algorithm::Sgd { nesterov: true }, true)]
-    {
+    for (algorithm, warmed) in [
+        (Algorithm::ADAM_W, false),
+        (Algorithm::ADAM, false),
+        (Algorithm::ADAMAX, false),
+        (Algorithm::N_ADAM, false),
+        (Algorithm::R_ADAM, false),
+        (Algorithm::RMSPROP, true),
+        (Algorithm::Sgd { nesterov: true }, true),
+    ] {
         let config = Config { algorithm, learning_rate: 1., momentum: 0.9, weight_decay: 0. };
         let groups = vec![Group::new(Role::Bias, &config, Vec::new())];
         let mut optimizer = GroupedOptimizer::of_groups(algorithm, groups)?;

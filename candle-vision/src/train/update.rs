@@ -24,6 +24,10 @@ pub(super) enum Update {
     Product { rate: f64 },
     /// `a·x + b·y / (√(z + inner)·scale + outer)`
     Quotient { a: f64, b: f64, inner: f64, scale: f64, outer: f64 },
+    /// `max(a·x, |y| + floor)`
+    Largest { a: f64, floor: f64 },
+    /// `x + b·y / z`
+    Ratio { b: f64 },
 }
 
 impl Update {
@@ -47,6 +51,8 @@ impl Update {
             Self::Step { rate, a, b, c } => (1, [a, b, c, rate, 0.]),
             Self::Product { rate } => (2, [0., 0., 0., rate, 0.]),
             Self::Quotient { a, b, inner, scale, outer } => (3, [a, b, inner, scale, outer]),
+            Self::Largest { a, floor } => (4, [a, 0., 0., 0., floor]),
+            Self::Ratio { b } => (5, [0., b, 0., 0., 0.]),
         }
     }
 
@@ -59,6 +65,8 @@ impl Update {
             Self::Quotient { a, b, inner, scale, outer } => {
                 (xs * a)? + ((ys * b)? / (((zs + inner)?.sqrt()? * scale)? + outer)?)?
             }
+            Self::Largest { a, floor } => (xs * a)?.maximum(&(ys.abs()? + floor)?),
+            Self::Ratio { b } => xs + ((ys * b)? / zs)?,
         }
     }
 
@@ -80,6 +88,14 @@ impl Update {
             Self::Quotient { a, b, inner, scale, outer } => {
                 let [a, b, inner, scale, outer] = [a, b, inner, scale, outer].map(T::from_f64);
                 each(xs, ys, zs, move |x, y, z| a * x + b * y / ((z + inner).sqrt() * scale + outer));
+            }
+            Self::Largest { a, floor } => {
+                let [a, floor] = [a, floor].map(T::from_f64);
+                each(xs, ys, zs, move |x, y, _| Float::max(a * x, y.abs() + floor));
+            }
+            Self::Ratio { b } => {
+                let b = T::from_f64(b);
+                each(xs, ys, zs, move |x, y, z| x + b * y / z);
             }
         });
     }
@@ -147,13 +163,16 @@ mod tests {
         let values = |t: &Tensor| t.flatten_all()?.to_vec1::<f64>();
         let (before, y, z) = (values(&tensor("x", &shape)?)?, values(&ys)?, values(&zs)?);
         type Formula = fn(f64, f64, f64) -> f64;
-        let cases: [(Update, Formula); 4] = [
+        let cases: [(Update, Formula); 6] = [
             (Update::Linear { a: 0.5, b: -2., c: 3. }, |x, y, z| 0.5 * x - 2. * y + 3. * z),
             (Update::Step { rate: 0.1, a: 0.5, b: -2., c: 3. }, |x, y, z| x + 0.1 * (0.5 * x - 2. * y + 3. * z)),
             (Update::Product { rate: 0.1 }, |x, y, z| 0.9 * x + 0.1 * y * z),
             (Update::Quotient { a: 0.5, b: -2., inner: 0.1, scale: 3., outer: 0.2 }, |x, y, z| {
                 0.5 * x - 2. * y / ((z + 0.1).sqrt() * 3. + 0.2)
             }),
+            (Update::Largest { a: 0.9, floor: 0.01 }, |x, y, _| f64::max(0.9 * x, y.abs() + 0.01)),
+            // Its quotients reach 1e4.
+            (Update::Ratio { b: 1e-4 }, |x, y, z| x + 1e-4 * y / z),
         ];
         for (update, formula) in cases {
             for stock in [false, true] {
@@ -183,6 +202,8 @@ mod tests {
             Update::Step { rate: 0.1, a: 0.5, b: -2., c: 3. },
             Update::Product { rate: 0.1 },
             Update::Quotient { a: 0.5, b: -2., inner: 0.1, scale: 3., outer: 0.2 },
+            Update::Largest { a: 0.9, floor: 0.01 },
+            Update::Ratio { b: 1e-4 },
         ] {
             let updated = || {
                 let xs = Var::from_tensor(&single(tensor("x", &shape)?)?)?;

@@ -8,6 +8,7 @@
 //! Both become [`LabelledPicture`]s, whose boxes keep the numbers of their file: no digit is lost between a file and the
 //! measure or the loss. No picture is decoded here.
 
+mod class_filter;
 mod classes;
 mod coco;
 mod coco_ids;
@@ -15,6 +16,7 @@ mod coco_json;
 mod data_yaml;
 mod error;
 mod files;
+mod fraction;
 mod label_file;
 mod picture;
 mod report;
@@ -23,11 +25,14 @@ mod split_instances;
 mod text;
 mod yaml_text;
 
+pub use class_filter::Classes;
 pub use classes::ClassMatch;
 pub use coco::{CocoCategory, CocoInstances};
 pub use coco_ids::coco_category_ids;
 pub use data_yaml::DataYaml;
 pub use error::DataError;
+pub(crate) use fraction::entries;
+pub use fraction::{Fraction, Fractions};
 pub use picture::{ImageId, Label, LabelBox, LabelledPicture, image_ids};
 pub use report::LabelReport;
 pub use split::{Split, label_path};

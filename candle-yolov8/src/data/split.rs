@@ -9,7 +9,7 @@ use super::label_file::{self, Labels, Rows};
 use super::split_instances::Instances;
 use super::text::{lines, trimmed};
 use super::{
-    CocoCategory, CocoInstances, DataError, DataYaml, ImageId, LabelReport, LabelledPicture, files, image_ids,
+    CocoCategory, CocoInstances, DataError, DataYaml, Fraction, ImageId, LabelReport, LabelledPicture, files, image_ids,
 };
 
 /// Most bytes of a label file.
@@ -23,6 +23,7 @@ pub struct Split {
     pictures: Vec<PathBuf>,
     instances: Vec<Instances>,
     rows: Rows,
+    part: Option<Fraction>,
 }
 
 /// What the label file of one picture says.
@@ -66,7 +67,7 @@ impl Split {
         }
         pictures.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
         let rows = Rows { classes: data.names().len(), single_cls: false, pose: data.pose() };
-        Ok(Self { pictures, instances, rows })
+        Ok(Self { pictures, instances, rows, part: None })
     }
 
     /// Takes all objects for class 0, and then allows any class in a label file.
@@ -82,6 +83,14 @@ impl Split {
             (true, [instances]) => Some(instances.categories()),
             _ => None,
         }
+    }
+
+    /// Leaves a part of the pictures, from the first: of those with label files, and of those of each instances file.
+    #[must_use]
+    pub fn part(mut self, fraction: Fraction) -> Self {
+        self.pictures.truncate(fraction.of(self.pictures.len()));
+        self.part = Some(fraction);
+        self
     }
 
     /// The pictures with label files, sorted. A picture that two entries name is there twice.
@@ -140,7 +149,11 @@ impl Split {
         let stems: Vec<String> = labelled.iter().map(stem).collect();
         labelled.iter_mut().zip(image_ids(&stems)).for_each(|(picture, id)| picture.image_id = id);
         for instances in &self.instances {
+            let before = labelled.len();
             instances.add_to(&mut labelled, &mut report, self.rows.single_cls)?;
+            if let Some(part) = self.part {
+                labelled.truncate(before + part.of(labelled.len() - before));
+            }
         }
         if let (true, Some(first)) = (report.missing == report.pictures, self.pictures.first()) {
             let expected = label_path(first);

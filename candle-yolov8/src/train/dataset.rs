@@ -1,14 +1,16 @@
 //! The pictures that a detector is trained on, at the size that it sees them.
 
-use std::collections::HashSet;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_vision::image::{self, GREY, Rgb, RgbImage};
 use candle_vision::memory;
 use rayon::prelude::*;
 
 use super::augment::{Object, Scene};
+use super::decoded;
 use crate::data::{DataError, LabelledPicture};
 
 /// Part of the available memory that pictures may take unasked.
@@ -24,6 +26,8 @@ pub enum Cache {
     Auto,
     /// Always.
     Ram,
+    /// In files beside the pictures: `a.npy` for `a.jpg`, the pixels as Ultralytics keeps them, before they are scaled.
+    Disk,
     /// Never: each is decoded when it is used.
     Off,
 }
@@ -35,15 +39,13 @@ pub struct TrainSetOptions {
     pub imgsz: usize,
     /// Whether decoded pictures stay in memory. It changes no result.
     pub cache: Cache,
-    /// Part of the pictures that is used, from the first, at least one.
-    pub fraction: f64,
     /// Whether all objects count as class 0.
     pub single_cls: bool,
 }
 
 impl Default for TrainSetOptions {
     fn default() -> Self {
-        Self { imgsz: 640, cache: Cache::Auto, fraction: 1., single_cls: false }
+        Self { imgsz: 640, cache: Cache::Auto, single_cls: false }
     }
 }
 
@@ -53,6 +55,8 @@ pub struct TrainSet {
     imgsz: usize,
     items: Vec<Item>,
     cached: Option<Vec<Option<Arc<RgbImage>>>>,
+    /// Pictures whose decoded pixels lie beside them.
+    on_disk: HashSet<usize>,
     told: Mutex<Told>,
 }
 
@@ -67,6 +71,8 @@ struct Told {
 #[derive(Debug)]
 struct Item {
     labelled: LabelledPicture,
+    /// [height, width] of the file, upright.
+    whole: [usize; 2],
     /// [height, width] at which it is seen.
     size: [usize; 2],
     objects: Vec<Object>,
@@ -78,9 +84,7 @@ impl TrainSet {
     ///
     /// # Errors
     /// `AllUnreadable` if no picture is left, `NoObjects` if those left show none.
-    pub fn new(mut pictures: Vec<LabelledPicture>, options: &TrainSetOptions) -> Result<Self, DataError> {
-        let kept = (pictures.len() as f64 * options.fraction.clamp(0., 1.)).round_ties_even() as usize;
-        pictures.truncate(kept.max(1));
+    pub fn new(pictures: Vec<LabelledPicture>, options: &TrainSetOptions) -> Result<Self, DataError> {
         let given = pictures.len();
         let sizes: Vec<_> = pictures.par_iter().map(|picture| image::upright_size(&picture.path)).collect();
         let (mut items, mut messages) = (Vec::with_capacity(pictures.len()), Vec::new());
@@ -97,15 +101,18 @@ impl TrainSet {
             return Err(DataError::NoObjects { pictures: items.len() });
         }
         let told = Mutex::new(Told { messages, ..Default::default() });
-        let mut set = Self { imgsz: options.imgsz, items, cached: None, told };
+        let mut set = Self { imgsz: options.imgsz, items, cached: None, on_disk: HashSet::new(), told };
         let is_cached = match options.cache {
             Cache::Ram => true,
-            Cache::Off => false,
+            Cache::Off | Cache::Disk => false,
             Cache::Auto => set.bytes() <= memory::available().map_or(UNKNOWN_BYTES, |bytes| bytes / MEMORY_SHARE),
         };
         if is_cached {
             set.cached = Some((0..set.len()).into_par_iter().map(|index| set.load(index).map(Arc::new)).collect());
             set.told.get_mut().unwrap_or_else(PoisonError::into_inner).messages.sort_unstable();
+        }
+        if options.cache == Cache::Disk {
+            set.write_decoded();
         }
         Ok(set)
     }
@@ -141,6 +148,12 @@ impl TrainSet {
         &self.items[index].labelled.path
     }
 
+    /// [height, width] of a picture's file, upright.
+    #[must_use]
+    pub fn size(&self, index: usize) -> [usize; 2] {
+        self.items[index].whole
+    }
+
     /// The objects of a picture, as fractions of it. Those of crowds are not among them.
     #[must_use]
     pub fn objects(&self, index: usize) -> &[Object] {
@@ -170,12 +183,72 @@ impl TrainSet {
         }
     }
 
+    /// Number of pictures whose decoded pixels lie in files beside them.
+    #[must_use]
+    pub fn on_disk(&self) -> usize {
+        self.on_disk.len()
+    }
+
+    /// Writes the pixels of all pictures whose file lacks or is out of date. Pictures that would share one, or whose file's
+    /// place is taken, are decoded at each use, and so are all that are left where one cannot be written.
+    fn write_decoded(&mut self) {
+        let mut sharing: HashMap<PathBuf, usize> = HashMap::new();
+        for item in &self.items {
+            *sharing.entry(decoded::path(&item.labelled.path)).or_default() += 1;
+        }
+        let (failed, taken) = (OnceLock::new(), OnceLock::new());
+        let is_there = |index: &usize| {
+            let Item { labelled: LabelledPicture { path, .. }, whole, .. } = &self.items[*index];
+            if sharing[&decoded::path(path)] > 1 || failed.get().is_some() {
+                return false;
+            }
+            if decoded::read(path, *whole).is_some() {
+                return true;
+            }
+            let Some(picture) = self.decode(*index) else { return false };
+            let written = decoded::write(path, &picture);
+            let place = || decoded::path(path).display().to_string();
+            match &written {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    taken.get_or_init(|| format!("{} is no array of a picture and stays as it is", place()));
+                }
+                Err(error) => {
+                    failed.get_or_init(|| format!("cannot write {}: {error}", place()));
+                }
+                Ok(()) => (),
+            }
+            written.is_ok()
+        };
+        self.on_disk = (0..self.len()).into_par_iter().filter(is_there).collect();
+        let messages = &mut self.told.get_mut().unwrap_or_else(PoisonError::into_inner).messages;
+        let shared = sharing.values().filter(|count| **count > 1).sum::<usize>();
+        if shared > 0 {
+            messages.push(format!(
+                "{shared} pictures share a name but for its ending, as a.jpg and a.png: they are decoded at each use"
+            ));
+        }
+        for why in [failed.into_inner(), taken.into_inner()].into_iter().flatten() {
+            messages.push(format!("{why}; pictures without a file of their pixels are decoded at each use"));
+        }
+        messages.sort_unstable();
+    }
+
     /// Decodes and scales a picture, on this thread alone.
     fn load(&self, index: usize) -> Option<RgbImage> {
-        let Item { labelled, size, .. } = &self.items[index];
+        let Item { labelled, whole, size, .. } = &self.items[index];
+        let held = if self.on_disk.contains(&index) { decoded::read(&labelled.path, *whole) } else { None };
+        let picture = held.or_else(|| self.decode(index))?;
+        if [picture.height() as usize, picture.width() as usize] == *size {
+            Some(picture)
+        } else {
+            Some(image::resize_bilinear_alone(&picture, *size))
+        }
+    }
+
+    fn decode(&self, index: usize) -> Option<RgbImage> {
+        let labelled = &self.items[index].labelled;
         match image::open(&labelled.path) {
-            Ok(picture) if [picture.height() as usize, picture.width() as usize] == *size => Some(picture),
-            Ok(picture) => Some(image::resize_bilinear_alone(&picture, *size)),
+            Ok(picture) => Some(picture),
             Err(error) => {
                 let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
                 if told.failed.insert(index) {
@@ -194,7 +267,7 @@ impl Item {
             class: if options.single_cls { 0 } else { label.class },
             xywhn: label.xywhn(labelled.size.unwrap_or(size)),
         });
-        Self { objects: objects.collect(), size: scaled(size, options.imgsz), labelled }
+        Self { objects: objects.collect(), whole: size, size: scaled(size, options.imgsz), labelled }
     }
 }
 

@@ -30,6 +30,80 @@ fn the_cache_changes_no_pixel() {
 }
 
 #[test]
+fn files_beside_the_pictures_change_no_pixel_and_are_written_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = pictures(folder.path(), 4);
+    let plain = TrainSet::new(pictures.clone(), &options(32, Cache::Off)).unwrap();
+    let times = || -> Vec<_> {
+        (0..4).map(|n| fs::metadata(folder.path().join(format!("{n}.npy"))).unwrap().created().unwrap()).collect()
+    };
+    let set = TrainSet::new(pictures.clone(), &options(32, Cache::Disk)).unwrap();
+    let first = times();
+    let again = TrainSet::new(pictures.clone(), &options(32, Cache::Disk)).unwrap();
+    assert_eq!((set.on_disk(), again.on_disk(), plain.on_disk(), set.is_cached()), (4, 4, 0, false));
+    assert_eq!(times(), first, "what is there is not written again");
+    for index in 0..4 {
+        assert_eq!(plain.scene(index).picture, again.scene(index).picture);
+    }
+    // Another picture under the old name, of the same size, while the set is in use.
+    let other = image::open(&pictures[1].path).map(|mut picture| {
+        picture.iter_mut().for_each(|level| *level = 255 - *level);
+        picture
+    });
+    image::save(&other.unwrap(), &pictures[1].path).unwrap();
+    assert_eq!(again.scene(1).picture, plain.scene(1).picture, "the new pixels, without and with files");
+    let new = TrainSet::new(pictures, &options(32, Cache::Disk)).unwrap();
+    assert_eq!(new.scene(1).picture, plain.scene(1).picture);
+    assert!([set, again, new].iter().all(|set| set.take_messages().is_empty()));
+}
+
+#[test]
+fn pictures_that_would_share_a_file_are_decoded() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut pictures = pictures(folder.path(), 3);
+    let twin = folder.path().join("0.bmp");
+    image::save(&image::open(&pictures[2].path).unwrap(), &twin).unwrap();
+    pictures[2].path = twin;
+    let plain = TrainSet::new(pictures.clone(), &options(32, Cache::Off)).unwrap();
+    let set = TrainSet::new(pictures, &options(32, Cache::Disk)).unwrap();
+    assert_eq!(set.on_disk(), 1);
+    let told = set.take_messages();
+    assert!(told.len() == 1 && told[0].starts_with("2 pictures share a name but for its ending"), "{told:?}");
+    assert!((0..3).all(|index| plain.scene(index).picture == set.scene(index).picture));
+}
+
+#[test]
+fn somebody_elses_files_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = pictures(folder.path(), 4);
+    fs::write(folder.path().join("1.npy"), "mine").unwrap();
+    fs::create_dir(folder.path().join("2.npy")).unwrap();
+    let set = TrainSet::new(pictures, &options(32, Cache::Disk)).unwrap();
+    assert_eq!((set.on_disk(), fs::read_to_string(folder.path().join("1.npy")).unwrap().as_str()), (2, "mine"));
+    let told = set.take_messages();
+    assert!(told.len() == 1 && told[0].contains(".npy is no array of a picture and stays as it is"), "{told:?}");
+    assert!((0..4).all(|index| set.scene(index).picture.width() > 0));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_takes_no_file_is_told_once() {
+    use std::os::fd::AsRawFd;
+    let folder = tempfile::tempdir().unwrap();
+    let mut pictures = pictures(folder.path(), 2);
+    let held = pictures.iter().map(|picture| fs::File::open(&picture.path).unwrap()).collect::<Vec<_>>();
+    for (picture, file) in pictures.iter_mut().zip(&held) {
+        // Nobody can write into this folder, root included.
+        picture.path = format!("/proc/self/fd/{}", file.as_raw_fd()).into();
+    }
+    let set = TrainSet::new(pictures, &options(32, Cache::Disk)).unwrap();
+    assert_eq!(set.on_disk(), 0);
+    let told = set.take_messages();
+    assert!(told.len() == 1 && told[0].starts_with("cannot write /proc/self/fd/"), "{told:?}");
+    assert!((0..2).all(|index| set.scene(index).picture.width() > 0));
+}
+
+#[test]
 fn sizes_are_those_of_ultralytics() {
     // BaseDataset.load_image of 8.4.190: [height, width] at an imgsz of 320.
     for (size, expected) in
@@ -78,20 +152,17 @@ fn nothing_to_learn_from_is_an_error() {
 }
 
 #[test]
-fn a_fraction_one_class_and_crowds() {
+fn one_class_and_crowds() {
     let folder = tempfile::tempdir().unwrap();
     let mut pictures = pictures(folder.path(), 5);
     pictures[1].labels[0].crowd = true;
-    let read = |fraction: f64, single_cls: bool| {
-        TrainSet::new(pictures.clone(), &TrainSetOptions { fraction, single_cls, ..options(64, Cache::Off) }).unwrap()
+    let read = |single_cls: bool| {
+        TrainSet::new(pictures.clone(), &TrainSetOptions { single_cls, ..options(64, Cache::Off) }).unwrap()
     };
-    for (fraction, count) in [(1., 5), (0.5, 2), (0.7, 4), (0.01, 1)] {
-        assert_eq!(read(fraction, false).len(), count, "{fraction}");
-    }
     let classes = |set: &TrainSet| (0..5).map(|index| set.objects(index).iter().map(|o| o.class).collect()).collect();
-    let found: Vec<Vec<usize>> = classes(&read(1., false));
+    let found: Vec<Vec<usize>> = classes(&read(false));
     assert_eq!(found, [vec![0], vec![2], vec![2, 3, 4], vec![3], vec![4, 0]]);
-    let found: Vec<Vec<usize>> = classes(&read(1., true));
+    let found: Vec<Vec<usize>> = classes(&read(true));
     assert_eq!(found, [vec![0], vec![0], vec![0; 3], vec![0], vec![0; 2]]);
 }
 

@@ -18,7 +18,9 @@ use rayon::prelude::*;
 use super::Target;
 use super::augment::{AugmentOptions, SamplePlan};
 use super::dataset::TrainSet;
+use super::multi_scale::resize_bilinear;
 use super::recent::Recent;
+use super::rect::Rect;
 
 /// Places of the random numbers.
 const ORDER: u64 = u64::from_be_bytes(*b"det-ordr");
@@ -41,22 +43,25 @@ pub struct LoaderOptions {
     pub seed: u64,
     /// How pictures are changed.
     pub augment: AugmentOptions,
+    /// Batches of pictures of similar shapes, in one order and without mosaics and mixtures, whose sides are multiples of
+    /// this, at least; nothing makes square ones.
+    pub rect: Option<usize>,
 }
 
 impl Default for LoaderOptions {
     fn default() -> Self {
         let workers = thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
-        Self { batch: 16, workers, seed: 0, augment: AugmentOptions::default() }
+        Self { batch: 16, workers, seed: 0, augment: AugmentOptions::default(), rect: None }
     }
 }
 
 /// Pictures with their objects, as a training step takes them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    /// Levels of shape (pictures, 3, imgsz, imgsz): red, green, blue.
+    /// Levels of shape (pictures, 3, height, width): red, green, blue.
     pub images: Vec<u8>,
-    /// Side of the pictures in pixels.
-    pub imgsz: usize,
+    /// [height, width] of the pictures in pixels.
+    pub size: [usize; 2],
     /// All objects, by picture.
     pub targets: Vec<Target>,
     /// The files, of mosaics that of the picture at the top left.
@@ -76,17 +81,33 @@ impl Batch {
         self.paths.is_empty()
     }
 
-    /// Levels / 255 as f32 of shape (pictures, 3, imgsz, imgsz).
+    /// Levels / 255 as f32 of shape (pictures, 3, height, width).
     ///
     /// # Errors
     /// If the tensor cannot be allocated on `device`.
     pub fn tensor(&self, device: &Device) -> candle_core::Result<Tensor> {
+        Tensor::from_vec(self.values(), (self.len(), 3, self.size[0], self.size[1]), device)
+    }
+
+    /// The same, scaled to `shape` = [height, width] as [`MultiScale`](super::MultiScale) wants it.
+    ///
+    /// # Errors
+    /// If the tensor cannot be allocated on `device`.
+    pub fn scaled(&self, shape: [usize; 2], device: &Device) -> candle_core::Result<Tensor> {
+        if shape == self.size {
+            return self.tensor(device);
+        }
+        let values = resize_bilinear(&self.values(), self.size, shape);
+        Tensor::from_vec(values, (self.len(), 3, shape[0], shape[1]), device)
+    }
+
+    fn values(&self) -> Vec<f32> {
         let mut values = vec![0f32; self.images.len()];
         let chunk = 1 << 16;
         values.par_chunks_mut(chunk).zip(self.images.par_chunks(chunk)).for_each(|(values, levels)| {
             values.iter_mut().zip(levels).for_each(|(value, &level)| *value = f32::from(level) / 255.);
         });
-        Tensor::from_vec(values, (self.len(), 3, self.imgsz, self.imgsz), device)
+        values
     }
 }
 
@@ -98,6 +119,7 @@ pub type Epoch = Batches<Batch, AheadError>;
 pub struct Loader {
     set: Arc<TrainSet>,
     recent: Arc<Recent>,
+    rect: Option<Arc<Rect>>,
     options: LoaderOptions,
     ahead: Ahead,
 }
@@ -112,7 +134,9 @@ impl Loader {
         // The last ones of the order, and those that are made ahead.
         let capacity = neighbours(&set, &options) + (PREFETCH + 2) * options.batch;
         let ahead = Ahead::new(options.workers)?;
-        Ok(Self { recent: Arc::new(Recent::new(capacity)), set, options, ahead })
+        let sizes = || -> Vec<[usize; 2]> { (0..set.len()).map(|index| set.size(index)).collect() };
+        let rect = options.rect.map(|stride| Arc::new(Rect::new(&sizes(), options.batch, set.imgsz(), stride.max(1))));
+        Ok(Self { recent: Arc::new(Recent::new(capacity)), rect, set, options, ahead })
     }
 
     /// Number of batches of an epoch.
@@ -134,11 +158,18 @@ impl Loader {
     /// # Errors
     /// Threads that the system refuses.
     pub fn epoch(&self, epoch: usize, joined: bool, first: usize) -> Result<Epoch, AheadError> {
+        let joined = joined && self.rect.is_none();
         let augment = if joined { self.options.augment.clone() } else { self.options.augment.of_single_pictures() };
-        let mut order: Vec<usize> = (0..self.set.len()).collect();
-        order.shuffle(&mut stream(self.options.seed, &[ORDER, epoch as u64]));
-        let Self { set, recent, options, .. } = self.clone();
-        let work = Work { set, recent, neighbours: neighbours(&self.set, &options), options, augment, order, epoch };
+        let mut order: Vec<usize> = match &self.rect {
+            Some(rect) => rect.order().to_vec(),
+            None => (0..self.set.len()).collect(),
+        };
+        if self.rect.as_ref().is_none_or(|rect| rect.is_uniform()) {
+            order.shuffle(&mut stream(self.options.seed, &[ORDER, epoch as u64]));
+        }
+        let Self { set, recent, rect, options, .. } = self.clone();
+        let neighbours = neighbours(&self.set, &options);
+        let work = Work { set, recent, rect, neighbours, options, augment, order, epoch };
         let batches = first..self.batches_per_epoch().max(first);
         self.ahead.start(epoch, batches, move |number, stop| Ok(work.batch(number, stop)))
     }
@@ -153,6 +184,7 @@ fn neighbours(set: &TrainSet, options: &LoaderOptions) -> usize {
 struct Work {
     set: Arc<TrainSet>,
     recent: Arc<Recent>,
+    rect: Option<Arc<Rect>>,
     options: LoaderOptions,
     augment: AugmentOptions,
     order: Vec<usize>,
@@ -163,18 +195,19 @@ struct Work {
 impl Work {
     /// A batch; an unfinished one where it was stopped.
     fn batch(&self, number: usize, stop: &AtomicBool) -> Batch {
-        let (size, imgsz) = (self.options.batch, self.set.imgsz());
-        let places = number * size..((number + 1) * size).min(self.order.len());
+        let size = self.rect.as_ref().map_or([self.set.imgsz(); 2], |rect| rect.shape(number));
+        let pictures = self.options.batch;
+        let places = number * pictures..((number + 1) * pictures).min(self.order.len());
         let make = |place: usize| {
             if stop.load(Ordering::Relaxed) {
                 return None;
             }
             let index = self.order[place];
-            Some((index, self.plan(place).apply(index, &|index| self.recent.scene(&self.set, index), imgsz)))
+            Some((index, self.plan(place).apply(index, &|index| self.recent.scene(&self.set, index), size)))
         };
         let samples: Vec<_> = places.into_par_iter().filter_map(make).collect();
-        let images = Vec::with_capacity(samples.len() * 3 * imgsz * imgsz);
-        let mut batch = Batch { images, imgsz, targets: Vec::new(), paths: Vec::with_capacity(samples.len()) };
+        let images = Vec::with_capacity(samples.len() * 3 * size[0] * size[1]);
+        let mut batch = Batch { images, size, targets: Vec::new(), paths: Vec::with_capacity(samples.len()) };
         for (image, (index, sample)) in samples.into_iter().enumerate() {
             batch.images.extend_from_slice(&sample.planes);
             let target = |object: super::augment::Object| Target { image, class: object.class, xywhn: object.xywhn };

@@ -1,5 +1,5 @@
 use super::*;
-use crate::train::augment::Object;
+use crate::train::augment::{Object, Scale};
 use crate::train::dataset::{Cache, TrainSetOptions};
 use crate::train::fixtures::pictures;
 
@@ -12,7 +12,7 @@ fn set(folder: &std::path::Path, count: usize, cache: Cache) -> Arc<TrainSet> {
 
 fn options(batch: usize, workers: usize) -> LoaderOptions {
     let augment = AugmentOptions { mixup: 0.3, degrees: 5., ..Default::default() };
-    LoaderOptions { batch, workers, seed: 3, augment }
+    LoaderOptions { batch, workers, seed: 3, augment, rect: None }
 }
 
 fn batches(loader: &Loader, epoch: usize, joined: bool, first: usize) -> Vec<Batch> {
@@ -77,7 +77,7 @@ fn planes_and_targets_are_those_of_the_samples() {
         hsv_s: 0.,
         hsv_v: 0.,
         translate: 0.,
-        scale: 0.,
+        scale: Scale::Gain(0.),
         fliplr: 0.,
         mosaic: 0.,
         ..Default::default()
@@ -110,4 +110,31 @@ fn planes_and_targets_are_those_of_the_samples() {
             assert!(gap < 1e-5, "{:?} is not {expected:?}", target.xywhn);
         }
     }
+}
+
+#[test]
+fn rectangular_batches_hold_similar_shapes_in_one_order() {
+    let folder = tempfile::tempdir().unwrap();
+    // Of 40 x 30, 30 x 40, 32 x 32 and 64 x 20 pixels, in turn.
+    let set = set(folder.path(), 11, Cache::Ram);
+    let rect = |batch: usize| LoaderOptions { rect: Some(8), ..options(batch, 1) };
+    let loader = Loader::new(set.clone(), rect(3)).unwrap();
+    let first = batches(&loader, 0, true, 0);
+    assert_eq!(first.iter().map(|batch| batch.size).collect::<Vec<_>>(), [[24, 32], [32, 32], [32, 32], [32, 24]]);
+    let order: Vec<&PathBuf> = first.iter().flat_map(|batch| &batch.paths).collect();
+    let expected = [3, 7, 0, 4, 8, 2, 6, 10, 1, 5, 9].map(|index| set.path(index).to_path_buf());
+    assert_eq!(order, expected.iter().collect::<Vec<_>>());
+    for batch in &first {
+        assert_eq!(batch.images.len(), batch.len() * 3 * batch.size[0] * batch.size[1]);
+        assert_eq!(batch.tensor(&Device::Cpu).unwrap().dims(), [batch.len(), 3, batch.size[0], batch.size[1]]);
+    }
+    let second = batches(&loader, 1, true, 0);
+    assert!(first.iter().zip(&second).all(|(a, b)| a.paths == b.paths && a.images != b.images));
+    assert!(batches(&loader, 1, true, 2) == second[2..], "an epoch may begin at any batch");
+    // No mosaics: as in the last epochs.
+    assert!(batches(&loader, 1, false, 0) == second);
+    // Batches of one shape are shuffled.
+    let loader = Loader::new(set, LoaderOptions { rect: Some(32), ..options(3, 1) }).unwrap();
+    let paths = |epoch| batches(&loader, epoch, true, 0).into_iter().flat_map(|b| b.paths).collect::<Vec<_>>();
+    assert_ne!(paths(0), paths(1));
 }

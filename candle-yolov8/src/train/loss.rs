@@ -48,12 +48,25 @@ pub struct DetectionLoss {
     classes: usize,
     strides: Vec<f64>,
     gains: Gains,
+    /// One per class; none where all are 1.
+    class_weights: Option<Vec<f64>>,
 }
 
 impl DetectionLoss {
     /// For a detector of `classes` classes with levels of `strides` pixels per cell, the finest first.
     pub fn new(classes: usize, strides: &[f64], gains: Gains) -> Self {
-        Self { classes, strides: strides.to_vec(), gains }
+        Self { classes, strides: strides.to_vec(), gains, class_weights: None }
+    }
+
+    /// Multiplies the cross entropy of each class by its weight, at every anchor.
+    ///
+    /// # Errors
+    /// As many weights as there are classes are wanted, all of them finite and above 0.
+    pub fn with_class_weights(self, weights: Vec<f64>) -> Result<Self> {
+        if weights.len() != self.classes || !weights.iter().all(|weight| weight.is_finite() && *weight > 0.) {
+            bail!("the weights of {} classes must be as many numbers above 0, not {weights:?}", self.classes)
+        }
+        Ok(Self { class_weights: Some(weights), ..self })
     }
 
     /// The loss of raw levels (n, 4 · 16 + nc, h, w), as [`crate::Yolo::forward_t`] gives them, for the objects of the
@@ -163,9 +176,11 @@ impl DetectionLoss {
         }
         let scales = [self.gains.boxes, self.gains.classes, self.gains.dfl].map(|gain| gain * scale);
         let total_scales = scales.map(|scale| scale * pictures.len() as f64);
+        let weights = self.class_weights.as_deref();
         let work = pictures.par_iter().zip(&positives).zip(by_picture);
-        let sums: Vec<[f64; 3]> =
-            work.map(|((picture, positives), gradient)| picture.terms(positives, total_scales, gradient)).collect();
+        let sums: Vec<[f64; 3]> = work
+            .map(|((picture, positives), gradient)| picture.terms(positives, total_scales, weights, gradient))
+            .collect();
         let parts = [0, 1, 2].map(|part| scales[part] * sums.iter().map(|sums| sums[part]).sum::<f64>());
 
         let tensor = |(gradient, level): (Vec<T>, &Tensor)| {

@@ -179,6 +179,24 @@ fn criterion() -> DetectionLoss {
     DetectionLoss::new(CLASSES, &STRIDES, Gains::default())
 }
 
+#[test]
+fn weights_that_do_not_fit_the_classes_are_refused() {
+    for weights in [vec![1.], vec![1.; 3], vec![0., 1.], vec![f64::NAN, 1.]] {
+        let error = criterion().with_class_weights(weights.clone()).expect_err("they do not fit").to_string();
+        assert!(error.contains("the weights of 2 classes"), "{weights:?}: {error}");
+    }
+}
+
+#[test]
+fn equal_weights_multiply_the_class_loss_alone() -> Result<()> {
+    let levels = tensors(&levels(DType::F64));
+    let plain = criterion().forward(&levels, &[target(0, 1, BOX)])?.parts;
+    let weighted = criterion().with_class_weights(vec![0.5; 2])?.forward(&levels, &[target(0, 1, BOX)])?.parts;
+    assert_eq!((plain[0], plain[2]), (weighted[0], weighted[2]));
+    assert_close("class part", weighted[1], plain[1] / 2.);
+    Ok(())
+}
+
 fn target(image: usize, class: usize, xywhn: [f32; 4]) -> Target {
     Target { image, class, xywhn }
 }

@@ -8,26 +8,34 @@ mod assign;
 pub mod augment;
 mod biases;
 mod ciou;
+mod class_weights;
 mod dataset;
+mod decoded;
 mod freeze;
 mod loader;
 mod loss;
+mod multi_scale;
 mod picture;
 mod recent;
 mod recipe;
+mod rect;
 mod terms;
 mod trainer;
 
 pub use biases::initial_head_biases;
+pub use class_weights::class_weights;
 pub use dataset::{Cache, TrainSet, TrainSetOptions};
 pub use freeze::Freeze;
 pub use loader::{Batch, Epoch, Loader, LoaderOptions};
 pub use loss::{DetectionLoss, Gains, Losses};
+pub use multi_scale::MultiScale;
 pub use recipe::{OptimizerName, Recipe};
 pub use trainer::{Trainer, TrainerConfig};
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+pub(crate) mod golden;
 #[cfg(test)]
 mod loss_tests;
 

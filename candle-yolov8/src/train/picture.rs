@@ -39,14 +39,31 @@ impl<T: Real> Picture<'_, T> {
         self.levels[anchor.level][channel * anchor.cells + anchor.cell].to_wide()
     }
 
-    /// Sums of the box, class and DFL terms; `gradient`, zero before, becomes that of their sum weighted by `scales`.
-    pub(super) fn terms(&self, positives: &[Positive], scales: [f64; 3], mut gradient: Vec<&mut [T]>) -> [f64; 3] {
+    /// Sums of the box, class and DFL terms, those of a class times its weight; `gradient`, zero before, becomes that of
+    /// their sum weighted by `scales`.
+    pub(super) fn terms(
+        &self,
+        positives: &[Positive],
+        scales: [f64; 3],
+        class_weights: Option<&[f64]>,
+        mut gradient: Vec<&mut [T]>,
+    ) -> [f64; 3] {
         let [box_scale, class_scale, dfl_scale] = scales;
         let mut sums = [0.; 3];
         let first_of_level = self.anchors.iter().filter(|anchor| anchor.cell == 0);
         for ((level, gradient), anchor) in self.levels.iter().zip(&mut gradient).zip(first_of_level) {
             let classes = 4 * REG_MAX * anchor.cells..;
-            sums[1] += softplus_sum(&level[classes.clone()], class_scale, &mut gradient[classes]);
+            let (logits, gradient) = (&level[classes.clone()], &mut gradient[classes]);
+            sums[1] += match class_weights {
+                None => softplus_sum(logits, class_scale, gradient),
+                Some(weights) => {
+                    let planes = logits.chunks_exact(anchor.cells).zip(gradient.chunks_exact_mut(anchor.cells));
+                    let sum = |((logits, gradient), weight): ((_, _), &f64)| {
+                        weight * softplus_sum(logits, weight * class_scale, gradient)
+                    };
+                    planes.zip(weights).map(sum).sum()
+                }
+            };
         }
         for Positive { anchor, object, score } in positives {
             let (anchor, object) = (&self.anchors[*anchor], &self.objects[*object]);
@@ -56,8 +73,9 @@ impl<T: Real> Picture<'_, T> {
                 *element = T::nearest(element.to_wide() + by);
             };
             let class = 4 * REG_MAX + object.class;
-            sums[1] -= score * self.logit(anchor, class);
-            add(class, -score * class_scale);
+            let weighted = score * class_weights.map_or(1., |weights| weights[object.class]);
+            sums[1] -= weighted * self.logit(anchor, class);
+            add(class, -weighted * class_scale);
 
             let channel = |side: usize, bin: usize| side * REG_MAX + bin;
             let logits = [0, 1, 2, 3].map(|side| std::array::from_fn(|bin| self.logit(anchor, channel(side, bin))));

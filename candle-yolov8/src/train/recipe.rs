@@ -22,7 +22,7 @@ pub struct Recipe {
     pub lr0: f64,
     /// Last learning rate, as a share of the first.
     pub lrf: f64,
-    /// Momentum, or the first beta of Adam.
+    /// Momentum, or the first beta of Adam and its kin.
     pub momentum: f64,
     /// Decay of weights at the nominal batch.
     pub weight_decay: f64,
@@ -45,6 +45,8 @@ pub struct Recipe {
     /// Weight of the loss of box distributions.
     #[serde(rename = "dfl")]
     pub dfl_gain: f64,
+    /// Power of the inverse frequencies that classes are weighted by, 0 to 1: see [`class_weights`](super::class_weights).
+    pub cls_pw: f64,
 }
 
 impl Default for Recipe {
@@ -65,6 +67,7 @@ impl Default for Recipe {
             box_gain: 7.5,
             cls_gain: 0.5,
             dfl_gain: 1.5,
+            cls_pw: 0.,
         }
     }
 }
@@ -82,6 +85,14 @@ pub enum OptimizerName {
     AdamW,
     /// Adam.
     Adam,
+    /// Adam with the largest gradient in the place of the mean square.
+    Adamax,
+    /// Adam with Nesterov's momentum.
+    NAdam,
+    /// Adam that does not adapt before its averages are long enough.
+    RAdam,
+    /// By the mean square of the gradients.
+    RmsProp,
 }
 
 impl FromStr for OptimizerName {
@@ -94,7 +105,13 @@ impl FromStr for OptimizerName {
             "musgd" => Ok(Self::MuSgd),
             "adamw" => Ok(Self::AdamW),
             "adam" => Ok(Self::Adam),
-            _ => Err(format!("`{text}` is no optimizer here: give SGD, MuSGD, AdamW, Adam or auto")),
+            "adamax" => Ok(Self::Adamax),
+            "nadam" => Ok(Self::NAdam),
+            "radam" => Ok(Self::RAdam),
+            "rmsprop" => Ok(Self::RmsProp),
+            _ => Err(format!(
+                "`{text}` is no optimizer here: give SGD, MuSGD, AdamW, Adam, Adamax, NAdam, RAdam, RMSProp or auto"
+            )),
         }
     }
 }
@@ -153,6 +170,10 @@ impl Recipe {
             OptimizerName::MuSgd => Algorithm::MU_SGD,
             OptimizerName::AdamW => Algorithm::ADAM_W,
             OptimizerName::Adam => Algorithm::ADAM,
+            OptimizerName::Adamax => Algorithm::ADAMAX,
+            OptimizerName::NAdam => Algorithm::N_ADAM,
+            OptimizerName::RAdam => Algorithm::R_ADAM,
+            OptimizerName::RmsProp => Algorithm::RMSPROP,
             OptimizerName::Auto => return Err("`auto` depends on the data: resolve the recipe first".to_owned()),
         };
         let weight_decay = self.schedule(batches).weight_decay(self.weight_decay);
@@ -169,6 +190,28 @@ impl Recipe {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn optimizers_are_found_by_ultralytics_names_in_any_case() -> Result<(), String> {
+        for (name, algorithm) in [
+            ("SGD", Algorithm::Sgd { nesterov: true }),
+            ("MuSGD", Algorithm::MU_SGD),
+            ("Adam", Algorithm::ADAM),
+            ("AdamW", Algorithm::ADAM_W),
+            ("Adamax", Algorithm::ADAMAX),
+            ("NAdam", Algorithm::N_ADAM),
+            ("RAdam", Algorithm::R_ADAM),
+            ("RMSProp", Algorithm::RMSPROP),
+        ] {
+            for optimizer in [name.to_owned(), name.to_lowercase(), name.to_uppercase()] {
+                let recipe = Recipe { optimizer, ..Default::default() }.resolve(10, 1)?;
+                // Only `auto` changes the rate, and decay is the nominal batch's for all of them.
+                let expected = Config { algorithm, learning_rate: 0.01, momentum: 0.937, weight_decay: 0.0005 };
+                assert_eq!(recipe.optimizer(1)?, expected);
+            }
+        }
+        Ok(())
+    }
 
     #[test]
     fn auto_is_adamw_for_short_runs_and_musgd_for_long_ones() -> Result<(), String> {

@@ -99,6 +99,15 @@ impl Trainer {
         Ok((Self { def: def.clone(), net, loss, learner, schedule, device: device.clone() }, transferred))
     }
 
+    /// Weights the class loss, here and in validation: see [`DetectionLoss::with_class_weights`].
+    ///
+    /// # Errors
+    /// Weights that do not fit the classes.
+    pub fn weigh_classes(&mut self, weights: Vec<f64>) -> Result<()> {
+        self.loss = self.loss.clone().with_class_weights(weights)?;
+        Ok(())
+    }
+
     /// Learns from a batch of pictures (n, 3, h, w) in [0, 1]; `iteration` counts the steps of all epochs from 0. The losses
     /// are those before the step; nothing is learnt from a loss that is not finite.
     pub fn step(&mut self, iteration: usize, pictures: &Tensor, targets: &[Target]) -> Result<[f64; 3]> {

@@ -15,7 +15,7 @@ pub(crate) fn batch_mosaic(batch: &Batch, names: &[String]) -> RgbImage {
     let shown = 0..batch.len().min(MOST_PICTURES);
     let pictures: Vec<RgbImage> = shown.clone().map(|number| pixels(batch, number)).collect();
     let boxes: Vec<Vec<BoxLabel>> = shown.map(|number| boxes(batch, number, names)).collect();
-    mosaic(&pictures.iter().collect::<Vec<_>>(), &boxes, [batch.imgsz; 2])
+    mosaic(&pictures.iter().collect::<Vec<_>>(), &boxes, batch.size)
 }
 
 /// Draws up to 16 pictures of `[height, width]` each in a square, column by column, at most 1920 pixels wide or high, each
@@ -40,17 +40,18 @@ pub(crate) fn mosaic(pictures: &[&RgbImage], boxes: &[Vec<BoxLabel>], [height, w
 
 /// A picture of its planes.
 fn pixels(batch: &Batch, number: usize) -> RgbImage {
-    let area = batch.imgsz * batch.imgsz;
+    let [height, width] = batch.size;
+    let area = height * width;
     let planes = &batch.images[number * 3 * area..(number + 1) * 3 * area];
-    RgbImage::from_fn(batch.imgsz as u32, batch.imgsz as u32, |x, y| {
-        let place = y as usize * batch.imgsz + x as usize;
+    RgbImage::from_fn(width as u32, height as u32, |x, y| {
+        let place = y as usize * width + x as usize;
         Rgb([planes[place], planes[area + place], planes[2 * area + place]])
     })
 }
 
 fn boxes(batch: &Batch, number: usize, names: &[String]) -> Vec<BoxLabel> {
     let objects = batch.targets.iter().filter(|target| target.image == number);
-    objects.map(|target| label(target.class, target.xywhn, [batch.imgsz; 2], names)).collect()
+    objects.map(|target| label(target.class, target.xywhn, batch.size, names)).collect()
 }
 
 /// A box, given as fractions of a picture of `[height, width]`, under its class's name.

@@ -232,7 +232,7 @@ fn a_batch_is_a_square_of_its_pictures() {
             .flat_map(|number| [10 * number as u8, 0, 100].map(|level| vec![level; imgsz * imgsz]))
             .flatten()
             .collect(),
-        imgsz,
+        size: [imgsz; 2],
         targets: (0..pictures).map(|image| Target { image, class: image % 2, xywhn: [0.5, 0.75, 0.5, 0.25] }).collect(),
         paths: vec!["a.jpg".into(); pictures],
     };

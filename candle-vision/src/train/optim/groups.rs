@@ -26,7 +26,7 @@ pub struct Group {
     pub rate_factor: f64,
     /// Rate of the next step.
     pub learning_rate: f64,
-    /// Momentum of the next step; the first beta of Adam and AdamW.
+    /// Momentum of the next step; the first beta of Adam and its kin.
     pub momentum: f64,
     /// Weight decay of the next step.
     pub weight_decay: f64,

@@ -19,6 +19,9 @@ pub use groups::{Group, Role, timm_groups, ultralytics_groups};
 
 use crate::kernels::is_stock;
 
+/// PyTorch's name of NAdam's product of look-aheads, one number per parameter.
+const PRODUCT: &str = "mu_product";
+
 /// Moves parameters, in groups with rates of their own, by one [`Algorithm`].
 ///
 /// A schedule sets the rates, the momentum and the decay through [`GroupedOptimizer::groups_mut`] before each step; they
@@ -36,7 +39,7 @@ pub struct Config {
     pub algorithm: Algorithm,
     /// Learning rate.
     pub learning_rate: f64,
-    /// Momentum, or the first beta of Adam and AdamW.
+    /// Momentum, or the first beta of Adam and its kin.
     pub momentum: f64,
     /// Weight decay, of the parameters that have any.
     pub weight_decay: f64,
@@ -72,11 +75,14 @@ impl GroupedOptimizer {
     }
 
     /// Copies of the state: buffers `<parameter>.<buffer>` of the parameter's shape, and `<parameter>.step`, the number
-    /// of its steps as one `i64`, by PyTorch's names. What has not been used yet is absent.
+    /// of its steps as one `i64`, with NAdam's `<parameter>.mu_product`, one `f32`; by PyTorch's names. What has not been used yet is absent.
     pub fn state(&self) -> Result<BTreeMap<String, Tensor>> {
         let mut state = BTreeMap::new();
         for (name, slots) in self.slots.iter().filter(|(_, slots)| slots.steps > 0) {
             state.insert(format!("{name}.step"), Tensor::new(slots.steps, &Device::Cpu)?);
+            if let Some(product) = slots.product {
+                state.insert(format!("{name}.{PRODUCT}"), Tensor::new(product, &Device::Cpu)?);
+            }
             for (buffer, values) in &slots.buffers {
                 state.insert(format!("{name}.{buffer}"), values.as_detached_tensor().copy()?);
             }
@@ -98,6 +104,10 @@ impl GroupedOptimizer {
             };
             if part == "step" {
                 slots.steps = values.to_dtype(DType::I64)?.to_scalar()?;
+                continue;
+            }
+            if part == PRODUCT && matches!(self.algorithm, Algorithm::NAdam { .. }) {
+                slots.product = Some(values.to_dtype(DType::F32)?.to_scalar()?);
                 continue;
             }
             let Some(buffer) = self.algorithm.buffers().iter().find(|buffer| **buffer == part) else {

@@ -45,13 +45,18 @@ fn step(optimizer: &mut GroupedOptimizer, parameters: &[(String, Var)], has_mome
     optimizer.step(&grads(parameters, step)?)
 }
 
-const CASES: [(&str, Algorithm); 10] = [
+const CASES: [(&str, Algorithm); 15] = [
     ("sgd_plain", Algorithm::Sgd { nesterov: false }),
     ("sgd_momentum", Algorithm::Sgd { nesterov: false }),
     ("sgd_nesterov", Algorithm::Sgd { nesterov: true }),
     ("sgd_nesterov_undecayed", Algorithm::Sgd { nesterov: true }),
     ("adam", Algorithm::ADAM),
     ("adamw", Algorithm::ADAM_W),
+    ("adamax", Algorithm::ADAMAX),
+    ("nadam", Algorithm::N_ADAM),
+    ("radam", Algorithm::R_ADAM),
+    ("rmsprop", Algorithm::RMSPROP),
+    ("rmsprop_plain", Algorithm::RMSPROP),
     ("rmsprop_tf", Algorithm::RMSPROP_TF),
     ("rmsprop_tf_outside", Algorithm::RmspropTf { decay: 0.9, eps: 1e-10, lr_in_momentum: false }),
     ("rmsprop_tf_plain", Algorithm::RMSPROP_TF),

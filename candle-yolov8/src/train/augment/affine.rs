@@ -19,7 +19,7 @@ pub struct AffinePlan {
     pub scale: f64,
     /// Angles along x and y, in degrees.
     pub shear: [f64; 2],
-    /// x and y of the picture's middle, as fractions of the input's side.
+    /// x and y of the picture's middle, as fractions of the input's sides.
     pub translate: [f64; 2],
 }
 
@@ -30,13 +30,14 @@ impl AffinePlan {
     pub fn draw(options: &AugmentOptions, stream: &mut Stream) -> Self {
         let mut pair = |middle: f64, most: f64| [(); 2].map(|()| uniform(stream, middle, most));
         let perspective = pair(0., options.perspective);
-        let [degrees, scale] = [pair(0., options.degrees)[0], pair(1., options.scale)[0]];
+        let [middle, most] = options.scale.middle();
+        let [degrees, scale] = [pair(0., options.degrees)[0], pair(middle, most)[0]];
         Self { perspective, degrees, scale, shear: pair(0., options.shear), translate: pair(0.5, options.translate) }
     }
 
-    /// Carries pixels of a picture of `size` = [height, width] to pixels of an input of `imgsz`.
+    /// Carries pixels of a picture of `size` = [height, width] to pixels of an input of `input` = [height, width].
     #[must_use]
-    pub fn matrix(&self, size: [usize; 2], imgsz: usize) -> Matrix {
+    pub fn matrix(&self, size: [usize; 2], input: [usize; 2]) -> Matrix {
         let [height, width] = size.map(|side| side as f32);
         let centre = [[1., 0., -width / 2.], [0., 1., -height / 2.], [0., 0., 1.]];
         let [px, py] = self.perspective.map(|gain| gain as f32);
@@ -46,24 +47,24 @@ impl AffinePlan {
         let turn = [[cosine as f32, sine as f32, 0.], [-sine as f32, cosine as f32, 0.], [0., 0., 1.]];
         let [sx, sy] = self.shear.map(|degrees| (degrees * std::f64::consts::PI / 180.).tan() as f32);
         let shear = [[1., sx, 0.], [sy, 1., 0.], [0., 0., 1.]];
-        let [tx, ty] = self.translate.map(|part| (part * imgsz as f64) as f32);
+        let [tx, ty] = [0, 1].map(|axis| (self.translate[axis] * input[1 - axis] as f64) as f32);
         let place = [[1., 0., tx], [0., 1., ty], [0., 0., 1.]];
         [shear, turn, perspective, centre].iter().fold(place, product)
     }
 
-    /// The picture and its boxes in an input of `imgsz`, grey beyond the picture. Boxes are cut to the input; those
+    /// The picture and its boxes in an input of `input` = [height, width], grey beyond the picture. Boxes are cut to the input; those
     /// that are then narrower than 2 pixels, 100 times as long as wide, or a tenth of what they were are dropped.
     #[must_use]
-    pub fn apply(&self, picture: &RgbImage, objects: &[Placed], imgsz: usize) -> (RgbImage, Vec<Placed>) {
-        let matrix = self.matrix([picture.height() as usize, picture.width() as usize], imgsz);
+    pub fn apply(&self, picture: &RgbImage, objects: &[Placed], input: [usize; 2]) -> (RgbImage, Vec<Placed>) {
+        let matrix = self.matrix([picture.height() as usize, picture.width() as usize], input);
         let has_perspective = self.perspective != [0.; 2];
         let warped = if has_perspective {
-            warp_perspective(picture, &matrix, [imgsz; 2], GREY)
+            warp_perspective(picture, &matrix, input, GREY)
         } else {
-            warp_affine(picture, &[matrix[0], matrix[1]], [imgsz; 2], GREY)
+            warp_affine(picture, &[matrix[0], matrix[1]], input, GREY)
         };
         let kept = objects.iter().filter_map(|object| {
-            let cut = object.warped(&matrix, has_perspective).clipped(imgsz);
+            let cut = object.warped(&matrix, has_perspective).clipped(input);
             object.is_kept_as(&cut, self.scale as f32).then_some(cut)
         });
         (warped, kept.collect())
@@ -81,6 +82,7 @@ mod tests {
     use candle_vision::train::stream;
 
     use super::*;
+    use crate::train::augment::Scale;
 
     #[test]
     fn values_are_drawn_evenly_from_their_ranges() {
@@ -106,12 +108,17 @@ mod tests {
         }
         check("degrees", 0., 10., &|plan| plan.degrees);
         check("scale", 1., 0.5, &|plan| plan.scale);
+        let options = AugmentOptions { scale: Scale::Range([0.4, 2.4]), ..Default::default() };
+        let plans: Vec<AffinePlan> = (0..DRAWS).map(|_| AffinePlan::draw(&options, &mut stream)).collect();
+        let scales = || plans.iter().map(|plan| plan.scale);
+        let (low, high) = (scales().fold(9., f64::min), scales().fold(0., f64::max));
+        assert!((0.4..0.41).contains(&low) && high > 2.39 && high <= 2.4, "{low} {high}");
     }
 
     #[test]
     fn the_middle_goes_where_the_plan_says() {
         let plan = AffinePlan { perspective: [0.; 2], degrees: 90., scale: 2., shear: [0.; 2], translate: [0.25, 0.5] };
-        let matrix = plan.matrix([40, 60], 80);
+        let matrix = plan.matrix([40, 60], [80; 2]);
         let carry = |[x, y]: [f32; 2]| [0, 1].map(|row| matrix[row][0] * x + matrix[row][1] * y + matrix[row][2]);
         for (from, to) in [([30., 20.], [20., 40.]), ([40., 20.], [20., 20.]), ([30., 30.], [40., 40.])] {
             let found = carry(from);

@@ -45,9 +45,11 @@ impl Object {
 }
 
 impl Placed {
-    /// Cut to a square canvas.
-    pub(super) fn clipped(self, side: usize) -> Self {
-        Self { xyxy: self.xyxy.map(|value| value.clamp(0., side as f32)), ..self }
+    /// Cut to a canvas of `size` = [height, width].
+    pub(super) fn clipped(self, size: [usize; 2]) -> Self {
+        let [height, width] = size.map(|side| side as f32);
+        let [x1, y1, x2, y2] = self.xyxy;
+        Self { xyxy: [x1.clamp(0., width), y1.clamp(0., height), x2.clamp(0., width), y2.clamp(0., height)], ..self }
     }
 
     /// Width and height.
@@ -80,14 +82,14 @@ impl Placed {
         w2 > LEAST_SIDE && h2 > LEAST_SIDE && w2 * h2 / (w1 * h1 + TINY) > LEAST_PART && aspect < MOST_ASPECT
     }
 
-    /// As fractions of a square canvas, after flips.
-    pub(super) fn normalised(&self, side: usize, flip_vertical: bool, flip_horizontal: bool) -> Object {
+    /// As fractions of a canvas of `size` = [height, width], after flips.
+    pub(super) fn normalised(&self, size: [usize; 2], flip_vertical: bool, flip_horizontal: bool) -> Object {
         let [x1, y1, x2, y2] = self.xyxy;
-        let side = side as f32;
-        let flipped = |centre: f32, is_flipped: bool| if is_flipped { side - centre } else { centre };
-        let centre = [flipped((x1 + x2) / 2., flip_horizontal), flipped((y1 + y2) / 2., flip_vertical)];
-        let xywhn = [centre[0], centre[1], x2 - x1, y2 - y1].map(|value| value / side);
-        Object { class: self.class, xywhn }
+        let [height, width] = size.map(|side| side as f32);
+        let flipped = |centre: f32, side: f32, is_flipped: bool| if is_flipped { side - centre } else { centre };
+        let x = flipped((x1 + x2) / 2., width, flip_horizontal);
+        let y = flipped((y1 + y2) / 2., height, flip_vertical);
+        Object { class: self.class, xywhn: [x / width, y / height, (x2 - x1) / width, (y2 - y1) / height] }
     }
 }
 
@@ -125,10 +127,12 @@ mod tests {
     #[test]
     fn flips_and_fractions_are_exact() {
         let object = Placed { class: 1, xyxy: [0., 16., 32., 64.] };
-        assert_eq!(object.normalised(64, false, false).xywhn, [0.25, 0.625, 0.5, 0.75]);
-        assert_eq!(object.normalised(64, true, true).xywhn, [0.75, 0.375, 0.5, 0.75]);
-        let back = object.normalised(64, false, false).place([64, 64], [1., 2.]);
+        assert_eq!(object.normalised([64; 2], false, false).xywhn, [0.25, 0.625, 0.5, 0.75]);
+        assert_eq!(object.normalised([64; 2], true, true).xywhn, [0.75, 0.375, 0.5, 0.75]);
+        let back = object.normalised([64; 2], false, false).place([64, 64], [1., 2.]);
         assert_eq!(back.xyxy, [1., 18., 33., 66.]);
-        assert_eq!(back.clipped(60).xyxy, [1., 18., 33., 60.]);
+        assert_eq!(back.clipped([60; 2]).xyxy, [1., 18., 33., 60.]);
+        assert_eq!(back.clipped([40, 30]).xyxy, [1., 18., 30., 40.]);
+        assert_eq!(object.normalised([128, 64], false, true).xywhn, [0.75, 0.3125, 0.5, 0.375]);
     }
 }

@@ -28,6 +28,8 @@ struct Case {
     index: usize,
     change: serde_json::Value,
     plan: SamplePlan,
+    /// [height, width] of the input, where it is not the square one.
+    input: Option<[usize; 2]>,
     digest: String,
     classes: Vec<usize>,
     boxes: Vec<[f32; 4]>,
@@ -64,7 +66,7 @@ fn samples_are_bit_equal_with_ultralytics() {
     let scenes: Vec<Scene> = pictures.iter().enumerate().map(|(number, picture)| scene(number, picture)).collect();
     assert!(cases.len() >= 30 && cases.iter().map(|case| case.boxes.len()).sum::<usize>() > 100);
     for case in cases {
-        let sample = case.plan.apply(case.index, &|index| scenes[index].clone(), size);
+        let sample = case.plan.apply(case.index, &|index| scenes[index].clone(), case.input.unwrap_or([size; 2]));
         let what = format!("picture {} with {}", case.index, case.change);
         assert_eq!(sample.objects, objects(&case.classes, &case.boxes), "{what}");
         assert_eq!(digest(&sample.planes), case.digest, "{what}");

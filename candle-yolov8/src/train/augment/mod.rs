@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! picture ─ mosaic of four ─ affine or perspective ─┐
-//!                                                   ├─ mixup ─ HSV ─ flips ─ planes
+//! partner ─ mosaic of four ─ affine or perspective ─┼─ mixup ─ CutMix ─ HSV ─ flips ─ planes
 //! partner ─ mosaic of four ─ affine or perspective ─┘
 //! ```
 //!
@@ -17,6 +17,7 @@
 mod affine;
 mod boxes;
 mod color;
+mod cutmix;
 mod mixup;
 mod mosaic;
 mod options;
@@ -28,9 +29,10 @@ use rand::Rng;
 pub use affine::AffinePlan;
 pub use boxes::{Object, Placed};
 pub use color::HsvPlan;
+pub use cutmix::CutMixPlan;
 pub use mixup::MixupPlan;
 pub use mosaic::MosaicPlan;
-pub use options::AugmentOptions;
+pub use options::{AugmentOptions, Scale};
 pub use sample::{Augmented, SamplePlan, Scene, ViewPlan};
 
 /// A number drawn evenly from `middle` ± `most`.

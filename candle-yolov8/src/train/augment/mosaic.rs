@@ -42,7 +42,7 @@ impl MosaicPlan {
                 out[to..to + length].copy_from_slice(&row[from..from + length]);
             }
             let corner = [across.corner(), down.corner()];
-            objects.extend(scene.objects.iter().map(|object| object.place(size, corner).clipped(side)));
+            objects.extend(scene.objects.iter().map(|object| object.place(size, corner).clipped([side; 2])));
         }
         objects.retain(|object| {
             let [width, height] = object.sides();

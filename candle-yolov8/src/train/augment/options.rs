@@ -1,6 +1,10 @@
 //! How much is changed.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
+
+use crate::data::entries;
 
 /// Ranges and probabilities of the random changes, with Ultralytics' names and defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,8 +20,8 @@ pub struct AugmentOptions {
     pub degrees: f64,
     /// Most that a picture is moved, as a fraction of the input's side.
     pub translate: f64,
-    /// Most that a picture grows or shrinks, as a fraction of itself.
-    pub scale: f64,
+    /// How much a picture grows or shrinks.
+    pub scale: Scale,
     /// Most that a picture is sheared along each axis, in degrees.
     pub shear: f64,
     /// Most of the perspective along each axis; 0.001 is much.
@@ -32,6 +36,8 @@ pub struct AugmentOptions {
     pub mosaic: f64,
     /// Probability of a mixture with another picture.
     pub mixup: f64,
+    /// Probability of a rectangle of another picture.
+    pub cutmix: f64,
 }
 
 impl Default for AugmentOptions {
@@ -42,7 +48,7 @@ impl Default for AugmentOptions {
             hsv_v: 0.4,
             degrees: 0.,
             translate: 0.1,
-            scale: 0.5,
+            scale: Scale::Gain(0.5),
             shear: 0.,
             perspective: 0.,
             flipud: 0.,
@@ -50,6 +56,7 @@ impl Default for AugmentOptions {
             bgr: 0.,
             mosaic: 1.,
             mixup: 0.,
+            cutmix: 0.,
         }
     }
 }
@@ -58,7 +65,7 @@ impl AugmentOptions {
     /// The same without what joins pictures: for the last epochs, which `close_mosaic` counts.
     #[must_use]
     pub fn of_single_pictures(&self) -> Self {
-        Self { mosaic: 0., mixup: 0., ..self.clone() }
+        Self { mosaic: 0., mixup: 0., cutmix: 0., ..self.clone() }
     }
 
     /// What is wrong with the numbers, if anything: the key, its value and what is allowed.
@@ -73,11 +80,11 @@ impl AugmentOptions {
             ("bgr", self.bgr),
             ("mosaic", self.mosaic),
             ("mixup", self.mixup),
+            ("cutmix", self.cutmix),
         ];
         let amounts = [
             ("degrees", self.degrees, 180.),
             ("translate", self.translate, 1.),
-            ("scale", self.scale, 1.),
             ("shear", self.shear, 90.),
             ("perspective", self.perspective, 0.001),
         ];
@@ -87,7 +94,48 @@ impl AugmentOptions {
                 return Err(format!("`{key}` is {value}, where 0 to {most} is allowed"));
             }
         }
-        Ok(())
+        match self.scale {
+            Scale::Gain(gain) if !(0. ..=1.).contains(&gain) => {
+                Err(format!("`scale` is {gain}, where 0 to 1 is allowed, or a pair of factors"))
+            }
+            Scale::Range([low, high]) if !(0. < low && low <= high && high < f64::INFINITY) => {
+                Err(format!("`scale` is {low},{high}, where two factors above 0 are allowed, the smaller one first"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The factors that pictures are scaled by, each as probable.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Scale {
+    /// From 1 less this to 1 and this.
+    Gain(f64),
+    /// From the first to the second.
+    Range([f64; 2]),
+}
+
+impl Scale {
+    /// Their middle, and how far they go from there.
+    pub(super) fn middle(self) -> [f64; 2] {
+        match self {
+            Self::Gain(gain) => [1., gain],
+            Self::Range([low, high]) => [(low + high) / 2., (high - low) / 2.],
+        }
+    }
+}
+
+impl FromStr for Scale {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers: Option<Vec<f64>> = entries(text).into_iter().map(|entry| entry.parse().ok()).collect();
+        match numbers.as_deref() {
+            Some([gain]) => Ok(Self::Gain(*gain)),
+            Some([low, high]) => Ok(Self::Range([*low, *high])),
+            _ => Err("give a number from 0 to 1, or the smallest and the largest factor, such as 0.5,2".to_owned()),
+        }
     }
 }
 
@@ -111,9 +159,32 @@ mod tests {
         for (options, problem) in [
             (AugmentOptions { hsv_s: -0.1, ..Default::default() }, "`hsv_s` is -0.1, where 0 to 1 is allowed"),
             (AugmentOptions { fliplr: 1.5, ..Default::default() }, "`fliplr` is 1.5, where 0 to 1 is allowed"),
+            (
+                AugmentOptions { scale: Scale::Gain(1.5), ..Default::default() },
+                "`scale` is 1.5, where 0 to 1 is allowed, or a pair of factors",
+            ),
+            (
+                AugmentOptions { scale: Scale::Range([2., 0.5]), ..Default::default() },
+                "`scale` is 2,0.5, where two factors above 0 are allowed, the smaller one first",
+            ),
             (AugmentOptions { degrees: f64::NAN, ..Default::default() }, "`degrees` is NaN, where 0 to 180 is allowed"),
         ] {
             assert_eq!(options.check(), Err(problem.into()));
         }
+    }
+
+    #[test]
+    fn a_scale_is_a_gain_or_a_pair_of_factors() {
+        for (text, scale, written, middle) in [
+            ("0.5", Scale::Gain(0.5), "0.5", [1., 0.5]),
+            ("0.5,2", Scale::Range([0.5, 2.]), "[0.5,2.0]", [1.25, 0.75]),
+            ("(0.5, 2.0)", Scale::Range([0.5, 2.]), "[0.5,2.0]", [1.25, 0.75]),
+            ("[1,1]", Scale::Range([1., 1.]), "[1.0,1.0]", [1., 0.]),
+        ] {
+            assert_eq!(text.parse::<Scale>(), Ok(scale));
+            assert_eq!((serde_json::to_string(&scale).unwrap().as_str(), scale.middle()), (written, middle));
+            assert_eq!(serde_json::from_str::<Scale>(written).unwrap(), scale);
+        }
+        assert!("1,2,3".parse::<Scale>().is_err() && "big".parse::<Scale>().is_err());
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::affine::AffinePlan;
 use super::boxes::{Object, Placed};
 use super::color::HsvPlan;
+use super::cutmix::CutMixPlan;
 use super::mixup::{MixupPlan, draw_ratio, mix};
 use super::mosaic::MosaicPlan;
 use super::options::AugmentOptions;
@@ -39,6 +40,9 @@ pub struct SamplePlan {
     pub view: ViewPlan,
     /// What it is mixed with.
     pub mixup: Option<MixupPlan>,
+    /// What a rectangle of it is taken from.
+    #[serde(default)]
+    pub cutmix: Option<CutMixPlan>,
     /// How its colours change.
     pub hsv: Option<HsvPlan>,
     /// Whether it is upside down.
@@ -52,14 +56,14 @@ pub struct SamplePlan {
 /// A sample of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Augmented {
-    /// Levels of shape (3, imgsz, imgsz): red, green, blue.
+    /// Levels of shape (3, height, width): red, green, blue.
     pub planes: Vec<u8>,
     /// What they show, as fractions of the input.
     pub objects: Vec<Object>,
 }
 
 impl ViewPlan {
-    fn draw(
+    pub(super) fn draw(
         options: &AugmentOptions,
         imgsz: usize,
         stream: &mut Stream,
@@ -70,18 +74,19 @@ impl ViewPlan {
         Self { mosaic, affine: AffinePlan::draw(options, stream) }
     }
 
-    fn apply(&self, index: usize, scene: &dyn Fn(usize) -> Scene, imgsz: usize) -> (RgbImage, Vec<Placed>) {
+    /// In an input of `input` = [height, width], a square one where there is a mosaic.
+    fn apply(&self, index: usize, scene: &dyn Fn(usize) -> Scene, input: [usize; 2]) -> (RgbImage, Vec<Placed>) {
         let own = scene(index);
         match &self.mosaic {
             Some(mosaic) => {
                 let [b, c, d] = mosaic.partners.map(scene);
-                let (canvas, objects) = mosaic.apply([&own, &b, &c, &d], imgsz);
-                self.affine.apply(&canvas, &objects, imgsz)
+                let (canvas, objects) = mosaic.apply([&own, &b, &c, &d], input[1]);
+                self.affine.apply(&canvas, &objects, input)
             }
             None => {
                 let size = [own.picture.height() as usize, own.picture.width() as usize];
                 let objects: Vec<Placed> = own.objects.iter().map(|object| object.place(size, [0.; 2])).collect();
-                self.affine.apply(&own.picture, &objects, imgsz)
+                self.affine.apply(&own.picture, &objects, input)
             }
         }
     }
@@ -106,34 +111,39 @@ impl SamplePlan {
         let hsv = HsvPlan::draw(options, stream);
         let [flip_vertical, flip_horizontal, bgr] =
             [options.flipud, options.fliplr, options.bgr].map(|probability| happens(probability, stream));
-        Self { view, mixup, hsv, flip_vertical, flip_horizontal, bgr }
+        let cutmix = happens(options.cutmix, stream).then(|| CutMixPlan::draw(options, imgsz, stream, neighbour, any));
+        Self { view, mixup, cutmix, hsv, flip_vertical, flip_horizontal, bgr }
     }
 
-    /// Makes the sample of picture `index`; `scene` gives the pictures by number.
+    /// Makes the sample of picture `index` for an input of `input` = [height, width]; `scene` gives the pictures by number.
     #[must_use]
-    pub fn apply(&self, index: usize, scene: &dyn Fn(usize) -> Scene, imgsz: usize) -> Augmented {
-        let (mut picture, mut objects) = self.view.apply(index, scene, imgsz);
+    pub fn apply(&self, index: usize, scene: &dyn Fn(usize) -> Scene, input: [usize; 2]) -> Augmented {
+        let (mut picture, mut objects) = self.view.apply(index, scene, input);
         if let Some(mixup) = &self.mixup {
-            let (other, others) = mixup.view.apply(mixup.partner, scene, imgsz);
+            let (other, others) = mixup.view.apply(mixup.partner, scene, input);
             mix(&mut picture, &other, mixup.ratio);
             objects.extend(others);
+        }
+        if let Some(cutmix) = &self.cutmix {
+            let (other, others) = cutmix.view.apply(cutmix.partner, scene, input);
+            cutmix.apply(&mut picture, &mut objects, &other, &others);
         }
         if let Some(hsv) = &self.hsv {
             map_hsv(&mut picture, &hsv.tables());
         }
-        let normalised = |object: &Placed| object.normalised(imgsz, self.flip_vertical, self.flip_horizontal);
-        Augmented { planes: self.planes(&picture, imgsz), objects: objects.iter().map(normalised).collect() }
+        let normalised = |object: &Placed| object.normalised(input, self.flip_vertical, self.flip_horizontal);
+        Augmented { planes: self.planes(&picture), objects: objects.iter().map(normalised).collect() }
     }
 
-    fn planes(&self, picture: &RgbImage, imgsz: usize) -> Vec<u8> {
-        let mut planes = vec![0; 3 * imgsz * imgsz];
-        let side = imgsz.max(1);
-        let rows = picture.as_chunks::<3>().0.chunks_exact(side);
-        for (channel, plane) in planes.chunks_exact_mut(side * side).enumerate() {
+    fn planes(&self, picture: &RgbImage) -> Vec<u8> {
+        let [height, width] = [picture.height(), picture.width()].map(|side| side as usize);
+        let mut planes = vec![0; 3 * height * width];
+        let rows = picture.as_chunks::<3>().0.chunks_exact(width.max(1));
+        for (channel, plane) in planes.chunks_exact_mut((height * width).max(1)).enumerate() {
             let channel = if self.bgr { 2 - channel } else { channel };
             for (y, row) in rows.clone().enumerate() {
-                let y = if self.flip_vertical { imgsz - 1 - y } else { y };
-                let out = plane[y * side..][..side].iter_mut();
+                let y = if self.flip_vertical { height - 1 - y } else { y };
+                let out = plane[y * width..][..width].iter_mut();
                 if self.flip_horizontal {
                     out.rev().zip(row).for_each(|(out, pixel)| *out = pixel[channel]);
                 } else {
@@ -165,8 +175,15 @@ mod tests {
 
     #[test]
     fn events_happen_with_their_probability() {
-        let options =
-            AugmentOptions { flipud: 0.25, fliplr: 0.5, bgr: 0.1, mosaic: 0.7, mixup: 0.2, ..Default::default() };
+        let options = AugmentOptions {
+            flipud: 0.25,
+            fliplr: 0.5,
+            bgr: 0.1,
+            mosaic: 0.7,
+            mixup: 0.2,
+            cutmix: 0.3,
+            ..Default::default()
+        };
         let plans = plans(&options);
         let share = |has: &dyn Fn(&SamplePlan) -> bool| plans.iter().filter(|plan| has(plan)).count() as f64 / 4000.;
         for (what, expected, found) in [
@@ -175,6 +192,7 @@ mod tests {
             ("bgr", 0.1, share(&|plan| plan.bgr)),
             ("mosaic", 0.7, share(&|plan| plan.view.mosaic.is_some())),
             ("mixup", 0.2, share(&|plan| plan.mixup.is_some())),
+            ("cutmix", 0.3, share(&|plan| plan.cutmix.is_some())),
             ("both", 0.1, share(&|plan| plan.flip_horizontal && plan.mixup.is_some())),
         ] {
             // Five standard errors.
@@ -183,17 +201,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_new_in_a_plan_is_drawn_behind_the_rest() {
+        let with = plans(&AugmentOptions { cutmix: 1., ..Default::default() });
+        let without = plans(&AugmentOptions::default());
+        assert_eq!(SamplePlan { cutmix: None, ..with[0].clone() }, without[0]);
+        assert!(with[0].cutmix.is_some());
+    }
+
+    #[test]
     fn nothing_happens_at_probability_0_and_all_at_1() {
         let none = AugmentOptions { fliplr: 0., ..AugmentOptions::default().of_single_pictures() };
         let is_plain = |plan: &SamplePlan| {
-            let SamplePlan { view, mixup, flip_vertical, flip_horizontal, bgr, .. } = plan;
-            view.mosaic.is_none() && mixup.is_none() && !(*flip_vertical || *flip_horizontal || *bgr)
+            let SamplePlan { view, mixup, cutmix, flip_vertical, flip_horizontal, bgr, .. } = plan;
+            view.mosaic.is_none()
+                && mixup.is_none()
+                && cutmix.is_none()
+                && !(*flip_vertical || *flip_horizontal || *bgr)
         };
         assert!(plans(&none).iter().all(is_plain));
-        let all = AugmentOptions { flipud: 1., fliplr: 1., bgr: 1., mosaic: 1., mixup: 1., ..Default::default() };
+        let all =
+            AugmentOptions { flipud: 1., fliplr: 1., bgr: 1., mosaic: 1., mixup: 1., cutmix: 1., ..Default::default() };
         let is_full = |plan: &SamplePlan| {
             let mixed = plan.mixup.as_ref().is_some_and(|mixup| mixup.view.mosaic.is_some());
-            plan.view.mosaic.is_some() && mixed && plan.flip_vertical && plan.flip_horizontal && plan.bgr
+            let cut = plan.cutmix.as_ref().is_some_and(|cutmix| cutmix.view.mosaic.is_some());
+            plan.view.mosaic.is_some() && mixed && cut && plan.flip_vertical && plan.flip_horizontal && plan.bgr
         };
         assert!(plans(&all).iter().all(is_full));
     }

@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use candle_yolov8::data::{Classes, Fractions};
+use candle_yolov8::train::augment::Scale;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
@@ -31,15 +33,27 @@ pub(crate) struct DetectTrainArgs {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) run: RunArgs,
-    /// Keep decoded pictures: ram, false, or auto, which does where they take less than a quarter of the memory
-    #[arg(long, default_value = "auto", value_name = "auto|ram|false")]
+    /// Keep decoded pictures: in ram, on disk as .npy files beside them, false, or auto: in ram where they take less than a quarter of it
+    #[arg(long, default_value = "auto", value_name = "auto|ram|disk|false")]
     pub(crate) cache: String,
     /// Take all classes as one
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
     pub(crate) single_cls: bool,
-    /// Part of the training pictures to use
-    #[arg(long, default_value_t = 1., value_name = "SHARE", value_parser = probability)]
-    pub(crate) fraction: f64,
+    /// Objects of these classes alone count, in training and validation: 0 or 0,2,3; the others keep their numbers
+    #[arg(long, value_name = "N,…")]
+    #[serde(default)]
+    pub(crate) classes: Option<Classes>,
+    /// Training pictures to use, from the first: a share, a count above 1, or both for train,val
+    #[arg(long, default_value = "1.0", value_name = "SHARE|N|…,…")]
+    pub(crate) fraction: Fractions,
+    /// Batches of pictures of similar shapes, in one order and without mosaics and mixtures, instead of square ones
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
+    #[serde(default)]
+    pub(crate) rect: bool,
+    /// Scale each batch to a size of its own, up to this share of --imgsz smaller or larger
+    #[arg(long, default_value_t = 0., value_name = "SHARE", value_parser = probability)]
+    #[serde(default)]
+    pub(crate) multi_scale: f64,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) optimizer: OptimizerArgs,
@@ -61,7 +75,7 @@ pub(crate) struct DetectTrainArgs {
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
 #[command(next_help_heading = "Optimizer")]
 pub(crate) struct OptimizerArgs {
-    /// SGD, MuSGD, AdamW, Adam or auto: up to 10,000 updates AdamW at round(.002·5/(4 + classes), 6), above MuSGD at .01
+    /// SGD, MuSGD, AdamW, Adam, Adamax, NAdam, RAdam, RMSProp or auto: up to 10,000 updates AdamW at round(.002·5/(4 + classes), 6), above MuSGD at .01
     #[arg(long, default_value = "auto", value_name = "NAME")]
     pub(crate) optimizer: String,
     /// First learning rate
@@ -70,7 +84,7 @@ pub(crate) struct OptimizerArgs {
     /// Last learning rate, as a share of the first
     #[arg(long, default_value_t = 0.01, value_name = "SHARE", value_parser = finite)]
     pub(crate) lrf: f64,
-    /// Momentum of SGD, beta1 of Adam
+    /// Momentum of SGD and RMSProp, beta1 of Adam and its kin
     #[arg(long, default_value_t = 0.937, value_name = "X", value_parser = finite)]
     pub(crate) momentum: f64,
     /// Decay of weights, per nominal batch
@@ -103,6 +117,10 @@ pub(crate) struct OptimizerArgs {
     #[arg(id = "dfl", long = "dfl", default_value_t = 1.5, value_name = "X", value_parser = finite)]
     #[serde(rename = "dfl")]
     pub(crate) dfl_gain: f64,
+    /// Weight classes by this power of their inverse frequency, 0 (alike) to 1
+    #[arg(long, default_value_t = 0., value_name = "X", value_parser = probability)]
+    #[serde(default)]
+    pub(crate) cls_pw: f64,
     /// Leave layers as they are: the first N, or a list of layers such as 0,1,9 or names such as 22.cv2
     #[arg(long, default_value = "", hide_default_value = true, value_name = "N|LAYER,…")]
     pub(crate) freeze: String,
@@ -127,9 +145,9 @@ pub(crate) struct AugmentArgs {
     /// Largest shift, as a share of the side
     #[arg(long, default_value_t = 0.1, value_name = "SHARE", value_parser = finite)]
     pub(crate) translate: f64,
-    /// Largest change of scale
-    #[arg(long, default_value_t = 0.5, value_name = "SHARE", value_parser = finite)]
-    pub(crate) scale: f64,
+    /// Largest change of scale, or the smallest and the largest factor: 0.5,2
+    #[arg(long, default_value = "0.5", value_name = "SHARE|X,Y")]
+    pub(crate) scale: Scale,
     /// Largest shear, in degrees
     #[arg(long, default_value_t = 0., value_name = "X", value_parser = finite)]
     pub(crate) shear: f64,
@@ -151,6 +169,10 @@ pub(crate) struct AugmentArgs {
     /// Probability of two pictures on top of each other
     #[arg(long, default_value_t = 0., value_name = "P", value_parser = probability)]
     pub(crate) mixup: f64,
+    /// Probability of a rectangle of another picture, where it covers no object
+    #[arg(long, default_value_t = 0., value_name = "P", value_parser = probability)]
+    #[serde(default)]
+    pub(crate) cutmix: f64,
 }
 
 /// Parses a number from 0 to 1.

@@ -20,19 +20,23 @@ pub(crate) fn yaml(task: &str, args: &Value) -> Result<String> {
     add("task", Yaml::String(task.to_owned()));
     add("mode", Yaml::String("train".to_owned()));
     for (key, value) in args.as_object().context("arguments are pairs")? {
-        let scalar = match value {
-            Value::Null => Yaml::Null,
-            Value::Bool(value) => Yaml::Boolean(*value),
-            Value::Number(value) if value.is_f64() => Yaml::Real(value.to_string()),
-            Value::Number(value) => Yaml::Integer(value.as_i64().unwrap_or(i64::MAX)),
-            Value::String(value) => Yaml::String(value.clone()),
-            other => Yaml::String(other.to_string()),
-        };
-        add(key, scalar);
+        add(key, node(value));
     }
     let mut text = String::new();
     YamlEmitter::new(&mut text).dump(&Yaml::Hash(entries)).context("arguments as yaml")?;
     Ok(text.trim_start_matches("---\n").to_owned() + "\n")
+}
+
+fn node(value: &Value) -> Yaml {
+    match value {
+        Value::Null => Yaml::Null,
+        Value::Bool(value) => Yaml::Boolean(*value),
+        Value::Number(value) if value.is_f64() => Yaml::Real(value.to_string()),
+        Value::Number(value) => Yaml::Integer(value.as_i64().unwrap_or(i64::MAX)),
+        Value::String(value) => Yaml::String(value.clone()),
+        Value::Array(values) => Yaml::Array(values.iter().map(node).collect()),
+        other => Yaml::String(other.to_string()),
+    }
 }
 
 /// The arguments as a checkpoint holds them, which may be given away: of whole paths the last part.
@@ -98,11 +102,12 @@ mod tests {
 
     #[test]
     fn arguments_become_yaml() -> Result<()> {
-        let args = json!({"model": "a: b", "epochs": 3, "lr0": 0.01, "freeze": null, "val": true, "name": "true"});
+        let args = json!({"model": "a: b", "epochs": 3, "lr0": 0.01, "freeze": null, "val": true, "name": "true",
+            "scale": [0.5, 2.0], "classes": [0, 2]});
         let text = yaml("detect", &args)?;
         assert_eq!(
             text,
-            "task: detect\nmode: train\nmodel: \"a: b\"\nepochs: 3\nlr0: 0.01\nfreeze: ~\nval: true\nname: \"true\"\n"
+            "task: detect\nmode: train\nmodel: \"a: b\"\nepochs: 3\nlr0: 0.01\nfreeze: ~\nval: true\nname: \"true\"\nscale:\n  - 0.5\n  - 2.0\nclasses:\n  - 0\n  - 2\n"
         );
         Ok(())
     }

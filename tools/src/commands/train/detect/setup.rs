@@ -10,7 +10,9 @@ use candle_vision::train::optim::Role;
 use candle_yolov8::ModelDef;
 use candle_yolov8::data::{DataYaml, LabelReport, LabelledPicture, Split};
 use candle_yolov8::train::augment::AugmentOptions;
-use candle_yolov8::train::{Cache, Freeze, Recipe, TrainSet, TrainSetOptions, Trainer, TrainerConfig};
+use candle_yolov8::train::{
+    Cache, Freeze, MultiScale, Recipe, TrainSet, TrainSetOptions, Trainer, TrainerConfig, class_weights,
+};
 use ghostzoo_weights::{Checkpoint, Registry};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -72,28 +74,45 @@ impl Training for Setup {
             Some(decided) => Source::again(decided, names.len())?,
             None => Source::of(args, names.len(), global)?,
         };
-        let (pictures, report) = Split::open(&data, "train")?.single_cls(args.single_cls).labels()?;
+        // A filter looks at the classes' own numbers, so it goes before they become one.
+        let single_cls = args.single_cls && args.classes.is_none();
+        let open = |split| Ok::<_, anyhow::Error>(Split::open(&data, split)?.single_cls(single_cls));
+        let (mut pictures, report) = open("train")?.part(args.fraction.train()).labels()?;
         tell("train", &report, global);
-        let (val, report) = Split::open(&data, "val")?.single_cls(args.single_cls).labels()?;
+        let (mut val, report) = open("val")?.part(args.fraction.val()).labels()?;
         tell("val", &report, global);
+        if let Some(classes) = &args.classes {
+            if let Some(class) = classes.beyond(data.names().len()) {
+                let most = data.names().len() - 1;
+                return Err(usage(format!("--classes {class}: the classes of {} are 0 to {most}", path.display())));
+            }
+            classes.filter(&mut pictures);
+            classes.filter(&mut val);
+        }
+        if args.single_cls {
+            val.iter_mut().flat_map(|picture| &mut picture.labels).for_each(|label| label.class = 0);
+        }
         let cache = match args.cache.as_str() {
             "auto" => Cache::Auto,
             "ram" | "true" => Cache::Ram,
+            "disk" => Cache::Disk,
             "false" => Cache::Off,
-            other => return Err(usage(format!("--cache {other}: give auto, ram or false"))),
+            other => return Err(usage(format!("--cache {other}: give auto, ram, disk or false"))),
         };
         let imgsz = args.imgsz.next_multiple_of(source.stride());
-        let options = TrainSetOptions { imgsz, cache, fraction: args.fraction, single_cls: args.single_cls };
+        let options = TrainSetOptions { imgsz, cache, single_cls: args.single_cls };
         let train = Arc::new(TrainSet::new(pictures, &options)?);
         train.take_messages().iter().for_each(|message| say!("note: {message}"));
         let recipe = match decided {
             Some(Decided { recipe, .. }) => Recipe { epochs: args.run.epochs, ..recipe },
             None => recipe(args)?.resolve(train.len(), names.len()).map_err(usage)?,
         };
-        if train.len() % recipe.batch == 1 && imgsz < 2 * source.stride() {
+        let scale = MultiScale { imgsz, share: args.multi_scale, stride: source.stride(), seed: args.run.seed };
+        let least = if args.multi_scale > 0. { scale.least() } else { imgsz };
+        if train.len() % recipe.batch == 1 && least < 2 * source.stride() {
             return Err(usage(format!(
-                "the last batch of an epoch has one picture, of one cell at --imgsz {imgsz}, which a batch norm cannot learn \
-                 from: change --batch"
+                "the last batch of an epoch has one picture, of one cell at {least} pixels, which a batch norm cannot learn \
+                 from: change --batch, --imgsz or --multi-scale"
             )));
         }
         let objects: usize = (0..train.len()).map(|picture| train.objects(picture).len()).sum();
@@ -103,7 +122,11 @@ impl Training for Setup {
                 train.len(),
                 names.len(),
                 val.len(),
-                if train.is_cached() { "held in memory" } else { "decoded at each use" },
+                match train.on_disk() {
+                    0 if train.is_cached() => "held in memory".to_owned(),
+                    0 => "decoded at each use".to_owned(),
+                    count => format!("{count} decoded in .npy files beside them"),
+                },
                 imgsz
             );
             if imgsz != args.imgsz {
@@ -141,7 +164,7 @@ impl Training for Setup {
         let config =
             TrainerConfig { def: &source.def, recipe: &recipe, freeze, batches, seed: args.run.seed, class_rows };
         let weights: Option<BTreeMap<String, Tensor>> = pretrained.map(|(_, checkpoint)| checkpoint.tensors.clone());
-        let (trainer, transferred) = Trainer::new(&config, weights.as_ref(), &device)?;
+        let (mut trainer, transferred) = Trainer::new(&config, weights.as_ref(), &device)?;
         if let (Some(transferred), Some((name, _)), false) = (&transferred, &source.weights, global.quiet) {
             say!(
                 "note: {} of {} tensors are taken from {name}",
@@ -161,6 +184,15 @@ impl Training for Setup {
         }
         if is_new && !global.quiet {
             say!("note: {}", start(&source.arch, &recipe, &trainer, batches));
+        }
+        let mut counts = vec![0; names.len()];
+        (0..train.len()).flat_map(|picture| train.objects(picture)).for_each(|object| counts[object.class] += 1);
+        if let Some(weights) = class_weights(&counts, recipe.cls_pw) {
+            if !global.quiet {
+                let shown: Vec<String> = weights.iter().map(|weight| format!("{weight:.3}")).collect();
+                say!("note: classes are weighted by {}", shown.join(", "));
+            }
+            trainer.weigh_classes(weights)?;
         }
         let augment: AugmentOptions = serde_json::from_value(serde_json::to_value(&args.augment)?)?;
         augment.check().map_err(usage)?;

@@ -11,7 +11,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_vision::image::{self, BoxLabel, RgbImage};
 use candle_yolov8::data::LabelledPicture;
 use candle_yolov8::train::augment::AugmentOptions;
-use candle_yolov8::train::{Batch, Epoch, Loader, LoaderOptions, Recipe, Target, TrainSet, Trainer};
+use candle_yolov8::train::{Batch, Epoch, Loader, LoaderOptions, MultiScale, Recipe, Target, TrainSet, Trainer};
 use candle_yolov8::val::{Looked, ValOptions, Validated, validate};
 use candle_yolov8::{Candidate, Detector, Kept, NmsOptions};
 use ghostzoo_weights::{Checkpoint, Metadata};
@@ -49,6 +49,7 @@ pub(crate) struct DetectTask {
     args: DetectTrainArgs,
     validation: ValOptions,
     loader: Loader,
+    scale: Option<MultiScale>,
     epoch: Option<Epoch>,
     /// The next step, counted over all epochs.
     iteration: usize,
@@ -76,14 +77,22 @@ impl DetectTask {
         let validation = ValOptions { imgsz: parts.train.imgsz(), batch: 2 * recipe.batch, nms, ..Default::default() };
         let defaults = LoaderOptions::default();
         let workers = args.run.workers.unwrap_or(defaults.workers);
-        let options =
-            LoaderOptions { batch: recipe.batch, workers, seed: args.run.seed, augment: parts.augment.clone() };
+        let stride = parts.trainer.net().strides().iter().fold(32., |most: f64, stride| most.max(*stride)) as usize;
+        let options = LoaderOptions {
+            batch: recipe.batch,
+            workers,
+            seed: args.run.seed,
+            augment: parts.augment.clone(),
+            rect: args.rect.then_some(stride),
+        };
         let loader = Loader::new(parts.train.clone(), options)?;
+        let scale = MultiScale { imgsz: parts.train.imgsz(), share: args.multi_scale, stride, seed: args.run.seed };
         Ok(Self {
             parts,
             args: args.clone(),
             validation,
             loader,
+            scale: (args.multi_scale > 0.).then_some(scale),
             epoch: None,
             iteration: 0,
             drawn: None,
@@ -190,7 +199,11 @@ impl Task for DetectTask {
         let batch = epoch.next().context("an epoch ended before its last batch")??;
         let waited: Duration = epoch.waited() - before;
         self.parts.train.take_messages().iter().for_each(|message| say!("note: {message}"));
-        let pictures = batch.tensor(self.parts.trainer.device())?;
+        let device = self.parts.trainer.device();
+        let pictures = match &self.scale {
+            Some(scale) => batch.scaled(scale.shape(scale.size(self.iteration), batch.size), device)?,
+            None => batch.tensor(device)?,
+        };
         let losses = self.parts.trainer.step(self.iteration, &pictures, &batch.targets)?.to_vec();
         self.iteration += 1;
         let step = Step { losses, pictures: batch.len(), waited };
