@@ -205,7 +205,7 @@ fn pictures_labels_crops_and_coco_results_are_written() {
             && (b[2].as_f64().unwrap() - side("x2") + side("x1")).abs() < 0.01
     );
     let again = place.run(&format!("detect in/a.png {options}")).succeeded();
-    assert_eq!(again.lines()[2], "Results saved to runs/detect/predict2", "a run never writes into another's folder");
+    assert_eq!(again.lines()[2], "Results saved to runs/detect/predict-2", "a run never writes into another's folder");
 }
 
 #[test]

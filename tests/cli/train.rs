@@ -85,8 +85,8 @@ fn a_run_leaves_the_files_that_its_users_know() {
         .succeeded();
     assert_eq!(found.json().len(), 4);
     let again = place.run(SMALL).succeeded();
-    assert!(again.stderr.contains("train2"), "the next run has a folder of its own: {}", again.stderr);
-    assert!(weights(&place, "train", "last") == weights(&place, "train2", "last"), "equal runs give equal weights");
+    assert!(again.stderr.contains("train-2"), "the next run has a folder of its own: {}", again.stderr);
+    assert!(weights(&place, "train", "last") == weights(&place, "train-2", "last"), "equal runs give equal weights");
 }
 
 /// The tensors of a checkpoint, byte for byte; its header holds the run's name.

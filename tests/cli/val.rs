@@ -92,7 +92,7 @@ fn both_forms_of_labels_give_the_same_numbers_and_all_files_are_there() {
             close(value, &coco[0][group][key], key);
         }
     }
-    let results: Value = serde_json::from_str(&place.read("runs/detect/val2/predictions.json")).unwrap();
+    let results: Value = serde_json::from_str(&place.read("runs/detect/val-2/predictions.json")).unwrap();
     let by_yaml: Value = serde_json::from_str(&place.read("runs/detect/val/predictions.json")).unwrap();
     let (results, by_yaml) = (results.as_array().unwrap(), by_yaml.as_array().unwrap());
     assert_eq!(results.len(), by_yaml.len());

@@ -36,7 +36,12 @@ use clap::{ArgMatches, FromArgMatches};
 use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    let matches = cli::command().get_matches_from(cli::as_options(std::env::args()));
+    let command = cli::command();
+    let words = match cli::as_options(std::env::args(), &command) {
+        Ok(words) => words,
+        Err(error) => return error::report(&error, None),
+    };
+    let matches = command.get_matches_from(words);
     let Cli { global, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let done = global.start().and_then(|()| match command {
         Command::Detect(args) => commands::detect::run(&args, &global),

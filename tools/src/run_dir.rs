@@ -10,6 +10,21 @@ use anyhow::{Context, Result};
 use crate::error::usage;
 use crate::files;
 
+/// The folder that a run of `task` asks for: `project/name`, below `runs/task` unless `project` is a whole path.
+///
+/// Source: measured on Ultralytics 8.4.190's `get_save_dir`; `mode` (`train`, `val`, `predict`) is the name that is used
+/// where none is given.
+pub(crate) fn asked(task: &str, mode: &str, project: Option<&Path>, name: Option<&str>) -> PathBuf {
+    let name = name.filter(|name| !name.is_empty()).unwrap_or(mode);
+    // `join` takes a whole path as it is. The parts without `.` and doubled slashes.
+    project_folder(task, project).join(name).components().collect()
+}
+
+/// The folder that the runs of a project go into.
+pub(crate) fn project_folder(task: &str, project: Option<&Path>) -> PathBuf {
+    Path::new("runs").join(task).join(project.unwrap_or(Path::new("")))
+}
+
 /// A folder of one run's own. It goes again if the run leaves it empty.
 #[derive(Debug)]
 pub(crate) struct RunDir {
@@ -19,8 +34,8 @@ pub(crate) struct RunDir {
 }
 
 impl RunDir {
-    /// Makes `base`, or where it exists the first free of `base2`, `base3`, …; two runs never get the same one. With
-    /// `exist_ok`, takes `base` as it is.
+    /// Makes `base`, or where it exists the first free of `base-2`, `base-3`, …; two runs never get the same one. Where a file
+    /// is in the way, the number stands before its extension. With `exist_ok`, takes `base` as it is.
     pub(crate) fn create(base: &Path, exist_ok: bool) -> Result<Self> {
         let parent = base.parent().filter(|parent| !parent.as_os_str().is_empty());
         files::make_folder(parent.unwrap_or(Path::new(".")))?;
@@ -33,11 +48,20 @@ impl RunDir {
                 base.display()
             )));
         };
+        let (stem, extension) = match base.extension().filter(|_| base.is_file()) {
+            Some(extension) => (base.file_stem().unwrap_or(&name), Some(extension)),
+            None => (name.as_os_str(), None),
+        };
         let mut number = 1;
         loop {
             let mut name = name.clone();
             if number > 1 {
-                name.push(number.to_string());
+                name = stem.to_owned();
+                name.push(format!("-{number}"));
+                if let Some(extension) = extension {
+                    name.push(".");
+                    name.push(extension);
+                }
             }
             let path = base.with_file_name(name);
             match fs::create_dir(&path) {
@@ -91,11 +115,39 @@ mod tests {
         let base = root.path().join("runs/detect/predict");
         let runs: Vec<RunDir> = (0..3).map(|_| RunDir::create(&base, false)).collect::<Result<_>>()?;
         let names: Vec<_> = runs.iter().map(|run| run.path().file_name().unwrap_or_default().to_owned()).collect();
-        assert_eq!(names, ["predict", "predict2", "predict3"]);
+        assert_eq!(names, ["predict", "predict-2", "predict-3"]);
         assert_eq!(RunDir::create(&base, true)?.path(), base);
         fs::write(runs[1].path().join("kept"), "")?;
         drop(runs);
-        assert!(!base.exists() && base.with_file_name("predict2").exists(), "empty folders go, others stay");
+        assert!(!base.exists() && base.with_file_name("predict-2").exists(), "empty folders go, others stay");
+        Ok(())
+    }
+
+    /// Measured by `tests/oracle/train_run.py`.
+    #[test]
+    fn runs_go_where_ultralytics_puts_them() -> Result<()> {
+        let golden: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/golden/train/run.json")).context("the golden file")?;
+        let cases = golden["folders"].as_array().context("cases")?;
+        assert_eq!(cases.len(), 43);
+        for case in cases {
+            let root = tempfile::tempdir()?;
+            let text = |key: &str| case[key].as_str().map(|text| text.replace("HERE", &root.path().to_string_lossy()));
+            for there in case["there"].as_array().context("paths")? {
+                let path = root.path().join(there.as_str().unwrap_or_default());
+                files::make_folder(path.parent().context("a parent")?)?;
+                if path.extension().is_some_and(|extension| extension == "txt") {
+                    fs::write(path, "")?;
+                } else {
+                    files::make_folder(&path)?;
+                }
+            }
+            let [task, mode] = ["task", "mode"].map(|key| text(key).unwrap_or_default());
+            let folder = asked(&task, &mode, text("project").as_deref().map(Path::new), text("name").as_deref());
+            let run = RunDir::create(&root.path().join(folder), case["exist_ok"] == true)?;
+            let expected = root.path().join(case["folder"].as_str().unwrap_or_default());
+            assert_eq!(run.path().canonicalize()?, expected.canonicalize()?, "{case}");
+        }
         Ok(())
     }
 

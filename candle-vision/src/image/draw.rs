@@ -95,9 +95,19 @@ fn plate(picture: &mut RgbImage, shown: &BoxLabel, line: f32, text_height: f32, 
     let top = if above >= 0.0 { above } else { (y1 - line / 2.0).round() };
     let top = top.min(picture.height() as f32 - height).max(0.0);
     fill(picture, [left, top, left + width, top + height], color);
-    let ink = text_color(color);
+    write(picture, glyphs, [left + margin, top], text_color(color));
+}
+
+/// Draws a line of text, its letters `height` pixels from the highest to the lowest, from the top left corner `[left, top]`
+/// on. What lies outside the picture is cut off.
+pub fn draw_text(picture: &mut RgbImage, text: &str, [left, top]: [f32; 2], height: f32, color: [u8; 3]) {
+    write(picture, layout(text, height).0, [left, top], color);
+}
+
+/// Draws glyphs that stand in a strip whose top left corner is at `[left, top]`.
+fn write(picture: &mut RgbImage, glyphs: Vec<Glyph>, [left, top]: [f32; 2], ink: [u8; 3]) {
     for mut glyph in glyphs {
-        glyph.position += point(left + margin, top);
+        glyph.position += point(left, top);
         let Some(outline) = FONT.outline_glyph(glyph) else { continue };
         let origin = outline.px_bounds().min;
         outline.draw(|x, y, coverage| {

@@ -25,7 +25,7 @@ mod warp;
 pub use bilinear::{resize_bilinear, resize_bilinear_alone};
 pub use classify::ClassifyTransform;
 pub use decode::{DecodeOptions, MAX_FILE_BYTES, MAX_PIXELS, decode, decode_with, open, upright_size};
-pub use draw::{BoxLabel, FONT_FILE, class_color, draw_boxes};
+pub use draw::{BoxLabel, FONT_FILE, class_color, draw_boxes, draw_text};
 pub use error::ImageError;
 pub use hsv::{HsvTables, hsv_from_rgb, map_hsv, rgb_from_hsv};
 pub use image::{Rgb, RgbImage};

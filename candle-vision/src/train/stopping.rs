@@ -21,6 +21,12 @@ impl EarlyStopping {
         if fitness > self.best || self.best == 0. {
             *self = Self { best: fitness, epoch };
         }
+        self.has_run_out(epoch, patience)
+    }
+
+    /// Whether an epoch is the `patience`-th or a later one since the best.
+    #[must_use]
+    pub fn has_run_out(&self, epoch: usize, patience: usize) -> bool {
         patience > 0 && epoch - self.epoch.min(epoch) >= patience
     }
 }

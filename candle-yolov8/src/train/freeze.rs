@@ -34,13 +34,14 @@ impl FromStr for Freeze {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let text = text.trim().trim_start_matches('[').trim_end_matches(']');
+        let whole = text.trim();
+        let text = whole.trim_start_matches('[').trim_end_matches(']');
         if text.is_empty() || text == "None" {
             return Ok(Self::default());
         }
         let layers: Vec<String> = match text.parse::<usize>() {
-            Ok(first) => (0..first).map(|layer| layer.to_string()).collect(),
-            Err(_) => text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect(),
+            Ok(first) if text == whole => (0..first).map(|layer| layer.to_string()).collect(),
+            _ => text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect(),
         };
         let is_layer = |layer: &String| layer.split('.').next().is_some_and(|first| first.parse::<usize>().is_ok());
         if let Some(wrong) = layers.iter().find(|layer| !is_layer(layer)) {
@@ -68,6 +69,7 @@ mod tests {
             ("1", "1000"),
             ("2", "1100"),
             ("1,", "0100"),
+            ("[1]", "0100"),
             ("[1, 10]", "0110"),
             ("22.cv2,", "0001"),
             ("22.cv3,", "0000"),

@@ -124,6 +124,17 @@ impl Trainer {
         Ok(parts)
     }
 
+    /// Takes up another number of epochs: the rates of the steps to come are those of a training of so many.
+    pub fn replan(&mut self, epochs: usize) {
+        self.schedule.epochs = epochs;
+    }
+
+    /// Whether the step of an iteration moves the weights; else its gradients are kept for a later one.
+    #[must_use]
+    pub fn moves(&self, iteration: usize) -> bool {
+        self.schedule.is_step(iteration)
+    }
+
     /// Sets the rates as they were in the step before `iteration`, for a run that goes on there.
     pub fn seek(&mut self, iteration: usize) {
         self.schedule.apply(self.learner.optimizer_mut(), iteration.saturating_sub(1));

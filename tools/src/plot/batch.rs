@@ -1,6 +1,8 @@
 //! The pictures of a batch side by side, with their boxes.
 
-use candle_vision::image::{BoxLabel, Rgb, RgbImage, draw_boxes, resize_bilinear};
+use std::path::Path;
+
+use candle_vision::image::{BoxLabel, Rgb, RgbImage, draw_boxes, draw_text, resize_bilinear};
 use candle_yolov8::train::Batch;
 
 /// Most pictures that are shown.
@@ -9,18 +11,38 @@ const MOST_PICTURES: usize = 16;
 const LARGEST: usize = 1920;
 /// Width of the white line around a picture.
 const BORDER: u32 = 1;
+/// How titles look, as Ultralytics draws them: letters, grey, pixels from the corner, font size at least and as a share of
+/// the whole picture's sides.
+const LONGEST_TITLE: usize = 40;
+const TITLE_COLOR: [u8; 3] = [220; 3];
+const TITLE_MARGIN: f32 = 5.;
+const SMALLEST_TITLE: f32 = 18.;
+const TITLE_SHARE: f32 = 0.01;
+/// From the highest to the lowest point of the bundled font, in font sizes.
+const EM: f32 = 1.164;
 
 /// Draws up to 16 pictures of a training batch in a square, with the boxes and the names of their objects.
 pub(crate) fn batch_mosaic(batch: &Batch, names: &[String]) -> RgbImage {
     let shown = 0..batch.len().min(MOST_PICTURES);
     let pictures: Vec<RgbImage> = shown.clone().map(|number| pixels(batch, number)).collect();
     let boxes: Vec<Vec<BoxLabel>> = shown.map(|number| boxes(batch, number, names)).collect();
-    mosaic(&pictures.iter().collect::<Vec<_>>(), &boxes, batch.size)
+    let titles: Vec<String> = batch.paths.iter().map(|path| title(path)).collect();
+    mosaic(&pictures.iter().collect::<Vec<_>>(), &boxes, &titles, batch.size)
+}
+
+/// The name of a picture's file, of which a tile shows the beginning.
+pub(crate) fn title(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().chars().take(LONGEST_TITLE).collect()
 }
 
 /// Draws up to 16 pictures of `[height, width]` each in a square, column by column, at most 1920 pixels wide or high, each
-/// with its boxes.
-pub(crate) fn mosaic(pictures: &[&RgbImage], boxes: &[Vec<BoxLabel>], [height, width]: [usize; 2]) -> RgbImage {
+/// with its boxes and, where there are some, its title at the top left.
+pub(crate) fn mosaic(
+    pictures: &[&RgbImage],
+    boxes: &[Vec<BoxLabel>],
+    titles: &[String],
+    [height, width]: [usize; 2],
+) -> RgbImage {
     let count = pictures.len().min(MOST_PICTURES);
     let across = (1..).find(|across| across * across >= count).unwrap_or(count).max(1);
     let scale = ((LARGEST / across) as f64 / height.max(width).max(1) as f64).min(1.);
@@ -32,6 +54,10 @@ pub(crate) fn mosaic(pictures: &[&RgbImage], boxes: &[Vec<BoxLabel>], [height, w
         let scaled = |label: &BoxLabel| BoxLabel { xyxy: label.xyxy.map(|side| side * scale as f32), ..label.clone() };
         draw_boxes(&mut picture, &boxes.iter().map(scaled).collect::<Vec<_>>());
         frame(&mut picture);
+        if let Some(title) = titles.get(number) {
+            let size = ((cell[0] + cell[1]) * across) as f32 * TITLE_SHARE;
+            draw_text(&mut picture, title, [TITLE_MARGIN; 2], size.floor().max(SMALLEST_TITLE) * EM, TITLE_COLOR);
+        }
         let [left, top] = [(number / across * cell[1]) as u32, (number % across * cell[0]) as u32];
         picture.enumerate_pixels().for_each(|(x, y, pixel)| whole.put_pixel(left + x, top + y, *pixel));
     }

@@ -16,7 +16,7 @@ mod curves;
 mod labels;
 mod training;
 
-pub(crate) use batch::{batch_mosaic, label, mosaic};
+pub(crate) use batch::{batch_mosaic, label, mosaic, title};
 pub(crate) use confusion::{Cells, confusion_matrix};
 pub(crate) use curves::{Metric, against_confidence, precision_recall};
 pub(crate) use labels::label_overview;

@@ -245,6 +245,10 @@ fn a_batch_is_a_square_of_its_pictures() {
         assert!(is_near(&picture, left_edge, 2, class_color(number % 2)), "{number}");
     }
     assert_eq!(picture.get_pixel(100, 100).0, [255; 3], "no fourth picture");
+    // The title's grey, at the top left of each.
+    let has_title =
+        |[x, y]: [u32; 2]| (5..20).any(|dx| (5..24).any(|dy| picture.get_pixel(x + dx, y + dy).0 == [220; 3]));
+    assert!([[0, 0], [0, 64], [64, 0]].into_iter().all(has_title) && !has_title([64, 64]));
     assert_eq!(batch_mosaic(&batch(20, 16), &[]).dimensions(), (64, 64));
     assert_eq!(batch_mosaic(&batch(9, 1000), &[]).dimensions(), (1920, 1920));
     assert_eq!(batch_mosaic(&batch(1, 2000), &[]).dimensions(), (1920, 1920));

@@ -4,7 +4,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::RunArgs;
-use super::detect::{finite, probability};
+use super::detect::{above_zero, finite, probability};
 use crate::cli::detect::positive;
 
 /// Arguments of `ghostzoo train classify`.
@@ -163,11 +163,6 @@ pub(crate) struct ClassifyAugmentArgs {
 /// Parses a number of layers.
 fn frozen(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|layers| *layers <= 11).ok_or_else(|| "give 0 to 11, the stem and ten stages".to_owned())
-}
-
-/// Parses a number above 0.
-fn above_zero(text: &str) -> Result<f64, String> {
-    finite(text).ok().filter(|value| *value > 0.).ok_or_else(|| "give a number above 0".to_owned())
 }
 
 /// Parses a number above 0 and up to 1.

@@ -24,15 +24,23 @@ pub(crate) struct DetectTrainArgs {
     /// Start each class from the row of the head that has its name in the checkpoint
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
     pub(crate) cls_remap: bool,
-    /// Pictures per step
-    #[arg(long, default_value_t = 16, value_name = "N", value_parser = positive)]
+    /// Pictures per step; -1 or a share such as 0.7: as many as that part of a GPU's memory takes, at most 16 on a CPU
+    #[arg(long, default_value_t = 16, value_name = "N", value_parser = positive, overrides_with = "auto_batch")]
     pub(crate) batch: usize,
+    /// The part of the memory; what `--batch` below 1 becomes
+    #[arg(long, hide = true, value_parser = probability, overrides_with = "batch")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) auto_batch: Option<f64>,
     /// Side of the network's input, in pixels; rounded up to a multiple of the largest stride
     #[arg(long, default_value_t = 640, value_name = "N", value_parser = positive)]
     pub(crate) imgsz: usize,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) run: RunArgs,
+    /// Hours after which the run ends, whatever --epochs says; rates follow the number of epochs that fits
+    #[arg(long, value_name = "HOURS", value_parser = above_zero)]
+    #[serde(default)]
+    pub(crate) time: Option<f64>,
     /// Keep decoded pictures: in ram, on disk as .npy files beside them, false, or auto: in ram where they take less than a quarter of it
     #[arg(long, default_value = "auto", value_name = "auto|ram|disk|false")]
     pub(crate) cache: String,
@@ -181,6 +189,11 @@ pub(crate) fn probability(text: &str) -> Result<f64, String> {
         Ok(value) if (0. ..=1.).contains(&value) => Ok(value),
         _ => Err("give a number from 0 to 1".to_owned()),
     }
+}
+
+/// Parses a number above 0.
+pub(crate) fn above_zero(text: &str) -> Result<f64, String> {
+    finite(text).ok().filter(|value| *value > 0.).ok_or_else(|| "give a number above 0".to_owned())
 }
 
 /// Parses a number of at least 0.

@@ -1,7 +1,10 @@
 //! Arguments of `ghostzoo train`, under the names of Ultralytics (detect) and timm (classify).
 
+mod cfg;
 mod classify;
 mod detect;
+mod keys;
+mod values;
 mod words;
 
 use std::path::PathBuf;
@@ -36,6 +39,10 @@ pub(crate) struct RunArgs {
     #[arg(long, num_args = 0..=1, default_missing_value = "", value_name = "RUN")]
     #[serde(skip)]
     pub(crate) resume: Option<String>,
+    /// Take arguments from a file, such as a run's args.yaml, here's or Ultralytics'; those of the command line win
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub(crate) cfg: Option<PathBuf>,
     /// Passes over the training pictures
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = super::detect::positive)]
     pub(crate) epochs: usize,
@@ -57,7 +64,7 @@ pub(crate) struct RunArgs {
     /// Draw curves and batches into the run's folder
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
     pub(crate) plots: bool,
-    /// Folder that runs' folders go into [default: runs/detect, runs/classify]
+    /// Folder that runs' folders go into, below runs/detect or runs/classify unless it is a whole path
     #[arg(long, value_name = "FOLDER")]
     pub(crate) project: Option<PathBuf>,
     /// Name of the run's folder; a number is added where it exists

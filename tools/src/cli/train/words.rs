@@ -1,74 +1,200 @@
 //! `key=value`, as `yolo` takes it, among the options.
 
-/// Arguments of `yolo` that say what always holds here.
-const HOLDING: [&str; 11] = [
-    "amp=False",
-    "half=False",
-    "deterministic=True",
-    "save=True",
-    "verbose=True",
-    "profile=False",
-    "rect=False",
-    "multi_scale=False",
-    "multi_scale=0.0",
-    "dropout=0.0",
-    "time=None",
-];
+use std::path::Path;
 
-/// The command line without what always holds and with each `key=value` and each `--some_key` behind `train` written as `--some-key`, so that what
-/// works with `yolo train` works here. `resume=True` and its like become flags or small letters.
-pub(crate) fn as_options(arguments: impl Iterator<Item = String>) -> Vec<String> {
-    let mut words: Vec<String> = arguments.collect();
-    let Some(train) = words.iter().skip(1).position(|word| word == "train") else { return words };
-    let mut place = 0;
-    words.retain(|word| {
-        place += 1;
-        place <= train + 2 || !HOLDING.contains(&word.as_str())
-    });
-    for word in words.iter_mut().skip(train + 2) {
-        let (dashes, rest) = match word.strip_prefix("--") {
-            Some(rest) => (true, rest),
-            None => (false, word.as_str()),
-        };
-        let (key, value) = match rest.split_once('=') {
+use anyhow::Result;
+use clap::{Arg, Command};
+
+use super::cfg;
+use super::keys::{self, Settled};
+use super::values::{elements, is_none, truth, whole};
+use crate::error::usage;
+
+/// The keys whose values are text, whatever they look like.
+const TEXT: [&str; 4] = ["name", "project", "data", "model"];
+/// The part of the memory that `batch=-1` takes: Ultralytics' constant.
+const MEMORY_SHARE: f64 = 0.6;
+
+/// The command line of `command` with each `key=value` and each `--some_key` behind `train detect` and `train classify`
+/// written as `--some-key`, so that what works with `yolo train` works here: what holds anyway is left out, and the keys of
+/// `cfg=FILE` stand before those of the command line, which win.
+///
+/// # Errors
+/// A key of `yolo` at a value that cannot be had here, with what to do; a file that cannot be read.
+pub(crate) fn as_options(arguments: impl Iterator<Item = String>, command: &Command) -> Result<Vec<String>> {
+    let words: Vec<String> = arguments.collect();
+    let Some(train) = words.iter().skip(1).position(|word| word == "train").map(|place| place + 1) else {
+        return Ok(words);
+    };
+    let is_task = |word: &String| word == "detect" || word == "classify";
+    let Some(task) = words.iter().skip(train).position(is_task).map(|place| place + train) else { return Ok(words) };
+    let parsed = command.find_subcommand("train").and_then(|train| train.find_subcommand(&words[task]));
+    let Some(parsed) = parsed else { return Ok(words) };
+    let is_quiet = words.iter().any(|word| word == "--quiet");
+    let translation = Translation { command: parsed, task: &words[task], is_quiet };
+    let (mut from_file, mut given) = (Vec::new(), Vec::new());
+    let mut rest = joined(&words[task + 1..]).into_iter();
+    while let Some(word) = rest.next() {
+        let (key, value) = match word.split_once('=') {
             Some((key, value)) => (key, Some(value)),
-            None => (rest, None),
+            None => (word.as_str(), None),
         };
-        let is_key = key.starts_with(|c: char| c.is_ascii_lowercase())
-            && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c));
-        if !is_key || !(dashes || value.is_some()) {
-            continue;
+        let dashes = key.starts_with("--");
+        let key = key.trim_start_matches("--").replace('-', "_");
+        let starts = key.starts_with(|c: char| c.is_ascii_lowercase());
+        let is_key = starts && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        match value {
+            _ if !is_key || word.starts_with('-') && !dashes => given.push(word),
+            None if dashes && key == "cfg" => {
+                let file = rest.next().ok_or_else(|| usage("--cfg takes a file"))?;
+                from_file.extend(translation.file(Path::new(&file))?);
+            }
+            // The next word is its value.
+            None if dashes => {
+                let takes_one = translation.option(&key).is_some_and(|arg| {
+                    arg.get_action().takes_values() && arg.get_num_args().is_none_or(|count| count.min_values() > 0)
+                });
+                given.push(format!("--{}", key.replace('_', "-")));
+                given.extend(takes_one.then(|| rest.next()).flatten());
+            }
+            None if keys::find(&key).is_some_and(keys::Key::is_switch) => given.extend(translation.pair(&key, "True")?),
+            None => given.push(word),
+            Some(file) if key == "cfg" && is_none(file) => {}
+            Some(file) if key == "cfg" => from_file.extend(translation.file(Path::new(file))?),
+            Some(value) => given.extend(translation.pair(&key, value)?),
         }
-        let key = key.replace('_', "-");
-        *word = match value {
-            Some("True") => format!("--{key}=true"),
-            Some("False") => format!("--{key}=false"),
-            Some(value) => format!("--{key}={value}"),
-            None => format!("--{key}"),
-        };
     }
-    words
+    Ok(words[..=task].iter().cloned().chain(from_file).chain(given).collect())
+}
+
+/// The words with `key = value`, `key= value` and `key =value` in one, and lists such as `[0, 1]` too.
+fn joined(words: &[String]) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    let is_open = |word: &str| word.contains("=[") && !word.contains(']') || word.contains("=(") && !word.contains(')');
+    let ends = |word: &str| word.ends_with('=') && !word.starts_with('-');
+    for word in words {
+        let has_start = out.last().is_some_and(|last| !last.starts_with('-') && !last.contains('='));
+        match out.last_mut() {
+            Some(last) if is_open(last) || ends(last) || (word.starts_with('=') && has_start) => last.push_str(word),
+            _ => out.push(word.clone()),
+        }
+    }
+    out
+}
+
+/// From `yolo`'s keys to the options of `train TASK`.
+struct Translation<'a> {
+    command: &'a Command,
+    task: &'a str,
+    is_quiet: bool,
+}
+
+impl Translation<'_> {
+    /// The option of a key.
+    fn option(&self, key: &str) -> Option<&Arg> {
+        let long = key.replace('_', "-");
+        self.command.get_arguments().find(|arg| {
+            let is_alias = || arg.get_all_aliases().is_some_and(|all| all.contains(&long.as_str()));
+            arg.get_long() == Some(&long) || is_alias()
+        })
+    }
+
+    fn note(&self, text: &str) {
+        if !self.is_quiet {
+            say!("note: {text}");
+        }
+    }
+
+    /// The words of a file.
+    fn file(&self, path: &Path) -> Result<Vec<String>> {
+        let mut words = Vec::new();
+        for (key, value) in cfg::read(path)? {
+            let is_known = keys::find(&key).is_some() || self.option(&key).is_some();
+            match key.as_str() {
+                // A run has a folder of its own.
+                "save_dir" | "cfg" => {}
+                _ if is_known => words.extend(self.pair(&key, &value)?),
+                _ => {
+                    let meant =
+                        keys::nearest(&key).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+                    return Err(usage(format!("--cfg {}: a training has no `{key}`{meant}", path.display())));
+                }
+            }
+        }
+        Ok(words)
+    }
+
+    /// The words of `key=value`.
+    fn pair(&self, key: &str, value: &str) -> Result<Vec<String>> {
+        let table = keys::find(key);
+        match table {
+            _ if self.option(key).is_some() || key == "device" => {}
+            Some(_) if key == "verbose" && truth(value) == Some(false) => {
+                return Ok(if self.is_quiet { Vec::new() } else { vec!["--quiet".to_owned()] });
+            }
+            Some(known) => match known.settle(value, self.task)? {
+                Settled::Holds => return Ok(Vec::new()),
+                Settled::Nothing => {
+                    self.note(&format!("{key}={value} has no effect on a training"));
+                    return Ok(Vec::new());
+                }
+                Settled::Unknown => {}
+            },
+            None => {}
+        }
+        let is_unset = is_none(value) && table.is_some_and(|known| known.is_unset() || key == "cache");
+        let long = key.replace('_', "-");
+        Ok(match key {
+            _ if is_unset => Vec::new(),
+            _ if TEXT.contains(&key) => vec![format!("--{long}={value}")],
+            "batch" => vec![batch(value)],
+            "device" => vec![format!("--device={}", device(value)?)],
+            _ => vec![format!("--{long}={}", self.value(key, value, table.is_some_and(keys::Key::is_count)))],
+        })
+    }
+
+    /// A value as the option takes it.
+    fn value(&self, key: &str, value: &str, is_count: bool) -> String {
+        if let Some(truth) = truth(value) {
+            return truth.to_string();
+        }
+        if let Some(elements) = elements(value) {
+            let sides = elements.iter().map(|side| side.parse::<usize>().ok()).collect::<Option<Vec<_>>>();
+            return match sides.as_ref().and_then(|sides| sides.iter().max()) {
+                Some(largest) if key == "imgsz" => {
+                    self.note(&format!("imgsz={value}: a training takes squares, of the largest, {largest}"));
+                    largest.to_string()
+                }
+                // A list of one layer, not a number of layers.
+                _ if key == "freeze" => elements.join(",") + ",",
+                _ => elements.join(","),
+            };
+        }
+        whole(value).filter(|_| is_count).map_or_else(|| value.to_owned(), |value| value.to_string())
+    }
+}
+
+/// `batch`: a number of pictures; below 1, what the memory takes.
+fn batch(value: &str) -> String {
+    match value.parse::<f64>() {
+        Ok(share) if share > 0. && share < 1. => format!("--auto-batch={share}"),
+        Ok(number) if number < 1. => format!("--auto-batch={MEMORY_SHARE}"),
+        _ => format!("--batch={}", whole(value).map_or_else(|| value.to_owned(), |value| value.to_string())),
+    }
+}
+
+/// `device` as `--device` takes it.
+fn device(value: &str) -> Result<String> {
+    let numbers = elements(value).unwrap_or_else(|| value.split(',').map(|part| part.trim().to_owned()).collect());
+    match numbers.as_slice() {
+        [] => Ok("auto".to_owned()),
+        [one] if is_none(one) || one == "-1" => Ok("auto".to_owned()),
+        [one] if one == "mps" => Ok("metal".to_owned()),
+        [one] => Ok(one.clone()),
+        _ => Err(usage(format!("device={value} is not done here: a training has one device, such as device=0"))),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_of_yolo_become_options() {
-        let line = |text: &str| as_options(text.split(' ').map(str::to_owned)).join(" ");
-        for (text, expected) in [
-            ("ghostzoo train detect data=a/b.yaml lr0=0.01", "ghostzoo train detect --data=a/b.yaml --lr0=0.01"),
-            ("ghostzoo train detect --close_mosaic 5 hsv_h=.1", "ghostzoo train detect --close-mosaic 5 --hsv-h=.1"),
-            ("ghostzoo --quiet train detect cos_lr=True", "ghostzoo --quiet train detect --cos-lr=true"),
-            ("ghostzoo train detect --data ./x=y.yaml", "ghostzoo train detect --data ./x=y.yaml"),
-            ("ghostzoo train detect --name=a_b model=C:=x", "ghostzoo train detect --name=a_b --model=C:=x"),
-            ("ghostzoo train detect amp=False epochs=3 save=True", "ghostzoo train detect --epochs=3"),
-            ("ghostzoo train detect amp=True save_period=-1", "ghostzoo train detect --amp=true --save-period=-1"),
-            ("ghostzoo detect a_b=c.jpg", "ghostzoo detect a_b=c.jpg"),
-            ("ghostzoo bench --model train", "ghostzoo bench --model train"),
-        ] {
-            assert_eq!(line(text), expected);
-        }
-    }
-}
+#[path = "words_tests.rs"]
+mod tests;

@@ -1,4 +1,4 @@
-//! A run's arguments: `args.yaml`, and what `--resume` may change.
+//! A run's arguments: what may be given away, and what `--resume` may change.
 
 use std::path::Path;
 
@@ -6,38 +6,12 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use yaml_rust2::{Yaml, YamlEmitter, yaml::Hash};
 
 use crate::error::usage;
 
-/// What may differ when a run goes on: nothing of it decides a batch or a step, but for the end.
-const CHANGEABLE: [&str; 7] = ["epochs", "patience", "workers", "cache", "save_period", "val", "plots"];
-
-/// `args.yaml`.
-pub(crate) fn yaml(task: &str, args: &Value) -> Result<String> {
-    let mut entries = Hash::new();
-    let mut add = |key: &str, value: Yaml| entries.insert(Yaml::String(key.to_owned()), value);
-    add("task", Yaml::String(task.to_owned()));
-    add("mode", Yaml::String("train".to_owned()));
-    for (key, value) in args.as_object().context("arguments are pairs")? {
-        add(key, node(value));
-    }
-    let mut text = String::new();
-    YamlEmitter::new(&mut text).dump(&Yaml::Hash(entries)).context("arguments as yaml")?;
-    Ok(text.trim_start_matches("---\n").to_owned() + "\n")
-}
-
-fn node(value: &Value) -> Yaml {
-    match value {
-        Value::Null => Yaml::Null,
-        Value::Bool(value) => Yaml::Boolean(*value),
-        Value::Number(value) if value.is_f64() => Yaml::Real(value.to_string()),
-        Value::Number(value) => Yaml::Integer(value.as_i64().unwrap_or(i64::MAX)),
-        Value::String(value) => Yaml::String(value.clone()),
-        Value::Array(values) => Yaml::Array(values.iter().map(node).collect()),
-        other => Yaml::String(other.to_string()),
-    }
-}
+/// What may differ when a run goes on: nothing of it decides a batch or a step, but for the end. The data may lie elsewhere,
+/// and are compared.
+const CHANGEABLE: [&str; 9] = ["data", "epochs", "time", "patience", "workers", "cache", "save_period", "val", "plots"];
 
 /// The arguments as a checkpoint holds them, which may be given away: of whole paths the last part.
 pub(crate) fn shared(args: &impl Serialize) -> Result<Value> {
@@ -52,16 +26,16 @@ pub(crate) fn shared(args: &impl Serialize) -> Result<Value> {
     Ok(args)
 }
 
-/// What differs between the facts of two data sets, by name; of numbers, both.
-pub(crate) fn differing(then: &Value, now: &Value) -> String {
+/// What differs between the facts of two data sets, by name; of numbers, both. Facts that an older run has not do not differ.
+pub(crate) fn differing(then: &Value, now: &Value) -> Vec<String> {
     let facts = |value: &Value| value.as_object().cloned().unwrap_or_default();
     let then = facts(then);
-    let differing = facts(now).into_iter().filter(|(name, value)| then.get(name) != Some(value));
+    let differing = facts(now).into_iter().filter(|(name, value)| then.get(name).is_some_and(|before| before != value));
     let shown = differing.map(|(name, value)| match then.get(&name) {
         Some(Value::Number(before)) => format!("{name} ({before} then, {value} now)"),
         _ => name,
     });
-    shown.collect::<Vec<_>>().join(", ")
+    shown.collect()
 }
 
 /// The arguments of a run that goes on: the saved ones, and those of `given` that are in `explicit`, by their names on the
@@ -100,18 +74,6 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    #[test]
-    fn arguments_become_yaml() -> Result<()> {
-        let args = json!({"model": "a: b", "epochs": 3, "lr0": 0.01, "freeze": null, "val": true, "name": "true",
-            "scale": [0.5, 2.0], "classes": [0, 2]});
-        let text = yaml("detect", &args)?;
-        assert_eq!(
-            text,
-            "task: detect\nmode: train\nmodel: \"a: b\"\nepochs: 3\nlr0: 0.01\nfreeze: ~\nval: true\nname: \"true\"\nscale:\n  - 0.5\n  - 2.0\nclasses:\n  - 0\n  - 2\n"
-        );
-        Ok(())
-    }
-
     #[cfg(unix)]
     #[test]
     fn a_checkpoint_does_not_tell_its_makers_folders() -> Result<()> {
@@ -124,8 +86,9 @@ mod tests {
     fn what_differs_is_named() {
         let facts =
             |pictures: usize, labels: &str| json!({"classes": ["a", "b"], "pictures": pictures, "labels": labels});
-        assert_eq!(differing(&facts(8, "x"), &facts(9, "y")), "pictures (8 then, 9 now), labels");
-        assert_eq!(differing(&facts(8, "x"), &facts(8, "y")), "labels");
+        assert_eq!(differing(&facts(8, "x"), &facts(9, "y")).join(", "), "pictures (8 then, 9 now), labels");
+        assert_eq!(differing(&facts(8, "x"), &facts(8, "y")), ["labels"]);
+        assert!(differing(&json!({"labels": "x"}), &facts(8, "x")).is_empty(), "an older run does not know more");
     }
 
     #[test]

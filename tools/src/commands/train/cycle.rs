@@ -28,6 +28,8 @@ const BETWEEN_STATES: Duration = Duration::from_secs(600);
 pub(crate) trait Task {
     /// The option that sets the learning rate.
     const RATE: &'static str;
+    /// Whether the best of equal epochs is the last, as Ultralytics has it, or the first, as timm has it.
+    const LAST_OF_EQUALS: bool;
     /// Names of the losses, in the order of [`Step::losses`], and of the metrics, of [`Validation::metrics`].
     fn columns(&self) -> (&'static [&'static str], &'static [&'static str]);
     /// Steps of an epoch.
@@ -36,6 +38,10 @@ pub(crate) trait Task {
     fn begin(&mut self, epoch: usize, batch: usize) -> Result<()>;
     /// Learns from the next batch.
     fn step(&mut self) -> Result<Step>;
+    /// Takes up another number of epochs, of which the rates of those to come follow.
+    fn replan(&mut self, epochs: usize);
+    /// The epoch, from 0, from which on pictures are prepared in another way, where there is one.
+    fn closes_at(&self) -> Option<usize>;
     /// The labels of the data at a glance, where there is something to draw.
     fn draw_labels(&self) -> Result<Option<RgbImage>>;
     /// The batch of the last step with what is known about it.
@@ -61,6 +67,8 @@ pub(crate) struct Step {
     pub(crate) losses: Vec<f64>,
     /// How many pictures.
     pub(crate) pictures: usize,
+    /// Whether the weights moved; else the gradients are kept for a later step.
+    pub(crate) moved: bool,
     /// Time spent waiting for them.
     pub(crate) waited: Duration,
 }
@@ -78,7 +86,7 @@ pub(crate) struct Validation {
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// All epochs, or enough of them.
+    /// All epochs, or enough of them, or all of the time.
     Finished,
     /// Ctrl-C; the state is saved.
     Interrupted,
@@ -96,20 +104,21 @@ pub(crate) fn columns<T: Task>(task: &T, groups: usize) -> impl Iterator<Item = 
 /// A run in its folder.
 pub(crate) struct Cycle<'a> {
     pub(crate) args: &'a RunArgs,
+    /// Hours after which it ends.
+    pub(crate) hours: Option<f64>,
     pub(crate) folder: &'a Path,
     pub(crate) progress: Progress,
     pub(crate) results: Results,
     pub(crate) interrupt: Interrupt,
     pub(crate) shown: Shown,
-    /// When the process took the run up, and the seconds spent on it before.
-    pub(crate) start: Instant,
-    pub(crate) before: f64,
+    /// Seconds spent on the run so far, by all processes.
+    pub(crate) clock: Box<dyn Fn() -> f64 + 'a>,
 }
 
 impl Cycle<'_> {
     /// Runs to the end, or to Ctrl-C.
     pub(crate) fn run<T: Task>(&mut self, task: &mut T) -> Result<End> {
-        while self.progress.epoch < self.args.epochs && !self.progress.finished {
+        while self.progress.epoch < self.epochs() && !self.progress.finished {
             if self.epoch(task)? == End::Interrupted {
                 return Ok(End::Interrupted);
             }
@@ -117,11 +126,22 @@ impl Cycle<'_> {
         Ok(End::Finished)
     }
 
+    /// Epochs of the whole run, as far as it is known.
+    fn epochs(&self) -> usize {
+        self.progress.planned.unwrap_or(self.args.epochs)
+    }
+
+    /// Whether the run's time is over.
+    fn is_late(&self) -> bool {
+        self.hours.is_some_and(|hours| self.seconds() > hours * 3600.)
+    }
+
     fn epoch<T: Task>(&mut self, task: &mut T) -> Result<End> {
         let (epoch, batches) = (self.progress.epoch, task.batches());
+        let drawn = drawn_steps(batches, task.closes_at());
         let mut since_state = Instant::now();
         task.begin(epoch, self.progress.batch)?;
-        self.shown.begin(epoch + 1, self.args.epochs, task.columns().0);
+        self.shown.begin(epoch + 1, self.epochs(), task.columns().0);
         while self.progress.batch < batches {
             let step = task.step()?;
             let batch = self.progress.batch;
@@ -139,8 +159,9 @@ impl Cycle<'_> {
             self.progress.losses.iter_mut().zip(&step.losses).for_each(|(sum, loss)| *sum += loss);
             self.progress.batch += 1;
             self.shown.step(self.progress.batch, batches, &self.progress.losses, &step);
-            if self.args.plots && epoch == 0 && batch < 3 {
-                let path = self.folder.join(format!("train_batch{batch}.jpg"));
+            let number = epoch * batches + batch;
+            if self.args.plots && drawn.contains(&number) {
+                let path = self.folder.join(format!("train_batch{number}.jpg"));
                 image::save(&task.draw_batch()?, &path)?;
             }
             let asked = self.interrupt.asked();
@@ -151,23 +172,30 @@ impl Cycle<'_> {
             if asked {
                 return Ok(End::Interrupted);
             }
+            if step.moved && self.is_late() {
+                break;
+            }
         }
         self.end_epoch(task)?;
         let is_asked = self.interrupt.asked() && !self.progress.finished;
         Ok(if is_asked { End::Interrupted } else { End::Finished })
     }
 
-    fn end_epoch(&mut self, task: &mut impl Task) -> Result<()> {
+    fn end_epoch<T: Task>(&mut self, task: &mut T) -> Result<()> {
         let epoch = self.progress.epoch + 1;
         let pace = self.shown.trained();
         let (losses, metrics) = task.columns();
-        let mean = |sum: &f64| sum / task.batches().max(1) as f64;
+        let mean = |sum: &f64| sum / self.progress.batch.max(1) as f64;
         let means: Vec<f64> = self.progress.losses.iter().map(mean).collect();
-        let is_last = epoch >= self.args.epochs;
+        let is_last = epoch >= self.epochs() || self.is_late();
         let validation = if self.args.val || is_last { Some(task.validate()?) } else { None };
         let fitness = validation.as_ref().map(|validation| validation.fitness);
         let stops = fitness.is_some_and(|fitness| self.progress.stopping.stops(epoch, fitness, self.args.patience));
-        let is_best = self.progress.stopping.epoch == epoch;
+        let is_equal = fitness.is_some_and(|fitness| fitness >= self.progress.stopping.best);
+        let is_best = self.progress.stopping.epoch == epoch || (T::LAST_OF_EQUALS && is_equal);
+        if is_best {
+            self.progress.best = epoch;
+        }
         let unknown =
             Validation { metrics: vec![f64::NAN; metrics.len()], losses: vec![f64::NAN; losses.len()], fitness: 0. };
         let validation = validation.unwrap_or(unknown);
@@ -182,12 +210,21 @@ impl Cycle<'_> {
             ghostzoo_weights::write(&weights.join(BEST), &checkpoint)?;
         }
         ghostzoo_weights::write(&weights.join(LAST), &checkpoint)?;
-        if usize::try_from(self.args.save_period).is_ok_and(|period| period > 0 && epoch.is_multiple_of(period)) {
-            ghostzoo_weights::write(&weights.join(format!("epoch{epoch}.safetensors")), &checkpoint)?;
+        // Ultralytics counts from 0.
+        let number = epoch - 1;
+        if usize::try_from(self.args.save_period).is_ok_and(|period| period > 0 && number.is_multiple_of(period)) {
+            ghostzoo_weights::write(&weights.join(format!("epoch{number}.safetensors")), &checkpoint)?;
         }
         files::write(&self.folder.join("results.csv"), self.results.text().as_bytes())?;
         self.progress.results = self.results.text();
-        self.progress.finished = stops || is_last;
+        self.progress.finished = stops || is_last || self.is_late();
+        if let Some(hours) = self.hours {
+            let epochs = planned(hours, self.seconds(), epoch);
+            self.progress.planned = Some(epochs);
+            // Source: Ultralytics, which ends an epoch later than planned.
+            self.progress.finished |= number >= epochs;
+            task.replan(epochs);
+        }
         (self.progress.epoch, self.progress.batch) = (epoch, 0);
         self.progress.losses.clear();
         // The last of the epoch's files: whoever goes on from an older state writes the others again, to the same bytes.
@@ -208,7 +245,7 @@ impl Cycle<'_> {
 
     /// The whole run so far.
     pub(crate) fn seconds(&self) -> f64 {
-        self.before + self.start.elapsed().as_secs_f64()
+        (self.clock)()
     }
 
     /// Writes the state, whole or not at all.
@@ -221,6 +258,19 @@ impl Cycle<'_> {
     }
 }
 
+/// The epochs of a run of so many hours, by the mean of those that are done in so many seconds.
+///
+/// Source: Ultralytics 8.4.190's rule.
+pub(crate) fn planned(hours: f64, seconds: f64, done: usize) -> usize {
+    (hours * 3600. / (seconds / done as f64)).ceil() as usize
+}
+
+/// The steps, counted over all epochs from 0, whose batches are drawn: the first three of the run, and of the epoch from
+/// which on pictures are prepared in another way.
+fn drawn_steps(batches: usize, closes_at: Option<usize>) -> Vec<usize> {
+    std::iter::once(0).chain(closes_at.map(|epoch| epoch * batches)).flat_map(|first| first..first + 3).collect()
+}
+
 /// One epoch's row for programs.
 fn json_row(results: &Results) -> Value {
     let row = results.last().unwrap_or_default();
@@ -229,3 +279,7 @@ fn json_row(results: &Results) -> Value {
     let pairs = results.names().iter().zip(row).map(|(name, number)| (name.clone(), value(name, number)));
     Value::Object(pairs.collect::<Map<_, _>>())
 }
+
+#[cfg(test)]
+#[path = "cycle_tests.rs"]
+mod tests;

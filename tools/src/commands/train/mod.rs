@@ -1,9 +1,11 @@
 //! `ghostzoo train`: from labelled pictures to a checkpoint, in a folder that shows how it went.
 
+mod args_yaml;
 mod arguments;
 mod classify;
 mod cycle;
 mod detect;
+mod fingerprints;
 mod interrupt;
 mod place;
 mod progress;

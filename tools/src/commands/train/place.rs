@@ -1,6 +1,6 @@
 //! Where runs are: a new folder, or that of a run to go on with.
 
-use std::fs::{File, TryLockError};
+use std::fs::{DirEntry, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -9,12 +9,11 @@ use super::state;
 use crate::cli::RunArgs;
 use crate::error::usage;
 use crate::files;
-use crate::run_dir::RunDir;
+use crate::run_dir::{RunDir, asked, project_folder};
 
 /// A new run's folder, with its folder of weights.
-pub(crate) fn create(args: &RunArgs, default_project: &str) -> Result<RunDir> {
-    let project = args.project.clone().unwrap_or_else(|| PathBuf::from(default_project));
-    let folder = RunDir::create(&project.join(&args.name), args.exist_ok)?;
+pub(crate) fn create(args: &RunArgs, task: &str) -> Result<RunDir> {
+    let folder = RunDir::create(&asked(task, "train", args.project.as_deref(), Some(&args.name)), args.exist_ok)?;
     files::make_folder(&folder.path().join("weights"))?;
     Ok(folder)
 }
@@ -67,21 +66,43 @@ pub(crate) fn sweep(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The folder of the run that `--resume` names: a folder, a file of its weights, or nothing for the latest in `project`.
-pub(crate) fn resumed(named: &str, project: &Path) -> Result<PathBuf> {
+/// The folder of the run that `--resume` names: a folder, a file of its weights, or nothing for the latest of a project of
+/// `task`.
+pub(crate) fn resumed(named: &str, task: &str, project: Option<&Path>) -> Result<PathBuf> {
     if matches!(named, "" | "true") {
-        return latest(project)?.with_context(|| {
-            format!("no run to go on with in {}: name its folder, --resume FOLDER", project.display())
+        let folder = project_folder(task, project);
+        // A relative project may lie beside `runs` too, where Ultralytics 8.3 puts it.
+        let roots: Vec<&Path> = std::iter::once(folder.as_path()).chain(project).collect();
+        return latest(&roots).with_context(|| {
+            format!("no run to go on with in {}: name its folder, --resume FOLDER", folder.display())
         });
     }
-    let path = Path::new(named);
-    let whole = std::path::absolute(path).with_context(|| format!("cannot tell where {named} is"))?;
-    let folder = if path.is_file() { whole.parent().and_then(Path::parent).unwrap_or(&whole) } else { path };
-    if state_file(folder).is_file() {
-        return Ok(folder.to_path_buf());
+    if let Some(folder) = of_file(Path::new(named))? {
+        return Ok(folder);
     }
+    let path = Path::new(named);
+    if state_file(path).is_file() {
+        return Ok(path.to_path_buf());
+    }
+    let folder = if path.is_file() { path.parent().and_then(Path::parent).unwrap_or(path) } else { path };
     let expected = state_file(folder);
     Err(usage(format!("--resume {named}: there is no run, whose state would be {}", expected.display())))
+}
+
+/// The folder of the run that a file of weights is in.
+pub(crate) fn of_file(file: &Path) -> Result<Option<PathBuf>> {
+    if !file.is_file() {
+        return Ok(None);
+    }
+    let whole = std::path::absolute(file).with_context(|| format!("cannot tell where {} is", file.display()))?;
+    let folder = whole.parent().and_then(Path::parent).map(Path::to_path_buf);
+    Ok(folder.filter(|folder| state_file(folder).is_file()))
+}
+
+/// Whether both are one folder.
+pub(crate) fn is_same(folder: &Path, other: &Result<PathBuf>) -> bool {
+    let whole = |path: &Path| path.canonicalize().ok();
+    other.as_deref().is_ok_and(|other| whole(folder).is_some_and(|folder| Some(folder) == whole(other)))
 }
 
 /// The state of the run in `folder`.
@@ -89,14 +110,23 @@ pub(crate) fn state_file(folder: &Path) -> PathBuf {
     folder.join("weights").join(state::FILE)
 }
 
-/// The folder in `project` whose state was written last.
-fn latest(project: &Path) -> Result<Option<PathBuf>> {
-    let Ok(entries) = std::fs::read_dir(project) else { return Ok(None) };
-    let written = |folder: &PathBuf| state_file(folder).metadata().and_then(|file| file.modified()).ok();
-    let folders = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut runs: Vec<_> = folders.filter_map(|folder| Some((written(&folder)?, folder))).collect();
+/// The folder below `roots` whose state was written last.
+fn latest(roots: &[&Path]) -> Option<PathBuf> {
+    let mut runs = Vec::new();
+    let mut folders: Vec<PathBuf> = roots.iter().map(|root| root.to_path_buf()).collect();
+    while let Some(folder) = folders.pop() {
+        if let Ok(written) = state_file(&folder).metadata().and_then(|file| file.modified()) {
+            runs.push((written, folder));
+            continue;
+        }
+        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        // A link may be a run, and is not followed further: it could lead back.
+        let is_folder = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let is_run = |entry: &DirEntry| state_file(&entry.path()).is_file();
+        folders.extend(entries.filter(|entry| is_folder(entry) || is_run(entry)).map(|entry| entry.path()));
+    }
     runs.sort();
-    Ok(runs.pop().map(|(_, folder)| folder))
+    runs.pop().map(|(_, folder)| folder)
 }
 
 #[cfg(test)]
@@ -119,20 +149,25 @@ mod tests {
     fn a_run_is_named_by_its_folder_a_file_of_it_or_not_at_all() -> Result<()> {
         let root = tempfile::tempdir()?;
         let project = root.path().join("runs");
-        assert!(resumed("", &project).is_err_and(|error| error.to_string().starts_with("no run to go on with")));
-        for (name, age) in [("train", 5), ("train2", 50), ("train3", 10)] {
+        let latest = || resumed("", "detect", Some(&project));
+        assert!(latest().is_err_and(|error| error.to_string().starts_with("no run to go on with")));
+        // Of both numberings, and deeper.
+        for (name, age) in [("train", 5), ("train2", 50), ("train-3", 10), ("a/b/train", 20)] {
             let state = state_file(&project.join(name));
             files::make_folder(state.parent().expect("it has a folder"))?;
             std::fs::write(&state, "")?;
             std::fs::File::open(&state)?.set_modified(SystemTime::now() - Duration::from_secs(age))?;
         }
         std::fs::create_dir(project.join("empty"))?;
-        assert_eq!(resumed("", &project)?, project.join("train"), "the latest");
-        let train2 = project.join("train2");
-        for named in [train2.clone(), state_file(&train2)] {
-            assert_eq!(resumed(&named.to_string_lossy(), &project)?, train2);
+        for name in ["train", "train-3", "a/b/train", "train2"] {
+            assert_eq!(latest()?, project.join(name), "the latest that is left");
+            let state = state_file(&project.join(name));
+            for named in [project.join(name), state.clone()] {
+                assert_eq!(resumed(&named.to_string_lossy(), "detect", None)?, project.join(name));
+            }
+            std::fs::remove_file(state)?;
         }
-        let error = resumed(&project.join("empty").to_string_lossy(), &project).expect_err("no state");
+        let error = resumed(&project.join("empty").to_string_lossy(), "detect", None).expect_err("no state");
         assert!(error.to_string().contains("there is no run"), "{error}");
         Ok(())
     }

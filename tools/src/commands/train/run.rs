@@ -10,12 +10,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::cycle::{BEST, Cycle, End, LAST, Task, columns};
+use super::cycle::{BEST, Cycle, End, LAST, Task, columns, planned};
+use super::fingerprints::{self, Item};
 use super::interrupt::Interrupt;
 use super::progress::{Reader, Shown};
 use super::results::Results;
 use super::state::{self, Progress};
-use super::{arguments, place};
+use super::{args_yaml, arguments, place};
 use crate::cli::{Float, GlobalArgs, RunArgs};
 use crate::error::{Interrupted, usage};
 use crate::files;
@@ -39,8 +40,14 @@ pub(super) trait Training: Sized {
     /// Reads the data and the model that the arguments name; says what is wrong with either. A run that goes on has
     /// `decided` what [`Training::facts`] gave.
     fn of(args: &Self::Args, global: &GlobalArgs, decided: Option<&Value>) -> Result<Self>;
+    /// The model that the arguments name.
+    fn model(args: &Self::Args) -> &str;
+    /// The hours that the run is limited to.
+    fn hours(args: &Self::Args) -> Option<f64>;
     /// What a run that goes on must find again: its data, and what was decided when it began.
     fn facts(&self) -> Result<[Value; 2]>;
+    /// The pictures of both splits, in order.
+    fn pictures(&self) -> [Vec<Item>; 2];
     /// What other arguments do to the rates of an epoch, from 0, that is the next.
     fn extension(&self, before: &Self::Args, after: &Self::Args, epoch: usize) -> Result<String>;
     /// The task; `is_new` loads the first weights and tells how it starts.
@@ -55,32 +62,34 @@ pub(super) fn run<T: Training>(args: &T::Args, global: &GlobalArgs, explicit: &[
     let run = T::run_args(args);
     match run.resume.as_deref() {
         Some(named) if named != "false" => {
-            let project = run.project.clone().unwrap_or_else(|| PathBuf::from(project::<T>()));
-            resume::<T>(&place::resumed(named, &project)?, &T::absolute(args)?, global, explicit)
+            let (names_model, model) = (explicit.iter().any(|name| name == "model"), T::model(args));
+            // `yolo` names the run by the file of its weights: resume=True model=RUN/weights/last.safetensors.
+            let named = if matches!(named, "" | "true") && names_model { model } else { named };
+            let folder = place::resumed(named, T::NAME, run.project.as_deref())?;
+            let is_own = names_model && place::is_same(&folder, &place::resumed(model, T::NAME, None));
+            let explicit: Vec<String> = explicit.iter().filter(|name| !is_own || *name != "model").cloned().collect();
+            resume::<T>(&folder, &T::absolute(args)?, global, &explicit)
         }
         _ => begin::<T>(&T::absolute(args)?, global),
     }
 }
 
-/// Where runs go unless told otherwise.
-fn project<T: Training>() -> String {
-    format!("runs/{}", T::NAME)
-}
-
 fn begin<T: Training>(args: &T::Args, global: &GlobalArgs) -> Result<()> {
     let setup = T::of(args, global, None)?;
     let facts = setup.facts()?;
+    let files = setup.pictures().map(|items| fingerprints::of(&items));
     let task = setup.task(args, global, true)?;
-    let folder = place::create(T::run_args(args), &project::<T>())?;
+    let folder = place::create(T::run_args(args), T::NAME)?;
     let lock = place::lock(folder.path())?;
     place::clear(folder.path())?;
     let values = serde_json::to_value(args)?;
-    files::write(&folder.path().join("args.yaml"), arguments::yaml(T::NAME, &values)?.as_bytes())?;
+    files::write(&folder.path().join("args.yaml"), args_yaml::text(T::NAME, &values)?.as_bytes())?;
     if let (true, Some(labels)) = (T::run_args(args).plots, task.draw_labels()?) {
         image::save(&labels, &folder.path().join("labels.jpg"))?;
     }
     let results = Results::new(columns(&task, task.rates().len()));
-    let progress = Progress::new(T::NAME, values, facts, results.text());
+    let mut progress = Progress::new(T::NAME, values, facts, results.text());
+    progress.files = files;
     finish::<T>(args, global, folder.path(), progress, results, task)?;
     drop(lock);
     Ok(())
@@ -100,30 +109,41 @@ fn resume<T: Training>(folder: &Path, given: &T::Args, global: &GlobalArgs, expl
     T::run_args_mut(&mut args).json = T::run_args(given).json;
     let before: T::Args = serde_json::from_value(progress.args.clone())?;
     let [epochs_before, epochs] = [&before, &args].map(|args| T::run_args(args).epochs);
-    let is_over = epochs <= progress.epoch || (progress.finished && epochs <= epochs_before);
-    let lacks_plots = progress.finished && T::run_args(&args).plots && !folder.join(CURVES).exists();
-    let [shown, done] = [folder.display().to_string(), progress.epoch.to_string()];
-    if is_over && !progress.finished {
-        return Err(usage(format!(
-            "{shown} is in epoch {} already: leave --epochs out, or give it a number from there on",
-            progress.epoch + 1
-        )));
+    let [hours_before, hours] = [&before, &args].map(T::hours);
+    if hours != hours_before {
+        let is_begun = progress.epoch > 0;
+        progress.planned = hours.filter(|_| is_begun).map(|hours| planned(hours, progress.seconds, progress.epoch));
     }
-    if is_over && !lacks_plots {
-        bail!("{shown} is finished, after {done} epochs: a larger --epochs than {epochs_before} goes on with it");
+    let end = progress.end(epochs, T::run_args(&args).patience, hours);
+    let lacks_plots = progress.finished && T::run_args(&args).plots && !folder.join(CURVES).exists();
+    if let Some(end) = end.as_ref().filter(|_| !lacks_plots) {
+        return Err(end.error(&folder.display().to_string(), &progress));
     }
     let setup = T::of(&args, global, Some(&progress.decided))?;
-    let [data, _] = setup.facts()?;
-    if data != progress.data {
+    let ([data, _], items) = (setup.facts()?, setup.pictures());
+    let mut differing = arguments::differing(&progress.data, &data);
+    let files = items.each_ref().map(|items| fingerprints::of(items));
+    for (split, [then, now], items) in [
+        ("training", [&progress.files[0], &files[0]], &items[0]),
+        ("validation", [&progress.files[1], &files[1]], &items[1]),
+    ] {
+        differing.extend(fingerprints::differing(split, then, now, items));
+    }
+    if !differing.is_empty() {
         return Err(usage(format!(
             "the data are not those that the run began with: other {}; put them back, or begin a run from its weights",
-            arguments::differing(&progress.data, &data)
+            differing.join(", ")
         )));
     }
+    (progress.data, progress.files) = (data, files);
     let extension = setup.extension(&before, &args, progress.epoch)?;
     let mut task = setup.task(&args, global, false)?;
     task.load_state(&tensors, &progress.counters)
         .with_context(|| format!("{} does not fit the run's arguments", path.display()))?;
+    if let Some(epochs) = progress.planned {
+        task.replan(epochs);
+    }
+    let is_over = end.is_some();
     if epochs != epochs_before && !global.quiet {
         say!("note: {extension}");
     }
@@ -132,7 +152,7 @@ fn resume<T: Training>(folder: &Path, given: &T::Args, global: &GlobalArgs, expl
     }
     progress.finished = is_over;
     progress.args = serde_json::to_value(&args)?;
-    files::write(&folder.join("args.yaml"), arguments::yaml(T::NAME, &progress.args)?.as_bytes())?;
+    files::write(&folder.join("args.yaml"), args_yaml::text(T::NAME, &progress.args)?.as_bytes())?;
     files::write(&folder.join("results.csv"), progress.results.as_bytes())?;
     let results = Results::from_text(&progress.results)?;
     finish::<T>(&args, global, folder, progress, results, task)?;
@@ -155,9 +175,10 @@ fn finish<T: Training>(
         () if global.quiet => Reader::Nobody,
         () => Reader::Person,
     };
-    let before = progress.seconds;
+    let (before, hours) = (progress.seconds, T::hours(args));
     let (interrupt, shown, start) = (Interrupt::listen(), Shown::new(reader), Instant::now());
-    let mut cycle = Cycle { args: run, folder, progress, results, interrupt, shown, start, before };
+    let clock = Box::new(move || before + start.elapsed().as_secs_f64());
+    let mut cycle = Cycle { args: run, hours, folder, progress, results, interrupt, shown, clock };
     place::sweep(folder)?;
     cycle.save_state(&task)?;
     if cycle.run(&mut task)? == End::Interrupted {
@@ -169,7 +190,7 @@ fn finish<T: Training>(
     let seconds = cycle.seconds();
     let [best, last] = [BEST, LAST].map(|name| folder.join("weights").join(name));
     let best = if best.is_file() { best } else { last };
-    let (epoch, epochs) = (cycle.progress.stopping.epoch, cycle.progress.epoch);
+    let (epoch, epochs) = (cycle.progress.best_epoch(), cycle.progress.epoch);
     task.show(&best, folder, reader, run.plots)?;
     if run.plots && cycle.results.len() > 0 {
         image::save(&cycle.results.draw()?, &folder.join(CURVES))?;

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 use candle_vision::train::EarlyStopping;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::error::usage;
 use crate::files;
 
 /// The file in the run's `weights` folder.
@@ -35,8 +36,17 @@ pub(crate) struct Progress {
     pub(crate) losses: Vec<f64>,
     /// Time spent, in seconds.
     pub(crate) seconds: f64,
-    /// The best epoch.
+    /// The best epoch, as patience counts.
     pub(crate) stopping: EarlyStopping,
+    /// The epoch whose weights `best` holds: the last of those that are equally good; 0 before the first.
+    #[serde(default)]
+    pub(crate) best: usize,
+    /// The epochs of a run of limited time, as planned after the last.
+    #[serde(default)]
+    pub(crate) planned: Option<usize>,
+    /// Fingerprints of the pictures of both splits.
+    #[serde(default)]
+    pub(crate) files: [Value; 2],
     /// What the data were when the run began, so that it does not go on with others.
     pub(crate) data: Value,
     /// What does not depend on the data but was decided with them: see the task.
@@ -61,11 +71,67 @@ impl Progress {
             losses: Vec::new(),
             seconds: 0.,
             stopping: EarlyStopping::default(),
+            best: 0,
+            planned: None,
+            files: Default::default(),
             data,
             decided,
             finished: false,
             results,
             counters: Value::Null,
+        }
+    }
+}
+
+/// Why a run that is asked to go on has nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Over {
+    /// It is beyond these epochs already, and not finished.
+    Beyond,
+    /// Its epochs are done.
+    Epochs(usize),
+    /// So many epochs were no better.
+    Patience(usize),
+    /// Its hours are over.
+    Hours(f64),
+}
+
+impl Progress {
+    /// The epoch whose weights are the best.
+    pub(crate) fn best_epoch(&self) -> usize {
+        if self.best > 0 { self.best } else { self.stopping.epoch }
+    }
+
+    /// Why the run cannot go on with these epochs, this patience and these hours; `None` where it can.
+    pub(crate) fn end(&self, epochs: usize, patience: usize, hours: Option<f64>) -> Option<Over> {
+        let total = self.planned.unwrap_or(epochs);
+        match hours {
+            Some(hours) if self.finished && (self.seconds >= hours * 3600. || total <= self.epoch) => {
+                Some(Over::Hours(hours))
+            }
+            _ if total <= self.epoch && !self.finished => Some(Over::Beyond),
+            _ if total <= self.epoch => Some(Over::Epochs(total)),
+            _ if self.finished && self.stopping.has_run_out(self.epoch, patience) => Some(Over::Patience(patience)),
+            _ => None,
+        }
+    }
+}
+
+impl Over {
+    /// What to say of the run in the folder `shown`.
+    pub(crate) fn error(self, shown: &str, progress: &Progress) -> anyhow::Error {
+        let finished = format!("{shown} is finished, after {} epochs", progress.epoch);
+        match self {
+            Self::Beyond => usage(format!(
+                "{shown} is in epoch {} already: leave --epochs out, or give it a number from there on",
+                progress.epoch + 1
+            )),
+            Self::Epochs(epochs) => anyhow!("{finished}: a larger --epochs than {epochs} goes on with it"),
+            Self::Patience(patience) => anyhow!(
+                "{finished}, of which none since the {}. was better: a larger --patience than {patience}, or 0, goes on with it",
+                progress.stopping.epoch
+            ),
+            Self::Hours(hours) => anyhow!("{finished}, its {hours} hours: a larger --time goes on with it"),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A classifier's pictures as people see them.
 
+use std::path::Path;
+
 use candle_vision::augment::Batch;
 use candle_vision::image::{BoxLabel, ClassifyTransform, Rgb, RgbImage, resize_bilinear};
 
@@ -20,19 +22,21 @@ impl Pictures {
         Self { classes, mean: view.mean, std: view.std }
     }
 
-    /// Up to 16 pictures of a batch side by side, each under the name of the class that `classes` has at its place.
-    pub(super) fn draw(&self, batch: &Batch, classes: &[usize]) -> RgbImage {
+    /// Up to 16 pictures of a batch side by side, each under the name of the class that `classes` has at its place and of its
+    /// file, which `name` knows by the picture's number.
+    pub(super) fn draw<'a>(&self, batch: &Batch, classes: &[usize], name: impl Fn(usize) -> &'a str) -> RgbImage {
         let [height, width] = batch.size;
         let times = SHORTEST.div_ceil(height.min(width).max(1));
         let size = [times * height, times * width];
         let pictures: Vec<RgbImage> =
             (0..classes.len()).map(|number| resize_bilinear(&self.picture(batch, number), size)).collect();
-        let label = |&class_id: &usize| {
-            let text = self.classes.get(class_id).cloned().unwrap_or_else(|| class_id.to_string());
+        let label = |(&class_id, &picture): (&usize, &usize)| {
+            let class = self.classes.get(class_id).cloned().unwrap_or_else(|| class_id.to_string());
+            let text = format!("{class} {}", plot::title(Path::new(name(picture))));
             vec![BoxLabel { xyxy: [0., 0., size[1] as f32, size[0] as f32], class_id, text }]
         };
-        let labels: Vec<Vec<BoxLabel>> = classes.iter().map(label).collect();
-        plot::mosaic(&pictures.iter().collect::<Vec<_>>(), &labels, size)
+        let labels: Vec<Vec<BoxLabel>> = classes.iter().zip(&batch.indices).map(label).collect();
+        plot::mosaic(&pictures.iter().collect::<Vec<_>>(), &labels, &[], size)
     }
 
     /// The levels that became a network's input.
@@ -66,7 +70,7 @@ mod tests {
         let pictures = Pictures::new(vec!["cell".into()], &view);
         let picture = pictures.picture(&batch, 0);
         assert_eq!([picture.get_pixel(0, 0).0, picture.get_pixel(1, 0).0], levels);
-        let drawn = pictures.draw(&batch, &[0]);
+        let drawn = pictures.draw(&batch, &[0], |_| "a.png");
         assert_eq!(drawn.dimensions(), (2 * SHORTEST as u32, SHORTEST as u32));
     }
 }

@@ -1,5 +1,6 @@
 //! What a classifier's run starts from: data, architecture, weights, teacher.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -18,6 +19,7 @@ use super::pictures::Pictures;
 use super::source::Source;
 use super::task::{ClassifyTask, Parts};
 use crate::cli::{ClassifyTrainArgs, GlobalArgs, RunArgs};
+use crate::commands::train::fingerprints::Item;
 use crate::commands::train::run::{Training, whole, whole_file};
 use crate::commands::train::transfer::{rows_by_name, told_rows};
 use crate::error::usage;
@@ -33,6 +35,7 @@ const MOST_WORKERS: usize = 8;
 
 /// All that is known before the first step.
 pub(crate) struct Setup {
+    data: PathBuf,
     classes: Vec<String>,
     train: Arc<DecodedSet>,
     val: Arc<DecodedSet>,
@@ -125,7 +128,23 @@ impl Training for Setup {
                 );
             }
         }
-        Ok(Self { classes, train: Arc::new(train), val: Arc::new(val), config, weights, recipe, augment, view })
+        let data = data.to_path_buf();
+        Ok(Self { data, classes, train: Arc::new(train), val: Arc::new(val), config, weights, recipe, augment, view })
+    }
+
+    fn model(args: &ClassifyTrainArgs) -> &str {
+        &args.model
+    }
+
+    fn hours(_: &ClassifyTrainArgs) -> Option<f64> {
+        None
+    }
+
+    fn pictures(&self) -> [Vec<Item>; 2] {
+        [(&self.train, ["train", "train"]), (&self.val, ["val", "test"])].map(|(set, splits)| {
+            let set = set.set();
+            (0..set.len()).map(|number| item(&self.data, splits, set.name(number), set.class_of(number))).collect()
+        })
     }
 
     fn facts(&self) -> Result<[Value; 2]> {
@@ -225,6 +244,14 @@ impl Setup {
         }
         Ok(*teacher)
     }
+}
+
+/// A picture of a class folder, or of the tar file of a split.
+fn item(data: &Path, splits: [&str; 2], name: &str, class: usize) -> Item {
+    let folder = splits.iter().map(|split| data.join(split).join(name));
+    let tar = splits.iter().map(|split| data.join(format!("{split}.tar")));
+    let path = folder.chain(tar).find(|path| path.is_file()).unwrap_or_default();
+    Item { name: name.to_owned(), path, labels: class.to_string() }
 }
 
 /// Refuses pictures that are too small for a network.

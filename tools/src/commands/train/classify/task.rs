@@ -74,7 +74,8 @@ impl ClassifyTask {
             let predicted: Vec<usize> = logits.iter().zip(&classes).map(verdict).collect();
             if let Some((folder, batch)) = kept {
                 for (name, classes) in [("labels", &classes), ("pred", &predicted)] {
-                    let picture = self.parts.pictures.draw(&batch, classes);
+                    let picture =
+                        self.parts.pictures.draw(&batch, classes, |number| self.parts.sets[1].set().name(number));
                     image::save(&picture, &folder.join(format!("val_batch{number}_{name}.jpg")))?;
                 }
             }
@@ -142,6 +143,7 @@ fn table(names: &[String], tally: &Tally) -> Table {
 
 impl Task for ClassifyTask {
     const RATE: &'static str = "--lr";
+    const LAST_OF_EQUALS: bool = false;
 
     fn columns(&self) -> (&'static [&'static str], &'static [&'static str]) {
         (LOSSES, METRICS)
@@ -149,6 +151,12 @@ impl Task for ClassifyTask {
 
     fn batches(&self) -> usize {
         self.parts.train.batches()
+    }
+
+    fn replan(&mut self, _: usize) {}
+
+    fn closes_at(&self) -> Option<usize> {
+        None
     }
 
     fn begin(&mut self, epoch: usize, batch: usize) -> Result<()> {
@@ -168,7 +176,7 @@ impl Task for ClassifyTask {
         let (images, targets) = batch.into_tensors(self.parts.trainer.device())?;
         let loss = self.parts.trainer.step(self.iteration, &images, &targets)?;
         self.iteration += 1;
-        Ok(Step { losses: vec![loss], pictures, waited })
+        Ok(Step { losses: vec![loss], pictures, moved: true, waited })
     }
 
     fn draw_labels(&self) -> Result<Option<RgbImage>> {
@@ -177,7 +185,7 @@ impl Task for ClassifyTask {
 
     fn draw_batch(&self) -> Result<RgbImage> {
         let batch = self.drawn.as_ref().context("no batch was kept")?;
-        Ok(self.parts.pictures.draw(batch, &batch.classes))
+        Ok(self.parts.pictures.draw(batch, &batch.classes, |number| self.parts.sets[0].set().name(number)))
     }
 
     fn rates(&self) -> Vec<f64> {

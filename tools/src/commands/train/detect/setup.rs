@@ -17,9 +17,11 @@ use ghostzoo_weights::{Checkpoint, Registry};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::auto_batch::auto_batch;
 use super::task::{DetectTask, Parts};
 use crate::architecture::Architecture;
 use crate::cli::{DetectTrainArgs, GlobalArgs, RunArgs};
+use crate::commands::train::fingerprints::Item;
 use crate::commands::train::run::{Training, whole, whole_file};
 use crate::commands::train::transfer::{rows_by_name, told_rows};
 use crate::error::{text, usage};
@@ -105,7 +107,20 @@ impl Training for Setup {
         train.take_messages().iter().for_each(|message| say!("note: {message}"));
         let recipe = match decided {
             Some(Decided { recipe, .. }) => Recipe { epochs: args.run.epochs, ..recipe },
-            None => recipe(args)?.resolve(train.len(), names.len()).map_err(usage)?,
+            None => {
+                let mut asked = recipe(args)?;
+                if let Some(share) = args.auto_batch {
+                    let (batch, why) = auto_batch(share, &source.def, imgsz, &global.open(true)?);
+                    asked.batch = batch;
+                    if !global.quiet {
+                        say!("note: {why}");
+                    }
+                }
+                let resolved = asked.resolve(train.len(), names.len()).map_err(usage)?;
+                // A run of limited time does not know its epochs, which cut the warm-up.
+                let warmup_epochs = if args.time.is_some() { asked.warmup_epochs } else { resolved.warmup_epochs };
+                Recipe { warmup_epochs, ..resolved }
+            }
         };
         let scale = MultiScale { imgsz, share: args.multi_scale, stride: source.stride(), seed: args.run.seed };
         let least = if args.multi_scale > 0. { scale.least() } else { imgsz };
@@ -134,6 +149,26 @@ impl Training for Setup {
             }
         }
         Ok(Self { names, train, val, source, recipe })
+    }
+
+    fn model(args: &DetectTrainArgs) -> &str {
+        &args.model
+    }
+
+    fn hours(args: &DetectTrainArgs) -> Option<f64> {
+        args.time
+    }
+
+    fn pictures(&self) -> [Vec<Item>; 2] {
+        let item = |path: &Path, labels: String| Item {
+            name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            path: path.to_path_buf(),
+            labels,
+        };
+        let train = (0..self.train.len())
+            .map(|number| item(self.train.path(number), format!("{:?}", self.train.objects(number))));
+        let val = self.val.iter().map(|picture| item(&picture.path, format!("{:?}", picture.labels)));
+        [train.collect(), val.collect()]
     }
 
     fn facts(&self) -> Result<[Value; 2]> {

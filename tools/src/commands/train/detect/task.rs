@@ -50,6 +50,8 @@ pub(crate) struct DetectTask {
     validation: ValOptions,
     loader: Loader,
     scale: Option<MultiScale>,
+    /// Epochs of the run.
+    epochs: usize,
     epoch: Option<Epoch>,
     /// The next step, counted over all epochs.
     iteration: usize,
@@ -93,6 +95,7 @@ impl DetectTask {
             validation,
             loader,
             scale: (args.multi_scale > 0.).then_some(scale),
+            epochs: args.run.epochs,
             epoch: None,
             iteration: 0,
             drawn: None,
@@ -164,16 +167,24 @@ impl DetectTask {
             confident.map(|c| BoxLabel { xyxy: c.xyxy, class_id: c.class_id, text: text(c) }).collect()
         };
         let found: Vec<Vec<BoxLabel>> = looked.found.iter().map(found).collect();
+        let titles: Vec<String> =
+            looked.numbers.iter().map(|&number| plot::title(&self.parts.val[number].path)).collect();
         for (name, boxes) in [("labels", &labels), ("pred", &found)] {
             let path = folder.join(format!("val_batch{batch}_{name}.jpg"));
-            image::save(&plot::mosaic(&pictures, boxes, size), &path)?;
+            image::save(&plot::mosaic(&pictures, boxes, &titles, size), &path)?;
         }
         Ok(())
     }
 }
 
+/// A metric as Ultralytics compares it: to five digits behind the point, the even one of two equally near.
+pub(crate) fn five_digits(value: f64) -> f64 {
+    format!("{value:.5}").parse().unwrap_or(value)
+}
+
 impl Task for DetectTask {
     const RATE: &'static str = "--lr0";
+    const LAST_OF_EQUALS: bool = true;
 
     fn columns(&self) -> (&'static [&'static str], &'static [&'static str]) {
         (LOSSES, METRICS)
@@ -183,9 +194,18 @@ impl Task for DetectTask {
         self.loader.batches_per_epoch()
     }
 
+    fn replan(&mut self, epochs: usize) {
+        self.epochs = epochs;
+        self.parts.trainer.replan(epochs);
+    }
+
+    fn closes_at(&self) -> Option<usize> {
+        self.args.run.epochs.checked_sub(self.args.close_mosaic).filter(|_| self.args.close_mosaic > 0)
+    }
+
     fn begin(&mut self, epoch: usize, batch: usize) -> Result<()> {
         let close = self.args.close_mosaic;
-        let is_joined = close == 0 || epoch + close < self.args.run.epochs;
+        let is_joined = close == 0 || epoch + close < self.epochs;
         self.epoch = None;
         self.epoch = Some(self.loader.epoch(epoch, is_joined, batch)?);
         self.iteration = epoch * self.batches() + batch;
@@ -205,8 +225,9 @@ impl Task for DetectTask {
             None => batch.tensor(device)?,
         };
         let losses = self.parts.trainer.step(self.iteration, &pictures, &batch.targets)?.to_vec();
+        let moved = self.parts.trainer.moves(self.iteration);
         self.iteration += 1;
-        let step = Step { losses, pictures: batch.len(), waited };
+        let step = Step { losses, pictures: batch.len(), moved, waited };
         self.drawn = Some(batch);
         Ok(step)
     }
@@ -233,7 +254,7 @@ impl Task for DetectTask {
         let detector = self.parts.trainer.detector()?;
         let (validated, losses) = self.measure(&detector, None)?;
         let metrics = validated.measured.ultralytics.means();
-        Ok(Validation { metrics: metrics.to_vec(), losses: losses.to_vec(), fitness: metrics[3] })
+        Ok(Validation { metrics: metrics.to_vec(), losses: losses.to_vec(), fitness: five_digits(metrics[3]) })
     }
 
     fn checkpoint(&self, epochs: usize) -> Result<Checkpoint> {
