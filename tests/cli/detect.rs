@@ -270,7 +270,7 @@ fn what_cannot_be_done_is_one_line_and_an_exit_code() {
     place.run("detect in -m two.safetensors --no-save").failed(1, &["two.safetensors names 2 classes", "have 3"]);
     let whole = std::fs::read(place.path("m.safetensors")).unwrap();
     place.write("cut.safetensors", &whole[..whole.len() / 2]);
-    place.run("detect in -m cut.safetensors --no-save").failed(1, &["cut.safetensors", "damaged"]);
+    place.run("detect in -m cut.safetensors --no-save").failed(1, &["cut.safetensors", "incomplete"]);
     place.write("file", b"in the way");
     place.run("detect in -m m.safetensors --save-dir file/run").failed(1, &["folder file"]);
 }

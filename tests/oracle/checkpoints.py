@@ -2,6 +2,8 @@
 
 pip install torch numpy
 usage: checkpoints.py            writes weights/tests/data/*.pt and expected.json (seeded, some kB each)
+       checkpoints.py unread     writes weights/tests/data/unread/*.pt: tensors that candle cannot hold (torch==2.15.0)
+       checkpoints.py containers writes weights/tests/data/containers/*.pt: files without sums, plain ones of each protocol
        checkpoints.py dump FILE  prints name, dtype, shape and sums of a checkpoint as our reader should see it (JSON lines)
 """
 import collections
@@ -12,6 +14,7 @@ import pickle
 import sys
 import types
 
+import numpy as np
 import torch
 import torch.nn as nn
 
@@ -196,6 +199,57 @@ def main():
             print(f"{path.stat().st_size:8d} {path.relative_to(OUT)}")
 
 
+def unread():
+    """Every kind of tensor that is not read: alone among the weights (needed), and beside them, in both containers."""
+    folder = OUT / "unread"
+    folder.mkdir(exist_ok=True)
+    ones = torch.ones(2)
+    names = "uint16 uint32 uint64 float8_e4m3fn float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz float8_e8m0fnu complex32 complex64 complex128"
+    kinds = {name: ones.to(getattr(torch, name)) for name in names.split()}
+    kinds |= {name: torch.empty(2, dtype=getattr(torch, name)) for name in ("float4_e2m1fn_x2", "bits8", "bits16")}
+    kinds |= {name: torch.quantize_per_tensor(ones, 0.1, 0, getattr(torch, name)) for name in ("qint8", "quint8", "qint32")}
+    scales = torch.tensor([0.1, 0.2]), torch.tensor([0, 0])
+    kinds["per_channel"] = torch.quantize_per_channel(torch.eye(2), *scales, 0, torch.qint8)
+    kinds |= {"coo": torch.eye(2).to_sparse(), "csr": torch.eye(2).to_sparse_csr(), "csc": torch.eye(2).to_sparse_csc()}
+    kinds |= {"bsr": torch.eye(2).to_sparse_bsr((1, 1)), "bsc": torch.eye(2).to_sparse_bsc((1, 1))}
+    kinds["meta"] = torch.empty(2, device="meta")
+    kinds["nested"] = torch.nested.nested_tensor([ones, torch.ones(3)])
+    kinds["jagged"] = torch.nested.nested_tensor([ones, torch.ones(3)], layout=torch.jagged)
+    kinds["masked"] = torch.masked.masked_tensor(ones, torch.tensor([True, False]))
+    kinds["negated"] = torch._neg_view(torch.ones(2))
+    kinds["conjugated"] = torch.ones(2, dtype=torch.complex64).conj()
+    kinds["parameter"] = nn.Parameter(ones.to(torch.float8_e5m2), requires_grad=False)
+    others = {"strided": torch.strided, "sparse_coo": torch.sparse_coo, "dtype": torch.uint16, "scheme": torch.per_tensor_affine}
+    others |= {"lazy": nn.parameter.UninitializedParameter(), "storage": ones.untyped_storage(), "device": torch.device("cuda:0")}
+    others |= {"generator": np.random.default_rng(0), "state": np.random.RandomState(0), "range": range(3), "complex": 1j}
+    weights = {"conv_stem.weight": torch.full((2, 3, 1, 1), 0.5)}
+    for suffix, options in (("", {}), ("_legacy", {"_use_new_zipfile_serialization": False})):
+        torch.save({"state_dict": weights, "extra": kinds | others}, folder / f"beside{suffix}.pt", **options)
+        torch.save(weights | kinds, folder / f"needed{suffix}.pt", **options)
+    torch.save({"a.weight": kinds["float8_e5m2"], "b.weight": kinds["qint8"]}, folder / "nothing_else.pt")
+    for path in sorted(folder.glob("*")):
+        print(f"{path.stat().st_size:8d} {path.relative_to(OUT)}")
+
+
+def containers():
+    """The same weights in files that torch.load takes: without sums, and plain ones of the protocols 1 to 5."""
+    folder = OUT / "containers"
+    folder.mkdir(exist_ok=True)
+    weights = {"conv_stem.weight": torch.arange(6.0).reshape(2, 3, 1, 1) / 4, "bn1.bias": torch.tensor([0.5, -1.5]).half()}
+    torch.serialization.set_crc32_options(False)
+    torch.save(weights, folder / "no_sums.pt")
+    torch.serialization.set_crc32_options(True)
+    torch.save(weights, folder / "protocol1.pt", pickle_protocol=1)
+    for protocol in (1, 2, 3, 4, 5):
+        plain = {"pickle_protocol": protocol, "_use_new_zipfile_serialization": False}
+        torch.save({"state_dict": weights, "epoch": 7}, folder / f"plain{protocol}.pt", **plain)
+    for path in sorted(folder.glob("*")):
+        loaded = torch.load(path, weights_only=False)
+        loaded = loaded.get("state_dict", loaded)
+        assert all(torch.equal(loaded[name], tensor) for name, tensor in weights.items())
+        print(f"{path.stat().st_size:8d} {path.relative_to(OUT)}")
+
+
 def dump(path):
     checkpoint = torch.load(path, map_location="cpu", weights_only=False)
     if isinstance(checkpoint, dict):
@@ -208,4 +262,7 @@ def dump(path):
 
 
 if __name__ == "__main__":
-    dump(sys.argv[2]) if sys.argv[1:2] == ["dump"] else main()
+    if sys.argv[1:2] == ["dump"]:
+        dump(sys.argv[2])
+    else:
+        {"unread": unread, "containers": containers}.get(" ".join(sys.argv[1:]), main)()

@@ -72,6 +72,9 @@ pub struct Metadata {
     /// Epochs trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<i64>,
+    /// Tensors beside those that were read, whose elements no type of candle's holds: the name, and what is wrong with it.
+    #[serde(skip)]
+    pub unread: BTreeMap<String, String>,
     /// Whose names the file had.
     pub layout: Layout,
     /// Whether batch norms are folded into their convolutions.

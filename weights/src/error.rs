@@ -32,6 +32,14 @@ pub enum Error {
         /// Which rule, and where.
         reason: String,
     },
+    /// The file ends early.
+    #[error("{} is incomplete: {reason}; it was cut off while it was downloaded or copied, so get it again", path.display())]
+    Incomplete {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
     /// A pickle asks to call something that is not known to be data.
     #[error("{} asks to call `{global}`, which is refused; load it in Python and save its state_dict() instead", path.display())]
     Refused {

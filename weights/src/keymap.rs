@@ -25,17 +25,32 @@ const LMZ_PARTS: [(&str, usize); 17] = [
     ("head", 22),
 ];
 
+/// The first weights of each layout: what precedes one of these names is a wrapper's.
+const FIRST: [&str; 6] = [
+    "conv_stem.weight",
+    "net.b1.0.conv.weight",
+    "model.0.conv.weight",
+    "model.0.cv1.conv.weight",
+    "0.conv.weight",
+    "0.cv1.conv.weight",
+];
+/// What DataParallel, torch.compile, Lightning, transformers, averages and a whole YOLO object put before every name.
+const WRAPPERS: [&str; 9] =
+    ["module", "_orig_mod", "model", "timm_model", "net", "network", "backbone", "ema_model", "averaged_model"];
+
 /// Renames every tensor to the name our models use, and drops counters that carry no weights.
 ///
-/// Wrappers' prefixes (`module.` of DataParallel, the second `model.` of a whole YOLO object) are stripped where every
-/// name has them.
+/// Wrappers' prefixes are stripped, of any number and in any order. A tensor that lies outside of them (a loss's weights)
+/// keeps its name, for a check to name it.
 pub(crate) fn to_ours<T>(tensors: BTreeMap<String, T>) -> (BTreeMap<String, T>, Layout) {
-    const COUNTERS: [&str; 3] = ["num_batches_tracked", "total_ops", "total_params"];
+    const COUNTERS: [&str; 4] = ["num_batches_tracked", "total_ops", "total_params", "n_averaged"];
     let is_counter = |name: &str| COUNTERS.contains(&name.rsplit('.').next().unwrap_or(name));
     let mut tensors: BTreeMap<String, T> = tensors.into_iter().filter(|(name, _)| !is_counter(name)).collect();
-    for prefix in ["module.", "_orig_mod."] {
-        if !tensors.is_empty() && tensors.keys().all(|name| name.starts_with(prefix)) {
-            tensors = rename(tensors, |name| name[prefix.len()..].to_owned());
+    if let Some(prefix) = wrapper(&tensors) {
+        let inner = |name: &str| name.strip_prefix(&prefix).map(str::to_owned);
+        // Two tensors do not become one.
+        if tensors.keys().all(|name| inner(name).is_none_or(|inner| !tensors.contains_key(&inner))) {
+            tensors = rename(tensors, |name| inner(name).unwrap_or_else(|| name.to_owned()));
         }
     }
     if tensors.contains_key("net.b1.0.conv.weight") {
@@ -46,9 +61,6 @@ pub(crate) fn to_ours<T>(tensors: BTreeMap<String, T>) -> (BTreeMap<String, T>, 
         let layout = if is_huawei { Layout::Huawei } else { Layout::Timm };
         return (rename(tensors, from_huawei), layout);
     }
-    while !tensors.is_empty() && tensors.keys().all(|name| name.starts_with("model.model.")) {
-        tensors = rename(tensors, |name| name["model.".len()..].to_owned());
-    }
     let numbered = |name: &str| name.split('.').next().is_some_and(|part| part.parse::<usize>().is_ok());
     if !tensors.is_empty() && tensors.keys().all(|name| numbered(name)) {
         tensors = rename(tensors, |name| format!("model.{name}"));
@@ -56,6 +68,38 @@ pub(crate) fn to_ours<T>(tensors: BTreeMap<String, T>) -> (BTreeMap<String, T>, 
     let ultralytics = |name: &str| name.strip_prefix("model.").is_some_and(numbered);
     let layout = if tensors.keys().all(|name| ultralytics(name)) { Layout::Ultralytics } else { Layout::Other };
     (tensors, layout)
+}
+
+/// What precedes the names of one network's tensors. `None` where nothing does, and where there are several networks.
+fn wrapper<T>(tensors: &BTreeMap<String, T>) -> Option<String> {
+    for first in FIRST {
+        // A list of layers is a part of many networks.
+        let is_bare = first.starts_with('0');
+        let is_wrapper = |part: &str| match is_bare {
+            true => WRAPPERS.contains(&part),
+            false => part.parse::<usize>().is_err(),
+        };
+        let prefix = |name: &str| name.strip_suffix(first).map(str::to_owned);
+        let is_prefix = |prefix: &String| match prefix.strip_suffix('.') {
+            Some(parts) => parts.split('.').all(is_wrapper),
+            None => prefix.is_empty(),
+        };
+        let mut prefixes = tensors.keys().filter_map(|name| prefix(name)).filter(is_prefix);
+        match (prefixes.next(), prefixes.next()) {
+            (None, _) => {}
+            (Some(prefix), None) => return (!prefix.is_empty()).then_some(prefix),
+            (Some(_), Some(_)) => return None,
+        }
+    }
+    // Of a network that is not known, what surely is a wrapper's.
+    let mut prefix = String::new();
+    while let Some(part) = ["module.", "_orig_mod."].iter().find(|part| {
+        let inner = |name: &String| name.strip_prefix(&prefix).is_some_and(|name| name.starts_with(**part));
+        !tensors.is_empty() && tensors.keys().all(inner)
+    }) {
+        prefix += part;
+    }
+    (!prefix.is_empty()).then_some(prefix)
 }
 
 fn rename<T>(tensors: BTreeMap<String, T>, to: impl Fn(&str) -> String) -> BTreeMap<String, T> {

@@ -8,6 +8,8 @@
 
 mod checkpoint;
 mod error;
+mod finite;
+mod foreign;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod keymap;

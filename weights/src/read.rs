@@ -16,6 +16,8 @@ use crate::keymap;
 use crate::pickle::{Refusal, TorchFile, extract};
 use crate::write::METADATA_KEY;
 
+/// Most bytes of a safetensors header: the format's own limit.
+const MAX_HEADER: u64 = 100_000_000;
 /// Most bytes of a `config.json` that are read; timm's have some hundred, 50,000 with the names of ImageNet.
 const MAX_CONFIG: u64 = 4 << 20;
 
@@ -51,12 +53,26 @@ pub(crate) fn read_bytes(path: &Path, bytes: &[u8]) -> Result<Checkpoint, Error>
     } else if looks_like_safetensors(bytes) {
         read_safetensors(path, bytes)?
     } else {
-        return Err(Error::NotACheckpoint { path: path.to_path_buf(), found: describe(bytes) });
+        return Err(Error::NotACheckpoint { path: path.to_path_buf(), found: crate::foreign::file(bytes) });
     };
     if tensors.is_empty() {
-        return Err(Error::NoTensors { path: path.to_path_buf() });
+        return Err(match metadata.unread.pop_first() {
+            Some((name, why)) => {
+                Error::Unsupported { path: path.to_path_buf(), reason: clean(format!("its tensor {name} {why}")) }
+            }
+            None => Error::NoTensors { path: path.to_path_buf() },
+        });
     }
-    let (tensors, layout) = keymap::to_ours(tensors);
+    let unread = std::mem::take(&mut metadata.unread).into_iter().map(|(name, why)| (name, Err(why)));
+    let tensors = tensors.into_iter().map(|(name, tensor)| (name, Ok(tensor)));
+    let (mapped, layout) = keymap::to_ours(tensors.chain(unread).collect());
+    let mut tensors = BTreeMap::new();
+    for (name, tensor) in mapped {
+        match tensor {
+            Ok(tensor) => drop(tensors.insert(name, tensor)),
+            Err(why) => drop(metadata.unread.insert(name, why)),
+        }
+    }
     if metadata.layout == Layout::Other {
         metadata.layout = layout;
     }
@@ -92,26 +108,16 @@ fn looks_like_safetensors(bytes: &[u8]) -> bool {
     length >= 2 && bytes.get(8) == Some(&b'{')
 }
 
-/// What a file that is no checkpoint looks like.
-fn describe(bytes: &[u8]) -> &'static str {
-    let start = bytes.trim_ascii_start();
-    let starts_with = |text: &str| start.get(..text.len()).is_some_and(|s| s.eq_ignore_ascii_case(text.as_bytes()));
-    if starts_with("<!doctype") || starts_with("<html") {
-        "a web page (a download that failed?)"
-    } else if starts_with("version https://git-lfs") {
-        "a pointer of Git LFS (run `git lfs pull`)"
-    } else if bytes.get(257..262) == Some(b"ustar") {
-        "a tar archive (files of PyTorch 0.1.1 must be loaded and saved again by a newer one)"
-    } else if bytes.first() == Some(&0x80) && bytes.get(1).is_some_and(|protocol| *protocol <= 5) {
-        "a bare pickle (save it with torch.save instead)"
-    } else {
-        "something else"
-    }
-}
-
 fn read_safetensors(path: &Path, bytes: &[u8]) -> Result<Checkpoint, Error> {
-    let invalid =
-        |error: safetensors::SafeTensorError| Error::Invalid { path: path.to_path_buf(), reason: error.to_string() };
+    let invalid = |error: safetensors::SafeTensorError| {
+        let path = path.to_path_buf();
+        match announced_length(bytes).filter(|length| *length > bytes.len() as u64) {
+            Some(length) => {
+                Error::Incomplete { path, reason: format!("{} of its {length} bytes are there", bytes.len()) }
+            }
+            None => Error::Invalid { path, reason: error.to_string() },
+        }
+    };
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(invalid)?;
     let views = SafeTensors::deserialize(bytes).map_err(invalid)?;
     let views: Vec<_> = views.iter().collect();
@@ -119,13 +125,34 @@ fn read_safetensors(path: &Path, bytes: &[u8]) -> Result<Checkpoint, Error> {
     let read = |(name, view): (&str, TensorView)| {
         let failed =
             |reason: String| Error::Tensor { path: path.to_path_buf(), reason: format!("tensor {name}: {reason}") };
-        let dtype = DType::try_from(view.dtype()).ok().filter(|dtype| DTYPES.contains(dtype));
-        let dtype = dtype.ok_or_else(|| failed(format!("its type {:?} is not supported", view.dtype())))?;
+        let Some(dtype) = DType::try_from(view.dtype()).ok().filter(|dtype| DTYPES.contains(dtype)) else {
+            let why = format!("is of type {:?}, which is not read; save its float()", view.dtype());
+            return Ok((name.to_owned(), Err(why)));
+        };
         let tensor = Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu);
-        Ok((name.to_owned(), tensor.map_err(|error| failed(error.to_string()))?))
+        Ok((name.to_owned(), Ok(tensor.map_err(|error| failed(error.to_string()))?)))
     };
-    let tensors = views.into_par_iter().map(read).collect::<Result<BTreeMap<_, _>, Error>>()?;
-    Ok(Checkpoint { tensors, metadata: metadata_of(path, &header)? })
+    let mut checkpoint = Checkpoint { metadata: metadata_of(path, &header)?, ..Default::default() };
+    for (name, tensor) in views.into_par_iter().map(read).collect::<Result<Vec<_>, Error>>()? {
+        match tensor {
+            Ok(tensor) => drop(checkpoint.tensors.insert(name, tensor)),
+            Err(why) => drop(checkpoint.metadata.unread.insert(name, why)),
+        }
+    }
+    Ok(checkpoint)
+}
+
+/// The length that a safetensors file should have by its header, where the header is whole.
+fn announced_length(bytes: &[u8]) -> Option<u64> {
+    let length = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
+    let start = length.checked_add(8)?;
+    let Some(header) = bytes.get(8..usize::try_from(start).ok()?) else {
+        // Longer ones are refused whatever follows.
+        return (length <= MAX_HEADER).then_some(start);
+    };
+    let header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(header).ok()?;
+    let ends = header.values().filter_map(|tensor| tensor.get("data_offsets")?.get(1)?.as_u64());
+    start.checked_add(ends.max()?)
 }
 
 /// What the header of a safetensors file says about the model, without its tensors.
@@ -146,14 +173,19 @@ fn metadata_of(path: &Path, header: &safetensors::tensor::Metadata) -> Result<Me
     }
 }
 
+/// A file's own names go into messages: they must not break the line or steer the terminal.
+fn clean(text: String) -> String {
+    text.replace(char::is_control, "\u{fffd}")
+}
+
 fn read_torch(path: &Path, bytes: &[u8]) -> Result<Checkpoint, Error> {
-    // A file's own names go into messages: they must not break the line or steer the terminal.
-    let clean = |text: String| text.replace(char::is_control, "\u{fffd}");
     let refused = |refusal: Refusal| match refusal {
         Refusal::Invalid { offset: 0, reason } => Error::Invalid { path: path.to_path_buf(), reason: clean(reason) },
         Refusal::Invalid { offset, reason } => {
             Error::Invalid { path: path.to_path_buf(), reason: format!("{} (pickle byte {offset})", clean(reason)) }
         }
+        Refusal::Incomplete(reason) => Error::Incomplete { path: path.to_path_buf(), reason: clean(reason) },
+        Refusal::Unsupported(reason) => Error::Unsupported { path: path.to_path_buf(), reason: clean(reason) },
         Refusal::Called(global) => Error::Refused { path: path.to_path_buf(), global: clean(global) },
     };
     let mut file = TorchFile::open(bytes).map_err(refused)?;

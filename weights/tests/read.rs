@@ -1,5 +1,7 @@
 //! Files of `torch.save` and of our own writer, and hostile ones. Fixtures come from `tests/oracle/checkpoints.py`.
 
+mod pickles;
+
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
@@ -112,8 +114,8 @@ fn hostile_files_are_refused_in_one_line_and_execute_nothing() {
         ("terminal.pt", "`os\u{fffd}\u{fffd}[2J.system`"),
         ("type_v2.pt", "`torch._tensor._rebuild_from_type_v2`"),
         ("empty_overflow.pt", "overflow"),
-        ("truncated.pt", "zip"),
-        ("truncated_legacy.pt", "ends past the file"),
+        ("truncated.pt", "directory at the end of the zip is missing; it was cut off"),
+        ("truncated_legacy.pt", "ends past the file; it was cut off"),
     ];
     for (file, part) in cases {
         let error = read(&data("hostile").join(file)).expect_err(file).to_string();
@@ -135,13 +137,26 @@ fn files_of_other_kinds_are_named_for_what_they_are() {
     assert!(matches!(read(folder.path()), Err(Error::Io { .. })));
     let mut tar = vec![0; 1024];
     tar[257..262].copy_from_slice(b"ustar");
-    let others: [(&[u8], &str); 6] = [
+    let others: [(&[u8], &str); 19] = [
         (b"", "an empty file"),
         (b"hello, this is not a model", "something else"),
         (b"\n<!DOCTYPE html><html>", "a web page"),
+        (b"<?xml version=\"1.0\"?>\n<net name=\"yolov8n\" version=\"11\">", "OpenVINO"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"\x80\x04}.", "a bare pickle"),
+        (b"\x80\x02\x8a\x09abcdefghi.", "a bare pickle"),
         (&tar, "a tar archive"),
+        (b"\x08\x08\x12\x07pytorch\x1a\x062.15.0", "an ONNX model"),
+        (b"\x08\x0a:\xd0\x10", "an ONNX model"),
+        (b"\x08\x01\x12\x95\xd3\x01\x0a", "TensorFlow"),
+        (b"\x1c\0\0\0TFL3\0\0", "TensorFlow Lite"),
+        (b"\x89HDF\r\n\x1a\n\0", "HDF5"),
+        (b"7767517\n168 200\n", "ncnn"),
+        (b"GGUF\x03\0", "GGUF"),
+        (b"\x93NUMPY\x01\0", "numpy"),
+        (b"\x1f\x8b\x08\0", "gunzip"),
+        (b"\xff\xd8\xff\xe0", "a picture"),
+        (b"ftrt\0\0", "TensorRT"),
     ];
     for (content, expected) in others {
         let error = read(&file("other.pt", content)).expect_err(expected);
@@ -152,6 +167,43 @@ fn files_of_other_kinds_are_named_for_what_they_are() {
     assert!(matches!(read(&file("header.safetensors", &header)), Err(Error::Invalid { .. })));
     let short = [&20u64.to_le_bytes()[..], b"{\"a\":{\"dtype\":\"F32\"}}"].concat();
     assert!(matches!(read(&file("short.safetensors", &short)), Err(Error::Invalid { .. })));
+}
+
+#[test]
+fn a_zip_of_another_program_is_named_for_what_it_is_and_one_that_is_cut_is_said_to_be() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("model.pt");
+    let refused = |names: &[&str]| {
+        let mut zip = zip::ZipWriter::new(std::fs::File::create(&path).expect("created"));
+        let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        names.iter().for_each(|name| zip.start_file(*name, stored).expect("entry"));
+        zip.finish().expect("finished");
+        let error = read(&path).expect_err("no checkpoint");
+        assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+        error.to_string()
+    };
+    // The entries of torch 2.15's jit.save, _save_for_lite_interpreter, export.save and PackageExporter.
+    for (names, part) in [
+        (&["m/data.pkl", "m/code/__torch__.py", "m/constants.pkl", "m/version"][..], "a TorchScript archive"),
+        (&["m/bytecode.pkl", "m/version"], "a TorchScript archive"),
+        (&["m/data/weights/weight_0", "m/models/model.json", "m/archive_format"], "torch.export"),
+        (&["m/.data/extern_modules", "m/m/m.pkl"], "torch.package"),
+        (&["config.json", "model.weights.h5"], "Keras"),
+        (&["MAR-INF/MANIFEST.json", "best.pt"], "TorchServe"),
+        (&["conv1.npy"], "numpy"),
+        (&["best.pt", "readme.txt"], "unpack it first"),
+    ] {
+        let error = refused(names);
+        assert!(error.contains(part) && !error.contains("hostile"), "{error}");
+    }
+    for file in ["zip.pt", "legacy.pt", "module.pt", "module_legacy.pt"] {
+        let bytes = std::fs::read(data(file)).expect("fixture");
+        for share in [30, 60, 99] {
+            std::fs::write(&path, &bytes[..bytes.len() * share / 100]).expect("written");
+            let error = read(&path).expect_err("cut");
+            assert!(matches!(error, Error::Incomplete { .. }), "{share} % of {file}: {error}");
+        }
+    }
 }
 
 #[test]
@@ -191,17 +243,7 @@ fn what_is_written_reads_back_exactly_and_replaces_whole_files() {
 
 /// A file of `torch.save` around any pickle, with storages of the given sizes.
 fn archive(path: &Path, pickle: &[u8], storages: &[usize]) {
-    let mut zip = zip::ZipWriter::new(std::fs::File::create(path).expect("created"));
-    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
-    let mut entry = |name: String, content: &[u8]| {
-        zip.start_file(name, stored).expect("entry");
-        std::io::Write::write_all(&mut zip, content).expect("written");
-    };
-    entry("archive/data.pkl".to_owned(), pickle);
-    for (i, size) in storages.iter().enumerate() {
-        entry(format!("archive/data/{i}"), &vec![0; *size]);
-    }
-    zip.finish().expect("finished");
+    pickles::archive(path, pickle, &storages.iter().map(|size| vec![0; *size]).collect::<Vec<_>>());
 }
 
 /// Whole instructions, so that random programs get past the first one.

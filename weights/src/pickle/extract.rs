@@ -16,9 +16,12 @@ const MAX_NAME: usize = 1024;
 /// Most nested modules or dicts on the way to a tensor.
 const MAX_DEPTH: usize = 64;
 
-/// Where training scripts put the weights, best first: an average of the weights before the weights themselves.
+/// Where training scripts put the weights, best first: an average of the weights before the weights themselves, then in
+/// timm's order.
 const WRAPPERS: [&str; 8] =
-    ["ema", "state_dict_ema", "model_ema", "model", "state_dict", "model_state_dict", "net", "module"];
+    ["ema", "state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict", "net", "module"];
+/// Most values that are looked at to find out which of them holds weights.
+const MAX_LOOKED_AT: usize = 1_000_000;
 
 /// Reads the weights and what the file says about them. `Ok(None)` where the file holds no tensors.
 pub(crate) fn extract(file: &mut TorchFile<'_>) -> Result<Option<Checkpoint>, Refusal> {
@@ -28,24 +31,26 @@ pub(crate) fn extract(file: &mut TorchFile<'_>) -> Result<Option<Checkpoint>, Re
     let mut metadata = metadata(&file.arena, file.root, weights);
     metadata.stride = file.arena.field(weights, "stride").and_then(|id| strides(file, id));
     let mut tensors = BTreeMap::new();
-    for (name, tensor) in names.found {
-        let is_counter = !TorchFile::is_float(&tensor) && tensor.shape.is_empty();
-        if !is_counter {
-            tensors.insert(name, file.tensor(&tensor)?);
+    for (name, found) in names.found {
+        match found {
+            Found::Tensor(tensor) if !TorchFile::is_float(&tensor) && tensor.shape.is_empty() => {} // a counter
+            Found::Tensor(tensor) => drop(tensors.insert(name, file.tensor(&tensor)?)),
+            Found::Unread(why) => drop(metadata.unread.insert(name, why)),
         }
     }
-    Ok(if tensors.is_empty() { None } else { Some(Checkpoint { tensors, metadata }) })
+    let is_empty = tensors.is_empty() && metadata.unread.is_empty();
+    Ok(if is_empty { None } else { Some(Checkpoint { tensors, metadata }) })
 }
 
-/// The value that holds the weights: the root, or what the first known wrapper with tensors below it holds.
+/// The value that holds the weights: the root, or what the first known wrapper with weights below it holds.
 fn find_weights(arena: &Arena, root: Id) -> Id {
-    let mut weights = root;
+    let (mut weights, mut left) = (root, MAX_LOOKED_AT);
     for _ in 0..4 {
         if is_module(arena, weights) {
             break;
         }
-        let wrapped = WRAPPERS.iter().filter_map(|wrapper| arena.field(weights, wrapper));
-        match wrapped.into_iter().find(|id| is_module(arena, *id) || matches!(arena.get(*id), Value::Dict(_))) {
+        let mut wrapped = WRAPPERS.iter().filter_map(|wrapper| arena.field(weights, wrapper));
+        match wrapped.find(|id| holds_weights(arena, *id, &mut left, MAX_DEPTH)) {
             Some(inner) => weights = inner,
             None => break,
         }
@@ -53,13 +58,41 @@ fn find_weights(arena: &Arena, root: Id) -> Id {
     weights
 }
 
+/// Whether a dict or a module has a tensor with a name below it, other than a number such as a decay or a counter.
+fn holds_weights(arena: &Arena, id: Id, left: &mut usize, depth: usize) -> bool {
+    let (Some(less), Some(depth)) = (left.checked_sub(1), depth.checked_sub(1)) else { return false };
+    *left = less;
+    match arena.get(id) {
+        Value::Tensor(tensor) => !tensor.shape.is_empty(),
+        Value::Unread(_) => true,
+        _ if is_module(arena, id) => GROUPS
+            .iter()
+            .filter_map(|group| arena.field(id, group))
+            .any(|group| holds_weights(arena, group, left, depth)),
+        Value::Dict(pairs) => pairs.iter().any(|(key, value)| {
+            let is_name = matches!(arena.get(*key), Value::Str(_) | Value::Int(_));
+            is_name && holds_weights(arena, *value, left, depth)
+        }),
+        _ => false,
+    }
+}
+
+/// Where a module keeps what has a name.
+const GROUPS: [&str; 3] = ["_parameters", "_buffers", "_modules"];
+
 /// A pickled `torch.nn.Module`.
 fn is_module(arena: &Arena, id: Id) -> bool {
     matches!(arena.get(id), Value::Object(_)) && arena.field(id, "_modules").is_some()
 }
 
+enum Found {
+    Tensor(TensorRef),
+    /// What is wrong with it.
+    Unread(String),
+}
+
 struct Names {
-    found: BTreeMap<String, TensorRef>,
+    found: BTreeMap<String, Found>,
     /// Values that may still be visited: shared containers could otherwise name exponentially many tensors.
     names: usize,
     work: usize,
@@ -84,10 +117,13 @@ impl Names {
         };
         match arena.get(id) {
             Value::Tensor(tensor) => {
-                self.found.insert(prefix, (**tensor).clone());
+                self.found.insert(prefix, Found::Tensor((**tensor).clone()));
+            }
+            Value::Unread(why) => {
+                self.found.insert(prefix, Found::Unread(why.clone()));
             }
             _ if is_module(arena, id) => {
-                for group in ["_parameters", "_buffers", "_modules"] {
+                for group in GROUPS {
                     let Some(group_id) = arena.field(id, group) else { continue };
                     let unsaved: HashSet<&str> = (group == "_buffers")
                         .then(|| arena.sequence(arena.field(id, "_non_persistent_buffers_set")?))
@@ -130,11 +166,13 @@ fn metadata(arena: &Arena, root: Id, weights: Id) -> Metadata {
         Value::Int(epoch) => Some(*epoch),
         _ => None,
     });
-    let names = attribute("names").and_then(|id| names(&arena.json(id)));
+    let names = attribute("names").and_then(|id| names(arena, id));
     let yaml_classes = attribute("yaml").and_then(|id| arena.usize(arena.field(id, "nc")?));
     Metadata {
         arch: text("arch").or_else(|| text("arch_name")),
-        task: text("task").or_else(|| argument("task")?.as_str().map(str::to_owned)),
+        task: text("task")
+            .or_else(|| argument("task")?.as_str().map(str::to_owned))
+            .or_else(|| task(class(arena, weights)?).map(str::to_owned)),
         nc: attribute("nc").and_then(|id| arena.usize(id)).or(yaml_classes).or(names.as_ref().map(Vec::len)),
         names,
         yaml: json("yaml").filter(serde_json::Value::is_object).map(|yaml| as_built(arena, weights, yaml)),
@@ -151,14 +189,7 @@ fn metadata(arena: &Arena, root: Id, weights: Id) -> Metadata {
 fn as_built(arena: &Arena, weights: Id, mut yaml: serde_json::Value) -> serde_json::Value {
     let layers = arena.field(weights, "_modules").and_then(|modules| arena.field(modules, "model"));
     let layers = layers.and_then(|model| arena.pairs(arena.field(model, "_modules")?)).unwrap_or_default();
-    let class = |id: Id| match arena.get(id) {
-        Value::Object(object) => match arena.get(object.class) {
-            Value::Global(name) => name.rsplit('.').next(),
-            _ => None,
-        },
-        _ => None,
-    };
-    let mut built = layers.iter().map(|(_, layer)| class(*layer));
+    let mut built = layers.iter().map(|(_, layer)| class(arena, *layer));
     for part in ["backbone", "head"] {
         for row in yaml.get_mut(part).and_then(serde_json::Value::as_array_mut).into_iter().flatten() {
             let Some(Some(class)) = built.next() else { continue };
@@ -171,6 +202,29 @@ fn as_built(arena: &Arena, weights: Id, mut yaml: serde_json::Value) -> serde_js
         }
     }
     yaml
+}
+
+/// The name of an object's class, without its module.
+fn class(arena: &Arena, id: Id) -> Option<&str> {
+    match arena.get(id) {
+        Value::Object(object) => match arena.get(object.class) {
+            Value::Global(name) => name.rsplit('.').next(),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// What a model of Ultralytics' class is for.
+fn task(class: &str) -> Option<&'static str> {
+    Some(match class {
+        "DetectionModel" => "detect",
+        "SegmentationModel" => "segment",
+        "PoseModel" => "pose",
+        "OBBModel" => "obb",
+        "ClassificationModel" => "classify",
+        _ => return None,
+    })
 }
 
 /// Strides of a tensor of whole numbers.
@@ -191,12 +245,28 @@ fn side(value: &serde_json::Value) -> Option<usize> {
     value.as_u64().or_else(largest).and_then(|side| usize::try_from(side).ok())
 }
 
-/// Class names of a list, or of a dict from id to name that lacks no id.
-fn names(value: &serde_json::Value) -> Option<Vec<String>> {
-    let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
-    match value {
-        serde_json::Value::Array(names) => names.iter().map(text).collect(),
-        serde_json::Value::Object(names) => (0..names.len()).map(|id| text(names.get(&id.to_string())?)).collect(),
-        _ => None,
+/// Most class names, and most bytes of all of them.
+const MAX_CLASSES: usize = 65_536;
+const MAX_NAMES_BYTES: usize = 4 << 20;
+
+/// Class names of a list or of a dict from id to name, as Python's `str` shows them; an id without one has its number.
+fn names(arena: &Arena, id: Id) -> Option<Vec<String>> {
+    let (mut names, mut left) = (Vec::new(), MAX_NAMES_BYTES);
+    let mut name = |id: usize, name: Id| -> Option<()> {
+        (id < MAX_CLASSES).then_some(())?;
+        names.extend((names.len()..=id).map(|id| id.to_string()));
+        if let Some(text) = arena.text(name) {
+            left = left.checked_sub(text.len())?;
+            names[id] = text;
+        }
+        Some(())
+    };
+    match arena.pairs(id) {
+        Some(pairs) => pairs.iter().try_for_each(|(id, text)| {
+            let id = arena.usize(*id).or_else(|| arena.str(*id)?.trim().parse().ok())?;
+            name(id, *text)
+        })?,
+        None => arena.sequence(id)?.iter().enumerate().try_for_each(|(id, text)| name(id, *text))?,
     }
+    (!names.is_empty()).then_some(names)
 }

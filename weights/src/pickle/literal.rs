@@ -1,5 +1,7 @@
 //! The opcodes that push a number, a string or a constant.
 
+use std::num::IntErrorKind;
+
 use super::machine::Machine;
 use super::refusal::{Result, invalid};
 use super::value::Value;
@@ -17,9 +19,12 @@ impl Machine<'_> {
             b'I' | b'L' => match self.line()? {
                 "00" if opcode == b'I' => Value::Bool(false),
                 "01" if opcode == b'I' => Value::Bool(true),
-                line => match line.trim_end_matches('L').parse() {
+                line => match line.trim_end_matches('L').parse::<i64>() {
                     Ok(int) => Value::Int(int),
-                    Err(_) => return invalid(format!("`{line}` is not a 64-bit integer")),
+                    Err(error) if matches!(error.kind(), IntErrorKind::PosOverflow | IntErrorKind::NegOverflow) => {
+                        Value::BigInt
+                    }
+                    Err(_) => return invalid(format!("`{line}` is not an integer")),
                 },
             },
             0x8a | 0x8b => {

@@ -6,7 +6,7 @@
 
 use super::reduce;
 use super::refusal::{Refusal, Result, invalid};
-use super::value::{Arena, Id, Memo, Storage, Value};
+use super::value::{Arena, Element, Id, Memo, Storage, Value};
 
 /// Most opcodes of one pickle. A checkpoint of YOLOv8x with its average has some 50,000.
 const MAX_OPCODES: usize = 4_000_000;
@@ -47,7 +47,10 @@ impl<'a> Machine<'a> {
                 self.at += count;
                 Ok(bytes)
             }
-            None => invalid(format!("{count} bytes are announced and {} are left", self.input.len() - self.at)),
+            None => {
+                let left = self.input.len() - self.at;
+                Err(Refusal::Incomplete(format!("{count} bytes are announced and {left} are left")))
+            }
         }
     }
 
@@ -68,7 +71,9 @@ impl<'a> Machine<'a> {
 
     pub(super) fn line(&mut self) -> Result<&'a str> {
         let rest = &self.input[self.at..];
-        let Some(end) = rest.iter().position(|byte| *byte == b'\n') else { return invalid("a line without its end") };
+        let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
+            return Err(Refusal::Incomplete("a line without its end".to_owned()));
+        };
         self.at += end + 1;
         match std::str::from_utf8(&rest[..end]) {
             Ok(line) => Ok(line.trim_end_matches('\r')),
@@ -302,7 +307,7 @@ impl<'a> Machine<'a> {
                     Some(class) => self.stack.push(class),
                     None => {
                         let storage = self.storage(id)?;
-                        self.arena.charge(storage.key.len())?;
+                        self.arena.charge(storage.key.len() + storage.class.len())?;
                         self.push(Value::Storage(Box::new(storage)));
                     }
                 }
@@ -344,12 +349,9 @@ impl<'a> Machine<'a> {
             return invalid("a persistent id that is no storage of PyTorch");
         };
         let class = class.rsplit('.').next().unwrap_or(class);
-        let element = super::value::Element::from_name(class);
-        if element.is_none() && class != "UntypedStorage" {
-            return invalid(format!("storage of type {class}, which is not known"));
-        }
         let view = parts.get(5).and_then(|id| arena.sequence(*id));
         let view_offset = view.and_then(|view| view.get(1)).and_then(|id| arena.usize(*id)).unwrap_or(0);
-        Ok(Storage { key: key.to_owned(), element, view_offset })
+        let element = Element::from_name(class);
+        Ok(Storage { key: key.to_owned(), class: class.to_owned(), element, view_offset })
     }
 }

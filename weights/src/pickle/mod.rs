@@ -8,6 +8,7 @@ mod literal;
 mod machine;
 mod reduce;
 mod refusal;
+mod text;
 mod torch_file;
 mod value;
 

@@ -5,8 +5,13 @@ use super::value::{Arena, Element, Id, Object, TensorRef, Value};
 
 /// Most dimensions of a tensor.
 const MAX_RANK: usize = 8;
+/// Longest name of an element type of numpy's, in bytes.
+const MAX_DTYPE: usize = 16;
 /// Longest path, in bytes.
 const MAX_PATH: usize = 4096;
+
+/// How a nested tensor of ragged rows is built.
+const NESTED: &str = "torch.nested._internal.nested_tensor._rebuild_njt";
 
 /// What a call gives: something new, or one of its own arguments.
 enum Outcome {
@@ -22,7 +27,7 @@ pub(super) fn call(arena: &mut Arena, callable: Id, args: Id) -> Result<Id> {
                 Value::List(items) | Value::Tuple(items) | Value::Set(items) => size_of_val(items.as_slice()),
                 Value::Dict(pairs) => size_of_val(pairs.as_slice()),
                 Value::Bytes(bytes) => bytes.len(),
-                Value::Str(text) => text.len(),
+                Value::Str(text) | Value::Unread(text) => text.len(),
                 _ => 0,
             })?;
             Ok(arena.push(value))
@@ -37,10 +42,26 @@ fn outcome(arena: &Arena, callable: Id, args: Id) -> Result<Outcome> {
     };
     let args = arena.sequence(args).unwrap_or_default();
     Ok(Outcome::New(match name.as_str() {
-        "torch._utils._rebuild_tensor" | "torch._utils._rebuild_tensor_v2" => tensor(arena, args, None)?,
-        "torch._utils._rebuild_tensor_v3" => tensor(arena, args, args.get(6))?,
+        "torch._utils._rebuild_tensor" | "torch._utils._rebuild_tensor_v2" => tensor(arena, args, None, args.get(6))?,
+        "torch._utils._rebuild_tensor_v3" => tensor(arena, args, args.get(6), args.get(7))?,
+        "torch._utils._rebuild_sparse_tensor" | "torch._utils._rebuild_sparse_csr_tensor" => {
+            Value::Unread("is sparse; save its to_dense()".to_owned())
+        }
+        "torch._utils._rebuild_qtensor" => Value::Unread("is quantized; save its dequantize()".to_owned()),
+        "torch._utils._rebuild_meta_tensor_no_storage" => {
+            Value::Unread("is on the meta device, without values; save it from a model that has its weights".to_owned())
+        }
+        "torch._utils._rebuild_nested_tensor" | NESTED => {
+            Value::Unread("is nested; save its to_padded_tensor(0)".to_owned())
+        }
+        "torch._utils._rebuild_wrapper_subclass" => {
+            Value::Unread("is of a subclass of Tensor; save a plain tensor".to_owned())
+        }
+        "torch._utils._rebuild_device_tensor_from_numpy" => {
+            Value::Unread("is on a device that PyTorch saves by way of numpy; save its cpu()".to_owned())
+        }
         "torch._tensor._rebuild_from_type_v2" => match args {
-            // (function, type, its arguments, state): a subclass of Tensor around one of the functions above.
+            // (function, type, its arguments, state): a subclass of Tensor around one of these functions.
             [function, _, inner, ..] if is_rebuild(arena, *function) => return outcome(arena, *function, *inner),
             _ => return Err(Refusal::Called(name.clone())),
         },
@@ -64,6 +85,20 @@ fn outcome(arena: &Arena, callable: Id, args: Id) -> Result<Outcome> {
             Some(text) => Value::Bytes(text.chars().map(|c| c as u32 as u8).collect()),
             None => return invalid("bytes without their text"),
         },
+        // By its name alone; what follows it (byte order, sizes) is for arrays.
+        "numpy.dtype" => match args.first().and_then(|id| arena.str(*id)).filter(|name| name.len() <= MAX_DTYPE) {
+            Some(name) => Value::Str(name.to_owned()),
+            None => object(callable),
+        },
+        "numpy.core.multiarray.scalar" | "numpy._core.multiarray.scalar" => match args {
+            [dtype, data] => match (arena.str(*dtype), arena.get(*data)) {
+                (Some(dtype), Value::Bytes(bytes)) => {
+                    arena.numpy_scalar(dtype, bytes).unwrap_or_else(|| object(callable))
+                }
+                _ => object(callable),
+            },
+            _ => object(callable),
+        },
         "pathlib.PosixPath"
         | "pathlib.WindowsPath"
         | "pathlib.PurePosixPath"
@@ -83,8 +118,14 @@ fn outcome(arena: &Arena, callable: Id, args: Id) -> Result<Outcome> {
         | "builtins.complex"
         | "builtins.slice"
         | "builtins.range"
+        | "__builtin__.complex"
+        | "__builtin__.slice"
+        | "__builtin__.xrange"
         | "torch.device"
         | "torch.Generator"
+        | "torch.serialization._get_layout"
+        | "torch.nn.parameter.UninitializedBuffer"
+        | "torch.nn.parameter.UninitializedParameter"
         | "datetime.datetime"
         | "datetime.date"
         | "datetime.timedelta"
@@ -92,11 +133,14 @@ fn outcome(arena: &Arena, callable: Id, args: Id) -> Result<Outcome> {
         | "types.SimpleNamespace"
         | "argparse.Namespace"
         | "ultralytics.utils.IterableSimpleNamespace"
-        | "numpy.dtype"
-        | "numpy.core.multiarray.scalar"
         | "numpy.core.multiarray._reconstruct"
-        | "numpy._core.multiarray.scalar"
         | "numpy._core.multiarray._reconstruct"
+        | "numpy.random._pickle.__bit_generator_ctor"
+        | "numpy.random._pickle.__generator_ctor"
+        | "numpy.random._pickle.__randomstate_ctor"
+        | "numpy.random.bit_generator.__pyx_unpickle_SeedSequence"
+        | "decimal.Decimal"
+        | "fractions.Fraction"
         | "functools.partial"
         | "uuid.UUID" => object(callable),
         // A bound method, as `fuse()` leaves one in `forward`: its instance is data, so the attribute is.
@@ -118,7 +162,7 @@ fn outcome(arena: &Arena, callable: Id, args: Id) -> Result<Outcome> {
 
 /// A function that builds a tensor from a storage, and nothing that could nest.
 fn is_rebuild(arena: &Arena, function: Id) -> bool {
-    matches!(arena.get(function), Value::Global(name) if name.starts_with("torch._utils._rebuild_"))
+    matches!(arena.get(function), Value::Global(name) if name.starts_with("torch._utils._rebuild_") || name == NESTED)
 }
 
 /// An instance of `class` that is built and not called.
@@ -151,8 +195,9 @@ fn pairs(arena: &Arena, id: Option<&Id>) -> Vec<(Id, Id)> {
     arena.sequence(*id).unwrap_or_default().iter().filter_map(pair).collect()
 }
 
-/// `(storage, offset, size, stride, …)`, with the dtype apart where the storage is untyped.
-fn tensor(arena: &Arena, args: &[Id], dtype: Option<&Id>) -> Result<Value> {
+/// `(storage, offset, size, stride, …)`, with the dtype apart where the storage is untyped; `flags` is a dict of what the
+/// values are to be changed by when they are used.
+fn tensor(arena: &Arena, args: &[Id], dtype: Option<&Id>, flags: Option<&Id>) -> Result<Value> {
     let sizes = |i: usize| -> Option<Vec<usize>> {
         let sizes = arena.sequence(*args.get(i)?)?;
         sizes.iter().take(MAX_RANK + 1).map(|id| arena.usize(*id)).collect()
@@ -164,12 +209,24 @@ fn tensor(arena: &Arena, args: &[Id], dtype: Option<&Id>) -> Result<Value> {
     };
     let Value::Storage(stored) = arena.get(storage) else { return invalid("a tensor without its storage") };
     let named = dtype.and_then(|id| match arena.get(*id) {
-        Value::Global(dtype) => Element::from_name(dtype.rsplit('.').next().unwrap_or(dtype)),
+        Value::Global(dtype) => dtype.rsplit('.').next(),
         _ => None,
     });
-    let Some(element) = named.or(stored.element) else { return invalid("a tensor of untyped bytes") };
+    let Some(element) = named.map_or(stored.element, Element::from_name) else {
+        let dtype = named.unwrap_or(stored.dtype());
+        return Ok(Value::Unread(format!("is of type {dtype}, which is not read; save its {}", as_float(dtype))));
+    };
+    let is_set = |flag: &str| flags.and_then(|id| arena.field(*id, flag)).map(|id| arena.get(id));
+    if ["neg", "conj"].iter().any(|flag| matches!(is_set(flag), Some(Value::Bool(true)))) {
+        return Ok(Value::Unread("is a view that negates what it shows; save its resolve_neg()".to_owned()));
+    }
     if shape.len() != stride.len() || shape.len() > MAX_RANK {
         return invalid(format!("a tensor of size {shape:?} with strides {stride:?}"));
     }
     Ok(Value::Tensor(Box::new(TensorRef { storage, element, offset, shape, stride })))
+}
+
+/// What makes a tensor of floats from one of this type.
+fn as_float(dtype: &str) -> &'static str {
+    if dtype.starts_with("complex") { "real" } else { "float()" }
 }

@@ -5,6 +5,10 @@
 pub(crate) enum Refusal {
     /// It breaks the rules of pickles, at this byte.
     Invalid { offset: usize, reason: String },
+    /// It ends early.
+    Incomplete(String),
+    /// It is whole, and of a kind that is not read: which, and what to do.
+    Unsupported(String),
     /// It asks to call something that is not known to be data.
     Called(String),
 }

@@ -1,7 +1,7 @@
 //! The two containers of `torch.save`, over a file held in memory or mapped into it.
 
 use std::collections::HashMap;
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
@@ -9,10 +9,12 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::machine::unpickle;
 use super::refusal::Refusal;
-use super::value::{Arena, Element, Id, TensorRef, Value};
+use super::value::{Arena, Id, TensorRef, Value};
 
 /// What starts the plain container: the number 0x1950a86a20f9469cfc6c as a pickle.
 const LEGACY_MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+/// The same as protocol 1 writes it.
+const LEGACY_LINE: &[u8] = b"L119547037146038801333356L\n.";
 
 /// Bytes that all tensors of a file may take, as a multiple of the file's length: views may share a storage.
 const MAX_EXPANSION: usize = 4;
@@ -38,8 +40,13 @@ impl<'a> TorchFile<'a> {
     }
 
     fn is_legacy(bytes: &[u8]) -> bool {
-        // PROTO n, LONG1 10, the number (protocol 2 and later), or `L119547037146038801333356L` (protocols 0 and 1).
-        bytes.get(2..4) == Some(&[0x8a, 0x0a]) && bytes.get(4..14) == Some(&LEGACY_MAGIC)
+        // PROTO n, then the number after LONG1 10; protocols 4 and 5 put FRAME and a length of eight bytes between the two.
+        let number = match bytes {
+            [0x80, 2..=3, number @ ..] => number,
+            [0x80, 4..=5, 0x95, _, _, _, _, _, _, _, _, number @ ..] | [0x80, 4..=5, number @ ..] => number,
+            _ => return bytes.starts_with(LEGACY_LINE),
+        };
+        number.strip_prefix(&[0x8a, 0x0a]).is_some_and(|number| number.starts_with(&LEGACY_MAGIC))
     }
 
     pub(crate) fn open(bytes: &'a [u8]) -> Result<Self, Refusal> {
@@ -48,17 +55,20 @@ impl<'a> TorchFile<'a> {
 
     fn open_zip(bytes: &'a [u8]) -> Result<Self, Refusal> {
         let damaged = |error: zip::result::ZipError| Refusal::Invalid { offset: 0, reason: format!("zip: {error}") };
+        if !has_directory(bytes) {
+            return Err(Refusal::Incomplete("the directory at the end of the zip is missing".to_owned()));
+        }
         // Nothing precedes the archive. Where the library looks for a prefix it takes the second entry for the first if
         // the first is as long as the zip64 records, which PyTorch always writes (a file name of 21 letters does it).
         let config = zip::read::Config { archive_offset: zip::read::ArchiveOffset::Known(0) };
         let mut archive = ZipArchive::with_config(config, Cursor::new(bytes)).map_err(damaged)?;
         let names: Vec<String> = archive.file_names().filter_map(|name| Some(name.ok()?.into_owned())).collect();
         let Some(pickle) = names.iter().find(|name| *name == "data.pkl" || name.ends_with("/data.pkl")) else {
-            return invalid("a zip without data.pkl; a TorchScript archive or another program's zip is not read");
+            return Err(Refusal::Unsupported(crate::foreign::archive(&names).to_owned()));
         };
         let root = &pickle[..pickle.len() - "data.pkl".len()];
         if names.iter().any(|name| *name == format!("{root}constants.pkl")) {
-            return invalid("a TorchScript archive; save the model's state_dict() instead");
+            return Err(Refusal::Unsupported(crate::foreign::archive(&names).to_owned()));
         }
         let mut spans = HashMap::new();
         let mut unread = bytes.len() as u64;
@@ -69,7 +79,7 @@ impl<'a> TorchFile<'a> {
             if name != "byteorder" && name != "data.pkl" && !name.starts_with("data/") {
                 continue;
             }
-            let (start, size) = (entry.data_start(), entry.size());
+            let (start, size, sum) = (entry.data_start(), entry.size(), entry.crc32());
             if entry.compression() != CompressionMethod::Stored {
                 return invalid(format!("entry {name} is compressed, which torch.save never does"));
             }
@@ -77,17 +87,12 @@ impl<'a> TorchFile<'a> {
             let Some(left) = unread.checked_sub(size) else { return invalid("its entries are longer than the file") };
             unread = left;
             drop(entry);
-            let mut entry = archive.by_index(index).map_err(damaged)?;
-            if name == "byteorder" {
-                let mut order = String::new();
-                if entry.by_ref().take(16).read_to_string(&mut order).is_err() || order.trim() != "little" {
-                    return invalid(format!("byte order `{}`; only little-endian files are read", order.trim()));
+            // `torch.serialization.set_crc32_options(False)` leaves 0 in the place of the sum.
+            if sum != 0 {
+                let mut entry = archive.by_index(index).map_err(damaged)?;
+                if let Err(error) = std::io::copy(&mut entry, &mut std::io::sink()) {
+                    return invalid(format!("entry {name}: {error}"));
                 }
-                continue;
-            }
-            // To the end, where the sum is checked.
-            if let Err(error) = std::io::copy(&mut entry, &mut std::io::sink()) {
-                return invalid(format!("entry {name}: {error}"));
             }
             let span = start.and_then(|start| {
                 let start = usize::try_from(start).ok()?;
@@ -95,10 +100,21 @@ impl<'a> TorchFile<'a> {
                 (end <= bytes.len()).then_some(start..end)
             });
             let Some(span) = span else { return invalid(format!("entry {name} ends past the file")) };
+            if name == "byteorder" {
+                let order = String::from_utf8_lossy(&bytes[span.start..span.end.min(span.start + 16)]);
+                if order.trim() != "little" {
+                    return invalid(format!("byte order `{}`; only little-endian files are read", order.trim()));
+                }
+                continue;
+            }
             spans.insert(name, span);
         }
         let Some(pickle) = spans.get("data.pkl") else { return invalid("a zip without data.pkl") };
-        let (arena, root, _) = unpickle(&bytes[pickle.clone()])?;
+        let (arena, root, _) = unpickle(&bytes[pickle.clone()]).map_err(|refusal| match refusal {
+            // The zip is whole.
+            Refusal::Incomplete(reason) => Refusal::Invalid { offset: 0, reason },
+            other => other,
+        })?;
         let storages =
             spans.into_iter().filter_map(|(name, span)| Some((name.strip_prefix("data/")?.to_owned(), span)));
         Ok(Self { arena, root, bytes, storages: storages.collect(), budget: bytes.len().saturating_mul(MAX_EXPANSION) })
@@ -111,7 +127,7 @@ impl<'a> TorchFile<'a> {
         let next = |at: &mut usize| -> Result<(Arena, Id), Refusal> {
             let (arena, root, used) = unpickle(&bytes[*at..]).map_err(|refusal| match refusal {
                 Refusal::Invalid { offset, reason } => Refusal::Invalid { offset: offset + *at, reason },
-                called => called,
+                other => other,
             })?;
             *at += used;
             Ok((arena, root))
@@ -124,12 +140,14 @@ impl<'a> TorchFile<'a> {
         }
         let (arena, root) = next(&mut at)?;
         let (keys_arena, keys) = next(&mut at)?;
-        let elements: HashMap<String, usize> = arena.storages().collect();
+        let elements: HashMap<String, Option<usize>> = arena.storages().collect();
         let mut storages = HashMap::new();
         for key in keys_arena.sequence(keys).unwrap_or_default() {
             let Some(key) = keys_arena.str(*key) else { return invalid("a storage key that is no string") };
-            let Some(element) = elements.get(key) else {
-                return invalid(format!("storage {key} is used by no tensor"));
+            let element = match elements.get(key) {
+                Some(Some(element)) => element,
+                Some(None) => return invalid(format!("storage {key} is of a type whose size is not known")),
+                None => return invalid(format!("storage {key} is used by no tensor")),
             };
             let count = bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
             let span = count.and_then(|count| {
@@ -137,7 +155,9 @@ impl<'a> TorchFile<'a> {
                 let end = (at + 8).checked_add(length)?;
                 (end <= bytes.len()).then_some(at + 8..end)
             });
-            let Some(span) = span else { return invalid(format!("storage {key} ends past the file")) };
+            let Some(span) = span else {
+                return Err(Refusal::Incomplete(format!("storage {key} ends past the file")));
+            };
             at = span.end;
             storages.insert(key.to_owned(), span);
         }
@@ -198,12 +218,18 @@ impl<'a> TorchFile<'a> {
 
 impl Arena {
     /// Key and element size of every storage that a tensor uses.
-    fn storages(&self) -> impl Iterator<Item = (String, usize)> + '_ {
+    fn storages(&self) -> impl Iterator<Item = (String, Option<usize>)> + '_ {
         self.iter().filter_map(|value| match value {
-            Value::Storage(storage) => Some((storage.key.clone(), storage.element.map_or(1, Element::bytes))),
+            Value::Storage(storage) => Some((storage.key.clone(), storage.bytes())),
             _ => None,
         })
     }
+}
+
+/// Whether the record that ends a zip is there: PyTorch puts no comment behind it, other programs up to 65,535 bytes.
+fn has_directory(bytes: &[u8]) -> bool {
+    let tail = &bytes[bytes.len().saturating_sub(22 + 65_535)..];
+    tail.windows(4).any(|window| window == b"PK\x05\x06")
 }
 
 /// Row-major without gaps, for a shape whose element count is known to fit.

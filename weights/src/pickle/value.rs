@@ -30,6 +30,8 @@ pub(crate) enum Value {
     Object(Box<Object>),
     Storage(Box<Storage>),
     Tensor(Box<TensorRef>),
+    /// A tensor that cannot be one of candle's: see [`crate::Metadata::unread`].
+    Unread(String),
 }
 
 /// An instance of a class that is not known: the global that names the class, its state, the items set on it.
@@ -44,11 +46,40 @@ pub(crate) struct Object {
 #[derive(Debug)]
 pub(crate) struct Storage {
     pub(crate) key: String,
-    /// `None` where the type is untyped bytes.
+    /// Last part of the class's name, such as `FloatStorage`.
+    pub(crate) class: String,
+    /// `None` where the type is untyped bytes, or one that is not read.
     pub(crate) element: Option<Element>,
     /// Start of a view into the storage, in elements (legacy files only).
     pub(crate) view_offset: usize,
 }
+
+impl Storage {
+    /// Bytes of an element, where the type is known.
+    pub(crate) fn bytes(&self) -> Option<usize> {
+        let unread = || UNREAD.iter().find(|(class, ..)| *class == self.class).map(|(.., bytes)| *bytes);
+        self.element.map(Element::bytes).or_else(unread)
+    }
+
+    /// The element type as PyTorch calls it.
+    pub(crate) fn dtype(&self) -> &str {
+        let unread = UNREAD.iter().find(|(class, ..)| *class == self.class).map(|(_, name, _)| *name);
+        unread.unwrap_or(&self.class)
+    }
+}
+
+/// Storages that are not read: class, element type, bytes of an element.
+const UNREAD: [(&str, &str, usize); 9] = [
+    ("UntypedStorage", "untyped bytes", 1),
+    ("ComplexHalfStorage", "complex32", 4),
+    ("ComplexFloatStorage", "complex64", 8),
+    ("ComplexDoubleStorage", "complex128", 16),
+    ("QInt8Storage", "qint8", 1),
+    ("QUInt8Storage", "quint8", 1),
+    ("QInt32Storage", "qint32", 4),
+    ("QUInt4x2Storage", "quint4x2", 1),
+    ("QUInt2x4Storage", "quint2x4", 1),
+];
 
 /// A strided view of a storage; offset and strides in elements.
 #[derive(Debug, Clone)]
