@@ -20,7 +20,7 @@ use crate::architecture::Architecture;
 use crate::cli::{DetectTrainArgs, GlobalArgs, RunArgs};
 use crate::commands::train::run::{Training, whole, whole_file};
 use crate::error::{text, usage};
-use crate::model;
+use crate::{model, soundness};
 
 /// Most notes of one kind.
 const SHOWN: usize = 20;
@@ -223,6 +223,9 @@ impl Source {
             global.refuse_arch(&args.model)?;
         }
         let weights = weights.map(read).transpose()?;
+        if let Some((name, checkpoint)) = &weights {
+            soundness::trainable(name, checkpoint)?;
+        }
         if is_yaml && path.is_file() {
             let yaml = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
             let def = ModelDef::from_yaml(&yaml, Some(&args.model), Some(nc))
@@ -250,11 +253,7 @@ impl Source {
         let Architecture::Detector { def, .. } = architecture else {
             return Err(usage(format!("{name} is a classifier: `ghostzoo train classify`")));
         };
-        if checkpoint.metadata.fused {
-            return Err(usage(format!(
-                "{name} has its batch norms folded, and cannot be trained on: give it as it was trained"
-            )));
-        }
+        soundness::trainable(&name, &checkpoint)?;
         let metadata = &checkpoint.metadata;
         let yaml = metadata.yaml.as_ref().map(|yaml| yaml.as_str().map_or_else(|| yaml.to_string(), str::to_owned));
         let shapes = checkpoint.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().clone())).collect();
