@@ -68,20 +68,26 @@ impl Mismatch {
     }
 }
 
+/// Most tensors of each kind that a message names.
+const SHOWN: usize = 6;
+
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = [self.missing.len(), self.unexpected.len(), self.misshaped.len()];
         write!(f, "{} missing, {} unexpected, {} misshaped tensors", counts[0], counts[1], counts[2])?;
-        for name in &self.missing {
+        for name in self.missing.iter().take(SHOWN) {
             write!(f, "\n  missing    {name}")?;
         }
-        for name in &self.unexpected {
+        for name in self.unexpected.iter().take(SHOWN) {
             write!(f, "\n  unexpected {name}")?;
         }
-        for (name, model, checkpoint) in &self.misshaped {
+        for (name, model, checkpoint) in self.misshaped.iter().take(SHOWN) {
             write!(f, "\n  misshaped  {name}: the model has {model:?}, the checkpoint {checkpoint:?}")?;
         }
-        Ok(())
+        match counts.iter().map(|count| count.saturating_sub(SHOWN)).sum() {
+            0 => Ok(()),
+            more => write!(f, "\n  and {more} more"),
+        }
     }
 }
 
@@ -121,5 +127,22 @@ mod tests {
         assert_eq!(mismatch.misshaped, [("a.weight".to_owned(), vec![2, 3], vec![3, 2])]);
         assert!(!mismatch.is_empty());
         Ok(())
+    }
+
+    #[test]
+    fn a_message_names_a_few_tensors_of_each_kind_and_counts_the_others() {
+        let names = |count: usize| (0..count).map(|i| format!("layer.{i}")).collect::<Vec<_>>();
+        let misshaped = |count| names(count).into_iter().map(|name| (name, vec![1], vec![2])).collect();
+        let text = |missing, unexpected, shapes| {
+            let mismatch =
+                Mismatch { missing: names(missing), unexpected: names(unexpected), misshaped: misshaped(shapes) };
+            mismatch.to_string()
+        };
+        let long = text(865, 7, 33);
+        assert!(long.starts_with("865 missing, 7 unexpected, 33 misshaped tensors\n  missing    layer.0\n"), "{long}");
+        assert!(long.ends_with("layer.5: the model has [1], the checkpoint [2]\n  and 887 more"), "{long}");
+        assert_eq!(long.lines().count(), 1 + 3 * 6 + 1);
+        let short = text(6, 0, 6);
+        assert!(short.lines().count() == 13 && !short.contains("more"), "{short}");
     }
 }

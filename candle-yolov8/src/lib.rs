@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod candidates;
+mod constants;
 pub mod data;
 mod detector;
 mod error;
@@ -29,6 +30,7 @@ mod zoo;
 
 pub use candidates::candidates;
 pub use candle_vision::nms::{Candidate, Kept, MAX_CANDIDATES, NmsOptions, iou, nms};
+pub use constants::absent_bins;
 pub use detector::{Detection, Detector, PredictOptions, Prediction, Prepared};
 pub use error::YamlError;
 pub use net::Yolo;

@@ -79,6 +79,9 @@ impl Architecture {
                 None => found,
             });
         }
+        if let Some(what) = crate::foreign::named(text) {
+            return Err(usage(what));
+        }
         let known = names();
         let near = nearest(text, known.iter().map(String::as_str));
         let near = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(", ")) };
@@ -110,6 +113,7 @@ impl Architecture {
             })?;
             return Ok(said.in_form(&bare, &shapes));
         }
+        crate::foreign::refuse(checkpoint)?;
         let metadata = &checkpoint.metadata;
         let said = match &metadata.yaml {
             // A model's yaml as its file is, from a training here: its name tells the scale.

@@ -19,12 +19,14 @@ mod commands;
 mod device;
 mod error;
 mod files;
+mod foreign;
 mod model;
 mod output;
 mod plot;
 mod progress;
 mod reader;
 mod run_dir;
+mod soundness;
 mod source;
 mod subject;
 

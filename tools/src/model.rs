@@ -17,6 +17,7 @@ use crate::architecture::{self, Architecture};
 use crate::cli::GlobalArgs;
 use crate::error::usage;
 use crate::progress::Bar;
+use crate::{foreign, soundness};
 
 /// A network ready to run.
 pub(crate) enum Network {
@@ -64,6 +65,9 @@ pub(crate) fn find(model: &str, global: &GlobalArgs, machine: bool) -> Result<Re
             }
             Ok(found)
         }
+        Err(ResolveError::Unknown { .. } | ResolveError::NoSuchFile { .. }) if foreign::named(model).is_some() => {
+            Err(usage(foreign::named(model).unwrap_or_default()))
+        }
         Err(ResolveError::Unknown { name, nearest: registered }) => {
             if Architecture::named(&name, None).is_some() {
                 return Err(usage(format!(
@@ -97,13 +101,14 @@ pub(crate) fn read(found: &Resolved) -> Result<Checkpoint> {
     Ok(checkpoint)
 }
 
-/// Refuses a checkpoint that does not fit, with every tensor that is missing, unexpected or misshaped.
+/// Refuses a checkpoint that does not fit, with the first tensors that are missing, unexpected or misshaped, and one whose
+/// weights are no numbers.
 pub(crate) fn check(name: &str, architecture: &Architecture, checkpoint: &Checkpoint) -> Result<()> {
-    let mismatch = architecture.mismatch(checkpoint)?;
+    let mismatch = soundness::read(name, checkpoint, architecture.mismatch(checkpoint)?)?;
     if !mismatch.is_empty() {
         bail!("{name} does not fit its architecture: {mismatch}");
     }
-    Ok(())
+    soundness::finite(name, checkpoint)
 }
 
 /// Builds a network for inference, its batch norms folded.

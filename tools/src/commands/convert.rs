@@ -45,6 +45,9 @@ pub(crate) fn run(args: &ConvertArgs, global: &GlobalArgs) -> Result<()> {
             checkpoint.metadata.fused = true;
         }
     }
+    // For PyTorch, whose strict loading asks for them.
+    let bins = candle_yolov8::absent_bins(&checkpoint.tensors)?;
+    checkpoint.tensors.extend(bins);
     if let Some(dtype) = global.dtype {
         checkpoint = checkpoint.to_dtype(dtype.into())?;
     }

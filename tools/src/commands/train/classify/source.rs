@@ -8,7 +8,7 @@ use ghostzoo_weights::{Checkpoint, Registry};
 use crate::architecture::Architecture;
 use crate::cli::{ClassifyTrainArgs, GlobalArgs};
 use crate::error::{text, usage};
-use crate::model;
+use crate::{model, soundness};
 
 /// An architecture, the weights it starts from, and how those have their pictures prepared.
 pub(super) struct Source {
@@ -67,6 +67,7 @@ impl Source {
                     "{name} has its batch norms or branches folded, and cannot be trained on: give it as it was trained"
                 )));
             }
+            soundness::trainable(name, checkpoint)?;
             if let Some(preprocessing) = &checkpoint.metadata.preprocessing {
                 view = model::transform(preprocessing)?;
             }

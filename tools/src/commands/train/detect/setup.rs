@@ -25,7 +25,7 @@ use crate::commands::train::fingerprints::Item;
 use crate::commands::train::run::{Training, whole, whole_file};
 use crate::commands::train::transfer::{rows_by_name, told_rows};
 use crate::error::{text, usage};
-use crate::model;
+use crate::{model, soundness};
 
 /// Most notes of one kind.
 const SHOWN: usize = 20;
@@ -299,6 +299,9 @@ impl Source {
             global.refuse_arch(&args.model)?;
         }
         let weights = weights.map(read).transpose()?;
+        if let Some((name, checkpoint)) = &weights {
+            soundness::trainable(name, checkpoint)?;
+        }
         if is_yaml && path.is_file() {
             let yaml = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
             let def = ModelDef::from_yaml(&yaml, Some(&args.model), Some(nc))
@@ -326,11 +329,7 @@ impl Source {
         let Architecture::Detector { def, .. } = architecture else {
             return Err(usage(format!("{name} is a classifier: `ghostzoo train classify`")));
         };
-        if checkpoint.metadata.fused {
-            return Err(usage(format!(
-                "{name} has its batch norms folded, and cannot be trained on: give it as it was trained"
-            )));
-        }
+        soundness::trainable(&name, &checkpoint)?;
         let metadata = &checkpoint.metadata;
         let yaml = metadata.yaml.as_ref().map(|yaml| yaml.as_str().map_or_else(|| yaml.to_string(), str::to_owned));
         let by_shapes = || candle_yolov8::infer(&checkpoint.shapes()).map(|(name, ..)| name);

@@ -262,6 +262,8 @@ impl Task for DetectTask {
         for tensor in tensors.values_mut() {
             *tensor = tensor.to_device(&Device::Cpu)?;
         }
+        // For PyTorch, whose strict loading asks for them.
+        tensors.extend(candle_yolov8::absent_bins(&tensors)?);
         let strides = self.parts.trainer.net().strides().iter().map(|stride| *stride as usize).collect();
         let metadata = Metadata {
             arch: Some(self.parts.arch.clone()),
