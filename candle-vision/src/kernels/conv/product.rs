@@ -11,6 +11,9 @@ use crate::kernels::simd::{Isa, Job, Vector, Width};
 /// Elements that may be read past the last position of a plane in scratch memory, and written past that of a row: with
 /// them the last vector is whole.
 pub(super) const SLACK: usize = 16;
+/// Partial sums of a correlation, whatever the vectors' width: position `p` goes to the sum `p mod 16`, so that every
+/// instruction set with fused products gives the same.
+const SUMS: usize = 16;
 /// Vectors per row of the widest tile.
 const MOST_VECTORS: usize = 8;
 
@@ -324,57 +327,64 @@ impl<const MR: usize, const NR: usize> Job for Tile<'_, '_, MR, NR> {
         let Self(Correlation { pairs, left_stride, offsets, out, .. }, row, column) = self;
         // SAFETY: `Correlation::run` checked that every row and column is readable at all positions.
         unsafe {
-            let mut sums = [[V::zero(); NR]; MR];
-            for pair in *pairs {
-                let whole = pair.positions / V::LANES * V::LANES;
-                let lefts: [*const f32; MR] = std::array::from_fn(|i| pair.left.as_ptr().add((row + i) * *left_stride));
-                let rights: [*const f32; NR] = std::array::from_fn(|j| pair.right.as_ptr().add(offsets[column + j]));
-                for position in (0..whole).step_by(V::LANES) {
-                    let mut xs = [V::zero(); NR];
-                    for (x, right) in xs.iter_mut().zip(rights) {
-                        *x = V::load(right.add(position));
+            let mut lanes = [[[0f32; SUMS]; NR]; MR];
+            // Each part of the sums on its own, so that they stay in registers.
+            for part in (0..SUMS).step_by(V::LANES) {
+                let mut sums = [[V::zero(); NR]; MR];
+                for pair in *pairs {
+                    let whole = pair.positions / SUMS * SUMS;
+                    let left = |i: usize| pair.left.as_ptr().add((row + i) * *left_stride + part);
+                    let right = |j: usize| pair.right.as_ptr().add(offsets[column + j] + part);
+                    let lefts: [*const f32; MR] = std::array::from_fn(|i| left(i));
+                    let rights: [*const f32; NR] = std::array::from_fn(|j| right(j));
+                    for position in (0..whole).step_by(SUMS) {
+                        let mut xs = [V::zero(); NR];
+                        for (x, right) in xs.iter_mut().zip(rights) {
+                            *x = V::load(right.add(position));
+                        }
+                        for (sums, left) in sums.iter_mut().zip(lefts) {
+                            let left = V::load(left.add(position));
+                            for (sum, x) in sums.iter_mut().zip(xs) {
+                                *sum = left.mul_add(x, *sum);
+                            }
+                        }
                     }
-                    for (sums, left) in sums.iter_mut().zip(lefts) {
-                        let left = V::load(left.add(position));
-                        for (sum, x) in sums.iter_mut().zip(xs) {
-                            *sum = left.mul_add(x, *sum);
+                    if whole + part < pair.positions {
+                        let rest = (pair.positions - whole - part).min(V::LANES);
+                        let mut xs = [V::zero(); NR];
+                        for (x, right) in xs.iter_mut().zip(rights) {
+                            *x = V::load_part(right.add(whole), rest);
+                        }
+                        for (sums, left) in sums.iter_mut().zip(lefts) {
+                            let left = V::load_part(left.add(whole), rest);
+                            for (sum, x) in sums.iter_mut().zip(xs) {
+                                *sum = left.mul_add(x, *sum);
+                            }
                         }
                     }
                 }
-                if whole < pair.positions {
-                    let rest = pair.positions - whole;
-                    let mut xs = [V::zero(); NR];
-                    for (x, right) in xs.iter_mut().zip(rights) {
-                        *x = V::load_part(right.add(whole), rest);
-                    }
-                    for (sums, left) in sums.iter_mut().zip(lefts) {
-                        let left = V::load_part(left.add(whole), rest);
-                        for (sum, x) in sums.iter_mut().zip(xs) {
-                            *sum = left.mul_add(x, *sum);
-                        }
+                for (sums, lanes) in sums.into_iter().zip(&mut lanes) {
+                    for (sum, lanes) in sums.into_iter().zip(lanes) {
+                        sum.store(lanes.as_mut_ptr().add(part));
                     }
                 }
             }
-            for (i, sums) in sums.into_iter().enumerate() {
-                for (j, sum) in sums.into_iter().enumerate() {
-                    out[(row + i) * offsets.len() + column + j] = horizontal_sum(sum);
+            for (i, lanes) in lanes.into_iter().enumerate() {
+                for (j, lanes) in lanes.into_iter().enumerate() {
+                    out[(row + i) * offsets.len() + column + j] = sum_of(lanes);
                 }
             }
         }
     }
 }
 
-/// The sum of the lanes, in pairs.
-#[inline(always)]
-unsafe fn horizontal_sum<V: Vector>(xs: V) -> f32 {
-    let mut lanes = [0f32; 16];
-    // SAFETY: a vector has at most 16 lanes.
-    unsafe { xs.store(lanes.as_mut_ptr()) }
+/// The sum of partial sums, in pairs.
+fn sum_of(mut sums: [f32; SUMS]) -> f32 {
     for half in [8, 4, 2, 1] {
-        let (low, high) = lanes.split_at_mut(half);
+        let (low, high) = sums.split_at_mut(half);
         low.iter_mut().zip(high).for_each(|(low, high)| *low += *high);
     }
-    lanes[0]
+    sums[0]
 }
 
 /// The range `index` of `count` ranges of nearly equal length that make up `0..len`.
