@@ -208,7 +208,10 @@ fn a_run_goes_on_only_with_what_it_began_with() {
     place.run(resume).failed(2, &["the data are not those that the run began with: other classes;"]);
     place.write("set/data.yaml", "train: images/train\nval: images/val\nnames: [light, dark]\n");
     place.write("set/labels/train/0.txt", "0 0.5 0.5 0.2 0.2\n");
-    place.run(resume).failed(2, &["the data are not those that the run began with: other labels;"]);
+    place.run(resume).failed(
+        2,
+        &["the data are not those that the run began with: other labels, training pictures (new or changed: 0.png)"],
+    );
 }
 
 #[test]
@@ -223,7 +226,7 @@ fn arguments_that_cannot_be_are_refused_before_the_work() {
         ("--dtype f16", "computes in f32"),
         ("--optimizer lion", "no optimizer here"),
         ("--degrees 400", "degrees"),
-        ("--cache disk", "auto, ram or false"),
+        ("--cache tape", "--cache tape"),
         ("--freeze head", "no layer"),
         ("--model ghostnet_100", "classifier"),
         ("--imgsz 32 --batch 9", "--batch"),

@@ -40,7 +40,8 @@ head: [[[2], 1, Detect, [nc]]]
     assert_eq!((&rows[4]["model"], &rows[4]["parameters"]), (&json!("repghostnet_100 (deploy)"), &json!(4_058_772)));
     let more = place.run("summary mine.yaml --nc 20 --json").succeeded().json();
     assert!(more[0]["parameters"].as_u64() > rows[0]["parameters"].as_u64());
-    place.run("summary yolov9").failed(2, &["yolov9", "did you mean"]);
+    place.run("summary yolov9").failed(2, &["`yolov9` is of YOLOv9", "what is read are YOLOv8"]);
+    place.run("summary yolov8q").failed(2, &["yolov8q", "did you mean"]);
     place.write("wrong.yaml", "nc: 1\nbackbone: [[-1, 1, Nope, [1]]]\nhead: []");
     place.run("summary wrong.yaml").failed(1, &["wrong.yaml", "layer 0 (Nope)"]);
 }

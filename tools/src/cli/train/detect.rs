@@ -59,7 +59,7 @@ pub(crate) struct DetectTrainArgs {
     #[serde(default)]
     pub(crate) rect: bool,
     /// Scale each batch to a size of its own, up to this share of --imgsz smaller or larger
-    #[arg(long, default_value_t = 0., value_name = "SHARE", value_parser = probability)]
+    #[arg(long, default_value_t = 0., value_name = "SHARE", value_parser = share_or_false)]
     #[serde(default)]
     pub(crate) multi_scale: f64,
     #[command(flatten)]
@@ -202,4 +202,9 @@ pub(crate) fn finite(text: &str) -> Result<f64, String> {
         Ok(value) if (0. ..f64::INFINITY).contains(&value) => Ok(value),
         _ => Err("give a number of at least 0".to_owned()),
     }
+}
+
+/// Parses a number from 0 to 1, or the `False` of older configurations, which means 0.
+fn share_or_false(text: &str) -> Result<f64, String> {
+    if text.eq_ignore_ascii_case("false") { Ok(0.) } else { probability(text) }
 }

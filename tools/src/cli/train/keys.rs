@@ -164,9 +164,7 @@ mod tests {
     #[test]
     fn another_value_is_refused_with_what_to_do() {
         let said = |name: &str, value: &str| find(name).expect("a key").settle(value, "detect");
-        for (name, value) in
-            [("amp", "fp32"), ("amp", "false"), ("quantize", "32"), ("conf", "1e-3"), ("multi_scale", "False")]
-        {
+        for (name, value) in [("amp", "fp32"), ("amp", "false"), ("quantize", "32"), ("conf", "1e-3")] {
             assert_eq!(said(name, value).expect("what holds"), Settled::Holds, "{name}={value}");
         }
         assert_eq!(said("format", "onnx").expect("no effect"), Settled::Nothing);
