@@ -182,7 +182,8 @@ fn other_pictures_than_a_run_began_with_are_named() {
 
 #[test]
 fn time_must_be_above_zero() {
-    place().run(&format!("--quiet {SMALL} time=0")).failed(2, &["above 0"]);
+    let ran = place().run(&format!("--quiet {SMALL} time=0"));
+    assert!(ran.code == 2 && ran.stderr.contains("--time <HOURS>': give a number above 0"), "{}", ran.stderr);
 }
 
 #[test]
