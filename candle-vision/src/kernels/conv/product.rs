@@ -335,8 +335,8 @@ impl<const MR: usize, const NR: usize> Job for Tile<'_, '_, MR, NR> {
                     let whole = pair.positions / SUMS * SUMS;
                     let left = |i: usize| pair.left.as_ptr().add((row + i) * *left_stride + part);
                     let right = |j: usize| pair.right.as_ptr().add(offsets[column + j] + part);
-                    let lefts: [*const f32; MR] = std::array::from_fn(|i| left(i));
-                    let rights: [*const f32; NR] = std::array::from_fn(|j| right(j));
+                    let lefts: [*const f32; MR] = std::array::from_fn(left);
+                    let rights: [*const f32; NR] = std::array::from_fn(right);
                     for position in (0..whole).step_by(SUMS) {
                         let mut xs = [V::zero(); NR];
                         for (x, right) in xs.iter_mut().zip(rights) {
