@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -90,12 +91,8 @@ fn a_run_leaves_the_files_that_its_users_know() {
 }
 
 /// The tensors of a checkpoint, byte for byte; its header holds the run's name.
-fn weights(place: &Place, run: &str, name: &str) -> Vec<(String, Vec<u8>)> {
-    let bytes = std::fs::read(place.path(&format!("runs/detect/{run}/weights/{name}.safetensors"))).unwrap();
-    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let mut tensors: Vec<_> = file.iter().map(|(name, view)| (name.to_owned(), view.data().to_vec())).collect();
-    tensors.sort();
-    tensors
+fn weights(place: &Place, run: &str, name: &str) -> BTreeMap<String, Vec<u8>> {
+    place.tensors(&format!("runs/detect/{run}/weights/{name}.safetensors"))
 }
 
 /// Every checkpoint of a run that is there can be read, whatever happened to the run.

@@ -31,9 +31,7 @@ fn place() -> Place {
 
 /// The tensors of a checkpoint by name, byte for byte.
 fn weights(place: &Place, run: &str, name: &str) -> BTreeMap<String, Vec<u8>> {
-    let bytes = std::fs::read(place.path(&format!("runs/classify/{run}/weights/{name}.safetensors"))).unwrap();
-    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    file.iter().map(|(name, view)| (name.to_owned(), view.data().to_vec())).collect()
+    place.tensors(&format!("runs/classify/{run}/weights/{name}.safetensors"))
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
@@ -36,12 +37,8 @@ fn place() -> Place {
 }
 
 /// The tensors of the last checkpoint, byte for byte.
-fn weights(place: &Place, run: &str) -> Vec<(String, Vec<u8>)> {
-    let bytes = std::fs::read(place.path(&format!("runs/detect/{run}/weights/last.safetensors"))).unwrap();
-    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let mut tensors: Vec<_> = file.iter().map(|(name, view)| (name.to_owned(), view.data().to_vec())).collect();
-    tensors.sort();
-    tensors
+fn weights(place: &Place, run: &str) -> BTreeMap<String, Vec<u8>> {
+    place.tensors(&format!("runs/detect/{run}/weights/last.safetensors"))
 }
 
 #[cfg(unix)]

@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use image::{Rgb, RgbImage};
 use support::Place;
 
@@ -40,12 +42,8 @@ fn place() -> Place {
 }
 
 /// The tensors of a checkpoint, byte for byte.
-fn weights(place: &Place, run: &str) -> Vec<(String, Vec<u8>)> {
-    let bytes = std::fs::read(place.path(&format!("runs/detect/{run}/weights/last.safetensors"))).unwrap();
-    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let mut tensors: Vec<_> = file.iter().map(|(name, view)| (name.to_owned(), view.data().to_vec())).collect();
-    tensors.sort();
-    tensors
+fn weights(place: &Place, run: &str) -> BTreeMap<String, Vec<u8>> {
+    place.tensors(&format!("runs/detect/{run}/weights/last.safetensors"))
 }
 
 #[test]

@@ -106,6 +106,13 @@ impl Place {
         std::fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
+    /// The tensors of a safetensors file, byte for byte; its header, which may name the run, is left out.
+    pub fn tensors(&self, name: &str) -> BTreeMap<String, Vec<u8>> {
+        let bytes = std::fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        file.iter().map(|(name, view)| (name.to_owned(), view.data().to_vec())).collect()
+    }
+
     /// The files below a folder, sorted, with `/` between the parts.
     pub fn files(&self, name: &str) -> Vec<String> {
         fn walk(folder: &Path, prefix: &str, out: &mut Vec<String>) {
