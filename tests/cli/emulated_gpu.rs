@@ -141,7 +141,7 @@ fn a_gpu_learns_what_the_cpu_learns() {
             ["--imgsz", "64", "--batch", "2", "--epochs", "2", "--seed", "0", "--project", "runs", "--name", &name];
         let arguments: Vec<&str> = of_model.into_iter().chain(how).chain(["--device", device]).collect();
         run(&folder, &arguments, &[]).0.succeeded();
-        results(&folder.join("runs").join(name))
+        results(&folder.join("runs/detect").join(name))
     };
     let (expected, found) = (train("cpu"), train("cuda:0"));
     assert_eq!((expected.len(), found.len()), (2, 2));
