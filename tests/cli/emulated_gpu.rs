@@ -134,14 +134,15 @@ fn a_gpu_learns_what_the_cpu_learns() {
     }
     let data = "path: .\ntrain: images/train\nval: images/val\nnames: [WBC, RBC, Platelets]\n";
     std::fs::write(folder.join("data.yaml"), data).expect("a data set");
+    let runs = folder.join("runs");
     let train = |device: &str| {
-        let name = device.replace(':', "");
+        let (name, project) = (device.replace(':', ""), runs.to_str().expect("a path of text"));
         let of_model = ["train", "detect", "--data", "data.yaml", "--model", "yolov8n-ghostnet-bccd"];
         let how =
-            ["--imgsz", "64", "--batch", "2", "--epochs", "2", "--seed", "0", "--project", "runs", "--name", &name];
+            ["--imgsz", "64", "--batch", "2", "--epochs", "2", "--seed", "0", "--project", project, "--name", &name];
         let arguments: Vec<&str> = of_model.into_iter().chain(how).chain(["--device", device]).collect();
         run(&folder, &arguments, &[]).0.succeeded();
-        results(&folder.join("runs/detect").join(name))
+        results(&runs.join(name))
     };
     let (expected, found) = (train("cpu"), train("cuda:0"));
     assert_eq!((expected.len(), found.len()), (2, 2));
