@@ -3,11 +3,11 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::kernels::{Activation, Geometry, add};
-use candle_vision::layers::{ConvBn, ConvBnConfig, Layer, SqueezeExcite};
+use candle_vision::layers::{ConvBn, ConvBnConfig, Layer, Modules, SqueezeExcite};
 use candle_vision::plan::{Graph, Value};
 
 use crate::config::{BATCH_NORM, Block, Branches, Config, Version, round_channels};
-use crate::module::{CONV_BN_ACT_MODULES, GhostModule};
+use crate::module::{CONV_BN_ACT, GhostModule};
 use crate::rep::RepGhostModule;
 use crate::reparam::{Branched, CONV_BRANCHES};
 
@@ -20,7 +20,7 @@ pub(crate) struct Bottleneck {
     squeeze_excite: Option<SqueezeExcite>,
     ghost2: Box<dyn Layer>,
     shortcut: Option<[ConvBn; 2]>,
-    modules: usize,
+    modules: Modules,
 }
 
 impl Bottleneck {
@@ -65,30 +65,34 @@ impl Bottleneck {
         } else {
             None
         };
-        let mut bottleneck = Self { ghost1, depthwise, squeeze_excite, ghost2, shortcut, modules: 0 };
+        let mut bottleneck = Self { ghost1, depthwise, squeeze_excite, ghost2, shortcut, modules: Modules::default() };
         bottleneck.modules = bottleneck.count_modules(config);
         Ok(bottleneck)
     }
 
-    fn count_modules(&self, config: &Config) -> usize {
+    fn count_modules(&self, config: &Config) -> Modules {
         let ghosts = self.ghost1.modules() + self.ghost2.modules();
-        let shortcut = if self.shortcut.is_some() { 5 } else { 1 };
-        let squeeze_excite = self.squeeze_excite.as_ref().map_or(0, Layer::modules);
+        // A sequence of two convolutions and their batch norms, or an empty one.
+        let shortcut = match self.shortcut {
+            Some(_) => Modules::containers(1) + Modules::leaves(4),
+            None => Modules::leaves(1),
+        };
+        let squeeze_excite = self.squeeze_excite.as_ref().map(Layer::modules);
         let others = match (config.variant.version, self.depthwise.is_some()) {
             (Version::V1 | Version::V2 | Version::Rep, has_depthwise) => {
-                squeeze_excite + if has_depthwise { 2 } else { 0 }
+                squeeze_excite.unwrap_or_default() + Modules::leaves(if has_depthwise { 2 } else { 0 })
             }
             // V3 has identities in the place of absent layers, and an empty list of branches at stride 1.
             (Version::V3, has_depthwise) => {
                 let branches = match (has_depthwise, config.branches) {
-                    (false, _) => 2,
-                    (true, Branches::Deploy) => 0,
-                    (true, _) => 1 + (CONV_BRANCHES + 1) * CONV_BN_ACT_MODULES,
+                    (false, _) => Modules::leaves(2),
+                    (true, Branches::Deploy) => Modules::default(),
+                    (true, _) => Modules::containers(1) + CONV_BN_ACT.times(CONV_BRANCHES + 1),
                 };
-                2 + branches + squeeze_excite.max(1)
+                Modules::leaves(2) + branches + squeeze_excite.unwrap_or(Modules::leaves(1))
             }
         };
-        1 + ghosts + shortcut + others
+        Modules::containers(1) + ghosts + shortcut + others
     }
 }
 
@@ -136,7 +140,7 @@ impl Layer for Bottleneck {
         children
     }
 
-    fn modules(&self) -> usize {
+    fn modules(&self) -> Modules {
         self.modules
     }
 }

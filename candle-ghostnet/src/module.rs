@@ -3,14 +3,14 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::kernels::{Activation, Geometry, avg_pool2d, concat, multiply, upsample_nearest2d};
-use candle_vision::layers::{ConvBn, ConvBnConfig, Layer};
+use candle_vision::layers::{ConvBn, ConvBnConfig, Layer, Modules};
 use candle_vision::plan::{Graph, Value};
 
 use crate::config::{BATCH_NORM, Branches, Config, Version};
 use crate::reparam::{Branched, CONV_BRANCHES};
 
 /// Modules of timm's `ConvBnAct`: itself, convolution, batch norm with its dropout and activation, and two identities.
-pub(crate) const CONV_BN_ACT_MODULES: usize = 7;
+pub(crate) const CONV_BN_ACT: Modules = Modules { all: 7, leaves: 5 };
 
 /// Half of the output channels by a pointwise convolution, the other half by a cheap depthwise one over the first.
 ///
@@ -19,7 +19,7 @@ pub(crate) struct GhostModule {
     primary: Box<dyn Layer>,
     cheap: Box<dyn Layer>,
     attention: Option<Attention>,
-    modules: usize,
+    modules: Modules,
 }
 
 impl GhostModule {
@@ -60,22 +60,28 @@ impl GhostModule {
         Ok(Self { primary: primary.build(config, &vb)?, cheap: cheap.build(config, &vb)?, attention, modules })
     }
 
-    fn count_modules(config: &Config, has_attention: bool) -> usize {
-        let attention = 7;
+    fn count_modules(config: &Config, has_attention: bool) -> Modules {
+        // A sequence of three convolutions, each with its batch norm.
+        let attention = Modules::containers(1) + Modules::leaves(6);
         match (config.variant.version, config.branches) {
             (Version::V3, branches) => {
-                let gate = 1;
+                let gate = Modules::leaves(1);
                 let paths = if branches == Branches::Deploy {
-                    2 * 3
+                    (Modules::containers(1) + Modules::leaves(2)).times(2)
                 } else {
-                    let identities = 2;
-                    let list_and_activation = 2 + CONV_BRANCHES * CONV_BN_ACT_MODULES;
-                    identities + 2 * list_and_activation + CONV_BN_ACT_MODULES + 1
+                    let identities = Modules::leaves(2);
+                    let list = Modules::containers(1) + CONV_BN_ACT.times(CONV_BRANCHES);
+                    let (activation, skip) = (Modules::leaves(1), Modules::leaves(1));
+                    identities + (list + activation).times(2) + CONV_BN_ACT + skip
                 };
-                1 + gate + paths + if has_attention { attention } else { 1 }
+                Modules::containers(1) + gate + paths + if has_attention { attention } else { Modules::leaves(1) }
             }
             // The module, then a sequence of convolution, batch norm and activation twice; V2 adds its gate.
-            _ => 9 + if has_attention { attention + 1 } else { 0 },
+            _ => {
+                let sequence = Modules::containers(1) + Modules::leaves(3);
+                let gate = if has_attention { attention + Modules::leaves(1) } else { Modules::default() };
+                Modules::containers(1) + sequence.times(2) + gate
+            }
         }
     }
 }
@@ -113,7 +119,7 @@ impl Layer for GhostModule {
         children
     }
 
-    fn modules(&self) -> usize {
+    fn modules(&self) -> Modules {
         self.modules
     }
 }

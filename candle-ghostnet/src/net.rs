@@ -6,14 +6,14 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::cost::{self, Cost};
 use candle_vision::kernels::{Activation, Geometry, Isa, global_avg_pool2d, with_tape};
-use candle_vision::layers::{BatchNorm, Conv, ConvBn, ConvBnConfig, Layer, Linear, Norm, fold_batch_norm};
+use candle_vision::layers::{BatchNorm, Conv, ConvBn, ConvBnConfig, Layer, Linear, Modules, Norm, fold_batch_norm};
 use candle_vision::plan::{self, ConvShape, Graph, LaunchInfo, Session, StepTime, Value};
 use candle_vision::spec::Spec;
 use candle_vision::train::{Stream, dropout};
 
 use crate::bottleneck::Bottleneck;
 use crate::config::{BATCH_NORM, BLOCKS_WITHOUT_ATTENTION, Config, HEAD_CHANNELS, STEM_CHANNELS};
-use crate::module::CONV_BN_ACT_MODULES;
+use crate::module::CONV_BN_ACT;
 
 /// Share of the head's hidden units that timm's training drops.
 pub const DROP_RATE: f64 = 0.2;
@@ -273,14 +273,14 @@ impl Layer for GhostNet {
         children
     }
 
-    fn modules(&self) -> usize {
-        let blocks = self.stages.iter().flatten().map(Layer::modules).sum::<usize>();
+    fn modules(&self) -> Modules {
+        let blocks: Modules = self.stages.iter().flatten().map(Layer::modules).sum();
         // The list of stages, each stage, and the one that holds the final convolution.
-        let sequences = 1 + self.stages.len() + 1;
-        let pooling = 3;
+        let sequences = Modules::containers(1 + self.stages.len() + 1);
+        let pooling = Modules::containers(1) + Modules::leaves(2);
         // Hidden layer, activation, flattening, classifier (an identity without classes).
-        let head = 4;
-        1 + self.stem.modules() + sequences + blocks + CONV_BN_ACT_MODULES + pooling + head
+        let head = Modules::leaves(4);
+        Modules::containers(1) + self.stem.modules() + sequences + blocks + CONV_BN_ACT + pooling + head
     }
 }
 
@@ -333,16 +333,16 @@ impl Layer for Stem {
     }
 
     /// Convolution, batch norm and activation, which timm keeps in the root.
-    fn modules(&self) -> usize {
-        3
+    fn modules(&self) -> Modules {
+        Modules::leaves(3)
     }
 }
 
 /// The size of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
-    /// Modules of the PyTorch counterpart, containers and root included.
-    pub layers: usize,
+    /// Modules of the PyTorch counterpart.
+    pub modules: Modules,
     /// Trainable elements of the checkpoint that the configuration reads.
     pub parameters: usize,
     /// Arithmetic of one picture.
@@ -355,5 +355,5 @@ pub fn summary(config: &Config, [height, width]: [usize; 2]) -> Result<Summary> 
     let xs = Tensor::zeros((1, 3, height, width), candle_core::DType::F32, &candle_core::Device::Cpu)?;
     let (result, cost) = cost::count(|| model.forward(&xs));
     result?;
-    Ok(Summary { layers: model.modules(), parameters: spec.parameters(), cost })
+    Ok(Summary { modules: model.modules(), parameters: spec.parameters(), cost })
 }

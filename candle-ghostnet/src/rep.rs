@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::kernels::{Activation, Geometry};
-use candle_vision::layers::{ConvBn, ConvBnConfig, Layer};
+use candle_vision::layers::{ConvBn, ConvBnConfig, Layer, Modules};
 use candle_vision::plan::{Graph, Value};
 
 use crate::config::{BATCH_NORM, Branches, Config};
@@ -16,7 +16,7 @@ use crate::reparam::{Branch, BranchSum};
 pub(crate) struct RepGhostModule {
     primary: ConvBn,
     cheap: Box<dyn Layer>,
-    modules: usize,
+    modules: Modules,
 }
 
 impl RepGhostModule {
@@ -57,11 +57,16 @@ impl RepGhostModule {
         })
     }
 
-    fn count_modules(config: &Config) -> usize {
-        let (primary, activation) = (4, 1);
+    fn count_modules(config: &Config) -> Modules {
+        // A sequence of convolution, batch norm and activation.
+        let primary = Modules::containers(1) + Modules::leaves(3);
+        let activation = Modules::leaves(1);
         // Trained, the convolution with its batch norm, the identity of the skip and its batch norm, each in a sequence.
-        let cheap = if config.branches == Branches::Deploy { 1 } else { 3 + 2 + 2 };
-        1 + primary + cheap + activation
+        let cheap = match config.branches {
+            Branches::Deploy => Modules::leaves(1),
+            _ => Modules::containers(3) + Modules::leaves(4),
+        };
+        Modules::containers(1) + primary + cheap + activation
     }
 }
 
@@ -79,7 +84,7 @@ impl Layer for RepGhostModule {
         vec![&self.primary, self.cheap.as_ref()]
     }
 
-    fn modules(&self) -> usize {
+    fn modules(&self) -> Modules {
         self.modules
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{Context, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::kernels::{Isa, concat, upsample_nearest2d, with_tape};
-use candle_vision::layers::{Layer, Norm};
+use candle_vision::layers::{Layer, Modules, Norm};
 use candle_vision::plan::{self, ConvShape, Graph, LaunchInfo, Session, StepTime, Value};
 
 use crate::modules::{
@@ -194,15 +194,17 @@ impl Yolo {
         self.detect.decode(raw, &self.strides)
     }
 
-    /// Number of modules of the unfused PyTorch model, containers and root included, the shared activation once.
-    pub fn modules(&self) -> usize {
+    /// Modules of the unfused PyTorch model, the shared activation once.
+    pub fn modules(&self) -> Modules {
         let node = |node: &Node| match &node.op {
             Op::Block(block) => block.modules(),
-            Op::Chain(blocks) => 1 + blocks.iter().map(|block| block.modules()).sum::<usize>(),
-            Op::Upsample(_) | Op::Concat => 1,
+            Op::Chain(blocks) => Modules::containers(1) + blocks.iter().map(|block| block.modules()).sum(),
+            Op::Upsample(_) | Op::Concat => Modules::leaves(1),
         };
-        // The model, its list of layers and the activation.
-        3 + self.nodes.iter().map(node).sum::<usize>() + self.detect.modules()
+        // The model and its list of layers.
+        let outer = Modules::containers(2);
+        let activation = Modules::leaves(1);
+        outer + activation + self.nodes.iter().map(node).sum() + self.detect.modules()
     }
 
     /// The tensors of the form the network is in, under their checkpoint names.

@@ -2,17 +2,17 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_vision::cost;
-use candle_vision::layers::Norm;
+use candle_vision::layers::{Modules, Norm};
 use candle_vision::spec::Spec;
 
 use crate::net::Yolo;
 use crate::yaml::ModelDef;
 
-/// Layers, parameters and arithmetic of an unfused model.
+/// Modules, parameters and arithmetic of an unfused model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
-    /// Every module of the PyTorch tree, containers and root included.
-    pub layers: usize,
+    /// Modules of Ultralytics' model; its releases print those without children as "layers", older ones all.
+    pub modules: Modules,
     /// Elements of all weights and biases.
     pub parameters: usize,
     /// Those of them that are trained: all but the bins of the DFL.
@@ -34,5 +34,5 @@ pub fn summary(def: &ModelDef) -> Result<Summary> {
     let parameters = spec.parameters();
     // Every operation scales with the area: both sides are multiples of every stride.
     let flops = (cost.flops() as f64 * (SIDE * SIDE) as f64 / (side * side) as f64).round() as u64;
-    Ok(Summary { layers: model.modules(), parameters, gradients: parameters - crate::modules::REG_MAX, flops })
+    Ok(Summary { modules: model.modules(), parameters, gradients: parameters - crate::modules::REG_MAX, flops })
 }

@@ -2,7 +2,7 @@
 
 use candle_yolov8::{architecture, architectures, summary};
 
-/// Family, then per scale n, s, m, l, x: layers, parameters, GFLOPs at 640 pixels.
+/// Family, then per scale n, s, m, l, x: modules, parameters, GFLOPs at 640 pixels.
 /// The operations, exactly, are in `tests/golden/yolov8`.
 type Row = (&'static str, [(usize, usize, f64); 5]);
 
@@ -42,10 +42,10 @@ const SIZES: [Row; 3] = [
 #[test]
 fn every_scale_has_the_size_that_ultralytics_counts() {
     for (family, sizes) in SIZES {
-        for (scale, (layers, parameters, gflops)) in ["n", "s", "m", "l", "x"].iter().zip(sizes) {
+        for (scale, (modules, parameters, gflops)) in ["n", "s", "m", "l", "x"].iter().zip(sizes) {
             let name = family.replace("{}", scale);
             let counted = summary(&architecture(&name, None).expect("shipped")).expect("countable");
-            assert_eq!((counted.layers, counted.parameters), (layers, parameters), "{name}");
+            assert_eq!((counted.modules.all, counted.parameters), (modules, parameters), "{name}");
             assert_eq!(counted.gradients, parameters - 16, "{name}");
             assert_eq!((counted.flops as f64 / 1e8).round() / 10., gflops, "{name}: {}", counted.flops);
         }

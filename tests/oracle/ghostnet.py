@@ -79,7 +79,7 @@ def outputs(model, images):
 
 @torch.no_grad()
 def size(model):
-    """Modules, parameters, and multiply-accumulates of convolutions and the classifier for one 224 x 224 picture."""
+    """Modules, those without children, parameters, and multiply-accumulates of convolutions and the classifier for one 224 x 224 picture."""
     macs = []
     hooks = []
     for module in model.modules():
@@ -90,7 +90,9 @@ def size(model):
     for hook in hooks:
         hook.remove()
     parameters = sum(p.numel() for p in model.parameters())
-    return {"modules": len(list(model.modules())), "parameters": parameters, "macs": sum(macs)}
+    modules = list(model.modules())
+    layers = sum(not module._modules for module in modules)
+    return {"modules": len(modules), "layers": layers, "parameters": parameters, "macs": sum(macs)}
 
 
 def main():

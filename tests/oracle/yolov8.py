@@ -108,7 +108,8 @@ def outputs(model, images):
 def size(model):
     model.float()
     return {
-        "layers": len(list(model.modules())),
+        "modules": len(list(model.modules())),
+        "layers": sum(not module._modules for module in model.modules()),
         "parameters": sum(p.numel() for p in model.parameters()),
         "flops": round(get_flops(model, 640) * 1e9),
         "strides": [int(s) for s in model.stride],

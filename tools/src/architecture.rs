@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use candle_core::Shape;
 use candle_ghostnet::{Branches, Config, Variant};
-use candle_vision::layers::Norm;
+use candle_vision::layers::{Modules, Norm};
 use candle_vision::spec::{Mismatch, Spec};
 use candle_yolov8::{ModelDef, Yolo};
 use ghostzoo_weights::{Checkpoint, Entry, Registry, nearest};
@@ -24,7 +24,7 @@ pub(crate) enum Architecture {
 /// The size of a network.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Size {
-    pub(crate) layers: usize,
+    pub(crate) modules: Modules,
     pub(crate) parameters: usize,
     pub(crate) gradients: usize,
     pub(crate) flops: u64,
@@ -196,15 +196,15 @@ impl Architecture {
                 let found = candle_yolov8::summary(def)?;
                 let area = (input[0] * input[1]) as f64 / (640. * 640.);
                 let flops = (found.flops as f64 * area).round() as u64;
-                let candle_yolov8::Summary { layers, parameters, gradients, .. } = found;
-                Ok(vec![("", Size { layers, parameters, gradients, flops })])
+                let candle_yolov8::Summary { modules, parameters, gradients, .. } = found;
+                Ok(vec![("", Size { modules, parameters, gradients, flops })])
             }
             Self::Classifier(config) => {
                 let size = |branches| -> Result<Size> {
                     let config = Config { branches, norm: Norm::Separate, ..*config };
                     let found = candle_ghostnet::summary(&config, input)?;
-                    let candle_ghostnet::Summary { layers, parameters, cost } = found;
-                    Ok(Size { layers, parameters, gradients: parameters, flops: cost.flops() })
+                    let candle_ghostnet::Summary { modules, parameters, cost } = found;
+                    Ok(Size { modules, parameters, gradients: parameters, flops: cost.flops() })
                 };
                 let mut sizes = vec![("", size(Branches::Training)?)];
                 if config.variant.version.has_branches() {

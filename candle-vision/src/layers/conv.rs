@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
-use super::{BatchNorm, BatchNormConfig, Layer, Norm, fold_batch_norm, path};
+use super::{BatchNorm, BatchNormConfig, Layer, Modules, Norm, fold_batch_norm, path};
 use crate::kernels::{Activation, Geometry, conv2d};
 use crate::plan::{Graph, Value};
 
@@ -160,8 +160,8 @@ impl Layer for ConvBn {
         children
     }
 
-    fn modules(&self) -> usize {
-        2
+    fn modules(&self) -> Modules {
+        Modules::leaves(2)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{D, Result, Tensor};
 use candle_nn::VarBuilder;
 
-use super::{Layer, path};
+use super::{Layer, Modules, path};
 
 /// Expected value of a softmax over `reg_max` bins, per box side.
 ///
@@ -46,8 +46,8 @@ impl Layer for Dfl {
     }
 
     /// The module and its 1x1 convolution.
-    fn modules(&self) -> usize {
-        2
+    fn modules(&self) -> Modules {
+        Modules::containers(1) + Modules::leaves(1)
     }
 
     fn tensors(&self, out: &mut BTreeMap<String, Tensor>) {

@@ -6,6 +6,7 @@
 mod conv;
 mod dfl;
 mod linear;
+mod modules;
 mod norm;
 mod se;
 
@@ -18,6 +19,7 @@ use crate::plan::{Graph, Value};
 pub use conv::{Conv, ConvBn, ConvBnConfig};
 pub use dfl::Dfl;
 pub use linear::Linear;
+pub use modules::Modules;
 pub use norm::{BatchNorm, BatchNormConfig, Norm, fold_batch_norm};
 pub use se::SqueezeExcite;
 
@@ -43,9 +45,12 @@ pub trait Layer: Send + Sync {
         Vec::new()
     }
 
-    /// Number of modules of the unfused PyTorch counterpart (`len(list(module.modules()))`), itself included.
-    fn modules(&self) -> usize {
-        1 + self.children().iter().map(|child| child.modules()).sum::<usize>()
+    /// The modules of the unfused PyTorch counterpart, itself included.
+    fn modules(&self) -> Modules {
+        match self.children() {
+            children if children.is_empty() => Modules::leaves(1),
+            children => Modules::containers(1) + children.iter().map(|child| child.modules()).sum(),
+        }
     }
 
     /// Adds the layer's tensors, in the form it runs in, under their checkpoint names.

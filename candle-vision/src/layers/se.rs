@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
-use super::{Conv, Layer};
+use super::{Conv, Layer, Modules};
 use crate::kernels::{Activation, Geometry, global_avg_pool2d, multiply};
 use crate::plan::{Graph, Value};
 
@@ -43,7 +43,7 @@ impl Layer for SqueezeExcite {
     }
 
     /// The block, its two convolutions, its activation and its gate.
-    fn modules(&self) -> usize {
-        5
+    fn modules(&self) -> Modules {
+        Modules::containers(1) + Modules::leaves(4)
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::kernels::{Activation, add};
-use candle_vision::layers::Layer;
+use candle_vision::layers::{Layer, Modules};
 use candle_vision::plan::{Graph, Value};
 
 use super::{Conv, ConvConfig, GhostConv, Style};
@@ -133,8 +133,9 @@ impl Layer for GhostBottleneck {
 
     /// The block and the sequence of its convolutions; its shortcut, a sequence or an identity; and at stride 1 the identity
     /// that stands for the depthwise convolution.
-    fn modules(&self) -> usize {
-        let children: usize = self.children().iter().map(|child| child.modules()).sum();
-        children + 3 + usize::from(self.strided.is_none())
+    fn modules(&self) -> Modules {
+        let children: Modules = self.children().iter().map(|child| child.modules()).sum();
+        let (containers, identities) = if self.strided.is_some() { (3, 0) } else { (2, 2) };
+        children + Modules::containers(containers) + Modules::leaves(identities)
     }
 }

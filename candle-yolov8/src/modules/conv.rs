@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::kernels::{Activation, Geometry, concat};
-use candle_vision::layers::{ConvBn, ConvBnConfig, Layer, Norm};
+use candle_vision::layers::{ConvBn, ConvBnConfig, Layer, Modules, Norm};
 use candle_vision::plan::{Graph, Value};
 
 use super::{BATCH_NORM, Style};
@@ -72,8 +72,8 @@ impl Layer for Conv {
 
     /// The block, its convolution, its batch norm; and its activation where it has one of its own, which is so only for
     /// the identity: all others share one module, which the model counts.
-    fn modules(&self) -> usize {
-        1 + self.inner.modules() + usize::from(self.has_identity)
+    fn modules(&self) -> Modules {
+        Modules::containers(1) + self.inner.modules() + Modules::leaves(self.has_identity.into())
     }
 }
 

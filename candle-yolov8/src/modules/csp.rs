@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::kernels::{concat, narrow_channels};
-use candle_vision::layers::Layer;
+use candle_vision::layers::{Layer, Modules};
 use candle_vision::plan::{Graph, Value};
 
 use super::bottleneck::BottleneckConfig;
@@ -128,7 +128,8 @@ impl Layer for CspBlock {
     }
 
     /// The block, its parts, and the list of its bottlenecks.
-    fn modules(&self) -> usize {
-        2 + self.children().iter().map(|child| child.modules()).sum::<usize>()
+    fn modules(&self) -> Modules {
+        let list = if self.bottlenecks.is_empty() { Modules::leaves(1) } else { Modules::containers(1) };
+        Modules::containers(1) + list + self.children().iter().map(|child| child.modules()).sum()
     }
 }

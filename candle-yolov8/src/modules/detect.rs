@@ -3,7 +3,7 @@
 use candle_core::{D, DType, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::kernels::{Activation, Geometry, concat};
-use candle_vision::layers::{self, Dfl, Layer};
+use candle_vision::layers::{self, Dfl, Layer, Modules};
 use candle_vision::plan::{Graph, Value};
 
 use super::{Conv, ConvConfig, REG_MAX, Style};
@@ -111,7 +111,7 @@ impl Detect {
     }
 
     /// The head, its two lists and their branches, and the DFL.
-    pub(crate) fn modules(&self) -> usize {
-        3 + self.children().iter().map(|child| child.modules()).sum::<usize>()
+    pub(crate) fn modules(&self) -> Modules {
+        Modules::containers(3) + self.children().iter().map(|child| child.modules()).sum()
     }
 }

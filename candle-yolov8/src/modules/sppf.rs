@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::kernels::{Geometry, concat, max_pool2d};
-use candle_vision::layers::Layer;
+use candle_vision::layers::{Layer, Modules};
 use candle_vision::plan::{Graph, Value};
 
 use super::{Conv, ConvConfig, Style};
@@ -52,7 +52,7 @@ impl Layer for Sppf {
     }
 
     /// The block, its convolutions and its pool.
-    fn modules(&self) -> usize {
-        2 + self.cv1.modules() + self.cv2.modules()
+    fn modules(&self) -> Modules {
+        Modules::containers(1) + Modules::leaves(1) + self.cv1.modules() + self.cv2.modules()
     }
 }

@@ -60,7 +60,7 @@ fn difference(value: f64, first: f64) -> f64 {
 }
 
 fn table(rows: &[Row]) -> Table {
-    let mut headings = vec!["model", "layers", "parameters", "gradients", "GFLOPs", "input"];
+    let mut headings = vec!["model", "layers", "modules", "parameters", "gradients", "GFLOPs", "input"];
     if rows.len() > 1 {
         headings.extend(["parameters", "GFLOPs"]);
     }
@@ -69,7 +69,8 @@ fn table(rows: &[Row]) -> Table {
         let [height, width] = row.input_size;
         let mut cells = vec![
             row.name.clone(),
-            row.size.layers.to_string(),
+            row.size.modules.leaves.to_string(),
+            row.size.modules.all.to_string(),
             grouped(row.size.parameters),
             grouped(row.size.gradients),
             row.gflops(),
@@ -91,7 +92,8 @@ fn json_row(row: &Row, first: &Row) -> serde_json::Value {
     let rounded = |value: f64| (value * 100.).round() / 100.;
     json!({
         "model": row.name,
-        "layers": row.size.layers,
+        "layers": row.size.modules.leaves,
+        "modules": row.size.modules.all,
         "parameters": row.size.parameters,
         "gradients": row.size.gradients,
         "gflops": row.gflops_shown(),
