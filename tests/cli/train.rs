@@ -144,7 +144,7 @@ fn a_run_that_is_killed_ten_times_ends_in_the_same_weights() {
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_saves_and_leaves_and_nothing_is_lost() {
+fn a_signal_saves_and_leaves_and_nothing_is_lost() {
     let place = place();
     place.run(&format!("{SMALL} --name whole --plots false")).succeeded();
     let mut child = place.command(&format!("{SMALL} --name cut(2) --plots false"));
@@ -155,12 +155,60 @@ fn ctrl_c_saves_and_leaves_and_nothing_is_lost() {
         std::thread::sleep(Duration::from_millis(5));
     }
     let id = child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    // As Ctrl-C, but a program that a script starts in the background ignores that.
+    assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--resume 'runs/detect/cut(2)'` goes on"));
     place.run("train detect resume=runs/detect/cut(2)").succeeded();
     assert!(weights(&place, "cut(2)", "last") == weights(&place, "whole", "last"));
+}
+
+/// Waits until a run has saved its state once, then sends it a signal.
+#[cfg(target_os = "linux")]
+fn signal_when_saved(place: &Place, name: &str, child: &std::process::Child, signal: &str) {
+    let state = place.path(&format!("runs/detect/{name}/weights/resume.safetensors"));
+    let start = Instant::now();
+    while !state.exists() && start.elapsed() < Duration::from_secs(300) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_under_nohup_outlives_its_terminal() {
+    let place = place();
+    for (name, signal, code) in [("kept", "-HUP", 0), ("asked", "-TERM", 130)] {
+        let program = place.command(&format!("{SMALL} --name {name} --plots false"));
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(program.get_program()).args(program.get_args());
+        shell.current_dir(place.path(""));
+        for (variable, value) in program.get_envs() {
+            match value {
+                Some(value) => shell.env(variable, value),
+                None => shell.env_remove(variable),
+            };
+        }
+        let child = shell.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        signal_when_saved(&place, name, &child, signal);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(place.read("runs/detect/kept/results.csv").lines().count(), 4);
+}
+
+#[test]
+fn a_run_goes_on_when_nobody_reads_its_output_any_more() {
+    let place = place();
+    let mut child = place.command(&format!("{SMALL} --name alone --plots false"));
+    let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(said.matches("the work goes on without").count(), 1, "{said}");
+    assert_eq!(place.read("runs/detect/alone/results.csv").lines().count(), 4);
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn weights(place: &Place, run: &str) -> BTreeMap<String, Vec<u8>> {
 
 #[cfg(unix)]
 #[test]
-fn runs_with_every_option_go_on_exactly_after_a_kill_and_after_ctrl_c() {
+fn runs_with_every_option_go_on_exactly_after_a_kill_and_after_a_signal() {
     for options in [
         "--optimizer NAdam --lr0 0.001 --multi-scale 0.5 --cutmix 0.7 --cls-pw 0.5 --scale 0.6,1.4 --cache disk",
         "optimizer=rmsprop lr0=0.0001 rect=True multi_scale=0.5 fraction=7 classes=[0] single_cls=True",
@@ -52,7 +52,7 @@ fn runs_with_every_option_go_on_exactly_after_a_kill_and_after_ctrl_c() {
         place.run(&format!("{SMALL} {options} --epochs 3 --name whole")).succeeded();
         let mut lines = vec![format!("{SMALL} {options} --epochs 3 --name cut --json")];
         lines.push("train detect --resume runs/detect/cut --json".to_owned());
-        for (line, signal) in lines.iter().zip(["-KILL", "-INT"]) {
+        for (line, signal) in lines.iter().zip(["-KILL", "-TERM"]) {
             let mut child = place.command(line).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
             // An epoch is over; the next one has begun.
             BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();

@@ -47,7 +47,10 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// The reader of stdout went away, as `head` does: not an error.
+/// What a shell reports for a program that SIGPIPE ended.
+const STDOUT_CLOSED: u8 = 141;
+
+/// The reader of stdout went away, as `head` does: no error is printed.
 #[derive(Debug)]
 pub(crate) struct StdoutClosed;
 
@@ -62,7 +65,7 @@ impl std::error::Error for StdoutClosed {}
 /// Prints an error, where it is one, and gives the exit code. `batch` is what the command was told to do at once.
 pub(crate) fn report(error: &anyhow::Error, batch: Option<usize>) -> ExitCode {
     if error.is::<StdoutClosed>() {
-        return ExitCode::SUCCESS;
+        return ExitCode::from(STDOUT_CLOSED);
     }
     if error.is::<Interrupted>() {
         say!("note: {error}");

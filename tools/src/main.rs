@@ -30,6 +30,7 @@ mod soundness;
 mod source;
 mod subject;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::parser::ValueSource;
@@ -39,9 +40,14 @@ use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
     let command = cli::command();
-    let words = match cli::as_options(std::env::args(), &command) {
-        Ok(words) => words,
-        Err(error) => return error::report(&error, None),
+    let given: Vec<OsString> = std::env::args_os().collect();
+    let words = match given.iter().map(|word| word.to_str().map(str::to_owned)).collect::<Option<Vec<String>>>() {
+        Some(words) => match cli::as_options(words.into_iter(), &command) {
+            Ok(words) => words.into_iter().map(OsString::from).collect(),
+            Err(error) => return error::report(&error, None),
+        },
+        // The parser says which argument is no UTF-8.
+        None => given,
     };
     let matches = command.get_matches_from(words);
     let Cli { global, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());

@@ -10,6 +10,7 @@ mod stdout;
 mod table;
 mod txt;
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use candle_vision::image::RgbImage;
@@ -25,6 +26,19 @@ pub(crate) use lines::{counts, speed_line};
 pub(crate) use stdout::Stdout;
 pub(crate) use table::{Table, grouped};
 pub(crate) use txt::save_txt;
+
+/// Most notes of one kind.
+const MOST_NOTES: usize = 20;
+
+/// Says what may hold of many pictures: the first twenty, and how many more.
+pub(crate) fn notes<T: Display>(messages: &[T]) {
+    for message in messages.iter().take(MOST_NOTES) {
+        say!("note: {message}");
+    }
+    if messages.len() > MOST_NOTES {
+        say!("note: and {} more", messages.len() - MOST_NOTES);
+    }
+}
 
 /// A picture and the objects in it.
 pub(crate) struct Found {

@@ -1,17 +1,30 @@
 //! Lines on stdout.
 
 use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 
 use crate::error::StdoutClosed;
 
-/// Stdout, flushed after each piece of output; a reader that goes away ends the command quietly.
-pub(crate) struct Stdout(BufWriter<StdoutLock<'static>>);
+/// Stdout, flushed after each piece of output. A reader that goes away ends the command quietly, or nothing but the output
+/// where that is not what the command is for.
+pub(crate) struct Stdout {
+    out: BufWriter<StdoutLock<'static>>,
+    is_beside_the_work: bool,
+}
+
+/// Whether it was said that output is lost.
+static SAID: AtomicBool = AtomicBool::new(false);
 
 impl Stdout {
     pub(crate) fn new() -> Self {
-        Self(BufWriter::new(io::stdout().lock()))
+        Self { out: BufWriter::new(io::stdout().lock()), is_beside_the_work: false }
+    }
+
+    /// For work that goes on when its output cannot be written: that is said once.
+    pub(crate) fn beside_the_work() -> Self {
+        Self { is_beside_the_work: true, ..Self::new() }
     }
 
     /// Writes `text` and a line feed.
@@ -21,7 +34,15 @@ impl Stdout {
 
     /// Writes `text` as it is.
     pub(crate) fn text(&mut self, text: &str) -> Result<()> {
-        match self.0.write_all(text.as_bytes()).and_then(|()| self.0.flush()) {
+        match self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()) {
+            Err(error) if self.is_beside_the_work => {
+                if !SAID.swap(true, Ordering::Relaxed) {
+                    say!("note: cannot write to stdout ({error}): the work goes on without");
+                }
+                // What is left in the buffer would be tried again.
+                self.out = BufWriter::new(io::stdout().lock());
+                Ok(())
+            }
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(StdoutClosed.into()),
             done => done.context("cannot write to stdout"),
         }

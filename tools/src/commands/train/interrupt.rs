@@ -1,4 +1,5 @@
-//! Ctrl-C: the first asks the run to end after its step, the second ends it at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first asks the run to end after its step, the second ends it at once. What was ignored
+//! when the program started, as `nohup` has it for SIGHUP, stays ignored.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,13 +13,13 @@ impl Interrupt {
     pub(crate) fn listen() -> Self {
         let interrupt = Self::default();
         let asked = interrupt.0.clone();
-        let handler = move || {
+        let handle = move || {
             if asked.swap(true, Ordering::SeqCst) {
                 std::process::exit(crate::error::INTERRUPTED.into());
             }
             say!("note: finishing the step, then saving; Ctrl-C again leaves at once");
         };
-        if let Err(error) = ctrlc::set_handler(handler) {
+        if let Err(error) = on_signals(handle) {
             say!("note: Ctrl-C ends the run without saving: {error}");
         }
         interrupt
@@ -27,5 +28,42 @@ impl Interrupt {
     /// Whether it was asked.
     pub(crate) fn asked(&self) -> bool {
         self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// Calls `handle` at each signal, from a thread of its own.
+#[cfg(unix)]
+fn on_signals(handle: impl Fn() + Send + 'static) -> std::io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let heeded = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !is_ignored(&status, *signal));
+    let mut signals = signal_hook::iterator::Signals::new(heeded)?;
+    std::thread::Builder::new().name("signals".into()).spawn(move || signals.forever().for_each(|_| handle()))?;
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn on_signals(handle: impl Fn() + Send + 'static) -> Result<(), ctrlc::Error> {
+    ctrlc::set_handler(handle)
+}
+
+/// Whether a process ignores a signal, by Linux' `/proc/PID/status`; elsewhere none is known to be.
+#[cfg(unix)]
+fn is_ignored(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::is_ignored;
+
+    #[test]
+    fn ignored_signals_are_read_from_the_mask() {
+        // Of a process under `nohup`: bit 0 is SIGHUP.
+        let status = "Name:\tghostzoo\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000004002\n";
+        assert_eq!([1, 2, 13, 15].map(|signal| is_ignored(status, signal)), [true, false, true, false]);
+        assert!(!is_ignored("", 1) && !is_ignored("SigIgn:\tword\n", 1));
     }
 }

@@ -114,7 +114,7 @@ impl Shown {
         if self.reader != Reader::Person {
             return Ok(());
         }
-        let mut out = Stdout::new();
+        let mut out = Stdout::beside_the_work();
         if !self.has_header {
             let names = self.losses.iter().chain(metrics).map(|name| format!("{:>11}", short(name)));
             out.line(&format!(

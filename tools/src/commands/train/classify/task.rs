@@ -239,14 +239,14 @@ impl Task for ClassifyTask {
         match reader {
             Reader::Nobody => Ok(()),
             Reader::Person => {
-                let (mut out, table) = (Stdout::new(), table(&self.parts.pictures.classes, &tally));
+                let (mut out, table) = (Stdout::beside_the_work(), table(&self.parts.pictures.classes, &tally));
                 table.lines().iter().try_for_each(|line| out.line(line))
             }
             Reader::Program => {
                 let line = json!({
                     "best": best, "accuracy_top1": tally.top1(), "accuracy_top5": tally.top5(), "loss": tally.loss(),
                 });
-                Stdout::new().line(&line.to_string())
+                Stdout::beside_the_work().line(&line.to_string())
             }
         }
     }
