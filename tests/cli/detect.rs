@@ -241,6 +241,52 @@ fn a_picture_that_fails_is_one_line_and_the_others_are_done() {
 }
 
 #[test]
+fn a_picture_beyond_the_limit_says_which_option_moves_it() {
+    let place = place();
+    let look = |more: &str| place.run(&format!("detect in/a.png --json --no-save -m m.safetensors {more}"));
+    let advice = "120x80 pixels exceeds the limit of 9599 pixels; scale it down first, or raise --max-pixels";
+    look("--max-pixels 9599").failed(1, &["in/a.png", advice]);
+    look("--max-pixels 9600").succeeded();
+    assert_eq!(look("--max-pixels 0").code, 2);
+}
+
+#[test]
+fn a_damaged_jpeg_is_read_with_a_note_and_a_cut_one_is_not() {
+    let place = place();
+    let whole = std::fs::read(place.path("in/b.jpg")).unwrap();
+    let mut damaged = whole.clone();
+    // A restart marker where none belongs.
+    let at = whole.len() - 200;
+    damaged.splice(at..at, [0xFF, 0xD3]);
+    place.write("damaged.jpg", damaged);
+    place.write("cut.jpg", &whole[..whole.len() - 2]);
+    let ran = place.run("detect damaged.jpg --json --no-save -m m.safetensors");
+    assert!(ran.stderr.contains("note: damaged.jpg: the JPEG data are damaged"), "{}", ran.stderr);
+    ran.succeeded();
+    place.run("detect cut.jpg --json --no-save -m m.safetensors").failed(1, &["cut.jpg", "truncated"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_argument_that_is_no_text_is_an_error_in_a_line_or_two() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let place = place();
+    let mut command = place.command("detect");
+    let output = command.arg(std::ffi::OsStr::from_bytes(b"caf\xe9.png")).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("invalid UTF-8"), "{:?} {said}", output.status);
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_detect_as_it_ends_other_programs() {
+    let place = place();
+    let mut command = place.command("detect in --json --no-save -m m.safetensors");
+    let mut child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(141));
+}
+
+#[test]
 fn the_smallest_and_the_thinnest_pictures_are_pictures() {
     let place = place();
     place.picture("thin/one.png", [1, 1], 1);

@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
-use candle_vision::image::RgbImage;
+use candle_vision::image::{DecodeOptions, Decoded, RgbImage};
 use rayon::prelude::*;
 
 use crate::source::{Entry, Source};
@@ -14,6 +14,8 @@ use crate::source::{Entry, Source};
 pub(crate) struct Ready<T> {
     pub(crate) source: Source,
     pub(crate) picture: RgbImage,
+    /// What is to be said of the file.
+    pub(crate) warning: Option<&'static str>,
     /// What the preparation made of it.
     pub(crate) prepared: T,
     /// Time of the preparation, without reading and decoding.
@@ -34,11 +36,12 @@ pub(crate) struct Reader<T> {
 
 impl<T: Send + 'static> Reader<T> {
     /// Starts to read. `prepare`, which `wait` gives once the model is known, turns a decoded picture into what that needs.
-    /// `on_all_threads`: the pictures of a batch are decoded side by side, where the network computes elsewhere.
+    /// `options` say how to decode. `on_all_threads`: the pictures of a batch are decoded side by side, where the network computes elsewhere.
     pub(crate) fn start<P>(
         entries: Vec<Entry>,
         batch: usize,
         on_all_threads: bool,
+        options: DecodeOptions,
         wait: impl Fn() -> P + Send + 'static,
     ) -> Result<Self>
     where
@@ -46,11 +49,12 @@ impl<T: Send + 'static> Reader<T> {
     {
         let (sender, batches) = sync_channel(1);
         let read = move || {
+            let decoded = |entry| decoded(entry, &options);
             let mut entries = entries.into_iter().peekable();
             while entries.peek().is_some() {
                 let entries: Vec<Entry> = entries.by_ref().take(batch).collect();
                 // No thread of the pool waits for the model, whose loading needs them.
-                let decoded: Box<dyn Iterator<Item = Decoded>> = match on_all_threads {
+                let decoded: Box<dyn Iterator<Item = Opened>> = match on_all_threads {
                     true => Box::new(entries.into_par_iter().map(decoded).collect::<Vec<_>>().into_iter()),
                     false => Box::new(entries.into_iter().map(decoded)),
                 };
@@ -77,22 +81,22 @@ impl<T: Send + 'static> Reader<T> {
 }
 
 /// An entry's label, and its picture as it was decoded.
-type Decoded = (String, Result<(Source, RgbImage)>);
+type Opened = (String, Result<(Source, Decoded)>);
 
-fn decoded(Entry { label, source }: Entry) -> Decoded {
+fn decoded(Entry { label, source }: Entry, options: &DecodeOptions) -> Opened {
     let picture = source.and_then(|source| {
-        let picture = source.decode()?;
+        let picture = source.decode(options)?;
         Ok((source, picture))
     });
     (label, picture)
 }
 
-fn item<T, P: Fn(&RgbImage) -> Result<T>>((label, decoded): Decoded, wait: &impl Fn() -> P) -> Item<T> {
-    let ready = decoded.and_then(|(source, picture)| {
+fn item<T, P: Fn(&RgbImage) -> Result<T>>((label, decoded): Opened, wait: &impl Fn() -> P) -> Item<T> {
+    let ready = decoded.and_then(|(source, Decoded { picture, warning })| {
         let prepare = wait();
         let start = Instant::now();
         let prepared = prepare(&picture)?;
-        Ok(Ready { source, picture, prepared, preprocess: start.elapsed() })
+        Ok(Ready { source, picture, warning, prepared, preprocess: start.elapsed() })
     });
     Item { label, ready }
 }

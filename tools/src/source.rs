@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use candle_vision::image::{self, MAX_FILE_BYTES, RgbImage};
+use candle_vision::image::{self, DecodeOptions, Decoded, MAX_FILE_BYTES};
 use candle_yolov8::data::lines;
 
 use crate::assets::Picture;
@@ -52,13 +52,13 @@ impl Source {
     }
 
     /// Reads and decodes the picture.
-    pub(crate) fn decode(&self) -> Result<RgbImage> {
+    pub(crate) fn decode(&self, options: &DecodeOptions) -> Result<Decoded> {
         match self {
             Self::File(path) => match fs::metadata(path) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!("there is no such file"),
                 Err(error) => Err(error).context("cannot read the file"),
                 Ok(metadata) if metadata.is_dir() => bail!("a folder, where a picture is expected"),
-                Ok(_) => Ok(image::open(path)?),
+                Ok(_) => Ok(image::open_with(path, options)?),
             },
             Self::Stdin => {
                 let mut bytes = Vec::new();
@@ -66,9 +66,9 @@ impl Source {
                 if bytes.len() as u64 > MAX_FILE_BYTES {
                     bail!("more than {MAX_FILE_BYTES} bytes on stdin");
                 }
-                Ok(image::decode(&bytes)?)
+                Ok(image::decode_with(&bytes, options)?)
             }
-            Self::BuiltIn(picture) => Ok(image::decode(picture.bytes)?),
+            Self::BuiltIn(picture) => Ok(image::decode_with(picture.bytes, options)?),
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::image::{DecodeOptions, RgbImage, decode_with};
 #[derive(Debug)]
 pub struct DecodedSet {
     set: PictureSet,
+    options: DecodeOptions,
     kept: Vec<OnceLock<Arc<RgbImage>>>,
     /// Bytes that may still be kept.
     room: AtomicU64,
@@ -24,7 +25,20 @@ impl DecodedSet {
     #[must_use]
     pub fn new(set: PictureSet, cache_bytes: u64) -> Self {
         let kept = (0..set.len()).map(|_| OnceLock::new()).collect();
-        Self { set, kept, room: AtomicU64::new(cache_bytes), unreadable: Mutex::default() }
+        Self {
+            set,
+            options: DecodeOptions::stored(),
+            kept,
+            room: AtomicU64::new(cache_bytes),
+            unreadable: Mutex::default(),
+        }
+    }
+
+    /// The same set with another limit of pixels per picture.
+    #[must_use]
+    pub fn with_max_pixels(mut self, max_pixels: u64) -> Self {
+        self.options.max_pixels = max_pixels;
+        self
     }
 
     /// Names, classes and notes.
@@ -33,7 +47,7 @@ impl DecodedSet {
         &self.set
     }
 
-    /// A picture as PIL and torchvision's `ImageFolder` read it: EXIF orientation does not count.
+    /// A picture as PIL and torchvision's `ImageFolder` read it: [`DecodeOptions::stored`].
     ///
     /// # Errors
     /// It cannot be read or decoded, which [`unreadable`](Self::unreadable) remembers.
@@ -87,7 +101,7 @@ impl DecodedSet {
             None => return Err("is beyond the set".to_owned()),
         };
         let bytes = picture.read().map_err(|error| error.to_string())?;
-        decode_with(&bytes, &DecodeOptions { orient: false, ..Default::default() }).map_err(|error| error.to_string())
+        decode_with(&bytes, &self.options).map(|decoded| decoded.picture).map_err(|error| error.to_string())
     }
 
     fn failures(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, String>> {

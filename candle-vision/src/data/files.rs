@@ -8,10 +8,14 @@ use super::DataError;
 use super::error::count;
 
 /// Endings of pictures that are read.
-const PICTURES: [&str; 5] = ["jpg", "jpeg", "png", "bmp", "webp"];
+const PICTURES: &[&str] = if cfg!(feature = "tiff") {
+    &["jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff"]
+} else {
+    &["jpg", "jpeg", "png", "bmp", "webp"]
+};
 
 /// Endings that torchvision's `ImageFolder` takes for pictures too, of formats that are not decoded here.
-const UNREAD: [&str; 4] = ["ppm", "pgm", "tif", "tiff"];
+const UNREAD: &[&str] = if cfg!(feature = "tiff") { &["ppm", "pgm"] } else { &["ppm", "pgm", "tif", "tiff"] };
 
 /// Largest list of labels or classes in bytes.
 const MAX_TEXT_BYTES: u64 = 64 << 20;
@@ -37,11 +41,11 @@ impl Ending {
         let base = base_name(name);
         let extension = base.rsplit_once('.').map_or("", |(_, extension)| extension);
         let among = |known: &[&str]| known.iter().any(|known| extension.eq_ignore_ascii_case(known));
-        match (base.starts_with('.'), among(&PICTURES)) {
+        match (base.starts_with('.'), among(PICTURES)) {
             (true, true) => Self::HiddenPicture,
             (true, false) => Self::Hidden,
             (false, true) => Self::Picture,
-            (false, false) if among(&UNREAD) => Self::Unread,
+            (false, false) if among(UNREAD) => Self::Unread,
             (false, false) => Self::Other,
         }
     }
@@ -87,7 +91,7 @@ impl Skipped {
         if self.unread > 0 {
             let pictures = count(self.unread, "picture is", "pictures are");
             notes.push(format!(
-                "{pictures} TIFF, PPM or PGM, which are not read: convert them to JPEG, PNG, WebP or BMP"
+                "{pictures} PPM, PGM or TIFF, which this build does not read: convert them to JPEG, PNG, WebP or BMP"
             ));
         }
         if self.hidden > 0 {
@@ -141,7 +145,8 @@ mod tests {
             ("val/a.JPEG", Ending::Picture, "val/a"),
             ("a.b.jpg", Ending::Picture, "a.b"),
             ("a.WebP", Ending::Picture, "a"),
-            ("a.TIFF", Ending::Unread, "a"),
+            ("a.PPM", Ending::Unread, "a"),
+            ("a.TIFF", if cfg!(feature = "tiff") { Ending::Picture } else { Ending::Unread }, "a"),
             ("._a.jpg", Ending::HiddenPicture, "._a.jpg"),
             ("val.jpg/.DS_Store", Ending::Hidden, "val.jpg/.DS_Store"),
             ("jpg", Ending::Other, "jpg"),

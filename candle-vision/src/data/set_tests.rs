@@ -89,7 +89,7 @@ fn wrong_inputs_give_one_clear_line() {
         (&[], "val-*.tar", 2, "no file matches"),
         (&[], "", 2, "there is no JPEG, PNG, WebP or BMP picture"),
         (&["a/x.txt", "b/"], "", 2, "no JPEG, PNG, WebP or BMP picture (1 file is no picture by the ending)"),
-        (&["a/x.tif"], "", 1, "(1 picture is TIFF, PPM or PGM, which are not read"),
+        (&["a/x.ppm"], "", 1, "(1 picture is PPM, PGM or TIFF, which this build does not read"),
         (&["x.jpg", "y.jpg"], "", 2, "2 pictures and no class folders; give a labels file"),
         (&["x.jpg"], "x.jpg", 2, "is one picture"),
         (&["x.tar.gz"], "x.tar.gz", 2, "unpack it"),
@@ -138,7 +138,7 @@ fn what_is_passed_over_is_counted() {
     assert_eq!(
         set.notes(),
         [
-            "1 picture is TIFF, PPM or PGM, which are not read: convert them to JPEG, PNG, WebP or BMP",
+            "1 picture is PPM, PGM or TIFF, which this build does not read: convert them to JPEG, PNG, WebP or BMP",
             "1 picture is hidden by the name (`._` and the like)",
             "1 file is no picture by the ending",
             "1 picture lies beside the class folders, in no class",

@@ -1,14 +1,16 @@
-//! Bytes to 8-bit RGB, upright.
+//! Bytes to 8-bit RGB.
 //!
 //! | input | becomes |
 //! |---|---|
 //! | grey, 1 to 8 bits | the level in all three channels |
-//! | 16 bits per channel | the high byte, as `cv2.imread` (PIL does so for RGB, but clips 16-bit grey to 255) |
+//! | 16 bits per channel | the high byte; Pillow's 16-bit grey is clipped at 255: [`DecodeOptions::reference`] |
 //! | palette | its colours |
-//! | alpha | dropped, not blended, as PIL's `convert("RGB")` and `cv2.imread` |
+//! | alpha | dropped, not blended, as PIL's `convert("RGB")` and `cv2.imread`, which blends TIFFs of 8 bits alone |
 //! | CMYK, YCCK JPEG | Adobe's inverted inks, as PIL and `cv2.imread` assume too |
 //! | EXIF orientation | applied, as `cv2.imread`; PIL and torchvision's `ImageFolder` ignore it: [`DecodeOptions::orient`] |
-//! | animation | the first frame |
+//! | a JPEG that libjpeg warns of | libjpeg's pixels, with [`Decoded::warning`] |
+//! | animation, pages | the first |
+//! | TIFF orientation | applied at all times, as both do |
 
 use std::fs::File;
 use std::io::{Cursor, ErrorKind, Read};
@@ -17,10 +19,11 @@ use std::path::Path;
 
 use image::error::{ImageError as CodecError, LimitErrorKind};
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
-use libjpeg_turbo_rs::{JpegError, PixelFormat, decompress_to};
+use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
-use super::ImageError;
+use super::format::format_of;
+use super::jpeg_markers;
+use super::{ImageError, bmp, exif, jpeg};
 
 /// Most pixels a picture may have: the count at which Pillow refuses one as a decompression bomb.
 pub const MAX_PIXELS: u64 = 178_956_970;
@@ -28,8 +31,22 @@ pub const MAX_PIXELS: u64 = 178_956_970;
 /// Most bytes a file may have.
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
 
-/// Most bytes a decoder may allocate: a 16-bit RGBA picture of [`MAX_PIXELS`].
-const MAX_DECODER_BYTES: u64 = MAX_PIXELS * 8;
+/// Bytes a decoder may allocate for each pixel that a picture may have: 16-bit RGBA.
+const DECODER_BYTES: u64 = 8;
+
+/// Whose pixels, where Pillow 13.0 and OpenCV 5.0 read a file in two ways: grey of 16 bits, CMYK, BMP of 16 bits per pixel
+/// or run lengths, and a JPEG with an unknown marker behind its pixels, which Pillow refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reference {
+    /// `cv2.imdecode`, by which Ultralytics reads.
+    #[default]
+    OpenCv,
+    /// `Image.open(...).convert("RGB")`, as timm and torchvision read.
+    Pillow,
+}
+
+const SCALE_DOWN: &str = "scale it down first";
+const RAISE: &str = "scale it down first, or raise --max-pixels";
 
 /// How to decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,20 +55,42 @@ pub struct DecodeOptions {
     pub orient: bool,
     /// Most pixels the picture may have. [`MAX_PIXELS`] by default.
     pub max_pixels: u64,
+    /// Whose pixels. OpenCV's by default.
+    pub reference: Reference,
 }
 
 impl Default for DecodeOptions {
     fn default() -> Self {
-        Self { orient: true, max_pixels: MAX_PIXELS }
+        Self { orient: true, max_pixels: MAX_PIXELS, reference: Reference::OpenCv }
     }
 }
 
-/// Decodes a JPEG, PNG, WebP or BMP file held in memory with the default [`DecodeOptions`].
+impl DecodeOptions {
+    /// As timm and torchvision's `ImageFolder` read: Pillow's pixels as they are stored, whatever the EXIF orientation.
+    #[must_use]
+    pub fn stored() -> Self {
+        Self { orient: false, reference: Reference::Pillow, ..Self::default() }
+    }
+}
+
+/// A picture, and what is to be said of its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decoded {
+    /// The pixels.
+    pub picture: RgbImage,
+    /// Why they may not be what was meant.
+    pub warning: Option<&'static str>,
+}
+
+/// What [`Decoded::warning`] says of a JPEG of which libjpeg warns.
+const DAMAGED_JPEG: &str = "the JPEG data are damaged; what follows the damage may be grey, shifted or wrong";
+
+/// Decodes a file held in memory with the default [`DecodeOptions`].
 ///
 /// # Errors
 /// Every category of [`ImageError`] but `Io` and `Encode`.
 pub fn decode(bytes: &[u8]) -> Result<RgbImage, ImageError> {
-    decode_with(bytes, &DecodeOptions::default())
+    decode_with(bytes, &DecodeOptions::default()).map(|decoded| decoded.picture)
 }
 
 /// Reads and decodes a file with the default [`DecodeOptions`]. The content tells the format, not the name.
@@ -59,69 +98,52 @@ pub fn decode(bytes: &[u8]) -> Result<RgbImage, ImageError> {
 /// # Errors
 /// As [`decode`], and `Io` if the file cannot be read.
 pub fn open(path: &Path) -> Result<RgbImage, ImageError> {
+    open_with(path, &DecodeOptions::default()).map(|decoded| decoded.picture)
+}
+
+/// Reads and decodes a file. The content tells the format, not the name.
+///
+/// # Errors
+/// As [`decode`], and `Io` if the file cannot be read.
+pub fn open_with(path: &Path, options: &DecodeOptions) -> Result<Decoded, ImageError> {
+    decode_with(&read(path)?, options)
+}
+
+/// The bytes of a file.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
     let io = |source| ImageError::Io { action: "read", path: path.to_path_buf(), source };
     let file = File::open(path).map_err(io)?;
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(ImageError::TooLarge { found: "the file".into(), limit: format!("{MAX_FILE_BYTES} bytes") });
+        return Err(ImageError::TooLarge {
+            found: "the file".into(),
+            limit: format!("{MAX_FILE_BYTES} bytes"),
+            advice: SCALE_DOWN,
+        });
     }
-    decode(&bytes)
+    Ok(bytes)
 }
 
-/// The [height, width] that [`open`] would give, from the file's header.
-///
-/// # Errors
-/// As [`decode`], and `Io` if the file cannot be read; damage behind the header does not show.
-pub fn upright_size(path: &Path) -> Result<[usize; 2], ImageError> {
-    let io = |source| ImageError::Io { action: "read", path: path.to_path_buf(), source };
-    let mut reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(io)?;
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(MAX_DECODER_BYTES);
-    reader.limits(limits);
-    let name = reader.format().and_then(usual_name).unwrap_or("supposed");
-    let mut decoder = reader.into_decoder().map_err(|error| from_codec(error, name))?;
-    let (width, height) = decoder.dimensions();
-    let size = [height as usize, width as usize];
-    let turned =
-        [Orientation::Rotate90, Orientation::Rotate270, Orientation::Rotate90FlipH, Orientation::Rotate270FlipH];
-    let is_turned = decoder.orientation().is_ok_and(|orientation| turned.contains(&orientation));
-    Ok(if is_turned { [size[1], size[0]] } else { size })
-}
-
-/// Decodes a JPEG, PNG, WebP or BMP file held in memory.
+/// Decodes a JPEG, PNG, WebP or BMP file held in memory; with the features `tiff` and `gif` such a file too.
 ///
 /// # Errors
 /// Every category of [`ImageError`] but `Io` and `Encode`.
-pub fn decode_with(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
-    if bytes.is_empty() {
-        return Err(ImageError::Empty);
-    }
-    let not_an_image = || ImageError::NotAnImage { length: bytes.len() };
-    let format = image::guess_format(bytes).map_err(|_| not_an_image())?;
-    let Some(name) = usual_name(format) else {
-        return Err(ImageError::Unsupported { what: format!("the format {format:?}") });
-    };
-    match format {
-        ImageFormat::Jpeg => check_jpeg_is_whole(bytes)?,
-        ImageFormat::WebP => check_webp_is_whole(bytes)?,
-        _ => {}
-    }
-    match catch_unwind(AssertUnwindSafe(|| decode_as(bytes, format, name, options))) {
-        Ok(result) => result,
-        Err(_) => Err(ImageError::Corrupt { format: name, reason: "the decoder gave up on it".into() }),
-    }
+pub fn decode_with(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, ImageError> {
+    let (format, name) = format_of(bytes)?;
+    let result = catch_unwind(AssertUnwindSafe(|| match format {
+        ImageFormat::Jpeg => decode_jpeg(bytes, options),
+        _ => decode_as(bytes, format, name, options),
+    }));
+    result.unwrap_or_else(|_| Err(ImageError::Corrupt { format: name, reason: "the decoder gave up on it".into() }))
 }
 
-/// The name of a format that is decoded here.
-fn usual_name(format: ImageFormat) -> Option<&'static str> {
-    match format {
-        ImageFormat::Jpeg => Some("JPEG"),
-        ImageFormat::Png => Some("PNG"),
-        ImageFormat::WebP => Some("WebP"),
-        ImageFormat::Bmp => Some("BMP"),
-        _ => None,
-    }
+fn decode_jpeg(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, ImageError> {
+    let header = jpeg_markers::header(bytes)?;
+    check_size(header.size, "JPEG", options.max_pixels)?;
+    let (picture, warned) = jpeg::decode(bytes, &header, options.reference)?;
+    let picture = if options.orient { turned(picture, exif::orientation(header.exif)) } else { picture };
+    Ok(Decoded { picture, warning: warned.then_some(DAMAGED_JPEG) })
 }
 
 fn decode_as(
@@ -129,55 +151,107 @@ fn decode_as(
     format: ImageFormat,
     name: &'static str,
     options: &DecodeOptions,
-) -> Result<RgbImage, ImageError> {
+) -> Result<Decoded, ImageError> {
     let map = |error| from_codec(error, name);
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(MAX_DECODER_BYTES);
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(map)?;
-
-    let (width, height) = decoder.dimensions();
-    let pixels = u64::from(width) * u64::from(height);
-    if pixels == 0 {
-        return Err(ImageError::Corrupt { format: name, reason: format!("its size is {width}x{height}") });
+    if format == ImageFormat::WebP {
+        check_webp_is_whole(bytes)?;
     }
-    if pixels > options.max_pixels {
-        return Err(ImageError::TooLarge {
-            found: format!("{width}x{height} pixels"),
-            limit: format!("{} pixels", options.max_pixels),
-        });
+    if let Some(bitmap) = bmp::read(bytes).filter(|_| format == ImageFormat::Bmp) {
+        check_size(bitmap.size(), name, options.max_pixels)?;
+        return Ok(Decoded { picture: bitmap.decode(options.reference)?, warning: None });
     }
-    let orientation = if options.orient { decoder.orientation().ok() } else { None };
-    let pixels = match format {
-        ImageFormat::Jpeg => jpeg_pixels(bytes, [width, height])?,
-        _ => rgb8(DynamicImage::from_decoder(decoder).map_err(map)?),
+    let mut decoder = decoder_of(Cursor::new(bytes), format, options.max_pixels).map_err(map)?;
+    check_size(decoder.dimensions().into(), name, options.max_pixels)?;
+    if let ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16 = decoder.original_color_type() {
+        return Err(ImageError::Unsupported { what: format!("a {name} of inks (CMYK)") });
+    }
+    let orientation = match format {
+        // Which both references apply at all times.
+        ImageFormat::Tiff => decoder.orientation().map_err(map)?,
+        _ if options.orient => orientation(bytes, format),
+        _ => Orientation::NoTransforms,
     };
-    let mut picture = DynamicImage::ImageRgb8(pixels);
-    if let Some(orientation) = orientation {
-        picture.apply_orientation(orientation);
-    }
-    Ok(picture.into_rgb8())
+    let picture = DynamicImage::from_decoder(decoder).map_err(map)?;
+    let picture = match (picture, options.reference) {
+        (DynamicImage::ImageRgb32F(_) | DynamicImage::ImageRgba32F(_), _) => {
+            return Err(ImageError::Unsupported { what: format!("a {name} of floating-point levels") });
+        }
+        (DynamicImage::ImageRgba8(rgba), Reference::OpenCv) if format == ImageFormat::Tiff => weighted(&rgba),
+        (picture, Reference::Pillow) if is_grey_of_16_bits(&picture, bytes) => clipped(&picture.into_luma16()),
+        (picture, _) => rgb8(picture),
+    };
+    let picture = turned(picture, orientation);
+    Ok(Decoded { picture, warning: None })
 }
 
-/// The pixels of a JPEG as libjpeg-turbo decodes them.
-fn jpeg_pixels(bytes: &[u8], [width, height]: [u32; 2]) -> Result<RgbImage, ImageError> {
-    let corrupt = |reason: String| ImageError::Corrupt { format: "JPEG", reason };
-    let decoded = decompress_to(bytes, PixelFormat::Rgb).map_err(|error| match error {
-        JpegError::UnexpectedEof => ImageError::Truncated { format: "JPEG", reason: "the data ends too early".into() },
-        JpegError::Unsupported(what) => ImageError::Unsupported { what: format!("this kind of JPEG ({what})") },
-        JpegError::LimitExceeded { what, actual, limit } => {
-            ImageError::TooLarge { found: format!("{what} {actual}"), limit: limit.to_string() }
-        }
-        error => corrupt(error.to_string()),
-    })?;
-    if [decoded.width, decoded.height] != [width as usize, height as usize] {
-        return Err(corrupt(format!(
-            "its header says {width}x{height} and its data {}x{}",
-            decoded.width, decoded.height
-        )));
+/// A decoder that has read its header and will allocate no more than the limit.
+pub(super) fn decoder_of<'a, R: std::io::BufRead + std::io::Seek + 'a>(
+    reader: R,
+    format: ImageFormat,
+    max_pixels: u64,
+) -> Result<impl ImageDecoder + 'a, CodecError> {
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(max_pixels.max(MAX_PIXELS).saturating_mul(DECODER_BYTES));
+    let mut reader = ImageReader::with_format(reader, format);
+    reader.limits(limits);
+    reader.into_decoder()
+}
+
+pub(super) fn check_size([width, height]: [u32; 2], format: &'static str, max_pixels: u64) -> Result<(), ImageError> {
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels == 0 {
+        return Err(ImageError::Corrupt { format, reason: format!("its size is {width}x{height}") });
     }
-    RgbImage::from_raw(width, height, decoded.data).ok_or_else(|| corrupt("its pixels are fewer than its size".into()))
+    if pixels > max_pixels {
+        return Err(ImageError::TooLarge {
+            found: format!("{width}x{height} pixels"),
+            limit: format!("{max_pixels} pixels"),
+            advice: RAISE,
+        });
+    }
+    Ok(())
+}
+
+/// What a file of another format than JPEG says of its orientation.
+pub(super) fn orientation(bytes: &[u8], format: ImageFormat) -> Orientation {
+    exif::orientation(match format {
+        ImageFormat::Png => exif::blocks_of_png(bytes),
+        ImageFormat::WebP => exif::blocks_of_webp(bytes),
+        _ => Vec::new(),
+    })
+}
+
+fn turned(picture: RgbImage, orientation: Orientation) -> RgbImage {
+    if orientation == Orientation::NoTransforms {
+        return picture;
+    }
+    let mut picture = DynamicImage::ImageRgb8(picture);
+    picture.apply_orientation(orientation);
+    picture.into_rgb8()
+}
+
+/// Whether the file has one channel of 16 bits. A PNG's single transparent level, read as alpha, is none.
+fn is_grey_of_16_bits(picture: &DynamicImage, bytes: &[u8]) -> bool {
+    match picture {
+        DynamicImage::ImageLuma16(_) => true,
+        DynamicImage::ImageLumaA16(_) => bytes.starts_with(b"\x89PNG") && bytes.get(25) == Some(&0),
+        _ => false,
+    }
+}
+
+/// Pillow's conversion of 16-bit grey: levels above 255 are 255.
+fn clipped(grey: &image::ImageBuffer<image::Luma<u16>, Vec<u16>>) -> RgbImage {
+    let level = |x, y| image::Rgb([grey.get_pixel(x, y).0[0].min(255) as u8; 3]);
+    RgbImage::from_fn(grey.width(), grey.height(), level)
+}
+
+/// Colours multiplied by their alpha, as libtiff hands out a TIFF of 8 bits.
+fn weighted(rgba: &image::RgbaImage) -> RgbImage {
+    let color = |x, y| {
+        let [colors @ .., alpha] = rgba.get_pixel(x, y).0;
+        image::Rgb(colors.map(|color| ((u32::from(color) * u32::from(alpha) + 127) / 255) as u8))
+    };
+    RgbImage::from_fn(rgba.width(), rgba.height(), color)
 }
 
 /// Drops alpha and the low byte of 16-bit channels.
@@ -196,33 +270,8 @@ fn rgb8(picture: DynamicImage) -> RgbImage {
     RgbImage::from_raw(width, height, pixels).expect("three bytes were collected per pixel")
 }
 
-/// Refuses a JPEG whose scans do not end in an end-of-image marker: the decoder would fill the rest with grey.
-fn check_jpeg_is_whole(bytes: &[u8]) -> Result<(), ImageError> {
-    const END_OF_IMAGE: u8 = 0xD9;
-    const START_OF_SCAN: u8 = 0xDA;
-    let mut at = 2;
-    let mut in_scan = false;
-    while let Some(&[byte, marker]) = bytes.get(at..at + 2).and_then(|pair| pair.first_chunk()) {
-        if byte != 0xFF || marker == 0xFF {
-            at += 1;
-            continue;
-        }
-        match marker {
-            END_OF_IMAGE => return Ok(()),
-            0x00 | 0x01 | 0xD0..=0xD8 => at += 2,
-            _ => {
-                let Some(&length) = bytes.get(at + 2..at + 4).and_then(|pair| pair.first_chunk()) else { break };
-                at += 2 + usize::from(u16::from_be_bytes(length)).max(2);
-                in_scan |= marker == START_OF_SCAN;
-            }
-        }
-    }
-    let reason = if in_scan { "its pixel data has no end" } else { "it ends before its pixel data" };
-    Err(ImageError::Truncated { format: "JPEG", reason: reason.into() })
-}
-
 /// Refuses a WebP shorter than its header says: the lossless decoder does not tell an early end from damage.
-fn check_webp_is_whole(bytes: &[u8]) -> Result<(), ImageError> {
+pub(super) fn check_webp_is_whole(bytes: &[u8]) -> Result<(), ImageError> {
     let declared =
         bytes.get(4..8).and_then(|size| size.first_chunk()).map(|&size| 8 + u64::from(u32::from_le_bytes(size)));
     match declared {
@@ -235,13 +284,17 @@ fn check_webp_is_whole(bytes: &[u8]) -> Result<(), ImageError> {
     }
 }
 
-fn from_codec(error: CodecError, format: &'static str) -> ImageError {
+pub(super) fn from_codec(error: CodecError, format: &'static str) -> ImageError {
     match error {
         CodecError::Limits(limit) => match limit.kind() {
             LimitErrorKind::InsufficientMemory => {
-                ImageError::TooLarge { found: "its decoded size".into(), limit: format!("{MAX_DECODER_BYTES} bytes") }
+                let limit = format!("{DECODER_BYTES} bytes for each pixel that is allowed");
+                ImageError::TooLarge { found: "its decoded size".into(), limit, advice: RAISE }
             }
-            _ => ImageError::TooLarge { found: "its size".into(), limit: format!("{MAX_PIXELS} pixels") },
+            _ => {
+                let limit = "what its decoder reads".into();
+                ImageError::TooLarge { found: "its size".into(), limit, advice: SCALE_DOWN }
+            }
         },
         CodecError::Unsupported(error) => ImageError::Unsupported { what: format!("this kind of {format} ({error})") },
         CodecError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
@@ -273,3 +326,7 @@ fn ends_early(error: &(dyn std::error::Error + 'static)) -> bool {
 #[cfg(test)]
 #[path = "decode_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "decode_reference_tests.rs"]
+mod reference_tests;

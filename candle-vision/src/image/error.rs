@@ -39,12 +39,14 @@ pub enum ImageError {
         what: String,
     },
     /// More pixels or bytes than the limits allow.
-    #[error("the picture is too large: {found} exceeds the limit of {limit}; scale it down first")]
+    #[error("the picture is too large: {found} exceeds the limit of {limit}; {advice}")]
     TooLarge {
         /// Size found, with its unit.
         found: String,
         /// Limit, with its unit.
         limit: String,
+        /// What to do.
+        advice: &'static str,
     },
     /// The file could not be read or written.
     #[error("cannot {action} {path}: {source}", path = path.display())]

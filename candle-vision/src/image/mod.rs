@@ -1,34 +1,43 @@
 //! Pictures in, pictures out: decode, resize as the models were trained, draw what they found.
 //!
-//! - [`decode`], [`open`]: a file to upright 8-bit RGB;
+//! - [`decode`], [`open`]: a file to upright 8-bit RGB; [`DecodeOptions`]: as stored, and whose pixels;
 //! - [`ClassifyTransform`]: PIL's antialiased resize, centre crop and normalisation, as timm evaluates classifiers;
 //! - [`Letterbox`]: cv2's bilinear resize with grey borders, as Ultralytics feeds detectors, and the way back;
 //! - [`warp_affine`], [`warp_perspective`], [`map_hsv`]: cv2's warps and colours, as training changes pictures;
 //! - [`draw_boxes`], [`save`]: the result as a picture.
 //!
 //! The two resizes are bit-equal with theirs on equal pixels (Pillow 13, OpenCV 4.11 and 5.0 on x86), and so are decoded
-//! pictures of every format, JPEG included: its decoder computes as libjpeg-turbo, which PIL and cv2 share.
+//! pictures of every format, JPEG included: it is read as by libjpeg-turbo, which PIL and cv2 share, damage and all. Where
+//! PIL and cv2 differ, [`Reference`] says whose pixels are meant.
 //!
 //! `python tests/oracle/image.py parity DIR` measures this, and the resizes, on any folder of pictures.
 
 mod bilinear;
+mod bmp;
 mod classify;
 mod decode;
 mod draw;
 mod error;
+mod exif;
+mod format;
 mod hsv;
+mod inspect;
+mod jpeg;
+mod jpeg_markers;
 mod letterbox;
+mod libjpeg;
 mod resize;
 mod save;
 mod warp;
 
 pub use bilinear::{resize_bilinear, resize_bilinear_alone};
 pub use classify::ClassifyTransform;
-pub use decode::{DecodeOptions, MAX_FILE_BYTES, MAX_PIXELS, decode, decode_with, open, upright_size};
+pub use decode::{DecodeOptions, Decoded, MAX_FILE_BYTES, MAX_PIXELS, Reference, decode, decode_with, open, open_with};
 pub use draw::{BoxLabel, FONT_FILE, class_color, draw_boxes, draw_text};
 pub use error::ImageError;
 pub use hsv::{HsvTables, hsv_from_rgb, map_hsv, rgb_from_hsv};
 pub use image::{Rgb, RgbImage};
+pub use inspect::upright_size;
 pub use letterbox::{GREY, Letterbox, LetterboxInfo, Upload, letterbox, letterbox_uploads, to_tensor};
 pub use resize::{Interpolation, resize};
 pub use save::save;

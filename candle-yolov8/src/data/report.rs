@@ -44,16 +44,24 @@ impl LabelReport {
 
 impl fmt::Display for LabelReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} pictures, {} objects", self.pictures, self.objects)?;
-        for (count, what) in [
-            (self.backgrounds, "backgrounds"),
-            (self.missing, "without a label file"),
-            (self.left_out, "pictures left out"),
-            (self.left_out_objects, "objects left out"),
-            (self.duplicates, "duplicate rows removed"),
+        let count = |count: usize, what: &str, more: &str| {
+            let end = if count == 1 { "" } else { "s" };
+            format!("{count} {what}{end}{more}")
+        };
+        write!(f, "{}, {}", count(self.pictures, "picture", ""), count(self.objects, "object", ""))?;
+        if self.backgrounds > 0 {
+            write!(f, ", {}", count(self.backgrounds, "background", ""))?;
+        }
+        if self.missing > 0 {
+            write!(f, ", {} without a label file", self.missing)?;
+        }
+        for (number, what, more) in [
+            (self.left_out, "picture", " left out"),
+            (self.left_out_objects, "object", " left out"),
+            (self.duplicates, "duplicate row", " removed"),
         ] {
-            if count > 0 {
-                write!(f, ", {count} {what}")?;
+            if number > 0 {
+                write!(f, ", {}", count(number, what, more))?;
             }
         }
         Ok(())
@@ -70,6 +78,6 @@ mod tests {
         assert_eq!(report.to_string(), "3 pictures, 7 objects");
         report.left_out = 1;
         report.duplicates = 2;
-        assert_eq!(report.to_string(), "3 pictures, 7 objects, 1 pictures left out, 2 duplicate rows removed");
+        assert_eq!(report.to_string(), "3 pictures, 7 objects, 1 picture left out, 2 duplicate rows removed");
     }
 }

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use candle_vision::image::{self, GREY, Rgb, RgbImage};
+use candle_vision::image::{self, DecodeOptions, Decoded, GREY, Rgb, RgbImage};
 use candle_vision::memory;
 use rayon::prelude::*;
 
@@ -41,11 +41,13 @@ pub struct TrainSetOptions {
     pub cache: Cache,
     /// Whether all objects count as class 0.
     pub single_cls: bool,
+    /// Most pixels of a picture.
+    pub max_pixels: u64,
 }
 
 impl Default for TrainSetOptions {
     fn default() -> Self {
-        Self { imgsz: 640, cache: Cache::Auto, single_cls: false }
+        Self { imgsz: 640, cache: Cache::Auto, single_cls: false, max_pixels: image::MAX_PIXELS }
     }
 }
 
@@ -53,6 +55,7 @@ impl Default for TrainSetOptions {
 #[derive(Debug)]
 pub struct TrainSet {
     imgsz: usize,
+    decode: DecodeOptions,
     items: Vec<Item>,
     cached: Option<Vec<Option<Arc<RgbImage>>>>,
     /// Pictures whose decoded pixels lie beside them.
@@ -64,6 +67,8 @@ pub struct TrainSet {
 #[derive(Debug, Default)]
 struct Told {
     messages: Vec<String>,
+    /// Pictures whose files are damaged, each of which is told of once.
+    damaged: HashSet<usize>,
     /// Pictures that could not be decoded, each of which is told of once.
     failed: HashSet<usize>,
 }
@@ -79,14 +84,16 @@ struct Item {
 }
 
 impl TrainSet {
-    /// Reads the headers of all pictures; those that have none are left out. Decodes all pictures if they are cached.
-    /// What was left out, or failed, is told by [`TrainSet::take_messages`].
+    /// Looks at all files as [`image::upright_size`] does: those that are no picture, end too early or are too large are
+    /// left out, with their objects. Decodes all pictures if they are cached. What was left out, or failed, is told by
+    /// [`TrainSet::take_messages`].
     ///
     /// # Errors
     /// `AllUnreadable` if no picture is left, `NoObjects` if those left show none.
     pub fn new(pictures: Vec<LabelledPicture>, options: &TrainSetOptions) -> Result<Self, DataError> {
         let given = pictures.len();
-        let sizes: Vec<_> = pictures.par_iter().map(|picture| image::upright_size(&picture.path)).collect();
+        let decode = DecodeOptions { max_pixels: options.max_pixels, ..DecodeOptions::default() };
+        let sizes: Vec<_> = pictures.par_iter().map(|picture| image::upright_size(&picture.path, &decode)).collect();
         let (mut items, mut messages) = (Vec::with_capacity(pictures.len()), Vec::new());
         for (labelled, size) in pictures.into_iter().zip(sizes) {
             match size {
@@ -101,7 +108,7 @@ impl TrainSet {
             return Err(DataError::NoObjects { pictures: items.len() });
         }
         let told = Mutex::new(Told { messages, ..Default::default() });
-        let mut set = Self { imgsz: options.imgsz, items, cached: None, on_disk: HashSet::new(), told };
+        let mut set = Self { imgsz: options.imgsz, decode, items, cached: None, on_disk: HashSet::new(), told };
         let is_cached = match options.cache {
             Cache::Ram => true,
             Cache::Off | Cache::Disk => false,
@@ -247,10 +254,19 @@ impl TrainSet {
 
     fn decode(&self, index: usize) -> Option<RgbImage> {
         let labelled = &self.items[index].labelled;
-        match image::open(&labelled.path) {
-            Ok(picture) => Some(picture),
+        let told = || self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        match image::open_with(&labelled.path, &self.decode) {
+            Ok(Decoded { picture, warning }) => {
+                if let Some(warning) = warning {
+                    let mut told = told();
+                    if told.damaged.insert(index) {
+                        told.messages.push(format!("{}: {warning}", labelled.path.display()));
+                    }
+                }
+                Some(picture)
+            }
             Err(error) => {
-                let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut told = told();
                 if told.failed.insert(index) {
                     let why = describe(&labelled.path, &error);
                     told.messages.push(format!("{why}; it counts as a grey picture without objects"));

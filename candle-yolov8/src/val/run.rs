@@ -4,7 +4,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use candle_core::{Result, Tensor};
-use candle_vision::image::{self, ImageError};
+use candle_vision::image::{self, DecodeOptions, Decoded, ImageError};
 use candle_vision::nms::{Kept, NmsOptions};
 use rayon::prelude::*;
 
@@ -31,6 +31,8 @@ pub struct ValOptions {
     pub confusion_conf: f32,
     /// Whether all detections count as class 0, and suppress each other; labels must be of class 0 then.
     pub single_cls: bool,
+    /// Most pixels of a picture.
+    pub max_pixels: u64,
 }
 
 /// What Ultralytics 8.4.190 rounds the size of a validation up to, whatever the model's stride. Measured with strides 32 and
@@ -49,7 +51,8 @@ impl Default for ValOptions {
     /// Ultralytics' defaults, but for the confusion matrix: it counts above 0.001 there, 0.25 here.
     fn default() -> Self {
         let nms = NmsOptions { conf: 0.001, iou: 0.7, max_det: 300, multi_label: true, ..Default::default() };
-        Self { imgsz: 640, batch: 16, rect: true, nms, confusion_conf: 0.25, single_cls: false }
+        let max_pixels = image::MAX_PIXELS;
+        Self { imgsz: 640, batch: 16, rect: true, nms, confusion_conf: 0.25, single_cls: false, max_pixels }
     }
 }
 
@@ -60,6 +63,8 @@ pub struct Validated {
     pub measured: Measured,
     /// By picture, in the order given: its detections in its own pixels, or why it could not be read.
     pub pictures: Vec<std::result::Result<Vec<Detection>, ImageError>>,
+    /// Pictures whose files are damaged, and what is to be said of them: they count.
+    pub damaged: Vec<(usize, &'static str)>,
     /// Pictures whose candidates were too many, and how many were not looked at: see [`crate::MAX_CANDIDATES`].
     pub dropped: Vec<(usize, usize)>,
     /// Pictures that are not of the size that their labels say: boxes in pixels are then of another picture.
@@ -90,6 +95,13 @@ pub struct Looked<'a> {
 /// A batch on its way to the network.
 type Prepared = (Vec<usize>, Vec<ValPicture>, Duration);
 
+/// Pictures of a batch of which there is more to say.
+#[derive(Default)]
+struct Apart {
+    failed: Vec<(usize, ImageError)>,
+    warned: Vec<(usize, &'static str)>,
+}
+
 /// Looks at every picture and compares with its labels, of the detector's classes. `observe` is called after each batch;
 /// its error ends the validation.
 ///
@@ -101,7 +113,8 @@ pub fn validate(
     observe: &mut dyn FnMut(Looked<'_>) -> Result<()>,
 ) -> Result<Validated> {
     let start = Instant::now();
-    let sizes: Vec<_> = pictures.par_iter().map(|picture| image::upright_size(&picture.path)).collect();
+    let decode = DecodeOptions { max_pixels: options.max_pixels, ..DecodeOptions::default() };
+    let sizes: Vec<_> = pictures.par_iter().map(|picture| image::upright_size(&picture.path, &decode)).collect();
     let differs = |(picture, size): &(&LabelledPicture, &std::result::Result<[usize; 2], ImageError>)| matches!((picture.size, size), (Some(said), Ok(size)) if said != *size);
     let other_size = pictures.iter().zip(&sizes).filter(differs).count();
     let mut found: Vec<std::result::Result<Vec<Detection>, ImageError>> = Vec::with_capacity(pictures.len());
@@ -120,20 +133,21 @@ pub fn validate(
     let classes = if options.single_cls { 1 } else { detector.model().num_classes() };
     let mut measure = Measure::new(classes, options.confusion_conf);
     let nms = NmsOptions { agnostic: options.nms.agnostic || options.single_cls, ..options.nms.clone() };
-    let (mut times, mut dropped) = ([Duration::ZERO; 3], Vec::new());
+    let (mut times, mut dropped, mut damaged) = ([Duration::ZERO; 3], Vec::new(), Vec::new());
     let (mut done, total) = (pictures.len() - readable.len(), pictures.len());
-    let (sender, receiver) = sync_channel::<(Prepared, Vec<(usize, ImageError)>)>(1);
+    let (sender, receiver) = sync_channel::<(Prepared, Apart)>(1);
     std::thread::scope(|scope| -> Result<()> {
         let readable = &readable;
         scope.spawn(move || {
             for batch in plan {
                 let numbers: Vec<usize> = batch.pictures.iter().map(|picture| readable[*picture]).collect();
-                if sender.send(read(pictures, numbers, side, batch.shape)).is_err() {
+                if sender.send(read(pictures, numbers, &decode, side, batch.shape)).is_err() {
                     return;
                 }
             }
         });
-        for ((numbers, prepared, scaling), failed) in receiver {
+        for ((numbers, prepared, scaling), Apart { failed, warned }) in receiver {
+            damaged.extend(warned);
             done += numbers.len() + failed.len();
             failed.into_iter().for_each(|(number, error)| found[number] = Err(error));
             times[0] += scaling;
@@ -153,37 +167,47 @@ pub fn validate(
         }
         Ok(())
     })?;
-    Ok(Validated { measured: measure.finish(), pictures: found, dropped, other_size, times, elapsed: start.elapsed() })
+    Ok(Validated {
+        measured: measure.finish(),
+        pictures: found,
+        damaged,
+        dropped,
+        other_size,
+        times,
+        elapsed: start.elapsed(),
+    })
 }
 
 /// Decodes and scales pictures on all threads; those that could not be read apart.
 fn read(
     pictures: &[LabelledPicture],
     numbers: Vec<usize>,
+    decode: &DecodeOptions,
     imgsz: usize,
     shape: [usize; 2],
-) -> (Prepared, Vec<(usize, ImageError)>) {
-    let prepare = |number: usize| match image::open(&pictures[number].path) {
-        Ok(picture) => {
+) -> (Prepared, Apart) {
+    let prepare = |number: usize| match image::open_with(&pictures[number].path, decode) {
+        Ok(Decoded { picture, warning }) => {
             let start = Instant::now();
             let picture = ValPicture::new(&picture, imgsz, shape);
-            Ok((number, picture, start.elapsed()))
+            Ok((number, picture, warning, start.elapsed()))
         }
         Err(error) => Err((number, error)),
     };
     let results: Vec<_> = numbers.into_par_iter().map(prepare).collect();
-    let (mut read, mut views, mut scaling, mut failed) = (Vec::new(), Vec::new(), Duration::ZERO, Vec::new());
+    let (mut read, mut views, mut scaling, mut apart) = (Vec::new(), Vec::new(), Duration::ZERO, Apart::default());
     for result in results {
         match result {
-            Ok((number, picture, spent)) => {
+            Ok((number, picture, warning, spent)) => {
+                apart.warned.extend(warning.map(|warning| (number, warning)));
                 read.push(number);
                 views.push(picture);
                 scaling += spent;
             }
-            Err(error) => failed.push(error),
+            Err(error) => apart.failed.push(error),
         }
     }
-    ((read, views, scaling), failed)
+    ((read, views, scaling), apart)
 }
 
 /// Each picture's place in the order of ids.

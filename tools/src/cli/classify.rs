@@ -14,6 +14,8 @@ pub(crate) struct ClassifyArgs {
     /// Classes to name per picture, the likeliest first
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = super::detect::positive)]
     pub(crate) topk: usize,
+    #[command(flatten)]
+    pub(crate) largest: super::Limit,
     /// Pictures per forward pass
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = super::detect::positive)]
     pub(crate) batch: usize,

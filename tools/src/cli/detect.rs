@@ -34,6 +34,8 @@ pub(crate) struct DetectArgs {
     /// Let boxes of different classes suppress each other
     #[arg(long)]
     pub(crate) agnostic_nms: bool,
+    #[command(flatten)]
+    pub(crate) largest: super::Limit,
     /// Pictures per forward pass; those of one size after scaling share it
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = positive)]
     pub(crate) batch: usize,

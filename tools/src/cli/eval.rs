@@ -33,6 +33,8 @@ pub(crate) struct EvalArgs {
     /// pictures
     #[arg(long, value_name = "FILE|NAME")]
     pub(crate) valid_labels: Option<String>,
+    #[command(flatten)]
+    pub(crate) largest: super::Limit,
     /// Pictures per forward pass
     #[arg(long, alias = "batch-size", default_value_t = 64, value_name = "N", value_parser = super::detect::positive)]
     pub(crate) batch: usize,

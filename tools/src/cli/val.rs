@@ -24,6 +24,8 @@ pub(crate) struct ValArgs {
     /// else 640]
     #[arg(long, value_name = "N", value_parser = super::detect::positive)]
     pub(crate) imgsz: Option<usize>,
+    #[command(flatten)]
+    pub(crate) largest: super::Limit,
     /// Pictures per forward pass; with --rect it decides the shapes too
     #[arg(long, default_value_t = 16, value_name = "N", value_parser = super::detect::positive)]
     pub(crate) batch: usize,

@@ -26,6 +26,7 @@ pub(crate) fn run(args: &ClassifyArgs, global: &GlobalArgs) -> Result<()> {
     let transform = loaded.transform.clone();
     let mut run = Run {
         args,
+        quiet: global.quiet,
         names: &loaded.class_names,
         network,
         device: &device,
@@ -37,7 +38,7 @@ pub(crate) fn run(args: &ClassifyArgs, global: &GlobalArgs) -> Result<()> {
         speeds: Vec::new(),
         last_shape: [0; 4],
     };
-    let mut reader = Reader::start(entries, args.batch, !device.is_cpu(), move || {
+    let mut reader = Reader::start(entries, args.batch, !device.is_cpu(), args.largest.stored(), move || {
         let transform = transform.clone();
         move |picture: &RgbImage| Ok(transform.apply(picture, &Device::Cpu)?)
     })?;
@@ -56,6 +57,7 @@ type Ranking = Vec<(usize, f32)>;
 /// The state of a run over all pictures.
 struct Run<'a> {
     args: &'a ClassifyArgs,
+    quiet: bool,
     names: &'a [String],
     network: &'a GhostNet,
     device: &'a Device,
@@ -78,6 +80,9 @@ impl Run<'_> {
             self.done += 1;
             match ready {
                 Ok(ready) => {
+                    if let Some(warning) = ready.warning.filter(|_| !self.quiet) {
+                        say!("note: {label}: {warning}");
+                    }
                     let preprocess = speed.preprocess + milliseconds(ready.preprocess);
                     self.speeds.push(Speed { preprocess, ..speed });
                     self.show(&label, rankings.next().unwrap_or_default())?;

@@ -33,7 +33,7 @@ pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
     let total = entries.len();
     let view = Arc::new(OnceLock::<Letterbox>::new());
     let (shared, target) = (view.clone(), device.clone());
-    let reader = Reader::start(entries, args.batch, !device.is_cpu(), move || {
+    let reader = Reader::start(entries, args.batch, !device.is_cpu(), args.largest.upright(), move || {
         let (view, target) = (*shared.wait(), target.clone());
         move |picture: &RgbImage| Ok(Prepared::new(picture, &view, &target)?)
     })?;
@@ -152,6 +152,9 @@ impl Run<'_> {
         for item in items {
             self.done += 1;
             let found = item.ready.and_then(|ready| {
+                if let Some(warning) = ready.warning.filter(|_| !self.quiet) {
+                    say!("note: {}: {warning}", item.label);
+                }
                 let prediction = predictions.next().context("a picture without a result; this is a bug of ghostzoo")?;
                 if prediction.dropped > 0 && !self.quiet {
                     let (label, dropped) = (&item.label, prediction.dropped);

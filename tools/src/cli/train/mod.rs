@@ -73,6 +73,9 @@ pub(crate) struct RunArgs {
     /// Write into the folder even where it exists
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
     pub(crate) exist_ok: bool,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) largest: super::Limit,
     /// Print one JSON object per epoch to stdout, nothing else
     #[arg(long)]
     #[serde(skip)]

@@ -8,7 +8,7 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use candle_ghostnet::Layer;
 use candle_vision::data::{Picture, PictureError, PictureSet, RealLabels};
-use candle_vision::image::{ClassifyTransform, DecodeOptions, RgbImage, decode_with};
+use candle_vision::image::{ClassifyTransform, RgbImage, decode_with};
 use rayon::prelude::*;
 
 use super::models::Candidate;
@@ -44,6 +44,8 @@ struct Prepared {
     name: String,
     class: usize,
     views: Result<Vec<RgbImage>>,
+    /// What is to be said of its file.
+    warning: Option<&'static str>,
 }
 
 impl Pass<'_> {
@@ -106,15 +108,18 @@ impl Pass<'_> {
     fn prepare(&self, picture: Result<Picture, PictureError>, transforms: &[ClassifyTransform]) -> Prepared {
         match picture {
             Ok(picture) => {
+                let mut warning = None;
                 let views = picture.read().map_err(anyhow::Error::from).and_then(|bytes| {
                     // As torchvision's ImageFolder: the stored orientation is not applied.
-                    let decoded = decode_with(&bytes, &DecodeOptions { orient: false, ..Default::default() })?;
-                    Ok(transforms.iter().map(|transform| transform.resize_crop(&decoded)).collect())
+                    let decoded = decode_with(&bytes, &self.args.largest.stored())?;
+                    warning = decoded.warning;
+                    Ok(transforms.iter().map(|transform| transform.resize_crop(&decoded.picture)).collect())
                 });
-                Prepared { name: picture.name, class: picture.class, views }
+                Prepared { name: picture.name, class: picture.class, views, warning }
             }
             Err(PictureError { index, name, reason }) => {
-                Prepared { name, class: self.set.class_of(index), views: Err(anyhow::Error::msg(reason)) }
+                let views = Err(anyhow::Error::msg(reason));
+                Prepared { name, class: self.set.class_of(index), views, warning: None }
             }
         }
     }
@@ -184,6 +189,9 @@ impl Pass<'_> {
     fn count(&self, batch: &[Prepared], rows: Vec<Vec<Vec<f32>>>, excluded: &[usize], part: &mut Part) {
         let mut rows: Vec<_> = rows.into_iter().map(Vec::into_iter).collect();
         for picture in batch {
+            if let Some(warning) = picture.warning.filter(|_| !self.global.quiet) {
+                say!("note: {}: {warning}", picture.name);
+            }
             if let Err(error) = &picture.views {
                 say!("error: {}: {}; it does not count", picture.name, error::text(error));
                 part.unreadable.push(picture.name.clone());

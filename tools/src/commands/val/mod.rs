@@ -17,7 +17,7 @@ use crate::cli::{GlobalArgs, MAX_DET, ValArgs};
 use crate::error::{self, SomeFailed, usage};
 use crate::files;
 use crate::model::{self, Network};
-use crate::output::Stdout;
+use crate::output::{Stdout, notes};
 use crate::plot;
 use crate::progress::Count;
 use crate::run_dir::RunDir;
@@ -62,6 +62,7 @@ pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
         nms,
         confusion_conf: args.confusion_conf,
         single_cls,
+        max_pixels: args.largest.max_pixels,
     };
     if !global.quiet {
         dataset.tell(&args.data);
@@ -131,6 +132,8 @@ fn warn(pictures: &[LabelledPicture], validated: &Validated, global: &GlobalArgs
     if global.quiet {
         return failed;
     }
+    let damaged = validated.damaged.iter();
+    notes(&damaged.map(|(picture, why)| format!("{}: {why}", pictures[*picture].path.display())).collect::<Vec<_>>());
     for (picture, dropped) in &validated.dropped {
         let path = pictures[*picture].path.display();
         say!("note: {path}: the {dropped} least confident candidates were left out; raise --conf");

@@ -89,7 +89,9 @@ impl Training for Setup {
             )));
         }
         let room = memory::available().map_or(UNKNOWN_BYTES, |bytes| bytes / MEMORY_SHARE);
-        let set = ClassifySet::open(data, room)?;
+        let mut set = ClassifySet::open(data, room)?;
+        set.train = set.train.with_max_pixels(args.run.largest.max_pixels);
+        set.val = set.val.with_max_pixels(args.run.largest.max_pixels);
         if !global.quiet {
             set.notes.iter().take(SHOWN).for_each(|note| say!("note: {note}"));
         }

@@ -25,6 +25,7 @@ use crate::commands::train::fingerprints::Item;
 use crate::commands::train::run::{Training, whole, whole_file};
 use crate::commands::train::transfer::{rows_by_name, told_rows};
 use crate::error::{text, usage};
+use crate::output::notes;
 use crate::{model, soundness};
 
 /// Most notes of one kind.
@@ -102,9 +103,10 @@ impl Training for Setup {
             other => return Err(usage(format!("--cache {other}: give auto, ram, disk or false"))),
         };
         let imgsz = args.imgsz.next_multiple_of(source.stride());
-        let options = TrainSetOptions { imgsz, cache, single_cls: args.single_cls };
+        let (single_cls, max_pixels) = (args.single_cls, args.run.largest.max_pixels);
+        let options = TrainSetOptions { imgsz, cache, single_cls, max_pixels };
         let train = Arc::new(TrainSet::new(pictures, &options)?);
-        train.take_messages().iter().for_each(|message| say!("note: {message}"));
+        notes(&train.take_messages());
         let recipe = match decided {
             Some(Decided { recipe, .. }) => Recipe { epochs: args.run.epochs, ..recipe },
             None => {
@@ -379,12 +381,7 @@ fn start(arch: &str, recipe: &Recipe, trainer: &Trainer, batches: usize) -> Stri
 
 /// Says what is wrong with labels, the first few one by one.
 fn tell(split: &str, report: &LabelReport, global: &GlobalArgs) {
-    for message in report.messages.iter().take(SHOWN) {
-        say!("note: {message}");
-    }
-    if report.messages.len() > SHOWN {
-        say!("note: and {} more", report.messages.len() - SHOWN);
-    }
+    notes(&report.messages);
     if !global.quiet && report.missing + report.left_out > 0 {
         say!(
             "note: {split}: {} pictures, {} without a label file count as background, {} are left out",

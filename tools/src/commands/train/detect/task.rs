@@ -22,7 +22,7 @@ use crate::commands::train::arguments;
 use crate::commands::train::cycle::{Step, Task, Validation};
 use crate::commands::train::progress::Reader;
 use crate::commands::val;
-use crate::output::Stdout;
+use crate::output::{Stdout, notes};
 use crate::plot;
 
 const LOSSES: &[&str] = &["box_loss", "cls_loss", "dfl_loss"];
@@ -76,7 +76,9 @@ impl DetectTask {
             );
         }
         let nms = NmsOptions { conf: 0.001, iou: args.iou, max_det, multi_label: true, ..Default::default() };
-        let validation = ValOptions { imgsz: parts.train.imgsz(), batch: 2 * recipe.batch, nms, ..Default::default() };
+        let max_pixels = args.run.largest.max_pixels;
+        let batch = 2 * recipe.batch;
+        let validation = ValOptions { imgsz: parts.train.imgsz(), batch, nms, max_pixels, ..Default::default() };
         let defaults = LoaderOptions::default();
         let workers = args.run.workers.unwrap_or(defaults.workers);
         let stride = parts.trainer.net().strides().iter().fold(32., |most: f64, stride| most.max(*stride)) as usize;
@@ -218,7 +220,7 @@ impl Task for DetectTask {
         let before = epoch.waited();
         let batch = epoch.next().context("an epoch ended before its last batch")??;
         let waited: Duration = epoch.waited() - before;
-        self.parts.train.take_messages().iter().for_each(|message| say!("note: {message}"));
+        notes(&self.parts.train.take_messages());
         let device = self.parts.trainer.device();
         let pictures = match &self.scale {
             Some(scale) => batch.scaled(scale.shape(scale.size(self.iteration), batch.size), device)?,
@@ -305,7 +307,7 @@ impl Task for DetectTask {
         match reader {
             Reader::Nobody => Ok(()),
             Reader::Person => {
-                let (mut out, table) = (Stdout::new(), val::table(&self.parts.names, &validated));
+                let (mut out, table) = (Stdout::beside_the_work(), val::table(&self.parts.names, &validated));
                 table.lines().iter().try_for_each(|line| out.line(line))
             }
             Reader::Program => {
@@ -313,7 +315,7 @@ impl Task for DetectTask {
                 let coco = &validated.measured.coco;
                 let line = json!({"best": best, "precision": precision, "recall": recall, "mAP50": map50, "mAP50-95": map,
                     "coco_AP": coco.summary.ap});
-                Stdout::new().line(&line.to_string())
+                Stdout::beside_the_work().line(&line.to_string())
             }
         }
     }
