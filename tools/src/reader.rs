@@ -36,7 +36,8 @@ pub(crate) struct Reader<T> {
 
 impl<T: Send + 'static> Reader<T> {
     /// Starts to read. `prepare`, which `wait` gives once the model is known, turns a decoded picture into what that needs.
-    /// `options` say how to decode. `on_all_threads`: the pictures of a batch are decoded side by side, where the network computes elsewhere.
+    /// `options` say how to decode. `on_all_threads`: the pictures of a batch are decoded side by side, where the network
+    /// computes elsewhere.
     pub(crate) fn start<P>(
         entries: Vec<Entry>,
         batch: usize,

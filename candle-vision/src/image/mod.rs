@@ -7,8 +7,8 @@
 //! - [`draw_boxes`], [`save`]: the result as a picture.
 //!
 //! The two resizes are bit-equal with theirs on equal pixels (Pillow 13, OpenCV 4.11 and 5.0 on x86), and so are decoded
-//! pictures of every format, JPEG included: it is read as by libjpeg-turbo, which PIL and cv2 share, damage and all. Where
-//! PIL and cv2 differ, [`Reference`] says whose pixels are meant.
+//! pictures of every format, JPEG included: it is read as by libjpeg-turbo, which PIL and cv2 share, but for levels far outside
+//! 0 to 255 in some damaged files. Where PIL and cv2 differ, [`Reference`] says whose pixels are meant.
 //!
 //! `python tests/oracle/image.py parity DIR` measures this, and the resizes, on any folder of pictures.
 

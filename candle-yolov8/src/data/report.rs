@@ -44,24 +44,18 @@ impl LabelReport {
 
 impl fmt::Display for LabelReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |count: usize, what: &str, more: &str| {
-            let end = if count == 1 { "" } else { "s" };
-            format!("{count} {what}{end}{more}")
-        };
-        write!(f, "{}, {}", count(self.pictures, "picture", ""), count(self.objects, "object", ""))?;
-        if self.backgrounds > 0 {
-            write!(f, ", {}", count(self.backgrounds, "background", ""))?;
-        }
-        if self.missing > 0 {
-            write!(f, ", {} without a label file", self.missing)?;
-        }
-        for (number, what, more) in [
-            (self.left_out, "picture", " left out"),
-            (self.left_out_objects, "object", " left out"),
-            (self.duplicates, "duplicate row", " removed"),
+        let counted = |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
+        let pictures = counted(self.pictures, "picture", "pictures");
+        write!(f, "{pictures}, {}", counted(self.objects, "object", "objects"))?;
+        for (count, one, many) in [
+            (self.backgrounds, "background", "backgrounds"),
+            (self.missing, "without a label file", "without a label file"),
+            (self.left_out, "picture left out", "pictures left out"),
+            (self.left_out_objects, "object left out", "objects left out"),
+            (self.duplicates, "duplicate row removed", "duplicate rows removed"),
         ] {
-            if number > 0 {
-                write!(f, ", {}", count(number, what, more))?;
+            if count > 0 {
+                write!(f, ", {}", counted(count, one, many))?;
             }
         }
         Ok(())
