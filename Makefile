@@ -51,11 +51,11 @@ cuda-link:
 # Runs what is linked, and the kernels' tests, on a driver that is emulated. One test needs a convolution of candle's, which is not.
 DRIVER := $(abspath target/cuda-link/driver.so)
 cuda-emulate: cuda-link
-	cd candle-vision/src/kernels/gpu && $(CXX) -shared -fPIC -O2 -std=c++17 -ffp-contract=off -I. -o $(DRIVER) emulate/driver.cpp
+	cd kernels/src/gpu && $(CXX) -shared -fPIC -O2 -std=c++17 -ffp-contract=off -I. -o $(DRIVER) emulate/driver.cpp
 	GHOSTZOO_GPU_PROGRAM=$(abspath $(LINKED)) GHOSTZOO_DRIVER=$(DRIVER) \
 		cargo test --workspace --test emulated_gpu -- --ignored
 	CARGO_TARGET_DIR=target/cuda-link CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="env LD_PRELOAD=$(DRIVER)" \
-		cargo test --profile link -p candle-vision --features cuda --lib -- \
+		cargo test --profile link -p ghostzoo-kernels -p candle-vision --features ghostzoo-kernels/cuda --lib -- \
 		gpu::suite letterbox nms plan::tests::graphs plan::tests::convs plan::tests::boxes \
 		--skip a_network_on_a_tape_has_the_gradients_of_one_without
 

@@ -2,9 +2,9 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::kernels::{Activation, Geometry, add};
 use candle_vision::layers::{ConvBn, ConvBnConfig, Layer, Modules, SqueezeExcite};
-use candle_vision::plan::{Graph, Value};
+use ghostzoo_kernels::plan::{Graph, Value};
+use ghostzoo_kernels::{Activation, Geometry, add};
 
 use crate::config::{BATCH_NORM, Block, Branches, Config, Version, round_channels};
 use crate::module::{CONV_BN_ACT, GhostModule};

@@ -2,9 +2,9 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::kernels::{Activation, Geometry, avg_pool2d, concat, multiply, upsample_nearest2d};
 use candle_vision::layers::{ConvBn, ConvBnConfig, Layer, Modules};
-use candle_vision::plan::{Graph, Value};
+use ghostzoo_kernels::plan::{Graph, Value};
+use ghostzoo_kernels::{Activation, Geometry, avg_pool2d, concat, multiply, upsample_nearest2d};
 
 use crate::config::{BATCH_NORM, Branches, Config, Version};
 use crate::reparam::{Branched, CONV_BRANCHES};

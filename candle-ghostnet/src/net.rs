@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::cost::{self, Cost};
-use candle_vision::kernels::{Activation, Geometry, Isa, global_avg_pool2d, with_tape};
 use candle_vision::layers::{BatchNorm, Conv, ConvBn, ConvBnConfig, Layer, Linear, Modules, Norm, fold_batch_norm};
-use candle_vision::plan::{self, ConvShape, Graph, LaunchInfo, Session, StepTime, Value};
 use candle_vision::spec::Spec;
 use candle_vision::train::{Stream, dropout};
+use ghostzoo_kernels::cost::{self, Cost};
+use ghostzoo_kernels::plan::{self, ConvShape, Graph, LaunchInfo, Session, StepTime, Value};
+use ghostzoo_kernels::{Activation, Geometry, Isa, global_avg_pool2d, with_tape};
 
 use crate::bottleneck::Bottleneck;
 use crate::config::{BATCH_NORM, BLOCKS_WITHOUT_ATTENTION, Config, HEAD_CHANNELS, STEM_CHANNELS};

@@ -7,8 +7,8 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::kernels::{Activation, Geometry, add};
 use candle_vision::layers::{BatchNorm, Conv, ConvBn, ConvBnConfig, Layer, Norm, fold_batch_norm};
+use ghostzoo_kernels::{Activation, Geometry, add};
 
 use crate::config::{BATCH_NORM, Branches, Config, Version};
 

@@ -6,10 +6,10 @@ use std::path::Path;
 use candle_core::{DType, Device, Result, Tensor};
 use candle_ghostnet::{Branches, Config, GhostNet, Layer, Norm, Variant, Version, infer, summary};
 use candle_nn::VarBuilder;
-use candle_vision::kernels::{Isa, with_emulated_gpu};
 use candle_vision::layers::Modules;
 use candle_vision::seeded;
 use candle_vision::spec::Spec;
+use ghostzoo_kernels::{Isa, with_emulated_gpu};
 use serde_json::Value;
 
 /// Largest difference, relative to the largest magnitude of the output.

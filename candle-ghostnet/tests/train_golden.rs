@@ -6,10 +6,10 @@ use std::path::Path;
 use candle_core::{DType, Device, Result, Tensor};
 use candle_ghostnet::{Config, GhostNet, Variant};
 use candle_nn::Optimizer;
-use candle_vision::kernels::with_emulated_gpu;
 use candle_vision::seeded;
 use candle_vision::train::optim::{Algorithm, Config as OptimConfig, GroupedOptimizer, timm_groups};
 use candle_vision::train::{Decay, Ema, GradientSum, Variables, loss, stream};
+use ghostzoo_kernels::with_emulated_gpu;
 use serde_json::Value;
 
 const SIZE: (usize, usize, usize, usize) = (4, 3, 64, 64);

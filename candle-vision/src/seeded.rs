@@ -21,6 +21,8 @@
 use candle_core::{DType, Device, Result, Shape, Tensor};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
+use ghostzoo_kernels::seeded::fnv1a;
+pub use ghostzoo_kernels::seeded::{splitmix, uniform};
 
 /// Variance of a layer's weights times its fan-in.
 fn gain(name: &str) -> f64 {
@@ -29,28 +31,6 @@ fn gain(name: &str) -> f64 {
         _ if name.starts_with("blocks.") => 1.,
         _ => 1.5,
     }
-}
-
-/// The next value of a SplitMix64 sequence, mapped to [−1, 1) with 24 bits.
-pub fn splitmix(state: &mut u64) -> f64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^= z >> 31;
-    (z >> 40) as f64 / f64::from(1u32 << 23) - 1.
-}
-
-/// The 64-bit FNV-1a hash of a name.
-pub(crate) fn fnv1a(name: &str) -> u64 {
-    name.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
-}
-
-/// `u(name, i)` itself, in [−1, 1), as `f32` of `shape`: inputs of golden tests.
-pub fn uniform(name: &str, shape: &Shape, device: &Device) -> Result<Tensor> {
-    let mut state = fnv1a(name);
-    let values: Vec<f32> = (0..shape.elem_count()).map(|_| splitmix(&mut state) as f32).collect();
-    Tensor::from_vec(values, shape, device)
 }
 
 /// The tensor called `name` under the rule of this module.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_vision::image::{Letterbox, LetterboxInfo, RgbImage, Upload, letterbox, letterbox_uploads, to_tensor};
-use candle_vision::kernels::has_kernels;
 use candle_vision::nms::{Candidate, Kept, NmsOptions, nms, suppress};
+use ghostzoo_kernels::has_kernels;
 use rayon::prelude::*;
 
 use crate::candidates::candidates;
@@ -216,9 +216,9 @@ impl Detector {
 mod tests {
     use super::*;
     use crate::architecture;
-    use candle_vision::kernels::with_emulated_gpu;
     use candle_vision::layers::Norm;
     use candle_vision::seeded;
+    use ghostzoo_kernels::with_emulated_gpu;
 
     fn picture(width: u32, height: u32, seed: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use candle_core::{Context, Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::kernels::{Isa, concat, upsample_nearest2d, with_tape};
 use candle_vision::layers::{Layer, Modules, Norm};
-use candle_vision::plan::{self, ConvShape, Graph, LaunchInfo, Session, StepTime, Value};
+use ghostzoo_kernels::plan::{self, ConvShape, Graph, LaunchInfo, Session, StepTime, Value};
+use ghostzoo_kernels::{Isa, concat, upsample_nearest2d, with_tape};
 
 use crate::modules::{
     Bottleneck, BottleneckConfig, Conv, ConvConfig, CspBlock, CspConfig, Detect, GhostBottleneck, GhostConv, Sppf,

@@ -1,9 +1,9 @@
 //! The size of a model, as Ultralytics' summary counts it.
 
 use candle_core::{DType, Device, Result, Tensor};
-use candle_vision::cost;
 use candle_vision::layers::{Modules, Norm};
 use candle_vision::spec::Spec;
+use ghostzoo_kernels::cost;
 
 use crate::net::Yolo;
 use crate::yaml::ModelDef;

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::kernels::{Isa, with_emulated_gpu};
 use candle_vision::layers::{Modules, Norm};
 use candle_vision::seeded;
 use candle_vision::train::class_rows;
 use candle_yolov8::train::{Freeze, Recipe, Trainer, TrainerConfig};
 use candle_yolov8::{ModelDef, Summary, Yolo, architecture, architectures, infer, spec, summary, trained_on_from};
+use ghostzoo_kernels::{Isa, with_emulated_gpu};
 use serde_json::Value;
 
 /// Largest difference, relative to the largest magnitude of the output.

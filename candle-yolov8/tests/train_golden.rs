@@ -5,7 +5,6 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::Optimizer;
-use candle_vision::kernels::with_emulated_gpu;
 use candle_vision::layers::Norm;
 use candle_vision::seeded;
 use candle_vision::train::optim::{Algorithm, Config, GroupedOptimizer, ultralytics_groups};
@@ -13,6 +12,7 @@ use candle_vision::train::schedule::UltralyticsSchedule;
 use candle_vision::train::{Decay, Ema, GradientSum, Variables};
 use candle_yolov8::train::{DetectionLoss, Gains, Target, initial_head_biases};
 use candle_yolov8::{Yolo, architecture};
+use ghostzoo_kernels::with_emulated_gpu;
 use serde_json::Value;
 
 const MODELS: [&str; 3] = ["yolov8n", "yolov8n-ghost", "yolov8n-ghostnet"];

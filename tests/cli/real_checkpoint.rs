@@ -9,9 +9,9 @@ use std::process::Command;
 use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
 use candle_vision::image::{self, Letterbox, letterbox, to_tensor};
-use candle_vision::kernels::Isa;
 use candle_vision::layers::Norm;
 use candle_yolov8::{Yolo, infer};
+use ghostzoo_kernels::Isa;
 use serde_json::Value;
 
 /// Two boxes of one class are the same finding above this overlap and within this distance of confidence.

@@ -7,7 +7,7 @@
 use image::RgbImage;
 use rayon::prelude::*;
 
-use crate::kernels::gpu::letterbox::Scaling;
+use ghostzoo_kernels::letterbox::Scaling;
 
 /// 1.0 as a weight.
 const ONE: f32 = 2048.0;

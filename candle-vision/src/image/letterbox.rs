@@ -9,8 +9,8 @@ use candle_core::{DType, Device, Result, Tensor};
 use image::RgbImage;
 
 use super::bilinear::{resize_bilinear_into, scaling, words_len, write_words};
-use crate::kernels::gpu::letterbox::{self as gpu, Scaling, Sizes};
-use crate::kernels::gpu::staging::Staged;
+use ghostzoo_kernels::letterbox::{self as gpu, Scaling, Sizes};
+use ghostzoo_kernels::staging::Staged;
 
 /// Level of the borders, in every channel.
 pub const GREY: u8 = 114;
@@ -132,7 +132,7 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// Sends a picture to a device that has kernels ([`crate::kernels::has_kernels`]); gives what [`letterbox`] does beside
+    /// Sends a picture to a device that has kernels ([`ghostzoo_kernels::has_kernels`]); gives what [`letterbox`] does beside
     /// the picture.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 use super::*;
 use crate::image::fixtures::{cases, check_digests, picture, size};
-use crate::kernels::gpu::place::{PLACES, Place};
+use ghostzoo_kernels::{PLACES, Place};
 
 fn options(case: &serde_json::Value) -> Letterbox {
     let scale_up = case.get("scale_up").is_none_or(|value| value.as_bool().unwrap());

@@ -6,8 +6,8 @@ use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
 use super::{BatchNorm, BatchNormConfig, Layer, Modules, Norm, fold_batch_norm, path};
-use crate::kernels::{Activation, Geometry, conv2d};
-use crate::plan::{Graph, Value};
+use ghostzoo_kernels::plan::{Graph, Value};
+use ghostzoo_kernels::{Activation, Geometry, conv2d};
 
 /// `act(conv(x) + bias)`: (n, in_c, h, w) to (n, out_c, oh, ow).
 pub struct Conv {

@@ -6,8 +6,8 @@ use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
 use super::{Layer, path};
-use crate::kernels::{Activation, Geometry, conv2d};
-use crate::plan::{Graph, Value};
+use ghostzoo_kernels::plan::{Graph, Value};
+use ghostzoo_kernels::{Activation, Geometry, conv2d};
 
 /// `x · weightᵀ + bias`: (n, in_dim) to (n, out_dim), each row by itself, so that none depends on the others.
 pub struct Linear {

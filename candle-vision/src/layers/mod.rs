@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
 
-use crate::plan::{Graph, Value};
+use ghostzoo_kernels::plan::{Graph, Value};
 
 pub use conv::{Conv, ConvBn, ConvBnConfig};
 pub use dfl::Dfl;

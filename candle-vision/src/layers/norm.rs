@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Init, VarBuilder};
 
 use super::{Layer, path};
-use crate::kernels::{Activation, batch_norm};
+use ghostzoo_kernels::{Activation, batch_norm};
 
 /// What becomes of the batch norm behind each convolution when a model is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -67,7 +67,7 @@ impl BatchNorm {
 
     /// `activation` of the layer's result, in the same pass; `train` as in [`Layer::forward_t`].
     pub fn forward_with(&self, xs: &Tensor, activation: Activation, train: bool) -> Result<Tensor> {
-        crate::cost::record_batch_norm(xs);
+        ghostzoo_kernels::cost::record_batch_norm(xs);
         let eps = self.config.eps;
         if !train || self.frozen {
             let column = |t: &Tensor| t.to_dtype(xs.dtype())?.reshape((1, (), 1, 1));
@@ -139,3 +139,7 @@ fn scaled(weight: &Tensor, factors: &[f64]) -> Result<Tensor> {
     }
     Tensor::from_vec(values, weight.shape(), &Device::Cpu)
 }
+
+#[cfg(test)]
+#[path = "norm_tests.rs"]
+mod tests;

@@ -4,8 +4,8 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::{Conv, Layer, Modules};
-use crate::kernels::{Activation, Geometry, global_avg_pool2d, multiply};
-use crate::plan::{Graph, Value};
+use ghostzoo_kernels::plan::{Graph, Value};
+use ghostzoo_kernels::{Activation, Geometry, global_avg_pool2d, multiply};
 
 /// `x · hard_sigmoid(expand(relu(reduce(mean(x)))))`, one gate per channel of (n, c, h, w).
 ///

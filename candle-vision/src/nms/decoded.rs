@@ -3,8 +3,9 @@
 use candle_core::{DType, Device, Result, Tensor};
 use rayon::prelude::*;
 
-use super::{Candidate, Kept, NmsOptions, nms};
-use crate::kernels::gpu;
+use ghostzoo_kernels::suppress as gpu;
+
+use super::{Candidate, Kept, MAX_CANDIDATES, NmsOptions, nms};
 
 /// What is kept of a detector's output (images, 4 + classes, anchors): rows of centre x, centre y, width, height, then a
 /// probability for each class.
@@ -21,7 +22,7 @@ pub fn suppress(decoded: &Tensor, options: &NmsOptions) -> Result<Vec<Kept>> {
         candle_core::bail!("a detector's output has rows for boxes and classes, this one has {rows}")
     }
     let decoded = decoded.to_dtype(DType::F32)?;
-    if let Some(kept) = gpu::suppress(&decoded, options)? {
+    if let Some(kept) = on_gpu(&decoded, options)? {
         return Ok(kept);
     }
     if rows * anchors == 0 {
@@ -30,6 +31,26 @@ pub fn suppress(decoded: &Tensor, options: &NmsOptions) -> Result<Vec<Kept>> {
     let values = decoded.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
     let kept = |image: &[f32]| nms(candidates(image, anchors, options), options);
     Ok(values.par_chunks_exact(rows * anchors).map(kept).collect())
+}
+
+/// What kernels keep; `None` where that is the host's to say.
+fn on_gpu(decoded: &Tensor, options: &NmsOptions) -> Result<Option<Vec<Kept>>> {
+    let NmsOptions { conf, iou, max_det, agnostic, ref classes, multi_label } = *options;
+    if multi_label {
+        return Ok(None);
+    }
+    let classes = classes.as_deref();
+    let options = gpu::Options { conf, iou, max_candidates: MAX_CANDIDATES, max_det, agnostic, classes };
+    let candidate = |row: &[f32; 6]| Candidate {
+        xyxy: [row[0], row[1], row[2], row[3]],
+        confidence: row[4],
+        class_id: row[5] as usize,
+    };
+    let kept = |image: &gpu::Suppressed| Kept {
+        candidates: image.rows.iter().map(candidate).collect(),
+        dropped: image.dropped,
+    };
+    Ok(gpu::suppress(decoded, &options)?.map(|images| images.iter().map(kept).collect()))
 }
 
 /// The candidates of one image in the order of their anchors, each for its best class or for all.

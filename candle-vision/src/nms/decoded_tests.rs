@@ -1,5 +1,5 @@
 use super::*;
-use crate::kernels::gpu::place::{PLACES, Place};
+use ghostzoo_kernels::{PLACES, Place};
 
 /// Numbers in [-1, 1).
 struct Random(u64);
@@ -71,7 +71,7 @@ fn every_gpu_suppresses_by_kernels() {
     let decoded = decoded([1, 2, 300], 40, 0);
     for place in PLACES.iter() {
         let decoded = decoded.to_device(place.device()).unwrap();
-        let found = place.run(|| gpu::suppress(&decoded, &NmsOptions::default()).unwrap());
+        let found = place.run(|| on_gpu(&decoded, &NmsOptions::default()).unwrap());
         assert_eq!(found.is_some(), !matches!(place, Place::Cpu), "{place:?}");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{Result, Tensor};
 
 use super::Variables;
-use super::update::Update;
+use ghostzoo_kernels::Update;
 
 /// The share of the old average that an update keeps.
 #[derive(Debug, Clone, Copy, PartialEq)]

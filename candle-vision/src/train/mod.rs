@@ -17,7 +17,6 @@ mod random;
 pub mod schedule;
 mod stopping;
 mod transfer;
-mod update;
 mod variables;
 
 pub use dropout::dropout;

@@ -11,8 +11,8 @@ use candle_nn::{Init, VarBuilder};
 use rand::Rng;
 
 use super::{Stream, stream};
-use crate::seeded::fnv1a;
 use crate::spec::{Mismatch, Spec};
+use ghostzoo_kernels::seeded::fnv1a;
 
 type Rule = dyn Fn(&str) -> bool + Send + Sync;
 

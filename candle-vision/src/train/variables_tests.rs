@@ -1,7 +1,7 @@
 use super::*;
-use crate::kernels::{Activation, Geometry};
 use crate::layers::{Conv, ConvBn, ConvBnConfig, Dfl, Layer, Norm};
 use candle_nn::init::NonLinearity;
+use ghostzoo_kernels::{Activation, Geometry};
 
 const CONFIG: ConvBnConfig = ConvBnConfig {
     in_c: 3,

@@ -2,9 +2,9 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::kernels::{Activation, Geometry, concat};
 use candle_vision::layers::{ConvBn, ConvBnConfig, Layer, Modules, Norm};
-use candle_vision::plan::{Graph, Value};
+use ghostzoo_kernels::plan::{Graph, Value};
+use ghostzoo_kernels::{Activation, Geometry, concat};
 
 use super::{BATCH_NORM, Style};
 

@@ -2,9 +2,9 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::kernels::{concat, narrow_channels};
 use candle_vision::layers::{Layer, Modules};
-use candle_vision::plan::{Graph, Value};
+use ghostzoo_kernels::plan::{Graph, Value};
+use ghostzoo_kernels::{concat, narrow_channels};
 
 use super::bottleneck::BottleneckConfig;
 use super::{Bottleneck, Conv, ConvConfig, GhostBottleneck, Style};

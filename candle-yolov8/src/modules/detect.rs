@@ -2,9 +2,9 @@
 
 use candle_core::{D, DType, Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::kernels::{Activation, Geometry, concat};
 use candle_vision::layers::{self, Dfl, Layer, Modules};
-use candle_vision::plan::{Graph, Value};
+use ghostzoo_kernels::plan::{Graph, Value};
+use ghostzoo_kernels::{Activation, Geometry, concat};
 
 use super::{Conv, ConvConfig, REG_MAX, Style};
 

@@ -12,8 +12,8 @@ pub(crate) use csp::{CspBlock, CspConfig};
 pub(crate) use detect::Detect;
 pub(crate) use sppf::Sppf;
 
-use candle_vision::kernels::Activation;
 use candle_vision::layers::{BatchNormConfig, Norm};
+use ghostzoo_kernels::Activation;
 
 /// Epsilon and momentum of every batch norm.
 pub(crate) const BATCH_NORM: BatchNormConfig = BatchNormConfig { eps: 1e-3, momentum: 0.03 };

@@ -2,9 +2,9 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::kernels::{Geometry, concat, max_pool2d};
 use candle_vision::layers::{Layer, Modules};
-use candle_vision::plan::{Graph, Value};
+use ghostzoo_kernels::plan::{Graph, Value};
+use ghostzoo_kernels::{Geometry, concat, max_pool2d};
 
 use super::{Conv, ConvConfig, Style};
 

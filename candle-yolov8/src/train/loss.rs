@@ -2,7 +2,7 @@
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
-use candle_vision::kernels::Real;
+use ghostzoo_kernels::Real;
 use rayon::prelude::*;
 
 use super::Target;

@@ -1,6 +1,6 @@
 //! The loss of one picture.
 
-use candle_vision::kernels::Real;
+use ghostzoo_kernels::Real;
 
 use super::anchors::Anchor;
 use super::assign::{Object, Positive, assign};

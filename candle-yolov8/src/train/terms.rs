@@ -2,7 +2,7 @@
 //!
 //! Elements are `f32` or `f64`; sums, and all that concerns single anchors, are `f64`.
 
-use candle_vision::kernels::{Real, widest};
+use ghostzoo_kernels::{Real, widest};
 
 use super::anchors::Anchor;
 use super::ciou;

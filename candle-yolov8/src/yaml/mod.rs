@@ -7,7 +7,7 @@ mod literal;
 mod load;
 mod row;
 
-use candle_vision::kernels::Activation;
+use ghostzoo_kernels::Activation;
 use serde_json::Value;
 
 pub(crate) use load::load;

@@ -1,6 +1,6 @@
 //! One row of a model yaml: its module with channels, kernel and repeats resolved.
 
-use candle_vision::kernels::Activation;
+use ghostzoo_kernels::Activation;
 use serde_json::Value;
 
 use super::{Scale, literal};

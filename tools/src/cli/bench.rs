@@ -1,5 +1,5 @@
-use candle_vision::kernels::Isa;
 use clap::{Args, ValueEnum};
+use ghostzoo_kernels::Isa;
 
 /// Arguments of `ghostzoo bench`.
 #[derive(Debug, Args)]

@@ -98,7 +98,7 @@ impl GlobalArgs {
     /// Opens the device, and refuses a type that it cannot compute in. `quiet` as [`Choice::open`] has it.
     pub(crate) fn open(&self, quiet: bool) -> anyhow::Result<candle_core::Device> {
         let device = self.device.open(quiet)?;
-        candle_vision::kernels::check_dtype(&device, self.dtype()).map_err(|error| usage(error.to_string()))?;
+        ghostzoo_kernels::check_dtype(&device, self.dtype()).map_err(|error| usage(error.to_string()))?;
         Ok(device)
     }
 

@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Storage, 
 use num_traits::Float;
 use rayon::prelude::*;
 
-use crate::kernels::is_stock;
+use ghostzoo_kernels::is_stock;
 
 /// Elements of one partial sum.
 const CHUNK: usize = 1 << 14;

@@ -1,7 +1,7 @@
 use super::super::golden::{difference, golden, number, uniform};
 use super::*;
-use crate::kernels::with_stock_kernels;
 use candle_core::{Tensor, Var};
+use ghostzoo_kernels::with_stock_kernels;
 
 /// Rounding in f64, relative to the size of the logits.
 const TOLERANCE: f64 = 1e-14;

@@ -6,7 +6,7 @@ use candle_core::{Result, Tensor, Var};
 
 use super::groups::Group;
 use super::muon::orthogonalize;
-use crate::train::update::Update;
+use ghostzoo_kernels::Update;
 
 /// The rule by which a step moves a parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -17,7 +17,7 @@ pub use algorithm::Algorithm;
 use algorithm::Slots;
 pub use groups::{Group, Role, timm_groups, ultralytics_groups};
 
-use crate::kernels::is_stock;
+use ghostzoo_kernels::is_stock;
 
 /// PyTorch's name of NAdam's product of look-aheads, one number per parameter.
 const PRODUCT: &str = "mu_product";

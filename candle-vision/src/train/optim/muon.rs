@@ -2,7 +2,7 @@
 
 use candle_core::{D, DType, Device, Result, Tensor};
 
-use crate::kernels::{Real, Transposed, is_stock, product};
+use ghostzoo_kernels::{Real, Transposed, is_stock, product};
 
 /// Coefficients of `a·X + (b·A + c·A²)·X`: steepest at 0, at the price of singular values between about 0.7 and 1.2.
 const COEFFICIENTS: [f64; 3] = [3.4445, -4.7750, 2.0315];
@@ -63,7 +63,7 @@ fn compose(matrix: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::with_stock_kernels;
+    use ghostzoo_kernels::with_stock_kernels;
 
     #[test]
     fn the_kernel_equals_the_composed_form_of_wide_tall_and_square_matrices() -> Result<()> {

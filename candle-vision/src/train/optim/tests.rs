@@ -90,7 +90,7 @@ fn twenty_steps_equal_the_originals() -> Result<()> {
             for index in 0..STEPS {
                 let mut step = || step(&mut optimizer, &parameters, has_momentum, index);
                 if stock {
-                    crate::kernels::with_stock_kernels(step)?
+                    ghostzoo_kernels::with_stock_kernels(step)?
                 } else {
                     step()?
                 }

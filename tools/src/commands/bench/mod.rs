@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, DeviceLocation, Tensor};
-use candle_vision::kernels::{Isa, peak_flops, with_stock_kernels};
-use candle_vision::plan::{self, StepTime};
 use candle_vision::seeded;
+use ghostzoo_kernels::plan::{self, StepTime};
+use ghostzoo_kernels::{Isa, peak_flops, with_stock_kernels};
 use serde_json::json;
 
 use crate::architecture::Architecture;

@@ -6,7 +6,6 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use candle_ghostnet::GhostNet;
 use candle_nn::Optimizer as _;
-use candle_vision::kernels::keep_freed_memory;
 use candle_vision::layers::{Layer, Norm};
 use candle_vision::seeded;
 use candle_vision::train::Variables;
@@ -14,6 +13,7 @@ use candle_vision::train::loss::{class_targets, cross_entropy};
 use candle_vision::train::optim::{Algorithm, Config, GroupedOptimizer};
 use candle_yolov8::Yolo;
 use candle_yolov8::train::{DetectionLoss, Gains, Target, initial_head_biases};
+use ghostzoo_kernels::keep_freed_memory;
 
 use crate::architecture::Architecture;
 use crate::cli::BenchArgs;

@@ -15,7 +15,7 @@ mod state;
 mod transfer;
 
 use anyhow::Result;
-use candle_vision::kernels::keep_freed_memory;
+use ghostzoo_kernels::keep_freed_memory;
 
 use crate::cli::{GlobalArgs, TrainArgs, TrainTask};
 

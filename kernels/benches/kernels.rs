@@ -1,0 +1,72 @@
+//! Each inference kernel beside candle's own operation: `cargo bench -p ghostzoo-kernels`.
+//!
+//! A kernel runs as a plan of one operation on one picture, so that its time includes the copies at the plan's two ends.
+
+use candle_core::{Device, Result, Tensor};
+use criterion::{Criterion, criterion_group, criterion_main};
+use ghostzoo_kernels::plan::Session;
+use ghostzoo_kernels::seeded;
+use ghostzoo_kernels::{Activation, Geometry, Isa, conv2d, max_pool2d, with_stock_kernels};
+
+/// A convolution with SiLU: name, channels in and out, side of the input, geometry.
+const CONVOLUTIONS: [(&str, [usize; 2], usize, Geometry); 8] = [
+    ("stem 3x3/2", [3, 16], 640, Geometry::square(3).stride([2, 2]).same()),
+    ("1x1", [64, 64], 80, Geometry::square(1)),
+    ("1x1 to few channels", [72, 12], 56, Geometry::square(1)),
+    ("3x3", [64, 64], 80, Geometry::square(3).same()),
+    ("3x3/2", [32, 64], 160, Geometry::square(3).stride([2, 2]).same()),
+    ("depthwise 3x3", [120, 120], 28, Geometry::square(3).same().groups(120)),
+    ("depthwise 3x3/2", [72, 72], 56, Geometry::square(3).stride([2, 2]).same().groups(72)),
+    ("depthwise 5x5", [64, 64], 80, Geometry::square(5).same().groups(64)),
+];
+
+fn convolutions(criterion: &mut Criterion) -> Result<()> {
+    for (name, [in_c, out_c], side, geometry) in CONVOLUTIONS {
+        let [kernel_h, kernel_w] = geometry.kernel;
+        let uniform = |name: &str, shape: candle_core::Shape| seeded::uniform(name, &shape, &Device::Cpu);
+        let xs = uniform("xs", (1, in_c, side, side).into())?;
+        let weight = uniform("weight", (out_c, in_c / geometry.groups, kernel_h, kernel_w).into())?;
+        let bias = uniform("bias", out_c.into())?;
+        let session = Session::new(Isa::best())?;
+        let plan = || {
+            session.run("conv", &xs, |graph, xs| {
+                let ys = graph.conv2d(xs, &weight, Some(&bias), &geometry, Activation::Silu, name)?;
+                graph.output(ys);
+                Ok(())
+            })
+        };
+        let stock = || with_stock_kernels(|| conv2d(&xs, &weight, Some(&bias), &geometry, Activation::Silu));
+        let mut group = criterion.benchmark_group(format!("{name} {in_c}-{out_c} {side}"));
+        group.bench_function("plan", |bencher| bencher.iter(|| plan().expect("the plan runs")));
+        group.sample_size(10);
+        group.bench_function("candle", |bencher| bencher.iter(|| stock().expect("candle runs")));
+    }
+    Ok(())
+}
+
+fn pools(criterion: &mut Criterion) -> Result<()> {
+    let xs = seeded::uniform("xs", &(1, 128, 20, 20).into(), &Device::Cpu)?;
+    let window = Geometry::square(5).same();
+    let session = Session::new(Isa::best())?;
+    let plan = || -> Result<Vec<Tensor>> {
+        session.run("pool", &xs, |graph, xs| {
+            let ys = graph.max_pool2d(xs, &window)?;
+            graph.output(ys);
+            Ok(())
+        })
+    };
+    let mut group = criterion.benchmark_group("max pool 5x5 128 20");
+    group.bench_function("plan", |bencher| bencher.iter(|| plan().expect("the plan runs")));
+    group.bench_function("candle", |bencher| {
+        bencher.iter(|| with_stock_kernels(|| max_pool2d(&xs, &window)).expect("candle runs"));
+    });
+    Ok(())
+}
+
+fn all(criterion: &mut Criterion) {
+    convolutions(criterion).expect("convolutions");
+    pools(criterion).expect("pools");
+}
+
+criterion_group!(kernels, all);
+criterion_main!(kernels);

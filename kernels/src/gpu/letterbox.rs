@@ -1,0 +1,66 @@
+//! Letterboxes on a GPU.
+
+use candle_core::{DType, Result, Tensor, bail};
+
+use super::run::{Memories, Run, plain};
+use super::{Launch, Map, Step, Window, word};
+
+/// How a picture becomes the scaled one, as in `letterbox.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scaling {
+    /// Copied.
+    AsItIs,
+    /// The mean of 2x2 pixels.
+    Halved,
+    /// By two positions per axis and their weights.
+    Filtered,
+}
+
+/// Where a picture lies in its letterbox, in pixels.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// [height, width] of the picture.
+    pub picture: [usize; 2],
+    /// [height, width] of what it is scaled to.
+    pub scaled: [usize; 2],
+    /// [height, width] of the letterbox.
+    pub out: [usize; 2],
+    /// Border above and to the left.
+    pub pad: [usize; 2],
+}
+
+/// The planes (pictures, 3, height, width) of pictures whose letterboxes have one size, in a type of elements, from words on
+/// a device that has kernels. Those of a picture: of each column and then of each row of the scaled picture two positions in
+/// the picture and their weights, then the picture's bytes, four to a word, the first the lowest.
+///
+/// # Errors
+/// If there are no pictures, their letterboxes differ in size, or the device has no memory left.
+pub fn letterbox(pictures: &[(&Tensor, Sizes, Scaling)], dtype: DType) -> Result<Tensor> {
+    let Some((_, Sizes { out: [height, width], .. }, _)) = pictures.first() else { bail!("a batch of no pictures") };
+    let (mut run, len) = (Run::of(dtype), 3 * height * width);
+    let output = run.own(pictures.len() * len);
+    for (index, (words, sizes, scaling)) in pictures.iter().enumerate() {
+        if sizes.out != [*height, *width] {
+            bail!("letterboxes of {:?} and {:?} in one batch", [height, width], sizes.out)
+        }
+        let map = |[height, width]: [usize; 2]| {
+            Ok::<_, candle_core::Error>(Map { height: word(height)?, width: word(width)?, ..Map::default() })
+        };
+        let step = Step {
+            input: map(sizes.picture)?,
+            second: map(sizes.scaled)?,
+            out: Map { offset: word(index * len)?, ..map(sizes.out)? },
+            window: Window { padding: [word(sizes.pad[0])?, word(sizes.pad[1])?], ..Window::default() },
+            operation: match scaling {
+                Scaling::AsItIs => 0,
+                Scaling::Halved => 1,
+                Scaling::Filtered => 2,
+            },
+            ..Step::default()
+        };
+        let picture = run.input(words);
+        let launch = Launch::elements("letterbox", height * width, step)?;
+        run.launch(launch, Memories { picture: Some(picture), ..Memories::to(output) });
+    }
+    Ok(plain(run.run()?.remove(0), (pictures.len(), 3, *height, *width)))
+}

@@ -1,0 +1,98 @@
+//! Batch normalisation with its activation, and sums of channels.
+
+use candle_core::{Result, Tensor};
+
+use super::super::run::{Memories, Run, plain, readable};
+use super::super::{ARENA, Launch, Map, PICTURE, QUAD, Step, THREADS, activation, word};
+use super::{dims, fours, map, parts};
+use crate::Activation;
+use crate::autograd::{Gradient, differentiate};
+
+/// `Statistic` of `norm.h`.
+const SUM: u32 = 0;
+const MOMENTS: u32 = 1;
+const PRODUCTS: u32 = 2;
+/// Any operation but a copy: `normalise` and its gradient take their factors.
+const SCALED: u32 = 1;
+/// Channels of a block that sums them in parts.
+const SUMMED: usize = 32;
+
+/// [`crate::batch_norm`], with mean and biased variance.
+pub(crate) fn batch_norm(
+    xs: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    eps: f64,
+    kind: Activation,
+) -> Result<(Tensor, [Tensor; 2])> {
+    let (kept, shape) = (readable(xs)?, dims(xs)?);
+    let (kept_weight, kept_bias) = (weight.detach().contiguous()?, bias.detach().contiguous()?);
+    let (activation, slope) = activation(kind);
+    let step = Step { activation, slope, eps: eps as f32, ..Step::default() };
+    let moments = statistics(&kept, None, MOMENTS, [Some(&kept_weight), Some(&kept_bias), None], step)?;
+    let scaled = Step { operation: SCALED, ..step };
+    let ys = map("normalise", &kept, None, shape, [Some(&moments), None], scaled)?;
+    let row = |row: usize| moments.narrow(0, row, 1)?.flatten_all()?.narrow(0, 0, shape[1]);
+    let found = [row(0)?, row(1)?];
+    let ys = differentiate(ys, &[xs, weight, bias], move |grad, _| {
+        let grad = readable(grad)?;
+        let operands = [Some(&kept_weight), None, Some(&moments)];
+        let rows = statistics(&kept, Some(&grad), PRODUCTS, operands, step)?;
+        let of_xs =
+            map("normalise_back", &kept, Some(&grad), shape, [Some(&moments), Some(&rows)], scaled)?.tensor()?;
+        let row = |row: usize| rows.narrow(0, row, 1)?.flatten_all()?.narrow(0, 0, shape[1]);
+        Ok([of_xs, row(0)?, row(1)?].into_iter().map(|grad| Some(Gradient::Own(grad))).collect())
+    })?;
+    Ok((ys, found))
+}
+
+/// The sum of each channel over pictures and positions.
+pub(super) fn channel_sums(xs: &Tensor) -> Result<Tensor> {
+    statistics(xs, None, SUM, [None; 3], Step::default())
+}
+
+/// What follows from sums over the channels of `xs`, as `settle` of `norm.h` has it, with the weight, the bias and what the
+/// channels were normalised by.
+fn statistics(
+    xs: &Tensor,
+    grad: Option<&Tensor>,
+    statistic: u32,
+    [weight, bias, moments]: [Option<&Tensor>; 3],
+    step: Step,
+) -> Result<Tensor> {
+    let [n, c, h, w] = dims(xs)?;
+    let mut run = Run::new();
+    let (arena, input) = run.map(xs)?;
+    let second = grad.map(|grad| run.map(grad)).transpose()?;
+    let blocks = c.div_ceil(SUMMED);
+    let parts = parts(n * h * w, blocks);
+    let (picture, second) = second.unzip();
+    let step = Step {
+        input: Map { memory: ARENA, ..input },
+        second: second.unwrap_or_default(),
+        operation: statistic,
+        images: word(n)?,
+        parts: word(parts)?,
+        ..step
+    };
+    let moments = moments.map(|moments| run.input(moments));
+    let summed = run.own(parts * 2 * fours(c));
+    let launch = Launch::blocks("channels", [blocks, parts], THREADS, step)?;
+    run.launch(launch, Memories { arena: Some(arena), picture, weights: moments, ..Memories::to(summed) });
+
+    let mut offset = |tensor: Option<&Tensor>| match tensor {
+        Some(tensor) => Ok::<_, candle_core::Error>((Some(run.input(tensor)), word(tensor.layout().start_offset())?)),
+        None => Ok((None, 0)),
+    };
+    let ((weights, weight), (biases, bias)) = (offset(weight)?, offset(bias)?);
+    // The rows of `Row` and `GradientRow` in `norm.h`.
+    let rows = if statistic == MOMENTS { 5 } else { 4 };
+    let len = if statistic == SUM { c } else { rows * fours(c) };
+    let output = run.own(len);
+    let step = Step { input: Map { memory: PICTURE, ..input }, weight, bias, ..step };
+    let launch = Launch::elements("settle", fours(c).div_ceil(QUAD) * QUAD, step)?;
+    let picture = if statistic == PRODUCTS { moments } else { Some(arena) };
+    run.launch(launch, Memories { arena: Some(summed), picture, weights, biases, output });
+    let storage = run.run()?.remove(1);
+    Ok(if statistic == SUM { plain(storage, c) } else { plain(storage, (rows, fours(c))) })
+}

@@ -1,0 +1,165 @@
+//! Dense convolutions as matrix products: positions times channels straight from the map where the window is 1x1, else from
+//! rows gathered in scratch memory.
+
+use std::sync::Arc;
+
+use super::epilogue::{self, Bias, Epilogue};
+use super::gemm::{InOrder, Packed, Rows, multiply};
+use super::{Body, Call, Invoke, Kernel, View, chunks, part};
+use crate::Geometry;
+use crate::simd::Vector;
+
+/// Elements that gathered rows may take.
+const GATHERED: usize = 32 * 1024;
+/// Multiply-accumulates on few positions that are not worth a second thread.
+const FEW_MACS: usize = 20_000;
+
+/// A dense convolution of `input`, with one group.
+pub(crate) struct Dense {
+    config: DenseConfig,
+    /// How many parts of the output's positions, and of the weights' panels.
+    grid: [usize; 2],
+    /// Gathered rows at a time; 0 where rows are read in place.
+    block: usize,
+}
+
+/// What a [`Dense`] computes.
+pub(crate) struct DenseConfig {
+    pub(crate) input: View,
+    pub(crate) geometry: Geometry,
+    /// Depth ordered by window row, window column, channel.
+    pub(crate) weights: Arc<Packed>,
+    pub(crate) bias: Bias,
+    pub(crate) epilogue: Epilogue,
+}
+
+impl Dense {
+    /// Cuts the work for `threads`: by positions, which each read all weights, or, where there are few, by panels of weights.
+    pub(crate) fn new(config: DenseConfig, threads: usize) -> Self {
+        let (positions, k, panels) = (config.epilogue.out.positions(), config.weights.k, config.weights.panels());
+        let macs = positions * k * config.weights.n;
+        let grid = if positions >= 8 * threads {
+            [chunks(threads, macs, positions.div_ceil(8)), 1]
+        } else if macs >= FEW_MACS {
+            [1, chunks(threads, 0, panels)]
+        } else {
+            [1, 1]
+        };
+        let in_place = config.geometry.is_pointwise();
+        let block = if in_place { 0 } else { (GATHERED / k.max(1)).clamp(8, 256).min(positions.div_ceil(grid[0])) };
+        Self { config, grid, block }
+    }
+
+    /// Copies the windows of the positions into rows of `k` elements.
+    ///
+    /// # Safety
+    /// As [`Kernel::run`]; `rows` has room.
+    #[inline(always)]
+    unsafe fn gather<V: Vector>(&self, arena: *const f32, positions: std::ops::Range<usize>, rows: *mut f32) {
+        let DenseConfig { input, geometry, epilogue: Epilogue { out, .. }, .. } = &self.config;
+        let Geometry { kernel: [kernel_h, kernel_w], stride, padding, dilation, .. } = *geometry;
+        let dense_row = input.stride == input.channels && dilation[1] == 1;
+        let mut to = rows;
+        for position in positions {
+            let (y, x) = (position / out.width * stride[0], position % out.width * stride[1]);
+            let whole = x >= padding[1] && x + kernel_w <= input.width + padding[1];
+            for tap_y in 0..kernel_h {
+                let row = (y + tap_y * dilation[0]).wrapping_sub(padding[0]);
+                // SAFETY: positions inside the map are read; the row of `k` elements has room for each tap.
+                unsafe {
+                    if row >= input.height {
+                        copy::<V>(None, to, kernel_w * input.channels);
+                        to = to.add(kernel_w * input.channels);
+                    } else if dense_row && whole {
+                        let from = arena.add(input.at(row, x - padding[1]));
+                        copy::<V>(Some(from), to, kernel_w * input.channels);
+                        to = to.add(kernel_w * input.channels);
+                    } else {
+                        for tap_x in 0..kernel_w {
+                            let column = (x + tap_x * dilation[1]).wrapping_sub(padding[1]);
+                            let from = (column < input.width).then(|| arena.add(input.at(row, column)));
+                            copy::<V>(from, to, input.channels);
+                            to = to.add(input.channels);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Copies `n` elements, or zeros.
+///
+/// # Safety
+/// `from`, if any, is readable and `to` writable for `n` elements.
+#[inline(always)]
+unsafe fn copy<V: Vector>(from: Option<*const f32>, to: *mut f32, n: usize) {
+    let mut i = 0;
+    while i < n {
+        // SAFETY: at most `n - i` elements are touched.
+        unsafe {
+            let value = from.map_or(V::zero(), |from| epilogue::load(from.add(i), n - i));
+            epilogue::store(to.add(i), n - i, value);
+        }
+        i += V::LANES;
+    }
+}
+
+impl Kernel for Dense {
+    fn views(&self) -> (Vec<View>, Vec<View>) {
+        let (mut read, written) = self.config.epilogue.views();
+        read.push(self.config.input);
+        (read, written)
+    }
+
+    fn chunks(&self) -> usize {
+        self.grid[0] * self.grid[1]
+    }
+
+    fn scratch(&self) -> usize {
+        self.block * self.config.weights.k
+    }
+
+    fn describe(&self) -> String {
+        let weights = &self.config.weights;
+        let how = if self.block == 0 { "gemm" } else { "gathered gemm" };
+        format!("{how} {}x{}", weights.isa.lanes(weights.width), self.chunks())
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.config.weights.bytes()
+    }
+
+    unsafe fn run(&self, call: Call) {
+        let weights = &self.config.weights;
+        // SAFETY: plans are built for an available instruction set; the rest is the caller's contract.
+        unsafe { weights.isa.run(weights.width, Invoke(self, call)) }
+    }
+}
+
+impl Body for Dense {
+    #[inline(always)]
+    unsafe fn body<V: Vector>(&self, call: Call) {
+        let DenseConfig { input, weights, bias, epilogue, .. } = &self.config;
+        let positions = part(epilogue.out.positions(), self.grid[0], call.chunk / self.grid[1]);
+        let panels = part(weights.panels(), self.grid[1], call.chunk % self.grid[1]);
+        // SAFETY: the views end in the arena.
+        let store = unsafe { epilogue.bind(call.arena, bias) };
+        if self.block == 0 {
+            let start = call.arena.wrapping_add(input.offset + positions.start * input.stride);
+            let rows = Rows { start, stride: input.stride, count: positions.len(), first: positions.start };
+            // SAFETY: each position of the input has `k` channels.
+            unsafe { multiply::<V, _, _>(rows, InOrder, weights, panels, store) };
+            return;
+        }
+        for first in positions.clone().step_by(self.block) {
+            let block = first..(first + self.block).min(positions.end);
+            let rows = Rows { start: call.scratch, stride: weights.k, count: block.len(), first };
+            // SAFETY: the scratch memory holds `block` rows of `k` elements.
+            unsafe {
+                self.gather::<V>(call.arena, block, call.scratch);
+                multiply::<V, _, _>(rows, InOrder, weights, panels.clone(), store);
+            }
+        }
+    }
+}

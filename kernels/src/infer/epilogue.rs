@@ -1,0 +1,239 @@
+//! What every convolution does with its sums: activation, residual, store.
+
+use std::sync::Arc;
+
+use super::gemm::Sink;
+use super::{Aligned, View};
+use crate::Activation;
+use crate::simd::{Job, Vector};
+
+/// A bias padded with zeros to whole vectors.
+pub(crate) type Bias = Arc<Aligned>;
+
+/// Destination of a convolution: `out = act(sum) + residual`, and without the residual to `plain`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Epilogue {
+    pub(crate) activation: Activation,
+    pub(crate) out: View,
+    pub(crate) residual: Option<View>,
+    pub(crate) plain: Option<View>,
+}
+
+impl Epilogue {
+    /// The maps read, then the maps written.
+    pub(crate) fn views(&self) -> (Vec<View>, Vec<View>) {
+        (self.residual.into_iter().collect(), [self.out].into_iter().chain(self.plain).collect())
+    }
+
+    /// Binds the views to an arena.
+    ///
+    /// # Safety
+    /// The views end in `arena`; `bias` has an element per channel, padded to whole vectors.
+    #[inline(always)]
+    pub(super) unsafe fn bind(&self, arena: *mut f32, bias: &Aligned) -> Store {
+        let at = |view: &View| arena.wrapping_add(view.offset);
+        let optional = |view: &Option<View>| view.as_ref().map_or((std::ptr::null_mut(), 0), |v| (at(v), v.stride));
+        let ((residual, residual_stride), (plain, plain_stride)) = (optional(&self.residual), optional(&self.plain));
+        Store {
+            bias: bias.as_ptr(),
+            activation: self.activation,
+            out: at(&self.out),
+            stride: self.out.stride,
+            channels: self.out.channels,
+            residual,
+            residual_stride,
+            plain,
+            plain_stride,
+        }
+    }
+}
+
+/// An [`Epilogue`] in an arena. Rows are positions.
+#[derive(Clone, Copy)]
+pub(super) struct Store {
+    bias: *const f32,
+    activation: Activation,
+    out: *mut f32,
+    stride: usize,
+    channels: usize,
+    residual: *const f32,
+    residual_stride: usize,
+    plain: *mut f32,
+    plain_stride: usize,
+}
+
+impl Sink for Store {
+    #[inline(always)]
+    unsafe fn start<V: Vector>(self, channel: usize) -> V {
+        // SAFETY: the bias is padded to whole vectors.
+        unsafe { V::load(self.bias.add(channel)) }
+    }
+
+    #[inline(always)]
+    unsafe fn put<V: Vector, const MR: usize, const NV: usize>(self, row: usize, channel: usize, sums: [[V; NV]; MR]) {
+        let mut sums = sums;
+        // SAFETY: the vector's instruction set is there by the caller's contract.
+        unsafe {
+            match self.activation {
+                Activation::Identity => {}
+                Activation::Relu => {
+                    for sum in sums.as_flattened_mut() {
+                        *sum = V::zero().max(*sum);
+                    }
+                }
+                activation => V::outline(Activate(activation, sums.as_flattened_mut())),
+            }
+        }
+        for j in 0..NV {
+            let channel = channel + j * V::LANES;
+            if channel >= self.channels {
+                break;
+            }
+            let n = self.channels - channel;
+            for (i, sums) in sums.iter().enumerate() {
+                // SAFETY: `row + i` is a position of the views and `channel` a channel of them.
+                unsafe { self.store(row + i, channel, n, sums[j]) };
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Adds the residual and writes the first `n` channels from `channel` of a position.
+    ///
+    /// # Safety
+    /// The position and the channels exist.
+    #[inline(always)]
+    unsafe fn store<V: Vector>(self, row: usize, channel: usize, n: usize, value: V) {
+        // SAFETY: by the caller's contract.
+        unsafe {
+            let mut value = value;
+            if !self.plain.is_null() {
+                store(self.plain.add(row * self.plain_stride + channel), n, value);
+            }
+            if !self.residual.is_null() {
+                value = value.add(load(self.residual.add(row * self.residual_stride + channel), n));
+            }
+            store(self.out.add(row * self.stride + channel), n, value);
+        }
+    }
+}
+
+/// The first `n` elements, or all if there are as many.
+///
+/// # Safety
+/// They are readable.
+#[inline(always)]
+pub(super) unsafe fn load<V: Vector>(p: *const f32, n: usize) -> V {
+    // SAFETY: by the caller's contract.
+    unsafe { if n >= V::LANES { V::load(p) } else { V::load_part(p, n) } }
+}
+
+/// Writes the first `n` elements, or all if there are as many.
+///
+/// # Safety
+/// They are writable.
+#[inline(always)]
+pub(super) unsafe fn store<V: Vector>(p: *mut f32, n: usize, value: V) {
+    // SAFETY: by the caller's contract.
+    unsafe { if n >= V::LANES { value.store(p) } else { value.store_part(p, n) } }
+}
+
+/// An activation of some vectors as a job: of the vector that the job runs with.
+struct Activate<'a, V>(Activation, &'a mut [V]);
+
+impl<W: Vector> Job for Activate<'_, W> {
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        // SAFETY: `outline` runs a job with its own vector, so that `V` is `W`.
+        let xs = unsafe { std::slice::from_raw_parts_mut(self.1.as_mut_ptr().cast::<V>(), self.1.len()) };
+        // SAFETY: the vector's instruction set is there by the caller's contract.
+        unsafe { activate(self.0, xs) }
+    }
+}
+
+/// Applies an activation to each vector.
+///
+/// # Safety
+/// The vector's instruction set is there.
+#[inline(always)]
+pub(super) unsafe fn activate<V: Vector>(activation: Activation, xs: &mut [V]) {
+    // SAFETY: by the caller's contract.
+    unsafe {
+        let (zero, one) = (V::zero(), V::splat(1.));
+        match activation {
+            Activation::Identity => {}
+            Activation::Relu => {
+                for x in xs {
+                    *x = zero.max(*x);
+                }
+            }
+            Activation::Relu6 => {
+                for x in xs {
+                    *x = V::splat(6.).min(zero.max(*x));
+                }
+            }
+            Activation::LeakyRelu(slope) => {
+                let slope = V::splat(slope);
+                for x in xs {
+                    *x = zero.max(*x).add(slope.mul(zero.min(*x)));
+                }
+            }
+            Activation::Sigmoid => {
+                for x in xs {
+                    *x = one.add(exp(zero.sub(*x))).recip();
+                }
+            }
+            Activation::Silu => {
+                for x in xs {
+                    *x = x.mul(one.add(exp(zero.sub(*x))).recip());
+                }
+            }
+            Activation::HardSigmoid => {
+                for x in xs {
+                    *x = hard_sigmoid(*x);
+                }
+            }
+            Activation::HardSwish => {
+                for x in xs {
+                    *x = x.mul(hard_sigmoid(*x));
+                }
+            }
+            Activation::Gelu => {
+                let lanes = std::slice::from_raw_parts_mut(xs.as_mut_ptr().cast::<f32>(), xs.len() * V::LANES);
+                activation.apply_slice(lanes);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The vector's instruction set is there.
+#[inline(always)]
+unsafe fn hard_sigmoid<V: Vector>(x: V) -> V {
+    // SAFETY: by the caller's contract.
+    unsafe { V::splat(6.).min(V::zero().max(x.add(V::splat(3.)))).mul(V::splat(1. / 6.)) }
+}
+
+/// `e^x` with a relative error below 2 · `f32::EPSILON`, NaN for NaN, saturating: Cody and Waite's reduction and a minimax
+/// polynomial of degree 6.
+///
+/// # Safety
+/// The vector's instruction set is there.
+#[inline(always)]
+pub(super) unsafe fn exp<V: Vector>(x: V) -> V {
+    const ROUND: f32 = 12_582_912.; // 1.5 * 2^23
+    // SAFETY: by the caller's contract.
+    unsafe {
+        let x = V::splat(88.).min(V::splat(-87.336_54).max(x));
+        let shifted = x.mul_add(V::splat(std::f32::consts::LOG2_E), V::splat(ROUND));
+        let n = shifted.sub(V::splat(ROUND));
+        let r = n.mul_add(V::splat(-0.693_359_4), x);
+        let r = n.mul_add(V::splat(2.121_944_4e-4), r);
+        let mut p = V::splat(1.383_679_4e-3);
+        for c in [8.374_857e-3, 4.166_823e-2, 0.166_664_2, 0.499_999_94, 1., 1.] {
+            p = p.mul_add(r, V::splat(c));
+        }
+        p.mul(shifted.exp2_of_shifted())
+    }
+}

@@ -1,0 +1,63 @@
+//! The operations that vision models run on: convolution, batch normalisation, pooling, upsampling, sums, gates and
+//! concatenation, updates in place, letterboxes and suppression on a GPU.
+//!
+//! [`plan`] is inference as kernels over one arena; [`cost`] counts the arithmetic of a forward pass; [`seeded`] makes inputs
+//! for tests and benchmarks.
+//!
+//! Each operation has one front door that checks its operands. It runs a kernel of ours, with its own gradients ([`with_tape`] joins
+//! those of a network), on the CPU in `f32` and `f64`, on CUDA and Metal in `f32`; elsewhere it composes candle's operations.
+//! `f16` and `bf16` tensors are widened to `f32` and the result is rounded once. Results do not depend on the
+//! number of threads.
+
+mod activation;
+mod autograd;
+mod conv;
+pub mod cost;
+mod elementwise;
+mod geometry;
+#[cfg_attr(
+    not(any(feature = "cuda", feature = "metal", feature = "emulate")),
+    expect(dead_code, reason = "what a GPU or the emulator runs")
+)]
+mod gpu;
+mod infer;
+mod maps;
+mod matrix;
+mod memory;
+mod norm;
+pub mod plan;
+mod pool;
+mod real;
+pub mod seeded;
+mod shared;
+mod simd;
+mod stock;
+mod tape;
+mod team;
+mod update;
+mod upsample;
+
+pub use activation::Activation;
+pub use conv::conv2d;
+pub use elementwise::{add, concat, multiply, narrow_channels};
+pub use geometry::Geometry;
+pub use gpu::ability::check_dtype;
+#[cfg(feature = "emulate")]
+pub use gpu::{
+    emulate::{Emulated, with_emulated, with_emulated_gpu},
+    place::{PLACES, Place},
+};
+pub use gpu::{has_kernels, letterbox, staging, suppress};
+pub use matrix::{Transposed, product};
+pub use memory::keep_freed_memory;
+pub use norm::{Moments, batch_norm};
+pub use pool::{avg_pool2d, global_avg_pool2d, max_pool2d};
+pub use real::{Real, widest};
+pub(crate) use simd::Width;
+pub use simd::{Isa, peak_flops};
+pub use stock::{is_stock, with_stock_kernels};
+pub use tape::with_tape;
+pub(crate) use team::Team;
+pub use update::Update;
+pub(crate) use upsample::sources;
+pub use upsample::upsample_nearest2d;

@@ -1,0 +1,194 @@
+//! From a graph to a program: one kernel per operation.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Result, bail};
+
+use super::choose::{Choice, Form, choose};
+use super::fuse::{fuse_residuals, order};
+use super::graph::{Conv, Graph, Node, Op, Output, Value};
+use super::pack::{Packs, Weights};
+use super::place::Places;
+use crate::infer::{
+    Combine, DecodeBoxes, Dense, DenseConfig, Depthwise, Epilogue, GlobalAverage, Interleave, Kernel, Operation, Pool,
+    Program, Rows, Stem, Winograd,
+};
+use crate::{Isa, sources};
+
+/// What a step of a program is for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Note {
+    /// The layer's path, or the operation.
+    pub(super) name: String,
+    pub(super) macs: usize,
+}
+
+/// Lowers a graph; `forced` is how every convolution is computed, instead of the best known way.
+pub(super) fn lower(
+    mut graph: Graph,
+    isa: Isa,
+    threads: usize,
+    packs: &mut Packs,
+    forced: Option<Choice>,
+) -> Result<(Program, Vec<Note>)> {
+    fuse_residuals(&mut graph);
+    let order = order(&graph);
+    let places = Places::new(&graph, &order);
+    let plain: BTreeMap<Value, Value> = order
+        .iter()
+        .filter_map(|value| match graph.nodes[value.0].op {
+            Op::Plain(conv) => Some((conv, *value)),
+            _ => None,
+        })
+        .collect();
+    let mut choices = BTreeMap::new();
+    let mut convs = Vec::new();
+    for value in &order {
+        if let Op::Conv { xs, conv, .. } = &graph.nodes[value.0].op {
+            let [height, width, _] = graph.nodes[value.0].shape;
+            let choice = forced.unwrap_or_else(|| choose(conv, *xs == Value(0), [height, width], isa));
+            choices.insert(*value, choice);
+            convs.push((conv, choice));
+        }
+    }
+    packs.prepare(&convs, isa)?;
+    let mut lowering =
+        Lowering { graph: &graph, places, plain, choices, isa, threads, packs, steps: Vec::new(), notes: Vec::new() };
+    for value in &order {
+        lowering.node(*value)?;
+    }
+    let outputs = lowering.outputs();
+    let [height, width, channels] = graph.nodes[0].shape;
+    let Lowering { places, steps, notes, .. } = lowering;
+    Ok((Program::new(steps, places.arena, height * width * channels, outputs)?, notes))
+}
+
+struct Lowering<'a> {
+    graph: &'a Graph,
+    places: Places,
+    /// The map without the residual, by convolution.
+    plain: BTreeMap<Value, Value>,
+    choices: BTreeMap<Value, Choice>,
+    isa: Isa,
+    threads: usize,
+    packs: &'a mut Packs,
+    steps: Vec<Box<dyn Kernel>>,
+    notes: Vec<Note>,
+}
+
+impl Lowering<'_> {
+    fn push(&mut self, step: impl Kernel + 'static, name: &str, macs: usize) {
+        self.steps.push(Box::new(step));
+        self.notes.push(Note { name: name.to_owned(), macs });
+    }
+
+    fn node(&mut self, value: Value) -> Result<()> {
+        let graph = self.graph;
+        let out = self.places.view(value);
+        let (isa, threads) = (self.isa, self.threads);
+        match &graph.nodes[value.0].op {
+            Op::Picture => {
+                if self.reads_picture_as_map() {
+                    self.push(Interleave::new(out), "picture", 0);
+                }
+            }
+            Op::Conv { xs, conv, residual } => self.conv(value, *xs, conv, *residual)?,
+            Op::Plain(_) | Op::Narrow { .. } | Op::Gone => {}
+            Op::Pool { xs, geometry, is_max } => {
+                let input = self.places.view(*xs);
+                let pool = Pool { input, out, geometry: *geometry, is_max: *is_max, isa, threads };
+                self.push(pool, "pool", 0);
+            }
+            Op::GlobalAverage(xs) => {
+                let input = self.places.view(*xs);
+                self.push(GlobalAverage { input, out, isa, threads }, "mean", 0);
+            }
+            Op::Resample(xs) => self.combine(Operation::Copy, None, *xs, value, "resample"),
+            Op::Add(a, b) => self.combine(Operation::Add, Some(*a), *b, value, "add"),
+            Op::Multiply(xs, gate) => self.combine(Operation::Multiply, Some(*xs), *gate, value, "gate"),
+            Op::Concat(_) => {
+                let copies = self.places.copies.clone();
+                for (_, channel, part) in copies.into_iter().filter(|(concat, ..)| *concat == value) {
+                    let shape = graph.nodes[part.0].shape;
+                    let (from, out) = (self.places.view(part), self.places.part(value, channel, shape));
+                    let indices = [(0..shape[0]).collect(), (0..shape[1]).collect()];
+                    self.push(Combine::new(Operation::Copy, [out, from, out], indices, isa, threads), "copy", 0);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn combine(&mut self, operation: Operation, first: Option<Value>, second: Value, out: Value, name: &str) {
+        let (second, out) = (self.places.view(second), self.places.view(out));
+        let first = first.map_or(out, |first| self.places.view(first));
+        let indices = [sources(second.height, out.height), sources(second.width, out.width)];
+        self.push(Combine::new(operation, [first, second, out], indices, self.isa, self.threads), name, 0);
+    }
+
+    fn reads_picture_as_map(&self) -> bool {
+        let is_planes = |value: usize| self.choices.get(&Value(value)).is_some_and(|choice| choice.0 == Form::Planar);
+        let reads = |(value, node): (usize, &Node)| match &node.op {
+            Op::Conv { xs, residual, .. } => (*xs == Value(0) && !is_planes(value)) || *residual == Some(Value(0)),
+            op => op.inputs().contains(&Value(0)),
+        };
+        let by_nodes = self.graph.nodes.iter().enumerate().any(reads);
+        by_nodes || self.graph.outputs.iter().any(|output| output.inputs().contains(&Value(0)))
+    }
+
+    fn conv(&mut self, value: Value, xs: Value, conv: &Conv, residual: Option<Value>) -> Result<()> {
+        let epilogue = Epilogue {
+            activation: conv.activation,
+            out: self.places.view(value),
+            residual: residual.map(|residual| self.places.view(residual)),
+            plain: self.plain.get(&value).map(|plain| self.places.view(*plain)),
+        };
+        let (input, geometry, threads) = (self.places.view(xs), conv.geometry, self.threads);
+        let macs = epilogue.out.positions() * conv.weight.elem_count();
+        let bias = self.packs.bias(conv)?;
+        let choice = self.choices[&value];
+        match (choice.0, self.packs.weights(conv, choice)) {
+            (_, Some(Weights::Depthwise(weights))) => {
+                self.push(Depthwise::new(input, geometry, weights, bias, epilogue, threads), &conv.path, macs);
+            }
+            (_, Some(Weights::Winograd(weights))) => {
+                self.push(Winograd::new(input, geometry.padding, weights, bias, epilogue, threads), &conv.path, macs);
+            }
+            (Form::Planar, Some(Weights::Matrix(weights))) => {
+                let [height, width, channels] = self.graph.nodes[0].shape;
+                let step = Stem::new([channels, height, width], geometry, weights, bias, epilogue, threads);
+                self.push(step, &conv.path, macs);
+            }
+            (_, Some(Weights::Matrix(weights))) => {
+                let step = Dense::new(DenseConfig { input, geometry, weights, bias, epilogue }, threads);
+                self.push(step, &conv.path, macs);
+            }
+            (_, None) => bail!("{}: its weights were not packed", conv.path),
+        }
+        Ok(())
+    }
+
+    /// Pushes the steps that write the outputs, and gives their sizes.
+    fn outputs(&mut self) -> Vec<usize> {
+        let graph = self.graph;
+        let mut lens = Vec::new();
+        for (index, output) in graph.outputs.iter().enumerate() {
+            let channels = output.inputs().first().map_or(0, |xs| graph.nodes[xs.0].shape[2]);
+            match output {
+                Output::Map(xs) => {
+                    let from = self.places.view(*xs);
+                    self.push(Rows::new(from, index, self.threads), "output", 0);
+                    lens.push(from.positions() * channels);
+                }
+                Output::Boxes(levels) => {
+                    let levels: Vec<_> =
+                        levels.iter().map(|(level, stride)| (self.places.view(*level), *stride as f32)).collect();
+                    let anchors: usize = levels.iter().map(|(view, _)| view.positions()).sum();
+                    lens.push(anchors * (channels - 60));
+                    self.push(DecodeBoxes::new(levels, index, self.isa), "boxes", anchors * 64);
+                }
+            }
+        }
+        lens
+    }
+}

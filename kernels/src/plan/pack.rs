@@ -1,0 +1,97 @@
+//! Packed weights, made once per layer and shared by the plans for different picture sizes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use candle_core::{DType, Result, TensorId};
+use rayon::prelude::*;
+
+use super::choose::{Choice, Form};
+use super::graph::Conv;
+use crate::Isa;
+use crate::infer::{Aligned, Bias, LINE, Packed, PackedDepthwise, PackedWinograd};
+
+/// Packed weights.
+#[derive(Clone)]
+pub(super) enum Weights {
+    Matrix(Arc<Packed>),
+    Depthwise(Arc<PackedDepthwise>),
+    Winograd(Arc<PackedWinograd>),
+}
+
+/// Packed weights and padded biases by the tensor they are made of.
+#[derive(Default)]
+pub(super) struct Packs {
+    weights: HashMap<(TensorId, Choice), Weights>,
+    biases: HashMap<TensorId, Bias>,
+}
+
+impl Packs {
+    /// Packs what is not packed yet, on all threads.
+    pub(super) fn prepare(&mut self, convs: &[(&Conv, Choice)], isa: Isa) -> Result<()> {
+        let mut missing: HashMap<(TensorId, Choice), &Conv> = HashMap::new();
+        for (conv, choice) in convs {
+            let key = (conv.weight.id(), *choice);
+            if !self.weights.contains_key(&key) {
+                missing.insert(key, *conv);
+            }
+        }
+        let packed: Vec<_> =
+            missing.into_par_iter().map(|(key, conv)| Ok((key, pack(conv, key.1, isa)?))).collect::<Result<_>>()?;
+        self.weights.extend(packed);
+        Ok(())
+    }
+
+    /// Forgets what no plan uses any more.
+    pub(super) fn retain_used(&mut self) {
+        self.biases.retain(|_, bias| Arc::strong_count(bias) > 1);
+        self.weights.retain(|_, weights| match weights {
+            Weights::Matrix(weights) => Arc::strong_count(weights) > 1,
+            Weights::Depthwise(weights) => Arc::strong_count(weights) > 1,
+            Weights::Winograd(weights) => Arc::strong_count(weights) > 1,
+        });
+    }
+
+    /// Weights that were prepared.
+    pub(super) fn weights(&self, conv: &Conv, choice: Choice) -> Option<Weights> {
+        self.weights.get(&(conv.weight.id(), choice)).cloned()
+    }
+
+    /// The bias, or zeros, padded to whole vectors.
+    pub(super) fn bias(&mut self, conv: &Conv) -> Result<Bias> {
+        let id = conv.bias.as_ref().map_or(conv.weight.id(), |bias| bias.id());
+        if let Some(found) = self.biases.get(&id) {
+            return Ok(found.clone());
+        }
+        let out_c = conv.weight.dims()[0];
+        let mut padded = Aligned::zeroed(out_c.next_multiple_of(LINE));
+        if let Some(bias) = &conv.bias {
+            padded[..out_c].copy_from_slice(&bias.to_dtype(DType::F32)?.to_vec1::<f32>()?);
+        }
+        let bias = Arc::new(padded);
+        self.biases.insert(id, bias.clone());
+        Ok(bias)
+    }
+}
+
+fn pack(conv: &Conv, (form, width): Choice, isa: Isa) -> Result<Weights> {
+    let (out_c, in_c, kernel_h, kernel_w) = conv.weight.dims4()?;
+    let weight = conv.weight.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    let (taps, most) = (kernel_h * kernel_w, isa.max_vectors());
+    let matrix = |weight: &dyn Fn(usize, usize) -> f32| {
+        Weights::Matrix(Arc::new(Packed::new([out_c, in_c * taps], isa, width, most, weight)))
+    };
+    Ok(match form {
+        Form::Dense if taps == 1 => matrix(&|out, depth| weight[out * in_c + depth]),
+        Form::Dense => matrix(&|out, depth| weight[(out * in_c + depth % in_c) * taps + depth / in_c]),
+        Form::Planar => matrix(&|out, depth| weight[out * in_c * taps + depth]),
+        Form::Depthwise => {
+            let packed = PackedDepthwise::new([out_c, taps], isa, width, |channel, tap| weight[channel * taps + tap]);
+            Weights::Depthwise(Arc::new(packed))
+        }
+        Form::Winograd => {
+            let weight = |out, channel, tap| weight[(out * in_c + channel) * taps + tap];
+            Weights::Winograd(Arc::new(PackedWinograd::new([out_c, in_c], isa, width, weight)))
+        }
+    })
+}

@@ -1,0 +1,212 @@
+//! Plans by picture size, and their runs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+use rayon::prelude::*;
+
+use super::forwards::{self, Forwards, LaunchInfo};
+use super::graph::{Graph, Value};
+use super::lower::{Note, lower};
+use super::pack::Packs;
+use crate::cost;
+use crate::gpu::is_emulating;
+use crate::infer::{MemoryPool, Program};
+use crate::{Isa, Team, is_stock};
+
+/// Pictures per thread from which on a batch runs side by side. Then no thread waits for another within a picture.
+pub(super) const PER_THREAD: usize = 2;
+/// Plans that are kept: networks on pictures of many shapes rebuild the oldest.
+const KEPT: usize = 8;
+
+/// A network's plans, its packed weights and their memory. Results depend neither on the number of threads nor on the other
+/// pictures of a batch.
+pub struct Session {
+    isa: Isa,
+    state: Mutex<State>,
+    memory: MemoryPool,
+    forwards: Mutex<Forwards>,
+}
+
+#[derive(Default)]
+struct State {
+    packs: Packs,
+    plans: HashMap<Key, Arc<Plan>>,
+    /// Oldest first.
+    keys: Vec<Key>,
+}
+
+/// What was recorded, and the picture's channels, height and width.
+type Key = (&'static str, [usize; 3]);
+
+struct Plan {
+    program: Program,
+    notes: Vec<Note>,
+    /// Dimensions of each output for one picture.
+    outputs: Vec<Vec<usize>>,
+}
+
+/// A step of a plan and how long it took.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepTime {
+    /// The layer's path, or the operation.
+    pub name: String,
+    /// The algorithm, its vector lanes and its number of chunks.
+    pub kernel: String,
+    /// Multiply-accumulates that the layer is defined by.
+    pub macs: usize,
+    /// Bytes of weights and maps that it reads and writes.
+    pub bytes: usize,
+    /// How long it took.
+    pub time: Duration,
+}
+
+impl Session {
+    /// A session for an instruction set of this machine.
+    pub fn new(isa: Isa) -> Result<Self> {
+        if !Isa::available().contains(&isa) {
+            bail!("this machine does not run {isa}")
+        }
+        Ok(Self { isa, state: Mutex::default(), memory: MemoryPool::default(), forwards: Mutex::default() })
+    }
+
+    /// A session on the widest instruction set, if a network's tensors are constants: variables may be set after they were
+    /// packed, and need gradients. Running statistics are read once, when they are folded.
+    pub fn of_constants(tensors: &BTreeMap<String, Tensor>) -> Result<Option<Self>> {
+        let is_trained = |name: &str| !name.ends_with("running_mean") && !name.ends_with("running_var");
+        let has_variables = tensors.iter().any(|(name, tensor)| is_trained(name) && tensor.track_op());
+        if has_variables { Ok(None) } else { Self::new(Isa::best()).map(Some) }
+    }
+
+    /// Whether a run may stand in for a network's own forward pass: a tensor that is not part of a gradient's
+    /// graph, in a type that `f32` holds.
+    pub fn accepts(xs: &Tensor) -> bool {
+        let fits = matches!(xs.dtype(), DType::F32 | DType::F16 | DType::BF16);
+        fits && !is_stock() && !cost::is_counting() && !xs.track_op() && xs.rank() == 4 && xs.elem_count() > 0
+    }
+
+    /// Runs the network that `record` describes on pictures (n, c, h, w): a few one after the other, each on all threads;
+    /// many side by side, each on one. The outputs are those the recording declared, stacked over the batch, in `f32`; maps
+    /// are (n, c, h, w) with their channels last in memory.
+    ///
+    /// `name` tells the recordings of one session apart.
+    pub fn run(
+        &self,
+        name: &'static str,
+        xs: &Tensor,
+        record: impl FnOnce(&mut Graph, Value) -> Result<()>,
+    ) -> Result<Vec<Tensor>> {
+        match xs.device() {
+            Device::Cpu if !is_emulating() => self.run_timed(name, xs, record, None),
+            _ => self.forward(name, xs, record),
+        }
+    }
+
+    /// [`Session::run`] as a GPU's launches.
+    pub(super) fn forward(
+        &self,
+        name: &'static str,
+        xs: &Tensor,
+        record: impl FnOnce(&mut Graph, Value) -> Result<()>,
+    ) -> Result<Vec<Tensor>> {
+        self.forwards.lock().unwrap_or_else(PoisonError::into_inner).run(name, xs, record)
+    }
+
+    /// The launches that a GPU runs for one picture of `[channels, height, width]`. Needs no GPU.
+    pub fn launches(
+        picture: [usize; 3],
+        record: impl FnOnce(&mut Graph, Value) -> Result<()>,
+    ) -> Result<Vec<LaunchInfo>> {
+        forwards::launches(picture, record)
+    }
+
+    /// [`Session::run`] with the time of each step: on the CPU of the first picture, on a GPU of the whole batch.
+    pub fn profile(
+        &self,
+        name: &'static str,
+        xs: &Tensor,
+        record: impl FnOnce(&mut Graph, Value) -> Result<()>,
+    ) -> Result<Vec<StepTime>> {
+        if !xs.device().is_cpu() {
+            return self.forwards.lock().unwrap_or_else(PoisonError::into_inner).profile(name, xs, record);
+        }
+        let mut times = Vec::new();
+        let xs = xs.narrow(0, 0, 1)?;
+        self.run_timed(name, &xs, record, Some(&mut times))?;
+        let (_, c, h, w) = xs.dims4()?;
+        let plan = self.state.lock().unwrap_or_else(PoisonError::into_inner).plans.get(&(name, [c, h, w])).cloned();
+        let Some(plan) = plan else { bail!("the plan was dropped") };
+        let mut steps = Vec::with_capacity(times.len());
+        for ((step, note), time) in plan.program.steps().iter().zip(&plan.notes).zip(times) {
+            let (read, written) = step.views();
+            let elements: usize = read.iter().chain(&written).map(|view| view.positions() * view.channels).sum();
+            let bytes = elements * size_of::<f32>() + step.weight_bytes();
+            steps.push(StepTime { name: note.name.clone(), kernel: step.describe(), macs: note.macs, bytes, time });
+        }
+        Ok(steps)
+    }
+
+    fn run_timed(
+        &self,
+        name: &'static str,
+        xs: &Tensor,
+        record: impl FnOnce(&mut Graph, Value) -> Result<()>,
+        mut times: Option<&mut Vec<Duration>>,
+    ) -> Result<Vec<Tensor>> {
+        let (batch, c, h, w) = xs.dims4()?;
+        let plan = self.plan((name, [c, h, w]), record)?;
+        let team = Team::global();
+        let xs = xs.to_dtype(DType::F32)?.contiguous()?;
+        let (storage, layout) = xs.storage_and_layout();
+        let candle_core::Storage::Cpu(storage) = &*storage else { bail!("a session runs on the CPU") };
+        let pictures = &storage.as_slice::<f32>()?[layout.start_offset()..];
+        let lens: Vec<usize> = plan.outputs.iter().map(|dims| dims.iter().product()).collect();
+        let mut outputs: Vec<Vec<f32>> = lens.iter().map(|len| vec![0.; batch * len]).collect();
+        let mut parts: Vec<Vec<&mut [f32]>> = (0..batch).map(|_| Vec::with_capacity(lens.len())).collect();
+        for (output, len) in outputs.iter_mut().zip(&lens) {
+            parts.iter_mut().zip(output.chunks_exact_mut((*len).max(1))).for_each(|(parts, part)| parts.push(part));
+        }
+        if times.is_none() && batch >= PER_THREAD * team.threads() {
+            let alone = Team::alone();
+            pictures.par_chunks_exact(c * h * w).zip(parts).for_each(|(picture, mut parts)| {
+                self.memory.with(plan.program.memory(alone), |memory| {
+                    plan.program.run(alone, memory, picture, &mut parts, None);
+                });
+            });
+        } else {
+            self.memory.with(plan.program.memory(team), |memory| {
+                for (picture, mut parts) in pictures.chunks_exact(c * h * w).zip(parts) {
+                    plan.program.run(team, memory, picture, &mut parts, times.as_deref_mut());
+                }
+            });
+        }
+        let tensor = |(output, dims): (Vec<f32>, &Vec<usize>)| {
+            let dims: Vec<usize> = [batch].into_iter().chain(dims.iter().copied()).collect();
+            let tensor = Tensor::from_vec(output, dims, &Device::Cpu)?;
+            if tensor.rank() == 4 { tensor.permute((0, 3, 1, 2)) } else { Ok(tensor) }
+        };
+        outputs.into_iter().zip(&plan.outputs).map(tensor).collect()
+    }
+
+    fn plan(&self, key: Key, record: impl FnOnce(&mut Graph, Value) -> Result<()>) -> Result<Arc<Plan>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plan) = state.plans.get(&key) {
+            return Ok(plan.clone());
+        }
+        let (mut graph, picture) = Graph::new(key.1);
+        record(&mut graph, picture)?;
+        let outputs = graph.outputs.iter().map(|output| output.dims(&graph)).collect();
+        let (program, notes) = lower(graph, self.isa, Team::global().threads(), &mut state.packs, None)?;
+        let plan = Arc::new(Plan { program, notes, outputs });
+        if state.keys.len() == KEPT {
+            let oldest = state.keys.remove(0);
+            state.plans.remove(&oldest);
+            state.packs.retain_used();
+        }
+        state.keys.push(key);
+        state.plans.insert(key, plan.clone());
+        Ok(plan)
+    }
+}
