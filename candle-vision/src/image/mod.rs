@@ -28,6 +28,10 @@ mod letterbox;
 mod libjpeg;
 mod resize;
 mod save;
+#[cfg(feature = "tiff")]
+mod tiff;
+#[cfg(feature = "tiff")]
+mod tiff_colors;
 mod warp;
 
 pub use bilinear::{resize_bilinear, resize_bilinear_alone};
