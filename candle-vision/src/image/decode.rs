@@ -22,6 +22,8 @@ use image::error::{ImageError as CodecError, LimitErrorKind};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
+#[cfg(feature = "avif")]
+use super::avif;
 use super::format::format_of;
 use super::jpeg_markers;
 #[cfg(feature = "tiff")]
@@ -128,7 +130,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
     Ok(bytes)
 }
 
-/// Decodes a JPEG, PNG, WebP or BMP file held in memory; with the features `tiff` and `gif` such a file too.
+/// Decodes a JPEG, PNG, WebP or BMP file held in memory; with the features `tiff`, `gif` and `avif` such a file too.
 ///
 /// # Errors
 /// Every category of [`ImageError`] but `Io` and `Encode`.
@@ -141,6 +143,12 @@ pub fn decode_with(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, Ima
             let (picture, orientation) = tiff::decode(bytes, options.reference, options.max_pixels)?;
             // Which both references apply at all times.
             Ok(Decoded { picture: turned(picture, orientation), warning: None })
+        }
+        #[cfg(feature = "avif")]
+        ImageFormat::Avif => {
+            let (picture, orientation) = avif::decode(bytes, options.max_pixels)?;
+            let picture = if options.orient { turned(picture, orientation) } else { picture };
+            Ok(Decoded { picture, warning: None })
         }
         _ => decode_as(bytes, format, name, options),
     }));

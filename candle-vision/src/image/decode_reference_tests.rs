@@ -95,6 +95,29 @@ fn tiffs_and_gifs_are_read_as_the_reference_reads_them_or_else_the_other() {
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+#[cfg(feature = "avif")]
+#[test]
+fn avifs_are_read_as_pillow_reads_them() {
+    let mut wrong = Vec::new();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes, case) in files_of("avif") {
+        for (key, options) in [("pillow", DecodeOptions::stored()), ("opencv", DecodeOptions::default())] {
+            let path = folder.path().join("file");
+            std::fs::write(&path, &bytes).unwrap();
+            let size = upright_size(&path, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
+            match decode_with(&bytes, &options) {
+                Ok(decoded) if told(&decoded.picture) == case[key] => {
+                    let (width, height) = decoded.picture.dimensions();
+                    assert_eq!(size, [height as usize, width as usize], "{name}");
+                }
+                Ok(decoded) => wrong.push(format!("{name} as {key}: {} for {}", told(&decoded.picture), case[key])),
+                Err(error) => wrong.push(format!("{name} as {key}: {error}")),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
 #[test]
 fn damage_is_told_of_and_what_is_rare_is_not() {
     let warned = |part: &str| -> Vec<(String, bool)> {

@@ -12,6 +12,12 @@
 //!
 //! `python tests/oracle/image.py parity DIR` measures this, and the resizes, on any folder of pictures.
 
+#[cfg(feature = "avif")]
+mod avif;
+#[cfg(feature = "avif")]
+mod avif_boxes;
+#[cfg(feature = "avif")]
+mod avif_colors;
 mod bilinear;
 mod bmp;
 mod classify;
