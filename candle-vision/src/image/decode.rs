@@ -11,6 +11,7 @@
 //! | a JPEG that libjpeg warns of | libjpeg's pixels, with [`Decoded::warning`] |
 //! | animation, pages | the first |
 //! | TIFF orientation | applied at all times, as both do |
+//! | what of TIFFs only one of PIL and `cv2` reads | as that one reads it |
 
 use std::fs::File;
 use std::io::{Cursor, ErrorKind, Read};
@@ -19,10 +20,14 @@ use std::path::Path;
 
 use image::error::{ImageError as CodecError, LimitErrorKind};
 use image::metadata::Orientation;
-use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
+#[cfg(feature = "avif")]
+use super::avif;
 use super::format::format_of;
 use super::jpeg_markers;
+#[cfg(feature = "tiff")]
+use super::tiff;
 use super::{ImageError, bmp, exif, jpeg};
 
 /// Most pixels a picture may have: the count at which Pillow refuses one as a decompression bomb.
@@ -32,10 +37,10 @@ pub const MAX_PIXELS: u64 = 178_956_970;
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// Bytes a decoder may allocate for each pixel that a picture may have: 16-bit RGBA.
-const DECODER_BYTES: u64 = 8;
+pub(super) const DECODER_BYTES: u64 = 8;
 
-/// Whose pixels, where Pillow 13.0 and OpenCV 5.0 read a file in two ways: grey of 16 bits, CMYK, BMP of 16 bits per pixel
-/// or run lengths, and a JPEG with an unknown marker behind its pixels, which Pillow refuses.
+/// Whose pixels, where Pillow 13.0 and OpenCV 5.0 read a file in two ways: grey of 16 bits, CMYK, a TIFF's alpha, BMP of
+/// 16 bits per pixel or run lengths, and a JPEG with an unknown marker behind its pixels, which Pillow refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reference {
     /// `cv2.imdecode`, by which Ultralytics reads.
@@ -46,7 +51,7 @@ pub enum Reference {
 }
 
 const SCALE_DOWN: &str = "scale it down first";
-const RAISE: &str = "scale it down first, or raise --max-pixels";
+pub(super) const RAISE: &str = "scale it down first, or raise --max-pixels";
 
 /// How to decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +130,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
     Ok(bytes)
 }
 
-/// Decodes a JPEG, PNG, WebP or BMP file held in memory; with the features `tiff` and `gif` such a file too.
+/// Decodes a JPEG, PNG, WebP or BMP file held in memory; with the features `tiff`, `gif` and `avif` such a file too.
 ///
 /// # Errors
 /// Every category of [`ImageError`] but `Io` and `Encode`.
@@ -133,6 +138,18 @@ pub fn decode_with(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, Ima
     let (format, name) = format_of(bytes)?;
     let result = catch_unwind(AssertUnwindSafe(|| match format {
         ImageFormat::Jpeg => decode_jpeg(bytes, options),
+        #[cfg(feature = "tiff")]
+        ImageFormat::Tiff => {
+            let (picture, orientation) = tiff::decode(bytes, options.reference, options.max_pixels)?;
+            // Which both references apply at all times.
+            Ok(Decoded { picture: turned(picture, orientation), warning: None })
+        }
+        #[cfg(feature = "avif")]
+        ImageFormat::Avif => {
+            let (picture, orientation) = avif::decode(bytes, options.max_pixels)?;
+            let picture = if options.orient { turned(picture, orientation) } else { picture };
+            Ok(Decoded { picture, warning: None })
+        }
         _ => decode_as(bytes, format, name, options),
     }));
     result.unwrap_or_else(|_| Err(ImageError::Corrupt { format: name, reason: "the decoder gave up on it".into() }))
@@ -160,23 +177,11 @@ fn decode_as(
         check_size(bitmap.size(), name, options.max_pixels)?;
         return Ok(Decoded { picture: bitmap.decode(options.reference)?, warning: None });
     }
-    let mut decoder = decoder_of(Cursor::new(bytes), format, options.max_pixels).map_err(map)?;
+    let decoder = decoder_of(Cursor::new(bytes), format, options.max_pixels).map_err(map)?;
     check_size(decoder.dimensions().into(), name, options.max_pixels)?;
-    if let ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16 = decoder.original_color_type() {
-        return Err(ImageError::Unsupported { what: format!("a {name} of inks (CMYK)") });
-    }
-    let orientation = match format {
-        // Which both references apply at all times.
-        ImageFormat::Tiff => decoder.orientation().map_err(map)?,
-        _ if options.orient => orientation(bytes, format),
-        _ => Orientation::NoTransforms,
-    };
+    let orientation = if options.orient { orientation(bytes, format) } else { Orientation::NoTransforms };
     let picture = DynamicImage::from_decoder(decoder).map_err(map)?;
     let picture = match (picture, options.reference) {
-        (DynamicImage::ImageRgb32F(_) | DynamicImage::ImageRgba32F(_), _) => {
-            return Err(ImageError::Unsupported { what: format!("a {name} of floating-point levels") });
-        }
-        (DynamicImage::ImageRgba8(rgba), Reference::OpenCv) if format == ImageFormat::Tiff => weighted(&rgba),
         (picture, Reference::Pillow) if is_grey_of_16_bits(&picture, bytes) => clipped(&picture.into_luma16()),
         (picture, _) => rgb8(picture),
     };
@@ -243,15 +248,6 @@ fn is_grey_of_16_bits(picture: &DynamicImage, bytes: &[u8]) -> bool {
 fn clipped(grey: &image::ImageBuffer<image::Luma<u16>, Vec<u16>>) -> RgbImage {
     let level = |x, y| image::Rgb([grey.get_pixel(x, y).0[0].min(255) as u8; 3]);
     RgbImage::from_fn(grey.width(), grey.height(), level)
-}
-
-/// Colours multiplied by their alpha, as libtiff hands out a TIFF of 8 bits.
-fn weighted(rgba: &image::RgbaImage) -> RgbImage {
-    let color = |x, y| {
-        let [colors @ .., alpha] = rgba.get_pixel(x, y).0;
-        image::Rgb(colors.map(|color| ((u32::from(color) * u32::from(alpha) + 127) / 255) as u8))
-    };
-    RgbImage::from_fn(rgba.width(), rgba.height(), color)
 }
 
 /// Drops alpha and the low byte of 16-bit channels.

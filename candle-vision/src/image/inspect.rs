@@ -6,6 +6,8 @@ use std::path::Path;
 
 use image::{ImageDecoder, ImageFormat};
 
+#[cfg(feature = "avif")]
+use super::avif;
 use super::decode::{check_size, check_webp_is_whole, decode_with, decoder_of, from_codec, orientation, read};
 use super::format::format_of;
 use super::{DecodeOptions, ImageError, exif, jpeg_markers};
@@ -14,7 +16,8 @@ use super::{DecodeOptions, ImageError, exif, jpeg_markers};
 const HEADER_BYTES: u64 = 1 << 16;
 
 /// The [height, width] that [`open_with`](super::open_with) would give. A file that ends too early is refused: a JPEG
-/// without its end, a PNG without its last chunk, a WebP shorter than it says; BMPs and other formats are decoded.
+/// without its end, a PNG without its last chunk, a WebP shorter than it says, an AVIF without all of its
+/// picture's data; BMPs and other formats are decoded.
 ///
 /// # Errors
 /// As [`decode`](super::decode), and `Io` if the file cannot be read; damage within the pixels does not show.
@@ -51,6 +54,8 @@ pub fn upright_size(path: &Path, options: &DecodeOptions) -> Result<[usize; 2], 
                 decoder_of(Cursor::new(&bytes), format, options.max_pixels).map_err(|error| from_codec(error, name))?;
             (decoder.dimensions().into(), orientation(&bytes, format))
         }
+        #[cfg(feature = "avif")]
+        ImageFormat::Avif => avif::header(&read(path)?, options.max_pixels)?,
         _ => {
             let picture = decode_with(&read(path)?, options)?.picture;
             return Ok([picture.height() as usize, picture.width() as usize]);

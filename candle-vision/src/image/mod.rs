@@ -12,6 +12,12 @@
 //!
 //! `python tests/oracle/image.py parity DIR` measures this, and the resizes, on any folder of pictures.
 
+#[cfg(feature = "avif")]
+mod avif;
+#[cfg(feature = "avif")]
+mod avif_boxes;
+#[cfg(feature = "avif")]
+mod avif_colors;
 mod bilinear;
 mod bmp;
 mod classify;
@@ -28,6 +34,10 @@ mod letterbox;
 mod libjpeg;
 mod resize;
 mod save;
+#[cfg(feature = "tiff")]
+mod tiff;
+#[cfg(feature = "tiff")]
+mod tiff_colors;
 mod warp;
 
 pub use bilinear::{resize_bilinear, resize_bilinear_alone};
