@@ -1,6 +1,7 @@
 //! What vision models on candle are made of, fed and trained with; the operations are [`ghostzoo_kernels`]'.
 //!
 //! - [`layers`]: what models are built of, under the tensor names of PyTorch checkpoints;
+//! - [`regular`]: files that end; [`guard`]: code that is not ours;
 //! - [`nms`]: which of overlapping boxes are kept;
 //! - [`image`]: decode, resize as PIL and cv2 do, letterbox, draw;
 //! - [`data`]: labelled picture sets: folders, tar files and Parquet shards;
@@ -12,11 +13,13 @@
 
 pub mod augment;
 pub mod data;
+pub mod guard;
 pub mod image;
 pub mod layers;
 pub mod memory;
 pub mod metrics;
 pub mod nms;
+pub mod regular;
 pub mod seeded;
 pub mod spec;
 pub mod train;

@@ -1,4 +1,4 @@
-//! The program that is built for CUDA, on a driver that is emulated (`candle-vision/src/kernels/gpu/emulate/driver.cpp`): all
+//! The program that is built for CUDA, on a driver that is emulated (`kernels/src/gpu/emulate/driver.cpp`): all
 //! that the host does for a GPU runs, with work that waits as long as it may.
 //!
 //! Ignored by default, because the program needs a toolkit to be linked: `make cuda-emulate` sets `GHOSTZOO_GPU_PROGRAM` and

@@ -5,7 +5,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use candle_vision::image::{self, DecodeOptions, Decoded, MAX_FILE_BYTES};
+use candle_vision::image::{self, DecodeOptions, Decoded, ImageError, MAX_FILE_BYTES};
+use candle_vision::regular;
 use candle_yolov8::data::lines;
 
 use crate::assets::Picture;
@@ -16,6 +17,9 @@ const EXTENSIONS: [&str; 16] = [
     "avif", "bmp", "dng", "gif", "heic", "heif", "jfif", "jp2", "jpeg", "jpg", "mpo", "pfm", "png", "tif", "tiff",
     "webp",
 ];
+
+/// Endings of videos.
+const VIDEOS: [&str; 11] = ["asf", "avi", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "ts", "webm", "wmv"];
 
 /// Largest list file in bytes.
 const MAX_LIST_BYTES: u64 = 64 << 20;
@@ -55,10 +59,17 @@ impl Source {
     pub(crate) fn decode(&self, options: &DecodeOptions) -> Result<Decoded> {
         match self {
             Self::File(path) => match fs::metadata(path) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!("there is no such file"),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(no_file(path)),
                 Err(error) => Err(error).context("cannot read the file"),
                 Ok(metadata) if metadata.is_dir() => bail!("a folder, where a picture is expected"),
-                Ok(_) => Ok(image::open_with(path, options)?),
+                Ok(_) => match image::open_with(path, options) {
+                    Err(ImageError::NotAnImage { .. }) if has_extension(path, &VIDEOS) => bail!(
+                        "a video, where pictures are expected: `ffmpeg -i {} frames/%06d.jpg` writes its frames, and \
+                         the folder `frames` is a source",
+                        path.display()
+                    ),
+                    decoded => Ok(decoded?),
+                },
             },
             Self::Stdin => {
                 let mut bytes = Vec::new();
@@ -70,6 +81,19 @@ impl Source {
             }
             Self::BuiltIn(picture) => Ok(image::decode_with(picture.bytes, options)?),
         }
+    }
+}
+
+/// What to say of a file that is not there.
+fn no_file(path: &Path) -> &'static str {
+    let text = path.to_string_lossy();
+    if text.contains("://") {
+        "an address, which is not fetched: download the picture, and name its file; `curl ADDRESS | ghostzoo detect -` takes \
+         one from a pipe"
+    } else if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        "there is no such file, and cameras are not read"
+    } else {
+        "there is no such file"
     }
 }
 
@@ -159,7 +183,7 @@ fn of_glob(pattern: &str) -> Result<Vec<Entry>> {
 /// One picture, folder or glob per line; relative to the list's folder, else to the working directory.
 fn of_list(list: &Path) -> Result<Vec<Entry>> {
     let mut text = String::new();
-    let file = fs::File::open(list).context("cannot read the list")?;
+    let file = regular::open(list).context("cannot read the list")?;
     file.take(MAX_LIST_BYTES).read_to_string(&mut text).context("cannot read the list")?;
     let folder = list.parent().unwrap_or(Path::new(""));
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
@@ -251,5 +275,25 @@ mod tests {
     fn stdin_is_read_once() {
         let entries = expand(&["-".to_owned(), "-".to_owned()]);
         assert!(entries[0].source.is_ok() && entries[1].source.is_err());
+    }
+
+    #[test]
+    fn what_is_no_picture_is_named_for_what_it_is() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let film = folder.path().join("film.MP4");
+        fs::write(&film, b"\0\0\0\x18ftypmp42")?;
+        let refused = |path: &Path| {
+            let decoded = Source::File(path.to_path_buf()).decode(&DecodeOptions::default());
+            decoded.expect_err("no picture").to_string()
+        };
+        assert!(refused(&film).starts_with("a video") && refused(&film).contains("ffmpeg -i"), "{}", refused(&film));
+        assert!(refused(folder.path()).starts_with("a folder"));
+        assert!(refused(Path::new("https://example.org/bus.jpg")).starts_with("an address"));
+        assert!(refused(Path::new("0")).contains("cameras are not read"));
+        assert_eq!(refused(Path::new("none.jpg")), "there is no such file");
+        if cfg!(target_os = "linux") {
+            assert!(refused(Path::new("/dev/zero")).contains("no regular file"));
+        }
+        Ok(())
     }
 }

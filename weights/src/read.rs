@@ -18,6 +18,8 @@ use crate::write::METADATA_KEY;
 
 /// Most bytes of a safetensors header: the format's own limit.
 const MAX_HEADER: u64 = 100_000_000;
+/// Most bytes of a file that is read as a whole rather than mapped.
+const MAX_READ: u64 = 256 << 20;
 /// Most bytes of a `config.json` that are read; timm's have some hundred, 50,000 with the names of ImageNet.
 const MAX_CONFIG: u64 = 4 << 20;
 
@@ -30,15 +32,22 @@ const MAX_CONFIG: u64 = 4 << 20;
 /// # Errors
 /// [`Error`]: each variant names the file, what is wrong with it and what to do.
 pub fn read(path: &Path) -> Result<Checkpoint, Error> {
-    let file = File::open(path).map_err(|source| Error::io("open", path, source))?;
-    let length = file.metadata().map_err(|source| Error::io("read", path, source))?;
-    if length.is_dir() {
+    let opened = |source| Error::io("open", path, source);
+    // To open a pipe is to wait for who writes it.
+    let metadata = path.metadata().map_err(opened)?;
+    if metadata.is_dir() {
         return Err(Error::io("read", path, std::io::ErrorKind::IsADirectory.into()));
     }
+    if !metadata.is_file() {
+        let kind = std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is a pipe or a device, no regular file");
+        return Err(Error::io("read", path, kind));
+    }
+    let file = File::open(path).map_err(opened)?;
+    let length = file.metadata().map_err(|source| Error::io("read", path, source))?;
     if length.len() == 0 {
         return Err(Error::NotACheckpoint { path: path.to_path_buf(), found: "an empty file" });
     }
-    let bytes = map(&file).map_err(|source| Error::io("map", path, source))?;
+    let bytes = bytes_of(path, &file, length.len())?;
     let mut checkpoint = read_bytes(path, &bytes)?;
     if matches!(checkpoint.metadata.layout, Layout::Timm | Layout::Huawei) {
         merge_sibling_config(path, &mut checkpoint);
@@ -92,6 +101,39 @@ fn merge_sibling_config(path: &Path, Checkpoint { tensors, metadata }: &mut Chec
     if is_ghostnet && (classes.is_none() || rows.is_none() || classes == rows) {
         metadata.merge_timm_config(&config);
     }
+}
+
+/// The bytes of a file.
+enum Bytes {
+    Read(Vec<u8>),
+    Mapped(memmap2::Mmap),
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Read(bytes) => bytes,
+            Self::Mapped(map) => map,
+        }
+    }
+}
+
+/// All `length` bytes of a file. What another program cuts off while they are read is an error; of a file that is mapped, being
+/// larger than [`MAX_READ`], the system ends the process for it.
+fn bytes_of(path: &Path, file: &File, length: u64) -> Result<Bytes, Error> {
+    if length > MAX_READ {
+        return map(file).map(Bytes::Mapped).map_err(|source| Error::io("map", path, source));
+    }
+    let mut bytes = Vec::with_capacity(length as usize + 1);
+    let read = file.take(length + 1).read_to_end(&mut bytes);
+    read.map_err(|source| Error::io("read", path, source))?;
+    if bytes.len() as u64 != length {
+        let reason = format!("it had {length} bytes, and another length while it was read");
+        return Err(Error::Incomplete { path: path.to_path_buf(), reason });
+    }
+    Ok(Bytes::Read(bytes))
 }
 
 /// The bytes of a file, mapped.
@@ -192,5 +234,30 @@ fn read_torch(path: &Path, bytes: &[u8]) -> Result<Checkpoint, Error> {
     match extract(&mut file).map_err(refused)? {
         Some(checkpoint) => Ok(checkpoint),
         None => Err(Error::NoTensors { path: path.to_path_buf() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_changes_its_length_while_it_is_read_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("model.pt");
+        std::fs::write(&path, [7; 10]).expect("a file");
+        let read = |length| bytes_of(&path, &File::open(&path).expect("the file"), length);
+        assert_eq!(&*read(10).expect("all ten"), [7; 10]);
+        for length in [8, 12] {
+            assert!(matches!(read(length), Err(Error::Incomplete { .. })), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_device_is_no_checkpoint() {
+        if cfg!(target_os = "linux") {
+            let error = read(Path::new("/dev/zero")).expect_err("it has no end").to_string();
+            assert!(error.contains("no regular file"), "{error}");
+        }
     }
 }

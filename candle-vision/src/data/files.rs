@@ -1,11 +1,11 @@
 //! File names by their endings, and small text files.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use super::DataError;
 use super::error::count;
+use crate::regular;
 
 /// Endings of pictures that are read.
 const PICTURES: &[&str] = if cfg!(feature = "tiff") {
@@ -128,7 +128,7 @@ pub(super) fn read_text(path: &Path) -> Result<String, DataError> {
 pub(super) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, DataError> {
     let io = |source| DataError::io("read", path, source);
     let mut bytes = Vec::new();
-    File::open(path).map_err(io)?.take(limit + 1).read_to_end(&mut bytes).map_err(io)?;
+    regular::open(path).map_err(io)?.take(limit + 1).read_to_end(&mut bytes).map_err(io)?;
     if bytes.len() as u64 > limit {
         return Err(DataError::damaged(path, format!("has more than {limit} bytes; is it the right file?")));
     }

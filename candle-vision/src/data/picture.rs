@@ -1,7 +1,6 @@
 //! Pictures of a set, one by one.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Error, ErrorKind, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -11,6 +10,7 @@ use parquet::data_type::ByteArray;
 use super::set::PictureSet;
 use super::table::{Cursor, Table};
 use super::{DataError, PictureError};
+use crate::regular;
 
 /// Most bytes of one picture's file.
 pub const MAX_PICTURE_BYTES: u64 = 1 << 30;
@@ -72,12 +72,12 @@ impl Picture {
     /// The file cannot be read, has changed since the set was opened, or exceeds [`MAX_PICTURE_BYTES`].
     pub fn read(&self) -> io::Result<Vec<u8>> {
         match &self.content {
-            Content::File(path) => read_at_most(File::open(path)?, MAX_PICTURE_BYTES),
+            Content::File(path) => read_at_most(regular::open(path)?, MAX_PICTURE_BYTES),
             Content::Span(path, span) => {
                 if span.length > MAX_PICTURE_BYTES {
                     return Err(too_large());
                 }
-                let mut file = File::open(path)?;
+                let mut file = regular::open(path)?;
                 file.seek(SeekFrom::Start(span.offset))?;
                 let bytes = read_at_most(file.take(span.length), span.length)?;
                 if (bytes.len() as u64) < span.length {

@@ -3,7 +3,6 @@
 //! Uncompressed and Snappy pages are read; others are refused by name.
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use parquet::basic::{Compression, Type};
@@ -16,6 +15,7 @@ use super::DataError;
 use super::error::{count, examples};
 use super::list::{Labels, Listing, Names, Origin};
 use super::picture::Store;
+use crate::{guard, regular};
 
 /// Names that the column of bytes may have.
 const IMAGE_COLUMNS: [&str; 7] = ["image.bytes", "img.bytes", "jpg.bytes", "png.bytes", "image", "img", "jpg"];
@@ -90,13 +90,13 @@ fn by_name(place: &Path, numbers: &Labels, class_names: Vec<String>) -> Result<L
 }
 
 fn open(path: &Path) -> Result<SerializedFileReader<File>, DataError> {
-    let file = File::open(path).map_err(|error| DataError::io("read", path, error))?;
+    let file = regular::open(path).map_err(|error| DataError::io("read", path, error))?;
     SerializedFileReader::new(file).map_err(|error| damaged(path, &error))
 }
 
 /// Runs code of the Parquet reader, which may panic on hostile files.
 fn guard<T>(path: &Path, work: impl FnOnce() -> Result<T, DataError>) -> Result<T, DataError> {
-    catch_unwind(AssertUnwindSafe(work))
+    guard::guard(work)
         .unwrap_or_else(|_| Err(DataError::damaged(path, "is damaged: the reader gave up on it; download it again")))
 }
 

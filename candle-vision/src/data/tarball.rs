@@ -13,6 +13,7 @@ use super::files::{Ending, Skipped, base_name};
 use super::imagenet::is_wnid;
 use super::list::{Labels, Listing, Names, Origin};
 use super::picture::{Span, Store};
+use crate::regular;
 
 /// Size of a tar header, and what bodies are padded to, in bytes.
 const BLOCK: u64 = 512;
@@ -72,7 +73,7 @@ impl Members {
     /// Adds the members of one file.
     fn read(&mut self, path: &Path, index: u32) -> Result<(), DataError> {
         let io = |source| DataError::io("read", path, source);
-        let mut file = File::open(path).map_err(io)?;
+        let mut file = regular::open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
         check_magic(path, &mut file)?;
 

@@ -13,9 +13,7 @@
 //! | TIFF orientation | applied at all times, as both do |
 //! | what of TIFFs only one of PIL and `cv2` reads | as that one reads it |
 
-use std::fs::File;
 use std::io::{Cursor, ErrorKind, Read};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use image::error::{ImageError as CodecError, LimitErrorKind};
@@ -29,6 +27,8 @@ use super::jpeg_markers;
 #[cfg(feature = "tiff")]
 use super::tiff;
 use super::{ImageError, bmp, exif, jpeg};
+use crate::guard::guard;
+use crate::regular;
 
 /// Most pixels a picture may have: the count at which Pillow refuses one as a decompression bomb.
 pub const MAX_PIXELS: u64 = 178_956_970;
@@ -117,7 +117,7 @@ pub fn open_with(path: &Path, options: &DecodeOptions) -> Result<Decoded, ImageE
 /// The bytes of a file.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
     let io = |source| ImageError::Io { action: "read", path: path.to_path_buf(), source };
-    let file = File::open(path).map_err(io)?;
+    let file = regular::open(path).map_err(io)?;
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
@@ -136,7 +136,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
 /// Every category of [`ImageError`] but `Io` and `Encode`.
 pub fn decode_with(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, ImageError> {
     let (format, name) = format_of(bytes)?;
-    let result = catch_unwind(AssertUnwindSafe(|| match format {
+    let result = guard(|| match format {
         ImageFormat::Jpeg => decode_jpeg(bytes, options),
         #[cfg(feature = "tiff")]
         ImageFormat::Tiff => {
@@ -151,7 +151,7 @@ pub fn decode_with(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, Ima
             Ok(Decoded { picture, warning: None })
         }
         _ => decode_as(bytes, format, name, options),
-    }));
+    });
     result.unwrap_or_else(|_| Err(ImageError::Corrupt { format: name, reason: "the decoder gave up on it".into() }))
 }
 

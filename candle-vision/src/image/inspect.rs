@@ -1,6 +1,5 @@
 //! What a file will give when it is decoded, without decoding it where that can be helped.
 
-use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
@@ -11,6 +10,7 @@ use super::avif;
 use super::decode::{check_size, check_webp_is_whole, decode_with, decoder_of, from_codec, orientation, read};
 use super::format::format_of;
 use super::{DecodeOptions, ImageError, exif, jpeg_markers};
+use crate::regular;
 
 /// Bytes in which a JPEG's header is looked for first.
 const HEADER_BYTES: u64 = 1 << 16;
@@ -23,7 +23,7 @@ const HEADER_BYTES: u64 = 1 << 16;
 /// As [`decode`](super::decode), and `Io` if the file cannot be read; damage within the pixels does not show.
 pub fn upright_size(path: &Path, options: &DecodeOptions) -> Result<[usize; 2], ImageError> {
     let io = |source| ImageError::Io { action: "read", path: path.to_path_buf(), source };
-    let mut file = File::open(path).map_err(io)?;
+    let mut file = regular::open(path).map_err(io)?;
     let mut start = Vec::new();
     file.by_ref().take(HEADER_BYTES).read_to_end(&mut start).map_err(io)?;
     let (format, name) = format_of(&start)?;

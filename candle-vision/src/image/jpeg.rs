@@ -3,13 +3,12 @@
 //! `libjpeg-turbo-rs` computes what is whole and usual, to the same bits and faster than C without assembler; libjpeg
 //! itself decodes the rest: data that it warns of, arithmetic coding, unusual sampling and colours, scans that are missing.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use image::RgbImage;
 use libjpeg_turbo_rs::{PixelFormat, decompress_to};
 
 use super::jpeg_markers::Header;
 use super::{ImageError, Reference, libjpeg};
+use crate::guard::guard;
 
 /// The pixels as stored, and whether libjpeg warned of the data.
 ///
@@ -31,7 +30,7 @@ pub(super) fn decode(bytes: &[u8], header: &Header<'_>, reference: Reference) ->
 /// The levels of a file without damage; `None` if it has some after all.
 fn whole(bytes: &[u8], header: &Header<'_>) -> Option<Vec<u8>> {
     let format = if header.components.len() == 4 { PixelFormat::Cmyk } else { PixelFormat::Rgb };
-    let decoded = catch_unwind(AssertUnwindSafe(|| decompress_to(bytes, format))).ok()?.ok()?;
+    let decoded = guard(|| decompress_to(bytes, format)).ok()?.ok()?;
     let is_whole =
         decoded.warnings.is_empty() && [decoded.width, decoded.height].map(|side| side as u32) == header.size;
     is_whole.then_some(decoded.data)

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::io::{BufRead, Read};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::ptr;
 
 use mozjpeg::{ColorSpace, Decompress};
@@ -11,6 +11,7 @@ use mozjpeg_sys::{jpeg_common_struct, jpeg_error_mgr, msg_parm_union};
 
 use super::jpeg_markers::Header;
 use super::{ImageError, Reference};
+use crate::guard::guard;
 
 /// The levels, of four inks where the file has four components, else of RGB; and whether libjpeg warned.
 ///
@@ -27,11 +28,11 @@ pub(super) fn decode(bytes: &[u8], header: &Header<'_>, reference: Reference) ->
     let source = Source { rest: bytes, ran_out: &Cell::new(false) };
     let ran_out = source.ran_out;
     // An error of libjpeg unwinds.
-    let read = catch_unwind(AssertUnwindSafe(|| {
+    let read = guard(|| {
         let mut decoder = Decompress::builder().with_err(errors()).from_reader(source)?.to_colorspace(colors)?;
         let levels = decoder.read_scanlines::<u8>()?;
         std::io::Result::Ok((levels, [decoder.width(), decoder.height()], decoder))
-    }));
+    });
     if ran_out.get() {
         return Err(ImageError::Truncated { format: "JPEG", reason: "its pixel data have no end".into() });
     }
@@ -43,7 +44,7 @@ pub(super) fn decode(bytes: &[u8], header: &Header<'_>, reference: Reference) ->
     if size.map(|side| side as u32) != header.size {
         return Err(corrupt("its size is told in two ways"));
     }
-    let ended = matches!(catch_unwind(AssertUnwindSafe(|| decoder.finish())), Ok(Ok(())));
+    let ended = matches!(guard(|| decoder.finish()), Ok(Ok(())));
     // What lies behind the pixels may reach beyond the end of the file, but may be no marker that libjpeg refuses.
     if !ended && !ran_out.get() && reference == Reference::Pillow {
         return Err(corrupt("a marker that does not belong there follows its pixel data"));

@@ -61,6 +61,19 @@ pub enum DataError {
         /// Why the first one cannot be read.
         first: Option<String>,
     },
+    /// Most pictures to train on cannot be decoded.
+    #[error(
+        "{failed} of {pictures} pictures cannot be decoded, more than half: there is little to learn from{}",
+        because(first)
+    )]
+    MostlyUndecodable {
+        /// Number of pictures that were tried and failed.
+        failed: usize,
+        /// Number of pictures.
+        pictures: usize,
+        /// Why the first that failed cannot be decoded.
+        first: Option<String>,
+    },
     /// Not one picture to train on shows an object.
     #[error(
         "none of the {pictures} pictures has an object; label files lie beside them, or in `labels` beside `images`"

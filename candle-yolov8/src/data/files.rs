@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
+
+use candle_vision::regular;
 
 use super::DataError;
 
@@ -23,7 +25,7 @@ pub(super) fn is_picture(path: &Path) -> bool {
 pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, DataError> {
     let io = |source| DataError::io("read", path, source);
     let mut bytes = Vec::new();
-    File::open(path).map_err(io)?.take(limit + 1).read_to_end(&mut bytes).map_err(io)?;
+    regular::open(path).map_err(io)?.take(limit + 1).read_to_end(&mut bytes).map_err(io)?;
     if bytes.len() as u64 > limit {
         return Err(DataError::invalid(path, format!("the file is larger than the limit of {limit} bytes")));
     }

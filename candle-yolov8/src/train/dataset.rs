@@ -71,6 +71,8 @@ struct Told {
     damaged: HashSet<usize>,
     /// Pictures that could not be decoded, each of which is told of once.
     failed: HashSet<usize>,
+    /// Why the first of them could not.
+    first: Option<String>,
 }
 
 #[derive(Debug)]
@@ -89,7 +91,7 @@ impl TrainSet {
     /// [`TrainSet::take_messages`].
     ///
     /// # Errors
-    /// `AllUnreadable` if no picture is left, `NoObjects` if those left show none.
+    /// `AllUnreadable` if no picture is left, `NoObjects` if those left show none, and as [`TrainSet::check_decoded`].
     pub fn new(pictures: Vec<LabelledPicture>, options: &TrainSetOptions) -> Result<Self, DataError> {
         let given = pictures.len();
         let decode = DecodeOptions { max_pixels: options.max_pixels, ..DecodeOptions::default() };
@@ -117,6 +119,7 @@ impl TrainSet {
         if is_cached {
             set.cached = Some((0..set.len()).into_par_iter().map(|index| set.load(index).map(Arc::new)).collect());
             set.told.get_mut().unwrap_or_else(PoisonError::into_inner).messages.sort_unstable();
+            set.check_decoded()?;
         }
         if options.cache == Cache::Disk {
             set.write_decoded();
@@ -171,6 +174,17 @@ impl TrainSet {
     #[must_use]
     pub fn take_messages(&self) -> Vec<String> {
         std::mem::take(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner).messages)
+    }
+
+    /// # Errors
+    /// `MostlyUndecodable` if more than half of the pictures were tried and could not be decoded.
+    pub fn check_decoded(&self) -> Result<(), DataError> {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let (failed, pictures) = (told.failed.len(), self.len());
+        if 2 * failed > pictures {
+            return Err(DataError::MostlyUndecodable { failed, pictures, first: told.first.clone() });
+        }
+        Ok(())
     }
 
     /// A picture with its objects. One that cannot be decoded is grey and shows nothing.
@@ -270,6 +284,7 @@ impl TrainSet {
                 if told.failed.insert(index) {
                     let why = describe(&labelled.path, &error);
                     told.messages.push(format!("{why}; it counts as a grey picture without objects"));
+                    told.first.get_or_insert(why);
                 }
                 None
             }

@@ -145,6 +145,26 @@ fn damaged_pictures_are_left_out_or_grey_and_named() {
 }
 
 #[test]
+fn pictures_most_of_which_cannot_be_decoded_are_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = pictures(folder.path(), 4);
+    let set = TrainSet::new(pictures.clone(), &options(64, Cache::Off)).unwrap();
+    for (damaged, picture) in pictures.iter().enumerate().take(3) {
+        assert!(set.check_decoded().is_ok(), "{damaged} of 4");
+        let mut bytes = fs::read(&picture.path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&picture.path, bytes).unwrap();
+        assert!(set.scene(damaged).objects.is_empty());
+    }
+    for error in [set.check_decoded().unwrap_err(), TrainSet::new(pictures, &options(64, Cache::Ram)).unwrap_err()] {
+        let message = error.to_string();
+        assert!(message.starts_with("3 of 4 pictures cannot be decoded, more than half"), "{message}");
+        assert!(message.contains("; the first: ") && message.contains(".png"), "{message}");
+    }
+}
+
+#[test]
 fn nothing_to_learn_from_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let mut pictures = pictures(folder.path(), 3);

@@ -5,7 +5,14 @@ use ghostzoo_kernels::Isa;
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
     /// Architecture, yaml file or checkpoint; an architecture runs with made-up weights, which cost the same
-    #[arg(long, short, value_name = "MODEL", required_unless_present = "tune", default_value = "")]
+    #[arg(
+        long,
+        short,
+        value_name = "MODEL",
+        required_unless_present = "tune",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) model: String,
     /// Pictures per run [default: 1; with --train 16, GhostNet 32]
     #[arg(long, value_name = "N", value_parser = super::detect::positive)]
@@ -27,7 +34,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) isa: Option<Isa>,
     /// Measure which kernel is fastest for each convolution of the models that are benchmarked, and print the table that
-    /// candle-vision/src/plan/tables holds
+    /// kernels/src/plan/tables holds
     #[arg(long, conflicts_with_all = ["model", "stdin", "json", "profile"])]
     pub(crate) tune: bool,
     /// Print a table of the plan's steps

@@ -11,6 +11,7 @@ mod pull;
 mod summary;
 mod train;
 mod val;
+mod yolo;
 
 use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
@@ -26,8 +27,9 @@ pub(crate) use limit::Limit;
 pub(crate) use models::ModelsArgs;
 pub(crate) use pull::PullArgs;
 pub(crate) use summary::SummaryArgs;
-pub(crate) use train::{ClassifyTrainArgs, DetectTrainArgs, RunArgs, TrainArgs, TrainTask, as_options};
+pub(crate) use train::{ClassifyTrainArgs, DetectTrainArgs, RunArgs, TrainArgs, TrainTask};
 pub(crate) use val::{MAX_DET, Metric, ValArgs};
+pub(crate) use yolo::as_options;
 
 /// Detect and classify with GhostNet and YOLOv8 models, from checkpoints trained in PyTorch.
 #[derive(Debug, Parser)]
@@ -43,6 +45,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Find objects in pictures: boxes, classes, confidences
+    #[command(visible_alias = "predict")]
     Detect(DetectArgs),
     /// Say what a picture shows
     Classify(ClassifyArgs),
@@ -79,7 +82,7 @@ pub(crate) struct GlobalArgs {
     #[arg(long, global = true)]
     pub(crate) dtype: Option<Float>,
     /// Threads to compute with [default: one per core]
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
     /// Print results and errors only: no notes, no progress, no totals
     #[arg(long, global = true)]

@@ -14,7 +14,13 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use classify::ClassifyTrainArgs;
 pub(crate) use detect::DetectTrainArgs;
-pub(crate) use words::as_options;
+pub(super) use values::{elements, is_none, truth};
+pub(super) use words::{as_options, device, joined};
+
+/// Whether `yolo` has a key.
+pub(super) fn is_known_key(name: &str) -> bool {
+    keys::find(name).is_some()
+}
 
 /// Arguments of `ghostzoo train`.
 #[derive(Debug, Args)]
@@ -53,7 +59,7 @@ pub(crate) struct RunArgs {
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) seed: u64,
     /// Threads that prepare pictures beside the training; 0 prepares them between steps
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = workers)]
     pub(crate) workers: Option<usize>,
     /// Write weights/epochN.safetensors every so many epochs; -1 never does
     #[arg(long, default_value_t = -1, value_name = "N")]
@@ -80,4 +86,14 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     #[serde(skip)]
     pub(crate) json: bool,
+}
+
+/// Most threads that prepare pictures.
+const MAX_WORKERS: usize = 256;
+
+fn workers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count <= MAX_WORKERS => Ok(count),
+        _ => Err(format!("give a whole number from 0 to {MAX_WORKERS}")),
+    }
 }

@@ -1,12 +1,12 @@
 //! Values as Python and YAML write them.
 
 /// Whether `text` says that nothing is given.
-pub(super) fn is_none(text: &str) -> bool {
+pub(in crate::cli) fn is_none(text: &str) -> bool {
     matches!(text, "" | "~") || text.eq_ignore_ascii_case("none") || text.eq_ignore_ascii_case("null")
 }
 
 /// The truth value that `text` is.
-pub(super) fn truth(text: &str) -> Option<bool> {
+pub(in crate::cli) fn truth(text: &str) -> Option<bool> {
     match () {
         () if text.eq_ignore_ascii_case("true") => Some(true),
         () if text.eq_ignore_ascii_case("false") => Some(false),
@@ -25,7 +25,7 @@ pub(super) fn same(a: &str, b: &str) -> bool {
 }
 
 /// What stands between the brackets of a list or a tuple, without blanks and quotes.
-pub(super) fn elements(text: &str) -> Option<Vec<String>> {
+pub(in crate::cli) fn elements(text: &str) -> Option<Vec<String>> {
     let inner =
         [('[', ']'), ('(', ')')].iter().find_map(|(open, close)| text.strip_prefix(*open)?.strip_suffix(*close))?;
     let clean = |part: &str| part.trim().trim_matches(['"', '\'']).to_owned();

@@ -21,7 +21,7 @@ const MEMORY_SHARE: f64 = 0.6;
 ///
 /// # Errors
 /// A key of `yolo` at a value that cannot be had here, with what to do; a file that cannot be read.
-pub(crate) fn as_options(arguments: impl Iterator<Item = String>, command: &Command) -> Result<Vec<String>> {
+pub(in crate::cli) fn as_options(arguments: impl Iterator<Item = String>, command: &Command) -> Result<Vec<String>> {
     let words: Vec<String> = arguments.collect();
     let Some(train) = words.iter().skip(1).position(|word| word == "train").map(|place| place + 1) else {
         return Ok(words);
@@ -68,7 +68,7 @@ pub(crate) fn as_options(arguments: impl Iterator<Item = String>, command: &Comm
 }
 
 /// The words with `key = value`, `key= value` and `key =value` in one, and lists such as `[0, 1]` too.
-fn joined(words: &[String]) -> Vec<String> {
+pub(in crate::cli) fn joined(words: &[String]) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     let is_open = |word: &str| word.contains("=[") && !word.contains(']') || word.contains("=(") && !word.contains(')');
     let ends = |word: &str| word.ends_with('=') && !word.starts_with('-');
@@ -184,7 +184,7 @@ fn batch(value: &str) -> String {
 }
 
 /// `device` as `--device` takes it.
-fn device(value: &str) -> Result<String> {
+pub(in crate::cli) fn device(value: &str) -> Result<String> {
     let numbers = elements(value).unwrap_or_else(|| value.split(',').map(|part| part.trim().to_owned()).collect());
     match numbers.as_slice() {
         [] => Ok("auto".to_owned()),

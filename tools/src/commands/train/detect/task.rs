@@ -221,6 +221,7 @@ impl Task for DetectTask {
         let batch = epoch.next().context("an epoch ended before its last batch")??;
         let waited: Duration = epoch.waited() - before;
         notes(&self.parts.train.take_messages());
+        self.parts.train.check_decoded()?;
         let device = self.parts.trainer.device();
         let pictures = match &self.scale {
             Some(scale) => batch.scaled(scale.shape(scale.size(self.iteration), batch.size), device)?,

@@ -1,0 +1,161 @@
+//! `key=value`, `--some_key`, `source=`, `project=` and `name=`, as `yolo` takes them, on the commands that do not train.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::{Arg, ArgAction, Command};
+
+use super::train::{self, elements, is_known_key, is_none, truth};
+use crate::error::usage;
+
+/// The command line of `command` with each `key=value` written as `--key=value`, or as what stands for it here: what works
+/// with `yolo` works, on every command. An argument that names a file, or whose key is nobody's, stays as it is.
+///
+/// # Errors
+/// A key of `yolo` that the command has no option for; those of a training as [`train::as_options`] says.
+pub(crate) fn as_options(arguments: impl Iterator<Item = String>, command: &Command) -> Result<Vec<String>> {
+    let words: Vec<String> = arguments.collect();
+    let named = |word: &String| command.find_subcommand(word).is_some();
+    let Some(place) = words.iter().skip(1).position(named).map(|place| place + 1) else { return Ok(words) };
+    let Some(parsed) = command.find_subcommand(&words[place]).filter(|parsed| parsed.get_name() != "train") else {
+        return train::as_options(words.into_iter(), command);
+    };
+    let task = Task { command, parsed };
+    let (mut out, mut project, mut name) = (words[..=place].to_vec(), None, None);
+    let mut rest = train::joined(&words[place + 1..]).into_iter();
+    while let Some(word) = rest.next() {
+        let dashes = word.starts_with("--");
+        let (key, value) = match word.trim_start_matches("--").split_once('=') {
+            Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+            None => (word.trim_start_matches("--").to_owned(), None),
+        };
+        let key = key.replace('-', "_");
+        let is_key = key.starts_with(|c: char| c.is_ascii_lowercase())
+            && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        let stays = !is_key || (!dashes && (value.is_none() || Path::new(&word).exists()));
+        match key.as_str() {
+            // What follows is no option.
+            _ if word == "--" => {
+                out.push(word);
+                out.extend(rest.by_ref());
+            }
+            _ if stays => out.push(word),
+            "source" if task.has_sources() => out.extend(value.or_else(|| rest.next())),
+            "project" if task.option("save_dir").is_some() => project = value.or_else(|| rest.next()),
+            "name" if task.option("save_dir").is_some() => name = value.or_else(|| rest.next()),
+            _ if dashes => {
+                let long = format!("--{}", key.replace('_', "-"));
+                out.push(value.map_or(long.clone(), |value| format!("{long}={value}")));
+            }
+            _ => out.extend(task.pair(&key, &value.unwrap_or_default(), word)?),
+        }
+    }
+    if project.is_some() || name.is_some() {
+        let of = if parsed.get_name() == "val" { "val" } else { "predict" };
+        let folder = PathBuf::from(project.unwrap_or_else(|| "runs/detect".to_owned()));
+        let folder = folder.join(name.unwrap_or_else(|| of.to_owned()));
+        out.insert(place + 1, format!("--save-dir={}", folder.display()));
+    }
+    Ok(out)
+}
+
+/// A command that does not train.
+struct Task<'a> {
+    command: &'a Command,
+    parsed: &'a Command,
+}
+
+impl Task<'_> {
+    fn has_sources(&self) -> bool {
+        self.parsed.get_positionals().any(|arg| arg.get_id() == "sources")
+    }
+
+    /// The option of a key, of the command or of all.
+    fn option(&self, key: &str) -> Option<&Arg> {
+        let long = key.replace('_', "-");
+        self.parsed.get_arguments().chain(self.command.get_arguments()).find(|arg| {
+            let is_alias = || arg.get_all_aliases().is_some_and(|all| all.contains(&long.as_str()));
+            arg.get_long() == Some(&long) || is_alias()
+        })
+    }
+
+    /// What stands for `key=value`, which was given as `word`.
+    fn pair(&self, key: &str, value: &str, word: String) -> Result<Vec<String>> {
+        let long = key.replace('_', "-");
+        if let Some(option) = self.option(key) {
+            let is_flag = matches!(option.get_action(), ArgAction::SetTrue);
+            return Ok(match truth(value) {
+                _ if is_none(value) => Vec::new(),
+                Some(true) if is_flag => vec![format!("--{long}")],
+                Some(false) if is_flag => Vec::new(),
+                Some(truth) => vec![format!("--{long}={truth}")],
+                None if key == "device" => vec![format!("--device={}", train::device(value)?)],
+                None => {
+                    let value = elements(value).map_or_else(|| value.to_owned(), |parts| parts.join(","));
+                    vec![format!("--{long}={value}")]
+                }
+            });
+        }
+        // `save=False` is `--no-save`.
+        if self.option(&format!("no_{key}")).is_some() {
+            return Ok(match truth(value) {
+                Some(false) => vec![format!("--no-{long}")],
+                _ => Vec::new(),
+            });
+        }
+        if is_known_key(key) {
+            return Err(usage(format!("{word}: `{}` has no such option; `--help` lists those it has", self.parsed)));
+        }
+        Ok(vec![word])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::command;
+
+    fn line(text: &str) -> Result<String> {
+        Ok(as_options(text.split(' ').map(str::to_owned), &command())?.join(" "))
+    }
+
+    #[test]
+    fn keys_of_yolo_become_options_of_every_command() -> Result<()> {
+        for (text, expected) in [
+            ("ghostzoo detect source=bus.jpg model=best.pt", "ghostzoo detect bus.jpg --model=best.pt"),
+            ("ghostzoo detect --source bus.jpg --save_txt", "ghostzoo detect bus.jpg --save-txt"),
+            ("ghostzoo predict source=a save=False conf=.5", "ghostzoo predict a --no-save --conf=.5"),
+            ("ghostzoo detect a.jpg classes=[0,2] save_txt=True", "ghostzoo detect a.jpg --classes=0,2 --save-txt"),
+            ("ghostzoo detect a.jpg save_crop=False rect=True", "ghostzoo detect a.jpg --rect=true"),
+            ("ghostzoo detect a.jpg device=mps imgsz=320", "ghostzoo detect a.jpg --device=metal --imgsz=320"),
+            ("ghostzoo val data=d.yaml model=m.pt", "ghostzoo val --data=d.yaml --model=m.pt"),
+            ("ghostzoo val data=d.yaml --name x", "ghostzoo val --save-dir=runs/detect/x --data=d.yaml"),
+            ("ghostzoo detect project=p a.jpg", "ghostzoo detect --save-dir=p/predict a.jpg"),
+            ("ghostzoo --quiet eval data=x batch=8", "ghostzoo --quiet eval --data=x --batch=8"),
+            ("ghostzoo detect a_b=c.jpg", "ghostzoo detect a_b=c.jpg"),
+            ("ghostzoo detect -- conf=1", "ghostzoo detect -- conf=1"),
+            ("ghostzoo detect --model C:=x", "ghostzoo detect --model C:=x"),
+            ("ghostzoo bench --model train", "ghostzoo bench --model train"),
+            ("ghostzoo train detect data=d.yaml lr0=1", "ghostzoo train detect --data=d.yaml --lr0=1"),
+        ] {
+            assert_eq!(line(text)?, expected, "{text}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_key_that_a_command_has_not_is_refused_by_name() {
+        let error = line("ghostzoo detect a.jpg half=True").expect_err("no such option").to_string();
+        assert!(error.contains("half=True") && error.contains("`detect` has no such option"), "{error}");
+    }
+
+    #[test]
+    fn a_file_stays_a_file() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("model=a.jpg");
+        std::fs::write(&file, "")?;
+        let text = format!("ghostzoo detect {}", file.display());
+        assert_eq!(line(&text)?, text);
+        Ok(())
+    }
+}
