@@ -34,8 +34,8 @@ real:
 
 # Type-checks the CUDA code without a toolkit. NVCC names a stand-in that writes empty kernels.
 cuda-check:
-	CUDARC_CUDA_VERSION=13000 CUDA_COMPUTE_CAP=80 CARGO_TARGET_DIR=target/cuda-check \
-		cargo clippy -p ghostzoo --features cuda,cudnn -- -D warnings
+	CUDARC_CUDA_VERSION=13000 CUDA_COMPUTE_CAP=80 CARGO_TARGET_DIR=target/cuda-link \
+		cargo clippy --profile link -p ghostzoo --features cuda,cudnn -- -D warnings
 
 # Compiles and links it with a toolkit (CUDA_HOME, or nvcc on PATH), where there is no driver: the command says so in one line, and
 # goes on with the CPU unless a GPU was asked for.
