@@ -36,4 +36,4 @@ pub use error::YamlError;
 pub use net::Yolo;
 pub use summary::{Summary, summary};
 pub use yaml::{Csp, ModelDef, Module, Row};
-pub use zoo::{architecture, architectures, in_class_channels_of, infer, spec, trained_on_from};
+pub use zoo::{MAX_CLASSES, architecture, architectures, in_class_channels_of, infer, spec, trained_on_from};

@@ -23,6 +23,9 @@ const FAMILIES: [(&str, &str); 7] = [
 /// The scales of every shipped family, smallest first.
 const SCALES: [char; 5] = ['n', 's', 'm', 'l', 'x'];
 
+/// Most classes of a detector.
+pub const MAX_CLASSES: usize = 65_536;
+
 /// Every shipped architecture, such as `yolov8n-ghost`.
 pub fn architectures() -> impl Iterator<Item = String> {
     FAMILIES.iter().flat_map(|(family, _)| SCALES.iter().map(move |scale| with_scale(family, *scale)))
@@ -34,8 +37,12 @@ fn with_scale(family: &str, scale: char) -> String {
 
 /// The shipped architecture of this name, with `nc` classes instead of COCO's 80 where given.
 ///
-/// A name without a scale (`yolov8-ghost`) means its smallest.
+/// A name without a scale (`yolov8-ghost`) means its smallest. `None` for other names, and for no or more than [`MAX_CLASSES`]
+/// classes.
 pub fn architecture(name: &str, nc: Option<usize>) -> Option<ModelDef> {
+    if nc.is_some_and(|nc| !(1..=MAX_CLASSES).contains(&nc)) {
+        return None;
+    }
     let name = name.strip_suffix(".yaml").unwrap_or(name).to_ascii_lowercase();
     let (_, yaml) = FAMILIES
         .iter()
@@ -104,4 +111,16 @@ pub fn trained_on_from(shapes: &BTreeMap<String, Shape>, def: ModelDef) -> Model
 /// The tensors that a model needs in the form `norm`.
 pub fn spec(def: &ModelDef, norm: Norm) -> Result<Spec> {
     Ok(Spec::of(|vb| Yolo::new(def, norm, vb))?.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_classes_than_a_detector_has_are_no_architecture() {
+        for (nc, is_one) in [(0, false), (1, true), (MAX_CLASSES, true), (MAX_CLASSES + 1, false)] {
+            assert_eq!(architecture("yolov8n-ghost", Some(nc)).is_some(), is_one, "{nc}");
+        }
+    }
 }

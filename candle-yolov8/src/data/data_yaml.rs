@@ -7,12 +7,11 @@ use yaml_rust2::Yaml;
 use yaml_rust2::yaml::Hash;
 
 use super::{CocoInstances, DataError, files, yaml_text};
+use crate::MAX_CLASSES;
 use crate::yaml::load;
 
 /// Most bytes of a data.yaml.
 const MAX_BYTES: u64 = 16 << 20;
-/// Most classes.
-const MAX_CLASSES: usize = 65_536;
 /// What is said where nothing names the classes.
 const NO_NAMES: &str = "`names:` is needed, a list or a map from each number from 0";
 /// The splits that are known.

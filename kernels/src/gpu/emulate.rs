@@ -1,6 +1,7 @@
 //! Runs launches on the CPU, by kernels that a C++ compiler made of `emulate.cpp` and of `emulate_metal.cpp`.
 
 use std::cell::Cell;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio, id};
@@ -80,9 +81,33 @@ fn compile(text: &str, program: &Path, options: &[&str]) -> std::result::Result<
     }
 }
 
-/// The emulator `name`; prints why there is none.
+/// What an emulator is made of: the compiler, its options and every file of the kernels.
+fn fingerprint(options: &[&str]) -> u64 {
+    fn add(folder: &Path, hash: &mut DefaultHasher) -> std::io::Result<()> {
+        let mut entries = std::fs::read_dir(folder)?.collect::<std::io::Result<Vec<_>>>()?;
+        entries.sort_by_key(std::fs::DirEntry::path);
+        for path in entries.iter().map(std::fs::DirEntry::path) {
+            if path.is_dir() {
+                add(&path, hash)?;
+            } else {
+                (path.file_name(), std::fs::read(&path)?).hash(hash);
+            }
+        }
+        Ok(())
+    }
+    let mut hash = DefaultHasher::new();
+    (std::env::var("CXX"), options).hash(&mut hash);
+    add(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/gpu")), &mut hash).expect("the kernels' sources");
+    hash.finish()
+}
+
+/// The emulator `name`, which one process makes and others find; prints why there is none.
 fn compiled(name: &str, options: &[&str]) -> Option<PathBuf> {
-    let (made, program) = (made(name), out().join(name));
+    let program = out().join(format!("{name}.{:016x}", fingerprint(options)));
+    if program.exists() {
+        return Some(program);
+    }
+    let made = made(name);
     if let Err(error) = compile("int main() { return int(_Float16(0)); }", &made, &[]) {
         println!("not emulated: {error}");
         return None;
