@@ -1,4 +1,4 @@
-//! Layers that the models of this workspace share, each on top of [`crate::kernels`].
+//! Layers that the models of this workspace share, each on top of [`ghostzoo_kernels`].
 //!
 //! A layer reads its tensors under the names that PyTorch checkpoints use, so a `VarBuilder` prefix equals the
 //! checkpoint's path.
