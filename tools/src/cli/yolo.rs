@@ -150,6 +150,20 @@ mod tests {
     }
 
     #[test]
+    fn numbers_beyond_their_limits_are_refused() {
+        for (text, is_taken) in [
+            ("ghostzoo --threads 2 detect", true),
+            ("ghostzoo --threads 2000 detect", false),
+            ("ghostzoo train detect --data d.yaml --workers 8", true),
+            ("ghostzoo train detect --data d.yaml --workers 10000", false),
+            ("ghostzoo summary yolov8n --nc 3", true),
+            ("ghostzoo summary yolov8n --nc 66000", false),
+        ] {
+            assert_eq!(command().try_get_matches_from(text.split(' ')).is_ok(), is_taken, "{text}");
+        }
+    }
+
+    #[test]
     fn a_file_stays_a_file() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("model=a.jpg");
