@@ -63,7 +63,7 @@ fn planes_of(container: &Container<'_>, item: &Item, max_pixels: u64) -> Result<
     check_size(size, "AVIF", max_pixels)?;
     container.check(item)?;
     match &item.kind {
-        b"av01" => decoded(container.data(item)?, size, container.operating_point(item)),
+        b"av01" => decoded(container.data(item)?.into_owned(), size, container.operating_point(item)),
         b"grid" => grid(container, item, size, max_pixels),
         kind => Err(unsupported(&format!("an AVIF whose picture is of the kind {}", kind.escape_ascii()))),
     }
@@ -92,7 +92,11 @@ fn grid(container: &Container<'_>, item: &Item, size: [u32; 2], max_pixels: u64)
         }
         let part = planes_of(container, cell, max_pixels)?;
         let (whole, cell_size) = whole.get_or_insert_with(|| (part.empty(size), part.size));
-        let covers = |side: usize, count: usize| cell_size[side] as usize * count >= size[side] as usize;
+        // None lies beyond the picture.
+        let covers = |side: usize, count: usize| {
+            let (cell, size) = (u64::from(cell_size[side]), u64::from(size[side]));
+            cell * count as u64 >= size && cell * (count as u64 - 1) < size
+        };
         let is_alike = part.size == *cell_size && part.depth == whole.depth && part.layout == whole.layout;
         if !is_alike || !covers(0, columns) || !covers(1, rows) {
             return Err(corrupt("the cells of its grid do not fit"));

@@ -1,5 +1,7 @@
-//! The boxes of an AVIF file: which bytes are the picture, of which size, how turned, in which colours.
+//! The boxes of an AVIF file: which bytes are the picture, of which size, how turned, in which colours. `avif-parse` 2.1 tells
+//! neither turns, nor colours, nor grids.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use image::metadata::Orientation;
@@ -127,9 +129,12 @@ impl<'a> Container<'a> {
             data.number(2)?;
             let base = data.number(base)?;
             let count = data.number(2)?;
+            let index = if version >= 1 { index } else { 0 };
+            // Parts that take no bytes to list would take memory without end.
+            (count <= 1 || index + offset + length > 0).then_some(())?;
             let mut extents = Vec::new();
             for _ in 0..count {
-                data.number(if version >= 1 { index } else { 0 })?;
+                data.number(index)?;
                 extents.push([base.checked_add(data.number(offset)?)?, data.number(length)?]);
             }
             let item = self.item(id);
@@ -265,21 +270,28 @@ impl<'a> Container<'a> {
     }
 
     /// An item's bytes.
-    pub(super) fn data(&self, item: &Item) -> Result<Vec<u8>, ImageError> {
+    pub(super) fn data(&self, item: &Item) -> Result<Cow<'a, [u8]>, ImageError> {
         let source = if item.is_inner { self.inner } else { self.bytes };
-        let mut data = Vec::new();
+        let mut data: Vec<&[u8]> = Vec::new();
+        let mut len = 0;
         for &[start, length] in &item.extents {
             let from = usize::try_from(start).ok().and_then(|start| source.get(start..)).ok_or_else(cut)?;
             let part = match length {
                 0 => Some(from),
                 length => usize::try_from(length).ok().and_then(|length| from.get(..length)),
             };
-            data.extend_from_slice(part.ok_or_else(cut)?);
-            if data.len() > self.bytes.len() {
+            let part = part.ok_or_else(cut)?;
+            len += part.len();
+            data.push(part);
+            if len > self.bytes.len() {
                 return Err(corrupt("its parts overlap"));
             }
         }
-        if data.is_empty() { Err(corrupt("its picture has no data")) } else { Ok(data) }
+        match data[..] {
+            _ if len == 0 => Err(corrupt("its picture has no data")),
+            [whole] => Ok(Cow::Borrowed(whole)),
+            _ => Ok(Cow::Owned(data.concat())),
+        }
     }
 }
 
@@ -332,4 +344,30 @@ pub(super) fn corrupt(reason: &str) -> ImageError {
 
 pub(super) fn unsupported(what: &str) -> ImageError {
     ImageError::Unsupported { what: what.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn boxed(name: &[u8; 4], content: &[&[u8]]) -> Vec<u8> {
+        let content = content.concat();
+        [&(8 + content.len() as u32).to_be_bytes(), &name[..], &content].concat()
+    }
+
+    /// A file with one item of parts that each take no bytes to list.
+    fn file(parts: u8) -> Vec<u8> {
+        let primary = boxed(b"pitm", &[&[0; 4], &[0, 1]]);
+        let places = boxed(b"iloc", &[&[0; 4], &[0, 0], &[0, 1], &[0, 1], &[0, 0], &[0, parts]]);
+        boxed(b"meta", &[&[0; 4], &primary, &places])
+    }
+
+    #[test]
+    fn parts_that_take_no_bytes_are_no_list() {
+        let one = file(1);
+        let container = Container::read(&one).expect("the whole file is a part");
+        let item = container.primary().expect("the item");
+        assert_eq!(container.data(item).expect("its bytes"), one);
+        assert!(matches!(Container::read(&file(2)), Err(ImageError::Truncated { .. } | ImageError::Corrupt { .. })));
+    }
 }
