@@ -8,8 +8,8 @@ use clap::{Arg, ArgAction, Command};
 use super::train::{self, elements, is_known_key, is_none, truth};
 use crate::error::usage;
 
-/// The command line of `command` with each `key=value` written as `--key=value`, or as what stands for it here: what works
-/// with `yolo` works, on every command. An argument that names a file, or whose key is nobody's, stays as it is.
+/// The command line of `command` with each `key=value` that the named command has an option for written as that option. An
+/// argument that names a file, or whose key is nobody's, stays as it is.
 ///
 /// # Errors
 /// A key of `yolo` that the command has no option for; those of a training as [`train::as_options`] says.
@@ -30,9 +30,7 @@ pub(crate) fn as_options(arguments: impl Iterator<Item = String>, command: &Comm
             None => (word.trim_start_matches("--").to_owned(), None),
         };
         let key = key.replace('-', "_");
-        let is_key = key.starts_with(|c: char| c.is_ascii_lowercase())
-            && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-        let stays = !is_key || (!dashes && (value.is_none() || Path::new(&word).exists()));
+        let stays = !train::is_key(&key) || (!dashes && (value.is_none() || Path::new(&word).exists()));
         match key.as_str() {
             // What follows is no option.
             _ if word == "--" => {
@@ -72,11 +70,7 @@ impl Task<'_> {
 
     /// The option of a key, of the command or of all.
     fn option(&self, key: &str) -> Option<&Arg> {
-        let long = key.replace('_', "-");
-        self.parsed.get_arguments().chain(self.command.get_arguments()).find(|arg| {
-            let is_alias = || arg.get_all_aliases().is_some_and(|all| all.contains(&long.as_str()));
-            arg.get_long() == Some(&long) || is_alias()
-        })
+        train::option_of(self.parsed.get_arguments().chain(self.command.get_arguments()), key)
     }
 
     /// What stands for `key=value`, which was given as `word`.

@@ -41,10 +41,8 @@ pub(in crate::cli) fn as_options(arguments: impl Iterator<Item = String>, comman
         };
         let dashes = key.starts_with("--");
         let key = key.trim_start_matches("--").replace('-', "_");
-        let starts = key.starts_with(|c: char| c.is_ascii_lowercase());
-        let is_key = starts && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         match value {
-            _ if !is_key || word.starts_with('-') && !dashes => given.push(word),
+            _ if !is_key(&key) || word.starts_with('-') && !dashes => given.push(word),
             None if dashes && key == "cfg" => {
                 let file = rest.next().ok_or_else(|| usage("--cfg takes a file"))?;
                 from_file.extend(translation.file(Path::new(&file))?);
@@ -92,11 +90,7 @@ struct Translation<'a> {
 impl Translation<'_> {
     /// The option of a key.
     fn option(&self, key: &str) -> Option<&Arg> {
-        let long = key.replace('_', "-");
-        self.command.get_arguments().find(|arg| {
-            let is_alias = || arg.get_all_aliases().is_some_and(|all| all.contains(&long.as_str()));
-            arg.get_long() == Some(&long) || is_alias()
-        })
+        option_of(self.command.get_arguments(), key)
     }
 
     fn note(&self, text: &str) {
@@ -172,6 +166,21 @@ impl Translation<'_> {
         }
         whole(value).filter(|_| is_count).map_or_else(|| value.to_owned(), |value| value.to_string())
     }
+}
+
+/// The option that a key of `yolo` names.
+pub(in crate::cli) fn option_of<'a>(mut options: impl Iterator<Item = &'a Arg>, key: &str) -> Option<&'a Arg> {
+    let long = key.replace('_', "-");
+    options.find(|arg| {
+        let is_alias = || arg.get_all_aliases().is_some_and(|all| all.contains(&long.as_str()));
+        arg.get_long() == Some(&long) || is_alias()
+    })
+}
+
+/// Whether a key of `yolo` may be written so.
+pub(in crate::cli) fn is_key(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
 /// `batch`: a number of pictures; below 1, what the memory takes.
