@@ -62,6 +62,9 @@ impl Source {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(no_file(path)),
                 Err(error) => Err(error).context("cannot read the file"),
                 Ok(metadata) if metadata.is_dir() => bail!("a folder, where a picture is expected"),
+                Ok(metadata) if !metadata.is_file() => {
+                    bail!("a pipe or a device, where a picture is expected; `-` reads one from a pipe on stdin")
+                }
                 Ok(_) => match image::open_with(path, options) {
                     Err(ImageError::NotAnImage { .. }) if has_extension(path, &VIDEOS) => bail!(
                         "a video, where pictures are expected: `ffmpeg -i {} frames/%06d.jpg` writes its frames, and \
@@ -292,7 +295,7 @@ mod tests {
         assert!(refused(Path::new("0")).contains("cameras are not read"));
         assert_eq!(refused(Path::new("none.jpg")), "there is no such file");
         if cfg!(target_os = "linux") {
-            assert!(refused(Path::new("/dev/zero")).contains("no regular file"));
+            assert!(refused(Path::new("/dev/zero")).starts_with("a pipe or a device"));
         }
         Ok(())
     }
