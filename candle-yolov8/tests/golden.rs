@@ -15,7 +15,8 @@ use serde_json::Value;
 
 /// Largest difference, relative to the largest magnitude of the output.
 const TOLERANCE: f64 = 1e-4;
-const NAMED_TENSORS: usize = 20;
+/// How many tensors are lost, one at a time, in the smallest scale, and in others, which repeat its modules.
+const LOST_TENSORS: [usize; 2] = [20, 4];
 
 type Tensors = HashMap<String, Tensor>;
 
@@ -185,8 +186,10 @@ fn no_tensor_can_be_lost_unnoticed() -> Result<()> {
         let mut names: Vec<&String> = tensors.keys().collect();
         names.sort();
         let mut unnoticed = Vec::new();
-        for index in 0..NAMED_TENSORS {
-            let lost = names[(2 * index + 1) * names.len() / (2 * NAMED_TENSORS)];
+        let [most, few] = LOST_TENSORS;
+        let count = if name.starts_with("yolov8n") || name == "own" { most } else { few };
+        for index in 0..count {
+            let lost = names[(2 * index + 1) * names.len() / (2 * count)];
             let mut damaged = tensors.clone();
             damaged.insert(lost.clone(), tensors[lost].zeros_like()?);
             let (relative, _) = difference(&load(&def, Norm::Separate, damaged)?, &Device::Cpu, &entry["cases"][0])?;
