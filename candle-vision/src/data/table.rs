@@ -3,7 +3,10 @@
 //! Uncompressed and Snappy pages are read; others are refused by name.
 
 use std::fs::File;
+use std::mem::take;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parquet::basic::{Compression, Type};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
@@ -15,7 +18,8 @@ use super::DataError;
 use super::error::{count, examples};
 use super::list::{Labels, Listing, Names, Origin};
 use super::picture::Store;
-use crate::{guard, regular};
+use crate::guard::{Pulse, guard, watched};
+use crate::regular;
 
 /// Names that the column of bytes may have.
 const IMAGE_COLUMNS: [&str; 7] = ["image.bytes", "img.bytes", "jpg.bytes", "png.bytes", "image", "img", "jpg"];
@@ -29,6 +33,9 @@ const MAX_PICTURES: usize = 1 << 24;
 /// Rows that are read at once where rows are small.
 const ROWS_AT_ONCE: usize = 1024;
 
+/// How long the Parquet reader may take for them: crate parquet 60.1.0 does not return from some damaged page headers.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// One Parquet file of a set.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -36,11 +43,28 @@ pub(super) struct Table {
     column: usize,
     /// Position in the set of the first row of each row group, and the position after the last.
     starts: Vec<usize>,
+    /// Whether the reader did not return from it.
+    is_given_up: AtomicBool,
 }
 
 impl Table {
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Reads from it, unless the reader did not return from it before.
+    fn watch<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        work: impl FnOnce(&Beats<T>) -> Result<T, DataError> + Send + 'static,
+    ) -> Result<T, DataError> {
+        if self.is_given_up.load(Ordering::Relaxed) {
+            return Err(stuck(&self.path, patience));
+        }
+        watch(&self.path, patience, work)?.ok_or_else(|| {
+            self.is_given_up.store(true, Ordering::Relaxed);
+            stuck(&self.path, patience)
+        })
     }
 
     /// Position in the set after the last row.
@@ -56,12 +80,15 @@ pub(super) fn list(place: &Path, files: &[PathBuf], flat: bool) -> Result<Listin
     let mut class_names: Option<Vec<String>> = None;
     let mut tables = Vec::new();
     for (index, path) in files.iter().enumerate() {
-        let listed = guard(path, || {
-            let reader = open(path)?;
-            let table = add(path, &reader, &mut names, if flat { None } else { Some(&mut labels) })?;
-            Ok((table, listed_names(&reader, path)?))
+        let shard = path.clone();
+        let (mut before, mut labelled) = (take(&mut names), take(&mut labels));
+        let read = watch(path, PATIENCE, move |pulse| {
+            let reader = open(&shard)?;
+            let table = add(&shard, &reader, &mut before, if flat { None } else { Some(&mut labelled) }, pulse)?;
+            Ok((before, labelled, table, listed_names(&reader, &shard)?))
         });
-        let (table, listed) = listed?;
+        let (table, listed);
+        (names, labels, table, listed) = read?.ok_or_else(|| stuck(path, PATIENCE))?;
         tables.push(table);
         if index > 0 && listed != class_names {
             return Err(DataError::labels(path, "lists other class names than the shards before; give one data set"));
@@ -94,10 +121,26 @@ fn open(path: &Path) -> Result<SerializedFileReader<File>, DataError> {
     SerializedFileReader::new(file).map_err(|error| damaged(path, &error))
 }
 
-/// Runs code of the Parquet reader, which may panic on hostile files.
-fn guard<T>(path: &Path, work: impl FnOnce() -> Result<T, DataError>) -> Result<T, DataError> {
-    guard::guard(work)
-        .unwrap_or_else(|_| Err(DataError::damaged(path, "is damaged: the reader gave up on it; download it again")))
+type Beats<T> = Pulse<Result<T, DataError>>;
+
+/// Runs code of the Parquet reader, which may panic on damaged files, or not return: `None`.
+fn watch<T: Send + 'static>(
+    path: &Path,
+    patience: Duration,
+    work: impl FnOnce(&Beats<T>) -> Result<T, DataError> + Send + 'static,
+) -> Result<Option<T>, DataError> {
+    let shard = path.to_path_buf();
+    let gave_up = "is damaged: the reader gave up on it; download it again";
+    let guarded =
+        move |pulse: &Beats<T>| guard(|| work(pulse)).unwrap_or_else(|_| Err(DataError::damaged(&shard, gave_up)));
+    let done = watched(patience, guarded).map_err(|error| DataError::io("read", path, error))?;
+    done.transpose()
+}
+
+fn stuck(path: &Path, patience: Duration) -> DataError {
+    let seconds = patience.as_secs();
+    let reason = format!("gave no row for {seconds} s: it is damaged, or its disk does not answer; download it again");
+    DataError::damaged(path, reason)
 }
 
 fn damaged(path: &Path, error: &ParquetError) -> DataError {
@@ -109,11 +152,12 @@ fn damaged(path: &Path, error: &ParquetError) -> DataError {
 }
 
 /// Adds the rows of one file.
-fn add(
+fn add<T>(
     path: &Path,
     reader: &SerializedFileReader<File>,
     names: &mut Names,
     mut labels: Option<&mut Labels>,
+    pulse: &Beats<T>,
 ) -> Result<Table, DataError> {
     let schema = reader.metadata().file_metadata().schema_descr();
     let columns: Vec<String> = schema.columns().iter().map(|column| column.path().string()).collect();
@@ -154,6 +198,7 @@ fn add(
         let (mut name_reader, mut label_reader) =
             (name_column.map(open_column).transpose()?, label_column.map(open_column).transpose()?);
         for start in (0..rows).step_by(ROWS_AT_ONCE) {
+            pulse.beat();
             let size = ROWS_AT_ONCE.min(rows - start);
             let given = name_reader.as_mut().map(|reader| reader.texts(path, size)).transpose()?;
             if let (Some(labels), Some(reader)) = (labels.as_deref_mut(), &mut label_reader) {
@@ -182,7 +227,7 @@ fn add(
         }
         starts.push(names.len());
     }
-    Ok(Table { path: path.to_path_buf(), column, starts })
+    Ok(Table { path: path.to_path_buf(), column, starts, is_given_up: AtomicBool::new(false) })
 }
 
 fn check_codec(path: &Path, codec: Compression) -> Result<(), DataError> {
@@ -297,29 +342,31 @@ impl Cursor {
         at: usize,
         index: usize,
     ) -> Result<Option<ByteArray>, DataError> {
-        let path = table.path();
+        let path = table.path().to_path_buf();
         let taken = cursor.take();
-        let (bytes, stands) = guard(path, || {
-            let group = table.starts.partition_point(|&start| start <= index) - 1;
+        let group = table.starts.partition_point(|&start| start <= index) - 1;
+        let (number, before) = (table.column, index - table.starts[group]);
+        let work = move |_: &Beats<(Option<ByteArray>, Self)>| {
             let mut here = match taken {
                 Some(here) if here.table == at && here.group == group && here.next == index => here,
                 taken => {
                     let file = match taken {
                         Some(here) if here.table == at => here.file,
-                        _ => open(path)?,
+                        _ => open(&path)?,
                     };
-                    let mut column = Column::open(path, &file, group, table.column)?;
-                    skip(&mut column, path, index - table.starts[group])?;
+                    let mut column = Column::open(&path, &file, group, number)?;
+                    skip(&mut column, &path, before)?;
                     Self { table: at, group, next: index, column, file }
                 }
             };
             let ColumnReader::ByteArrayColumnReader(reader) = &mut here.column.reader else {
-                return Err(DataError::damaged(path, "has changed since it was opened"));
+                return Err(DataError::damaged(&path, "has changed since it was opened"));
             };
-            let bytes = read(reader, here.column.present, path, 1)?.pop().flatten();
+            let bytes = read(reader, here.column.present, &path, 1)?.pop().flatten();
             here.next += 1;
             Ok((bytes, here))
-        })?;
+        };
+        let (bytes, stands) = table.watch(PATIENCE, work)?;
         *cursor = Some(stands);
         Ok(bytes)
     }

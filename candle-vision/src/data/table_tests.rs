@@ -1,7 +1,9 @@
 use std::fs;
+use std::time::Duration;
 
+use super::{Beats, Table};
 use crate::data::fixtures::{Tree, data, digest, error, expected, open};
-use crate::data::{OpenOptions, PictureSet};
+use crate::data::{DataError, OpenOptions, PictureSet};
 
 /// Name, label and digest of each row, as pyarrow reads them.
 fn golden(name: &str) -> Vec<(Option<String>, usize, Option<String>)> {
@@ -117,4 +119,19 @@ fn damaged_tables_do_not_panic_and_keep_their_length() {
         }
         assert!(refused > 20 && differing + refused > 40, "{name}: {refused} refused, {differing} with bad rows");
     }
+}
+
+#[test]
+fn a_shard_that_the_reader_does_not_return_from_is_given_up() {
+    let table = Table { path: "a.parquet".into(), column: 0, starts: vec![0, 1], is_given_up: false.into() };
+    let patience = Duration::from_millis(300);
+    assert_eq!(table.watch(patience, |_| Ok(7)).unwrap(), 7);
+    let sleeps = move |_: &Beats<i32>| {
+        std::thread::sleep(patience * 20);
+        Ok(7)
+    };
+    let error = table.watch(patience, sleeps).unwrap_err().to_string();
+    assert_eq!(error, "a.parquet gave no row for 0 s: it is damaged, or its disk does not answer; download it again");
+    let again = table.watch(patience, |_| -> Result<i32, DataError> { unreachable!("it is read no more") });
+    assert_eq!(again.unwrap_err().to_string(), error);
 }
