@@ -131,7 +131,7 @@ fn a_shard_that_the_reader_does_not_return_from_is_given_up() {
         Ok(7)
     };
     let error = table.watch(patience, sleeps).unwrap_err().to_string();
-    assert_eq!(error, "a.parquet gave no row for 0 s: it is damaged, or its disk does not answer; download it again");
+    assert_eq!(error, "a.parquet: gave no row for 0 s: it is damaged, or its disk does not answer; download it again");
     let again = table.watch(patience, |_| -> Result<i32, DataError> { unreachable!("it is read no more") });
     assert_eq!(again.unwrap_err().to_string(), error);
 }

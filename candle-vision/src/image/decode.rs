@@ -177,8 +177,13 @@ fn decode_as(
         check_size(bitmap.size(), name, options.max_pixels)?;
         return Ok(Decoded { picture: bitmap.decode(options.reference)?, warning: None });
     }
-    let decoder = decoder_of(Cursor::new(bytes), format, options.max_pixels).map_err(map)?;
-    check_size(decoder.dimensions().into(), name, options.max_pixels)?;
+    let mut decoder = decoder_of(Cursor::new(bytes), format, options.max_pixels).map_err(map)?;
+    let size = decoder.dimensions().into();
+    check_size(size, name, options.max_pixels)?;
+    // A GIF's frame may be larger than the picture, by its own word.
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(most_bytes(size, options.max_pixels));
+    decoder.set_limits(limits).map_err(map)?;
     let orientation = if options.orient { orientation(bytes, format) } else { Orientation::NoTransforms };
     let picture = DynamicImage::from_decoder(decoder).map_err(map)?;
     let picture = match (picture, options.reference) {
@@ -189,6 +194,20 @@ fn decode_as(
     Ok(Decoded { picture, warning: None })
 }
 
+/// Bytes that a decoder may allocate for a picture of any size that is allowed.
+fn most_bytes_of_any(max_pixels: u64) -> u64 {
+    max_pixels.max(MAX_PIXELS).saturating_mul(DECODER_BYTES)
+}
+
+/// Bytes that a decoder may allocate for a picture of this size.
+pub(super) fn most_bytes([width, height]: [u32; 2], max_pixels: u64) -> u64 {
+    const SPARE: u64 = 32 << 20;
+    /// 16 channels of 32 bits.
+    const MOST_PER_PIXEL: u64 = 64;
+    let pixels = u64::from(width) * u64::from(height);
+    pixels.saturating_mul(MOST_PER_PIXEL).saturating_add(SPARE).min(most_bytes_of_any(max_pixels))
+}
+
 /// A decoder that has read its header and will allocate no more than the limit.
 pub(super) fn decoder_of<'a, R: std::io::BufRead + std::io::Seek + 'a>(
     reader: R,
@@ -196,7 +215,7 @@ pub(super) fn decoder_of<'a, R: std::io::BufRead + std::io::Seek + 'a>(
     max_pixels: u64,
 ) -> Result<impl ImageDecoder + 'a, CodecError> {
     let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(max_pixels.max(MAX_PIXELS).saturating_mul(DECODER_BYTES));
+    limits.max_alloc = Some(most_bytes_of_any(max_pixels));
     let mut reader = ImageReader::with_format(reader, format);
     reader.limits(limits);
     reader.into_decoder()

@@ -38,6 +38,8 @@ mod save;
 mod tiff;
 #[cfg(feature = "tiff")]
 mod tiff_colors;
+#[cfg(feature = "tiff")]
+mod tiff_directory;
 mod warp;
 
 pub use bilinear::{resize_bilinear, resize_bilinear_alone};

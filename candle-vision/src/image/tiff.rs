@@ -12,9 +12,10 @@ use tiff::decoder::{BufferLayoutPreference, Decoder, DecodingResult, Limits};
 use tiff::tags::{CompressionMethod, ExtraSamples, PhotometricInterpretation as Photometric, SampleFormat, Tag};
 use tiff::{ColorType, TiffError};
 
-use super::decode::{DECODER_BYTES, RAISE, check_size};
+use super::decode::{DECODER_BYTES, RAISE, check_size, most_bytes};
 use super::tiff_colors::{Alpha, Colors, palette};
-use super::{ImageError, MAX_PIXELS, Reference, jpeg, jpeg_markers};
+use super::tiff_directory::{Directory, u16_at};
+use super::{ImageError, Reference, jpeg, jpeg_markers};
 
 const BLACK_IS_ZERO: u16 = 1;
 
@@ -27,7 +28,11 @@ pub(super) fn decode(
     reference: Reference,
     max_pixels: u64,
 ) -> Result<(RgbImage, Orientation), ImageError> {
-    let value_at = photometric_at(bytes);
+    let directory = Directory::read(bytes);
+    if directory.as_ref().is_some_and(|directory| !directory.has_its_values(bytes)) {
+        return Err(cut());
+    }
+    let value_at = directory.and_then(|directory| directory.photometric_at(bytes));
     let stored = value_at.and_then(|(at, is_big)| u16_at(bytes, at, is_big));
     let photometric = stored.and_then(Photometric::from_u16);
     let is_refused_by_pillow = photometric == Some(Photometric::WhiteIsZero) && bytes.starts_with(b"MM");
@@ -37,14 +42,14 @@ pub(super) fn decode(
         let value = if is_big { BLACK_IS_ZERO.to_be_bytes() } else { BLACK_IS_ZERO.to_le_bytes() };
         told.to_mut()[at..at + 2].copy_from_slice(&value);
     }
-    let mut limits = Limits::default();
-    let most = max_pixels.max(MAX_PIXELS).saturating_mul(DECODER_BYTES);
-    limits.decoding_buffer_size = usize::try_from(most).unwrap_or(usize::MAX);
-    limits.intermediate_buffer_size = limits.decoding_buffer_size;
-    let decoder = Decoder::new(Cursor::new(&*told)).map_err(of_crate)?.with_limits(limits);
-    let mut page = Page { decoder, bytes, photometric, reference, max_pixels };
-    let (width, height) = page.decoder.dimensions().map_err(of_crate)?;
+    let mut decoder = Decoder::new(Cursor::new(&*told)).map_err(of_crate)?;
+    let (width, height) = decoder.dimensions().map_err(of_crate)?;
     check_size([width, height], "TIFF", max_pixels)?;
+    let mut limits = Limits::default();
+    limits.decoding_buffer_size = usize::try_from(most_bytes([width, height], max_pixels)).unwrap_or(usize::MAX);
+    limits.intermediate_buffer_size = limits.decoding_buffer_size;
+    let decoder = decoder.with_limits(limits);
+    let mut page = Page { decoder, bytes, photometric, reference, max_pixels };
     let orientation = page.decoder.find_tag_unsigned::<u8>(Tag::Orientation).map_err(of_crate)?;
     let orientation = orientation.and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms);
     let compression = page.decoder.find_tag_unsigned::<u16>(Tag::Compression).map_err(of_crate)?;
@@ -241,32 +246,6 @@ impl<'a> Rows<'a> {
             }
         }
     }
-}
-
-/// Where the first directory keeps its photometric interpretation, and whether numbers are big-endian.
-fn photometric_at(bytes: &[u8]) -> Option<(usize, bool)> {
-    const SHORT: u16 = 3;
-    let is_big = bytes.starts_with(b"MM");
-    let long = |at: usize, length: usize| {
-        let number = bytes.get(at..at.checked_add(length)?)?;
-        let push = |sum: u64, &byte: &u8| sum << 8 | u64::from(byte);
-        let number = if is_big { number.iter().fold(0, push) } else { number.iter().rev().fold(0, push) };
-        usize::try_from(number).ok()
-    };
-    let is_long = u16_at(bytes, 2, is_big)? == 43;
-    let (directory, count, entry, value) = if is_long { (long(8, 8)?, 8, 20, 12) } else { (long(4, 4)?, 2, 12, 8) };
-    let first = directory.checked_add(count)?;
-    let at = (0..long(directory, count)?)
-        .map_while(|index| first.checked_add(index.checked_mul(entry)?))
-        .take_while(|&at| at < bytes.len())
-        .find(|&at| u16_at(bytes, at, is_big) == Some(Tag::PhotometricInterpretation.to_u16()))?;
-    (u16_at(bytes, at + 2, is_big)? == SHORT && u16_at(bytes, at + value, is_big).is_some())
-        .then_some((at + value, is_big))
-}
-
-fn u16_at(bytes: &[u8], at: usize, is_big: bool) -> Option<u16> {
-    let &value = bytes.get(at..)?.first_chunk()?;
-    Some(if is_big { u16::from_be_bytes(value) } else { u16::from_le_bytes(value) })
 }
 
 fn cut() -> ImageError {

@@ -1,0 +1,64 @@
+//! The first directory of a TIFF, before a decoder reads it.
+
+use tiff::tags::Tag;
+
+/// Most values of a tag that is read: of as many strips.
+const MAX_VALUES: usize = 1 << 20;
+
+/// Tags that decoding reads: from the size to the tables of JPEGs.
+const READ: std::ops::RangeInclusive<u16> = 254..=347;
+
+const SHORT: u16 = 3;
+
+/// Where the entries of the first directory are.
+pub(super) struct Directory {
+    is_big_endian: bool,
+    /// Of an entry's count, and of its value or the value's offset.
+    number_bytes: usize,
+    entries: Vec<usize>,
+}
+
+impl Directory {
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let is_big_endian = bytes.starts_with(b"MM");
+        let is_long = u16_at(bytes, 2, is_big_endian)? == 43;
+        let (start, count_bytes, number_bytes) = if is_long { (8, 8, 8) } else { (4, 2, 4) };
+        let number = |at, length| number_at(bytes, at, length, is_big_endian);
+        let directory = number(start, number_bytes)?;
+        let first = directory.checked_add(count_bytes)?;
+        let entries = (0..number(directory, count_bytes)?)
+            .map_while(|index| first.checked_add(index.checked_mul(4 + 2 * number_bytes)?))
+            .take_while(|&at| at < bytes.len());
+        Some(Self { is_big_endian, number_bytes, entries: entries.collect() })
+    }
+
+    /// Whether the tags that are read have no more values than the file and a picture can have.
+    pub(super) fn has_its_values(&self, bytes: &[u8]) -> bool {
+        let is_read = |&&at: &&usize| u16_at(bytes, at, self.is_big_endian).is_some_and(|tag| READ.contains(&tag));
+        self.entries.iter().filter(is_read).all(|&at| {
+            let count = number_at(bytes, at + 4, self.number_bytes, self.is_big_endian);
+            count.is_none_or(|count| count <= MAX_VALUES.min(bytes.len()))
+        })
+    }
+
+    /// Where the photometric interpretation is, and whether numbers are big-endian.
+    pub(super) fn photometric_at(&self, bytes: &[u8]) -> Option<(usize, bool)> {
+        let short = |at| u16_at(bytes, at, self.is_big_endian);
+        let is_photometric = |&at: &usize| short(at) == Some(Tag::PhotometricInterpretation.to_u16());
+        let at = self.entries.iter().copied().find(is_photometric)?;
+        let value = at + 4 + self.number_bytes;
+        (short(at + 2)? == SHORT && short(value).is_some()).then_some((value, self.is_big_endian))
+    }
+}
+
+fn number_at(bytes: &[u8], at: usize, length: usize, is_big_endian: bool) -> Option<usize> {
+    let number = bytes.get(at..at.checked_add(length)?)?;
+    let push = |sum: u64, &byte: &u8| sum << 8 | u64::from(byte);
+    let number = if is_big_endian { number.iter().fold(0, push) } else { number.iter().rev().fold(0, push) };
+    usize::try_from(number).ok()
+}
+
+pub(super) fn u16_at(bytes: &[u8], at: usize, is_big_endian: bool) -> Option<u16> {
+    let &value = bytes.get(at..)?.first_chunk()?;
+    Some(if is_big_endian { u16::from_be_bytes(value) } else { u16::from_le_bytes(value) })
+}

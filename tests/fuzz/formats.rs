@@ -1,0 +1,215 @@
+//! Every format that is read from a file, with small whole files and the reader.
+
+use std::fs;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use candle_vision::data::{OpenOptions, PictureSet};
+use candle_vision::image::{DecodeOptions, decode_with};
+use candle_yolov8::data::{CocoInstances, DataYaml, Split};
+use candle_yolov8::{ModelDef, summary};
+use image::{ImageFormat, RgbImage};
+use serde_json::{Value, json};
+
+/// A format.
+pub(crate) struct Format {
+    pub(crate) name: &'static str,
+    /// What the case's file is called.
+    pub(crate) file_name: &'static str,
+    /// Whether the reader wants the file; else its bytes.
+    pub(crate) is_path: bool,
+    /// Files that are read without complaint.
+    pub(crate) seeds: fn() -> Vec<Vec<u8>>,
+    /// Whether the reader read a case, in place of refusing it.
+    pub(crate) read: fn(&Path, &[u8]) -> bool,
+}
+
+pub(crate) const FORMATS: [Format; 17] = [
+    image("jpeg", || {
+        let names = ["baseline-420.jpg", "progressive.jpg", "cmyk.jpg", "grey.jpg", "ycck.jpg", "orientation-6.jpg"];
+        names.map(picture).to_vec()
+    }),
+    image("png", || ["rgb.png", "palette-transparent.png", "grey16.png", "rotated.png"].map(picture).to_vec()),
+    image("webp", || ["lossy.webp", "lossless-alpha.webp", "rotated.webp"].map(picture).to_vec()),
+    image("bmp", || ["rgb.bmp", "palette.bmp", "grey.bmp"].map(picture).to_vec()),
+    image("gif", || vec![encoded(ImageFormat::Gif)]),
+    image("tiff", || stored("more_formats.json", ".tif")),
+    image("avif", || stored("avif.json", ".avif")),
+    file(
+        "parquet",
+        "a.parquet",
+        || ["hub.parquet", "pages.parquet", "named.parquet"].map(set).to_vec(),
+        |path, _| {
+            pictures(path, &OpenOptions { num_classes: 1000, ..OpenOptions::default() })
+                || pictures(path, &OpenOptions { num_classes: 10, ..OpenOptions::default() })
+                || pictures(path, &OpenOptions { num_classes: 7, ..OpenOptions::default() })
+        },
+    ),
+    file(
+        "tar",
+        "a.tar",
+        || ["gnu.tar", "pax.tar"].map(set).to_vec(),
+        |path, _| pictures(path, &OpenOptions { num_classes: 1000, ..OpenOptions::default() }),
+    ),
+    file(
+        "labels.csv",
+        "labels.csv",
+        || vec![b"name,label\na.jpg,0\nb.jpg,2\n\"c d.jpg\",1\n".to_vec()],
+        |path, _| {
+            let folder = path.with_file_name("listed");
+            for name in ["a.jpg", "b.jpg", "c d.jpg"] {
+                place(&folder.join(name), &[]);
+            }
+            let options = OpenOptions { num_classes: 3, labels: Some(path), ..OpenOptions::default() };
+            PictureSet::open(&folder, &options).is_ok()
+        },
+    ),
+    file("safetensors", "a.safetensors", safetensors, |path, _| ghostzoo_weights::read(path).is_ok()),
+    file(
+        "pt",
+        "a.pt",
+        || ["zip.pt", "state_dict.pt", "dtypes.pt", "views.pt"].map(pickle).to_vec(),
+        |path, _| ghostzoo_weights::read(path).is_ok(),
+    ),
+    file(
+        "pt (legacy)",
+        "b.pt",
+        || ["legacy.pt", "views_legacy.pt"].map(pickle).to_vec(),
+        |path, _| ghostzoo_weights::read(path).is_ok(),
+    ),
+    file("model.yaml", "own.yaml", models, |_, bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return false };
+        ModelDef::from_yaml(text, Some("own.yaml"), None).is_ok_and(|model| summary(&model).is_ok())
+    }),
+    file("data.yaml", "data.yaml", data_yaml, |path, _| {
+        place(&path.with_file_name("images").join("a.png"), &picture("rgb.png"));
+        DataYaml::read(path).is_ok_and(|data| Split::open(&data, "val").is_ok_and(|split| split.labels().is_ok()))
+    }),
+    file("label lines", "a.txt", label_lines, |path, bytes| {
+        let folder = path.with_file_name("detect");
+        place(&folder.join("images").join("a.png"), &picture("rgb.png"));
+        place(&folder.join("labels").join("a.txt"), bytes);
+        place(&folder.join("data.yaml"), b"train: images\nval: images\nnames: [a, b]\n");
+        let data = DataYaml::read(&folder.join("data.yaml")).expect("a whole file");
+        Split::open(&data, "val").is_ok_and(|split| split.labels().is_ok())
+    }),
+    file("instances.json", "instances.json", instances, |path, _| {
+        CocoInstances::read(path).is_ok_and(|instances| instances.pictures(None).is_ok())
+    }),
+];
+
+const fn image(name: &'static str, seeds: fn() -> Vec<Vec<u8>>) -> Format {
+    Format { name, file_name: name, is_path: false, seeds, read: is_decoded }
+}
+
+const fn file(
+    name: &'static str,
+    file_name: &'static str,
+    seeds: fn() -> Vec<Vec<u8>>,
+    read: fn(&Path, &[u8]) -> bool,
+) -> Format {
+    Format { name, file_name, is_path: true, seeds, read }
+}
+
+/// Few pixels: what a picture takes is known from its size, which a header can say at will.
+fn is_decoded(_: &Path, bytes: &[u8]) -> bool {
+    let few = DecodeOptions { max_pixels: 1 << 20, ..DecodeOptions::default() };
+    decode_with(bytes, &few).is_ok()
+}
+
+fn pictures(path: &Path, options: &OpenOptions<'_>) -> bool {
+    let Ok(set) = PictureSet::open(path, options) else { return false };
+    for picture in set.pictures(0..set.len()).flatten() {
+        let _ = picture.read();
+    }
+    true
+}
+
+fn read(path: PathBuf) -> Vec<u8> {
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn picture(name: &str) -> Vec<u8> {
+    read(root().join("tests/golden/image").join(name))
+}
+
+fn set(name: &str) -> Vec<u8> {
+    read(root().join("candle-vision/tests/data").join(name))
+}
+
+fn pickle(name: &str) -> Vec<u8> {
+    read(root().join("weights/tests/data").join(name))
+}
+
+/// The files of a golden list that Pillow and `cv2` read.
+fn stored(list: &str, extension: &str) -> Vec<Vec<u8>> {
+    let golden: Value = serde_json::from_slice(&picture(list)).expect("JSON");
+    let cases = golden["files"].as_array().expect("files").iter();
+    let whole = cases.filter(|case| {
+        case["name"].as_str().is_some_and(|name| name.ends_with(extension))
+            && case["pillow"].is_array()
+            && case["opencv"].is_array()
+    });
+    let decoded = whole.map(|case| BASE64_STANDARD.decode(case["file"].as_str().expect("a file")).expect("base64"));
+    decoded.collect()
+}
+
+fn encoded(format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    let picture = RgbImage::from_fn(23, 17, |x, y| image::Rgb([x as u8 * 9, y as u8 * 13, 77]));
+    picture.write_to(&mut bytes, format).expect("an encoder");
+    bytes.into_inner()
+}
+
+fn safetensors() -> Vec<Vec<u8>> {
+    let header = json!({
+        "__metadata__": {"format": "pt"},
+        "a.weight": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]},
+        "b": {"dtype": "F16", "shape": [4], "data_offsets": [24, 32]},
+    });
+    let mut header = header.to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    vec![[(header.len() as u64).to_le_bytes().to_vec(), header, vec![0; 32]].concat()]
+}
+
+fn models() -> Vec<Vec<u8>> {
+    let shipped = ["yolov8.yaml", "yolov8-ghostnet.yaml", "yolov8-ghost-p6.yaml"]
+        .map(|name| read(root().join("candle-yolov8/models").join(name)));
+    let own = read(root().join("tests/golden/yolov8/own.yaml"));
+    shipped.into_iter().chain([own]).collect()
+}
+
+fn data_yaml() -> Vec<Vec<u8>> {
+    let list = "path: .\ntrain: images\nval: [images, images/a.png]\nnc: 2\nnames: [one, 'two']\n";
+    let numbered = "train: images\nval: images\nnames:\n  0: one\n  1: two # three\n";
+    [list, numbered].map(|text| text.as_bytes().to_vec()).to_vec()
+}
+
+fn label_lines() -> Vec<Vec<u8>> {
+    let boxes = "0 0.5 0.5 0.2 0.3\n1 0.25 0.75 0.1 0.1\n";
+    let outlines = "0 0.1 0.1 0.9 0.1 0.9 0.9 0.1 0.9\n";
+    [boxes, outlines].map(|text| text.as_bytes().to_vec()).to_vec()
+}
+
+fn instances() -> Vec<Vec<u8>> {
+    let instances = json!({
+        "images": [{"id": 7, "file_name": "a.png", "width": 13, "height": 9}],
+        "categories": [{"id": 1, "name": "one"}, {"id": 3, "name": "two"}],
+        "annotations": [
+            {"id": 1, "image_id": 7, "category_id": 3, "bbox": [1.0, 2.0, 5.5, 4.0], "area": 22.0, "iscrowd": 0},
+            {"id": 2, "image_id": 7, "category_id": 1, "bbox": [0, 0, 3, 3], "iscrowd": 1, "segmentation": [[0, 0, 3, 0, 3, 3]]},
+        ],
+    });
+    vec![instances.to_string().into_bytes()]
+}
+
+fn place(path: &Path, bytes: &[u8]) {
+    fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    fs::write(path, bytes).expect("a file");
+}
