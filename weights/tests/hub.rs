@@ -35,6 +35,9 @@ fn config(endpoint: &str, cache: &Path) -> HubConfig {
         retries: 2,
         backoff: Duration::from_millis(1),
         timeout: Duration::from_millis(400),
+        rate_window: Duration::from_secs(60),
+        least_bytes: 60 << 10,
+        most_unannounced: 16 << 30,
     }
 }
 
@@ -511,4 +514,52 @@ fn a_detector_is_held_to_its_registered_hash() {
     assert!(error.to_string().contains("31e20dde3def09e2"), "{error}");
     assert!(files(cache.path()).is_empty());
     assert_eq!(server.requests()[0].path, "/Ultralytics/YOLOv8/resolve/main/yolov8n.pt");
+}
+
+#[test]
+fn a_hub_that_drips_is_given_up() {
+    let server = Server::start(|_, r| Answer { pace: Duration::from_millis(50), ..hub_file(r, &body(), "drips") });
+    let cache = tempfile::tempdir().expect("folder");
+    let window = Duration::from_millis(200);
+    let config = HubConfig { rate_window: window, retries: 0, ..config(&server.address, cache.path()) };
+    let error = fetch(&config, &place(), None, &mut Silent).expect_err("20 KB/s").to_string();
+    assert!(error.contains("bytes arrived in 0.2 s, after") && error.contains("HF_ENDPOINT"), "{error}");
+    let enough = HubConfig { least_bytes: 1000, ..config };
+    let small =
+        Server::start(|_, r| Answer { pace: Duration::from_millis(50), ..hub_file(r, &body()[..16 * 1024], "small") });
+    let enough = HubConfig { endpoint: small.address.clone(), ..enough };
+    fetch(&enough, &place(), None, &mut Silent).expect("fast enough for a least rate of 5 KB/s");
+}
+
+#[test]
+fn a_body_without_a_length_is_bounded() {
+    let server = Server::start(|_, _| Answer { unannounced: true, ..Answer::new(200).body(&body()) });
+    let cache = tempfile::tempdir().expect("folder");
+    let bound = |most_unannounced| HubConfig { most_unannounced, ..config(&server.address, cache.path()) };
+    let error = fetch(&bound(body().len() as u64 - 1), &place(), None, &mut Silent).expect_err("endless");
+    assert!(error.to_string().contains("more than 399999 bytes arrived and no length was announced"), "{error}");
+    assert_eq!(server.requests().len(), 1, "not tried again");
+    assert!(files(cache.path()).is_empty());
+    fetch(&bound(body().len() as u64), &place(), None, &mut Silent).expect("just as long as allowed");
+}
+
+#[test]
+fn a_ref_that_leaves_the_cache_is_not_followed() {
+    let cache = tempfile::tempdir().expect("folder");
+    let repo = cache.path().join("models--org--model");
+    for folder in ["refs", "snapshots", "blobs"] {
+        std::fs::create_dir_all(repo.join(folder)).expect("folder");
+    }
+    let outside = tempfile::tempdir().expect("folder");
+    std::fs::write(outside.path().join(FILE), b"outside").expect("written");
+    std::fs::write(cache.path().join(FILE), b"outside").expect("written");
+    let server = Server::start(|_, request| hub_file(request, &body(), &hash(&body())));
+    let config = config(&server.address, cache.path());
+    for target in ["../..", outside.path().to_str().expect("a path"), ".", ""] {
+        std::fs::write(repo.join("refs/main"), target).expect("written");
+        assert_eq!(place().cached(&config), None, "{target}");
+    }
+    let path = fetch(&config, &place(), None, &mut Silent).expect("downloads");
+    assert_eq!(std::fs::read(path).expect("readable"), body());
+    assert_eq!(std::fs::read_to_string(repo.join("refs/main")).expect("ref"), "c0ffee", "and is mended");
 }

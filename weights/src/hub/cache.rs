@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Component, Path, PathBuf};
 
-use hf_hub::{Cache, Repo, RepoType};
+use hf_hub::{Repo, RepoType};
 
 use super::{HubConfig, HubError};
 
@@ -41,10 +41,13 @@ impl RepoFile {
         if !self.is_plain() {
             return None;
         }
-        let repo = Repo::with_revision(self.repo.clone(), RepoType::Model, self.revision.clone());
-        let by_ref = || Cache::new(config.cache.clone()).repo(repo).get(&self.file);
         let by_commit = self.snapshot(config, &self.revision);
-        if by_commit.exists() { Some(by_commit) } else { by_ref() }
+        if by_commit.exists() {
+            return Some(by_commit);
+        }
+        let reference = fs::read_to_string(self.folder(config).join("refs").join(&self.revision)).ok()?;
+        let commit = Some(reference.trim()).filter(|commit| is_commit(commit))?;
+        Some(self.snapshot(config, commit)).filter(|path| path.exists())
     }
 
     fn snapshot(&self, config: &HubConfig, commit: &str) -> PathBuf {
@@ -115,6 +118,11 @@ fn replace(path: &Path, write: impl FnOnce(&mut fs::File) -> std::io::Result<()>
 /// Whether a name stays inside the folder it is joined to.
 pub(super) fn is_plain(name: &str) -> bool {
     !name.is_empty() && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// Whether a name can be a commit's: one part of a path, of letters and digits.
+pub(super) fn is_commit(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]

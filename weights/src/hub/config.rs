@@ -20,11 +20,18 @@ pub struct HubConfig {
     pub backoff: Duration,
     /// Longest wait for a connection, and for the next bytes of one.
     pub timeout: Duration,
+    /// A connection that brings fewer bytes than [`least_bytes`](Self::least_bytes) in this time is given up.
+    pub rate_window: Duration,
+    /// Fewest bytes of a body in [`rate_window`](Self::rate_window).
+    pub least_bytes: u64,
+    /// Longest body of a server that does not announce its length.
+    pub most_unannounced: u64,
 }
 
 impl std::fmt::Debug for HubConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { endpoint, cache, token, offline, retries, backoff, timeout } = self;
+        let Self { endpoint, cache, token, offline, retries, backoff, timeout, .. } = self;
+        let Self { rate_window, least_bytes, most_unannounced, .. } = self;
         f.debug_struct("HubConfig")
             .field("endpoint", endpoint)
             .field("cache", cache)
@@ -33,6 +40,9 @@ impl std::fmt::Debug for HubConfig {
             .field("retries", retries)
             .field("backoff", backoff)
             .field("timeout", timeout)
+            .field("rate_window", rate_window)
+            .field("least_bytes", least_bytes)
+            .field("most_unannounced", most_unannounced)
             .finish()
     }
 }
@@ -70,6 +80,9 @@ impl HubConfig {
             retries: 3,
             backoff: Duration::from_millis(500),
             timeout: Duration::from_secs(20),
+            rate_window: Duration::from_secs(60),
+            least_bytes: 60 << 10,
+            most_unannounced: 16 << 30,
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::io::Read;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
-use super::cache::{RepoFile, is_plain};
+use super::cache::{RepoFile, is_commit, is_plain};
 use super::partial::{Partial, hex};
 use super::request::{Answer, Client, Failure, plain};
 use super::{HubConfig, HubError};
@@ -41,7 +42,7 @@ pub fn fetch(
             Err(failure) => retries.wait(failure).map_err(Failure::into_error)?,
         }
     };
-    let commit = answer.commit.clone().filter(|commit| is_plain(commit)).unwrap_or(revision);
+    let commit = answer.commit.clone().filter(|commit| is_commit(commit)).unwrap_or(revision);
     let content = Content::of(&answer, sha256);
     if let (Some(expected), Some(found)) = (sha256, content.tagged_sha256())
         && !found.eq_ignore_ascii_case(expected)
@@ -59,7 +60,7 @@ pub fn fetch(
             // Another process finished it meanwhile.
             partial.discard();
         } else {
-            let mut download = Download { client, file, partial, content, has_older_bytes: false };
+            let mut download = Download { client, config, file, partial, content, has_older_bytes: false };
             match download.complete(answer, &mut retries, progress) {
                 Ok(()) => download.partial.finish().map_err(cache_error)?,
                 Err(failure) => {
@@ -124,6 +125,7 @@ impl Retries<'_> {
 
 struct Download<'a> {
     client: Client<'a>,
+    config: &'a HubConfig,
     file: &'a RepoFile,
     partial: Partial,
     content: Content,
@@ -190,6 +192,8 @@ impl Download<'_> {
         let mut buffer = vec![0; 64 * 1024];
         let mut done = answer.start;
         let size = self.content.size;
+        let HubConfig { rate_window, least_bytes, most_unannounced, .. } = *self.config;
+        let (mut since, mut arrived) = (Instant::now(), 0);
         loop {
             let of = || size.map_or_else(String::new, |size| format!(" of {size}"));
             let reason = match body.read(&mut buffer) {
@@ -199,11 +203,27 @@ impl Download<'_> {
                     self.clear()?;
                     format!("more bytes than the announced{} arrived", of().trim_start_matches(" of"))
                 }
+                Ok(count) if size.is_none() && done + count as u64 > most_unannounced => {
+                    let reason = format!("more than {most_unannounced} bytes arrived and no length was announced");
+                    return Err(HubError::Answer { file: self.file.file.clone(), host: answer.host, reason }.into());
+                }
                 Ok(count) => {
                     self.partial.append(&buffer[..count]).map_err(|source| self.cache_error(source))?;
                     done += count as u64;
                     progress.advance(count as u64);
-                    continue;
+                    arrived += count as u64;
+                    if since.elapsed() < rate_window || size == Some(done) {
+                        continue;
+                    }
+                    if arrived >= least_bytes {
+                        (since, arrived) = (Instant::now(), 0);
+                        continue;
+                    }
+                    format!(
+                        "only {arrived} bytes arrived in {} s, after {done}{} bytes",
+                        rate_window.as_secs_f32(),
+                        of()
+                    )
                 }
                 Err(error) => {
                     format!("the connection broke after {done}{} bytes ({})", of(), plain(&ureq::Error::from(error)))

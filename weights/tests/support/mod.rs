@@ -24,13 +24,23 @@ pub struct Answer {
     pub cut: Option<usize>,
     /// Announce this length instead of the body's.
     pub length: Option<usize>,
+    /// Announce no length: the body ends with the connection.
+    pub unannounced: bool,
     /// Wait before each kilobyte.
     pub pace: Duration,
 }
 
 impl Answer {
     pub fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), cut: None, length: None, pace: Duration::ZERO }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+            cut: None,
+            length: None,
+            unannounced: false,
+            pace: Duration::ZERO,
+        }
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -95,7 +105,9 @@ fn serve(stream: TcpStream, script: &Script, noted: &Mutex<Vec<Request>>) {
 fn answer(mut stream: TcpStream, answer: Answer) -> std::io::Result<()> {
     let mut head = format!("HTTP/1.1 {} Scripted\r\nConnection: close\r\n", answer.status);
     let length = answer.length.unwrap_or(answer.body.len());
-    head += &format!("Content-Length: {length}\r\n");
+    if !answer.unannounced {
+        head += &format!("Content-Length: {length}\r\n");
+    }
     for (name, value) in &answer.headers {
         head += &format!("{name}: {value}\r\n");
     }
