@@ -167,7 +167,7 @@ fn from_hub(
     let config = match &options.hub {
         Some(config) => config,
         None => {
-            from_env = HubConfig::from_env();
+            from_env = HubConfig::from_env()?;
             &from_env
         }
     };

@@ -563,3 +563,17 @@ fn a_ref_that_leaves_the_cache_is_not_followed() {
     assert_eq!(std::fs::read(path).expect("readable"), body());
     assert_eq!(std::fs::read_to_string(repo.join("refs/main")).expect("ref"), "c0ffee", "and is mended");
 }
+
+#[test]
+fn without_a_home_no_cache_is_put_into_the_working_folder() {
+    let error = HubConfig::from_lookup(|_| None).expect_err("nowhere to put it");
+    assert!(matches!(error, HubError::NoHome), "{error}");
+    assert_eq!(
+        error.to_string(),
+        "no folder for the cache: HOME is not set; set HOME, or HF_HOME to the cache's folder"
+    );
+    for name in ["HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME", "USERPROFILE"] {
+        let config = HubConfig::from_lookup(|n| (n == name).then(|| "/given".to_owned())).expect("a folder");
+        assert!(config.cache.starts_with("/given"), "{name}: {}", config.cache.display());
+    }
+}

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::HubError;
+
 /// The settings of `huggingface_hub`, resolved. Its `Debug` form does not show the token.
 #[derive(Clone)]
 pub struct HubConfig {
@@ -50,31 +52,36 @@ impl std::fmt::Debug for HubConfig {
 impl HubConfig {
     /// Reads `HF_ENDPOINT`, `HF_HUB_CACHE` (or `HUGGINGFACE_HUB_CACHE`), `HF_HOME`, `HF_TOKEN`, `HF_TOKEN_PATH` and
     /// `HF_HUB_OFFLINE`, with the defaults of `huggingface_hub`.
-    pub fn from_env() -> Self {
+    ///
+    /// # Errors
+    /// [`HubError::NoHome`] where no variable says where the cache is.
+    pub fn from_env() -> Result<Self, HubError> {
         Self::from_lookup(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
     }
 
     /// [`HubConfig::from_env`] with another source of variables.
-    pub fn from_lookup(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let home = variable("HF_HOME").map(PathBuf::from).unwrap_or_else(|| {
+    ///
+    /// # Errors
+    /// [`HubError::NoHome`], as there.
+    pub fn from_lookup(variable: impl Fn(&str) -> Option<String>) -> Result<Self, HubError> {
+        let home = variable("HF_HOME").map(PathBuf::from).or_else(|| {
+            let home = || variable("HOME").or_else(|| variable("USERPROFILE"));
             let cache = variable("XDG_CACHE_HOME").map(PathBuf::from);
-            let base = || {
-                PathBuf::from(variable("HOME").or_else(|| variable("USERPROFILE")).unwrap_or_default()).join(".cache")
-            };
-            cache.unwrap_or_else(base).join("huggingface")
+            Some(cache.or_else(|| Some(PathBuf::from(home()?).join(".cache")))?.join("huggingface"))
         });
+        let in_home = |name: &str| home.as_ref().map(|home| home.join(name));
         let cache = variable("HF_HUB_CACHE").or_else(|| variable("HUGGINGFACE_HUB_CACHE")).map(PathBuf::from);
-        let cache = hf_hub::Cache::new(cache.unwrap_or_else(|| home.join("hub")));
-        let token_file = variable("HF_TOKEN_PATH").map(PathBuf::from).unwrap_or_else(|| home.join("token"));
-        let stored = || std::fs::read_to_string(token_file).ok();
+        let cache = cache.or_else(|| in_home("hub")).ok_or(HubError::NoHome)?;
+        let token_file = variable("HF_TOKEN_PATH").map(PathBuf::from).or_else(|| in_home("token"));
+        let stored = || std::fs::read_to_string(token_file?).ok();
         let token = variable("HF_TOKEN").or_else(stored).map(|token| token.trim().to_owned());
         let is_true = |value: String| matches!(value.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE");
-        Self {
+        Ok(Self {
             endpoint: variable("HF_ENDPOINT")
                 .unwrap_or_else(|| "https://huggingface.co".to_owned())
                 .trim_end_matches('/')
                 .to_owned(),
-            cache: cache.path().clone(),
+            cache,
             token: token.filter(|token| !token.is_empty()),
             offline: variable("HF_HUB_OFFLINE").is_some_and(is_true),
             retries: 3,
@@ -83,7 +90,7 @@ impl HubConfig {
             rate_window: Duration::from_secs(60),
             least_bytes: 60 << 10,
             most_unannounced: 16 << 30,
-        }
+        })
     }
 }
 
@@ -93,7 +100,7 @@ mod tests {
 
     fn config(variables: &[(&str, &str)]) -> HubConfig {
         let find = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
-        HubConfig::from_lookup(find)
+        HubConfig::from_lookup(find).expect("a cache")
     }
 
     #[test]
@@ -113,7 +120,7 @@ mod tests {
         assert_eq!((set.token.as_deref(), set.offline), (Some("secret"), true));
         assert!(!format!("{:?}", config(&all)).contains("secret"));
         assert_eq!(config(&[("HF_HOME", "/hf"), ("HF_HUB_CACHE", "/cache")]).cache, PathBuf::from("/cache"));
-        assert!(!config(&[("HF_HUB_OFFLINE", "0")]).offline);
+        assert!(!config(&[("HOME", "/me"), ("HF_HUB_OFFLINE", "0")]).offline);
 
         let folder = tempfile::tempdir().expect("folder");
         std::fs::write(folder.path().join("token"), "stored\n").expect("written");

@@ -101,6 +101,9 @@ pub enum HubError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// No variable says where the cache is.
+    #[error("no folder for the cache: HOME is not set; set HOME, or HF_HOME to the cache's folder")]
+    NoHome,
     /// A name that would lead out of the cache's folder.
     #[error(
         "`{file}` of `{repo}` at revision `{revision}` is no file on the Hub: the names must not hold `..` or `\\`"
