@@ -11,6 +11,7 @@ use ghostzoo_weights::Checkpoint;
 use serde_json::{Map, Value, json};
 
 use super::interrupt::Interrupt;
+use super::place;
 use super::progress::{Reader, Shown};
 use super::results::Results;
 use super::state::{self, Progress};
@@ -116,6 +117,22 @@ pub(crate) struct Cycle<'a> {
 }
 
 impl Cycle<'_> {
+    /// Takes the folder over. What an older run left in it goes once this run's state is whole, and not before; a run that is
+    /// still at its first step, having been killed there, does so again.
+    pub(crate) fn take_over(&mut self, task: &impl Task) -> Result<()> {
+        place::sweep(self.folder)?;
+        self.save_state(task)?;
+        if (self.progress.epoch, self.progress.batch) == (0, 0) {
+            place::clear(self.folder)?;
+            if let (true, Some(labels)) = (self.args.plots, task.draw_labels()?) {
+                image::save(&labels, &self.folder.join("labels.jpg"))?;
+            }
+        } else {
+            files::write(&self.folder.join("results.csv"), self.results.text().as_bytes())?;
+        }
+        Ok(())
+    }
+
     /// Runs to the end, or to Ctrl-C.
     pub(crate) fn run<T: Task>(&mut self, task: &mut T) -> Result<End> {
         while self.progress.epoch < self.epochs() && !self.progress.finished {

@@ -1,12 +1,13 @@
 use std::cell::Cell;
 
+use anyhow::ensure;
 use candle_core::Device;
 use candle_vision::train::optim::Role;
 use candle_vision::train::schedule::UltralyticsSchedule;
 use clap::FromArgMatches;
 
 use super::*;
-use crate::cli::{Cli, Command, TrainTask, as_options, command};
+use crate::cli::{Cli, Command, DetectTrainArgs, TrainTask, as_options, command};
 
 /// A task of three steps an epoch whose validations find what is told, on a clock that a step moves on.
 struct Told<'a> {
@@ -19,6 +20,8 @@ struct Told<'a> {
     closed: Vec<usize>,
     clock: &'a Cell<f64>,
     seconds: f64,
+    /// Whether there is no room for a state.
+    fails: bool,
 }
 
 impl Task for Told<'_> {
@@ -80,6 +83,7 @@ impl Task for Told<'_> {
     }
 
     fn state(&self) -> Result<(BTreeMap<String, Tensor>, Value)> {
+        ensure!(!self.fails, "no room");
         Ok((self.checkpoint(0)?.tensors, Value::Null))
     }
 
@@ -92,29 +96,32 @@ impl Task for Told<'_> {
     }
 }
 
-/// What a run left: its progress, its task, and the names of its files.
-fn ran<'a>(words: &str, task: Told<'a>) -> Result<(Progress, Told<'a>, Vec<String>)> {
+/// The arguments that these words give.
+fn arguments(words: &str) -> Result<DetectTrainArgs> {
     let words =
         as_options(format!("ghostzoo train detect data=d.yaml {words}").split(' ').map(str::to_owned), &command())?;
     let Command::Train(train) = Cli::from_arg_matches(&command().try_get_matches_from(words)?)?.command else {
         bail!("")
     };
     let TrainTask::Detect(args) = train.task else { bail!("another task") };
-    let (folder, mut task) = (tempfile::tempdir()?, task);
-    files::make_folder(&folder.path().join("weights"))?;
-    let results = Results::new(columns(&task, 3));
+    Ok(args)
+}
+
+/// A run that begins in a folder.
+fn cycle<'a>(args: &'a DetectTrainArgs, folder: &'a Path, task: &Told<'a>) -> Result<Cycle<'a>> {
+    files::make_folder(&folder.join("weights"))?;
+    let results = Results::new(columns(task, 3));
     let progress = Progress::new("detect", Value::Null, [Value::Null, Value::Null], results.text());
-    let clock = task.clock;
-    let mut cycle = Cycle {
-        args: &args.run,
-        hours: args.time,
-        folder: folder.path(),
-        progress,
-        results,
-        interrupt: Interrupt::default(),
-        shown: Shown::new(Reader::Nobody),
-        clock: Box::new(move || clock.get()),
-    };
+    let (interrupt, shown, clock) = (Interrupt::default(), Shown::new(Reader::Nobody), task.clock);
+    let clock = Box::new(move || clock.get());
+    Ok(Cycle { args: &args.run, hours: args.time, folder, progress, results, interrupt, shown, clock })
+}
+
+/// What a run left: its progress, its task, and the names of its files.
+fn ran<'a>(words: &str, task: Told<'a>) -> Result<(Progress, Told<'a>, Vec<String>)> {
+    let args = arguments(words)?;
+    let (folder, mut task) = (tempfile::tempdir()?, task);
+    let mut cycle = cycle(&args, folder.path(), &task)?;
     assert_eq!(cycle.run(&mut task)?, End::Finished);
     let progress = cycle.progress;
     let mut names = Vec::new();
@@ -144,7 +151,17 @@ fn told(clock: &Cell<f64>, epochs: usize) -> Told<'_> {
         nominal_batch: 2,
     };
     let close_mosaic = 1;
-    Told { fitness: Vec::new(), schedule, close_mosaic, step: 0, validated: 0, closed: Vec::new(), clock, seconds: 36. }
+    Told {
+        fitness: Vec::new(),
+        schedule,
+        close_mosaic,
+        step: 0,
+        validated: 0,
+        closed: Vec::new(),
+        clock,
+        seconds: 36.,
+        fails: false,
+    }
 }
 
 /// Measured by `tests/oracle/train_run.py`.
@@ -228,5 +245,31 @@ fn files_are_named_by_steps_and_epochs_from_0() -> Result<()> {
     assert_eq!(json!(drawn(&names)), golden["files"]["one_step_an_epoch_three_epochs_the_last_closed"]);
     let (.., names) = ran("epochs=1", Told { close_mosaic: 10, ..told(&clock, 1) })?;
     assert_eq!(json!(drawn(&names)), golden["files"]["one_epoch_close_mosaic_10"]);
+    Ok(())
+}
+
+#[test]
+fn an_older_run_stays_until_the_new_one_has_a_state() -> Result<()> {
+    let (args, folder, clock) = (arguments("epochs=2 plots=False")?, tempfile::tempdir()?, Cell::new(0.));
+    let old = ["results.csv", "labels.jpg", "weights/best.safetensors", "weights/last.safetensors"];
+    let there = || old.map(|name| folder.path().join(name).exists());
+    let mut task = told(&clock, 2);
+    let mut cycle = cycle(&args, folder.path(), &task)?;
+    for name in old {
+        std::fs::write(folder.path().join(name), "old")?;
+    }
+    task.fails = true;
+    let error = cycle.take_over(&task).expect_err("no state");
+    assert!(error.to_string().starts_with("the state of the run could not be saved"), "{error}");
+    assert_eq!(there(), [true; 4]);
+    task.fails = false;
+    // Killed as soon as its state was whole, it clears when it goes on.
+    cycle.save_state(&task)?;
+    assert_eq!(there(), [true; 4]);
+    cycle.take_over(&task)?;
+    assert_eq!(there(), [false; 4], "nothing of it may be taken for this one's");
+    cycle.run(&mut task)?;
+    cycle.take_over(&task)?;
+    assert_eq!(there(), [true, false, true, true], "a run keeps its own");
     Ok(())
 }

@@ -81,12 +81,7 @@ fn begin<T: Training>(args: &T::Args, global: &GlobalArgs) -> Result<()> {
     let task = setup.task(args, global, true)?;
     let folder = place::create(T::run_args(args), T::NAME)?;
     let lock = place::lock(folder.path())?;
-    place::clear(folder.path())?;
     let values = serde_json::to_value(args)?;
-    files::write(&folder.path().join("args.yaml"), args_yaml::text(T::NAME, &values)?.as_bytes())?;
-    if let (true, Some(labels)) = (T::run_args(args).plots, task.draw_labels()?) {
-        image::save(&labels, &folder.path().join("labels.jpg"))?;
-    }
     let results = Results::new(columns(&task, task.rates().len()));
     let mut progress = Progress::new(T::NAME, values, facts, results.text());
     progress.files = files;
@@ -152,8 +147,6 @@ fn resume<T: Training>(folder: &Path, given: &T::Args, global: &GlobalArgs, expl
     }
     progress.finished = is_over;
     progress.args = serde_json::to_value(&args)?;
-    files::write(&folder.join("args.yaml"), args_yaml::text(T::NAME, &progress.args)?.as_bytes())?;
-    files::write(&folder.join("results.csv"), progress.results.as_bytes())?;
     let results = Results::from_text(&progress.results)?;
     finish::<T>(&args, global, folder, progress, results, task)?;
     drop(lock);
@@ -179,8 +172,8 @@ fn finish<T: Training>(
     let (interrupt, shown, start) = (Interrupt::listen(), Shown::new(reader), Instant::now());
     let clock = Box::new(move || before + start.elapsed().as_secs_f64());
     let mut cycle = Cycle { args: run, hours, folder, progress, results, interrupt, shown, clock };
-    place::sweep(folder)?;
-    cycle.save_state(&task)?;
+    cycle.take_over(&task)?;
+    files::write(&folder.join("args.yaml"), args_yaml::text(T::NAME, &cycle.progress.args)?.as_bytes())?;
     if cycle.run(&mut task)? == End::Interrupted {
         let shown = folder.display().to_string();
         let word = shlex::try_quote(&shown).unwrap_or(Cow::Borrowed(&shown));
