@@ -30,6 +30,8 @@ pub(crate) fn project_folder(task: &str, project: Option<&Path>) -> PathBuf {
 pub(crate) struct RunDir {
     path: PathBuf,
     made: bool,
+    /// Folders in it that were made for this run.
+    parts: Vec<PathBuf>,
     names: HashSet<String>,
 }
 
@@ -41,7 +43,7 @@ impl RunDir {
         files::make_folder(parent.unwrap_or(Path::new(".")))?;
         let Some(name) = base.file_name().map(ToOwned::to_owned) else {
             if exist_ok && base.is_dir() {
-                return Ok(Self { path: base.to_path_buf(), made: false, names: HashSet::new() });
+                return Ok(Self { path: base.to_path_buf(), made: false, parts: Vec::new(), names: HashSet::new() });
             }
             return Err(usage(format!(
                 "--save-dir {} names no new folder; --exist-ok takes it as it is",
@@ -65,11 +67,11 @@ impl RunDir {
             }
             let path = base.with_file_name(name);
             match fs::create_dir(&path) {
-                Ok(()) => return Ok(Self { path, made: true, names: HashSet::new() }),
+                Ok(()) => return Ok(Self { path, made: true, parts: Vec::new(), names: HashSet::new() }),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && exist_ok && path.is_dir() => {
                     tempfile::tempfile_in(&path)
                         .with_context(|| format!("cannot write into the folder {}", path.display()))?;
-                    return Ok(Self { path, made: false, names: HashSet::new() });
+                    return Ok(Self { path, made: false, parts: Vec::new(), names: HashSet::new() });
                 }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && !exist_ok => number += 1,
                 Err(error) => {
@@ -81,6 +83,16 @@ impl RunDir {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Makes a folder in it, unless it is there. It goes again if the run leaves it empty.
+    pub(crate) fn make_part(&mut self, name: &str) -> Result<()> {
+        let part = self.path.join(name);
+        if !part.is_dir() {
+            files::make_folder(&part)?;
+            self.parts.push(part);
+        }
+        Ok(())
     }
 
     /// `stem`, or where this run has used it already `stem-2`, `stem-3`, …, so that pictures of one name in different
@@ -98,9 +110,9 @@ impl RunDir {
 
 impl Drop for RunDir {
     fn drop(&mut self) {
-        if self.made {
-            // Fails, as it should, where there is anything in the folder.
-            let _ = fs::remove_dir(&self.path);
+        // Fails, as it should, where there is anything in a folder.
+        for folder in self.parts.iter().chain(self.made.then_some(&self.path)) {
+            let _ = fs::remove_dir(folder);
         }
     }
 }

@@ -104,7 +104,7 @@ fn arguments(words: &str) -> Result<DetectTrainArgs> {
         bail!("")
     };
     let TrainTask::Detect(args) = train.task else { bail!("another task") };
-    Ok(args)
+    Ok(*args)
 }
 
 /// A run that begins in a folder.

@@ -1,6 +1,7 @@
 //! Where runs are: a new folder, or that of a run to go on with.
 
 use std::fs::{DirEntry, File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -11,25 +12,72 @@ use crate::error::usage;
 use crate::files;
 use crate::run_dir::{RunDir, asked, project_folder};
 
-/// A new run's folder, with its folder of weights.
+/// A new run's folder, with its folder of weights. Both go again if the run leaves them empty.
 pub(crate) fn create(args: &RunArgs, task: &str) -> Result<RunDir> {
-    let folder = RunDir::create(&asked(task, "train", args.project.as_deref(), Some(&args.name)), args.exist_ok)?;
-    files::make_folder(&folder.path().join("weights"))?;
+    let mut folder = RunDir::create(&asked(task, "train", args.project.as_deref(), Some(&args.name)), args.exist_ok)?;
+    folder.make_part("weights")?;
     Ok(folder)
 }
 
-/// Keeps other processes from training in a folder, as long as the lock lives.
-pub(crate) fn lock(folder: &Path) -> Result<File> {
-    let path = folder.join("weights").join(".lock");
-    let shown = path.display();
-    let file = File::create(&path).with_context(|| format!("cannot write {shown}"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(usage(format!(
-            "{} is in use by another process: wait for its end, or give --name another folder",
-            folder.display()
-        ))),
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {shown}")),
+/// What keeps other processes from training in a folder, as long as it lives. Of a start that came to no state it leaves no
+/// file.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    folder: PathBuf,
+    _file: File,
+}
+
+/// Locks a folder against other processes; says where its file system cannot.
+pub(crate) fn lock(folder: &Path) -> Result<Lock> {
+    let (lock, note) = lock_by(folder, File::try_lock)?;
+    note.iter().for_each(|note| say!("note: {note}"));
+    Ok(lock)
+}
+
+/// The lock that `try_lock` takes of a file in a folder, and what to say of a file system that has none.
+fn lock_by(
+    folder: &Path,
+    try_lock: impl FnOnce(&File) -> std::result::Result<(), TryLockError>,
+) -> Result<(Lock, Option<String>)> {
+    let path = lock_file(folder);
+    let shown = folder.display();
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    let locked = try_lock(&file);
+    let lock = || Lock { folder: folder.to_path_buf(), _file: file };
+    match locked {
+        Ok(()) => Ok((lock(), None)),
+        Err(TryLockError::WouldBlock) => {
+            Err(usage(format!("{shown} is in use by another process: wait for its end, or give --name another folder")))
+        }
+        Err(TryLockError::Error(error)) if has_no_locks(&error) => {
+            let note = format!("{shown} is on a file system without locks: let no other process train in it");
+            Ok((lock(), Some(note)))
+        }
+        Err(TryLockError::Error(error)) => {
+            drop(lock());
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
+}
+
+/// The file that stands for a run's folder.
+fn lock_file(folder: &Path) -> PathBuf {
+    folder.join("weights").join(".lock")
+}
+
+/// Whether a lock failed because the file system knows none.
+fn has_no_locks(error: &std::io::Error) -> bool {
+    // Linux' ENOSYS, ENOLCK and EOPNOTSUPP: the second has no kind.
+    let codes: &[i32] = if cfg!(target_os = "linux") { &[38, 37, 95] } else { &[] };
+    error.kind() == ErrorKind::Unsupported || error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if !state_file(&self.folder).exists() {
+            // It may be gone with its folder.
+            let _ = std::fs::remove_file(lock_file(&self.folder));
+        }
     }
 }
 
@@ -143,6 +191,50 @@ mod tests {
         assert!(error.to_string().contains("is in use by another process"), "{error}");
         drop(held);
         lock(root.path()).map(drop)
+    }
+
+    #[test]
+    fn a_file_system_without_locks_is_said_and_trained_on() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        let failed = |error: std::io::Error| lock_by(root.path(), |_| Err(TryLockError::Error(error)));
+        files::make_folder(&root.path().join("weights"))?;
+        let mut lacking = vec![std::io::Error::from(ErrorKind::Unsupported)];
+        if cfg!(target_os = "linux") {
+            lacking.extend([37, 38, 95].map(std::io::Error::from_raw_os_error));
+        }
+        for error in lacking {
+            let (lock, note) = failed(error)?;
+            let expected = "is on a file system without locks: let no other process train in it";
+            assert!(note.is_some_and(|note| note.ends_with(expected)));
+            drop(lock);
+        }
+        let error = failed(ErrorKind::PermissionDenied.into()).expect_err("another failure");
+        assert!(error.to_string().starts_with("cannot lock "), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_start_that_fails_leaves_no_folder() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        let base = root.path().join("train");
+        let begin = || -> Result<RunDir> {
+            let mut folder = RunDir::create(&base, false)?;
+            folder.make_part("weights")?;
+            Ok(folder)
+        };
+        let folder = begin()?;
+        assert!(lock_by(&base, |_| Err(TryLockError::Error(ErrorKind::PermissionDenied.into()))).is_err());
+        drop(folder);
+        assert!(!base.exists(), "cannot be locked");
+        let folder = begin()?;
+        drop((lock(&base)?, folder));
+        assert!(!base.exists(), "came to no state");
+        let folder = begin()?;
+        let held = lock(&base)?;
+        std::fs::write(state_file(&base), "")?;
+        drop((held, folder));
+        assert!(state_file(&base).exists() && lock_file(&base).exists(), "a run stays");
+        Ok(())
     }
 
     #[test]
