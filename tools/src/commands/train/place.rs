@@ -102,16 +102,30 @@ pub(crate) fn clear(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes what a killed run left half-written among its weights: nothing else has names of this form.
+/// Removes the files that a killed run left half-written, in its folder and among its weights.
 pub(crate) fn sweep(folder: &Path) -> Result<()> {
-    let weights = folder.join("weights");
-    for entry in std::fs::read_dir(&weights).with_context(|| format!("cannot read {}", weights.display()))?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(".tmp") {
-            let path = entry.path();
-            std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+    for folder in [folder.to_path_buf(), folder.join("weights")] {
+        let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        for entry in entries.flatten() {
+            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+            if is_file && is_half_written(&entry.file_name().to_string_lossy()) {
+                let path = entry.path();
+                std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            }
         }
     }
     Ok(())
+}
+
+/// Whether a file of this name is one that was to be renamed: tempfile's `.tmpAbC123`, or a picture's `.NAME.PROCESS-CALL.tmp`.
+fn is_half_written(name: &str) -> bool {
+    let is_of = |text: &str, kind: fn(&char) -> bool| !text.is_empty() && text.chars().all(|c| kind(&c));
+    if let Some(random) = name.strip_prefix(".tmp") {
+        return random.len() == 6 && is_of(random, char::is_ascii_alphanumeric);
+    }
+    let Some(name) = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp")) else { return false };
+    let numbers = name.rsplit_once('.').and_then(|(_, numbers)| numbers.split_once('-'));
+    numbers.is_some_and(|(process, call)| [process, call].iter().all(|text| is_of(text, char::is_ascii_digit)))
 }
 
 /// The folder of the run that `--resume` names: a folder, a file of its weights, or nothing for the latest of a project of
@@ -234,6 +248,24 @@ mod tests {
         std::fs::write(state_file(&base), "")?;
         drop((held, folder));
         assert!(state_file(&base).exists() && lock_file(&base).exists(), "a run stays");
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_kill_left_half_written_goes_and_nothing_else() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        let left = [".tmpAbC123", ".labels.jpg.4711-0.tmp", ".train_batch0.jpg.4711-12.tmp"];
+        let kept = [".tmp", ".tmp-mine12", ".tmpAbC1234", ".a.jpg.tmp", ".a.4711-.tmp", "a.jpg.4711-0.tmp", ".lock"];
+        files::make_folder(&root.path().join("weights/.tmpFolder"))?;
+        for folder in [root.path().to_path_buf(), root.path().join("weights")] {
+            left.iter().chain(&kept).try_for_each(|name| std::fs::write(folder.join(name), ""))?;
+        }
+        sweep(root.path())?;
+        for folder in [root.path().to_path_buf(), root.path().join("weights")] {
+            assert!(left.iter().all(|name| !folder.join(name).exists()), "{}", folder.display());
+            assert!(kept.iter().all(|name| folder.join(name).exists()), "{}", folder.display());
+        }
+        assert!(root.path().join("weights/.tmpFolder").is_dir());
         Ok(())
     }
 
