@@ -2,6 +2,7 @@
 
 mod args_yaml;
 mod arguments;
+mod checks;
 mod classify;
 mod cycle;
 mod detect;

@@ -16,7 +16,7 @@ use super::interrupt::Interrupt;
 use super::progress::{Reader, Shown};
 use super::results::Results;
 use super::state::{self, Progress};
-use super::{args_yaml, arguments, place};
+use super::{args_yaml, arguments, checks, place};
 use crate::cli::{Float, GlobalArgs, RunArgs};
 use crate::error::{Interrupted, usage};
 use crate::files;
@@ -102,7 +102,8 @@ fn resume<T: Training>(folder: &Path, given: &T::Args, global: &GlobalArgs, expl
     }
     let mut args: T::Args = arguments::resumed(&progress.args, given, explicit)?;
     T::run_args_mut(&mut args).json = T::run_args(given).json;
-    let before: T::Args = serde_json::from_value(progress.args.clone())?;
+    let edited = |error: anyhow::Error| state::edited(&path, &error);
+    let before: T::Args = serde_json::from_value(progress.args.clone()).map_err(|error| edited(error.into()))?;
     let [epochs_before, epochs] = [&before, &args].map(|args| T::run_args(args).epochs);
     let [hours_before, hours] = [&before, &args].map(T::hours);
     if hours != hours_before {
@@ -115,7 +116,8 @@ fn resume<T: Training>(folder: &Path, given: &T::Args, global: &GlobalArgs, expl
         return Err(end.error(&folder.display().to_string(), &progress));
     }
     let setup = T::of(&args, global, Some(&progress.decided))?;
-    let ([data, _], items) = (setup.facts()?, setup.pictures());
+    let ([data, decided], items) = (setup.facts()?, setup.pictures());
+    checks::decided(&progress.decided, &decided).map_err(edited)?;
     let mut differing = arguments::differing(&progress.data, &data);
     let files = items.each_ref().map(|items| fingerprints::of(items));
     for (split, [then, now], items) in [
@@ -133,6 +135,8 @@ fn resume<T: Training>(folder: &Path, given: &T::Args, global: &GlobalArgs, expl
     (progress.data, progress.files) = (data, files);
     let extension = setup.extension(&before, &args, progress.epoch)?;
     let mut task = setup.task(&args, global, false)?;
+    let expected = Results::new(columns(&task, task.rates().len()));
+    checks::of_task(&progress, task.batches(), task.columns().0.len(), &expected).map_err(edited)?;
     task.load_state(&tensors, &progress.counters)
         .with_context(|| format!("{} does not fit the run's arguments", path.display()))?;
     if let Some(epochs) = progress.planned {

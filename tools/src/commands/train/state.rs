@@ -10,6 +10,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::checks;
 use crate::error::usage;
 use crate::files;
 
@@ -39,13 +40,11 @@ pub(crate) struct Progress {
     /// The best epoch, as patience counts.
     pub(crate) stopping: EarlyStopping,
     /// The epoch whose weights `best` holds: the last of those that are equally good; 0 before the first.
-    #[serde(default)]
     pub(crate) best: usize,
     /// The epochs of a run of limited time, as planned after the last.
     #[serde(default)]
     pub(crate) planned: Option<usize>,
     /// Fingerprints of the pictures of both splits.
-    #[serde(default)]
     pub(crate) files: [Value; 2],
     /// What the data were when the run began, so that it does not go on with others.
     pub(crate) data: Value,
@@ -144,20 +143,35 @@ pub(crate) fn save(path: &Path, progress: &Progress, tensors: &BTreeMap<String, 
     files::write(path, &bytes)
 }
 
+/// What to say of a state that is none that a run writes.
+pub(crate) fn edited(path: &Path, error: &anyhow::Error) -> anyhow::Error {
+    anyhow!(
+        "{} is not as a run wrote it: {error:#}; put back the file as it was, or begin a run from weights/last.safetensors",
+        path.display()
+    )
+}
+
 /// Reads the file.
+///
+/// # Errors
+/// What cannot be gone on from, by the name of the field.
 pub(crate) fn read(path: &Path) -> Result<(Progress, BTreeMap<String, Tensor>)> {
     let shown = path.display();
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
     let what = || format!("{shown} is not the state of a run");
     let (_, header) = SafeTensors::read_metadata(&bytes).with_context(what)?;
     let text = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY)).with_context(what)?;
-    let format = serde_json::from_str::<Value>(text).with_context(what)?["format"].clone();
-    if format != FORMAT {
+    let value: Value = serde_json::from_str(text).with_context(what)?;
+    let format = &value["format"];
+    if *format != FORMAT {
         bail!(
             "{shown} has format {format}, and this version reads {FORMAT}: go on with the version that began the run"
         );
     }
-    let progress: Progress = serde_json::from_str(text).with_context(what)?;
+    checks::fields(&value).map_err(|error| edited(path, &error))?;
+    // From the text: a value does not keep every digit.
+    let progress: Progress = serde_json::from_str(text).map_err(|error| edited(path, &error.into()))?;
+    checks::consistent(&progress).map_err(|error| edited(path, &error))?;
     let file = SafeTensors::deserialize(&bytes).with_context(what)?;
     let mut tensors = BTreeMap::new();
     for (name, view) in file.iter() {
@@ -185,8 +199,10 @@ mod tests {
     fn a_state_reads_back_and_others_are_refused() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join(FILE);
-        let mut progress =
-            Progress::new("detect", json!({"lr0": 0.1, "model": "é"}), [json!(1), json!(null)], "epoch,time\n".into());
+        let args = json!({"lr0": 0.1, "model": "é", "epochs": 3, "batch": 2});
+        let decided = json!({"recipe": {"epochs": 3, "batch": 2}});
+        let results = "epoch,time\n1,1\n2,2\n3,3\n".to_owned();
+        let mut progress = Progress::new("detect", args, [json!(1), decided], results);
         (progress.epoch, progress.seconds, progress.stopping.best) = (3, 0.1 + 0.2, 1. / 3.);
         let tensors = BTreeMap::from([
             ("a".to_owned(), Tensor::new(&[[1f32, f32::MIN_POSITIVE], [-0., 1e30]], &Device::Cpu)?),
@@ -205,6 +221,13 @@ mod tests {
         assert_eq!(std::fs::read(&path)?, before, "equal states give equal bytes");
         std::fs::write(&path, &before[..before.len() - 1])?;
         assert!(read(&path).expect_err("cut").to_string().contains("is not the state of a run"));
+        progress.best = 4;
+        save(&path, &progress, &tensors)?;
+        let error = read(&path).expect_err("edited").to_string();
+        assert!(
+            error.contains("is not as a run wrote it: `best` is 4, after the 3 epochs that are done; put"),
+            "{error}"
+        );
         progress.format = 2;
         save(&path, &progress, &tensors)?;
         assert!(read(&path).expect_err("of the future").to_string().contains("has format 2"));
