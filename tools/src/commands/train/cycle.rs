@@ -10,6 +10,7 @@ use candle_vision::image::{self, RgbImage};
 use ghostzoo_weights::Checkpoint;
 use serde_json::{Map, Value, json};
 
+use super::half::halved;
 use super::interrupt::Interrupt;
 use super::place;
 use super::progress::{Reader, Shown};
@@ -51,7 +52,7 @@ pub(crate) trait Task {
     fn rates(&self) -> Vec<f64>;
     /// Measures the averaged weights.
     fn validate(&mut self) -> Result<Validation>;
-    /// The averaged weights after so many epochs.
+    /// The averaged weights after so many epochs, in f32.
     fn checkpoint(&self, epochs: usize) -> Result<Checkpoint>;
     /// All that decides the next step: tensors, and counters.
     fn state(&self) -> Result<(BTreeMap<String, Tensor>, Value)>;
@@ -222,7 +223,8 @@ impl Cycle<'_> {
         values.extend(task.rates());
         self.results.push(epoch, self.seconds(), &values);
         let weights = self.folder.join("weights");
-        let checkpoint = task.checkpoint(epoch)?;
+        let (checkpoint, note) = halved(&task.checkpoint(epoch)?)?;
+        note.iter().for_each(|note| say!("note: epoch {epoch}: {note}"));
         if is_best {
             ghostzoo_weights::write(&weights.join(BEST), &checkpoint)?;
         }

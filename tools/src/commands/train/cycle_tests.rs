@@ -1,7 +1,7 @@
 use std::cell::Cell;
 
 use anyhow::ensure;
-use candle_core::Device;
+use candle_core::{DType, Device};
 use candle_vision::train::optim::Role;
 use candle_vision::train::schedule::UltralyticsSchedule;
 use clap::FromArgMatches;
@@ -132,7 +132,11 @@ fn ran<'a>(words: &str, task: Told<'a>) -> Result<(Progress, Told<'a>, Vec<Strin
     }
     names.sort();
     let best = ghostzoo_weights::read(&folder.path().join("weights").join(BEST))?;
-    assert_eq!(best.tensors["epochs"].to_scalar::<f32>()? as usize, progress.best, "the file is the best epoch's");
+    assert_eq!(
+        best.tensors["epochs"].to_dtype(DType::F32)?.to_scalar::<f32>()? as usize,
+        progress.best,
+        "the file is the best epoch's"
+    );
     Ok((progress, task, names))
 }
 
@@ -260,8 +264,7 @@ fn an_older_run_stays_until_the_new_one_has_a_state() -> Result<()> {
     }
     task.fails = true;
     let error = cycle.take_over(&task).expect_err("no state");
-    assert!(error.to_string().starts_with("the state of the run could not be saved"), "{error}");
-    assert_eq!(there(), [true; 4]);
+    assert_eq!((error.to_string().as_str(), there()), ("no room", [true; 4]));
     task.fails = false;
     // Killed as soon as its state was whole, it clears when it goes on.
     cycle.save_state(&task)?;

@@ -7,6 +7,7 @@ mod classify;
 mod cycle;
 mod detect;
 mod fingerprints;
+mod half;
 mod interrupt;
 mod place;
 mod progress;

@@ -215,7 +215,7 @@ impl Task for ClassifyTask {
             preprocessing: Some(model::preprocessing(&self.parts.view)),
             ..Default::default()
         };
-        Ok(Checkpoint { tensors, metadata }.to_dtype(DType::F16)?)
+        Ok(Checkpoint { tensors, metadata })
     }
 
     fn state(&self) -> Result<(BTreeMap<String, Tensor>, Value)> {

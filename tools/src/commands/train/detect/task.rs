@@ -281,7 +281,7 @@ impl Task for DetectTask {
             layout: ghostzoo_weights::Layout::Ultralytics,
             ..Default::default()
         };
-        Ok(Checkpoint { tensors, metadata }.to_dtype(DType::F16)?)
+        Ok(Checkpoint { tensors, metadata })
     }
 
     fn state(&self) -> Result<(BTreeMap<String, Tensor>, Value)> {
