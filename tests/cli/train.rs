@@ -252,6 +252,9 @@ fn a_run_goes_on_only_with_what_it_began_with() {
     place.write("set/data.yaml", "train: images/train\nval: images/val\nnames: [dark, light]\n");
     place.run(resume).failed(2, &["the data are not those that the run began with: other classes;"]);
     place.write("set/data.yaml", "train: images/train\nval: images/val\nnames: [light, dark]\n");
+    place.write("set/labels/val/10.txt", "0 0.5 0.5 0.2 0.2\n");
+    std::fs::copy(place.path("set/images/train/0.png"), place.path("set/images/val/11.png")).unwrap();
+    place.run(resume).failed(2, &["began with: other validation pictures (new or changed: 10.png, 11.png); put"]);
     place.write("set/labels/train/0.txt", "0 0.5 0.5 0.2 0.2\n");
     place.run(resume).failed(
         2,
