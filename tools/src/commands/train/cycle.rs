@@ -50,8 +50,8 @@ pub(crate) trait Task {
     fn draw_batch(&self) -> Result<RgbImage>;
     /// Learning rates by group.
     fn rates(&self) -> Vec<f64>;
-    /// Measures the averaged weights.
-    fn validate(&mut self) -> Result<Validation>;
+    /// Measures the averaged weights. Asked to end, it does so after a batch, with nothing.
+    fn validate(&mut self, interrupt: &Interrupt) -> Result<Option<Validation>>;
     /// The averaged weights after so many epochs, in f32.
     fn checkpoint(&self, epochs: usize) -> Result<Checkpoint>;
     /// All that decides the next step: tensors, and counters.
@@ -194,19 +194,30 @@ impl Cycle<'_> {
                 break;
             }
         }
-        self.end_epoch(task)?;
+        if self.end_epoch(task)? == End::Interrupted {
+            return Ok(End::Interrupted);
+        }
         let is_asked = self.interrupt.asked() && !self.progress.finished;
         Ok(if is_asked { End::Interrupted } else { End::Finished })
     }
 
-    fn end_epoch<T: Task>(&mut self, task: &mut T) -> Result<()> {
+    /// Measures and writes what the epoch's steps came to. Interrupted, it has written the state before the validation, which
+    /// whoever goes on begins again.
+    fn end_epoch<T: Task>(&mut self, task: &mut T) -> Result<End> {
         let epoch = self.progress.epoch + 1;
         let pace = self.shown.trained();
         let (losses, metrics) = task.columns();
         let mean = |sum: &f64| sum / self.progress.batch.max(1) as f64;
         let means: Vec<f64> = self.progress.losses.iter().map(mean).collect();
         let is_last = epoch >= self.epochs() || self.is_late();
-        let validation = if self.args.val || is_last { Some(task.validate()?) } else { None };
+        let mut validation = None;
+        if self.args.val || is_last {
+            self.save_state(task)?;
+            validation = task.validate(&self.interrupt)?;
+            if validation.is_none() {
+                return Ok(End::Interrupted);
+            }
+        }
         let fitness = validation.as_ref().map(|validation| validation.fitness);
         let stops = fitness.is_some_and(|fitness| self.progress.stopping.stops(epoch, fitness, self.args.patience));
         let is_equal = fitness.is_some_and(|fitness| fitness >= self.progress.stopping.best);
@@ -259,7 +270,7 @@ impl Cycle<'_> {
                 self.args.patience
             );
         }
-        Ok(())
+        Ok(End::Finished)
     }
 
     /// The whole run so far.

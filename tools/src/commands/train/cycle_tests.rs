@@ -22,6 +22,8 @@ struct Told<'a> {
     seconds: f64,
     /// Whether there is no room for a state.
     fails: bool,
+    /// Whether the user asks to end in the midst of a validation.
+    ends: bool,
 }
 
 impl Task for Told<'_> {
@@ -70,11 +72,14 @@ impl Task for Told<'_> {
         [Role::Weight, Role::Weight, Role::Bias].map(|role| self.schedule.rate(role, 1., self.step - 1)).to_vec()
     }
 
-    fn validate(&mut self) -> Result<Validation> {
+    fn validate(&mut self, _: &Interrupt) -> Result<Option<Validation>> {
+        if self.ends {
+            return Ok(None);
+        }
         let fitness = self.fitness.get(self.validated).copied().unwrap_or(0.);
         self.validated += 1;
         let fitness = crate::commands::train::detect::five_digits(fitness);
-        Ok(Validation { metrics: vec![fitness], losses: vec![1.], fitness })
+        Ok(Some(Validation { metrics: vec![fitness], losses: vec![1.], fitness }))
     }
 
     fn checkpoint(&self, epochs: usize) -> Result<Checkpoint> {
@@ -111,7 +116,8 @@ fn arguments(words: &str) -> Result<DetectTrainArgs> {
 fn cycle<'a>(args: &'a DetectTrainArgs, folder: &'a Path, task: &Told<'a>) -> Result<Cycle<'a>> {
     files::make_folder(&folder.join("weights"))?;
     let results = Results::new(columns(task, 3));
-    let progress = Progress::new("detect", Value::Null, [Value::Null, Value::Null], results.text());
+    let values = json!({"epochs": args.run.epochs, "batch": args.batch});
+    let progress = Progress::new("detect", values.clone(), [Value::Null, json!({"recipe": values})], results.text());
     let (interrupt, shown, clock) = (Interrupt::default(), Shown::new(Reader::Nobody), task.clock);
     let clock = Box::new(move || clock.get());
     Ok(Cycle { args: &args.run, hours: args.time, folder, progress, results, interrupt, shown, clock })
@@ -165,6 +171,7 @@ fn told(clock: &Cell<f64>, epochs: usize) -> Told<'_> {
         clock,
         seconds: 36.,
         fails: false,
+        ends: false,
     }
 }
 
@@ -274,5 +281,20 @@ fn an_older_run_stays_until_the_new_one_has_a_state() -> Result<()> {
     cycle.run(&mut task)?;
     cycle.take_over(&task)?;
     assert_eq!(there(), [true, false, true, true], "a run keeps its own");
+    Ok(())
+}
+
+#[test]
+fn an_end_in_a_validation_loses_no_step() -> Result<()> {
+    let (args, folder, clock) = (arguments("epochs=2 plots=False")?, tempfile::tempdir()?, Cell::new(0.));
+    let mut task = Told { ends: true, ..told(&clock, 2) };
+    let mut run = cycle(&args, folder.path(), &task)?;
+    assert_eq!(run.run(&mut task)?, End::Interrupted);
+    let (progress, _) = state::read(&folder.path().join("weights").join(state::FILE))?;
+    assert_eq!((progress.epoch, progress.batch, progress.losses), (0, 3, vec![3.]), "before the validation");
+    task.ends = false;
+    let mut run = Cycle { progress: run.progress, ..cycle(&args, folder.path(), &task)? };
+    assert_eq!(run.run(&mut task)?, End::Finished);
+    assert_eq!((task.step, task.validated, run.results.len()), (6, 2, 2), "no step twice, no validation left out");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first asks the run to end after its step, the second ends it at once. What was ignored
+//! Ctrl-C, SIGTERM and SIGHUP: the first asks the run to end after its step or batch of validation, the second ends it at once. What was ignored
 //! when the program started, as `nohup` has it for SIGHUP, stays ignored.
 
 use std::sync::Arc;

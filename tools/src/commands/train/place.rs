@@ -9,7 +9,6 @@ use anyhow::{Context, Result};
 use super::state;
 use crate::cli::RunArgs;
 use crate::error::usage;
-use crate::files;
 use crate::run_dir::{RunDir, asked, project_folder};
 
 /// A new run's folder, with its folder of weights. Both go again if the run leaves them empty.
@@ -194,6 +193,7 @@ fn latest(roots: &[&Path]) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files;
     use std::time::{Duration, SystemTime};
 
     #[test]

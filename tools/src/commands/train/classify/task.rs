@@ -21,6 +21,7 @@ use super::pictures::Pictures;
 use crate::cli::ClassifyTrainArgs;
 use crate::commands::train::arguments;
 use crate::commands::train::cycle::{Step, Task, Validation};
+use crate::commands::train::interrupt::Interrupt;
 use crate::commands::train::progress::Reader;
 use crate::model;
 use crate::output::{Stdout, Table, grouped};
@@ -61,10 +62,13 @@ impl ClassifyTask {
         Self { parts, args: args.clone(), epoch: None, iteration: 0, drawn: None, told: RefCell::default() }
     }
 
-    /// Looks at the validation pictures; draws the first batches into `folder`.
-    fn measure(&self, network: &GhostNet, folder: Option<&Path>) -> Result<Tally> {
+    /// Looks at the validation pictures; draws the first batches into `folder`. Nothing where `interrupt` asked to end.
+    fn measure(&self, network: &GhostNet, folder: Option<&Path>, interrupt: &Interrupt) -> Result<Option<Tally>> {
         let mut tally = Tally::default();
         for (number, batch) in self.parts.val.epoch(0)?.enumerate() {
+            if interrupt.asked() {
+                return Ok(None);
+            }
             let batch = batch?;
             let kept = folder.filter(|_| number < DRAWN).map(|folder| (folder, batch.clone()));
             let classes = batch.classes.clone();
@@ -92,7 +96,7 @@ impl ClassifyTask {
                 tally.pictures()
             );
         }
-        Ok(tally)
+        Ok(Some(tally))
     }
 
     /// Names pictures that could not be read, each once.
@@ -192,9 +196,10 @@ impl Task for ClassifyTask {
         self.parts.trainer.rates()
     }
 
-    fn validate(&mut self) -> Result<Validation> {
-        let tally = self.measure(&self.parts.trainer.classifier()?, None)?;
-        Ok(Validation { metrics: vec![tally.top1(), tally.top5()], losses: vec![tally.loss()], fitness: tally.top1() })
+    fn validate(&mut self, interrupt: &Interrupt) -> Result<Option<Validation>> {
+        let Some(tally) = self.measure(&self.parts.trainer.classifier()?, None, interrupt)? else { return Ok(None) };
+        let (metrics, losses) = (vec![tally.top1(), tally.top5()], vec![tally.loss()]);
+        Ok(Some(Validation { metrics, losses, fitness: tally.top1() }))
     }
 
     fn checkpoint(&self, epochs: usize) -> Result<Checkpoint> {
@@ -232,7 +237,8 @@ impl Task for ClassifyTask {
         let tensors = ghostzoo_weights::read(best)?.tensors.into_iter().collect();
         let vb = VarBuilder::from_tensors(tensors, DType::F32, self.parts.trainer.device());
         let network = GhostNet::new(&self.parts.trainer.config().for_inference(), vb)?;
-        let tally = self.measure(&network, plots.then_some(folder))?;
+        let measured = self.measure(&network, plots.then_some(folder), &Interrupt::default())?;
+        let tally = measured.context("nothing was measured")?;
         if plots {
             self.confusion(&tally, folder)?;
         }

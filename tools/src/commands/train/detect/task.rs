@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use crate::cli::{DetectTrainArgs, GlobalArgs};
 use crate::commands::train::arguments;
 use crate::commands::train::cycle::{Step, Task, Validation};
+use crate::commands::train::interrupt::Interrupt;
 use crate::commands::train::progress::Reader;
 use crate::commands::val;
 use crate::output::{Stdout, notes};
@@ -106,10 +107,20 @@ impl DetectTask {
     }
 
     /// Looks at the validation pictures; the losses are means over the batches. The first batches are drawn into `folder`.
-    fn measure(&self, detector: &Detector, folder: Option<&Path>) -> Result<(Validated, [f64; 3])> {
+    /// Nothing where `interrupt` asked to end.
+    fn measure(
+        &self,
+        detector: &Detector,
+        folder: Option<&Path>,
+        interrupt: &Interrupt,
+    ) -> Result<Option<(Validated, [f64; 3])>> {
         let (mut sums, mut batches) = ([0.; 3], 0);
-        let mut failed = None;
+        let (mut failed, ended) = (None, Cell::new(false));
         let mut observe = |looked: Looked<'_>| {
+            if interrupt.asked() {
+                ended.set(true);
+                candle_core::bail!("asked to end")
+            }
             let targets = self.targets(&looked);
             let losses = self.parts.trainer.loss(looked.raw, &targets)?;
             sums.iter_mut().zip(losses).for_each(|(sum, loss)| *sum += loss);
@@ -119,10 +130,13 @@ impl DetectTask {
             batches += 1;
             Ok(())
         };
-        let validated = validate(detector, &self.parts.val, &self.validation, &mut observe)?;
+        let validated = match validate(detector, &self.parts.val, &self.validation, &mut observe) {
+            Err(_) if ended.get() => return Ok(None),
+            validated => validated?,
+        };
         failed.map_or(Ok(()), Err)?;
         self.tell_unreadable(&validated)?;
-        Ok((validated, sums.map(|sum| sum / batches.max(1) as f64)))
+        Ok(Some((validated, sums.map(|sum| sum / batches.max(1) as f64))))
     }
 
     /// Names the validation pictures that cannot be read, once; fails where there is no other.
@@ -253,11 +267,12 @@ impl Task for DetectTask {
         self.parts.trainer.rates()
     }
 
-    fn validate(&mut self) -> Result<Validation> {
+    fn validate(&mut self, interrupt: &Interrupt) -> Result<Option<Validation>> {
         let detector = self.parts.trainer.detector()?;
-        let (validated, losses) = self.measure(&detector, None)?;
+        let Some((validated, losses)) = self.measure(&detector, None, interrupt)? else { return Ok(None) };
         let metrics = validated.measured.ultralytics.means();
-        Ok(Validation { metrics: metrics.to_vec(), losses: losses.to_vec(), fitness: five_digits(metrics[3]) })
+        let (metrics, fitness) = (metrics.to_vec(), five_digits(metrics[3]));
+        Ok(Some(Validation { metrics, losses: losses.to_vec(), fitness }))
     }
 
     fn checkpoint(&self, epochs: usize) -> Result<Checkpoint> {
@@ -301,7 +316,8 @@ impl Task for DetectTask {
         let vb = candle_nn::VarBuilder::from_tensors(tensors, DType::F32, device);
         let net = candle_yolov8::Yolo::new(self.parts.trainer.def(), candle_vision::layers::Norm::Fold, vb)?;
         let detector = Detector::new(net, device.clone(), DType::F32);
-        let (validated, _) = self.measure(&detector, plots.then_some(folder))?;
+        let measured = self.measure(&detector, plots.then_some(folder), &Interrupt::default())?;
+        let (validated, _) = measured.context("nothing was measured")?;
         if plots {
             val::draw(folder, &self.parts.names, &validated.measured, self.validation.confusion_conf)?;
         }
