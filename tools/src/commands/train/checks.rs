@@ -81,8 +81,8 @@ pub(super) fn decided(then: &Value, now: &Value) -> Result<()> {
 
 /// The path of the first value that `now` has and `then` has not.
 fn missing(then: &Value, now: &Value) -> Option<String> {
-    let pairs = now.as_object()?.iter().filter(|(_, value)| !value.is_null());
-    pairs.into_iter().find_map(|(name, value)| match then.get(name) {
+    let mut pairs = now.as_object()?.iter().filter(|(_, value)| !value.is_null());
+    pairs.find_map(|(name, value)| match then.get(name) {
         None => Some(format!(".{name}")),
         Some(then) => missing(then, value).map(|rest| format!(".{name}{rest}")),
     })
