@@ -1,5 +1,7 @@
 //! Which pictures the arguments name.
 
+mod glob;
+
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -169,14 +171,8 @@ fn of_folder(folder: &Path) -> Result<Vec<Entry>> {
 }
 
 fn of_glob(pattern: &str) -> Result<Vec<Entry>> {
-    let paths = glob::glob(pattern).map_err(|error| anyhow!("not a valid glob: {error}"))?;
-    let mut pictures = Vec::new();
-    for path in paths {
-        let path = path?;
-        if is_picture(&path) {
-            pictures.push(path);
-        }
-    }
+    let mut pictures = glob::matches(pattern)?;
+    pictures.retain(|path| is_picture(path));
     if pictures.is_empty() {
         bail!("no picture matches this glob");
     }
