@@ -26,6 +26,9 @@ const VIDEOS: [&str; 11] = ["asf", "avi", "m4v", "mkv", "mov", "mp4", "mpeg", "m
 /// Largest list file in bytes.
 const MAX_LIST_BYTES: u64 = 64 << 20;
 
+/// Most bytes of the name of what is saved of a picture, before endings: file systems take 255 in all.
+const MAX_STEM_BYTES: usize = 200;
+
 /// One picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
@@ -49,7 +52,7 @@ impl Source {
 
     /// The name, without ending, of what is saved of it.
     pub(crate) fn stem(&self) -> String {
-        let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let stem = |path: &Path| shortened(&path.file_stem().unwrap_or_default().to_string_lossy());
         match self {
             Self::File(path) => stem(path),
             Self::Stdin => "stdin".to_owned(),
@@ -87,6 +90,20 @@ impl Source {
             Self::BuiltIn(picture) => Ok(image::decode_with(picture.bytes, options)?),
         }
     }
+}
+
+/// A stem that leaves room for endings in a file name: where it is too long its first bytes, and a hash of all of them.
+fn shortened(stem: &str) -> String {
+    if stem.len() <= MAX_STEM_BYTES {
+        return stem.to_owned();
+    }
+    // FNV-1a: the same name on every machine.
+    let hash = stem
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = format!("-{hash:016x}");
+    let end = (0..=MAX_STEM_BYTES - hash.len()).rev().find(|end| stem.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}{hash}", &stem[..end])
 }
 
 /// What to say of a file that is not there.
@@ -268,6 +285,16 @@ mod tests {
             assert_eq!(labels(root, argument), expected, "{argument}");
         }
         Ok(())
+    }
+
+    #[test]
+    fn long_names_are_shortened_and_stay_apart() {
+        let stem = |name: &str| Source::File(PathBuf::from(name)).stem();
+        let long = "é".repeat(120);
+        let (one, two) = (stem(&format!("a/{long}1.jpg")), stem(&format!("a/{long}2.jpg")));
+        assert!(one != two && one.len() <= MAX_STEM_BYTES && one.starts_with(&long[..180]), "{one} {two}");
+        assert_eq!(one, stem(&format!("b/{long}1.png")));
+        assert_eq!(stem(&format!("{}.jpg", "x".repeat(200))), "x".repeat(200));
     }
 
     #[test]

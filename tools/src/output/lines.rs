@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_yolov8::Detection;
 
-use super::{Speed, class_name};
+use super::{Speed, class_name, shown};
 
 /// `2 persons, 1 bus`, in the order of the classes.
 pub(crate) fn counts(detections: &[Detection], names: &[String]) -> String {
@@ -16,7 +16,7 @@ pub(crate) fn counts(detections: &[Detection], names: &[String]) -> String {
         return "(no detections)".to_owned();
     }
     let part = |(class_id, count): (usize, usize)| {
-        format!("{count} {}{}", class_name(names, class_id), if count > 1 { "s" } else { "" })
+        format!("{count} {}{}", shown(&class_name(names, class_id)), if count > 1 { "s" } else { "" })
     };
     counts.into_iter().map(part).collect::<Vec<_>>().join(", ")
 }

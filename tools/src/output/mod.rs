@@ -82,6 +82,14 @@ pub(crate) fn class_name(names: &[String], class_id: usize) -> String {
     names.get(class_id).cloned().unwrap_or_else(|| class_id.to_string())
 }
 
+/// Text for a terminal: control characters, which would steer it, are escaped.
+pub(crate) fn shown(text: &str) -> String {
+    let escape = |character: char| {
+        if character.is_control() { character.escape_default().to_string() } else { character.to_string() }
+    };
+    text.chars().map(escape).collect()
+}
+
 /// A file name without its extension, made of what every file system takes: a class's name comes from a checkpoint.
 pub(crate) fn safe_name(name: &str) -> String {
     let replace = |character: char| match character {
@@ -96,6 +104,17 @@ pub(crate) fn safe_name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_cannot_steer_a_terminal() {
+        let names = ["red\u{1b}[31m\u{9b}\n".to_owned()];
+        let detection = Detection { xyxy: [0.; 4], confidence: 1., class_id: 0 };
+        assert_eq!(counts(&[detection], &names), r"1 red\u{1b}[31m\u{9b}\n");
+        let mut table = Table::new(&["class"], 1);
+        table.row(vec![names[0].clone()]);
+        assert_eq!(table.lines(), ["class", r"red\u{1b}[31m\u{9b}\n"]);
+        assert_eq!(shown("grün 犬"), "grün 犬");
+    }
 
     #[test]
     fn class_names_cannot_leave_the_folder() {

@@ -1,5 +1,7 @@
 //! Columns that line up.
 
+use super::shown;
+
 /// Rows of text, each column as wide as its widest cell.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
@@ -13,9 +15,9 @@ impl Table {
         Self { rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()], left }
     }
 
-    /// Adds a row.
+    /// Adds a row; control characters are escaped.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
+        self.rows.push(cells.iter().map(|cell| shown(cell)).collect());
     }
 
     /// The lines, without trailing blanks.
