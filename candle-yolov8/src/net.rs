@@ -299,7 +299,7 @@ fn block(module: &Module, style: Style, vb: VarBuilder) -> Result<Box<dyn Layer>
     })
 }
 
-fn greatest_common_divisor(a: usize, b: usize) -> usize {
+pub(crate) fn greatest_common_divisor(a: usize, b: usize) -> usize {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 

@@ -3,6 +3,7 @@
 //! A row's channels are scaled by the width of the model's scale and its repeats by the depth:
 //! `channels = ⌈min(c, most) · width / 8⌉ · 8`, `repeats = max(round(n · depth), 1)` for `n > 1`.
 
+mod budget;
 mod literal;
 mod load;
 mod row;
@@ -67,13 +68,16 @@ impl ModelDef {
             Some(other) => return Err(key("activation", format!("{other} is no activation"))),
         };
         let mut rows = Vec::new();
+        let mut budget = budget::Budget::default();
         for part in ["backbone", "head"] {
             let list = yaml.get(part).and_then(Value::as_array).ok_or_else(|| key(part, "a list of rows is needed"))?;
             for fields in list {
                 let row = row::resolve(fields, &rows, factors, activation, nc)?;
+                budget.add(fields.get(2).and_then(Value::as_str).unwrap_or_default(), &row)?;
                 rows.push(row);
             }
         }
+        budget.check_maps(&rows)?;
         match rows.iter().position(|row| matches!(row.module, Module::Detect { .. })) {
             Some(last) if last + 1 == rows.len() => Ok(Self { nc, scale: letter, activation, rows }),
             _ => Err(key("head", "its last row, and no other, must be Detect")),
