@@ -93,6 +93,14 @@ fn neither_batch_nor_source_kind_changes_a_result() {
     let bytes = std::fs::read(place.path("in/b.jpg")).unwrap();
     let piped = place.run_with_stdin("detect - --json --no-save --conf 0.3 -m m.safetensors", &bytes).succeeded();
     assert_eq!(strip(piped.json()), expected[1..2]);
+    let stream = [bytes.as_slice(), &std::fs::read(place.path("in/a.png")).unwrap(), &bytes, b"no picture"].concat();
+    let piped = place.run_with_stdin("detect - --json --conf 0.3 --save-dir o -m m.safetensors", &stream);
+    let piped =
+        piped.failed(1, &["error: stdin-4: the last 10 bytes on stdin, after picture 3, are no picture"]).json();
+    let paths: Vec<&str> = piped.iter().map(|line| line["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["-", "stdin-2", "stdin-3", "stdin-4"]);
+    assert_eq!(strip(piped)[..3], [&expected[1], &expected[0], &expected[1]].map(Value::clone));
+    assert_eq!(place.files("o"), ["stdin-2.jpg", "stdin-3.jpg", "stdin.jpg"]);
     assert_ne!(run("in", "--rect false"), expected, "square letterboxes are another input");
 }
 

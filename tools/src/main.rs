@@ -28,6 +28,7 @@ mod reader;
 mod run_dir;
 mod soundness;
 mod source;
+mod stdin;
 mod subject;
 
 use std::ffi::OsString;

@@ -4,11 +4,12 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
-use candle_vision::image::{DecodeOptions, Decoded, RgbImage};
+use anyhow::{Result, anyhow, bail};
+use candle_vision::image::{self, DecodeOptions, Decoded, ImageError, RgbImage};
 use rayon::prelude::*;
 
 use crate::source::{Entry, Source};
+use crate::stdin::Files;
 
 /// A picture ready for the model.
 pub(crate) struct Ready<T> {
@@ -25,6 +26,8 @@ pub(crate) struct Ready<T> {
 /// An entry's label, and its picture.
 pub(crate) struct Item<T> {
     pub(crate) label: String,
+    /// One more than the entries: a stream's second file or a later one.
+    pub(crate) follows: bool,
     pub(crate) ready: Result<Ready<T>>,
 }
 
@@ -35,7 +38,7 @@ pub(crate) struct Reader<T> {
 }
 
 impl<T: Send + 'static> Reader<T> {
-    /// Starts to read. `prepare`, which `wait` gives once the model is known, turns a decoded picture into what that needs.
+    /// Starts to read; stdin gives as many items as it holds files. `prepare`, which `wait` gives once the model is known, turns a decoded picture into what that needs.
     /// `options` say how to decode. `on_all_threads`: the pictures of a batch are decoded side by side, where the network
     /// computes elsewhere.
     pub(crate) fn start<P>(
@@ -51,9 +54,12 @@ impl<T: Send + 'static> Reader<T> {
         let (sender, batches) = sync_channel(1);
         let read = move || {
             let decoded = |entry| decoded(entry, &options);
-            let mut entries = entries.into_iter().peekable();
-            while entries.peek().is_some() {
-                let entries: Vec<Entry> = entries.by_ref().take(batch).collect();
+            let mut files = entries.into_iter().flat_map(files);
+            loop {
+                let entries: Vec<File> = files.by_ref().take(batch).collect();
+                if entries.is_empty() {
+                    return;
+                }
                 // No thread of the pool waits for the model, whose loading needs them.
                 let decoded: Box<dyn Iterator<Item = Opened>> = match on_all_threads {
                     true => Box::new(entries.into_par_iter().map(decoded).collect::<Vec<_>>().into_iter()),
@@ -81,23 +87,55 @@ impl<T: Send + 'static> Reader<T> {
     }
 }
 
-/// An entry's label, and its picture as it was decoded.
-type Opened = (String, Result<(Source, Decoded)>);
-
-fn decoded(Entry { label, source }: Entry, options: &DecodeOptions) -> Opened {
-    let picture = source.and_then(|source| {
-        let picture = source.decode(options)?;
-        Ok((source, picture))
-    });
-    (label, picture)
+/// A file that is to be decoded.
+enum File {
+    /// The entry's own.
+    Of(Entry),
+    /// One from stdin, and how many came before it.
+    Streamed(usize, Result<Vec<u8>>),
 }
 
-fn item<T, P: Fn(&RgbImage) -> Result<T>>((label, decoded): Opened, wait: &impl Fn() -> P) -> Item<T> {
+/// The files of an entry: those in the stream where it is stdin.
+fn files(entry: Entry) -> Box<dyn Iterator<Item = File>> {
+    match entry.source {
+        Ok(Source::Stdin) => {
+            Box::new(Files::new(std::io::stdin()).map(|(before, bytes)| File::Streamed(before, bytes)))
+        }
+        _ => Box::new(std::iter::once(File::Of(entry))),
+    }
+}
+
+/// A file's label, whether it follows another of its entry, and its picture as it was decoded.
+type Opened = (String, bool, Result<(Source, Decoded)>);
+
+fn decoded(file: File, options: &DecodeOptions) -> Opened {
+    match file {
+        File::Of(Entry { label, source }) => {
+            let picture = source.and_then(|source| {
+                let picture = source.decode(options)?;
+                Ok((source, picture))
+            });
+            (label, false, picture)
+        }
+        File::Streamed(before, bytes) => {
+            let picture = bytes.and_then(|bytes| match image::decode_with(&bytes, options) {
+                Err(ImageError::NotAnImage { length }) if before > 0 => {
+                    bail!("the last {length} bytes on stdin, after picture {before}, are no picture")
+                }
+                picture => Ok((Source::Stdin, picture?)),
+            });
+            let label = if before == 0 { Source::Stdin.label() } else { format!("stdin-{}", before + 1) };
+            (label, before > 0, picture)
+        }
+    }
+}
+
+fn item<T, P: Fn(&RgbImage) -> Result<T>>((label, follows, decoded): Opened, wait: &impl Fn() -> P) -> Item<T> {
     let ready = decoded.and_then(|(source, Decoded { picture, warning })| {
         let prepare = wait();
         let start = Instant::now();
         let prepared = prepare(&picture)?;
         Ok(Ready { source, picture, warning, prepared, preprocess: start.elapsed() })
     });
-    Item { label, ready }
+    Item { label, follows, ready }
 }

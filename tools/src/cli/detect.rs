@@ -5,7 +5,7 @@ use clap::Args;
 /// Arguments of `ghostzoo detect`.
 #[derive(Debug, Args)]
 pub(crate) struct DetectArgs {
-    /// Pictures, folders, globs, a .txt file with one path a line, or - for one picture from stdin [default: a picture
+    /// Pictures, folders, globs, a .txt file with one path a line, or - for those on stdin [default: a picture
     /// of blood cells that is built in]
     #[arg(value_name = "SOURCE")]
     pub(crate) sources: Vec<String>,

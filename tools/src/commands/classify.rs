@@ -73,10 +73,11 @@ struct Run<'a> {
 impl Run<'_> {
     /// One forward pass, then the results in order.
     fn batch(&mut self, items: Vec<Item<Tensor>>) -> Result<()> {
+        self.total += items.iter().filter(|item| item.follows).count();
         let inputs: Vec<&Tensor> = items.iter().filter_map(|item| Some(&item.ready.as_ref().ok()?.prepared)).collect();
         let (rankings, speed) = if inputs.is_empty() { Default::default() } else { self.rank(&inputs)? };
         let mut rankings = rankings.into_iter();
-        for Item { label, ready } in items {
+        for Item { label, ready, .. } in items {
             self.done += 1;
             match ready {
                 Ok(ready) => {

@@ -141,6 +141,7 @@ impl Run<'_> {
 
     /// The pictures that could be read through the model, then all results in order.
     fn batch(&mut self, items: Vec<Item<Prepared>>) -> Result<()> {
+        self.total += items.iter().filter(|item| item.follows).count();
         let prepared: Vec<&Prepared> =
             items.iter().filter_map(|item| Some(&item.ready.as_ref().ok()?.prepared)).collect();
         let predictions = self.detector.detect(&prepared, &self.nms)?;
