@@ -362,5 +362,9 @@ fn a_converted_and_a_fused_checkpoint_find_the_same() {
     let size = |name: &str| std::fs::metadata(place.path(name)).unwrap().len();
     assert!(size("half.safetensors") < size("m.safetensors") * 6 / 10);
     place.run("convert m.safetensors m.safetensors").failed(2, &["same file"]);
+    place.write("kept.safetensors", b"mine");
+    place.run("convert m.safetensors kept.safetensors").failed(2, &["kept.safetensors exists", "--force"]);
+    assert_eq!(std::fs::read(place.path("kept.safetensors")).unwrap(), b"mine");
+    place.run("convert m.safetensors kept.safetensors --force").succeeded();
     place.run("convert m.safetensors m.pt").failed(2, &[".safetensors"]);
 }

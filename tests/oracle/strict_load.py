@@ -104,14 +104,14 @@ def check(ghostzoo):
             for file in ("last", "best"):
                 load(module, folder / f"runs/{task}/{name}/weights/{file}.safetensors", f"{name}, trained, {file}")
             torch.save(module.state_dict(), folder / "state.pth")
-            run("convert", "state.pth", "converted.safetensors")
+            run("convert", "state.pth", "converted.safetensors", "--force")
             load(module, folder / "converted.safetensors", f"{name}, converted")
             if name in DETECTORS:
                 short = {k: v for k, v in module.state_dict().items() if not k.endswith("dfl.conv.weight")}
                 torch.save(short, folder / "short.pth")
-                run("convert", "short.pth", "completed.safetensors")
+                run("convert", "short.pth", "completed.safetensors", "--force")
                 load(module, folder / "completed.safetensors", f"{name}, completed")
-                run("convert", "state.pth", "folded.safetensors", "--fuse")
+                run("convert", "state.pth", "folded.safetensors", "--fuse", "--force")
                 load(module.eval().fuse(verbose=False), folder / "folded.safetensors", f"{name}, folded")
 
 

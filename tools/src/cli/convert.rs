@@ -14,4 +14,7 @@ pub(crate) struct ConvertArgs {
     /// Fold batch norms into the convolutions before them, and merge the branches of GhostNetV3 and RepGhostNet
     #[arg(long)]
     pub(crate) fuse: bool,
+    /// Write OUT even where it exists
+    #[arg(long)]
+    pub(crate) force: bool,
 }

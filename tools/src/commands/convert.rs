@@ -25,6 +25,11 @@ pub(crate) fn run(args: &ConvertArgs, global: &GlobalArgs) -> Result<()> {
     {
         return Err(usage("IN and OUT are the same file; give OUT another name"));
     }
+    // Also a link that leads nowhere: to write would replace it.
+    if !args.force && args.output.symlink_metadata().is_ok() {
+        let output = args.output.display();
+        return Err(usage(format!("{output} exists; give OUT another name, or --force to write over it")));
+    }
     let mut checkpoint = model::read(&found)?;
     if args.fuse || global.arch.is_some() {
         let architecture = Architecture::of_checkpoint(&checkpoint, global.arch.as_deref())
