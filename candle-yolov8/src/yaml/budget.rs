@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn rows_beyond_a_limit_are_named() {
-        let many = vec!["[-1, 1000, Conv, [16]]"; 11].join(", ");
+        let many = ["[-1, 1000, Conv, [16]]"; 11].join(", ");
         for (rows, expected) in [
             (
                 "[-1, 1, Conv, [65536, 1, 2]], [-1, 1, Conv, [65536]]",
