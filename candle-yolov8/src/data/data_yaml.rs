@@ -148,25 +148,43 @@ impl DataYaml {
     }
 }
 
-/// The yaml that describes the data in a folder.
+/// The data.yaml in a folder: of several yamls the one that is called so, or dataset.yaml.
 fn yaml_in(folder: &Path) -> Result<PathBuf, DataError> {
     let io = |source| DataError::io("read the folder", folder, source);
-    let mut found = Vec::new();
+    let (mut yamls, mut others) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(folder).map_err(io)? {
         let path = entry.map_err(io)?.path();
-        if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") && path.is_file() {
-            found.push(path);
+        let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+        if is_yaml && path.is_file() { yamls.push(path) } else { others.push(path) }
+    }
+    for name in ["data.yaml", "dataset.yaml"] {
+        if let Some(yaml) = yamls.iter().find(|yaml| yaml.ends_with(name)) {
+            return Ok(yaml.clone());
         }
     }
-    match (found.pop(), found.len()) {
+    match (yamls.pop(), yamls.len()) {
         (Some(yaml), 0) => Ok(yaml),
-        (None, _) => Err(DataError::invalid(
-            folder,
-            "a folder without a .yaml; write one with `train:`, `val:` and `names:`, and name it",
-        )),
+        (None, _) => Err(DataError::invalid(folder, instead(&others))),
         (Some(_), others) => {
             Err(DataError::invalid(folder, format!("a folder with {} yamls; name the one that is meant", others + 1)))
         }
+    }
+}
+
+/// What a folder without a yaml looks like, by what lies in it, and what to do.
+fn instead(paths: &[PathBuf]) -> &'static str {
+    let has = |name: &str| paths.iter().any(|path| path.ends_with(name));
+    let ends = |extension: &str| paths.iter().any(|path| path.extension().is_some_and(|found| found == extension));
+    if has("Annotations") || ends("xml") {
+        "a folder of Pascal VOC's xml files, which are not read; export it as YOLO (LabelImg: the button PascalVOC becomes YOLO), \
+         and name its data.yaml"
+    } else if has("notes.json") || has("classes.txt") {
+        "a folder of label files without a data.yaml, such as Label Studio and LabelImg write; write one with `train:`, `val:` and \
+         `names:`, those of classes.txt in their order, and name it"
+    } else if has("annotations") || ends("json") {
+        "a folder of COCO's; name the instances file in it, or write a data.yaml whose `train:` and `val:` name one each"
+    } else {
+        "a folder without a .yaml; write one with `train:`, `val:` and `names:`, and name it"
     }
 }
 
@@ -277,8 +295,29 @@ mod tests {
         write("mine.yml");
         let data = DataYaml::read(root.path()).expect("the only one");
         assert_eq!((data.names(), data.file()), (&["a".to_owned()][..], root.path().join("mine.yml").as_path()));
-        write("data.yaml");
+        write("other.yaml");
         let error = DataYaml::read(root.path()).expect_err("two").to_string();
         assert!(error.contains("a folder with 2 yamls; name the one"), "{error}");
+        for name in ["dataset.yaml", "data.yaml"] {
+            write(name);
+            assert_eq!(DataYaml::read(root.path()).expect("called so").file(), root.path().join(name));
+        }
+    }
+
+    #[test]
+    fn a_folder_of_another_format_is_told_for_what_it_is() {
+        for (name, part) in [
+            ("a.xml", "Pascal VOC's xml files"),
+            ("Annotations", "export it as YOLO"),
+            ("classes.txt", "those of classes.txt in their order"),
+            ("notes.json", "Label Studio"),
+            ("annotations", "name the instances file in it"),
+            ("instances_val2017.json", "a folder of COCO's"),
+        ] {
+            let root = tempfile::tempdir().expect("a folder");
+            std::fs::write(root.path().join(name), "").expect("written");
+            let error = DataYaml::read(root.path()).expect_err(name).to_string();
+            assert!(error.contains(part), "{name}: {error}");
+        }
     }
 }
