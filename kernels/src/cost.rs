@@ -1,4 +1,4 @@
-//! Arithmetic cost of a forward pass, counted while it runs.
+//! Arithmetic cost of a forward pass, counted without its convolutions.
 
 use std::cell::Cell;
 
@@ -26,7 +26,8 @@ thread_local! {
     static COUNTER: Cell<Option<Cost>> = const { Cell::new(None) };
 }
 
-/// Runs `forward` and counts what the layers it calls on this thread compute.
+/// Runs `forward` and counts what the layers it calls on this thread would compute: there a [`crate::conv2d`] gives
+/// zeros of its result's shape, and reads no weight.
 pub fn count<R>(forward: impl FnOnce() -> R) -> (R, Cost) {
     let outer = COUNTER.replace(Some(Cost::default()));
     let result = forward();
@@ -48,11 +49,15 @@ fn record(update: impl FnOnce(&mut Cost)) {
     });
 }
 
-pub(crate) fn record_conv(xs: &Tensor, weight: &Tensor, geometry: &Geometry) -> Result<()> {
+/// Counts a convolution on a thread that counts, and gives its shape in zeros.
+pub(crate) fn record_conv(xs: &Tensor, weight: &Tensor, geometry: &Geometry) -> Result<Option<Tensor>> {
+    if !is_counting() {
+        return Ok(None);
+    }
     let (batch, _, in_h, in_w) = xs.dims4()?;
     let [out_h, out_w] = geometry.out_hw([in_h, in_w])?;
     record(|cost| cost.macs += (batch * out_h * out_w * weight.elem_count()) as u64);
-    Ok(())
+    Tensor::zeros((batch, weight.dim(0)?, out_h, out_w), xs.dtype(), xs.device()).map(Some)
 }
 
 /// Adds multiply-accumulates that are no [`crate::conv2d`].

@@ -14,7 +14,7 @@ use ghostzoo_weights::{
 };
 
 use crate::architecture::{self, Architecture};
-use crate::cli::GlobalArgs;
+use crate::cli::{GlobalArgs, MAX_SIDE};
 use crate::error::usage;
 use crate::progress::Bar;
 use crate::{foreign, soundness};
@@ -160,12 +160,23 @@ pub(crate) fn load(model: &str, global: &GlobalArgs, device: &Device, machine: b
         name: model.to_owned(),
         network,
         class_names,
-        input_size: metadata.imgsz.map(|side| [side; 2]),
+        input_size: metadata.imgsz.map(|side| checked_size([side; 2])).transpose()?,
         single_cls: metadata.train_args.as_ref().is_some_and(|args| args["single_cls"] == true),
         parameters: architecture.spec()?.parameters(),
         origin: found.origin,
         transform: metadata.preprocessing.as_ref().map_or_else(|| Ok(ClassifyTransform::default()), transform)?,
     })
+}
+
+/// A size of pictures that a checkpoint asks for.
+fn checked_size([height, width]: [usize; 2]) -> Result<[usize; 2]> {
+    if [height, width].iter().all(|side| (1..=MAX_SIDE).contains(side)) {
+        return Ok([height, width]);
+    }
+    Err(usage(format!(
+        "the checkpoint asks for pictures of {height}x{width}, and sides lie from 1 to {MAX_SIDE}: its metadata are \
+         damaged; give the checkpoint it was made from"
+    )))
 }
 
 /// A classifier's view of a picture, as its checkpoint says it.
@@ -174,6 +185,7 @@ pub(crate) fn transform(preprocessing: &Preprocessing) -> Result<ClassifyTransfo
     let interpolation: Interpolation = interpolation.parse().map_err(|error: String| usage(error))?;
     // The shortest decimal of the stored number: 0.875, and 0.9 where f32 holds 0.89999998.
     let crop_pct = crop_pct.to_string().parse().unwrap_or(f64::from(crop_pct));
+    let input_size = checked_size(input_size)?;
     Ok(ClassifyTransform { input_size, crop_pct, interpolation, mean, std })
 }
 
@@ -197,6 +209,18 @@ fn imagenet_names() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn vast_sizes_in_metadata_are_refused() {
+        assert_eq!(checked_size([480, 640]).expect("a usual size"), [480, 640]);
+        for size in [[0, 640], [640, 1_000_000_000]] {
+            let error = checked_size(size).expect_err("no usual size").to_string();
+            assert!(
+                error.starts_with(&format!("the checkpoint asks for pictures of {}x{},", size[0], size[1])),
+                "{error}"
+            );
+        }
+    }
 
     #[test]
     fn imagenets_classes_are_a_thousand_in_order() {

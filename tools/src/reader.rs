@@ -38,8 +38,8 @@ pub(crate) struct Reader<T> {
 }
 
 impl<T: Send + 'static> Reader<T> {
-    /// Starts to read; stdin gives as many items as it holds files. `prepare`, which `wait` gives once the model is known, turns a decoded picture into what that needs.
-    /// `options` say how to decode. `on_all_threads`: the pictures of a batch are decoded side by side, where the network
+    /// Starts to read; stdin gives as many items as it holds files. `prepare`, which `wait` gives once the model is known,
+    /// turns a decoded picture into what that needs. `options` say how to decode. `on_all_threads`: the pictures of a batch are decoded side by side, where the network
     /// computes elsewhere.
     pub(crate) fn start<P>(
         entries: Vec<Entry>,

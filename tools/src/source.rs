@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use candle_vision::image::{self, DecodeOptions, Decoded, ImageError, MAX_FILE_BYTES};
+use candle_vision::image::{self, DecodeOptions, Decoded, ImageError};
 use candle_vision::regular;
 use candle_yolov8::data::lines;
 
@@ -34,7 +34,7 @@ const MAX_STEM_BYTES: usize = 200;
 pub(crate) enum Source {
     /// A file.
     File(PathBuf),
-    /// The bytes on stdin.
+    /// The pictures on stdin, one after another.
     Stdin,
     /// A picture of the program's own.
     BuiltIn(&'static Picture),
@@ -60,7 +60,7 @@ impl Source {
         }
     }
 
-    /// Reads and decodes the picture.
+    /// Reads and decodes the picture; those on stdin are the reader's to split.
     pub(crate) fn decode(&self, options: &DecodeOptions) -> Result<Decoded> {
         match self {
             Self::File(path) => match fs::metadata(path) {
@@ -68,7 +68,7 @@ impl Source {
                 Err(error) => Err(error).context("cannot read the file"),
                 Ok(metadata) if metadata.is_dir() => bail!("a folder, where a picture is expected"),
                 Ok(metadata) if !metadata.is_file() => {
-                    bail!("a pipe or a device, where a picture is expected; `-` reads one from a pipe on stdin")
+                    bail!("a pipe or a device, where a picture is expected; `-` reads pictures from a pipe on stdin")
                 }
                 Ok(_) => match image::open_with(path, options) {
                     Err(ImageError::NotAnImage { .. }) if has_extension(path, &VIDEOS) => bail!(
@@ -79,14 +79,7 @@ impl Source {
                     decoded => Ok(decoded?),
                 },
             },
-            Self::Stdin => {
-                let mut bytes = Vec::new();
-                std::io::stdin().take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).context("cannot read stdin")?;
-                if bytes.len() as u64 > MAX_FILE_BYTES {
-                    bail!("more than {MAX_FILE_BYTES} bytes on stdin");
-                }
-                Ok(image::decode_with(&bytes, options)?)
-            }
+            Self::Stdin => bail!("stdin holds any number of pictures, which are split before they are decoded"),
             Self::BuiltIn(picture) => Ok(image::decode_with(picture.bytes, options)?),
         }
     }
@@ -142,7 +135,7 @@ pub(crate) fn expand(arguments: &[String]) -> Vec<Entry> {
         let sources = if argument != "-" {
             of_argument(argument)
         } else if std::mem::replace(&mut stdin_taken, true) {
-            Err(anyhow!("stdin holds one picture and is named twice"))
+            Err(anyhow!("stdin is named twice; its pictures come once"))
         } else {
             Ok(vec![Source::Stdin.into()])
         };

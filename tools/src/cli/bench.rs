@@ -15,7 +15,7 @@ pub(crate) struct BenchArgs {
     )]
     pub(crate) model: String,
     /// Pictures per run [default: 1; with --train 16, GhostNet 32]
-    #[arg(long, value_name = "N", value_parser = super::detect::positive)]
+    #[arg(long, value_name = "N", value_parser = super::detect::batch)]
     pub(crate) batch: Option<usize>,
     /// Side of the pictures, or HEIGHT,WIDTH [default: 640, GhostNet 224; with --train 320, GhostNet 224]
     #[arg(long, value_name = "N|H,W", value_parser = super::detect::image_size)]

@@ -17,7 +17,7 @@ pub(crate) struct ClassifyArgs {
     #[command(flatten)]
     pub(crate) largest: super::Limit,
     /// Pictures per forward pass
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = super::detect::positive)]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = super::detect::batch)]
     pub(crate) batch: usize,
     /// Print one JSON object per picture and line to stdout, nothing else
     #[arg(long)]

@@ -37,7 +37,7 @@ pub(crate) struct DetectArgs {
     #[command(flatten)]
     pub(crate) largest: super::Limit,
     /// Pictures per forward pass; those of one size after scaling share it
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = positive)]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = batch)]
     pub(crate) batch: usize,
     /// Where files go; a number is added where it exists [default: runs/detect/predict]
     #[arg(long, value_name = "FOLDER")]
@@ -71,7 +71,7 @@ pub(crate) struct DetectArgs {
 }
 
 /// Largest side a picture may be scaled to.
-const MAX_SIDE: usize = 16_384;
+pub(crate) const MAX_SIDE: usize = 16_384;
 
 /// Parses a number from 0 to 1.
 pub(crate) fn share(text: &str) -> Result<f32, String> {
@@ -86,6 +86,26 @@ pub(crate) fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(value) if value > 0 => Ok(value),
         _ => Err("give a whole number of at least 1".to_owned()),
+    }
+}
+
+/// Most pictures per forward pass or step.
+const MAX_BATCH: usize = 65_536;
+
+/// Parses a number of pictures per forward pass or step.
+pub(crate) fn batch(text: &str) -> Result<usize, String> {
+    within(text, MAX_BATCH)
+}
+
+/// Parses a side in pixels.
+pub(crate) fn side(text: &str) -> Result<usize, String> {
+    within(text, MAX_SIDE)
+}
+
+fn within(text: &str, most: usize) -> Result<usize, String> {
+    match text.parse() {
+        Ok(value) if (1..=most).contains(&value) => Ok(value),
+        _ => Err(format!("give a whole number from 1 to {most}")),
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub(crate) largest: super::Limit,
     /// Pictures per forward pass
-    #[arg(long, alias = "batch-size", default_value_t = 64, value_name = "N", value_parser = super::detect::positive)]
+    #[arg(long, alias = "batch-size", default_value_t = 64, value_name = "N", value_parser = super::detect::batch)]
     pub(crate) batch: usize,
     /// Side of the network's input [default: as the model was trained]
     #[arg(long, alias = "imgsz", value_name = "N|H,W", value_parser = super::detect::image_size)]

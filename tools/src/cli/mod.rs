@@ -22,6 +22,7 @@ pub(crate) use bench::{BenchArgs, Engine};
 pub(crate) use classify::ClassifyArgs;
 pub(crate) use convert::ConvertArgs;
 pub(crate) use detect::DetectArgs;
+pub(crate) use detect::MAX_SIDE;
 pub(crate) use eval::{EvalArgs, MergeArgs};
 pub(crate) use limit::Limit;
 pub(crate) use models::ModelsArgs;
@@ -156,5 +157,22 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         super::command().debug_assert();
+    }
+
+    #[test]
+    fn numbers_beyond_all_memory_are_refused() {
+        let refused = |words: &str| {
+            let error = super::command().try_get_matches_from(words.split(' ')).expect_err(words);
+            error.to_string().contains("give a whole number from 1 to ")
+        };
+        for command in
+            ["detect a.jpg", "classify a.jpg", "eval --data d", "val --data d", "train detect --data d", "bench"]
+        {
+            assert!(refused(&format!("ghostzoo {command} --batch 1000000000")), "{command}");
+            assert!(refused(&format!("ghostzoo {command} --batch 0")), "{command}");
+        }
+        for command in ["val --data d", "train detect --data d", "train classify --data d"] {
+            assert!(refused(&format!("ghostzoo {command} --imgsz 1000000000")), "{command}");
+        }
     }
 }

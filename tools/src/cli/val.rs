@@ -22,12 +22,12 @@ pub(crate) struct ValArgs {
     pub(crate) images: Option<PathBuf>,
     /// Pixels that a picture's longer side is scaled to, rounded up to a multiple of 32 [default: as the model was trained,
     /// else 640]
-    #[arg(long, value_name = "N", value_parser = super::detect::positive)]
+    #[arg(long, value_name = "N", value_parser = super::detect::side)]
     pub(crate) imgsz: Option<usize>,
     #[command(flatten)]
     pub(crate) largest: super::Limit,
     /// Pictures per forward pass; with --rect it decides the shapes too
-    #[arg(long, default_value_t = 16, value_name = "N", value_parser = super::detect::positive)]
+    #[arg(long, default_value_t = 16, value_name = "N", value_parser = super::detect::batch)]
     pub(crate) batch: usize,
     /// Give each batch the shape that fits its pictures, instead of a square
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]

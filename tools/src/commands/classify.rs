@@ -11,7 +11,7 @@ use ghostzoo_weights::Task;
 use crate::cli::{ClassifyArgs, GlobalArgs};
 use crate::error::{self, SomeFailed, usage};
 use crate::model::Network;
-use crate::output::{JsonClass, JsonError, JsonTop, Speed, Stdout, class_name, milliseconds, speed_line};
+use crate::output::{JsonClass, JsonError, JsonTop, Speed, Stdout, class_name, milliseconds, shown, speed_line};
 use crate::reader::{Item, Reader};
 use crate::subject::Subject;
 
@@ -126,7 +126,7 @@ impl Run<'_> {
         // Names list synonyms after commas: the first is enough to read.
         let short = |class: &JsonClass| {
             let name = class.class.split(',').next().unwrap_or_default();
-            format!("{name} {:.2}", class.probability)
+            format!("{} {:.2}", shown(name), class.probability)
         };
         let classes: Vec<String> = top.iter().map(short).collect();
         self.out.line(&format!("image {}/{} {label}: {}", self.done, self.total, classes.join(", ")))

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RunArgs;
 use super::detect::{above_zero, finite, probability};
-use crate::cli::detect::positive;
+use crate::cli::detect::{batch, side};
 
 /// Arguments of `ghostzoo train classify`.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
@@ -24,10 +24,10 @@ pub(crate) struct ClassifyTrainArgs {
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
     pub(crate) cls_remap: bool,
     /// Pictures per step; what is left of an epoch is not used
-    #[arg(long, visible_alias = "batch-size", default_value_t = 128, value_name = "N", value_parser = positive)]
+    #[arg(long, visible_alias = "batch-size", default_value_t = 128, value_name = "N", value_parser = batch)]
     pub(crate) batch: usize,
     /// Side of the network's input, in pixels
-    #[arg(long, visible_alias = "img-size", default_value_t = 224, value_name = "N", value_parser = positive)]
+    #[arg(long, visible_alias = "img-size", default_value_t = 224, value_name = "N", value_parser = side)]
     pub(crate) imgsz: usize,
     /// Share of a validation picture that its centre crop keeps [default: the checkpoint's, else 0.875]
     #[arg(long, value_name = "SHARE", value_parser = positive_share)]

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::RunArgs;
-use crate::cli::detect::{positive, share};
+use crate::cli::detect::{batch, positive, share, side};
 
 /// Arguments of `ghostzoo train detect`.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
@@ -25,14 +25,14 @@ pub(crate) struct DetectTrainArgs {
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
     pub(crate) cls_remap: bool,
     /// Pictures per step; -1 or a share such as 0.7: as many as that part of a GPU's memory takes, at most 16 on a CPU
-    #[arg(long, default_value_t = 16, value_name = "N", value_parser = positive, overrides_with = "auto_batch")]
+    #[arg(long, default_value_t = 16, value_name = "N", value_parser = batch, overrides_with = "auto_batch")]
     pub(crate) batch: usize,
     /// The part of the memory; what `--batch` below 1 becomes
     #[arg(long, hide = true, value_parser = probability, overrides_with = "batch")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) auto_batch: Option<f64>,
     /// Side of the network's input, in pixels; rounded up to a multiple of the largest stride
-    #[arg(long, default_value_t = 640, value_name = "N", value_parser = positive)]
+    #[arg(long, default_value_t = 640, value_name = "N", value_parser = side)]
     pub(crate) imgsz: usize,
     #[command(flatten)]
     #[serde(flatten)]
