@@ -285,12 +285,38 @@ fn rgb8(picture: DynamicImage) -> RgbImage {
     RgbImage::from_raw(width, height, pixels).expect("three bytes were collected per pixel")
 }
 
-/// Refuses a WebP shorter than its header says: the lossless decoder does not tell an early end from damage.
+/// The sizes of an extended WebP's canvas and of its lossy frame, where it has one: the decoder allocates the frame's.
+fn webp_sizes(bytes: &[u8]) -> Option<([u32; 2], [u32; 2])> {
+    let number = |at: usize, length: usize| {
+        let digits = bytes.get(at..at.checked_add(length)?)?;
+        Some(digits.iter().rev().fold(0_u32, |sum, &byte| sum << 8 | u32::from(byte)))
+    };
+    if bytes.get(12..16)? != b"VP8X" {
+        return None;
+    }
+    let canvas = [number(24, 3)? + 1, number(27, 3)? + 1];
+    let mut at = 12_usize;
+    while bytes.get(at..at.checked_add(4)?)? != b"VP8 " {
+        let length = number(at + 4, 4)? as usize;
+        at = at.checked_add(8)?.checked_add(length.next_multiple_of(2))?;
+    }
+    // Behind the chunk's head lie three bytes of the frame's tag and three of its start code.
+    Some((canvas, [number(at + 14, 2)? & 0x3FFF, number(at + 16, 2)? & 0x3FFF]))
+}
+
+/// Refuses a WebP shorter than its header says, for the lossless decoder does not tell an early end from damage, and one
+/// whose frame is not of its canvas' size, which libwebp refuses too.
 pub(super) fn check_webp_is_whole(bytes: &[u8]) -> Result<(), ImageError> {
     let declared =
         bytes.get(4..8).and_then(|size| size.first_chunk()).map(|&size| 8 + u64::from(u32::from_le_bytes(size)));
     match declared {
-        Some(declared) if declared <= bytes.len() as u64 => Ok(()),
+        Some(declared) if declared <= bytes.len() as u64 => match webp_sizes(bytes) {
+            Some((canvas, frame)) if canvas != frame => {
+                let reason = format!("its frame is {frame:?} and its canvas {canvas:?}");
+                Err(ImageError::Corrupt { format: "WebP", reason })
+            }
+            _ => Ok(()),
+        },
         Some(declared) => Err(ImageError::Truncated {
             format: "WebP",
             reason: format!("{} of {declared} bytes are there", bytes.len()),

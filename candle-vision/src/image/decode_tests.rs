@@ -51,6 +51,15 @@ fn orientation_is_applied_unless_declined() {
 }
 
 #[test]
+fn a_webp_whose_frame_is_not_of_its_canvas_size_is_refused() {
+    let mut bytes = fixture("rotated.webp");
+    assert!(bytes[12..].starts_with(b"VP8X") && decode(&bytes).is_ok());
+    bytes[24] += 1;
+    let error = decode(&bytes).unwrap_err().to_string();
+    assert!(error.contains("its frame is [36, 24] and its canvas [37, 24]"), "{error}");
+}
+
+#[test]
 fn bytes_that_are_no_picture_are_told_apart() {
     assert!(matches!(decode(b""), Err(ImageError::Empty)));
     assert!(matches!(decode(b"hello, this is text"), Err(ImageError::NotAnImage { length: 19 })));
