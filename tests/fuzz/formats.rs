@@ -96,6 +96,7 @@ pub(crate) const FORMATS: [Format; 17] = [
         Split::open(&data, "val").is_ok_and(|split| split.labels().is_ok())
     }),
     file("instances.json", "instances.json", instances, |path, _| {
+        place(&path.with_file_name("images").join("a.png"), &picture("rgb.png"));
         CocoInstances::read(path).is_ok_and(|instances| instances.pictures(None).is_ok())
     }),
 ];
