@@ -26,7 +26,7 @@ use super::format::format_of;
 use super::jpeg_markers;
 #[cfg(feature = "tiff")]
 use super::tiff;
-use super::{ImageError, bmp, exif, jpeg};
+use super::{ImageError, bmp, exif, jpeg, webp};
 use crate::guard::guard;
 use crate::regular;
 
@@ -171,7 +171,7 @@ fn decode_as(
 ) -> Result<Decoded, ImageError> {
     let map = |error| from_codec(error, name);
     if format == ImageFormat::WebP {
-        check_webp_is_whole(bytes)?;
+        webp::check(bytes)?;
     }
     if let Some(bitmap) = bmp::read(bytes).filter(|_| format == ImageFormat::Bmp) {
         check_size(bitmap.size(), name, options.max_pixels)?;
@@ -240,7 +240,7 @@ pub(super) fn check_size([width, height]: [u32; 2], format: &'static str, max_pi
 pub(super) fn orientation(bytes: &[u8], format: ImageFormat) -> Orientation {
     exif::orientation(match format {
         ImageFormat::Png => exif::blocks_of_png(bytes),
-        ImageFormat::WebP => exif::blocks_of_webp(bytes),
+        ImageFormat::WebP => webp::exif_blocks(bytes),
         _ => Vec::new(),
     })
 }
@@ -283,46 +283,6 @@ fn rgb8(picture: DynamicImage) -> RgbImage {
         _ => return picture.into_rgb8(),
     };
     RgbImage::from_raw(width, height, pixels).expect("three bytes were collected per pixel")
-}
-
-/// The sizes of an extended WebP's canvas and of its lossy frame, where it has one: the decoder allocates the frame's.
-fn webp_sizes(bytes: &[u8]) -> Option<([u32; 2], [u32; 2])> {
-    let number = |at: usize, length: usize| {
-        let digits = bytes.get(at..at.checked_add(length)?)?;
-        Some(digits.iter().rev().fold(0_u32, |sum, &byte| sum << 8 | u32::from(byte)))
-    };
-    if bytes.get(12..16)? != b"VP8X" {
-        return None;
-    }
-    let canvas = [number(24, 3)? + 1, number(27, 3)? + 1];
-    let mut at = 12_usize;
-    while bytes.get(at..at.checked_add(4)?)? != b"VP8 " {
-        let length = number(at + 4, 4)? as usize;
-        at = at.checked_add(8)?.checked_add(length.next_multiple_of(2))?;
-    }
-    // Behind the chunk's head lie three bytes of the frame's tag and three of its start code.
-    Some((canvas, [number(at + 14, 2)? & 0x3FFF, number(at + 16, 2)? & 0x3FFF]))
-}
-
-/// Refuses a WebP shorter than its header says, for the lossless decoder does not tell an early end from damage, and one
-/// whose frame is not of its canvas' size, which libwebp refuses too.
-pub(super) fn check_webp_is_whole(bytes: &[u8]) -> Result<(), ImageError> {
-    let declared =
-        bytes.get(4..8).and_then(|size| size.first_chunk()).map(|&size| 8 + u64::from(u32::from_le_bytes(size)));
-    match declared {
-        Some(declared) if declared <= bytes.len() as u64 => match webp_sizes(bytes) {
-            Some((canvas, frame)) if canvas != frame => {
-                let reason = format!("its frame is {frame:?} and its canvas {canvas:?}");
-                Err(ImageError::Corrupt { format: "WebP", reason })
-            }
-            _ => Ok(()),
-        },
-        Some(declared) => Err(ImageError::Truncated {
-            format: "WebP",
-            reason: format!("{} of {declared} bytes are there", bytes.len()),
-        }),
-        None => Err(ImageError::Truncated { format: "WebP", reason: "it ends in its header".into() }),
-    }
 }
 
 pub(super) fn from_codec(error: CodecError, format: &'static str) -> ImageError {

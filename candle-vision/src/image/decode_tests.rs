@@ -50,13 +50,25 @@ fn orientation_is_applied_unless_declined() {
     }
 }
 
+/// libwebp 1.6.0, by Pillow and by OpenCV, refuses it too.
 #[test]
 fn a_webp_whose_frame_is_not_of_its_canvas_size_is_refused() {
-    let mut bytes = fixture("rotated.webp");
-    assert!(bytes[12..].starts_with(b"VP8X") && decode(&bytes).is_ok());
-    bytes[24] += 1;
-    let error = decode(&bytes).unwrap_err().to_string();
-    assert!(error.contains("its frame is [36, 24] and its canvas [37, 24]"), "{error}");
+    let mut lossy = fixture("rotated.webp");
+    assert!(lossy[12..].starts_with(b"VP8X") && decode(&lossy).is_ok());
+    lossy[24] += 1;
+    let error = decode(&lossy).unwrap_err().to_string();
+    assert!(error.contains("its frame is 36x24 and its canvas 37x24"), "{error}");
+    let simple = fixture("lossless.webp");
+    let [width, height] = <[u32; 2]>::from(decode(&simple).unwrap().dimensions());
+    let extended = |width: u32| {
+        let sides = [&(width - 1).to_le_bytes()[..3], &(height - 1).to_le_bytes()[..3]].concat();
+        let chunk = [b"VP8X\x0A\0\0\0\0\0\0\0", sides.as_slice()].concat();
+        let length = (simple.len() - 8 + chunk.len()) as u32;
+        [b"RIFF".as_slice(), &length.to_le_bytes(), b"WEBP", &chunk, &simple[12..]].concat()
+    };
+    assert_eq!(decode(&extended(width)).unwrap(), decode(&simple).unwrap());
+    let error = decode(&extended(width + 1)).unwrap_err().to_string();
+    assert!(error.contains(&format!("its frame is {width}x{height} and its canvas {}x{height}", width + 1)), "{error}");
 }
 
 #[test]

@@ -37,27 +37,6 @@ pub(super) fn blocks_of_png(bytes: &[u8]) -> Vec<&[u8]> {
     blocks
 }
 
-/// The `EXIF` chunks of an extended WebP whose header announces them.
-pub(super) fn blocks_of_webp(bytes: &[u8]) -> Vec<&[u8]> {
-    const HAS_EXIF: u8 = 8;
-    let mut blocks = Vec::new();
-    let is_extended = bytes.get(12..16) == Some(b"VP8X");
-    if !is_extended || bytes.get(20).is_none_or(|flags| flags & HAS_EXIF == 0) {
-        return blocks;
-    }
-    let mut rest = &bytes[12..];
-    while let Some((name, behind)) = rest.split_first_chunk::<4>() {
-        let Some((&length, behind)) = behind.split_first_chunk::<4>() else { break };
-        let length = u32::from_le_bytes(length) as usize;
-        let Some(content) = behind.get(..length) else { break };
-        if name == b"EXIF" {
-            blocks.push(content);
-        }
-        rest = behind.get(length.saturating_add(length % 2)..).unwrap_or_default();
-    }
-    blocks
-}
-
 fn orientation_of(block: &[u8]) -> Option<u16> {
     let tiff = match block.first_chunk::<2>()? {
         b"II" => Tiff { bytes: block, is_big_endian: false },

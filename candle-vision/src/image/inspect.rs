@@ -7,9 +7,9 @@ use image::{ImageDecoder, ImageFormat};
 
 #[cfg(feature = "avif")]
 use super::avif;
-use super::decode::{check_size, check_webp_is_whole, decode_with, decoder_of, from_codec, orientation, read};
+use super::decode::{check_size, decode_with, decoder_of, from_codec, orientation, read};
 use super::format::format_of;
-use super::{DecodeOptions, ImageError, exif, jpeg_markers};
+use super::{DecodeOptions, ImageError, exif, jpeg_markers, webp};
 use crate::regular;
 
 /// Bytes in which a JPEG's header is looked for first.
@@ -48,7 +48,7 @@ pub fn upright_size(path: &Path, options: &DecodeOptions) -> Result<[usize; 2], 
             let bytes = read(path)?;
             match format {
                 ImageFormat::Png => check_png_is_whole(&bytes)?,
-                _ => check_webp_is_whole(&bytes)?,
+                _ => webp::check(&bytes)?,
             }
             let decoder =
                 decoder_of(Cursor::new(&bytes), format, options.max_pixels).map_err(|error| from_codec(error, name))?;

@@ -41,6 +41,7 @@ mod tiff_colors;
 #[cfg(feature = "tiff")]
 mod tiff_directory;
 mod warp;
+mod webp;
 
 pub use bilinear::{resize_bilinear, resize_bilinear_alone};
 pub use classify::ClassifyTransform;
