@@ -1,11 +1,11 @@
 //! Pictures one after another in a stream, such as `cat a.jpg b.jpg` or ffmpeg's `-f image2pipe` gives.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
 use anyhow::{Context, Result, anyhow};
 use candle_vision::image::MAX_FILE_BYTES;
 
-/// Bytes that are read at a time.
+/// Most bytes that are read at a time.
 const CHUNK: usize = 1 << 16;
 /// What a PNG starts with.
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
@@ -23,11 +23,18 @@ impl<R: Read> Files<R> {
         Self { stream, bytes: Vec::new(), given: 0, ended: false }
     }
 
-    /// Reads on; `false` at the stream's end.
+    /// Reads what is there, or waits for it; `false` at the stream's end.
     fn more(&mut self) -> Result<bool> {
         let length = self.bytes.len();
-        (&mut self.stream).take(CHUNK as u64).read_to_end(&mut self.bytes).context("cannot read stdin")?;
-        Ok(self.bytes.len() > length)
+        self.bytes.resize(length + CHUNK, 0);
+        let count = loop {
+            match self.stream.read(&mut self.bytes[length..]) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                count => break count.context("cannot read stdin"),
+            }
+        };
+        self.bytes.truncate(length + count.as_ref().map_or(0, |count| *count));
+        Ok(count? > 0)
     }
 
     /// The next file, or `None` where only padding follows.
@@ -207,6 +214,20 @@ mod tests {
             lengths(&[large.as_slice(), &large, JPEG].concat(), 1 << 20),
             [large.len(), large.len(), JPEG.len()]
         );
+    }
+
+    #[test]
+    fn a_file_of_a_live_stream_is_given_before_more_comes() {
+        struct Live(bool);
+        impl Read for Live {
+            fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+                assert!(!std::mem::replace(&mut self.0, true), "nothing more is waited for");
+                into[..JPEG.len()].copy_from_slice(JPEG);
+                Ok(JPEG.len())
+            }
+        }
+        let (_, file) = Files::new(Live(false)).next().expect("a file");
+        assert_eq!(file.expect("bytes"), JPEG);
     }
 
     #[test]
