@@ -3,7 +3,7 @@
 //! `**` follows links, and takes each folder once, so that links in a loop have an end.
 
 use std::collections::HashSet;
-use std::fs::{self, Metadata};
+use std::fs::{self, FileType, Metadata};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
@@ -23,7 +23,8 @@ pub(super) fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
                     let name = Pattern::new(&name.to_string_lossy()).map_err(invalid)?;
                     let mut below = Vec::new();
                     for folder in found {
-                        below.extend(children(&folder)?.into_iter().filter(|child| {
+                        let children = children(&folder)?.into_iter().map(|(child, _)| child);
+                        below.extend(children.filter(|child| {
                             child.file_name().is_some_and(|given| name.matches(&given.to_string_lossy()))
                         }));
                     }
@@ -51,10 +52,10 @@ fn folders(roots: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
             if !metadata.is_dir() || !visited.insert(identity(&folder, &metadata)?) {
                 continue;
             }
-            for child in children(&folder)? {
-                if child.is_symlink() {
+            for (child, kind) in children(&folder)? {
+                if kind.is_symlink() {
                     links.push(child);
-                } else if child.is_dir() {
+                } else if kind.is_dir() {
                     todo.push(child);
                 }
             }
@@ -66,15 +67,16 @@ fn folders(roots: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// What is in a folder; nothing is in what is no folder.
-fn children(folder: &Path) -> Result<Vec<PathBuf>> {
+/// What is in a folder, and of which kind, links not followed; nothing is in what is no folder.
+fn children(folder: &Path) -> Result<Vec<(PathBuf, FileType)>> {
     if !here(folder).is_dir() {
         return Ok(Vec::new());
     }
     let cannot_read = || format!("cannot read the folder {}", here(folder).display());
     let mut children = Vec::new();
     for child in fs::read_dir(here(folder)).with_context(cannot_read)? {
-        children.push(folder.join(child.with_context(cannot_read)?.file_name()));
+        let child = child.with_context(cannot_read)?;
+        children.push((folder.join(child.file_name()), child.file_type().with_context(cannot_read)?));
     }
     Ok(children)
 }
