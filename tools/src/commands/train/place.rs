@@ -66,10 +66,14 @@ fn lock_file(folder: &Path) -> PathBuf {
 
 /// Whether a lock failed because the file system knows none.
 fn has_no_locks(error: &std::io::Error) -> bool {
-    // Linux' ENOSYS, ENOLCK and EOPNOTSUPP: the second has no kind.
-    let codes: &[i32] = if cfg!(target_os = "linux") { &[38, 37, 95] } else { &[] };
-    error.kind() == ErrorKind::Unsupported || error.raw_os_error().is_some_and(|code| codes.contains(&code))
+    error.kind() == ErrorKind::Unsupported || error.raw_os_error().is_some_and(|code| NO_LOCKS.contains(&code))
 }
+
+/// What systems say there that the kind of an error may not tell.
+#[cfg(unix)]
+const NO_LOCKS: [i32; 3] = [libc::ENOSYS, libc::ENOLCK, libc::EOPNOTSUPP];
+#[cfg(not(unix))]
+const NO_LOCKS: [i32; 0] = [];
 
 impl Drop for Lock {
     fn drop(&mut self) {
@@ -213,9 +217,7 @@ mod tests {
         let failed = |error: std::io::Error| lock_by(root.path(), |_| Err(TryLockError::Error(error)));
         files::make_folder(&root.path().join("weights"))?;
         let mut lacking = vec![std::io::Error::from(ErrorKind::Unsupported)];
-        if cfg!(target_os = "linux") {
-            lacking.extend([37, 38, 95].map(std::io::Error::from_raw_os_error));
-        }
+        lacking.extend(NO_LOCKS.map(std::io::Error::from_raw_os_error));
         for error in lacking {
             let (lock, note) = failed(error)?;
             let expected = "is on a file system without locks: let no other process train in it";
