@@ -1,5 +1,5 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first asks the run to end after its step or batch of validation, the second ends it at once. What was ignored
-//! when the program started, as `nohup` has it for SIGHUP, stays ignored.
+//! Ctrl-C, SIGTERM and SIGHUP: the first asks the run to end after its step, or after a batch of its validation; the
+//! second ends it at once. What was ignored when the program started, as `nohup` has it for SIGHUP, stays ignored.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
