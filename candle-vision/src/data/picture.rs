@@ -129,8 +129,8 @@ impl<'a> Pictures<'a> {
             Store::Tables(tables) => {
                 let at = tables.partition_point(|table| table.end() <= index);
                 let table = &tables[at];
-                let bytes =
-                    Cursor::read(&mut self.cursor, table, at, index).map_err(|error: DataError| error.to_string())?;
+                let bytes = Cursor::read(&mut self.cursor, table, at, index, self.range.end)
+                    .map_err(|error: DataError| error.to_string())?;
                 match bytes {
                     None => Err(format!("the image column of {} has no bytes there", table.path().display())),
                     Some(bytes) if bytes.len() as u64 > MAX_PICTURE_BYTES => Err(too_large().to_string()),

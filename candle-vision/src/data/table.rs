@@ -2,6 +2,8 @@
 //!
 //! Uncompressed and Snappy pages are read; others are refused by name.
 
+mod cursor;
+
 use std::fs::File;
 use std::mem::take;
 use std::path::{Path, PathBuf};
@@ -15,11 +17,13 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::DataError;
-use super::error::{count, examples};
+use super::error::examples;
 use super::list::{Labels, Listing, Names, Origin};
 use super::picture::Store;
 use crate::guard::{Pulse, guard, watched};
 use crate::regular;
+
+pub(super) use cursor::Cursor;
 
 /// Names that the column of bytes may have.
 const IMAGE_COLUMNS: [&str; 7] = ["image.bytes", "img.bytes", "jpg.bytes", "png.bytes", "image", "img", "jpg"];
@@ -322,66 +326,6 @@ fn read<T: DataType>(
     let mut values = values.into_iter();
     let rows: Vec<_> = levels.iter().map(|&level| if level == present { values.next() } else { None }).collect();
     Ok(rows)
-}
-
-/// Place in a table from which pictures are read one after another.
-pub(super) struct Cursor {
-    table: usize,
-    group: usize,
-    next: usize,
-    column: Column,
-    file: SerializedFileReader<File>,
-}
-
-impl Cursor {
-    /// The bytes of the picture at `index` of the set, in `table`, number `at` of the set's tables. `None` if the row
-    /// has none. Goes on from where `cursor` stands if it can.
-    pub(super) fn read(
-        cursor: &mut Option<Self>,
-        table: &Table,
-        at: usize,
-        index: usize,
-    ) -> Result<Option<ByteArray>, DataError> {
-        let path = table.path().to_path_buf();
-        let taken = cursor.take();
-        let group = table.starts.partition_point(|&start| start <= index) - 1;
-        let (number, before) = (table.column, index - table.starts[group]);
-        let work = move |_: &Beats<(Option<ByteArray>, Self)>| {
-            let mut here = match taken {
-                Some(here) if here.table == at && here.group == group && here.next == index => here,
-                taken => {
-                    let file = match taken {
-                        Some(here) if here.table == at => here.file,
-                        _ => open(&path)?,
-                    };
-                    let mut column = Column::open(&path, &file, group, number)?;
-                    skip(&mut column, &path, before)?;
-                    Self { table: at, group, next: index, column, file }
-                }
-            };
-            let ColumnReader::ByteArrayColumnReader(reader) = &mut here.column.reader else {
-                return Err(DataError::damaged(&path, "has changed since it was opened"));
-            };
-            let bytes = read(reader, here.column.present, &path, 1)?.pop().flatten();
-            here.next += 1;
-            Ok((bytes, here))
-        };
-        let (bytes, stands) = table.watch(PATIENCE, work)?;
-        *cursor = Some(stands);
-        Ok(bytes)
-    }
-}
-
-fn skip(column: &mut Column, path: &Path, rows: usize) -> Result<(), DataError> {
-    let ColumnReader::ByteArrayColumnReader(reader) = &mut column.reader else { return Ok(()) };
-    let skipped = reader.skip_records(rows).map_err(|error| damaged(path, &error))?;
-    match skipped == rows {
-        true => Ok(()),
-        false => Err(DataError::damaged(
-            path,
-            format!("is truncated: {} in a row group of more", count(skipped, "row", "rows")),
-        )),
-    }
 }
 
 #[cfg(test)]
