@@ -50,7 +50,7 @@ fn orientation_is_applied_unless_declined() {
     }
 }
 
-/// libwebp 1.6.0, by Pillow and by OpenCV, refuses it too.
+/// Pillow 13.0 and OpenCV 5.0 refuse both too.
 #[test]
 fn a_webp_whose_frame_is_not_of_its_canvas_size_is_refused() {
     let mut lossy = fixture("rotated.webp");
