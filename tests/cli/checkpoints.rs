@@ -1,11 +1,9 @@
 //! Checkpoints that are refused, by what is said of them; and names of tensors that PyTorch's strict loading asks for.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::support::{Place, seeded_tensors};
 use candle_core::{DType, Device, Tensor};
 use candle_ghostnet::{Config, GhostNet, Variant};
 use candle_vision::layers::Norm;
@@ -13,7 +11,6 @@ use candle_vision::spec::Spec;
 use candle_yolov8::{architecture, spec};
 use ghostzoo_weights::{Checkpoint, Layout, Metadata, read, write};
 use serde_json::{Value, json};
-use support::{Place, seeded_tensors};
 
 const MODEL: &str = "yolov8n-ghostnet";
 

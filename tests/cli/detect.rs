@@ -1,13 +1,10 @@
 //! `ghostzoo detect` from checkpoint and pictures to boxes, files and exit codes.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod support;
-
+use crate::support::{Place, seeded_tensors};
 use candle_vision::layers::Norm;
 use candle_yolov8::{architecture, spec};
 use ghostzoo_weights::{Checkpoint, Metadata, write};
 use serde_json::{Value, json};
-use support::{Place, seeded_tensors};
 
 /// A seeded yolov8n-ghostnet of three named classes, in a file of our own.
 fn checkpoint(place: &Place, name: &str) {

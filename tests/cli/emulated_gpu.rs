@@ -4,15 +4,13 @@
 //! Ignored by default, because the program needs a toolkit to be linked: `make cuda-emulate` sets `GHOSTZOO_GPU_PROGRAM` and
 //! `GHOSTZOO_DRIVER`.
 
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use image::RgbImage;
 use serde_json::Value;
 
-use support::Ran;
+use crate::support::Ran;
 
 /// `ghostzoo` with some arguments, and variables for the driver; what it left, and what the driver counted.
 fn run(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (Ran, Value) {

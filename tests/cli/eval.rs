@@ -1,15 +1,11 @@
 //! `ghostzoo eval` and `ghostzoo merge` from labelled pictures to accuracy.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[path = "../../weights/tests/support/mod.rs"]
-mod hub;
-mod support;
-
+use crate::hub;
+use crate::support::{Place, seeded_tensors};
 use candle_ghostnet::{Config, GhostNet, Variant};
 use candle_vision::spec::Spec;
 use ghostzoo_weights::{Checkpoint, Metadata, write};
 use serde_json::{Value, json};
-use support::{Place, seeded_tensors};
 
 /// A seeded network in timm's names.
 fn network(place: &Place, name: &str, variant: &str, classes: usize) {

@@ -1,12 +1,9 @@
 //! `ghostzoo train detect` from a checkpoint of other classes: what is taken, kept, and known again afterwards.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod support;
 
 use std::collections::BTreeMap;
 
+use crate::support::Place;
 use image::{Rgb, RgbImage};
-use support::Place;
 
 /// Leaves the weights where they start.
 const AT_REST: &str =

@@ -1,15 +1,11 @@
 //! Shipped models and pictures through the binary: no file of weights, an empty cache, and a Hub that must not be asked.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[path = "../../weights/tests/support/mod.rs"]
-mod hub;
-mod support;
-
+use crate::hub;
+use crate::support::{Place, seeded_tensors};
 use candle_vision::layers::Norm;
 use candle_yolov8::{architecture, spec};
 use ghostzoo_weights::{Checkpoint, Metadata, Registry, Task, read, write};
 use serde_json::{Value, json};
-use support::{Place, seeded_tensors};
 
 const DETECTOR: &str = "yolov8n-ghostnet-bccd";
 const CLASSIFIER: &str = "ghostnet_050-cifar10";

@@ -1,14 +1,11 @@
 //! `ghostzoo train detect` from labelled pictures to a checkpoint: files, resume, kills, bad data.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::support::Place;
 use image::{Rgb, RgbImage};
-use support::Place;
 
 /// A run of few and small steps.
 const SMALL: &str =

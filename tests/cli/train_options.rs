@@ -1,14 +1,11 @@
 //! Options of `ghostzoo train detect` that choose data, sizes, losses and optimizers: what they do, and exact resume.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
+use crate::support::Place;
 use image::{Rgb, RgbImage};
-use support::Place;
 
 const SMALL: &str =
     "train detect --data set/data.yaml --imgsz 64 --batch 4 --device cpu --threads 2 --plots false --warmup-epochs 1";

@@ -1,28 +1,13 @@
 //! The run of `ghostzoo train detect`: its folder and files, `args.yaml` in and out, its end, and how it goes on.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod support;
 
 use std::collections::BTreeMap;
 
+use crate::support::{Place, TINY_DETECTOR};
 use image::{Rgb, RgbImage};
-use support::Place;
 
 /// A run of few and small steps, as `yolo` is called.
 const SMALL: &str = "train detect data=set/data.yaml model=tiny.yaml imgsz=32 batch=3 epochs=2 optimizer=SGD device=cpu plots=False \
                      --threads 2";
-
-/// A network of few weights: what is tested is the run around it.
-const TINY: &str = "nc: 1
-backbone:
-  - [-1, 1, Conv, [8, 3, 2]]
-  - [-1, 1, Conv, [16, 3, 2]]
-  - [-1, 1, Conv, [16, 3, 2]]
-  - [-1, 1, Conv, [16, 3, 2]]
-  - [-1, 1, Conv, [16, 3, 2]]
-head:
-  - [[2, 3, 4], 1, Detect, [nc]]
-";
 
 /// Pictures of a square each: six to train with, two to validate with.
 fn place() -> Place {
@@ -36,7 +21,7 @@ fn place() -> Place {
         let [x, y] = [f64::from(4 * i + 8) / 48., f64::from(i + 8) / 32.];
         place.write(&format!("set/labels/{split}/{i}.txt"), format!("0 {x} {y} {} 0.5\n", 16. / 48.));
     }
-    place.write("tiny.yaml", TINY);
+    place.write("tiny.yaml", TINY_DETECTOR);
     place.write("set/data.yaml", "train: images/train\nval: images/val\nnames: [square]\n");
     place
 }

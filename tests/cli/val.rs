@@ -1,13 +1,10 @@
 //! `ghostzoo val` from labelled pictures to average precision.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod support;
-
+use crate::support::{Place, seeded_tensors};
 use candle_vision::layers::Norm;
 use candle_yolov8::{architecture, spec};
 use ghostzoo_weights::{Checkpoint, Metadata, write};
 use serde_json::{Value, json};
-use support::{Place, seeded_tensors};
 
 /// [width, height] of the pictures.
 const SIZES: [[u32; 2]; 4] = [[400, 260], [260, 400], [320, 320], [200, 240]];

@@ -1,16 +1,11 @@
 //! `summary`, `models`, `classify` and the Hub through the binary.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-#[path = "../../weights/tests/support/mod.rs"]
-mod hub;
-mod support;
-
+use crate::hub;
+use crate::support::{Place, seeded_tensors};
 use candle_ghostnet::{Config, GhostNet, Variant};
 use candle_vision::spec::Spec;
 use ghostzoo_weights::{Checkpoint, Metadata, write};
 use serde_json::{Value, json};
-use support::{Place, seeded_tensors};
 
 #[test]
 fn the_seeds_table_is_what_summary_prints() {

@@ -1,6 +1,4 @@
 //! The binary, pictures and checkpoints for the tests of the command line.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -12,35 +10,47 @@ use candle_vision::{seeded, spec::Spec};
 use image::RgbImage;
 use serde_json::Value;
 
+/// A detector of few weights, to test the run around it.
+pub(crate) const TINY_DETECTOR: &str = "nc: 1
+backbone:
+  - [-1, 1, Conv, [8, 3, 2]]
+  - [-1, 1, Conv, [16, 3, 2]]
+  - [-1, 1, Conv, [16, 3, 2]]
+  - [-1, 1, Conv, [16, 3, 2]]
+  - [-1, 1, Conv, [16, 3, 2]]
+head:
+  - [[2, 3, 4], 1, Detect, [nc]]
+";
+
 /// What a run of the binary left behind.
 #[derive(Debug)]
-pub struct Ran {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ran {
     /// The lines of stdout.
-    pub fn lines(&self) -> Vec<&str> {
+    pub(crate) fn lines(&self) -> Vec<&str> {
         self.stdout.lines().collect()
     }
 
     /// The objects of stdout, one per line; anything else on it fails.
-    pub fn json(&self) -> Vec<Value> {
+    pub(crate) fn json(&self) -> Vec<Value> {
         let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line:?}"));
         self.stdout.lines().map(parse).collect()
     }
 
     #[track_caller]
-    pub fn succeeded(self) -> Self {
+    pub(crate) fn succeeded(self) -> Self {
         assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         self
     }
 
     /// Fails unless the run ended with `code` and one line on stderr that holds each of `parts`.
     #[track_caller]
-    pub fn failed(self, code: i32, parts: &[&str]) -> Self {
+    pub(crate) fn failed(self, code: i32, parts: &[&str]) -> Self {
         assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         assert_eq!(self.stderr.lines().count(), 1, "one line: {}", self.stderr);
         assert!(self.stderr.starts_with("error: "), "{}", self.stderr);
@@ -52,19 +62,19 @@ impl Ran {
 }
 
 /// A folder of a test's own, in which the binary runs, apart from the user's cache and from any network.
-pub struct Place(tempfile::TempDir);
+pub(crate) struct Place(tempfile::TempDir);
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
     /// The binary with blank-separated arguments; stack traces are on, as they are on many machines.
-    pub fn command(&self, arguments: &str) -> Command {
+    pub(crate) fn command(&self, arguments: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ghostzoo"));
         command.args(arguments.split_whitespace()).current_dir(self.0.path());
         for (name, _) in std::env::vars_os() {
@@ -76,16 +86,16 @@ impl Place {
         command
     }
 
-    pub fn run(&self, arguments: &str) -> Ran {
+    pub(crate) fn run(&self, arguments: &str) -> Ran {
         run(self.command(arguments), b"")
     }
 
-    pub fn run_with_stdin(&self, arguments: &str, stdin: &[u8]) -> Ran {
+    pub(crate) fn run_with_stdin(&self, arguments: &str, stdin: &[u8]) -> Ran {
         run(self.command(arguments), stdin)
     }
 
     /// Writes a picture of `[width, height]`; pictures of different seeds differ.
-    pub fn picture(&self, name: &str, [width, height]: [u32; 2], seed: u32) -> PathBuf {
+    pub(crate) fn picture(&self, name: &str, [width, height]: [u32; 2], seed: u32) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         let level = |x: u32, y: u32, c: u32| ((x * (3 + seed) + y * (5 + c) + (x * y / 7) * (seed + c)) % 256) as u8;
@@ -95,26 +105,26 @@ impl Place {
         path
     }
 
-    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, bytes).unwrap();
         path
     }
 
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
     /// The tensors of a safetensors file, byte for byte; its header, which may name the run, is left out.
-    pub fn tensors(&self, name: &str) -> BTreeMap<String, Vec<u8>> {
+    pub(crate) fn tensors(&self, name: &str) -> BTreeMap<String, Vec<u8>> {
         let bytes = std::fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         file.iter().map(|(name, view)| (name.to_owned(), view.data().to_vec())).collect()
     }
 
     /// The files below a folder, sorted, with `/` between the parts.
-    pub fn files(&self, name: &str) -> Vec<String> {
+    pub(crate) fn files(&self, name: &str) -> Vec<String> {
         fn walk(folder: &Path, prefix: &str, out: &mut Vec<String>) {
             for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
                 let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
@@ -142,7 +152,7 @@ fn run(mut command: Command, stdin: &[u8]) -> Ran {
 }
 
 /// Seeded values for every tensor of a model.
-pub fn seeded_tensors(spec: &Spec) -> BTreeMap<String, Tensor> {
+pub(crate) fn seeded_tensors(spec: &Spec) -> BTreeMap<String, Tensor> {
     let tensor = |(name, shape): (&String, &candle_core::Shape)| {
         let tensor = seeded::tensor(name, shape, DType::F32, &Device::Cpu).unwrap();
         (name.clone(), tensor)

@@ -1,0 +1,22 @@
+//! The command, end to end through its binary: no network, no Python.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../../weights/tests/support/mod.rs"]
+mod hub;
+mod support;
+
+mod bench;
+mod checkpoints;
+mod detect;
+mod emulated_gpu;
+mod eval;
+mod fine_tune;
+mod real_checkpoint;
+mod shipped;
+mod soak;
+mod train;
+mod train_classify;
+mod train_options;
+mod train_run;
+mod val;
+mod zoo;
