@@ -18,8 +18,6 @@ pub(crate) struct Format {
     pub(crate) name: &'static str,
     /// What the case's file is called.
     pub(crate) file_name: &'static str,
-    /// Whether the reader wants the file; else its bytes.
-    pub(crate) is_path: bool,
     /// Files that are read without complaint.
     pub(crate) seeds: fn() -> Vec<Vec<u8>>,
     /// Whether the reader read a case, in place of refusing it.
@@ -102,7 +100,7 @@ pub(crate) const FORMATS: [Format; 17] = [
 ];
 
 const fn image(name: &'static str, seeds: fn() -> Vec<Vec<u8>>) -> Format {
-    Format { name, file_name: name, is_path: false, seeds, read: is_decoded }
+    Format { name, file_name: name, seeds, read: is_decoded }
 }
 
 const fn file(
@@ -111,7 +109,7 @@ const fn file(
     seeds: fn() -> Vec<Vec<u8>>,
     read: fn(&Path, &[u8]) -> bool,
 ) -> Format {
-    Format { name, file_name, is_path: true, seeds, read }
+    Format { name, file_name, seeds, read }
 }
 
 /// Few pixels: what a picture takes is known from its size, which a header can say at will.

@@ -180,9 +180,9 @@ fn decode_as(
     let mut decoder = decoder_of(Cursor::new(bytes), format, options.max_pixels).map_err(map)?;
     let size = decoder.dimensions().into();
     check_size(size, name, options.max_pixels)?;
-    // A GIF's frame may be larger than the picture, by its own word.
+    // A GIF's frame may be larger than the picture, by its own word: of the picture and a frame there is room for both.
     let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(most_bytes(size, options.max_pixels));
+    limits.max_alloc = Some(most_bytes(size, 2 * DECODER_BYTES, options.max_pixels));
     decoder.set_limits(limits).map_err(map)?;
     let orientation = if options.orient { orientation(bytes, format) } else { Orientation::NoTransforms };
     let picture = DynamicImage::from_decoder(decoder).map_err(map)?;
@@ -199,13 +199,11 @@ fn most_bytes_of_any(max_pixels: u64) -> u64 {
     max_pixels.max(MAX_PIXELS).saturating_mul(DECODER_BYTES)
 }
 
-/// Bytes that a decoder may allocate for a picture of this size.
-pub(super) fn most_bytes([width, height]: [u32; 2], max_pixels: u64) -> u64 {
+/// Bytes that a decoder may allocate for a picture of this size, of so many bytes per pixel.
+pub(super) fn most_bytes([width, height]: [u32; 2], per_pixel: u64, max_pixels: u64) -> u64 {
     const SPARE: u64 = 32 << 20;
-    /// 16 channels of 32 bits.
-    const MOST_PER_PIXEL: u64 = 64;
     let pixels = u64::from(width) * u64::from(height);
-    pixels.saturating_mul(MOST_PER_PIXEL).saturating_add(SPARE).min(most_bytes_of_any(max_pixels))
+    pixels.saturating_mul(per_pixel).saturating_add(SPARE).min(most_bytes_of_any(max_pixels))
 }
 
 /// A decoder that has read its header and will allocate no more than the limit.

@@ -71,6 +71,20 @@ fn a_webp_whose_frame_is_not_of_its_canvas_size_is_refused() {
     assert!(error.contains(&format!("its frame is {width}x{height} and its canvas {}x{height}", width + 1)), "{error}");
 }
 
+#[cfg(feature = "gif")]
+#[test]
+fn a_gifs_frame_takes_no_more_memory_than_its_picture() {
+    let mut gif = Vec::new();
+    DynamicImage::new_rgba8(8, 4).write_to(&mut Cursor::new(&mut gif), ImageFormat::Gif).unwrap();
+    gif[6..10].copy_from_slice(&[0, 4, 0, 4]);
+    let picture = decode(&gif).unwrap();
+    assert_eq!(picture.dimensions(), (1024, 1024));
+    let at = gif.windows(9).position(|bytes| bytes == b"\x2C\0\0\0\0\x08\0\x04\0").expect("its frame");
+    gif[at + 5..at + 9].copy_from_slice(&[0, 16, 0, 16]);
+    let error = decode(&gif).unwrap_err();
+    assert!(matches!(error, ImageError::TooLarge { .. }), "{error}");
+}
+
 #[test]
 fn bytes_that_are_no_picture_are_told_apart() {
     assert!(matches!(decode(b""), Err(ImageError::Empty)));

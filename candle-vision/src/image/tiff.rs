@@ -18,6 +18,8 @@ use super::tiff_directory::{Directory, u16_at};
 use super::{ImageError, Reference, jpeg, jpeg_markers};
 
 const BLACK_IS_ZERO: u16 = 1;
+/// Bytes of a pixel of 16 channels of 32 bits.
+const MOST_PER_PIXEL: u64 = 64;
 
 /// The first page, and how it is to be turned.
 ///
@@ -46,7 +48,8 @@ pub(super) fn decode(
     let (width, height) = decoder.dimensions().map_err(of_crate)?;
     check_size([width, height], "TIFF", max_pixels)?;
     let mut limits = Limits::default();
-    limits.decoding_buffer_size = usize::try_from(most_bytes([width, height], max_pixels)).unwrap_or(usize::MAX);
+    let most = most_bytes([width, height], MOST_PER_PIXEL, max_pixels);
+    limits.decoding_buffer_size = usize::try_from(most).unwrap_or(usize::MAX);
     limits.intermediate_buffer_size = limits.decoding_buffer_size;
     let decoder = decoder.with_limits(limits);
     let mut page = Page { decoder, bytes, photometric, reference, max_pixels };

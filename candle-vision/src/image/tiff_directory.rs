@@ -5,8 +5,8 @@ use tiff::tags::Tag;
 /// Most values of a tag that is read: of as many strips.
 const MAX_VALUES: usize = 1 << 20;
 
-/// Tags that decoding reads: from the size to the tables of JPEGs.
-const READ: std::ops::RangeInclusive<u16> = 254..=347;
+/// Tags that decoding reads: from the size to the black and white of YCbCr.
+const READ: std::ops::RangeInclusive<u16> = 254..=532;
 
 const SHORT: u16 = 3;
 
@@ -61,4 +61,26 @@ fn number_at(bytes: &[u8], at: usize, length: usize, is_big_endian: bool) -> Opt
 pub(super) fn u16_at(bytes: &[u8], at: usize, is_big_endian: bool) -> Option<u16> {
     let &value = bytes.get(at..)?.first_chunk()?;
     Some(if is_big_endian { u16::from_be_bytes(value) } else { u16::from_le_bytes(value) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_has_no_more_values_than_the_file_has_bytes() {
+        let file = |tag: u16, count: u32| {
+            let mut bytes = b"II*\0\x08\0\0\0\x01\0".to_vec();
+            bytes.extend(tag.to_le_bytes());
+            bytes.extend(SHORT.to_le_bytes());
+            bytes.extend(count.to_le_bytes());
+            bytes.extend([0; 100]);
+            bytes
+        };
+        let has_its_values = |bytes: &[u8]| Directory::read(bytes).expect("a directory").has_its_values(bytes);
+        for tag in [Tag::StripOffsets, Tag::ColorMap, Tag::ChromaSubsampling] {
+            assert!(has_its_values(&file(tag.to_u16(), 2)), "{tag:?}");
+            assert!(!has_its_values(&file(tag.to_u16(), 6_160_386)), "{tag:?}");
+        }
+    }
 }
