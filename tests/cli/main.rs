@@ -7,6 +7,7 @@ mod support;
 
 mod bench;
 mod checkpoints;
+mod command_line;
 mod detect;
 mod emulated_gpu;
 mod eval;

@@ -1,6 +1,7 @@
 //! Which network a name, a yaml or a checkpoint means.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -11,7 +12,7 @@ use candle_vision::spec::{Mismatch, Spec};
 use candle_yolov8::{ModelDef, Yolo};
 use ghostzoo_weights::{Checkpoint, Entry, Registry, nearest};
 
-use crate::cli::GlobalArgs;
+use crate::cli::{GlobalArgs, bytes};
 use crate::error::usage;
 
 /// A network and the form of the tensors it is read from.
@@ -48,31 +49,33 @@ impl Architecture {
     }
 
     /// The architecture of a name or of a yaml file.
-    fn named_or_yaml(text: &str, nc: Option<usize>) -> Result<Option<Self>> {
-        let path = Path::new(text);
+    fn named_or_yaml(word: &OsStr, nc: Option<usize>) -> Result<Option<Self>> {
+        let path = Path::new(word);
+        let text = bytes::shown(word);
         let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
         if let (true, false) | (true, true) = (is_yaml, path.is_file())
-            && (path.is_file() || Self::named(text, nc).is_none())
+            && (path.is_file() || Self::named(&text, nc).is_none())
         {
             let yaml = std::fs::read_to_string(path).with_context(|| format!("cannot read {text}"))?;
-            let def = ModelDef::from_yaml(&yaml, Some(text), nc).with_context(|| format!("in {text}"))?;
+            let def = ModelDef::from_yaml(&yaml, Some(&text), nc).with_context(|| format!("in {text}"))?;
             return Ok(Some(Self::Detector { def, norm: Norm::Separate }));
         }
-        Ok(Self::named(text, nc))
+        Ok(Self::named(&text, nc))
     }
 
     /// What `summary` shows: an architecture's name, a yaml file, a registry name or a checkpoint.
-    pub(crate) fn of(text: &str, nc: Option<usize>, global: &GlobalArgs) -> Result<Self> {
-        if let Some(found) = Self::named_or_yaml(text, nc)? {
+    pub(crate) fn of(word: &OsStr, nc: Option<usize>, global: &GlobalArgs) -> Result<Self> {
+        if let Some(found) = Self::named_or_yaml(word, nc)? {
             return Ok(found);
         }
+        let text = &bytes::shown(word);
         let registry = Registry::builtin();
         let registered = |entry: &Entry| Self::named(&entry.architecture, nc.or(Some(entry.num_classes)));
         if let Some(found) = registry.find(text).and_then(registered) {
             return Ok(found);
         }
-        if Path::new(text).is_file() {
-            let checkpoint = ghostzoo_weights::read(Path::new(text))?;
+        if Path::new(word).is_file() {
+            let checkpoint = ghostzoo_weights::read(Path::new(word))?;
             let found = Self::of_checkpoint(&checkpoint, global.arch.as_deref())?;
             return Ok(match nc {
                 Some(nc) => found.with_classes(nc),
@@ -97,7 +100,7 @@ impl Architecture {
     }
 
     /// The architecture of a checkpoint: as `--arch` says, else as the file says, else by its tensors' shapes.
-    pub(crate) fn of_checkpoint(checkpoint: &Checkpoint, arch: Option<&str>) -> Result<Self> {
+    pub(crate) fn of_checkpoint(checkpoint: &Checkpoint, arch: Option<&OsStr>) -> Result<Self> {
         let shapes = checkpoint.shapes();
         let dims = || shapes.iter().map(|(name, shape)| (name.as_str(), shape.dims()));
         let bare = candle_ghostnet::infer(dims());
@@ -107,6 +110,7 @@ impl Architecture {
         };
         if let Some(arch) = arch {
             let said = Self::named_or_yaml(arch, nc)?.with_context(|| {
+                let arch = bytes::shown(arch);
                 format!(
                     "--arch: `{arch}` is neither an architecture nor a yaml file; `ghostzoo models` lists all names"
                 )

@@ -4,11 +4,11 @@
 //! 2 the command line asks for something that does not exist.
 #![forbid(unsafe_code)]
 
-/// A line on stderr; one that nobody reads any more is no error.
+/// A line on stderr, what would steer a terminal escaped; one that nobody reads any more is no error.
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($text)*);
+        let _ = writeln!(std::io::stderr(), "{}", crate::output::safe(&format!($($text)*)));
     }};
 }
 
@@ -31,7 +31,6 @@ mod source;
 mod stdin;
 mod subject;
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::parser::ValueSource;
@@ -41,17 +40,12 @@ use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
     let command = cli::command();
-    let given: Vec<OsString> = std::env::args_os().collect();
-    let words = match given.iter().map(|word| word.to_str().map(str::to_owned)).collect::<Option<Vec<String>>>() {
-        Some(words) => match cli::as_options(words.into_iter(), &command) {
-            Ok(words) => words.into_iter().map(OsString::from).collect(),
-            Err(error) => return error::report(&error, None),
-        },
-        // The parser says which argument is no UTF-8.
-        None => given,
+    let matches = match cli::matches(&command, std::env::args_os()) {
+        Ok(matches) => matches,
+        Err(error) => return error::report(&error, None),
     };
-    let matches = command.get_matches_from(words);
     let Cli { global, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    cli::tell_idle(&matches, global.quiet);
     let done = global.start().and_then(|()| match command {
         Command::Detect(args) => commands::detect::run(&args, &global),
         Command::Classify(args) => commands::classify::run(&args, &global),
@@ -64,6 +58,8 @@ fn main() -> ExitCode {
         Command::Models(args) => commands::models::run(&args),
         Command::Pull(args) => commands::pull::run(&args, &global),
         Command::Convert(args) => commands::convert::run(&args, &global),
+        Command::Completions(args) => commands::guides::completions(&args),
+        Command::Man(args) => commands::guides::man(&args),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,8 @@
 //! Where names, checkpoints and networks meet.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device};
@@ -14,7 +16,7 @@ use ghostzoo_weights::{
 };
 
 use crate::architecture::{self, Architecture};
-use crate::cli::{GlobalArgs, MAX_SIDE};
+use crate::cli::{GlobalArgs, MAX_SIDE, bytes};
 use crate::error::usage;
 use crate::progress::Bar;
 use crate::{foreign, soundness};
@@ -45,7 +47,7 @@ pub(crate) struct Loaded {
 }
 
 /// The model that must be named.
-pub(crate) fn required(model: Option<&str>) -> Result<&str> {
+pub(crate) fn required(model: Option<&OsStr>) -> Result<&OsStr> {
     model.ok_or_else(|| {
         let registry = Registry::builtin();
         let names: Vec<&str> = registry.entries().iter().map(|entry| entry.name.as_str()).collect();
@@ -54,7 +56,8 @@ pub(crate) fn required(model: Option<&str>) -> Result<&str> {
 }
 
 /// Finds a model's files, downloading them where they are not cached, and prints a licence that binds its user.
-pub(crate) fn find(model: &str, global: &GlobalArgs, machine: bool) -> Result<Resolved> {
+pub(crate) fn find(model: impl AsRef<OsStr>, global: &GlobalArgs, machine: bool) -> Result<Resolved> {
+    let Some(model) = model.as_ref().to_str() else { return file(Path::new(model.as_ref())) };
     let mut bar = Bar::new(global.quiet || machine);
     match ghostzoo_weights::resolve(model, &ResolveOptions::default(), &mut bar) {
         Ok(found) => {
@@ -87,6 +90,15 @@ pub(crate) fn find(model: &str, global: &GlobalArgs, machine: bool) -> Result<Re
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// What has a name that is not UTF-8 is a file.
+fn file(path: &Path) -> Result<Resolved> {
+    if !path.is_file() {
+        return Err(usage(format!("there is no file {}", bytes::shown(path.as_os_str()))));
+    }
+    let config = Some(path.with_file_name("config.json")).filter(|config| config.is_file());
+    Ok(Resolved { origin: Origin::File(path.to_path_buf()), config, entry: None })
 }
 
 /// Reads a found model, with what its registry entry adds.
@@ -134,12 +146,13 @@ pub(crate) fn build_with(architecture: &Architecture, vb: VarBuilder) -> Result<
 }
 
 /// Finds, reads, checks and builds a model. `machine` keeps the progress bar back where stdout is for programs.
-pub(crate) fn load(model: &str, global: &GlobalArgs, device: &Device, machine: bool) -> Result<Loaded> {
-    let found = find(model, global, machine)?;
+pub(crate) fn load(model: impl AsRef<OsStr>, global: &GlobalArgs, device: &Device, machine: bool) -> Result<Loaded> {
+    let found = find(&model, global, machine)?;
+    let model = bytes::shown(model.as_ref());
     let checkpoint = read(&found)?;
     let architecture = Architecture::of_checkpoint(&checkpoint, global.arch.as_deref())
         .with_context(|| format!("cannot use {model}"))?;
-    check(model, &architecture, &checkpoint)?;
+    check(&model, &architecture, &checkpoint)?;
     let network = build(&architecture, &checkpoint, global.dtype(), device)?;
     let metadata = &checkpoint.metadata;
     let classes = match &architecture {
@@ -157,7 +170,7 @@ pub(crate) fn load(model: &str, global: &GlobalArgs, device: &Device, machine: b
         _ => Vec::new(),
     };
     Ok(Loaded {
-        name: model.to_owned(),
+        name: model,
         network,
         class_names,
         input_size: metadata.imgsz.map(|side| checked_size([side; 2])).transpose()?,

@@ -6,6 +6,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use ghostzoo_weights::Progress;
 
+use crate::output::safe;
+
 /// A bar, drawn only where stderr is a terminal and nobody asked for quiet.
 pub(crate) struct Bar {
     bar: Option<ProgressBar>,
@@ -21,7 +23,7 @@ impl Bar {
 impl Progress for Bar {
     fn start(&mut self, name: &str, total: Option<u64>, done: u64) {
         let target = if self.hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let bar = ProgressBar::with_draw_target(total, target).with_message(name.to_owned());
+        let bar = ProgressBar::with_draw_target(total, target).with_message(safe(name).into_owned());
         let template = match total {
             Some(_) => "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
             None => "{msg} {spinner} {bytes} {bytes_per_sec}",

@@ -17,6 +17,8 @@ pub(crate) struct Ready<T> {
     pub(crate) picture: RgbImage,
     /// What is to be said of the file.
     pub(crate) warning: Option<&'static str>,
+    /// Frames or pages of the file, of which this is the first.
+    pub(crate) frames: usize,
     /// What the preparation made of it.
     pub(crate) prepared: T,
     /// Time of the preparation, without reading and decoding.
@@ -131,11 +133,11 @@ fn decoded(file: File, options: &DecodeOptions) -> Opened {
 }
 
 fn item<T, P: Fn(&RgbImage) -> Result<T>>((label, follows, decoded): Opened, wait: &impl Fn() -> P) -> Item<T> {
-    let ready = decoded.and_then(|(source, Decoded { picture, warning })| {
+    let ready = decoded.and_then(|(source, Decoded { picture, warning, frames })| {
         let prepare = wait();
         let start = Instant::now();
         let prepared = prepare(&picture)?;
-        Ok(Ready { source, picture, warning, prepared, preprocess: start.elapsed() })
+        Ok(Ready { source, picture, warning, frames, prepared, preprocess: start.elapsed() })
     });
     Item { label, follows, ready }
 }

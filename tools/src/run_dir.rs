@@ -1,6 +1,7 @@
 //! The folder that a run writes into.
 
 use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ pub(crate) struct RunDir {
     made: bool,
     /// Folders in it that were made for this run.
     parts: Vec<PathBuf>,
-    names: HashSet<String>,
+    names: HashSet<OsString>,
 }
 
 impl RunDir {
@@ -97,12 +98,13 @@ impl RunDir {
 
     /// `stem`, or where this run has used it already `stem-2`, `stem-3`, …, so that pictures of one name in different
     /// folders do not overwrite each other's results.
-    pub(crate) fn unique(&mut self, stem: &str) -> String {
+    pub(crate) fn unique(&mut self, stem: &OsStr) -> OsString {
         let mut name = stem.to_owned();
         let mut number = 1;
         while !self.names.insert(name.clone()) {
             number += 1;
-            name = format!("{stem}-{number}");
+            name = stem.to_owned();
+            name.push(format!("-{number}"));
         }
         name
     }

@@ -2,6 +2,7 @@
 
 mod glob;
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use candle_vision::regular;
 use candle_yolov8::data::lines;
 
 use crate::assets::Picture;
+use crate::cli::bytes;
 
 /// Endings of files that a folder or a glob takes for pictures. Formats that cannot be decoded are among them: they
 /// are reported, not skipped.
@@ -44,18 +46,18 @@ impl Source {
     /// What to call it in output.
     pub(crate) fn label(&self) -> String {
         match self {
-            Self::File(path) => path.display().to_string(),
+            Self::File(path) => bytes::shown(path.as_os_str()),
             Self::Stdin => "-".to_owned(),
             Self::BuiltIn(picture) => picture.name.to_owned(),
         }
     }
 
     /// The name, without ending, of what is saved of it.
-    pub(crate) fn stem(&self) -> String {
-        let stem = |path: &Path| shortened(&path.file_stem().unwrap_or_default().to_string_lossy());
+    pub(crate) fn stem(&self) -> OsString {
+        let stem = |path: &Path| shortened(path.file_stem().unwrap_or_default());
         match self {
             Self::File(path) => stem(path),
-            Self::Stdin => "stdin".to_owned(),
+            Self::Stdin => "stdin".into(),
             Self::BuiltIn(picture) => stem(Path::new(picture.name)),
         }
     }
@@ -86,17 +88,20 @@ impl Source {
 }
 
 /// A stem that leaves room for endings in a file name: where it is too long its first bytes, and a hash of all of them.
-fn shortened(stem: &str) -> String {
+pub(crate) fn shortened(stem: &OsStr) -> OsString {
     if stem.len() <= MAX_STEM_BYTES {
         return stem.to_owned();
     }
     // FNV-1a: the same name on every machine.
-    let hash = stem
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let add = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    let hash = stem.as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325, add);
     let hash = format!("-{hash:016x}");
-    let end = (0..=MAX_STEM_BYTES - hash.len()).rev().find(|end| stem.is_char_boundary(*end)).unwrap_or(0);
-    format!("{}{hash}", &stem[..end])
+    let text = bytes::text(stem);
+    let ends = text.char_indices().map(|(at, given)| at + given.len_utf8());
+    let fits = |end: &usize| bytes::word(&text[..*end]).len() <= MAX_STEM_BYTES - hash.len();
+    let mut shortened = bytes::word(&text[..ends.take_while(fits).last().unwrap_or(0)]);
+    shortened.push(hash);
+    shortened
 }
 
 /// What to say of a file that is not there.
@@ -128,7 +133,7 @@ impl From<Source> for Entry {
 }
 
 /// The pictures that the arguments name, in their order; folders and globs in the order of file names.
-pub(crate) fn expand(arguments: &[String]) -> Vec<Entry> {
+pub(crate) fn expand(arguments: &[OsString]) -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut stdin_taken = false;
     for argument in arguments {
@@ -141,24 +146,24 @@ pub(crate) fn expand(arguments: &[String]) -> Vec<Entry> {
         };
         match sources {
             Ok(sources) => entries.extend(sources),
-            Err(error) => entries.push(Entry { label: argument.clone(), source: Err(error) }),
+            Err(error) => entries.push(Entry { label: bytes::shown(argument), source: Err(error) }),
         }
     }
     entries
 }
 
-fn of_argument(argument: &str) -> Result<Vec<Entry>> {
+fn of_argument(argument: &OsStr) -> Result<Vec<Entry>> {
     let path = Path::new(argument);
     if is_list(path) && path.is_file() { of_list(path) } else { of_path(argument) }
 }
 
 /// A picture, a folder or a glob.
-fn of_path(argument: &str) -> Result<Vec<Entry>> {
+fn of_path(argument: &OsStr) -> Result<Vec<Entry>> {
     let path = Path::new(argument);
     if path.is_dir() {
         return of_folder(path);
     }
-    if !path.exists() && argument.contains(['*', '?', '[']) {
+    if !path.exists() && argument.to_string_lossy().contains(['*', '?', '[']) {
         return of_glob(argument);
     }
     Ok(vec![entry(path.to_path_buf())])
@@ -180,7 +185,7 @@ fn of_folder(folder: &Path) -> Result<Vec<Entry>> {
     Ok(pictures.into_iter().map(entry).collect())
 }
 
-fn of_glob(pattern: &str) -> Result<Vec<Entry>> {
+fn of_glob(pattern: &OsStr) -> Result<Vec<Entry>> {
     let mut pictures = glob::matches(pattern)?;
     pictures.retain(|path| is_picture(path));
     if pictures.is_empty() {
@@ -191,9 +196,10 @@ fn of_glob(pattern: &str) -> Result<Vec<Entry>> {
 
 /// One picture, folder or glob per line; relative to the list's folder, else to the working directory.
 fn of_list(list: &Path) -> Result<Vec<Entry>> {
-    let mut text = String::new();
+    let mut text = Vec::new();
     let file = regular::open(list).context("cannot read the list")?;
-    file.take(MAX_LIST_BYTES).read_to_string(&mut text).context("cannot read the list")?;
+    file.take(MAX_LIST_BYTES).read_to_end(&mut text).context("cannot read the list")?;
+    let text = bytes::of_file(text).context("cannot read the list")?;
     let folder = list.parent().unwrap_or(Path::new(""));
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let lines: Vec<&str> = lines(text).map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -202,11 +208,12 @@ fn of_list(list: &Path) -> Result<Vec<Entry>> {
     }
     let mut entries = Vec::new();
     for line in lines {
-        let beside = folder.join(line);
-        let path = if beside.exists() || !Path::new(line).exists() { beside } else { PathBuf::from(line) };
-        match of_path(&path.to_string_lossy()) {
+        let line = PathBuf::from(bytes::word(line));
+        let beside = folder.join(&line);
+        let path = if beside.exists() || !line.exists() { beside } else { line };
+        match of_path(path.as_os_str()) {
             Ok(sources) => entries.extend(sources),
-            Err(error) => entries.push(Entry { label: path.display().to_string(), source: Err(error) }),
+            Err(error) => entries.push(Entry { label: bytes::shown(path.as_os_str()), source: Err(error) }),
         }
     }
     Ok(entries)
@@ -243,7 +250,7 @@ mod tests {
             let label = entry.label.strip_prefix(&format!("{}/", root.display())).unwrap_or(&entry.label).to_owned();
             format!("{mark}{label}")
         };
-        expand(&[argument]).into_iter().map(shown).collect()
+        expand(&[argument.into()]).into_iter().map(shown).collect()
     }
 
     #[test]
@@ -282,7 +289,7 @@ mod tests {
 
     #[test]
     fn long_names_are_shortened_and_stay_apart() {
-        let stem = |name: &str| Source::File(PathBuf::from(name)).stem();
+        let stem = |name: &str| bytes::shown(&Source::File(PathBuf::from(name)).stem());
         let long = "é".repeat(120);
         let (one, two) = (stem(&format!("a/{long}1.jpg")), stem(&format!("a/{long}2.jpg")));
         assert!(one != two && one.len() <= MAX_STEM_BYTES && one.starts_with(&long[..180]), "{one} {two}");
@@ -292,7 +299,7 @@ mod tests {
 
     #[test]
     fn stdin_is_read_once() {
-        let entries = expand(&["-".to_owned(), "-".to_owned()]);
+        let entries = expand(&["-".into(), "-".into()]);
         assert!(entries[0].source.is_ok() && entries[1].source.is_err());
     }
 

@@ -7,6 +7,8 @@
 //! | given | | the Hub's `yolov8n` or `ghostnet_100.in1k` | as given |
 //! | given | given | as given | as given |
 
+use std::ffi::{OsStr, OsString};
+
 use anyhow::{Context, Result, anyhow};
 use candle_core::Device;
 use ghostzoo_weights::{Registry, ResolveError, Task};
@@ -26,7 +28,7 @@ pub(crate) struct Subject {
 /// A model, and what was chosen for the user.
 pub(crate) struct Choice {
     task: Task,
-    model: String,
+    model: OsString,
     /// What the user should know of the choice.
     note: Option<String>,
     /// Whether it is the Hub's, unasked.
@@ -35,7 +37,7 @@ pub(crate) struct Choice {
 
 impl Subject {
     /// What the arguments say, completed.
-    pub(crate) fn of(task: Task, model: Option<&str>, sources: &[String]) -> Result<Self> {
+    pub(crate) fn of(task: Task, model: Option<&OsStr>, sources: &[OsString]) -> Result<Self> {
         let picture = sources.is_empty().then(|| assets::picture(task));
         let entries = picture.map_or_else(|| source::expand(sources), |picture| vec![Source::BuiltIn(picture).into()]);
         let is_hubs = model.is_none() && picture.is_none();
@@ -47,7 +49,7 @@ impl Subject {
             (None, None) => {
                 let model = if task == Task::Detect { "yolov8n" } else { "ghostnet_100.in1k" };
                 let note = format!("no --model is given: this is {model} of the Hub");
-                (model.to_owned(), Some(note))
+                (model.into(), Some(note))
             }
             (None, Some(Picture { name, what, .. })) => {
                 let registry = Registry::builtin();
@@ -55,7 +57,7 @@ impl Subject {
                 let described = assets::described(entry)?;
                 let command = if task == Task::Detect { "detect" } else { "classify" };
                 let yours = format!("Yours: ghostzoo {command} PICTURE --model NAME|FILE");
-                (entry.name.clone(), Some(format!("built in: {described}; {name} shows {what}. {yours}")))
+                (entry.name.clone().into(), Some(format!("built in: {described}; {name} shows {what}. {yours}")))
             }
         };
         Ok(Self { choice: Choice { task, model, note, is_hubs }, entries })

@@ -14,9 +14,9 @@ use super::{DataError, imagenet};
 ///
 /// # Errors
 /// There is no such name or file, or a line is no class of a model of `num_classes` classes.
-pub fn subset(name_or_path: &str, num_classes: usize) -> Result<Vec<usize>, DataError> {
-    let path = Path::new(name_or_path);
-    let text = match name_or_path {
+pub fn subset(name_or_path: impl AsRef<Path>, num_classes: usize) -> Result<Vec<usize>, DataError> {
+    let path = name_or_path.as_ref();
+    let text = match path.to_str().unwrap_or_default() {
         "imagenet-a" => include_str!("../../assets/imagenet_a_indices.txt").to_owned(),
         "imagenet-r" => include_str!("../../assets/imagenet_r_indices.txt").to_owned(),
         _ if !path.exists() => {

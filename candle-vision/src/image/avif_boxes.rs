@@ -296,7 +296,7 @@ impl<'a> Container<'a> {
 }
 
 /// The name and content of the first box, and what follows it. A box that ends beyond the bytes ends with them.
-fn next_box(bytes: &[u8]) -> Option<(&Name, &[u8], &[u8])> {
+pub(super) fn next_box(bytes: &[u8]) -> Option<(&Name, &[u8], &[u8])> {
     let mut data = Data(bytes);
     let short = data.number(4)?;
     let name = data.0.first_chunk()?;

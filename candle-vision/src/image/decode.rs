@@ -9,7 +9,7 @@
 //! | CMYK, YCCK JPEG | Adobe's inverted inks, as PIL and `cv2.imread` assume too |
 //! | EXIF orientation | applied, as `cv2.imread`; PIL and torchvision's `ImageFolder` ignore it: [`DecodeOptions::orient`] |
 //! | a JPEG that libjpeg warns of | libjpeg's pixels, with [`Decoded::warning`] |
-//! | animation, pages | the first |
+//! | animation, pages | the first; [`Decoded::frames`] counts them |
 //! | TIFF orientation | applied at all times, as both do |
 //! | what of TIFFs only one of PIL and `cv2` reads | as that one reads it |
 
@@ -26,7 +26,7 @@ use super::format::format_of;
 use super::jpeg_markers;
 #[cfg(feature = "tiff")]
 use super::tiff;
-use super::{ImageError, bmp, exif, jpeg, webp};
+use super::{ImageError, bmp, exif, frames, jpeg, webp};
 use crate::guard::guard;
 use crate::regular;
 
@@ -85,6 +85,8 @@ pub struct Decoded {
     pub picture: RgbImage,
     /// Why they may not be what was meant.
     pub warning: Option<&'static str>,
+    /// How many frames or pages the file has, of which `picture` is the first: of GIF, APNG, WebP, TIFF and AVIF.
+    pub frames: usize,
 }
 
 /// What [`Decoded::warning`] says of a JPEG of which libjpeg warns.
@@ -142,16 +144,17 @@ pub fn decode_with(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, Ima
         ImageFormat::Tiff => {
             let (picture, orientation) = tiff::decode(bytes, options.reference, options.max_pixels)?;
             // Which both references apply at all times.
-            Ok(Decoded { picture: turned(picture, orientation), warning: None })
+            Ok(Decoded { picture: turned(picture, orientation), warning: None, frames: 1 })
         }
         #[cfg(feature = "avif")]
         ImageFormat::Avif => {
             let (picture, orientation) = avif::decode(bytes, options.max_pixels)?;
             let picture = if options.orient { turned(picture, orientation) } else { picture };
-            Ok(Decoded { picture, warning: None })
+            Ok(Decoded { picture, warning: None, frames: 1 })
         }
         _ => decode_as(bytes, format, name, options),
     });
+    let result = result.map(|read| read.map(|read| Decoded { frames: frames::count(bytes, format), ..read }));
     result.unwrap_or_else(|_| Err(ImageError::Corrupt { format: name, reason: "the decoder gave up on it".into() }))
 }
 
@@ -160,7 +163,7 @@ fn decode_jpeg(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, ImageEr
     check_size(header.size, "JPEG", options.max_pixels)?;
     let (picture, warned) = jpeg::decode(bytes, &header, options.reference)?;
     let picture = if options.orient { turned(picture, exif::orientation(header.exif)) } else { picture };
-    Ok(Decoded { picture, warning: warned.then_some(DAMAGED_JPEG) })
+    Ok(Decoded { picture, warning: warned.then_some(DAMAGED_JPEG), frames: 1 })
 }
 
 fn decode_as(
@@ -175,7 +178,7 @@ fn decode_as(
     }
     if let Some(bitmap) = bmp::read(bytes).filter(|_| format == ImageFormat::Bmp) {
         check_size(bitmap.size(), name, options.max_pixels)?;
-        return Ok(Decoded { picture: bitmap.decode(options.reference)?, warning: None });
+        return Ok(Decoded { picture: bitmap.decode(options.reference)?, warning: None, frames: 1 });
     }
     let mut decoder = decoder_of(Cursor::new(bytes), format, options.max_pixels).map_err(map)?;
     let size = decoder.dimensions().into();
@@ -191,7 +194,7 @@ fn decode_as(
         (picture, _) => rgb8(picture),
     };
     let picture = turned(picture, orientation);
-    Ok(Decoded { picture, warning: None })
+    Ok(Decoded { picture, warning: None, frames: 1 })
 }
 
 /// Bytes that a decoder may allocate for a picture of any size that is allowed.

@@ -26,6 +26,7 @@ mod draw;
 mod error;
 mod exif;
 mod format;
+mod frames;
 mod hsv;
 mod inspect;
 mod jpeg;

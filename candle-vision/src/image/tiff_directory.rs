@@ -51,6 +51,26 @@ impl Directory {
     }
 }
 
+/// Directories of pages, of at most `most`: not of reduced images and masks, by the flags of `NewSubfileType`.
+pub(super) fn pages(bytes: &[u8], most: usize) -> usize {
+    let Some(first) = Directory::read(bytes) else { return 0 };
+    let (is_big_endian, number_bytes) = (first.is_big_endian, first.number_bytes);
+    let (start, count_bytes) = if number_bytes == 8 { (8, 8) } else { (4, 2) };
+    let number = |at: usize, length| number_at(bytes, at, length, is_big_endian);
+    let (mut pages, mut at, mut seen) = (0, number(start, number_bytes), std::collections::HashSet::new());
+    while let Some(directory) = at.filter(|at| *at > 0 && seen.len() < most && seen.insert(*at)) {
+        let Some(count) = number(directory, count_bytes) else { break };
+        let entry = directory + count_bytes;
+        // Tags ascend, and this is the least.
+        let is_kind = count > 0 && u16_at(bytes, entry, is_big_endian) == Some(Tag::NewSubfileType.to_u16());
+        let kind = number(entry + 4 + number_bytes, 4).filter(|_| is_kind).unwrap_or(0);
+        pages += usize::from(kind & 5 == 0);
+        let end = count.checked_mul(4 + 2 * number_bytes).and_then(|length| entry.checked_add(length));
+        at = end.and_then(|end| number(end, number_bytes));
+    }
+    pages
+}
+
 fn number_at(bytes: &[u8], at: usize, length: usize, is_big_endian: bool) -> Option<usize> {
     let number = bytes.get(at..at.checked_add(length)?)?;
     let push = |sum: u64, &byte: &u8| sum << 8 | u64::from(byte);

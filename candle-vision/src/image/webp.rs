@@ -39,6 +39,11 @@ pub(super) fn exif_blocks(bytes: &[u8]) -> Vec<&[u8]> {
     chunks(bytes).filter(|(name, _)| *name == b"EXIF").map(|(_, block)| block).collect()
 }
 
+/// Frames of an animation; a still picture has none.
+pub(super) fn frames(bytes: &[u8]) -> usize {
+    chunks(bytes).filter(|(name, _)| *name == b"ANMF").count()
+}
+
 /// Width and height of the canvas of an extended WebP, and of its frame, where it has one of its own.
 fn sizes(bytes: &[u8]) -> Option<([u32; 2], [u32; 2])> {
     let canvas = extension(bytes)?.get(4..10)?;

@@ -270,7 +270,7 @@ impl TrainSet {
         let labelled = &self.items[index].labelled;
         let told = || self.told.lock().unwrap_or_else(PoisonError::into_inner);
         match image::open_with(&labelled.path, &self.decode) {
-            Ok(Decoded { picture, warning }) => {
+            Ok(Decoded { picture, warning, .. }) => {
                 if let Some(warning) = warning {
                     let mut told = told();
                     if told.damaged.insert(index) {

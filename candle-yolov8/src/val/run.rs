@@ -187,7 +187,7 @@ fn read(
     shape: [usize; 2],
 ) -> (Prepared, Apart) {
     let prepare = |number: usize| match image::open_with(&pictures[number].path, decode) {
-        Ok(Decoded { picture, warning }) => {
+        Ok(Decoded { picture, warning, .. }) => {
             let start = Instant::now();
             let picture = ValPicture::new(&picture, imgsz, shape);
             Ok((number, picture, warning, start.elapsed()))

@@ -1,3 +1,5 @@
+use std::ffi::OsString;
+
 use clap::{Args, ValueEnum};
 use ghostzoo_kernels::Isa;
 
@@ -5,15 +7,8 @@ use ghostzoo_kernels::Isa;
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
     /// Architecture, yaml file or checkpoint; an architecture runs with made-up weights, which cost the same
-    #[arg(
-        long,
-        short,
-        value_name = "MODEL",
-        required_unless_present = "tune",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub(crate) model: String,
+    #[arg(long, short, value_name = "NAME|FILE", required_unless_present = "tune")]
+    pub(crate) model: Option<OsString>,
     /// Pictures per run [default: 1; with --train 16, GhostNet 32]
     #[arg(long, value_name = "N", value_parser = super::detect::batch)]
     pub(crate) batch: Option<usize>,

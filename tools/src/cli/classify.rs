@@ -1,3 +1,5 @@
+use std::ffi::OsString;
+
 use clap::Args;
 
 /// Arguments of `ghostzoo classify`.
@@ -6,11 +8,11 @@ pub(crate) struct ClassifyArgs {
     /// Pictures, folders, globs, a .txt file with one path a line, or - for those on stdin [default: a picture
     /// that is built in]
     #[arg(value_name = "SOURCE")]
-    pub(crate) sources: Vec<String>,
+    pub(crate) sources: Vec<OsString>,
     /// Checkpoint: a name of `ghostzoo models`, a file (.safetensors, .pt, .pth, .bin), or hf://org/repo@rev/file
     /// [default: without SOURCE, ghostnet_050-cifar10, which is built in; else ghostnet_100.in1k of the Hub, Apache-2.0]
     #[arg(long, short, value_name = "NAME|FILE|hf://…")]
-    pub(crate) model: Option<String>,
+    pub(crate) model: Option<OsString>,
     /// Classes to name per picture, the likeliest first
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = super::detect::positive)]
     pub(crate) topk: usize,

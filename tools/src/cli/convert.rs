@@ -1,3 +1,4 @@
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -7,7 +8,7 @@ use clap::Args;
 pub(crate) struct ConvertArgs {
     /// Checkpoint to read: a name of `ghostzoo models`, a file, or hf://org/repo@rev/file
     #[arg(value_name = "IN")]
-    pub(crate) input: String,
+    pub(crate) input: OsString,
     /// File to write, .safetensors
     #[arg(value_name = "OUT")]
     pub(crate) output: PathBuf,

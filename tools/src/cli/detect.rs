@@ -1,3 +1,4 @@
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -8,11 +9,11 @@ pub(crate) struct DetectArgs {
     /// Pictures, folders, globs, a .txt file with one path a line, or - for those on stdin [default: a picture
     /// of blood cells that is built in]
     #[arg(value_name = "SOURCE")]
-    pub(crate) sources: Vec<String>,
+    pub(crate) sources: Vec<OsString>,
     /// Checkpoint: a name of `ghostzoo models`, a file (.safetensors, .pt, .pth, .bin), or hf://org/repo@rev/file
     /// [default: yolov8n of the Hub, AGPL-3.0; without a SOURCE, the blood-cell model that is built in]
     #[arg(long, short, value_name = "NAME|FILE|hf://…")]
-    pub(crate) model: Option<String>,
+    pub(crate) model: Option<OsString>,
     /// Least confidence of a box, exclusive
     #[arg(long, default_value_t = 0.25, value_parser = share)]
     pub(crate) conf: f32,

@@ -1,6 +1,8 @@
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use candle_vision::image::Interpolation;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 /// Arguments of `ghostzoo eval`.
@@ -12,7 +14,7 @@ pub(crate) struct EvalArgs {
     /// Checkpoints: names of `ghostzoo models` (* and ? allowed), files, folders of files, or hf://org/repo@rev/file; all
     /// look at each picture in one pass
     #[arg(long, short, num_args = 1.., value_delimiter = ',', value_name = "NAME|FILE|hf://…")]
-    pub(crate) model: Vec<String>,
+    pub(crate) model: Vec<OsString>,
     /// Folder or shards below --data to take [default: val or validation, else test, where there are]
     #[arg(long, value_name = "NAME")]
     pub(crate) split: Option<String>,
@@ -32,7 +34,7 @@ pub(crate) struct EvalArgs {
     /// Predict only these classes: a file of indices or WordNet ids, imagenet-a, imagenet-r, or `data` for those that have
     /// pictures
     #[arg(long, value_name = "FILE|NAME")]
-    pub(crate) valid_labels: Option<String>,
+    pub(crate) valid_labels: Option<OsString>,
     #[command(flatten)]
     pub(crate) largest: super::Limit,
     /// Pictures per forward pass
@@ -60,7 +62,7 @@ pub(crate) struct EvalArgs {
     #[arg(long, requires = "part")]
     pub(crate) resume: bool,
     /// Write the results with timm's columns
-    #[arg(long, value_name = "FILE.csv|FILE.json", value_parser = results_file)]
+    #[arg(long, value_name = "FILE.csv|FILE.json", value_parser = PathBufValueParser::new().try_map(results_file))]
     pub(crate) results_file: Option<PathBuf>,
     /// Write how often each class was taken for which
     #[arg(long, value_name = "FILE.csv")]
@@ -80,7 +82,7 @@ pub(crate) struct MergeArgs {
     #[arg(required = true, value_name = "PART.json")]
     pub(crate) parts: Vec<PathBuf>,
     /// Write the results with timm's columns
-    #[arg(long, value_name = "FILE.csv|FILE.json", value_parser = results_file)]
+    #[arg(long, value_name = "FILE.csv|FILE.json", value_parser = PathBufValueParser::new().try_map(results_file))]
     pub(crate) results_file: Option<PathBuf>,
     /// Write how often each class was taken for which
     #[arg(long, value_name = "FILE.csv")]
@@ -118,9 +120,8 @@ fn crop_pct(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Parses a path whose ending says the format.
-fn results_file(text: &str) -> Result<PathBuf, String> {
-    let path = PathBuf::from(text);
+/// Takes a path whose ending says the format.
+fn results_file(path: PathBuf) -> Result<PathBuf, String> {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("csv" | "json") => Ok(path),
         _ => Err("end it in .csv or .json".to_owned()),

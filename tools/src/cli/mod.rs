@@ -1,10 +1,13 @@
 //! The command line.
 
 mod bench;
+pub(crate) mod bytes;
 mod classify;
 mod convert;
 mod detect;
 mod eval;
+mod guides;
+mod idle;
 mod limit;
 mod models;
 mod pull;
@@ -13,7 +16,11 @@ mod train;
 mod val;
 mod yolo;
 
-use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+
+use anyhow::Result;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgMatches, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::device::Choice;
 use crate::error::usage;
@@ -23,6 +30,8 @@ pub(crate) use classify::ClassifyArgs;
 pub(crate) use convert::ConvertArgs;
 pub(crate) use detect::{DetectArgs, MAX_SIDE};
 pub(crate) use eval::{EvalArgs, MergeArgs};
+pub(crate) use guides::{CompletionsArgs, ManArgs};
+pub(crate) use idle::tell as tell_idle;
 pub(crate) use limit::Limit;
 pub(crate) use models::ModelsArgs;
 pub(crate) use pull::PullArgs;
@@ -67,6 +76,10 @@ pub(crate) enum Command {
     Pull(PullArgs),
     /// Write any readable checkpoint as safetensors with its metadata
     Convert(ConvertArgs),
+    /// Write what a shell completes commands and options with
+    Completions(CompletionsArgs),
+    /// Write the manual pages
+    Man(ManArgs),
 }
 
 /// Options of every command.
@@ -74,11 +87,11 @@ pub(crate) enum Command {
 pub(crate) struct GlobalArgs {
     /// Architecture of a checkpoint that does not say what it is: a name, or a model's yaml file
     #[arg(long, global = true, value_name = "NAME|FILE.yaml")]
-    pub(crate) arch: Option<String>,
+    pub(crate) arch: Option<OsString>,
     /// Where to compute: auto, cpu, cuda, cuda:N or metal
     #[arg(long, global = true, default_value = "auto")]
     pub(crate) device: Choice,
-    /// Type to compute in [default: f32], for `convert` the type to write [default: as it is]
+    /// Type to compute in [default: f32]
     #[arg(long, global = true)]
     pub(crate) dtype: Option<Float>,
     /// Threads to compute with [default: one per core]
@@ -109,7 +122,8 @@ impl GlobalArgs {
     pub(crate) fn refuse_arch(&self, model: &str) -> anyhow::Result<()> {
         match &self.arch {
             Some(arch) => Err(usage(format!(
-                "--arch {arch} says what a checkpoint is, and {model} is an architecture by name: leave one of them out"
+                "--arch {} says what a checkpoint is, and {model} is an architecture by name: leave one of them out",
+                bytes::shown(arch)
             ))),
             None => Ok(()),
         }
@@ -142,8 +156,18 @@ impl From<Float> for candle_core::DType {
     }
 }
 
-/// The command line. A negative number behind an option of a training is its value, which is then refused by name.
+/// The command line as it is parsed.
 pub(crate) fn command() -> clap::Command {
+    idle::hidden(declared())
+}
+
+/// The command line as completions and manuals list it.
+pub(crate) fn listed() -> clap::Command {
+    idle::listed(declared())
+}
+
+/// A negative number behind an option of a training is its value, which is then refused by name.
+fn declared() -> clap::Command {
     let negative = |arg: Arg| {
         let takes_value = arg.get_action().takes_values();
         arg.allow_negative_numbers(takes_value)
@@ -151,11 +175,50 @@ pub(crate) fn command() -> clap::Command {
     Cli::command().mut_subcommand("train", |train| train.mut_subcommands(|task| task.mut_args(negative)))
 }
 
+/// What the command line says, which may be written as for `yolo`. A word that is not UTF-8 may name a file.
+///
+/// # Errors
+/// What [`as_options`] refuses; a word that is not UTF-8 where text is asked for. All else ends the program, as help does.
+pub(crate) fn matches(command: &clap::Command, given: impl Iterator<Item = OsString>) -> Result<ArgMatches> {
+    let given = given.map(|word| bytes::text(&word));
+    let words: Vec<OsString> = as_options(given, command)?.iter().map(|word| bytes::word(word)).collect();
+    let parse = |words: &[OsString]| command.clone().try_get_matches_from(words);
+    let is_no_text = |word: &&OsString| word.to_str().is_none();
+    match parse(&words) {
+        // The arguments of a run are kept as text.
+        Ok(matches)
+            if matches.subcommand_name() != Some("train") || !words.iter().skip(1).any(|word| is_no_text(&word)) =>
+        {
+            Ok(matches)
+        }
+        Err(error) if error.kind() != ErrorKind::InvalidUtf8 => error.exit(),
+        refused => {
+            // That which is refused where all others are text.
+            let alone = |at: &usize| {
+                let lossy = |(place, word): (usize, &OsString)| match place == *at {
+                    true => word.clone(),
+                    false => word.to_string_lossy().into_owned().into(),
+                };
+                let words: Vec<OsString> = words.iter().enumerate().map(lossy).collect();
+                is_no_text(&&words[*at])
+                    && (refused.is_ok() || parse(&words).is_err_and(|error| error.kind() == ErrorKind::InvalidUtf8))
+            };
+            let word = (1..words.len()).find(alone).map(|at| bytes::shown(&words[at])).unwrap_or_default();
+            let why = match refused {
+                Ok(_) => ", and a training keeps its arguments as text: give the file a name in UTF-8",
+                Err(_) => ", and what it is given for takes text; only names of files and folders may be so",
+            };
+            Err(usage(format!("the argument `{word}` is not UTF-8{why}")))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         super::command().debug_assert();
+        super::listed().debug_assert();
     }
 
     #[test]

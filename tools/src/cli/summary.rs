@@ -1,3 +1,5 @@
+use std::ffi::OsString;
+
 use candle_yolov8::MAX_CLASSES;
 use clap::Args;
 
@@ -6,7 +8,7 @@ use clap::Args;
 pub(crate) struct SummaryArgs {
     /// Architectures (yolov8n-ghostnet, ghostnetv3_100, …), yaml files or checkpoints; the first is compared with
     #[arg(required = true, value_name = "MODEL|FILE.yaml")]
-    pub(crate) models: Vec<String>,
+    pub(crate) models: Vec<OsString>,
     /// Number of classes [default: as the model says]
     #[arg(long, value_name = "N", value_parser = classes)]
     pub(crate) nc: Option<usize>,

@@ -1,3 +1,4 @@
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -13,7 +14,7 @@ pub(crate) struct ValArgs {
     pub(crate) data: PathBuf,
     /// Checkpoint: a name of `ghostzoo models`, a file (.safetensors, .pt, .pth, .bin), or hf://org/repo@rev/file
     #[arg(long, short, value_name = "NAME|FILE|hf://…")]
-    pub(crate) model: Option<String>,
+    pub(crate) model: Option<OsString>,
     /// Part of a data.yaml to look at: val, test or train
     #[arg(long, default_value = "val", value_name = "NAME")]
     pub(crate) split: String,

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::{Arg, ArgAction, Command};
 
-use super::train::{self, elements, is_known_key, is_none, truth};
+use super::bytes;
+use super::train::{self, elements, is_default, is_known_key, is_none, truth};
 use crate::error::usage;
 
 /// The command line of `command` with each `key=value` that the named command has an option for written as that option. An
@@ -17,6 +18,7 @@ pub(crate) fn as_options(arguments: impl Iterator<Item = String>, command: &Comm
     let words: Vec<String> = arguments.collect();
     let named = |word: &String| command.find_subcommand(word).is_some();
     let Some(place) = words.iter().skip(1).position(named).map(|place| place + 1) else { return Ok(words) };
+    let words = by_task_and_mode(words, place);
     let Some(parsed) = command.find_subcommand(&words[place]).filter(|parsed| parsed.get_name() != "train") else {
         return train::as_options(words.into_iter(), command);
     };
@@ -30,7 +32,10 @@ pub(crate) fn as_options(arguments: impl Iterator<Item = String>, command: &Comm
             None => (word.trim_start_matches("--").to_owned(), None),
         };
         let key = key.replace('-', "_");
-        let stays = !train::is_key(&key) || (!dashes && (value.is_none() || Path::new(&word).exists()));
+        // `yolo` takes a bare key for `key=True`.
+        let is_switch = !dashes && value.is_none() && train::is_switch(&key) && task.option(&key).is_some();
+        let value = value.or_else(|| is_switch.then(|| "True".to_owned()));
+        let stays = !train::is_key(&key) || (!dashes && (value.is_none() || Path::new(&bytes::word(&word)).exists()));
         match key.as_str() {
             // What follows is no option.
             _ if word == "--" => {
@@ -55,6 +60,23 @@ pub(crate) fn as_options(arguments: impl Iterator<Item = String>, command: &Comm
         out.insert(place + 1, format!("--save-dir={}", folder.display()));
     }
     Ok(out)
+}
+
+/// The words with a command in the place of `yolo`'s task and mode, such as `detect predict`, at `place`. A file or a folder
+/// stays what it is.
+fn by_task_and_mode(mut words: Vec<String>, place: usize) -> Vec<String> {
+    let mode = words.get(place + 1).filter(|word| !Path::new(word).exists()).map(String::as_str);
+    let command: &[&str] = match (words[place].as_str(), mode) {
+        ("detect", Some("train")) => &["train", "detect"],
+        ("detect", Some("val")) => &["val"],
+        ("detect", Some("predict")) => &["detect"],
+        ("classify", Some("train")) => &["train", "classify"],
+        ("classify", Some("val")) => &["eval"],
+        ("classify", Some("predict")) => &["classify"],
+        _ => return words,
+    };
+    words.splice(place..place + 2, command.iter().map(|word| (*word).to_owned()));
+    words
 }
 
 /// A command that does not train.
@@ -97,10 +119,29 @@ impl Task<'_> {
                 _ => Vec::new(),
             });
         }
+        // What holds anyway.
+        if is_default(key, value) {
+            return Ok(Vec::new());
+        }
         if is_known_key(key) {
             return Err(usage(format!("{word}: `{}` has no such option; `--help` lists those it has", self.parsed)));
         }
-        Ok(vec![word])
+        match self.nearest(key) {
+            Some(near) => {
+                Err(usage(format!("{word}: there is no such file, and no such option; did you mean `{near}`?")))
+            }
+            None => Ok(vec![word]),
+        }
+    }
+
+    /// The option that a key was meant for, where one is a letter or two away.
+    fn nearest(&self, key: &str) -> Option<String> {
+        let options = self.parsed.get_arguments().chain(self.command.get_arguments());
+        let longs = options.filter(|option| !option.is_hide_set()).filter_map(Arg::get_long);
+        let keys = longs.map(|long| long.replace('-', "_")).chain(["source".to_owned()]);
+        let distance = |known: &String| strsim::damerau_levenshtein(known, key);
+        let nearest = keys.min_by_key(distance)?;
+        (key.len() > 3 && distance(&nearest) <= 2).then_some(nearest)
     }
 }
 
@@ -127,6 +168,14 @@ mod tests {
             ("ghostzoo detect project=p a.jpg", "ghostzoo detect --save-dir=p/predict a.jpg"),
             ("ghostzoo --quiet eval data=x batch=8", "ghostzoo --quiet eval --data=x --batch=8"),
             ("ghostzoo detect a_b=c.jpg", "ghostzoo detect a_b=c.jpg"),
+            ("ghostzoo detect predict model=m.pt source=a", "ghostzoo detect --model=m.pt a"),
+            ("ghostzoo detect val data=d.yaml", "ghostzoo val --data=d.yaml"),
+            ("ghostzoo --quiet detect train data=d.yaml", "ghostzoo --quiet train detect --data=d.yaml"),
+            ("ghostzoo classify val data=d", "ghostzoo eval --data=d"),
+            ("ghostzoo classify train data=d", "ghostzoo train classify --data=d"),
+            ("ghostzoo detect src", "ghostzoo detect src"),
+            ("ghostzoo detect a.jpg save_txt agnostic_nms", "ghostzoo detect a.jpg --save-txt --agnostic-nms"),
+            ("ghostzoo val data=d.yaml half=False workers=8 task=detect", "ghostzoo val --data=d.yaml"),
             ("ghostzoo detect -- conf=1", "ghostzoo detect -- conf=1"),
             ("ghostzoo detect --model C:=x", "ghostzoo detect --model C:=x"),
             ("ghostzoo bench --model train", "ghostzoo bench --model train"),
@@ -141,6 +190,14 @@ mod tests {
     fn a_key_that_a_command_has_not_is_refused_by_name() {
         let error = line("ghostzoo detect a.jpg half=True").expect_err("no such option").to_string();
         assert!(error.contains("half=True") && error.contains("`detect` has no such option"), "{error}");
+        for (text, near) in [
+            ("detect a.jpg cnof=0.5", "conf"),
+            ("val data=d --model m imgz=320", "imgsz"),
+            ("detect sorce=a", "source"),
+        ] {
+            let error = line(&format!("ghostzoo {text}")).expect_err(text).to_string();
+            assert!(error.ends_with(&format!("did you mean `{near}`?")), "{error}");
+        }
     }
 
     #[test]

@@ -11,7 +11,9 @@ use ghostzoo_weights::Task;
 use crate::cli::{ClassifyArgs, GlobalArgs};
 use crate::error::{self, SomeFailed, usage};
 use crate::model::Network;
-use crate::output::{JsonClass, JsonError, JsonTop, Speed, Stdout, class_name, milliseconds, shown, speed_line};
+use crate::output::{
+    FrameNotes, JsonClass, JsonError, JsonTop, Speed, Stdout, class_name, milliseconds, shown, speed_line,
+};
 use crate::reader::{Item, Reader};
 use crate::subject::Subject;
 
@@ -37,6 +39,7 @@ pub(crate) fn run(args: &ClassifyArgs, global: &GlobalArgs) -> Result<()> {
         failed: 0,
         speeds: Vec::new(),
         last_shape: [0; 4],
+        frames: FrameNotes::default(),
     };
     let mut reader = Reader::start(entries, args.batch, !device.is_cpu(), args.largest.stored(), move || {
         let transform = transform.clone();
@@ -45,6 +48,7 @@ pub(crate) fn run(args: &ClassifyArgs, global: &GlobalArgs) -> Result<()> {
     while let Some(items) = reader.next()? {
         run.batch(items)?;
     }
+    run.frames.close();
     if !args.json && !global.quiet && !run.speeds.is_empty() {
         run.out.line(&speed_line(&run.speeds, run.last_shape))?;
     }
@@ -68,6 +72,7 @@ struct Run<'a> {
     failed: usize,
     speeds: Vec<Speed>,
     last_shape: [usize; 4],
+    frames: FrameNotes,
 }
 
 impl Run<'_> {
@@ -82,7 +87,10 @@ impl Run<'_> {
             match ready {
                 Ok(ready) => {
                     if let Some(warning) = ready.warning.filter(|_| !self.quiet) {
-                        say!("note: {label}: {warning}");
+                        say!("note: {}: {warning}", shown(&label));
+                    }
+                    if !self.quiet {
+                        self.frames.add(&label, ready.frames);
                     }
                     let preprocess = speed.preprocess + milliseconds(ready.preprocess);
                     self.speeds.push(Speed { preprocess, ..speed });
@@ -121,7 +129,7 @@ impl Run<'_> {
             |(class_id, probability)| JsonClass { class_id, class: class_name(self.names, class_id), probability };
         let top: Vec<JsonClass> = ranking.into_iter().map(class).collect();
         if self.args.json {
-            return self.out.line(&serde_json::to_string(&JsonTop { path: label, top })?);
+            return self.out.json(&JsonTop { path: label, top });
         }
         // Names list synonyms after commas: the first is enough to read.
         let short = |class: &JsonClass| {
@@ -129,15 +137,15 @@ impl Run<'_> {
             format!("{} {:.2}", shown(name), class.probability)
         };
         let classes: Vec<String> = top.iter().map(short).collect();
-        self.out.line(&format!("image {}/{} {label}: {}", self.done, self.total, classes.join(", ")))
+        self.out.line(&format!("image {}/{} {}: {}", self.done, self.total, shown(label), classes.join(", ")))
     }
 
     fn fail(&mut self, label: &str, error: &anyhow::Error) -> Result<()> {
         self.failed += 1;
         let error = error::text(error);
-        say!("error: {label}: {error}");
+        say!("error: {}: {error}", shown(label));
         if self.args.json {
-            self.out.line(&serde_json::to_string(&JsonError { path: label, error: &error })?)?;
+            self.out.json(&JsonError { path: label, error: &error })?;
         }
         Ok(())
     }

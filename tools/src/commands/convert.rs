@@ -8,7 +8,7 @@ use candle_ghostnet::Layer;
 use ghostzoo_weights::Origin;
 
 use crate::architecture::Architecture;
-use crate::cli::{ConvertArgs, GlobalArgs};
+use crate::cli::{ConvertArgs, GlobalArgs, bytes};
 use crate::error::usage;
 use crate::model::{self, Network};
 use crate::output::{Stdout, grouped};
@@ -31,10 +31,11 @@ pub(crate) fn run(args: &ConvertArgs, global: &GlobalArgs) -> Result<()> {
         return Err(usage(format!("{output} exists; give OUT another name, or --force to write over it")));
     }
     let mut checkpoint = model::read(&found)?;
+    let input = bytes::shown(&args.input);
     if args.fuse || global.arch.is_some() {
         let architecture = Architecture::of_checkpoint(&checkpoint, global.arch.as_deref())
-            .with_context(|| format!("cannot use {}", args.input))?;
-        model::check(&args.input, &architecture, &checkpoint)?;
+            .with_context(|| format!("cannot use {input}"))?;
+        model::check(&input, &architecture, &checkpoint)?;
         if let Architecture::Classifier(config) = &architecture {
             checkpoint.metadata.arch.get_or_insert_with(|| config.variant.name.to_owned());
         }

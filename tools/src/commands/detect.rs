@@ -8,11 +8,12 @@ use candle_vision::image::{Letterbox, RgbImage};
 use candle_yolov8::{Detector, NmsOptions, PredictOptions, Prediction, Prepared};
 use ghostzoo_weights::Task;
 
-use crate::cli::{DetectArgs, GlobalArgs};
+use crate::cli::{DetectArgs, GlobalArgs, bytes};
 use crate::error::{self, SomeFailed, usage};
 use crate::model::Network;
 use crate::output::{
-    self, CocoResults, CsvRows, Found, JsonDetections, JsonError, Speed, Stdout, counts, milliseconds, speed_line,
+    self, CocoResults, CsvRows, Found, FrameNotes, JsonDetections, JsonError, Speed, Stdout, counts, milliseconds,
+    shown, speed_line,
 };
 use crate::reader::{Item, Reader, Ready};
 use crate::run_dir::RunDir;
@@ -70,6 +71,7 @@ pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
         failed: 0,
         speeds: Vec::new(),
         last_shape: [0; 4],
+        frames: FrameNotes::default(),
     };
     run.all(reader)
 }
@@ -121,6 +123,7 @@ struct Run<'a> {
     failed: usize,
     speeds: Vec<Speed>,
     last_shape: [usize; 4],
+    frames: FrameNotes,
 }
 
 impl Run<'_> {
@@ -132,6 +135,7 @@ impl Run<'_> {
         while let Some(items) = reader.next()? {
             self.batch(items)?;
         }
+        self.frames.close();
         if let (true, Some(folder)) = (self.args.coco_json, &self.folder) {
             self.coco.save(folder.path())?;
         }
@@ -154,11 +158,14 @@ impl Run<'_> {
             self.done += 1;
             let found = item.ready.and_then(|ready| {
                 if let Some(warning) = ready.warning.filter(|_| !self.quiet) {
-                    say!("note: {}: {warning}", item.label);
+                    say!("note: {}: {warning}", shown(&item.label));
+                }
+                if !self.quiet {
+                    self.frames.add(&item.label, ready.frames);
                 }
                 let prediction = predictions.next().context("a picture without a result; this is a bug of ghostzoo")?;
                 if prediction.dropped > 0 && !self.quiet {
-                    let (label, dropped) = (&item.label, prediction.dropped);
+                    let (label, dropped) = (shown(&item.label), prediction.dropped);
                     say!("note: {label}: the {dropped} least confident candidates were left out; raise --conf");
                 }
                 Ok(found(&item.label, ready, prediction))
@@ -186,7 +193,7 @@ impl Run<'_> {
             output::save_crops(found, path, &stem, self.names)?;
         }
         if self.args.coco_json {
-            self.coco.add(found, source.stem());
+            self.coco.add(found, bytes::shown(&source.stem()));
         }
         Ok(())
     }
@@ -194,7 +201,7 @@ impl Run<'_> {
     fn show(&mut self, found: &Found) -> Result<()> {
         self.speeds.push(found.speed);
         if self.args.json {
-            return self.out.line(&serde_json::to_string(&JsonDetections::new(found, self.names))?);
+            return self.out.json(&JsonDetections::new(found, self.names));
         }
         if self.args.csv {
             return self.out.text(&CsvRows::of(found, self.names)?);
@@ -204,7 +211,7 @@ impl Run<'_> {
             "image {}/{} {}: {height}x{width} {}, {:.1} ms",
             self.done,
             self.total,
-            found.path,
+            shown(&found.path),
             counts(&found.detections, self.names),
             found.speed.inference,
         ))
@@ -213,27 +220,28 @@ impl Run<'_> {
     fn fail(&mut self, label: &str, error: &anyhow::Error) -> Result<()> {
         self.failed += 1;
         let error = error::text(error);
-        say!("error: {label}: {error}");
+        say!("error: {}: {error}", shown(label));
         if self.args.json {
-            self.out.line(&serde_json::to_string(&JsonError { path: label, error: &error })?)?;
+            self.out.json(&JsonError { path: label, error: &error })?;
         }
         Ok(())
     }
 
     /// The last lines for people.
     fn close(&mut self) -> Result<()> {
-        if self.args.json || self.args.csv || self.quiet {
+        if self.quiet {
+            return Ok(());
+        }
+        let saved = self.folder.as_ref().map(RunDir::path).filter(|folder| !is_empty(folder));
+        let saved = saved.map(|folder| bytes::shown(folder.as_os_str()));
+        if self.args.json || self.args.csv {
+            saved.iter().for_each(|folder| say!("note: results saved to {folder}"));
             return Ok(());
         }
         if !self.speeds.is_empty() {
             self.out.line(&speed_line(&self.speeds, self.last_shape))?;
         }
-        match &self.folder {
-            Some(folder) if !is_empty(folder.path()) => {
-                self.out.line(&format!("Results saved to {}", folder.path().display()))
-            }
-            _ => Ok(()),
-        }
+        saved.iter().try_for_each(|folder| self.out.line(&format!("Results saved to {folder}")))
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod classify;
 pub(crate) mod convert;
 pub(crate) mod detect;
 pub(crate) mod eval;
+pub(crate) mod guides;
 pub(crate) mod models;
 pub(crate) mod pull;
 pub(crate) mod summary;

@@ -16,10 +16,10 @@ pub(crate) fn run(args: &ModelsArgs) -> Result<()> {
     let mut out = Stdout::new();
     if args.json {
         for entry in registry.entries() {
-            out.line(&json_row(entry).to_string())?;
+            out.json(&json_row(entry))?;
         }
         for name in weightless {
-            out.line(&json!({ "model": name, "weights": false }).to_string())?;
+            out.json(&json!({ "model": name, "weights": false }))?;
         }
         return Ok(());
     }

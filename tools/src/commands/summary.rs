@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::architecture::{Architecture, Size};
-use crate::cli::{GlobalArgs, SummaryArgs};
+use crate::cli::{GlobalArgs, SummaryArgs, bytes};
 use crate::output::{Stdout, Table, grouped};
 
 /// Shown where a cell has no meaning.
@@ -37,14 +37,15 @@ pub(crate) fn run(args: &SummaryArgs, global: &GlobalArgs) -> Result<()> {
         let architecture = Architecture::of(model, args.nc, global)?;
         let input_size = args.imgsz.unwrap_or_else(|| architecture.default_input_size());
         for (form, size) in architecture.sizes(input_size)? {
-            let name = if form.is_empty() { model.clone() } else { format!("{model} ({form})") };
+            let model = bytes::shown(model);
+            let name = if form.is_empty() { model } else { format!("{model} ({form})") };
             rows.push(Row { name, size, input_size });
         }
     }
     let mut out = Stdout::new();
     if args.json {
         for row in &rows {
-            out.line(&json_row(row, &rows[0]).to_string())?;
+            out.json(&json_row(row, &rows[0]))?;
         }
         return Ok(());
     }

@@ -1,12 +1,13 @@
 //! Each box's part of the picture, as a picture.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::Path;
 
 use anyhow::Result;
 use candle_vision::image::{self as pictures, RgbImage};
 
-use super::{Found, class_name, safe_name};
+use super::{Found, class_name, file_name, safe_name};
 use crate::files;
 
 /// A crop's size over its box's.
@@ -17,7 +18,7 @@ const MARGIN: f32 = 10.;
 /// Writes `folder/crops/CLASS/stem.jpg`, then `stem-2.jpg`, `stem-3.jpg`, … by what is free, as Ultralytics 8.4.190 does: no
 /// crop takes the place of another, of this picture or of one before. Each is 2 % and 10 pixels larger than its box, within
 /// the picture.
-pub(crate) fn save_crops(found: &Found, folder: &Path, stem: &str, names: &[String]) -> Result<()> {
+pub(crate) fn save_crops(found: &Found, folder: &Path, stem: &OsStr, names: &[String]) -> Result<()> {
     let mut numbers = BTreeMap::new();
     for detection in &found.detections {
         let name = safe_name(&class_name(names, detection.class_id));
@@ -26,7 +27,10 @@ pub(crate) fn save_crops(found: &Found, folder: &Path, stem: &str, names: &[Stri
         let number = numbers.entry(name).or_insert(0);
         let path = loop {
             *number += 1;
-            let path = class.join(if *number > 1 { format!("{stem}-{number}.jpg") } else { format!("{stem}.jpg") });
+            let path = class.join(match *number {
+                1 => file_name(stem, ".jpg"),
+                number => file_name(stem, &format!("-{number}.jpg")),
+            });
             if !path.exists() {
                 break path;
             }

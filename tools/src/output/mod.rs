@@ -10,12 +10,17 @@ mod stdout;
 mod table;
 mod txt;
 
+use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::time::Duration;
 
 use candle_vision::image::RgbImage;
 use candle_yolov8::Detection;
 use serde::Serialize;
+
+use crate::cli::bytes;
+use crate::source::shortened;
 
 pub(crate) use annotate::save_annotated;
 pub(crate) use coco::CocoResults;
@@ -37,6 +42,34 @@ pub(crate) fn notes<T: Display>(messages: &[T]) {
     }
     if messages.len() > MOST_NOTES {
         say!("note: and {} more", messages.len() - MOST_NOTES);
+    }
+}
+
+/// Says of which files only the first of several frames or pages is read: of the first three by name.
+#[derive(Default)]
+pub(crate) struct FrameNotes {
+    files: usize,
+}
+
+impl FrameNotes {
+    const MOST: usize = 3;
+
+    /// Counts a file, and may say so.
+    pub(crate) fn add(&mut self, label: &str, frames: usize) {
+        if frames > 1 {
+            self.files += 1;
+            if self.files <= Self::MOST {
+                say!("note: {}: the file has {frames} frames or pages; the first is read", shown(label));
+            }
+        }
+    }
+
+    /// Says how many more there were.
+    pub(crate) fn close(&self) {
+        if self.files > Self::MOST {
+            let more = self.files - Self::MOST;
+            say!("note: of {more} more with several frames or pages the first is read");
+        }
     }
 }
 
@@ -90,6 +123,27 @@ pub(crate) fn shown(text: &str) -> String {
     text.chars().map(escape).collect()
 }
 
+/// [`shown`] for lines and lists of lines: line feeds and tabs stay, and a character that stands for a byte is `\xE9`.
+pub(crate) fn safe(text: &str) -> Cow<'_, str> {
+    let is_safe = |given: char| matches!(given, '\n' | '\t') || !given.is_control();
+    if text.chars().all(|given| is_safe(given) && bytes::of_character(given).is_none()) {
+        return Cow::Borrowed(text);
+    }
+    let escape = |given: char| match bytes::of_character(given) {
+        Some(byte) => format!("\\x{byte:02X}"),
+        None if is_safe(given) => given.to_string(),
+        None => given.escape_default().to_string(),
+    };
+    text.chars().map(escape).collect()
+}
+
+/// The name of a file of what is saved of a picture.
+pub(crate) fn file_name(stem: &OsStr, end: &str) -> OsString {
+    let mut name = stem.to_owned();
+    name.push(end);
+    name
+}
+
 /// A file name without its extension, made of what every file system takes: a class's name comes from a checkpoint.
 pub(crate) fn safe_name(name: &str) -> String {
     let replace = |character: char| match character {
@@ -97,8 +151,11 @@ pub(crate) fn safe_name(name: &str) -> String {
         character if character.is_control() => '_',
         character => character,
     };
-    let name: String = name.chars().map(replace).take(100).collect();
-    if name.trim_matches(['.', ' ']).is_empty() { "_".to_owned() } else { name }
+    let name: String = name.chars().map(replace).collect();
+    if name.trim_matches(['.', ' ']).is_empty() {
+        return "_".to_owned();
+    }
+    shortened(OsStr::new(&name)).to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

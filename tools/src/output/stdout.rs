@@ -4,7 +4,9 @@ use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
+use serde::Serialize;
 
+use super::safe;
 use crate::error::StdoutClosed;
 
 /// Stdout, flushed after each piece of output. A reader that goes away ends the command quietly, or nothing but the output
@@ -27,9 +29,24 @@ impl Stdout {
         Self { is_beside_the_work: true, ..Self::new() }
     }
 
-    /// Writes `text` and a line feed.
+    /// Writes `text` for people, what would steer a terminal escaped, and a line feed.
     pub(crate) fn line(&mut self, text: &str) -> Result<()> {
-        self.text(&format!("{text}\n"))
+        self.text(&format!("{}\n", safe(text)))
+    }
+
+    /// Writes a value as one line of JSON. All control characters are escaped, as a terminal may show it too.
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<()> {
+        let mut text = serde_json::to_string(value)?;
+        // Those below a blank are escaped already; these, which JSON lets stand, are within strings only.
+        if text.contains(char::is_control) {
+            let escape = |given: char| match given.is_control() {
+                true => format!("\\u{:04x}", u32::from(given)),
+                false => given.to_string(),
+            };
+            text = text.chars().map(escape).collect();
+        }
+        text.push('\n');
+        self.text(&text)
     }
 
     /// Writes `text` as it is.

@@ -1,16 +1,17 @@
 //! Labels as YOLO's training data has them.
 
+use std::ffi::OsStr;
 use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::Result;
 
-use super::Found;
+use super::{Found, file_name};
 use crate::files;
 
 /// Writes `folder/labels/stem.txt`: per box `class x y w h` with the centre and the size as shares of the picture, and
 /// its confidence. A picture without boxes gets no file.
-pub(crate) fn save_txt(found: &Found, folder: &Path, stem: &str, with_confidence: bool) -> Result<()> {
+pub(crate) fn save_txt(found: &Found, folder: &Path, stem: &OsStr, with_confidence: bool) -> Result<()> {
     if found.detections.is_empty() {
         return Ok(());
     }
@@ -28,7 +29,7 @@ pub(crate) fn save_txt(found: &Found, folder: &Path, stem: &str, with_confidence
     }
     let labels = folder.join("labels");
     files::make_folder(&labels)?;
-    files::write(&labels.join(format!("{stem}.txt")), text.as_bytes())
+    files::write(&labels.join(file_name(stem, ".txt")), text.as_bytes())
 }
 
 /// `value` with six significant digits and no trailing zeros, C's `%g`.

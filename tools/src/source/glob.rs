@@ -3,36 +3,40 @@
 //! `**` follows links, and takes each folder once, so that links in a loop have an end.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::{self, FileType, Metadata};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use glob::Pattern;
 
+use crate::cli::bytes;
+
 /// What the pattern names, in the order of paths. A folder that `**` reaches by several names goes by that with the
 /// fewest links.
-pub(super) fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
+pub(super) fn matches(pattern: impl AsRef<OsStr>) -> Result<Vec<PathBuf>> {
     let invalid = |error| anyhow!("not a valid glob: {error}");
-    Pattern::new(pattern).map_err(invalid)?;
+    let pattern = pattern.as_ref();
+    Pattern::new(&bytes::text(pattern)).map_err(invalid)?;
     let mut found = vec![PathBuf::new()];
     for component in Path::new(pattern).components() {
-        found =
-            match component {
-                Component::Normal(name) if name == "**" => folders(found)?,
-                Component::Normal(name) if name.to_string_lossy().contains(['*', '?', '[']) => {
-                    let name = Pattern::new(&name.to_string_lossy()).map_err(invalid)?;
-                    let mut below = Vec::new();
-                    for folder in found {
-                        let children = children(&folder)?.into_iter().map(|(child, _)| child);
-                        below.extend(children.filter(|child| {
-                            child.file_name().is_some_and(|given| name.matches(&given.to_string_lossy()))
-                        }));
-                    }
-                    below
+        found = match component {
+            Component::Normal(name) if name == "**" => folders(found)?,
+            Component::Normal(name) if name.to_string_lossy().contains(['*', '?', '[']) => {
+                let name = Pattern::new(&bytes::text(name)).map_err(invalid)?;
+                let mut below = Vec::new();
+                for folder in found {
+                    let children = children(&folder)?.into_iter().map(|(child, _)| child);
+                    below.extend(
+                        children
+                            .filter(|child| child.file_name().is_some_and(|given| name.matches(&bytes::text(given)))),
+                    );
                 }
-                Component::CurDir => found,
-                named => found.into_iter().map(|path| path.join(named)).filter(|path| path.exists()).collect(),
-            };
+                below
+            }
+            Component::CurDir => found,
+            named => found.into_iter().map(|path| path.join(named)).filter(|path| path.exists()).collect(),
+        };
     }
     found.sort();
     found.dedup();

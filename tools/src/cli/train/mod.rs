@@ -22,6 +22,16 @@ pub(super) fn is_known_key(name: &str) -> bool {
     keys::find(name).is_some()
 }
 
+/// Whether `yolo` takes the bare key for `key=True`.
+pub(super) fn is_switch(name: &str) -> bool {
+    keys::find(name).is_some_and(keys::Key::is_switch)
+}
+
+/// Whether a value is the one that a key of `yolo` stands at.
+pub(super) fn is_default(name: &str, value: &str) -> bool {
+    keys::find(name).is_some_and(|key| values::same(value, key.default))
+}
+
 /// Arguments of `ghostzoo train`.
 #[derive(Debug, Args)]
 pub(crate) struct TrainArgs {

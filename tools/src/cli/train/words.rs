@@ -8,6 +8,7 @@ use clap::{Arg, Command};
 use super::cfg;
 use super::keys::{self, Settled};
 use super::values::{elements, is_none, truth, whole};
+use crate::cli::bytes;
 use crate::error::usage;
 
 /// The keys whose values are text, whatever they look like.
@@ -45,7 +46,7 @@ pub(in crate::cli) fn as_options(arguments: impl Iterator<Item = String>, comman
             _ if !is_key(&key) || word.starts_with('-') && !dashes => given.push(word),
             None if dashes && key == "cfg" => {
                 let file = rest.next().ok_or_else(|| usage("--cfg takes a file"))?;
-                from_file.extend(translation.file(Path::new(&file))?);
+                from_file.extend(translation.file(Path::new(&bytes::word(&file)))?);
             }
             // The next word is its value.
             None if dashes => {
@@ -58,7 +59,7 @@ pub(in crate::cli) fn as_options(arguments: impl Iterator<Item = String>, comman
             None if keys::find(&key).is_some_and(keys::Key::is_switch) => given.extend(translation.pair(&key, "True")?),
             None => given.push(word),
             Some(file) if key == "cfg" && is_none(file) => {}
-            Some(file) if key == "cfg" => from_file.extend(translation.file(Path::new(file))?),
+            Some(file) if key == "cfg" => from_file.extend(translation.file(Path::new(&bytes::word(file)))?),
             Some(value) => given.extend(translation.pair(&key, value)?),
         }
     }

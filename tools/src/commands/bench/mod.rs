@@ -16,7 +16,7 @@ use ghostzoo_kernels::{Isa, peak_flops, with_stock_kernels};
 use serde_json::json;
 
 use crate::architecture::Architecture;
-use crate::cli::{BenchArgs, Engine, GlobalArgs};
+use crate::cli::{BenchArgs, Engine, GlobalArgs, bytes};
 use crate::model::{self, Network};
 use crate::output::{Stdout, Table};
 use candle_vision::memory;
@@ -34,14 +34,16 @@ pub(crate) fn run(args: &BenchArgs, global: &GlobalArgs) -> Result<()> {
         return print_table(args.isa.unwrap_or_else(Isa::best));
     }
     let device = global.open(global.quiet || args.json)?;
-    let architecture = Architecture::of(&args.model, None, global)?;
+    let model = model::required(args.model.as_deref())?;
+    let architecture = Architecture::of(model, None, global)?;
+    let (name, path) = (bytes::shown(model), Path::new(model));
     if args.train {
-        return train::run(args, &architecture, &device, global.dtype());
+        return train::run(args, &name, &architecture, &device, global.dtype());
     }
     let batch = args.batch.unwrap_or(1);
     let [height, width] = args.imgsz.unwrap_or_else(|| architecture.default_input_size());
-    let mut network = if Path::new(&args.model).is_file() && !args.model.ends_with("yaml") {
-        model::load(&args.model, global, &device, args.json)?.network
+    let mut network = if path.is_file() && !name.ends_with("yaml") {
+        model::load(model, global, &device, args.json)?.network
     } else {
         model::build_with(&architecture, seeded::var_builder(global.dtype(), &device))?
     };
@@ -86,21 +88,21 @@ pub(crate) fn run(args: &BenchArgs, global: &GlobalArgs) -> Result<()> {
     let most = memory::peak();
     if args.json {
         let object = json!({
-            "model": args.model, "batch": batch, "input_size": [height, width], "threads": threads,
+            "model": name, "batch": batch, "input_size": [height, width], "threads": threads,
             "device": format!("{:?}", device.location()).to_lowercase(), "dtype": global.dtype().as_str(),
             "engine": format!("{:?}", args.engine).to_lowercase(), "isa": isa.name(), "runs": args.runs,
             "images_per_second": images, "gflops_per_second": flops.map(|flops| flops / 1e9),
             "machine_gflops_per_second": peak.map(|peak| peak / 1e9), "peak_memory_bytes": most,
             "p10_ms": p10, "p90_ms": p90, "median_ms": median,
         });
-        return out.line(&object.to_string());
+        return out.json(&object);
     }
     let place = match device.location() {
         DeviceLocation::Cpu => format!("{threads} threads, {isa}"),
         DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}, {}", global.dtype().as_str()),
         DeviceLocation::Metal { .. } => format!("metal, {}", global.dtype().as_str()),
     };
-    out.line(&format!("{} {batch}x{height}x{width}, {place}", args.model))?;
+    out.line(&format!("{name} {batch}x{height}x{width}, {place}"))?;
     if let (Some(flops), Some(peak)) = (flops, peak) {
         let share = 100. * flops / peak;
         out.line(&format!(

@@ -30,7 +30,13 @@ const SGD: Config =
 const OBJECTS: usize = 12;
 
 /// Steps of a network from its first weights, on pictures of noise.
-pub(super) fn run(args: &BenchArgs, architecture: &Architecture, device: &Device, dtype: DType) -> Result<()> {
+pub(super) fn run(
+    args: &BenchArgs,
+    name: &str,
+    architecture: &Architecture,
+    device: &Device,
+    dtype: DType,
+) -> Result<()> {
     keep_freed_memory();
     let (batch, size) = match architecture {
         Architecture::Classifier(_) => (32, 224),
@@ -74,7 +80,7 @@ pub(super) fn run(args: &BenchArgs, architecture: &Architecture, device: &Device
     let side = if height == width { height.to_string() } else { format!("{height}x{width}") };
     Stdout::new().line(&format!(
         "step {} batch {batch} size {side} threads {}: peak {peak}, median s {:.3}",
-        args.model,
+        name,
         rayon::current_num_threads(),
         times[times.len() / 2]
     ))

@@ -138,7 +138,7 @@ fn start(args: &EvalArgs, subject: Subject, selection: &Selection) -> Result<Par
 fn valid_labels(args: &EvalArgs, set: &PictureSet, num_classes: usize) -> Result<Option<Vec<usize>>> {
     let valid = match args.valid_labels.as_deref() {
         None => return Ok(None),
-        Some("data") => set.classes().to_vec(),
+        Some(name) if name == "data" => set.classes().to_vec(),
         Some(name) => data::subset(name, num_classes)?,
     };
     if let Some(class) = valid.iter().find(|class| **class >= num_classes) {

@@ -1,5 +1,6 @@
 //! The models of an evaluation.
 
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -9,7 +10,7 @@ use candle_vision::image::ClassifyTransform;
 use ghostzoo_weights::{Origin, Registry, Task};
 
 use super::part::ModelRow;
-use crate::cli::{EvalArgs, GlobalArgs};
+use crate::cli::{EvalArgs, GlobalArgs, bytes};
 use crate::error::usage;
 use crate::files;
 use crate::model::{self, Network};
@@ -26,17 +27,17 @@ pub(super) struct Candidate {
 }
 
 /// The models that the arguments name: wildcards over the registry's classifiers, folders over their checkpoints.
-pub(super) fn expand(models: &[String]) -> Result<Vec<String>> {
+pub(super) fn expand(models: &[OsString]) -> Result<Vec<OsString>> {
     let mut names = Vec::new();
-    for model in models {
-        let path = Path::new(model);
+    for given in models {
+        let (path, model) = (Path::new(given), bytes::shown(given));
         if path.is_dir() {
             let mut files = Vec::new();
             for entry in std::fs::read_dir(path).with_context(|| format!("cannot read the folder {model}"))? {
                 let file = entry?.path();
                 let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
                 if CHECKPOINTS.contains(&extension) {
-                    files.push(file.display().to_string());
+                    files.push(file.into_os_string());
                 }
             }
             if files.is_empty() {
@@ -48,16 +49,18 @@ pub(super) fn expand(models: &[String]) -> Result<Vec<String>> {
             files.sort();
             names.extend(files);
         } else if model.contains(['*', '?', '[']) && !path.exists() {
-            let pattern = glob::Pattern::new(model).map_err(|error| usage(format!("--model {model}: {error}")))?;
+            let pattern = glob::Pattern::new(&model).map_err(|error| usage(format!("--model {model}: {error}")))?;
             let registry = Registry::builtin();
             let before = names.len();
             let classifiers = registry.entries().iter().filter(|entry| entry.task == Task::Classify);
-            names.extend(classifiers.map(|entry| entry.name.clone()).filter(|name| pattern.matches(name)));
+            names.extend(
+                classifiers.filter(|entry| pattern.matches(&entry.name)).map(|entry| OsString::from(&entry.name)),
+            );
             if names.len() == before {
                 return Err(usage(format!("--model {model} matches no classifier; `ghostzoo models` lists all names")));
             }
         } else {
-            names.push(model.clone());
+            names.push(given.clone());
         }
     }
     let mut seen = std::collections::HashSet::new();
@@ -80,7 +83,7 @@ pub(super) fn load(args: &EvalArgs, global: &GlobalArgs, device: &Device) -> Res
                 "{} has {} classes and {} has {}: they cannot be evaluated on the same labels",
                 first.row.name,
                 first.network.config().num_classes,
-                name,
+                candidate.row.name,
                 candidate.network.config().num_classes,
             )));
         }
@@ -89,13 +92,14 @@ pub(super) fn load(args: &EvalArgs, global: &GlobalArgs, device: &Device) -> Res
     Ok(candidates)
 }
 
-fn load_one(name: &str, args: &EvalArgs, global: &GlobalArgs, device: &Device) -> Result<Candidate> {
+fn load_one(name: &OsStr, args: &EvalArgs, global: &GlobalArgs, device: &Device) -> Result<Candidate> {
     let loaded = model::load(name, global, device, args.json)?;
     let Network::Classifier(network) = loaded.network else {
+        let name = loaded.name;
         return Err(usage(format!("{name} is a detector; use `ghostzoo val`")));
     };
     if network.config().num_classes == 0 {
-        return Err(usage(format!("{name} has no classes")));
+        return Err(usage(format!("{} has no classes", loaded.name)));
     }
     let mut transform = loaded.transform;
     transform.input_size = args.img_size.unwrap_or(transform.input_size);

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::part::{ModelRow, Part, Subject};
 use crate::files;
-use crate::output::{Stdout, Table, class_name, grouped};
+use crate::output::{Stdout, Table, class_name, grouped, shown};
 
 /// Classes that are printed as the worst.
 const WORST: usize = 5;
@@ -120,7 +120,7 @@ pub(super) fn print(
             object["predicted_classes"] = json!(tally.predicted_classes());
             object["class_order"] = json!(part.subject.order);
             object["images_per_second"] = json!(rate);
-            out.line(&object.to_string())?;
+            out.json(&object)?;
         }
     } else {
         let mut table =
@@ -172,12 +172,12 @@ fn worst(tally: &Tally, names: &[String]) -> String {
     };
     let mut classes: Vec<_> = cells.iter().map(|(label, row)| (*label, share(*label, row))).collect();
     classes.sort_by(|a, b| a.1.0.total_cmp(&b.1.0).then(b.1.1.cmp(&a.1.1)).then(a.0.cmp(&b.0)));
-    let shown = |(label, (right, total)): &(usize, (f64, u64))| {
+    let line = |(label, (right, total)): &(usize, (f64, u64))| {
         let name = class_name(names, *label);
-        format!("{} {:.0} % of {total}", name.split(',').next().unwrap_or_default(), 100. * right)
+        format!("{} {:.0} % of {total}", shown(name.split(',').next().unwrap_or_default()), 100. * right)
     };
-    let shown: Vec<String> = classes.iter().take(WORST).map(shown).collect();
-    format!("least often right: {}", shown.join("; "))
+    let lines: Vec<String> = classes.iter().take(WORST).map(line).collect();
+    format!("least often right: {}", lines.join("; "))
 }
 
 /// Says what makes a result doubtful.

@@ -261,7 +261,7 @@ impl Cycle<'_> {
         self.save_state(task)?;
         self.shown.end(pace, &means, &validation, metrics, is_best)?;
         if self.shown.reader() == Reader::Program {
-            Stdout::beside_the_work().line(&json_row(&self.results).to_string())?;
+            Stdout::beside_the_work().json(&json_row(&self.results))?;
         }
         if stops && !is_last && self.shown.reader() == Reader::Person {
             say!(

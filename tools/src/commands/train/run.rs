@@ -60,6 +60,9 @@ pub(super) fn run<T: Training>(args: &T::Args, global: &GlobalArgs, explicit: &[
         return Err(usage("--dtype: a training computes in f32"));
     }
     let run = T::run_args(args);
+    if let Err(error) = serde_json::to_value(T::absolute(args)?) {
+        return Err(usage(format!("a training keeps its arguments as text, the folders above --data too: {error}")));
+    }
     match run.resume.as_deref() {
         Some(named) if named != "false" => {
             let (names_model, model) = (explicit.iter().any(|name| name == "model"), T::model(args));
@@ -194,6 +197,8 @@ fn finish<T: Training>(
     }
     if reader == Reader::Person {
         say!("note: {epochs} epochs in {:.2} hours, the best was {epoch}: {}", seconds / 3600., best.display());
+    } else if reader == Reader::Program && !global.quiet {
+        say!("note: results saved to {}", folder.display());
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use candle_yolov8::val::{Looked, Measured, ValOptions, Validated, validate};
 use candle_yolov8::{Detection, Detector, NmsOptions};
 use serde::Serialize;
 
-use crate::cli::{GlobalArgs, MAX_DET, ValArgs};
+use crate::cli::{GlobalArgs, MAX_DET, ValArgs, bytes};
 use crate::error::{self, SomeFailed, usage};
 use crate::files;
 use crate::model::{self, Network};
@@ -83,7 +83,7 @@ pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
     }
     let mut out = Stdout::new();
     let printed = if args.json {
-        out.line(&report::json(&loaded.name, &dataset, &options, &validated, failed).to_string())
+        out.json(&report::json(&loaded.name, &dataset, &options, &validated, failed))
     } else {
         report::print(&mut out, args, global, &dataset, &options, &validated)
     };
@@ -96,8 +96,13 @@ pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
     }
     printed?;
     match folder {
-        Some(folder) if !args.json && !global.quiet => {
-            out.line(&format!("Results saved to {}", folder.path().display()))
+        Some(folder) if !global.quiet => {
+            let folder = bytes::shown(folder.path().as_os_str());
+            if !args.json {
+                return out.line(&format!("Results saved to {folder}"));
+            }
+            say!("note: results saved to {folder}");
+            Ok(())
         }
         _ => Ok(()),
     }

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::auto_batch::auto_batch;
 use super::task::{DetectTask, Parts};
 use crate::architecture::Architecture;
-use crate::cli::{DetectTrainArgs, GlobalArgs, RunArgs};
+use crate::cli::{DetectTrainArgs, GlobalArgs, RunArgs, bytes};
 use crate::commands::train::fingerprints::Item;
 use crate::commands::train::run::{Training, whole, whole_file};
 use crate::commands::train::transfer::{rows_by_name, told_rows};
@@ -335,7 +335,7 @@ impl Source {
         let metadata = &checkpoint.metadata;
         let yaml = metadata.yaml.as_ref().map(|yaml| yaml.as_str().map_or_else(|| yaml.to_string(), str::to_owned));
         let by_shapes = || candle_yolov8::infer(&checkpoint.shapes()).map(|(name, ..)| name);
-        let said = metadata.arch.clone().or_else(|| global.arch.clone());
+        let said = metadata.arch.clone().or_else(|| global.arch.as_deref().map(bytes::shown));
         let arch = said.or_else(by_shapes).unwrap_or_else(|| name.clone());
         let weights = weights.or(Some((name, checkpoint)));
         Ok(Self { def: trained_on_from(&weights, def), arch, yaml, weights })
