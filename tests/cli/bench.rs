@@ -14,9 +14,17 @@ fn a_run_reports_its_times_and_its_share_of_the_machine() {
     assert!(number("p10_ms") > 0. && number("p10_ms") <= number("median_ms"), "{report}");
     assert!(number("median_ms") <= number("p90_ms"), "{report}");
     assert!((number("images_per_second") * number("median_ms") / 2000. - 1.).abs() < 1e-6, "{report}");
-    assert!(number("gflops_per_second") < number("machine_gflops_per_second"), "{report}");
+    // Not known where another program has a part of the machine.
+    let peak = report["machine_gflops_per_second"].as_f64();
+    assert!(
+        peak.map_or(report["machine_gflops_per_second"].is_null(), |peak| number("gflops_per_second") <= peak),
+        "{report}"
+    );
     assert_eq!((&report["threads"], &report["engine"]), (&2.into(), &"plan".into()));
     let text = place.run("bench --model ghostnet_050 --imgsz 64 --runs 3").succeeded();
+    let said =
+        |line: &str| line.contains("% of the machine's") || line.ends_with("peak not known on this machine right now");
+    assert!(text.lines().iter().any(|line| said(line)), "{}", text.stdout);
     let last: f64 = text.lines().last().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
     assert!(last > 0., "the last line ends with the median: {}", text.stdout);
 }
