@@ -30,7 +30,7 @@
 //! | as trained, run as it is | `Training` | `Separate` |
 //! | as trained, merged and folded at load | `Merge` | `Fold` |
 //! | timm's `reparameterize` | `Deploy` | `Separate` or `Fold` |
-//! | folded, as [`Layer::tensors`] of a `Fold` model gives it | any | `Folded` |
+//! | folded, as [`Layer::tensors`] of a `Fold` model gives it | any | `Folded` or `Fold` |
 
 mod bottleneck;
 mod config;

@@ -170,8 +170,10 @@ fn every_form_gives_timms_values() -> Result<()> {
         let branches = if alias.version.has_branches() { Branches::Deploy } else { Branches::Training };
         let form = Config { variant: alias, branches, norm: Norm::Folded, ..trained };
         let again = assert_loads_back(&folded, form)?;
-        let named = Config { norm: Norm::Folded, ..trained };
-        assert_close(&load(&named, state_dict(&again))?, &golden["trained"]["cases"], "from a folded checkpoint")?;
+        for named in [Config { norm: Norm::Folded, ..trained }, trained.for_inference()] {
+            let model = load(&named, state_dict(&again))?;
+            assert_close(&model, &golden["trained"]["cases"], "from a folded checkpoint")?;
+        }
 
         if variant.version.has_branches() {
             let merged = load(&Config { branches: Branches::Merge, ..trained }, tensors)?;

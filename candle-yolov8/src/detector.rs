@@ -26,8 +26,9 @@ pub struct Detection {
 /// How to look.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PredictOptions {
-    /// `[height, width]` that pictures are scaled to fit; rounded up to multiples of the largest stride.
-    pub imgsz: [usize; 2],
+    /// `[height, width]` that pictures are scaled to fit, rounded up to multiples of the largest stride; `None` for the
+    /// detector's own.
+    pub imgsz: Option<[usize; 2]>,
     /// Pad only to the next multiple of the stride instead of to the full size.
     pub rect: bool,
     /// What is kept.
@@ -35,9 +36,9 @@ pub struct PredictOptions {
 }
 
 impl Default for PredictOptions {
-    /// 640 pixels, rectangular, Ultralytics' thresholds.
+    /// The detector's own size, rectangular, Ultralytics' thresholds.
     fn default() -> Self {
-        Self { imgsz: [640; 2], rect: true, nms: NmsOptions::default() }
+        Self { imgsz: None, rect: true, nms: NmsOptions::default() }
     }
 }
 
@@ -87,17 +88,28 @@ pub struct Prediction {
     pub postprocess: Duration,
 }
 
-/// A network with the device and dtype it runs in. Make one and use it for every picture.
+/// Side of the pictures, in pixels, that a network looks at where nothing says at what it was trained.
+pub const DEFAULT_SIDE: usize = 640;
+
+/// A network with the device and dtype it runs in, and the size it looks at. Make one and use it for every picture.
 pub struct Detector {
     model: Yolo,
     device: Device,
     dtype: DType,
+    imgsz: [usize; 2],
 }
 
 impl Detector {
-    /// Takes a network whose tensors are on `device` in `dtype`.
-    pub fn new(model: Yolo, device: Device, dtype: DType) -> Self {
-        Self { model, device, dtype }
+    /// Takes a network whose tensors are on `device` in `dtype`. `imgsz` is the `[height, width]` that it was trained at, as
+    /// its checkpoint says it (`imgsz` of its metadata), which [`PredictOptions`] take unless they say another: at twice the
+    /// size a network finds other boxes. Where the checkpoint does not say, 640 by 640.
+    pub fn new(model: Yolo, device: Device, dtype: DType, imgsz: Option<[usize; 2]>) -> Self {
+        Self { model, device, dtype, imgsz: imgsz.unwrap_or([DEFAULT_SIDE; 2]) }
+    }
+
+    /// `[height, width]` that pictures are scaled to fit unless told otherwise.
+    pub fn imgsz(&self) -> [usize; 2] {
+        self.imgsz
     }
 
     /// The network.
@@ -108,7 +120,7 @@ impl Detector {
     /// The letterbox that `options` mean for this network.
     pub fn view(&self, options: &PredictOptions) -> Letterbox {
         let stride = self.model.max_stride();
-        let size = options.imgsz.map(|side| side.max(1).next_multiple_of(stride));
+        let size = options.imgsz.unwrap_or(self.imgsz).map(|side| side.max(1).next_multiple_of(stride));
         Letterbox { stride, auto: options.rect, ..Letterbox::new(size) }
     }
 
@@ -232,10 +244,10 @@ mod tests {
     fn a_gpu_finds_what_the_cpu_finds() -> Result<()> {
         let def = architecture("yolov8n-ghostnet", Some(4)).expect("shipped");
         let model = Yolo::new(&def, Norm::Fold, seeded::var_builder(DType::F32, &Device::Cpu))?;
-        let detector = Detector::new(model, Device::Cpu, DType::F32);
+        let detector = Detector::new(model, Device::Cpu, DType::F32, None);
         let pictures = [picture(97, 60, 1), picture(60, 97, 2), picture(128, 80, 3), picture(97, 60, 5)];
         let nms = NmsOptions { conf: 0.1, ..Default::default() };
-        let options = PredictOptions { imgsz: [64; 2], rect: true, nms };
+        let options = PredictOptions { imgsz: Some([64; 2]), rect: true, nms };
         let expected = detector.predict(&pictures, &options)?;
         let Some(found) = with_emulated_gpu(|| detector.predict(&pictures, &options)) else { return Ok(()) };
         for (found, expected) in found?.iter().zip(&expected) {
@@ -251,15 +263,37 @@ mod tests {
     }
 
     #[test]
+    fn a_detector_looks_at_the_size_it_was_trained_at_unless_told_otherwise() -> Result<()> {
+        let def = architecture("yolov8n-ghostnet", Some(4)).expect("shipped");
+        let square = |imgsz: Option<[usize; 2]>| PredictOptions { imgsz, rect: false, nms: NmsOptions::default() };
+        for (own, asked, expected) in [
+            (Some([96, 128]), None, [96, 128]),
+            (Some([96, 128]), Some([64; 2]), [64, 64]),
+            (Some([100; 2]), None, [128; 2]),
+            (None, None, [640; 2]),
+        ] {
+            let model = Yolo::new(&def, Norm::Fold, seeded::var_builder(DType::F32, &Device::Cpu))?;
+            let detector = Detector::new(model, Device::Cpu, DType::F32, own);
+            assert_eq!(detector.view(&square(asked)).size, expected, "{own:?} {asked:?}");
+            if expected[0] < 640 {
+                let found = detector.predict(&[picture(97, 60, 1)], &square(asked))?;
+                assert_eq!(found[0].input, expected);
+                assert_eq!(asked.is_none(), found[0].input == detector.view(&PredictOptions::default()).size);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
     fn no_result_depends_on_the_other_pictures_and_boxes_lie_inside() -> Result<()> {
         let def = architecture("yolov8n-ghostnet", Some(4)).expect("shipped");
         let model = Yolo::new(&def, Norm::Fold, seeded::var_builder(DType::F32, &Device::Cpu))?;
-        let detector = Detector::new(model, Device::Cpu, DType::F32);
+        let detector = Detector::new(model, Device::Cpu, DType::F32, None);
         let pictures =
             [picture(97, 60, 1), picture(60, 97, 2), picture(128, 80, 3), picture(1, 1, 4), picture(97, 60, 5)];
         for rect in [true, false] {
             let nms = NmsOptions { conf: 0.1, ..Default::default() };
-            let options = PredictOptions { imgsz: [128; 2], rect, nms };
+            let options = PredictOptions { imgsz: Some([128; 2]), rect, nms };
             let together = detector.predict(&pictures, &options)?;
             for (picture, found) in pictures.iter().zip(&together) {
                 let alone = detector.predict(std::slice::from_ref(picture), &options)?;

@@ -31,7 +31,7 @@ mod zoo;
 pub use candidates::candidates;
 pub use candle_vision::nms::{Candidate, Kept, MAX_CANDIDATES, NmsOptions, iou, nms};
 pub use constants::absent_bins;
-pub use detector::{Detection, Detector, PredictOptions, Prediction, Prepared};
+pub use detector::{DEFAULT_SIDE, Detection, Detector, PredictOptions, Prediction, Prepared};
 pub use error::YamlError;
 pub use net::Yolo;
 pub use summary::{Summary, summary};

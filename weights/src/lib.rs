@@ -29,3 +29,8 @@ pub use registry::{Entry, Place, Published, Registry, Task, nearest};
 pub use resolve::{Origin, ResolveError, ResolveOptions, Resolved, resolve};
 pub use shipped::Shipped;
 pub use write::write;
+
+/// The program of the guide compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Guide;

@@ -115,7 +115,8 @@ impl ConvBn {
     /// Reads the convolution at `conv` and the batch norm at `norm`.
     pub fn new(config: &ConvBnConfig, conv: VarBuilder, norm: VarBuilder) -> Result<Self> {
         let ConvBnConfig { in_c, out_c, geometry, activation, batch_norm, .. } = *config;
-        if config.norm == Norm::Folded {
+        let has_bias_alone = || !norm.contains_tensor("running_mean") && conv.contains_tensor("bias");
+        if config.norm == Norm::Folded || (config.norm == Norm::Fold && has_bias_alone()) {
             return Ok(Self {
                 conv: Conv::new(in_c, out_c, geometry, true, activation, conv)?,
                 norm: None,
@@ -196,8 +197,11 @@ mod tests {
         folded.tensors(&mut tensors);
         assert_eq!(tensors.keys().collect::<Vec<_>>(), ["conv.bias", "conv.weight"]);
         let vb = VarBuilder::from_tensors(tensors.into_iter().collect(), DType::F32, &Device::Cpu);
-        let again = build(Norm::Folded, vb)?.forward(&xs)?;
-        assert_eq!(again.flatten_all()?.to_vec1::<f32>()?, ys.flatten_all()?.to_vec1::<f32>()?);
+        for norm in [Norm::Folded, Norm::Fold] {
+            let again = build(norm, vb.clone())?.forward(&xs)?;
+            assert_eq!(again.flatten_all()?.to_vec1::<f32>()?, ys.flatten_all()?.to_vec1::<f32>()?, "{norm:?}");
+        }
+        assert!(build(Norm::Separate, vb).is_err(), "there is no batch norm to train");
         Ok(())
     }
 

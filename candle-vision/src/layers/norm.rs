@@ -14,9 +14,10 @@ pub enum Norm {
     /// Kept as a layer, as trained: the form for training, and PyTorch's unfused numbers.
     #[default]
     Separate,
-    /// Read, then folded into the convolution: the form for inference.
+    /// Read, then folded into the convolution, unless the checkpoint has it folded already: the form for inference.
     Fold,
-    /// Already folded in the checkpoint, whose convolutions have a bias and no batch norm.
+    /// Already folded in the checkpoint, whose convolutions have a bias and no batch norm. [`Norm::Fold`] finds that out by
+    /// itself.
     Folded,
 }
 

@@ -150,7 +150,7 @@ impl Trainer {
         let tensors: HashMap<String, Tensor> = self.learner.average().tensors()?.into_iter().collect();
         let vb = VarBuilder::from_tensors(tensors, DType::F32, &self.device);
         let net = Yolo::new(&self.def, Norm::Fold, vb)?;
-        Ok(Detector::new(net, self.device.clone(), DType::F32))
+        Ok(Detector::new(net, self.device.clone(), DType::F32, None))
     }
 
     /// Weights, optimizer and average.

@@ -234,7 +234,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let def = architecture("yolov8n-ghostnet", Some(3)).expect("shipped");
         let model = Yolo::new(&def, Norm::Fold, seeded::var_builder(DType::F32, &Device::Cpu))?;
-        let detector = Detector::new(model, Device::Cpu, DType::F32);
+        let detector = Detector::new(model, Device::Cpu, DType::F32, None);
         let options = ValOptions { imgsz: 320, batch: 3, ..Default::default() };
         let mut pictures = Vec::new();
         for (i, (width, height)) in [(400u32, 260u32), (260, 400), (320, 320), (200, 240)].into_iter().enumerate() {

@@ -22,8 +22,6 @@ use crate::subject::Subject;
 
 /// Where runs go unless told otherwise.
 const RUNS: &str = "runs/detect/predict";
-/// Side that pictures are scaled to where neither the command nor the checkpoint says.
-const DEFAULT_SIDE: usize = 640;
 
 /// Detects objects in every picture that the arguments name, or in the one that is built in.
 pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
@@ -50,9 +48,10 @@ pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
         agnostic: args.agnostic_nms,
         ..Default::default()
     };
-    let detector = Detector::new(*network, device, global.dtype());
-    let imgsz = args.imgsz.or(loaded.input_size).unwrap_or([DEFAULT_SIDE; 2]);
-    let view = view.get_or_init(|| detector.view(&PredictOptions { imgsz, rect: args.rect, nms: nms.clone() }));
+    let detector = Detector::new(*network, device, global.dtype(), loaded.input_size);
+    let options = PredictOptions { imgsz: args.imgsz, rect: args.rect, nms: nms.clone() };
+    let imgsz = args.imgsz.unwrap_or(detector.imgsz());
+    let view = view.get_or_init(|| detector.view(&options));
     if view.size != imgsz && !global.quiet {
         let stride = detector.model().max_stride();
         say!("note: image size {imgsz:?} is not a multiple of the model's stride {stride}; using {:?}", view.size);

@@ -315,7 +315,7 @@ impl Task for DetectTask {
         let device = self.parts.trainer.device();
         let vb = candle_nn::VarBuilder::from_tensors(tensors, DType::F32, device);
         let net = candle_yolov8::Yolo::new(self.parts.trainer.def(), candle_vision::layers::Norm::Fold, vb)?;
-        let detector = Detector::new(net, device.clone(), DType::F32);
+        let detector = Detector::new(net, device.clone(), DType::F32, None);
         let measured = self.measure(&detector, plots.then_some(folder), &Interrupt::default())?;
         let (validated, _) = measured.context("nothing was measured")?;
         if plots {
