@@ -20,6 +20,7 @@ mod device;
 mod error;
 mod files;
 mod foreign;
+mod lettering;
 mod model;
 mod output;
 mod plot;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::image::{ImageError, decode, open, save};
+use crate::image::{ImageError, decode, draw_text, is_in_bundled_font, open, save};
 
 fn label(xyxy: [f32; 4], class_id: usize, text: &str) -> BoxLabel {
     BoxLabel { xyxy, class_id, text: text.into() }
@@ -12,7 +12,7 @@ fn grey(width: u32, height: u32) -> RgbImage {
 #[test]
 fn a_box_is_framed_in_its_colour_and_not_filled() {
     let mut picture = grey(200, 100);
-    draw_boxes(&mut picture, &[label([50.0, 30.0, 150.0, 80.0], 3, "")]);
+    draw_boxes(&mut picture, &[label([50.0, 30.0, 150.0, 80.0], 3, "")], &Pen::default());
     for (x, y) in [(50, 55), (149, 55), (100, 30), (100, 79)] {
         assert_eq!(picture.get_pixel(x, y).0, class_color(3), "({x}, {y})");
     }
@@ -26,7 +26,7 @@ fn plates_stay_inside_and_show_text() {
         [[190.0, -5.0, 230.0, 50.0], [-20.0, 0.0, 30.0, 20.0], [180.0, 98.0, 199.0, 140.0], [60.0, 40.0, 90.0, 80.0]]
     {
         let mut picture = grey(200, 100);
-        draw_boxes(&mut picture, &[label(xyxy, 4, "chat é Ω Ж 0.87")]);
+        draw_boxes(&mut picture, &[label(xyxy, 4, "chat é Ω Ж 0.87")], &Pen::default());
         let plate = picture.pixels().filter(|pixel| pixel.0 == class_color(4)).count();
         let text = picture.pixels().filter(|pixel| pixel.0 == text_color(class_color(4))).count();
         assert!(plate > 400 && text > 60, "{xyxy:?}: {plate} pixels of plate, {text} of text");
@@ -43,8 +43,68 @@ fn odd_boxes_and_pictures_do_not_panic() {
         label([-1e30, -1e30, 1e30, 1e30], 2, "\u{1F600}\n\0"),
     ];
     for (width, height) in [(0, 0), (1, 1), (3, 2000), (2000, 3), (64, 64)] {
-        draw_boxes(&mut grey(width, height), &boxes);
+        for line_width in [None, Some(1), Some(200)] {
+            draw_boxes(&mut grey(width, height), &boxes, &Pen { line_width, font: None });
+        }
     }
+}
+
+/// Rows of the plate's capitals that are at least half covered.
+fn capital(picture: &RgbImage, class_id: usize) -> u32 {
+    let (plate, ink) = (class_color(class_id)[0], text_color(class_color(class_id))[0]);
+    let is_ink = |level: u8| (i32::from(level) - i32::from(ink)).abs() < (i32::from(level) - i32::from(plate)).abs();
+    let (width, height) = picture.dimensions();
+    let in_plate = |x: u32, y: u32| picture.get_pixel(x, y).0 != [128; 3] && is_ink(picture.get_pixel(x, y).0[0]);
+    let rows: Vec<u32> = (0..height).filter(|&y| (0..width).any(|x| in_plate(x, y))).collect();
+    rows.last().zip(rows.first()).map_or(0, |(last, first)| last - first + 1)
+}
+
+/// Of `tests/oracle/annotate.py`: lines as wide, and capitals as high to a pixel, as Ultralytics 8.4.190 draws them.
+#[test]
+fn lines_and_letters_are_of_ultralytics_size() {
+    let golden = include_str!("../../../tests/golden/image/annotate.json");
+    let cases: Vec<serde_json::Value> = serde_json::from_str(golden).unwrap();
+    for case in cases {
+        let number = |value: &serde_json::Value| value.as_u64().unwrap() as u32;
+        let [width, height] = [&case["size"][0], &case["size"][1]].map(number);
+        let chosen = case["line_width"].as_u64().map(|width| width as u32);
+        let line = number(&case["line"]);
+        assert_eq!(chosen.unwrap_or_else(|| line_width([height, width])), line, "{case}");
+        let mut picture = grey(width, height);
+        let [left, top] = [width / 4, height / 2].map(|side| side as f32);
+        let xyxy = [left, top, 2. * left, top + top / 2.];
+        // Blue carries white text, of which the red level tells it.
+        draw_boxes(&mut picture, &[label(xyxy, 9, "H")], &Pen { line_width: chosen, font: None });
+        let (found, expected) = (capital(&picture, 9), number(&case["capital"]));
+        assert!(found.abs_diff(expected) <= 1, "{case}: {found}");
+        let middle = (top + top / 4.) as u32;
+        let drawn = (0..left as u32 + width / 8).filter(|&x| picture.get_pixel(x, middle).0 == class_color(9)).count();
+        assert_eq!(drawn as u32, line, "{case}");
+    }
+}
+
+#[test]
+fn letters_that_the_bundled_font_lacks_come_from_another() {
+    let file = include_bytes!("../../../tests/golden/image/two_letters.ttf");
+    let font = Typeface::new(file).unwrap();
+    assert!(font.has('猫') && font.has('犬') && !font.has('狗') && !font.has('a'));
+    assert!(!is_in_bundled_font('猫') && is_in_bundled_font('a') && is_in_bundled_font('Ж'));
+    let draw = |text: &str, font: Option<&Typeface<'_>>| {
+        let mut picture = RgbImage::from_pixel(400, 160, image::Rgb([255; 3]));
+        draw_text(&mut picture, text, [0.; 2], 116.4, [0; 3], font);
+        picture
+    };
+    let dark = |picture: &RgbImage| picture.pixels().filter(|pixel| pixel.0 == [0; 3]).count() as f32;
+    // An em is 100 pixels: rectangles of .3 x .8 and .8 x .3 em, less their blurred edges.
+    for text in ["猫", "犬"] {
+        let found = dark(&draw(text, Some(&font)));
+        assert!((found - 2400.).abs() < 120., "{text}: {found}");
+    }
+    let other = draw("犬", Some(&font));
+    assert_ne!(other, draw("猫", Some(&font)));
+    assert_eq!(draw("犬", None), draw("狗", Some(&font)), "a box for what no font has");
+    assert_eq!(draw("Ж a", None), draw("Ж a", Some(&font)), "what the bundled font has stays in it");
+    assert!(Typeface::new(b"no font").is_none());
 }
 
 #[test]
@@ -65,7 +125,7 @@ fn saved_pictures_read_back() {
     let dir = std::env::temp_dir().join(format!("candle-vision-save-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     let mut picture = grey(60, 40);
-    draw_boxes(&mut picture, &[label([10.0, 15.0, 50.0, 35.0], 1, "a")]);
+    draw_boxes(&mut picture, &[label([10.0, 15.0, 50.0, 35.0], 1, "a")], &Pen::default());
     for name in ["a.png", "a.bmp", "a.webp", "a.jpg", "A.JPEG"] {
         let path = dir.join(name);
         std::fs::write(&path, b"older").unwrap();

@@ -35,6 +35,7 @@ mod letterbox;
 mod libjpeg;
 mod resize;
 mod save;
+mod text;
 #[cfg(feature = "tiff")]
 mod tiff;
 #[cfg(feature = "tiff")]
@@ -47,7 +48,7 @@ mod webp;
 pub use bilinear::{resize_bilinear, resize_bilinear_alone};
 pub use classify::ClassifyTransform;
 pub use decode::{DecodeOptions, Decoded, MAX_FILE_BYTES, MAX_PIXELS, Reference, decode, decode_with, open, open_with};
-pub use draw::{BoxLabel, FONT_FILE, class_color, draw_boxes, draw_text};
+pub use draw::{BoxLabel, Pen, class_color, draw_boxes, line_width};
 pub use error::ImageError;
 pub use hsv::{HsvTables, hsv_from_rgb, map_hsv, rgb_from_hsv};
 pub use image::{Rgb, RgbImage};
@@ -55,6 +56,7 @@ pub use inspect::upright_size;
 pub use letterbox::{GREY, Letterbox, LetterboxInfo, Upload, letterbox, letterbox_uploads, to_tensor};
 pub use resize::{Interpolation, resize};
 pub use save::save;
+pub use text::{FONT_FILE, Typeface, draw_text, is_in_bundled_font};
 pub use warp::{warp_affine, warp_perspective};
 
 /// The levels of a picture looked up in a table per channel: red plane, green plane, blue plane.

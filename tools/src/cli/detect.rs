@@ -69,6 +69,18 @@ pub(crate) struct DetectArgs {
     /// Do not write the pictures with their boxes
     #[arg(long)]
     pub(crate) no_save: bool,
+    /// Pixels of a box's lines; text grows with them [default: 0.003 of the mean of the picture's sides, at least 2]
+    #[arg(long, value_name = "N", value_parser = line_width)]
+    pub(crate) line_width: Option<u32>,
+    /// Draw no class names
+    #[arg(long)]
+    pub(crate) hide_labels: bool,
+    /// Draw no confidences
+    #[arg(long)]
+    pub(crate) hide_conf: bool,
+    /// Draw no boxes
+    #[arg(long)]
+    pub(crate) hide_boxes: bool,
 }
 
 /// Largest side a picture may be scaled to.
@@ -96,6 +108,14 @@ const MAX_BATCH: usize = 65_536;
 /// Parses a number of pictures per forward pass or step.
 pub(crate) fn batch(text: &str) -> Result<usize, String> {
     within(text, MAX_BATCH)
+}
+
+/// Widest line of a box, in pixels.
+const MAX_LINE_WIDTH: usize = 200;
+
+/// Parses the width of a line.
+fn line_width(text: &str) -> Result<u32, String> {
+    within(text, MAX_LINE_WIDTH).map(|width| width as u32)
 }
 
 /// Parses a side in pixels.

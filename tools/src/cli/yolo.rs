@@ -112,6 +112,16 @@ impl Task<'_> {
                 }
             });
         }
+        // `show_conf=False` is `--hide-conf`; `hide_conf`, `line_thickness` and `boxes` are older names.
+        if let Some(hidden) = hidden(key).filter(|hidden| self.option(hidden).is_some()) {
+            return Ok(match truth(value) {
+                Some(false) => vec![format!("--{}", hidden.replace('_', "-"))],
+                _ => Vec::new(),
+            });
+        }
+        if key == "line_thickness" && self.option("line_width").is_some() {
+            return self.pair("line_width", value, word);
+        }
         // `save=False` is `--no-save`.
         if self.option(&format!("no_{key}")).is_some() {
             return Ok(match truth(value) {
@@ -145,6 +155,16 @@ impl Task<'_> {
     }
 }
 
+/// The option that is the opposite of a key.
+fn hidden(key: &str) -> Option<&'static str> {
+    match key {
+        "show_labels" => Some("hide_labels"),
+        "show_conf" => Some("hide_conf"),
+        "show_boxes" | "boxes" => Some("hide_boxes"),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,6 +181,15 @@ mod tests {
             ("ghostzoo detect --source bus.jpg --save_txt", "ghostzoo detect bus.jpg --save-txt"),
             ("ghostzoo predict source=a save=False conf=.5", "ghostzoo predict a --no-save --conf=.5"),
             ("ghostzoo detect a.jpg classes=[0,2] save_txt=True", "ghostzoo detect a.jpg --classes=0,2 --save-txt"),
+            ("ghostzoo detect a.jpg show_conf=False show_labels=True", "ghostzoo detect a.jpg --hide-conf"),
+            ("ghostzoo detect a.jpg show_labels=False boxes=False", "ghostzoo detect a.jpg --hide-labels --hide-boxes"),
+            ("ghostzoo detect a.jpg hide_conf=True hide_labels=False", "ghostzoo detect a.jpg --hide-conf"),
+            (
+                "ghostzoo detect a.jpg line_width=3 show_boxes=False",
+                "ghostzoo detect a.jpg --line-width=3 --hide-boxes",
+            ),
+            ("ghostzoo detect a.jpg line_thickness=3", "ghostzoo detect a.jpg --line-width=3"),
+            ("ghostzoo detect a.jpg line_width=None", "ghostzoo detect a.jpg"),
             ("ghostzoo detect a.jpg save_crop=False rect=True", "ghostzoo detect a.jpg --rect=true"),
             ("ghostzoo detect a.jpg device=mps imgsz=320", "ghostzoo detect a.jpg --device=metal --imgsz=320"),
             ("ghostzoo val data=d.yaml model=m.pt", "ghostzoo val --data=d.yaml --model=m.pt"),

@@ -12,8 +12,8 @@ use crate::cli::{DetectArgs, GlobalArgs, bytes};
 use crate::error::{self, SomeFailed, usage};
 use crate::model::Network;
 use crate::output::{
-    self, CocoResults, CsvRows, Found, FrameNotes, JsonDetections, JsonError, Speed, Stdout, counts, milliseconds,
-    shown, speed_line,
+    self, Annotation, CocoResults, CsvRows, Found, FrameNotes, Hidden, JsonDetections, JsonError, Speed, Stdout,
+    counts, milliseconds, shown, speed_line,
 };
 use crate::reader::{Item, Reader, Ready};
 use crate::run_dir::RunDir;
@@ -60,6 +60,7 @@ pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
         args,
         quiet: global.quiet,
         names: &loaded.class_names,
+        annotation: annotation(args, &loaded.class_names, global.quiet),
         detector,
         nms,
         folder,
@@ -82,6 +83,13 @@ fn folder(args: &DetectArgs) -> Result<Option<RunDir>> {
     }
     let base = args.save_dir.clone().unwrap_or_else(|| PathBuf::from(RUNS));
     RunDir::create(&base, args.exist_ok).map(Some)
+}
+
+/// What of boxes is drawn into pictures.
+fn annotation(args: &DetectArgs, names: &[String], quiet: bool) -> Annotation {
+    let hidden = Hidden { labels: args.hide_labels, conf: args.hide_conf, boxes: args.hide_boxes };
+    let names = if args.no_save { &[] } else { names };
+    Annotation::new(names, hidden, args.line_width, quiet)
 }
 
 /// The numbers of the classes to keep; empty for all.
@@ -112,6 +120,7 @@ struct Run<'a> {
     args: &'a DetectArgs,
     quiet: bool,
     names: &'a [String],
+    annotation: Annotation,
     detector: Detector,
     nms: NmsOptions,
     folder: Option<RunDir>,
@@ -183,7 +192,7 @@ impl Run<'_> {
         let Some(folder) = &mut self.folder else { return Ok(()) };
         let (stem, path) = (folder.unique(&source.stem()), folder.path());
         if !self.args.no_save {
-            output::save_annotated(found, path, &stem, self.names)?;
+            output::save_annotated(found, path, &stem, &self.annotation)?;
         }
         if self.args.save_txt {
             output::save_txt(found, path, &stem, self.args.save_conf)?;

@@ -4,26 +4,88 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use anyhow::Result;
-use candle_vision::image::{self as pictures, BoxLabel};
+use candle_vision::image::{self as pictures, BoxLabel, Pen};
+use candle_yolov8::Detection;
 
 use super::{Found, class_name, file_name};
+use crate::lettering::{drawable, typeface};
 
 /// Endings of files that can be written.
 const EXTENSIONS: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];
 
+/// What of boxes is drawn.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Annotation {
+    /// Names of the classes as they are drawn, unless they are not.
+    names: Option<Vec<String>>,
+    /// Whether with confidences.
+    has_conf: bool,
+    /// Whether at all.
+    has_boxes: bool,
+    /// Pixels of a line; of the picture's own width where there is none.
+    line_width: Option<u32>,
+}
+
+/// What the options say that is not drawn.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Hidden {
+    pub(crate) labels: bool,
+    pub(crate) conf: bool,
+    pub(crate) boxes: bool,
+}
+
+impl Annotation {
+    /// All but what is hidden. Names in letters that no font has are their numbers.
+    pub(crate) fn new(names: &[String], hidden: Hidden, line_width: Option<u32>, quiet: bool) -> Self {
+        let has_names = !hidden.labels && !hidden.boxes;
+        Self {
+            names: has_names.then(|| drawable(names, quiet)),
+            has_conf: !hidden.conf,
+            has_boxes: !hidden.boxes,
+            line_width,
+        }
+    }
+
+    /// What stands at a box; nothing where both its parts are hidden.
+    fn text(&self, found: &Detection) -> String {
+        let name = self.names.as_ref().map(|names| class_name(names, found.class_id));
+        let conf = self.has_conf.then(|| format!("{:.2}", found.confidence));
+        name.into_iter().chain(conf).collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// Writes the picture with boxes and labels into `folder` under its own name, or with `.jpg` where its format can be
 /// read only.
-pub(crate) fn save_annotated(found: &Found, folder: &Path, stem: &OsStr, names: &[String]) -> Result<()> {
+pub(crate) fn save_annotated(found: &Found, folder: &Path, stem: &OsStr, annotation: &Annotation) -> Result<()> {
     let extension = Path::new(&found.path).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let known = EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known));
     let name = file_name(stem, &format!(".{}", if known { extension } else { "jpg" }));
-    let label = |detection: &candle_yolov8::Detection| BoxLabel {
-        xyxy: detection.xyxy,
-        class_id: detection.class_id,
-        text: format!("{} {:.2}", class_name(names, detection.class_id), detection.confidence),
-    };
-    let boxes: Vec<BoxLabel> = found.detections.iter().map(label).collect();
+    let label =
+        |found: &Detection| BoxLabel { xyxy: found.xyxy, class_id: found.class_id, text: annotation.text(found) };
+    let shown = found.detections.iter().filter(|_| annotation.has_boxes);
+    let boxes: Vec<BoxLabel> = shown.map(label).collect();
     let mut picture = found.picture.clone();
-    pictures::draw_boxes(&mut picture, &boxes);
+    pictures::draw_boxes(&mut picture, &boxes, &Pen { line_width: annotation.line_width, font: typeface() });
     Ok(pictures::save(&picture, &folder.join(name))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ultralytics 8.4.190's four labels, and none with `show_boxes=False`.
+    #[test]
+    fn a_label_has_the_parts_that_are_not_hidden() {
+        let found = Detection { class_id: 1, confidence: 0.875, xyxy: [0.; 4] };
+        let names = ["a".to_owned(), "b c".to_owned()];
+        for (labels, conf, expected) in
+            [(false, false, "b c 0.88"), (false, true, "b c"), (true, false, "0.88"), (true, true, "")]
+        {
+            let annotation = Annotation::new(&names, Hidden { labels, conf, boxes: false }, None, true);
+            assert_eq!(annotation.text(&found), expected, "{labels} {conf}");
+        }
+        assert!(!Annotation::new(&names, Hidden { boxes: true, ..Hidden::default() }, None, true).has_boxes);
+        let unnamed = Annotation::new(&[], Hidden::default(), Some(3), true);
+        assert_eq!(unnamed.text(&found), "1 0.88");
+    }
 }

@@ -22,7 +22,7 @@ use serde::Serialize;
 use crate::cli::bytes;
 use crate::source::shortened;
 
-pub(crate) use annotate::save_annotated;
+pub(crate) use annotate::{Annotation, Hidden, save_annotated};
 pub(crate) use coco::CocoResults;
 pub(crate) use crop::save_crops;
 pub(crate) use csv::CsvRows;

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use candle_vision::image::{BoxLabel, Rgb, RgbImage, draw_boxes, draw_text, resize_bilinear};
+use candle_vision::image::{BoxLabel, Pen, Rgb, RgbImage, draw_boxes, draw_text, resize_bilinear};
 use candle_yolov8::train::Batch;
+
+use crate::lettering::{drawable_line, typeface};
 
 /// Most pictures that are shown.
 const MOST_PICTURES: usize = 16;
@@ -18,6 +20,8 @@ const TITLE_COLOR: [u8; 3] = [220; 3];
 const TITLE_MARGIN: f32 = 5.;
 const SMALLEST_TITLE: f32 = 18.;
 const TITLE_SHARE: f32 = 0.01;
+/// Font sizes per pixel of a line, as Ultralytics draws a mosaic.
+const SIZE_PER_LINE: f32 = 10.;
 /// From the highest to the lowest point of the bundled font, in font sizes.
 const EM: f32 = 1.164;
 
@@ -32,7 +36,7 @@ pub(crate) fn batch_mosaic(batch: &Batch, names: &[String]) -> RgbImage {
 
 /// The name of a picture's file, of which a tile shows the beginning.
 pub(crate) fn title(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().chars().take(LONGEST_TITLE).collect()
+    drawable_line(path.file_name().unwrap_or_default().to_string_lossy().chars().take(LONGEST_TITLE).collect())
 }
 
 /// Draws up to 16 pictures of `[height, width]` each in a square, column by column, at most 1920 pixels wide or high, each
@@ -48,15 +52,16 @@ pub(crate) fn mosaic(
     let scale = ((LARGEST / across) as f64 / height.max(width).max(1) as f64).min(1.);
     let cell = [height, width].map(|side| ((side as f64 * scale) as usize).max(1));
     let [whole_height, whole_width] = cell.map(|side| (across * side) as u32);
+    let size = (((cell[0] + cell[1]) * across) as f32 * TITLE_SHARE).floor().max(SMALLEST_TITLE);
+    let pen = Pen { line_width: Some((size / SIZE_PER_LINE).round_ties_even() as u32), font: typeface() };
     let mut whole = RgbImage::from_pixel(whole_width, whole_height, Rgb([255; 3]));
     for (number, (picture, boxes)) in pictures.iter().zip(boxes).take(count).enumerate() {
         let mut picture = if scale < 1. { resize_bilinear(picture, cell) } else { (*picture).clone() };
         let scaled = |label: &BoxLabel| BoxLabel { xyxy: label.xyxy.map(|side| side * scale as f32), ..label.clone() };
-        draw_boxes(&mut picture, &boxes.iter().map(scaled).collect::<Vec<_>>());
+        draw_boxes(&mut picture, &boxes.iter().map(scaled).collect::<Vec<_>>(), &pen);
         frame(&mut picture);
         if let Some(title) = titles.get(number) {
-            let size = ((cell[0] + cell[1]) * across) as f32 * TITLE_SHARE;
-            draw_text(&mut picture, title, [TITLE_MARGIN; 2], size.floor().max(SMALLEST_TITLE) * EM, TITLE_COLOR);
+            draw_text(&mut picture, title, [TITLE_MARGIN; 2], size * EM, TITLE_COLOR, typeface());
         }
         let [left, top] = [(number / across * cell[1]) as u32, (number % across * cell[0]) as u32];
         picture.enumerate_pixels().for_each(|(x, y, pixel)| whole.put_pixel(left + x, top + y, *pixel));

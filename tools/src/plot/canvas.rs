@@ -3,11 +3,13 @@
 use std::sync::LazyLock;
 
 use anyhow::{Context, Result, anyhow};
-use candle_vision::image::{FONT_FILE, RgbImage, class_color};
+use candle_vision::image::{FONT_FILE, RgbImage, class_color, is_in_bundled_font};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use crate::lettering;
 
 /// Pixels drawn per pixel of the picture, along each axis: the mean of them smooths all edges.
 const OVERSAMPLING: u32 = 2;
@@ -24,6 +26,12 @@ static FAMILY: LazyLock<Result<&'static str, String>> = LazyLock::new(|| {
     let family = "sans-serif";
     let registered = register_font(family, FontStyle::Normal, FONT_FILE).map(|()| family);
     registered.map_err(|_| "the bundled font cannot be read".to_owned())
+});
+
+/// The system's font for letters that the bundled one lacks, which has to be found before this is looked at.
+static OTHER_FAMILY: LazyLock<Option<&'static str>> = LazyLock::new(|| {
+    let family = "system";
+    register_font(family, FontStyle::Normal, lettering::font()?.file).ok().map(|()| family)
 });
 
 /// A part of the picture. Positions and lengths are in pixels of the picture from the part's left top corner.
@@ -110,7 +118,7 @@ impl Canvas<'_> {
             Align::Rising | Align::RisingCentre => [x + top, y],
             _ => [x, y + top],
         };
-        let font = font(height)?.transform(transform);
+        let font = font(text, height)?.transform(transform);
         let style = TextStyle::from(font).color(&color).pos(Pos::new(horizontal, VPos::Top));
         Ok(self.area.draw_text(text, &style, (scaled(place[0]), scaled(place[1])))?)
     }
@@ -118,7 +126,7 @@ impl Canvas<'_> {
 
 /// Width of a text `height` high.
 pub(super) fn text_width(text: &str, height: f64) -> Result<f64> {
-    let (width, _) = font(height)?.box_size(text)?;
+    let (width, _) = font(text, height)?.box_size(text)?;
     Ok(f64::from(width) / f64::from(OVERSAMPLING))
 }
 
@@ -149,9 +157,15 @@ pub(super) fn curve_color(class: usize) -> RGBColor {
     RGBColor(r, g, b)
 }
 
-fn font(height: f64) -> Result<FontDesc<'static>> {
-    let family = FAMILY.as_ref().map_err(|problem| anyhow!("{problem}"))?;
-    Ok((*family, height * f64::from(OVERSAMPLING)).into_font())
+/// The font that a text is drawn in: the bundled one where it has all the letters, or there is no other.
+fn font(text: &str, height: f64) -> Result<FontDesc<'static>> {
+    let needs_other = text.chars().any(|c| !c.is_control() && !is_in_bundled_font(c));
+    let other = if needs_other && lettering::font().is_some() { *OTHER_FAMILY } else { None };
+    let family = match other {
+        Some(family) => family,
+        None => FAMILY.as_ref().map_err(|problem| anyhow!("{problem}"))?,
+    };
+    Ok((family, height * f64::from(OVERSAMPLING)).into_font())
 }
 
 fn scaled(length: f64) -> i32 {

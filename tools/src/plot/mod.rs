@@ -5,8 +5,8 @@
 //! - [`training_curves`]: columns of `results.csv` over the epochs;
 //! - [`label_overview`], [`batch_mosaic`], [`mosaic`]: what is trained on, and what is found.
 //!
-//! Each returns a picture, which `candle_vision::image::save` writes complete or not at all. Text is in the bundled font;
-//! characters it lacks show as its missing-glyph box.
+//! Each returns a picture, which `candle_vision::image::save` writes complete or not at all. Text is in the bundled font, in
+//! that of [`crate::lettering`] where it lacks a character; one that no font has shows as its missing-glyph box.
 
 mod axes;
 mod batch;

@@ -225,6 +225,25 @@ fn labels_are_counted_outlined_and_placed() {
 }
 
 #[test]
+fn letters_that_the_bundled_font_lacks_are_drawn_in_another() {
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/image");
+    let names = ["猫".to_owned(), "cat".to_owned()];
+    assert!(crate::lettering::use_fonts_of(&golden, &names).is_some(), "the font of two letters");
+    let picture = confusion_matrix(&names, |_, _| 0, Cells::Counts, None).expect("a picture");
+    let [left, top, _, bottom] = frame(&picture);
+    // The name is a rectangle of .3 x .8 em beside the middle of its row, where an outlined box would be hollow.
+    let middle = (top + (bottom - top) / 4.) as u32;
+    let is_ink = |x: u32, y: u32| picture.get_pixel(x, y).0 == [38; 3];
+    let rows: Vec<usize> = (middle - 30..middle + 30)
+        .map(|y| (left as u32 - 60..left as u32 - 18).filter(|&x| is_ink(x, y)).count())
+        .filter(|&count| count > 0)
+        .collect();
+    let widest = rows.iter().copied().max().unwrap_or(0);
+    assert!((7..=12).contains(&widest) && (22..=32).contains(&rows.len()), "{rows:?}");
+    assert!(rows[2..rows.len() - 2].iter().all(|&count| count + 1 >= widest), "filled: {rows:?}");
+}
+
+#[test]
 fn a_batch_is_a_square_of_its_pictures() {
     let imgsz = 64;
     let batch = |pictures: usize, imgsz: usize| Batch {

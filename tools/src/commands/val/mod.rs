@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::cli::{GlobalArgs, MAX_DET, ValArgs, bytes};
 use crate::error::{self, SomeFailed, usage};
 use crate::files;
+use crate::lettering::drawable;
 use crate::model::{self, Network};
 use crate::output::{Stdout, notes};
 use crate::plot;
@@ -89,7 +90,7 @@ pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
     };
     // Neither keeps the other back.
     if let Some(folder) = &folder {
-        save(folder.path(), args, &dataset, &validated)?;
+        save(folder.path(), args, global, &dataset, &validated)?;
     }
     if failed > 0 {
         return Err(SomeFailed.into());
@@ -162,12 +163,13 @@ fn folder(args: &ValArgs) -> Result<Option<RunDir>> {
 }
 
 /// Writes the run's files.
-fn save(folder: &Path, args: &ValArgs, dataset: &Dataset, validated: &Validated) -> Result<()> {
+fn save(folder: &Path, args: &ValArgs, global: &GlobalArgs, dataset: &Dataset, validated: &Validated) -> Result<()> {
     if args.save_json {
         files::write(&folder.join("predictions.json"), &predictions(dataset, validated)?)?;
     }
     if args.plots {
-        draw(folder, &dataset.names, &validated.measured, args.confusion_conf)?;
+        let names = drawable(&dataset.names, global.quiet);
+        draw(folder, &names, &validated.measured, args.confusion_conf)?;
     }
     Ok(())
 }
@@ -202,7 +204,7 @@ fn predictions(dataset: &Dataset, validated: &Validated) -> Result<Vec<u8>> {
     Ok(serde_json::to_vec(&results)?)
 }
 
-/// The pictures that Ultralytics' users know.
+/// The pictures that Ultralytics' users know; `names` are the classes' as they are drawn.
 pub(crate) fn draw(folder: &Path, names: &[String], measured: &Measured, confusion_conf: f32) -> Result<()> {
     let classes = &measured.ultralytics.classes;
     let seen: Vec<String> = classes.iter().map(|class| names[class.class].clone()).collect();

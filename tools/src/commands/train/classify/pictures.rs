@@ -5,21 +5,24 @@ use std::path::Path;
 use candle_vision::augment::Batch;
 use candle_vision::image::{BoxLabel, ClassifyTransform, Rgb, RgbImage, resize_bilinear};
 
+use crate::lettering::drawable;
 use crate::plot;
 
 /// Shortest side at which a picture is drawn, so that there is room for a name.
-const SHORTEST: usize = 160;
+const SHORTEST: usize = 320;
 
 /// Names of the classes, and how inputs were normalised.
 pub(super) struct Pictures {
     pub(super) classes: Vec<String>,
+    /// The names as they are drawn.
+    pub(super) drawn: Vec<String>,
     mean: [f32; 3],
     std: [f32; 3],
 }
 
 impl Pictures {
-    pub(super) fn new(classes: Vec<String>, view: &ClassifyTransform) -> Self {
-        Self { classes, mean: view.mean, std: view.std }
+    pub(super) fn new(classes: Vec<String>, view: &ClassifyTransform, quiet: bool) -> Self {
+        Self { drawn: drawable(&classes, quiet), classes, mean: view.mean, std: view.std }
     }
 
     /// Up to 16 pictures of a batch side by side, each under the name of the class that `classes` has at its place and of its
@@ -31,7 +34,7 @@ impl Pictures {
         let pictures: Vec<RgbImage> =
             (0..classes.len()).map(|number| resize_bilinear(&self.picture(batch, number), size)).collect();
         let label = |(&class_id, &picture): (&usize, &usize)| {
-            let class = self.classes.get(class_id).cloned().unwrap_or_else(|| class_id.to_string());
+            let class = self.drawn.get(class_id).cloned().unwrap_or_else(|| class_id.to_string());
             let text = format!("{class} {}", plot::title(Path::new(name(picture))));
             vec![BoxLabel { xyxy: [0., 0., size[1] as f32, size[0] as f32], class_id, text }]
         };
@@ -67,7 +70,7 @@ mod tests {
         };
         let images = (0..6).map(|place| input(place / 2, place % 2)).collect();
         let batch = Batch { images, size: [1, 2], classes: vec![0], indices: vec![0], soft: None };
-        let pictures = Pictures::new(vec!["cell".into()], &view);
+        let pictures = Pictures::new(vec!["cell".into()], &view, true);
         let picture = pictures.picture(&batch, 0);
         assert_eq!([picture.get_pixel(0, 0).0, picture.get_pixel(1, 0).0], levels);
         let drawn = pictures.draw(&batch, &[0], |_| "a.png");

@@ -216,7 +216,7 @@ impl Training for Setup {
         if is_new && !global.quiet {
             say!("note: {}", start(&self.config, &self.recipe, &trainer, train.batches()));
         }
-        let pictures = Pictures::new(self.classes, &self.view);
+        let pictures = Pictures::new(self.classes, &self.view, global.quiet || !args.run.plots);
         let parts = Parts { trainer, sets: [self.train, self.val], train, val, view: self.view, pictures };
         Ok(ClassifyTask::new(parts, args))
     }

@@ -115,7 +115,7 @@ impl ClassifyTask {
     fn confusion(&self, tally: &Tally, folder: &Path) -> Result<()> {
         let counts: HashMap<(usize, usize), u64> = tally.confusion().collect();
         let count = |predicted, truth| counts.get(&(truth, predicted)).copied().unwrap_or(0);
-        let names = &self.parts.pictures.classes;
+        let names = &self.parts.pictures.drawn;
         for (name, cells) in
             [("confusion_matrix", plot::Cells::Counts), ("confusion_matrix_normalized", plot::Cells::Normalised)]
         {

@@ -23,6 +23,7 @@ use crate::commands::train::cycle::{Step, Task, Validation};
 use crate::commands::train::interrupt::Interrupt;
 use crate::commands::train::progress::Reader;
 use crate::commands::val;
+use crate::lettering::drawable;
 use crate::output::{Stdout, notes};
 use crate::plot;
 
@@ -47,6 +48,8 @@ pub(super) struct Parts {
 /// A detector in training, with its data.
 pub(crate) struct DetectTask {
     parts: Parts,
+    /// Names of the classes as they are drawn.
+    drawn_names: Vec<String>,
     args: DetectTrainArgs,
     validation: ValOptions,
     loader: Loader,
@@ -93,6 +96,7 @@ impl DetectTask {
         let loader = Loader::new(parts.train.clone(), options)?;
         let scale = MultiScale { imgsz: parts.train.imgsz(), share: args.multi_scale, stride, seed: args.run.seed };
         Ok(Self {
+            drawn_names: drawable(&parts.names, global.quiet || !args.run.plots),
             parts,
             args: args.clone(),
             validation,
@@ -172,7 +176,7 @@ impl DetectTask {
         let pictures: Vec<&RgbImage> = looked.pictures.iter().map(|picture| &picture.input).collect();
         let Some(first) = pictures.first() else { return Ok(()) };
         let size = [first.height() as usize, first.width() as usize];
-        let names = &self.parts.names;
+        let names = &self.drawn_names;
         let mut labels: Vec<Vec<BoxLabel>> = vec![Vec::new(); pictures.len()];
         for target in targets {
             labels[target.image].push(plot::label(target.class, target.xywhn, size, names));
@@ -255,12 +259,12 @@ impl Task for DetectTask {
             .flat_map(|picture| train.objects(picture))
             .map(|object| (object.class, object.xywhn))
             .collect();
-        plot::label_overview(&self.parts.names, &objects).map(Some)
+        plot::label_overview(&self.drawn_names, &objects).map(Some)
     }
 
     fn draw_batch(&self) -> Result<RgbImage> {
         let batch = self.drawn.as_ref().context("no batch yet")?;
-        Ok(plot::batch_mosaic(batch, &self.parts.names))
+        Ok(plot::batch_mosaic(batch, &self.drawn_names))
     }
 
     fn rates(&self) -> Vec<f64> {
@@ -319,7 +323,7 @@ impl Task for DetectTask {
         let measured = self.measure(&detector, plots.then_some(folder), &Interrupt::default())?;
         let (validated, _) = measured.context("nothing was measured")?;
         if plots {
-            val::draw(folder, &self.parts.names, &validated.measured, self.validation.confusion_conf)?;
+            val::draw(folder, &self.drawn_names, &validated.measured, self.validation.confusion_conf)?;
         }
         match reader {
             Reader::Nobody => Ok(()),
