@@ -276,3 +276,43 @@ fn arguments_that_cannot_be_are_refused_before_the_work() {
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     assert!(ran.stderr.contains("the loss became") && ran.stderr.contains("a lower --lr or"), "{}", ran.stderr);
 }
+
+#[test]
+fn one_folder_of_classes_gives_both_parts_and_a_run_of_it_goes_on_exactly() {
+    let place = place();
+    std::fs::remove_dir_all(place.path("set/val")).unwrap();
+    place.run(&format!("--quiet {SMALL}")).failed(1, &["no folder for the split `val`", "--val-split 0.2"]);
+    let line = format!("{SMALL} --plots false --val-split 0.25");
+    place.run(&format!("{line} --name whole")).succeeded();
+    let part = |run: &str, part: &str| -> Vec<String> {
+        place.read(&format!("runs/classify/{run}/split_{part}.txt")).lines().map(str::to_owned).collect()
+    };
+    let val = part("whole", "val");
+    for class in ["blue", "green", "red"] {
+        assert_eq!(val.iter().filter(|name| name.starts_with(class)).count(), 2, "{val:?}");
+    }
+    let train = part("whole", "train");
+    assert!(train.len() == 18 && train.iter().all(|name| !val.contains(name)), "{train:?}");
+    assert!(place.read("runs/classify/whole/args.yaml").contains("\nval_split: 0.25\n"));
+    // Without a folder `train`, with other threads, gone on with after an epoch.
+    std::fs::rename(place.path("set/train"), place.path("classes")).unwrap();
+    std::fs::remove_dir(place.path("set")).unwrap();
+    std::fs::rename(place.path("classes"), place.path("set")).unwrap();
+    place.run(&format!("{line} --name cut --threads 1 --workers 0")).succeeded();
+    assert_eq!(part("cut", "val"), val);
+    assert!(weights(&place, "cut", "last") == weights(&place, "whole", "last"));
+    place.run("train classify --resume runs/classify/cut --epochs 3").succeeded();
+    place.run("train classify --resume runs/classify/whole --epochs 3 --data set").succeeded();
+    assert!(weights(&place, "cut", "last") == weights(&place, "whole", "last"));
+    std::fs::copy(place.path("set/red/0.png"), place.path("set/red/9.png")).unwrap();
+    let resume = "train classify --resume runs/classify/cut --epochs 4";
+    place.run(&format!("--quiet {resume}")).failed(2, &["--accept-changed-data"]);
+    let ran = place.run(&format!("{resume} --accept-changed-data")).succeeded();
+    assert!(ran.stderr.contains("pictures (18 then, 19 now)"), "{}", ran.stderr);
+    for class in ["blue", "green", "red"] {
+        place.write(&format!("two/train/{class}/0.png"), std::fs::read(place.path("set/red/0.png")).unwrap());
+        place.write(&format!("two/val/{class}/0.png"), std::fs::read(place.path("set/red/0.png")).unwrap());
+    }
+    let both = line.replace("--data set", "--data two");
+    place.run(&format!("--quiet {both}")).failed(1, &["has pictures to validate with already"]);
+}

@@ -180,3 +180,83 @@ fn a_batch_that_the_memory_decides_is_told() {
     assert!(place.read("runs/detect/auto/args.yaml").contains("batch: 0.5\n"));
     place.run("train detect resume=runs/detect/auto epochs=2").succeeded();
 }
+
+#[test]
+fn one_split_gives_both_parts_and_a_run_of_it_goes_on_exactly() {
+    let place = place();
+    for i in 0..2 {
+        let number = 6 + i;
+        for (kind, ending) in [("images", "png"), ("labels", "txt")] {
+            let name = |split: &str| place.path(&format!("set/{kind}/{split}/{number}.{ending}"));
+            std::fs::rename(name("val"), name("train")).unwrap();
+        }
+    }
+    place.write("set/data.yaml", "train: images/train\nnames: [square]\n");
+    let error = place.run(&format!("--quiet {SMALL}"));
+    error.failed(2, &["has no split `val`, only train", "--val-split 0.2"]);
+    place.run(&format!("--quiet {SMALL} --val-split 1")).failed(2, &["give a share between 0 and 1, such as 0.2"]);
+    let line = format!("{SMALL} epochs=3 --val-split 0.25");
+    let ran = place.run(&format!("{line} name=whole")).succeeded();
+    assert!(ran.stderr.contains("2 of 8 pictures are held back to validate with"), "{}", ran.stderr);
+    assert!(place.read("runs/detect/whole/args.yaml").contains("\nval_split: 0.25\n"));
+    let part = |run: &str, part: &str| -> Vec<String> {
+        let lines = place.read(&format!("runs/detect/{run}/split_{part}.txt"));
+        lines.lines().map(|line| line.rsplit('/').next().unwrap().to_owned()).collect()
+    };
+    let (train, val) = (part("whole", "train"), part("whole", "val"));
+    let mut all = [train, val.clone()].concat();
+    all.sort();
+    assert_eq!(all, (0..8).map(|i| format!("{i}.png")).collect::<Vec<_>>());
+    assert_eq!(val.len(), 2);
+    // Stopped after two epochs, its data moved, with other threads.
+    place.run(&format!("{line} name=cut epochs=2 lrf=0.01")).succeeded();
+    std::fs::rename(place.path("set"), place.path("moved")).unwrap();
+    place
+        .run("--threads 1 train detect --resume runs/detect/cut --epochs 3 data=moved/data.yaml --workers 0")
+        .succeeded();
+    assert_eq!(part("cut", "val"), val);
+    std::fs::rename(place.path("moved"), place.path("set")).unwrap();
+    place.run(&format!("{line} name=other seed=5")).succeeded();
+    assert_ne!(part("other", "val"), val, "another seed holds back others");
+    place
+        .run("--quiet train detect --resume runs/detect/cut --val-split 0.5")
+        .failed(2, &["--val-split is 0.25 in this run"]);
+    // The validation of the same pictures gives the run's numbers.
+    let model = "runs/detect/whole/weights/best.safetensors";
+    let again =
+        place.run(&format!("val --data runs/detect/whole/split.yaml --model {model} --json --device cpu")).succeeded();
+    assert_eq!(again.json()[0]["images"], 2);
+    place.write("set/data.yaml", "train: images/train\nval: images/train\nnames: [square]\n");
+    place.run(&format!("--quiet {line}")).failed(2, &["--val-split:", "has pictures to validate with already"]);
+    // A run without it in the same folder leaves nothing of it.
+    place.run(&format!("{SMALL} epochs=1 name=whole exist_ok=True")).succeeded();
+    assert!(
+        !place.path("runs/detect/whole/split.yaml").exists() && !place.path("runs/detect/whole/split_val.txt").exists()
+    );
+}
+
+#[test]
+fn a_run_goes_on_with_changed_data_where_that_is_accepted() {
+    let place = place();
+    place.run(&format!("{SMALL} epochs=1 name=a")).succeeded();
+    place.picture("set/images/train/9.png", [48, 32], 9);
+    place.write("set/labels/train/9.txt", "0 0.5 0.5 0.5 0.5\n");
+    place.write("set/labels/val/7.txt", "");
+    let resume = "train detect --resume runs/detect/a --epochs 2";
+    place.run(&format!("--quiet {resume}")).failed(2, &["go on with them by --accept-changed-data"]);
+    let ran = place.run(&format!("{resume} --accept-changed-data")).succeeded();
+    for part in [
+        "pictures (6 then, 7 now)",
+        "training pictures (6 then, 7 now; new or changed: 9.png)",
+        "validation pictures (new or changed: 7.png); the run goes on with them",
+    ] {
+        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
+    }
+    assert_eq!(place.read("runs/detect/a/results.csv").lines().count(), 3);
+    let ran = place.run("train detect --resume runs/detect/a --epochs 3").succeeded();
+    assert!(!ran.stderr.contains("the data are not those"), "they are the run's own by then: {}", ran.stderr);
+    place.write("set/data.yaml", "train: images/train\nval: images/val\nnames: [circle]\n");
+    let other = "--quiet train detect --resume runs/detect/a --epochs 4 --accept-changed-data";
+    place.run(other).failed(2, &["other classes", "with other classes no run goes on"]);
+    place.run(&format!("--quiet {SMALL} --accept-changed-data")).failed(2, &["--resume"]);
+}

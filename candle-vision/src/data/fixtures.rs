@@ -55,16 +55,16 @@ impl Tree {
         path
     }
 
-    /// A tar file whose members hold the given texts.
-    pub(super) fn tar(&self, name: &str, members: &[(&str, &str)]) -> PathBuf {
+    /// A tar file whose members hold the given bytes.
+    pub(super) fn tar(&self, name: &str, members: &[(&str, impl AsRef<[u8]>)]) -> PathBuf {
         let mut builder = tar::Builder::new(Vec::new());
         for (member, content) in members {
-            let mut header = tar::Header::new_gnu();
+            let (mut header, content) = (tar::Header::new_gnu(), content.as_ref());
             header.set_size(content.len() as u64);
             // The name as it is: the library's own setter refuses `..`.
             header.as_gnu_mut().unwrap().name[..member.len()].copy_from_slice(member.as_bytes());
             header.set_cksum();
-            builder.append(&header, content.as_bytes()).unwrap();
+            builder.append(&header, content).unwrap();
         }
         self.write(name, builder.into_inner().unwrap())
     }

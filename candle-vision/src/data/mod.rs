@@ -20,6 +20,7 @@ mod devkit;
 mod error;
 mod files;
 mod folder;
+mod held_out;
 mod imagenet;
 mod labels;
 mod list;
@@ -35,6 +36,7 @@ mod training;
 
 pub use decoded::DecodedSet;
 pub use error::{DataError, PictureError};
+pub use held_out::held_out;
 pub use picture::{MAX_PICTURE_BYTES, Picture, Pictures};
 pub use real::RealLabels;
 pub use set::{LabelOrder, OpenOptions, PictureSet};

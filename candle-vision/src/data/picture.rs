@@ -123,13 +123,15 @@ impl<'a> Pictures<'a> {
         match self.set.store() {
             Store::Folder(root) => Ok(Content::File(root.join(self.set.name(index)))),
             Store::Tars { files, spans } => {
-                let span = spans[index];
+                let span = spans[self.set.place(index)];
                 Ok(Content::Span(files[span.file as usize].clone(), span))
             }
             Store::Tables(tables) => {
-                let at = tables.partition_point(|table| table.end() <= index);
+                let place = self.set.place(index);
+                let end = if self.set.is_whole() { self.range.end } else { place + 1 };
+                let at = tables.partition_point(|table| table.end() <= place);
                 let table = &tables[at];
-                let bytes = Cursor::read(&mut self.cursor, table, at, index, self.range.end)
+                let bytes = Cursor::read(&mut self.cursor, table, at, place, end)
                     .map_err(|error: DataError| error.to_string())?;
                 match bytes {
                     None => Err(format!("the image column of {} has no bytes there", table.path().display())),

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::classes::Resolved;
 use super::error::{count, examples};
@@ -45,7 +46,9 @@ pub struct PictureSet {
     names: Names,
     classes: Vec<u32>,
     distinct: Vec<usize>,
-    store: Store,
+    store: Arc<Store>,
+    /// For each picture its place in the store, in a part of a set.
+    places: Option<Vec<u32>>,
     order: String,
     notes: Vec<String>,
 }
@@ -59,10 +62,11 @@ impl PictureSet {
         Listed::read(path, options.split, options.labels)?.resolve(path, options)
     }
 
-    /// Lists a split whose own labels are the classes: those of folders and text in sorted order, as torchvision's
-    /// `ImageFolder`, numbers by value, and a table's class names in its order. Gives their names by index, too.
-    pub(super) fn open_own(path: &Path, split: &str) -> Result<(Self, Vec<String>), DataError> {
-        let listed = Listed::read(path, Some(split), None)?;
+    /// Lists a split, or all where none is told apart, whose own labels are the classes: those of folders and text in sorted
+    /// order, as torchvision's `ImageFolder`, numbers by value, and a table's class names in its order. Gives their names by
+    /// index, too.
+    pub(super) fn open_own(path: &Path, split: Option<&str>) -> Result<(Self, Vec<String>), DataError> {
+        let listed = Listed::read(path, split, None)?;
         let names = listed.own_classes();
         let options = OpenOptions { num_classes: names.len(), class_names: &names, ..OpenOptions::default() };
         let set = listed.resolve(path, &options)?;
@@ -137,8 +141,33 @@ impl PictureSet {
         format!("{hash:016x}")
     }
 
+    /// The pictures for which `is_in` says so, by their place here, as a set of their own, without notes.
+    pub(super) fn part(&self, is_in: impl Fn(usize) -> bool) -> Self {
+        let mut names = Names::default();
+        let (mut classes, mut places) = (Vec::new(), Vec::new());
+        for index in (0..self.len()).filter(|&index| is_in(index)) {
+            names.push(self.name(index));
+            classes.push(self.classes[index]);
+            // As a class, it was counted by a u32.
+            places.push(self.place(index) as u32);
+        }
+        let distinct = distinct(&classes);
+        let (store, order) = (Arc::clone(&self.store), self.order.clone());
+        Self { names, classes, distinct, store, places: Some(places), order, notes: Vec::new() }
+    }
+
     pub(super) fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Where a picture is in the store.
+    pub(super) fn place(&self, index: usize) -> usize {
+        self.places.as_ref().map_or(index, |places| places[index] as usize)
+    }
+
+    /// Whether its pictures are those of its store, in order.
+    pub(super) fn is_whole(&self) -> bool {
+        self.places.is_none()
     }
 }
 
@@ -201,14 +230,21 @@ impl Listed {
         let classes: Vec<u32> = labels.of().iter().map(class_of).collect::<Result<_, _>>().map_err(|_| {
             DataError::classes(path, format!("the model has {} classes, which is too many", options.num_classes))
         })?;
-        let mut distinct: Vec<usize> = classes.iter().map(|&class| class as usize).collect();
-        distinct.sort_unstable();
-        distinct.dedup();
-        distinct.shrink_to_fit();
+        let distinct = distinct(&classes);
         notes.extend(missing(&distinct, options));
         names.shrink();
-        Ok(PictureSet { names, classes, distinct, store, order: resolved.order, notes })
+        let store = Arc::new(store);
+        Ok(PictureSet { names, classes, distinct, store, places: None, order: resolved.order, notes })
     }
+}
+
+/// Each class once, sorted.
+fn distinct(classes: &[u32]) -> Vec<usize> {
+    let mut distinct: Vec<usize> = classes.iter().map(|&class| class as usize).collect();
+    distinct.sort_unstable();
+    distinct.dedup();
+    distinct.shrink_to_fit();
+    distinct
 }
 
 /// Resolves the labels that pictures have; where that fails, class folders without pictures count too.

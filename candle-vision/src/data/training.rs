@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::error::{count, examples};
-use super::{DataError, DecodedSet, PictureSet};
+use super::{DataError, DecodedSet, PictureSet, held_out};
 
 /// How a folder to train from has to look, for messages.
-const LAYOUT: &str =
-    "a training set has DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg, or DIR/train.tar and DIR/val.tar";
+const LAYOUT: &str = "a training set has DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg, or DIR/train.tar and DIR/val.tar; \
+                      where there is no val, --val-split 0.2 holds back a fifth of the pictures";
 
 /// The two parts of a training set. Its classes are the class folders of the training part, in sorted order.
 #[derive(Debug)]
@@ -32,12 +32,53 @@ impl ClassifySet {
     /// Every category of [`DataError`]; also if a part is missing, if there are fewer than two classes, if the parts have
     /// other classes, or if a class has no picture to learn from.
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, DataError> {
-        let (train, classes) = PictureSet::open_own(dir, "train").map_err(|error| advised(dir, error))?;
-        let (val, val_classes) = PictureSet::open_own(dir, "val").or_else(|error| match error {
-            DataError::Layout { .. } => PictureSet::open_own(dir, "test").map_err(|_| advised(dir, error)),
-            other => Err(other),
-        })?;
+        let (train, classes) = PictureSet::open_own(dir, Some("train")).map_err(|error| advised(dir, error))?;
+        let (val, val_classes) = open_val(dir)?;
         check_classes(dir, &classes, &val_classes)?;
+        Self::of(dir, classes, train, val, cache_bytes)
+    }
+
+    /// Lists `DIR/train`, or `DIR` itself where it holds the class folders, and holds this share of each class back to test
+    /// on, as [`held_out`] says it of their names.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open); also if there is a part to test on already.
+    pub fn open_held_out(dir: &Path, share: f64, seed: u64, cache_bytes: u64) -> Result<Self, DataError> {
+        match open_val(dir) {
+            Ok(_) => {
+                let reason = "has pictures to validate with already: remove that part, or leave --val-split out";
+                return Err(DataError::layout(dir, reason));
+            }
+            Err(DataError::Layout { .. }) => {}
+            Err(other) => return Err(other),
+        }
+        let whole = PictureSet::open_own(dir, Some("train")).or_else(|error| match error {
+            DataError::Layout { .. } => PictureSet::open_own(dir, None),
+            other => Err(other),
+        });
+        let (all, classes) = whole.map_err(|error| advised(dir, error))?;
+        check_classes(dir, &classes, &classes)?;
+        let names: Vec<&str> = (0..all.len()).map(|index| all.name(index)).collect();
+        let of: Vec<usize> = (0..all.len()).map(|index| all.class_of(index)).collect();
+        let held = held_out(&names, &of, share, seed);
+        if !held.contains(&true) {
+            let reason = "has one picture of each class: none can be held back to validate with";
+            return Err(DataError::layout(dir, reason));
+        }
+        let (train, val) = (all.part(|index| !held[index]), all.part(|index| held[index]));
+        let mut set = Self::of(dir, classes, train, val, cache_bytes)?;
+        set.notes.extend(all.notes().iter().cloned());
+        Ok(set)
+    }
+
+    /// The two parts, checked.
+    fn of(
+        dir: &Path,
+        classes: Vec<String>,
+        train: PictureSet,
+        val: PictureSet,
+        cache_bytes: u64,
+    ) -> Result<Self, DataError> {
         let empty: Vec<&str> = (0..classes.len())
             .filter(|class| train.classes().binary_search(class).is_err())
             .map(|class| classes[class].as_str())
@@ -75,6 +116,14 @@ impl DecodedSet {
         }
         counts
     }
+}
+
+/// The part to test on.
+fn open_val(dir: &Path) -> Result<(PictureSet, Vec<String>), DataError> {
+    PictureSet::open_own(dir, Some("val")).or_else(|error| match error {
+        DataError::Layout { .. } => PictureSet::open_own(dir, Some("test")).map_err(|_| advised(dir, error)),
+        other => Err(other),
+    })
 }
 
 /// Says how a training set has to look where a split was not found.

@@ -146,3 +146,61 @@ fn unreadable_pictures_are_remembered_once() {
     }
     assert_eq!(set.unreadable().len(), 1);
 }
+
+#[test]
+fn a_part_of_each_class_is_held_back_where_there_is_none_to_validate_with() {
+    let files: Vec<String> =
+        [("a", 8), ("b", 4)].iter().flat_map(|(c, n)| (0..*n).map(move |i| format!("{c}/{i}.png"))).collect();
+    let below = |folder: &str| -> Vec<String> { files.iter().map(|name| format!("{folder}{name}")).collect() };
+    let tree = |names: &[String]| {
+        let tree = Tree::new(&[]);
+        for (number, name) in names.iter().enumerate() {
+            tree.write(name, "");
+            save(&synthetic(number as u32, 8, 8), &tree.path().join(name)).unwrap();
+        }
+        tree
+    };
+    let held = |tree: &Tree| ClassifySet::open_held_out(tree.path(), 0.25, 3, ROOM);
+    let (flat, split) = (tree(&below("")), tree(&below("train/")));
+    let (flat_set, split_set) = (held(&flat).unwrap(), held(&split).unwrap());
+    assert_eq!(names(&flat_set.val), names(&split_set.val), "with or without a folder `train`");
+    assert_eq!((flat_set.train.class_counts(2), flat_set.val.class_counts(2)), (vec![6, 3], vec![2, 1]));
+    let mut all = [names(&flat_set.train), names(&flat_set.val)].concat();
+    all.sort();
+    assert_eq!(all.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(), files);
+    // Each name has its own bytes, of folders and of archives.
+    let archive = Tree::new(&[]);
+    let bytes: Vec<Vec<u8>> = files.iter().map(|name| std::fs::read(flat.path().join(name)).unwrap()).collect();
+    archive
+        .tar("train.tar", &files.iter().map(String::as_str).zip(bytes.iter().map(Vec::as_slice)).collect::<Vec<_>>());
+    let archived = held(&archive).unwrap();
+    assert_eq!(names(&archived.val), names(&flat_set.val));
+    for set in [&flat_set.train, &flat_set.val, &archived.train, &archived.val] {
+        for index in 0..set.set().len() {
+            let place = files.iter().position(|name| name == set.set().name(index)).unwrap();
+            assert_eq!(*set.get(index).unwrap(), synthetic(place as u32, 8, 8), "{}", set.set().name(index));
+        }
+    }
+    let lone = error(held(&tree(&["a/0.png".to_owned(), "b/0.png".to_owned()])));
+    assert!(lone.contains("one picture of each class"), "{lone}");
+    let both = [below("train/"), below("test/")].concat();
+    let both = error(held(&tree(&both)));
+    assert!(both.contains("has pictures to validate with already"), "{both}");
+}
+
+#[test]
+fn a_part_of_a_table_has_the_bytes_of_its_rows() {
+    let whole = crate::data::fixtures::open(&crate::data::fixtures::data("hub.parquet"), 10).unwrap();
+    let bytes = |set: &PictureSet| -> Vec<(String, usize, Vec<u8>)> {
+        let pictures = set.pictures(0..set.len()).map(|picture| picture.unwrap());
+        pictures.map(|picture| (picture.name.clone(), picture.class, picture.read().unwrap())).collect()
+    };
+    let all = bytes(&whole);
+    for step in [2, 3] {
+        let part = whole.part(|index| index % step == 1);
+        let expected: Vec<_> = all.iter().skip(1).step_by(step).cloned().collect();
+        assert!(!expected.is_empty() && bytes(&part) == expected, "{step}");
+        let again = part.part(|index| index % 2 == 1);
+        assert!(bytes(&again) == expected.iter().skip(1).step_by(2).cloned().collect::<Vec<_>>(), "a part of a part");
+    }
+}

@@ -100,6 +100,11 @@ impl DataYaml {
         &self.names
     }
 
+    /// The splits that it has, of `train`, `val` and `test` in this order.
+    pub fn splits(&self) -> impl Iterator<Item = &str> {
+        SPLITS.into_iter().filter(|split| self.splits.contains_key(split))
+    }
+
     /// Numbers of a pose behind the box of a label row; 0 where the rows are boxes or outlines.
     pub(super) fn pose(&self) -> usize {
         self.pose

@@ -70,6 +70,11 @@ impl Split {
         Ok(Self { pictures, instances, rows, part: None })
     }
 
+    /// Whether it has pictures of label files, and of instances files.
+    pub(super) fn kinds(&self) -> [bool; 2] {
+        [!self.pictures.is_empty(), !self.instances.is_empty()]
+    }
+
     /// Takes all objects for class 0, and then allows any class in a label file.
     #[must_use]
     pub fn single_cls(self, single_cls: bool) -> Self {

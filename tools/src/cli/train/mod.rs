@@ -65,6 +65,15 @@ pub(crate) struct RunArgs {
     /// Stop after so many epochs without a better model; 0 never does
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub(crate) patience: usize,
+    /// Hold back this share of the pictures to validate with, where the data have none for that: as --seed and their names
+    /// decide, of a classifier's as much of each class
+    #[arg(long, value_name = "SHARE", value_parser = val_split)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) val_split: Option<f64>,
+    /// Let --resume go on where the data are not those that the run began with, and say what changed
+    #[arg(long, requires = "resume")]
+    #[serde(skip)]
+    pub(crate) accept_changed_data: bool,
     /// Number that decides every random choice
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) seed: u64,
@@ -96,6 +105,14 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     #[serde(skip)]
     pub(crate) json: bool,
+}
+
+/// Parses a share that leaves something on either side.
+fn val_split(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if share > 0. && share < 1. => Ok(share),
+        _ => Err("give a share between 0 and 1, such as 0.2".to_owned()),
+    }
 }
 
 /// Most threads that prepare pictures.

@@ -1,6 +1,7 @@
 //! Training a detector.
 
 mod auto_batch;
+mod data;
 mod setup;
 mod task;
 

@@ -86,7 +86,21 @@ impl Drop for Lock {
 
 /// Beginnings of the names of a run's files, in its folder and among its weights.
 const OWN: [(&str, &[&str]); 2] = [
-    ("", &["results.", "labels.", "confusion_matrix", "train_batch", "val_batch", "BoxP", "BoxR", "BoxF1"]),
+    (
+        "",
+        &[
+            "results.",
+            "labels.",
+            "confusion_matrix",
+            "train_batch",
+            "val_batch",
+            "BoxP",
+            "BoxR",
+            "BoxF1",
+            "split.",
+            "split_",
+        ],
+    ),
     ("weights", &["best.", "last.", "epoch"]),
 ];
 

@@ -46,6 +46,8 @@ pub(super) trait Training: Sized {
     fn hours(args: &Self::Args) -> Option<f64>;
     /// What a run that goes on must find again: its data, and what was decided when it began.
     fn facts(&self) -> Result<[Value; 2]>;
+    /// Names and texts of the files of the run's folder that tell the parts of its data.
+    fn files(&self) -> &[(String, String)];
     /// The pictures of both splits, in order.
     fn pictures(&self) -> [Vec<Item>; 2];
     /// What other arguments do to the rates of an epoch, from 0, that is the next.
@@ -81,6 +83,7 @@ fn begin<T: Training>(args: &T::Args, global: &GlobalArgs) -> Result<()> {
     let setup = T::of(args, global, None)?;
     let facts = setup.facts()?;
     let files = setup.pictures().map(|items| fingerprints::of(&items));
+    let lists = setup.files().to_vec();
     let task = setup.task(args, global, true)?;
     let folder = place::create(T::run_args(args), T::NAME)?;
     let lock = place::lock(folder.path())?;
@@ -88,7 +91,7 @@ fn begin<T: Training>(args: &T::Args, global: &GlobalArgs) -> Result<()> {
     let results = Results::new(columns(&task, task.rates().len()));
     let mut progress = Progress::new(T::NAME, values, facts, results.text());
     progress.files = files;
-    finish::<T>(args, global, folder.path(), progress, results, task)?;
+    finish::<T>(args, global, (folder.path(), lists), progress, results, task)?;
     drop(lock);
     Ok(())
 }
@@ -130,15 +133,33 @@ fn resume<T: Training>(folder: &Path, given: &T::Args, global: &GlobalArgs, expl
         differing.extend(fingerprints::differing(split, then, now, items));
     }
     if !differing.is_empty() {
-        return Err(usage(format!(
-            "the data are not those that the run began with: other {}; put them back, or begin a run from its weights",
-            differing.join(", ")
-        )));
+        let (other, accepts) = (differing.join(", "), T::run_args(given).accept_changed_data);
+        let has_other_classes = progress.data["classes"] != data["classes"];
+        let said = format!("the data are not those that the run began with: other {other}");
+        match accepts {
+            true if has_other_classes => {
+                return Err(usage(format!("{said}; with other classes no run goes on: begin one from its weights")));
+            }
+            true => say!("note: {said}; the run goes on with them"),
+            false => {
+                return Err(usage(format!(
+                    "{said}; put them back, go on with them by --accept-changed-data, or begin a run from its weights"
+                )));
+            }
+        }
     }
+    let is_changed = !differing.is_empty();
     (progress.data, progress.files) = (data, files);
     let extension = setup.extension(&before, &args, progress.epoch)?;
+    let lists = setup.files().to_vec();
     let mut task = setup.task(&args, global, false)?;
     let expected = Results::new(columns(&task, task.rates().len()));
+    if is_changed && progress.batch > 0 {
+        // The epoch's steps so far are those of other pictures.
+        progress.batch = 0;
+        progress.losses.clear();
+        say!("note: epoch {} begins again", progress.epoch + 1);
+    }
     checks::of_task(&progress, task.batches(), task.columns().0.len(), &expected).map_err(edited)?;
     task.load_state(&tensors, &progress.counters)
         .with_context(|| format!("{} does not fit the run's arguments", path.display()))?;
@@ -155,16 +176,16 @@ fn resume<T: Training>(folder: &Path, given: &T::Args, global: &GlobalArgs, expl
     progress.finished = is_over;
     progress.args = serde_json::to_value(&args)?;
     let results = Results::from_text(&progress.results)?;
-    finish::<T>(&args, global, folder, progress, results, task)?;
+    finish::<T>(&args, global, (folder, lists), progress, results, task)?;
     drop(lock);
     Ok(())
 }
 
-/// Runs to the end, then shows what came of it.
+/// Runs to the end, then shows what came of it. The folder has `lists` of its data.
 fn finish<T: Training>(
     args: &T::Args,
     global: &GlobalArgs,
-    folder: &Path,
+    (folder, lists): (&Path, Vec<(String, String)>),
     progress: Progress,
     results: Results,
     mut task: T::Task,
@@ -181,6 +202,9 @@ fn finish<T: Training>(
     let mut cycle = Cycle { args: run, hours, folder, progress, results, interrupt, shown, clock };
     cycle.take_over(&task)?;
     files::write(&folder.join("args.yaml"), args_yaml::text(T::NAME, &cycle.progress.args)?.as_bytes())?;
+    for (name, text) in &lists {
+        files::write(&folder.join(name), text.as_bytes())?;
+    }
     if cycle.run(&mut task)? == End::Interrupted {
         let shown = folder.display().to_string();
         let word = shlex::try_quote(&shown).unwrap_or(Cow::Borrowed(&shown));

@@ -8,7 +8,7 @@ use candle_core::Device;
 use candle_ghostnet::train::{Recipe, Trainer, TrainerConfig};
 use candle_ghostnet::{Config, GhostNet, Variant};
 use candle_vision::augment::{ClassifyAugment, Loader, LoaderOptions, TrainTransform};
-use candle_vision::data::{ClassifySet, DecodedSet};
+use candle_vision::data::{ClassifySet, DecodedSet, PictureSet};
 use candle_vision::image::ClassifyTransform;
 use candle_vision::memory;
 use ghostzoo_weights::{Checkpoint, Preprocessing};
@@ -36,6 +36,8 @@ const MOST_WORKERS: usize = 8;
 /// All that is known before the first step.
 pub(crate) struct Setup {
     data: PathBuf,
+    /// Whether the pictures to validate with are held back of those of one split.
+    has_one_split: bool,
     classes: Vec<String>,
     train: Arc<DecodedSet>,
     val: Arc<DecodedSet>,
@@ -44,6 +46,8 @@ pub(crate) struct Setup {
     recipe: Recipe,
     augment: ClassifyAugment,
     view: ClassifyTransform,
+    /// Of the run's folder.
+    files: Vec<(String, String)>,
 }
 
 /// What is decided when a run begins, and holds when it goes on.
@@ -89,7 +93,10 @@ impl Training for Setup {
             )));
         }
         let room = memory::available().map_or(UNKNOWN_BYTES, |bytes| bytes / MEMORY_SHARE);
-        let mut set = ClassifySet::open(data, room)?;
+        let mut set = match args.run.val_split {
+            Some(share) => ClassifySet::open_held_out(data, share, args.run.seed, room)?,
+            None => ClassifySet::open(data, room)?,
+        };
         set.train = set.train.with_max_pixels(args.run.largest.max_pixels);
         set.val = set.val.with_max_pixels(args.run.largest.max_pixels);
         if !global.quiet {
@@ -130,8 +137,22 @@ impl Training for Setup {
                 );
             }
         }
-        let data = data.to_path_buf();
-        Ok(Self { data, classes, train: Arc::new(train), val: Arc::new(val), config, weights, recipe, augment, view })
+        let (data, has_one_split) = (data.to_path_buf(), args.run.val_split.is_some());
+        let parts = [("split_train.txt", &train), ("split_val.txt", &val)].into_iter().filter(|_| has_one_split);
+        let files = parts.map(|(name, set)| (name.to_owned(), names(set.set()))).collect();
+        Ok(Self {
+            data,
+            has_one_split,
+            files,
+            classes,
+            train: Arc::new(train),
+            val: Arc::new(val),
+            config,
+            weights,
+            recipe,
+            augment,
+            view,
+        })
     }
 
     fn model(args: &ClassifyTrainArgs) -> &str {
@@ -143,10 +164,15 @@ impl Training for Setup {
     }
 
     fn pictures(&self) -> [Vec<Item>; 2] {
-        [(&self.train, ["train", "train"]), (&self.val, ["val", "test"])].map(|(set, splits)| {
+        let val = if self.has_one_split { ["train", "."] } else { ["val", "test"] };
+        [(&self.train, ["train", "."]), (&self.val, val)].map(|(set, splits)| {
             let set = set.set();
             (0..set.len()).map(|number| item(&self.data, splits, set.name(number), set.class_of(number))).collect()
         })
+    }
+
+    fn files(&self) -> &[(String, String)] {
+        &self.files
     }
 
     fn facts(&self) -> Result<[Value; 2]> {
@@ -246,6 +272,11 @@ impl Setup {
         }
         Ok(*teacher)
     }
+}
+
+/// The pictures of a part by their names, one a line.
+fn names(set: &PictureSet) -> String {
+    (0..set.len()).map(|index| format!("{}\n", set.name(index))).collect()
 }
 
 /// A picture of a class folder, or of the tar file of a split.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use candle_core::Tensor;
 use candle_vision::train::optim::Role;
 use candle_yolov8::ModelDef;
-use candle_yolov8::data::{DataYaml, LabelReport, LabelledPicture, Split};
+use candle_yolov8::data::{DataYaml, LabelledPicture};
 use candle_yolov8::train::augment::AugmentOptions;
 use candle_yolov8::train::{
     Cache, Freeze, MultiScale, Recipe, TrainSet, TrainSetOptions, Trainer, TrainerConfig, class_weights,
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::auto_batch::auto_batch;
+use super::data::Data;
 use super::task::{DetectTask, Parts};
 use crate::architecture::Architecture;
 use crate::cli::{DetectTrainArgs, GlobalArgs, RunArgs, bytes};
@@ -36,6 +37,8 @@ pub(crate) struct Setup {
     names: Vec<String>,
     train: Arc<TrainSet>,
     val: Vec<LabelledPicture>,
+    /// Of the run's folder.
+    files: Vec<(String, String)>,
     source: Source,
     recipe: Recipe,
 }
@@ -79,11 +82,7 @@ impl Training for Setup {
         };
         // A filter looks at the classes' own numbers, so it goes before they become one.
         let single_cls = args.single_cls && args.classes.is_none();
-        let open = |split| Ok::<_, anyhow::Error>(Split::open(&data, split)?.single_cls(single_cls));
-        let (mut pictures, report) = open("train")?.part(args.fraction.train()).labels()?;
-        tell("train", &report, global);
-        let (mut val, report) = open("val")?.part(args.fraction.val()).labels()?;
-        tell("val", &report, global);
+        let Data { train: mut pictures, mut val, files } = Data::read(&data, args, single_cls, global)?;
         if let Some(classes) = &args.classes {
             if let Some(class) = classes.beyond(data.names().len()) {
                 let most = data.names().len() - 1;
@@ -150,7 +149,7 @@ impl Training for Setup {
                 say!("note: --imgsz {} is rounded up to {imgsz}, a multiple of {}", args.imgsz, source.stride());
             }
         }
-        Ok(Self { names, train, val, source, recipe })
+        Ok(Self { names, train, val, files, source, recipe })
     }
 
     fn model(args: &DetectTrainArgs) -> &str {
@@ -173,6 +172,10 @@ impl Training for Setup {
         [train.collect(), val.collect()]
     }
 
+    fn files(&self) -> &[(String, String)] {
+        &self.files
+    }
+
     fn facts(&self) -> Result<[Value; 2]> {
         let mut text = String::new();
         for picture in 0..self.train.len() {
@@ -188,7 +191,7 @@ impl Training for Setup {
     }
 
     fn task(self, args: &DetectTrainArgs, global: &GlobalArgs, is_new: bool) -> Result<DetectTask> {
-        let Self { names, train, val, source, recipe } = self;
+        let Self { names, train, val, source, recipe, .. } = self;
         let device = global.open(global.quiet)?;
         let batches = train.len().div_ceil(recipe.batch);
         let freeze: Freeze = args.optimizer.freeze.parse().map_err(usage)?;
@@ -377,17 +380,4 @@ fn start(arch: &str, recipe: &Recipe, trainer: &Trainer, batches: usize) -> Stri
         recipe.momentum,
         counts.join(", ")
     )
-}
-
-/// Says what is wrong with labels, the first few one by one.
-fn tell(split: &str, report: &LabelReport, global: &GlobalArgs) {
-    notes(&report.messages);
-    if !global.quiet && report.missing + report.left_out > 0 {
-        say!(
-            "note: {split}: {} pictures, {} without a label file count as background, {} are left out",
-            report.pictures,
-            report.missing,
-            report.left_out
-        );
-    }
 }
