@@ -50,7 +50,7 @@ def font():
     builder.setupGlyf({".notdef": letter(tall), "cat": letter(tall), "dog": letter(wide)})
     builder.setupHorizontalMetrics({name: (1000, 100) for name in (".notdef", "cat", "dog")})
     builder.setupHorizontalHeader(ascent=900, descent=-200)
-    builder.setupNameTable({"familyName": "Two letters", "styleName": "Regular"})
+    builder.setupNameTable({"familyName": "Two letters", "styleName": "Regular", "psName": "TwoLetters-Regular"})
     builder.setupOS2(sTypoAscender=900, sTypoDescender=-200)
     builder.setupPost()
     builder.updateHead(created=0, modified=0)
