@@ -18,13 +18,15 @@ pub(crate) struct Format {
     pub(crate) name: &'static str,
     /// What the case's file is called.
     pub(crate) file_name: &'static str,
+    /// Whether a few of its bytes may make much: pieces are repeated up to a megabyte.
+    pub(crate) repeats: bool,
     /// Files that are read without complaint.
     pub(crate) seeds: fn() -> Vec<Vec<u8>>,
     /// Whether the reader read a case, in place of refusing it.
     pub(crate) read: fn(&Path, &[u8]) -> bool,
 }
 
-pub(crate) const FORMATS: [Format; 17] = [
+pub(crate) const FORMATS: [Format; 18] = [
     image("jpeg", || {
         let names = ["baseline-420.jpg", "progressive.jpg", "cmyk.jpg", "grey.jpg", "ycck.jpg", "orientation-6.jpg"];
         names.map(picture).to_vec()
@@ -64,14 +66,18 @@ pub(crate) const FORMATS: [Format; 17] = [
             PictureSet::open(&folder, &options).is_ok()
         },
     ),
-    file("safetensors", "a.safetensors", safetensors, |path, _| ghostzoo_weights::read(path).is_ok()),
-    file(
+    checkpoint("safetensors", "a.safetensors", safetensors, |path, _| ghostzoo_weights::read(path).is_ok()),
+    checkpoint("pickle of a pt", "c.pt", pickles, |path, bytes| {
+        place(path, &archive(bytes));
+        ghostzoo_weights::read(path).is_ok()
+    }),
+    checkpoint(
         "pt",
         "a.pt",
         || ["zip.pt", "state_dict.pt", "dtypes.pt", "views.pt"].map(pickle).to_vec(),
         |path, _| ghostzoo_weights::read(path).is_ok(),
     ),
-    file(
+    checkpoint(
         "pt (legacy)",
         "b.pt",
         || ["legacy.pt", "views_legacy.pt"].map(pickle).to_vec(),
@@ -100,7 +106,7 @@ pub(crate) const FORMATS: [Format; 17] = [
 ];
 
 const fn image(name: &'static str, seeds: fn() -> Vec<Vec<u8>>) -> Format {
-    Format { name, file_name: name, seeds, read: is_decoded }
+    Format { name, file_name: name, repeats: false, seeds, read: is_decoded }
 }
 
 const fn file(
@@ -109,7 +115,16 @@ const fn file(
     seeds: fn() -> Vec<Vec<u8>>,
     read: fn(&Path, &[u8]) -> bool,
 ) -> Format {
-    Format { name, file_name, seeds, read }
+    Format { name, file_name, repeats: false, seeds, read }
+}
+
+const fn checkpoint(
+    name: &'static str,
+    file_name: &'static str,
+    seeds: fn() -> Vec<Vec<u8>>,
+    read: fn(&Path, &[u8]) -> bool,
+) -> Format {
+    Format { repeats: true, ..file(name, file_name, seeds, read) }
 }
 
 /// Few pixels: what a picture takes is known from its size, which a header can say at will.
@@ -175,6 +190,38 @@ fn safetensors() -> Vec<Vec<u8>> {
     let mut header = header.to_string().into_bytes();
     header.resize(header.len().next_multiple_of(8), b' ');
     vec![[(header.len() as u64).to_le_bytes().to_vec(), header, vec![0; 32]].concat()]
+}
+
+/// A dict of weights with what training scripts put beside them, and a module.
+fn pickles() -> Vec<Vec<u8>> {
+    let tensor = b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x06tQ\
+        K\0K\x02K\x03\x86K\x03K\x01\x86\x89ccollections\nOrderedDict\n)RtR";
+    let dict = [
+        b"\x80\x02}q\0(X\x05\0\0\0modelq\x01}q\x02X\x01\0\0\0wq\x03".as_slice(),
+        tensor,
+        b"q\x04sX\x05\0\0\0names](X\x03\0\0\0catX\x03\0\0\0dogeX\x05\0\0\0epochK\x07X\x04\0\0\0yaml}X\x02\0\0\0ncK\x02s\
+        X\x04\0\0\0seenc__builtin__\nset\n]h\x01a\x85RX\x01\0\0\0fG?\xf0\0\0\0\0\0\0u.",
+    ];
+    let module = [
+        b"\x80\x04cmine\nNet\n)\x81}(X\x08\0\0\0_modules}X\x0b\0\0\0_parameters}X\x01\0\0\0w".as_slice(),
+        tensor,
+        b"sX\x08\0\0\0_buffers}X\x1b\0\0\0_non_persistent_buffers_setc__builtin__\nset\n]\x94\x85Rub.",
+    ];
+    vec![dict.concat(), module.concat()]
+}
+
+/// The zip of `torch.save` around a pickle, without sums, with one storage.
+fn archive(pickle: &[u8]) -> Vec<u8> {
+    let (mut out, mut directory) = (Vec::new(), Vec::new());
+    for (name, content) in [("archive/data.pkl", pickle), ("archive/data/0", &[0; 24])] {
+        let start = (out.len() as u32).to_le_bytes();
+        let length = (content.len() as u32).to_le_bytes();
+        let sizes = [length.as_slice(), &length, &(name.len() as u16).to_le_bytes(), &[0; 2]].concat();
+        out.extend([b"PK\x03\x04".as_slice(), &[0; 14], &sizes, name.as_bytes(), content].concat());
+        directory.extend([b"PK\x01\x02".as_slice(), &[0; 16], &sizes, &[0; 10], &start, name.as_bytes()].concat());
+    }
+    let (start, length) = ((out.len() as u32).to_le_bytes(), (directory.len() as u32).to_le_bytes());
+    [out, directory, [b"PK\x05\x06\0\0\0\0\x02\0\x02\0".as_slice(), &length, &start, &[0; 2]].concat()].concat()
 }
 
 fn models() -> Vec<Vec<u8>> {

@@ -73,7 +73,7 @@ fn cases_of(format: &'static Format, cases: u64, seed: u64, root: &Path) -> Tall
     }
     assert_eq!(tally.refused, 0, "{}: a seed file is refused", format.name);
     for case in 0..cases {
-        let bytes = Mutator::new(format.name, seed, case).mutate(&seeds);
+        let bytes = Mutator::new(format.name, seed, case).mutate(&seeds, format.repeats);
         let kept = bytes.clone();
         if let Some(wrong) = run(format, &file, bytes, &mut tally) {
             let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fuzz");

@@ -38,15 +38,30 @@ impl Mutator {
         Self(ChaCha8Rng::from_seed(key))
     }
 
-    /// One of `seeds` with one to eight changes.
-    pub(crate) fn mutate(&mut self, seeds: &[Vec<u8>]) -> Vec<u8> {
+    /// One of `seeds` with one to eight changes. `repeats`: in some, a piece is there many times.
+    pub(crate) fn mutate(&mut self, seeds: &[Vec<u8>], repeats: bool) -> Vec<u8> {
         let mut bytes = seeds.choose(&mut self.0).expect("seeds").clone();
         // Small counts are the most likely: what is changed in many places is refused early.
         let count = 1 << self.0.random_range(0..4);
+        if repeats && self.0.random_range(0..4) == 0 {
+            self.repeat(&mut bytes);
+            if self.0.random() {
+                return bytes;
+            }
+        }
         for _ in 0..count {
             self.change(&mut bytes, seeds);
         }
         bytes
+    }
+
+    /// One to sixteen bytes become up to a megabyte of themselves.
+    fn repeat(&mut self, bytes: &mut Vec<u8>) {
+        const MOST: usize = 1 << 20;
+        let at = self.0.random_range(0..bytes.len());
+        let piece = bytes[at..(at + self.0.random_range(1..=16)).min(bytes.len())].to_vec();
+        let times = (1 << self.0.random_range(4..=20)).min(MOST / piece.len());
+        bytes.splice(at..at, piece.repeat(times));
     }
 
     fn place(&mut self, bytes: &[u8]) -> usize {

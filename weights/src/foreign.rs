@@ -47,8 +47,8 @@ pub(crate) fn file(bytes: &[u8]) -> &'static str {
 }
 
 /// What a zip that torch.save did not write looks like, by the names of its entries, and what to do.
-pub(crate) fn archive(names: &[String]) -> &'static str {
-    let has = |part: &str| names.iter().any(|name| name.rsplit('/').next() == Some(part));
+pub(crate) fn archive<'a>(names: impl Iterator<Item = &'a str> + Clone) -> &'static str {
+    let has = |part: &str| names.clone().any(|name| name.rsplit('/').next() == Some(part));
     if has("constants.pkl") || has("bytecode.pkl") {
         exported!("it is a TorchScript archive")
     } else if has("archive_format") {
@@ -59,7 +59,7 @@ pub(crate) fn archive(names: &[String]) -> &'static str {
         "it is a model of Keras (only weights of PyTorch are read: timm's or Ultralytics')"
     } else if has("MANIFEST.json") {
         "it is an archive of TorchServe; give the checkpoint that lies in it"
-    } else if names.iter().any(|name| name.ends_with(".npy")) {
+    } else if names.clone().any(|name| name.ends_with(".npy")) {
         "it holds arrays of numpy; load them in Python and save a state_dict() with torch.save"
     } else {
         "it is a zip without data.pkl, which torch.save did not write; if a checkpoint lies in it, unpack it first"

@@ -6,10 +6,13 @@
 //! tensors under the names our models use, and what the file says about itself. [`write()`] stores one as safetensors.
 #![deny(unsafe_code)]
 
+mod budget;
 mod checkpoint;
+mod elements;
 mod error;
 mod finite;
 mod foreign;
+mod header;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod keymap;

@@ -5,28 +5,29 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::DType;
 use rayon::prelude::*;
-use safetensors::SafeTensors;
-use safetensors::tensor::TensorView;
 
+use crate::budget::{Budget, json_bytes};
 use crate::checkpoint::{Checkpoint, DTYPES, Layout, Metadata};
+use crate::elements;
 use crate::error::Error;
+use crate::header::{self, Header, Info, Wrong};
 use crate::keymap;
 use crate::pickle::{Refusal, TorchFile, extract};
 use crate::write::METADATA_KEY;
 
-/// Most bytes of a safetensors header: the format's own limit.
-const MAX_HEADER: u64 = 100_000_000;
 /// Most bytes of a file that is read as a whole rather than mapped.
 const MAX_READ: u64 = 256 << 20;
 /// Most bytes of a `config.json` that are read; timm's have some hundred, 50,000 with the names of ImageNet.
-const MAX_CONFIG: u64 = 4 << 20;
+const MAX_CONFIG: u64 = 2 << 20;
+/// Most bytes that its values may take.
+const MAX_CONFIG_TREE: usize = 12 << 20;
 
 /// Reads a checkpoint: safetensors, or a file of `torch.save` in either of its containers.
 ///
 /// Tensor names become ours (timm's for GhostNet, Ultralytics' for YOLO), dtypes stay as stored, and nothing in the file
-/// is executed. Memory is bounded by a multiple of the file's length. A `config.json` of timm's in the same folder says
+/// is executed. It takes at most twice the file's length and 64 MB of memory, the checkpoint included. A `config.json` of timm's in the same folder says
 /// what the file itself does not.
 ///
 /// # Errors
@@ -48,19 +49,25 @@ pub fn read(path: &Path) -> Result<Checkpoint, Error> {
         return Err(Error::NotACheckpoint { path: path.to_path_buf(), found: "an empty file" });
     }
     let bytes = bytes_of(path, &file, length.len())?;
-    let mut checkpoint = read_bytes(path, &bytes)?;
+    let held = match &bytes {
+        Bytes::Read(bytes) => bytes.capacity(),
+        Bytes::Mapped(_) => 0,
+    };
+    let mut checkpoint = read_bytes(path, &bytes, held)?;
     if matches!(checkpoint.metadata.layout, Layout::Timm | Layout::Huawei) {
         merge_sibling_config(path, &mut checkpoint);
     }
     Ok(checkpoint)
 }
 
-/// [`read`] for a file's bytes: `path` is what messages call it, and nothing beside it is looked at.
-pub(crate) fn read_bytes(path: &Path, bytes: &[u8]) -> Result<Checkpoint, Error> {
+/// [`read`] for a file's bytes, `held` of which are in memory for it: `path` is what messages call it, and nothing beside it
+/// is looked at.
+pub(crate) fn read_bytes(path: &Path, bytes: &[u8], held: usize) -> Result<Checkpoint, Error> {
+    let mut budget = Budget::of(bytes.len(), held);
     let Checkpoint { tensors, mut metadata } = if TorchFile::is_one(bytes) {
-        read_torch(path, bytes)?
+        read_torch(path, bytes, budget)?
     } else if looks_like_safetensors(bytes) {
-        read_safetensors(path, bytes)?
+        read_safetensors(path, bytes, &mut budget)?
     } else {
         return Err(Error::NotACheckpoint { path: path.to_path_buf(), found: crate::foreign::file(bytes) });
     };
@@ -93,7 +100,12 @@ pub(crate) fn read_bytes(path: &Path, bytes: &[u8]) -> Result<Checkpoint, Error>
 /// Reads timm's `config.json` beside a file of timm's, where it describes a model of as many classes.
 fn merge_sibling_config(path: &Path, Checkpoint { tensors, metadata }: &mut Checkpoint) {
     let Ok(file) = File::open(path.with_file_name("config.json")) else { return };
-    let Ok(config) = serde_json::from_reader::<_, serde_json::Value>(file.take(MAX_CONFIG)) else { return };
+    let length = file.metadata().map_or(0, |metadata| metadata.len().min(MAX_CONFIG));
+    let mut text = Vec::with_capacity(length as usize + 1);
+    if file.take(length).read_to_end(&mut text).is_err() || json_bytes(&text) > MAX_CONFIG_TREE {
+        return;
+    }
+    let Ok(config) = serde_json::from_slice::<serde_json::Value>(&text) else { return };
     let is_ghostnet =
         config.get("architecture").and_then(|arch| arch.as_str()).is_some_and(|arch| arch.contains("ghostnet"));
     let classes = config.get("num_classes").and_then(serde_json::Value::as_u64);
@@ -150,32 +162,23 @@ fn looks_like_safetensors(bytes: &[u8]) -> bool {
     length >= 2 && bytes.get(8) == Some(&b'{')
 }
 
-fn read_safetensors(path: &Path, bytes: &[u8]) -> Result<Checkpoint, Error> {
-    let invalid = |error: safetensors::SafeTensorError| {
-        let path = path.to_path_buf();
-        match announced_length(bytes).filter(|length| *length > bytes.len() as u64) {
-            Some(length) => {
-                Error::Incomplete { path, reason: format!("{} of its {length} bytes are there", bytes.len()) }
-            }
-            None => Error::Invalid { path, reason: error.to_string() },
-        }
-    };
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(invalid)?;
-    let views = SafeTensors::deserialize(bytes).map_err(invalid)?;
-    let views: Vec<_> = views.iter().collect();
+fn read_safetensors(path: &Path, bytes: &[u8], budget: &mut Budget) -> Result<Checkpoint, Error> {
+    let (header, data) = header_of(path, bytes, budget)?;
+    let metadata = metadata_of(path, &header)?;
     // The first touch of a large file's pages takes longer than the rest of its reading.
-    let read = |(name, view): (&str, TensorView)| {
+    let read = |Info { name, dtype, shape, span }: Info| {
         let failed =
             |reason: String| Error::Tensor { path: path.to_path_buf(), reason: format!("tensor {name}: {reason}") };
-        let Some(dtype) = DType::try_from(view.dtype()).ok().filter(|dtype| DTYPES.contains(dtype)) else {
-            let why = format!("is of type {:?}, which is not read; save its float()", view.dtype());
-            return Ok((name.to_owned(), Err(why)));
+        let Some(dtype) = DType::try_from(dtype).ok().filter(|dtype| DTYPES.contains(dtype)) else {
+            let why = format!("is of type {dtype:?}, which is not read; save its float()");
+            return Ok((name, Err(why)));
         };
-        let tensor = Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu);
-        Ok((name.to_owned(), Ok(tensor.map_err(|error| failed(error.to_string()))?)))
+        let tensor = elements::tensor(&data[span.0..span.1], dtype, &shape);
+        let tensor = tensor.map_err(|error| failed(error.to_string()))?;
+        Ok((name, Ok(tensor)))
     };
-    let mut checkpoint = Checkpoint { metadata: metadata_of(path, &header)?, ..Default::default() };
-    for (name, tensor) in views.into_par_iter().map(read).collect::<Result<Vec<_>, Error>>()? {
+    let mut checkpoint = Checkpoint { metadata, ..Default::default() };
+    for (name, tensor) in header.tensors.into_par_iter().map(read).collect::<Result<Vec<_>, Error>>()? {
         match tensor {
             Ok(tensor) => drop(checkpoint.tensors.insert(name, tensor)),
             Err(why) => drop(checkpoint.metadata.unread.insert(name, why)),
@@ -184,34 +187,32 @@ fn read_safetensors(path: &Path, bytes: &[u8]) -> Result<Checkpoint, Error> {
     Ok(checkpoint)
 }
 
-/// The length that a safetensors file should have by its header, where the header is whole.
-fn announced_length(bytes: &[u8]) -> Option<u64> {
-    let length = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
-    let start = length.checked_add(8)?;
-    let Some(header) = bytes.get(8..usize::try_from(start).ok()?) else {
-        // Longer ones are refused whatever follows.
-        return (length <= MAX_HEADER).then_some(start);
+/// The header of a safetensors file, and the bytes behind it.
+fn header_of<'a>(path: &Path, bytes: &'a [u8], budget: &mut Budget) -> Result<(Header, &'a [u8]), Error> {
+    let wrong = |wrong: Wrong| match wrong {
+        Wrong::Invalid(reason) => Error::Invalid { path: path.to_path_buf(), reason: clean(reason) },
+        Wrong::Short(length) => {
+            let reason = format!("{} of its {length} bytes are there", bytes.len());
+            Error::Incomplete { path: path.to_path_buf(), reason }
+        }
     };
-    let header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(header).ok()?;
-    let ends = header.values().filter_map(|tensor| tensor.get("data_offsets")?.get(1)?.as_u64());
-    start.checked_add(ends.max()?)
+    let length = header::length_of(bytes, bytes.len() as u64).map_err(wrong)?;
+    let (json, data) = bytes[8..].split_at(length as usize);
+    Ok((Header::parse(json, data.len() as u64, budget).map_err(wrong)?, data))
 }
 
 /// What the header of a safetensors file says about the model, without its tensors.
 pub(crate) fn read_metadata(path: &Path, bytes: &[u8]) -> Result<Metadata, Error> {
-    let header = SafeTensors::read_metadata(bytes);
-    let (_, header) = header.map_err(|error| Error::Invalid { path: path.to_path_buf(), reason: error.to_string() })?;
-    metadata_of(path, &header)
+    metadata_of(path, &header_of(path, bytes, &mut Budget::of(bytes.len(), 0))?.0)
 }
 
-fn metadata_of(path: &Path, header: &safetensors::tensor::Metadata) -> Result<Metadata, Error> {
-    let fields = header.metadata().clone().unwrap_or_default();
-    match fields.get(METADATA_KEY) {
+fn metadata_of(path: &Path, header: &Header) -> Result<Metadata, Error> {
+    match &header.described {
         Some(json) => serde_json::from_str(json).map_err(|error| Error::Invalid {
             path: path.to_path_buf(),
             reason: format!("its metadata `{METADATA_KEY}` is not what this program writes: {error}"),
         }),
-        None => Ok(Metadata { arch: fields.get("arch").cloned(), ..Default::default() }),
+        None => Ok(Metadata { arch: header.arch.clone(), ..Default::default() }),
     }
 }
 
@@ -220,7 +221,7 @@ fn clean(text: String) -> String {
     text.replace(char::is_control, "\u{fffd}")
 }
 
-fn read_torch(path: &Path, bytes: &[u8]) -> Result<Checkpoint, Error> {
+fn read_torch(path: &Path, bytes: &[u8], budget: Budget) -> Result<Checkpoint, Error> {
     let refused = |refusal: Refusal| match refusal {
         Refusal::Invalid { offset: 0, reason } => Error::Invalid { path: path.to_path_buf(), reason: clean(reason) },
         Refusal::Invalid { offset, reason } => {
@@ -230,7 +231,7 @@ fn read_torch(path: &Path, bytes: &[u8]) -> Result<Checkpoint, Error> {
         Refusal::Unsupported(reason) => Error::Unsupported { path: path.to_path_buf(), reason: clean(reason) },
         Refusal::Called(global) => Error::Refused { path: path.to_path_buf(), global: clean(global) },
     };
-    let mut file = TorchFile::open(bytes).map_err(refused)?;
+    let mut file = TorchFile::open(bytes, budget).map_err(refused)?;
     match extract(&mut file).map_err(refused)? {
         Some(checkpoint) => Ok(checkpoint),
         None => Err(Error::NoTensors { path: path.to_path_buf() }),

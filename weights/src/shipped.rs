@@ -57,7 +57,7 @@ impl Shipped {
     /// # Errors
     /// As [`crate::read`], where the content is damaged.
     pub fn read(&self) -> Result<Checkpoint, Error> {
-        read_bytes(Path::new(self.file), self.bytes)
+        read_bytes(Path::new(self.file), self.bytes, 0)
     }
 }
 

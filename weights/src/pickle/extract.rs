@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::refusal::Refusal;
 use super::torch_file::TorchFile;
-use super::value::{Arena, Id, TensorRef, Value};
+use super::value::{Arena, Id, Value};
+use crate::budget::Budget;
 use crate::checkpoint::{Checkpoint, Metadata};
 
 /// Most tensors and containers that one checkpoint may name.
@@ -13,6 +14,14 @@ const MAX_NAMES: usize = 200_000;
 const MAX_WORK: usize = 5_000_000;
 /// Longest name of a tensor, in bytes.
 const MAX_NAME: usize = 1024;
+/// What a tensor takes beside its elements and its name, in bytes: here, as candle's and in the maps by its name.
+const TENSOR: usize = 700;
+/// How often its name is there at a time: before and after names are mapped to ours.
+const NAMES: usize = 2;
+/// What a name in a set of names takes.
+const IN_SET: usize = 64;
+/// Longest text that is kept of what a file says about itself, in bytes.
+const MAX_TEXT: usize = 4096;
 /// Most nested modules or dicts on the way to a tensor.
 const MAX_DEPTH: usize = 64;
 
@@ -20,21 +29,22 @@ const MAX_DEPTH: usize = 64;
 /// timm's order.
 const WRAPPERS: [&str; 8] =
     ["ema", "state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict", "net", "module"];
-/// Most values that are looked at to find out which of them holds weights.
-const MAX_LOOKED_AT: usize = 1_000_000;
+/// Most values and fields that are looked at to find out which of them holds weights.
+const MAX_LOOKED_AT: usize = 5_000_000;
 
 /// Reads the weights and what the file says about them. `Ok(None)` where the file holds no tensors.
 pub(crate) fn extract(file: &mut TorchFile<'_>) -> Result<Option<Checkpoint>, Refusal> {
     let weights = find_weights(&file.arena, file.root);
-    let mut names = Names { found: BTreeMap::new(), names: MAX_NAMES, work: MAX_WORK };
+    let mut names = Names { found: BTreeMap::new(), names: MAX_NAMES, work: MAX_WORK, budget: file.budget };
     names.walk(&file.arena, weights, String::new(), MAX_DEPTH)?;
+    file.budget = names.budget;
     let mut metadata = metadata(&file.arena, file.root, weights);
     metadata.stride = file.arena.field(weights, "stride").and_then(|id| strides(file, id));
     let mut tensors = BTreeMap::new();
     for (name, found) in names.found {
         match found {
-            Found::Tensor(tensor) if !TorchFile::is_float(&tensor) && tensor.shape.is_empty() => {} // a counter
-            Found::Tensor(tensor) => drop(tensors.insert(name, file.tensor(&tensor)?)),
+            Found::Tensor(id) if file.is_counter(id) => {}
+            Found::Tensor(id) => drop(tensors.insert(name, file.tensor(id)?)),
             Found::Unread(why) => drop(metadata.unread.insert(name, why)),
         }
     }
@@ -60,7 +70,8 @@ fn find_weights(arena: &Arena, root: Id) -> Id {
 
 /// Whether a dict or a module has a tensor with a name below it, other than a number such as a decay or a counter.
 fn holds_weights(arena: &Arena, id: Id, left: &mut usize, depth: usize) -> bool {
-    let (Some(less), Some(depth)) = (left.checked_sub(1), depth.checked_sub(1)) else { return false };
+    let fields = 1 + arena.pairs(id).map_or(0, <[_]>::len);
+    let (Some(less), Some(depth)) = (left.checked_sub(fields), depth.checked_sub(1)) else { return false };
     *left = less;
     match arena.get(id) {
         Value::Tensor(tensor) => !tensor.shape.is_empty(),
@@ -86,7 +97,7 @@ fn is_module(arena: &Arena, id: Id) -> bool {
 }
 
 enum Found {
-    Tensor(TensorRef),
+    Tensor(Id),
     /// What is wrong with it.
     Unread(String),
 }
@@ -96,6 +107,7 @@ struct Names {
     /// Values that may still be visited: shared containers could otherwise name exponentially many tensors.
     names: usize,
     work: usize,
+    budget: Budget,
 }
 
 impl Names {
@@ -116,23 +128,25 @@ impl Names {
             _ => Err(too_much("too long a name")),
         };
         match arena.get(id) {
-            Value::Tensor(tensor) => {
-                self.found.insert(prefix, Found::Tensor((**tensor).clone()));
+            Value::Tensor(_) => {
+                self.budget.charge(TENSOR + NAMES * prefix.len())?;
+                self.found.insert(prefix, Found::Tensor(id));
             }
             Value::Unread(why) => {
+                self.budget.charge(TENSOR + NAMES * (prefix.len() + why.len()))?;
                 self.found.insert(prefix, Found::Unread(why.clone()));
             }
             _ if is_module(arena, id) => {
                 for group in GROUPS {
                     let Some(group_id) = arena.field(id, group) else { continue };
-                    let unsaved: HashSet<&str> = (group == "_buffers")
+                    let pairs = arena.pairs(group_id).unwrap_or_default();
+                    let unsaved = (group == "_buffers" && !pairs.is_empty())
                         .then(|| arena.sequence(arena.field(id, "_non_persistent_buffers_set")?))
                         .flatten()
-                        .unwrap_or_default()
-                        .iter()
-                        .filter_map(|name| arena.str(*name))
-                        .collect();
-                    for (key, value) in arena.pairs(group_id).unwrap_or_default() {
+                        .unwrap_or_default();
+                    self.budget.afford(unsaved.len().saturating_mul(IN_SET))?;
+                    let unsaved: HashSet<&str> = unsaved.iter().filter_map(|name| arena.str(*name)).collect();
+                    for (key, value) in pairs {
                         let Some(key) = arena.str(*key) else { continue };
                         if !unsaved.contains(key) {
                             self.walk(arena, *value, join(key)?, depth)?;
@@ -157,7 +171,8 @@ impl Names {
 
 fn metadata(arena: &Arena, root: Id, weights: Id) -> Metadata {
     let attribute = |key: &str| arena.field(weights, key).or_else(|| arena.field(root, key));
-    let text = |key: &str| attribute(key).and_then(|id| arena.str(id)).map(str::to_owned);
+    let short = |text: &&str| text.len() <= MAX_TEXT;
+    let text = |key: &str| attribute(key).and_then(|id| arena.str(id)).filter(short).map(str::to_owned);
     let json = |key: &str| attribute(key).map(|id| arena.json(id)).filter(|value| !value.is_null());
     let train_args = arena.field(root, "train_args").map(|id| arena.json(id)).filter(serde_json::Value::is_object);
     let train_args = train_args.or_else(|| json("args").filter(serde_json::Value::is_object));
@@ -230,11 +245,10 @@ fn task(class: &str) -> Option<&'static str> {
 /// Strides of a tensor of whole numbers.
 fn strides(file: &mut TorchFile<'_>, id: Id) -> Option<Vec<usize>> {
     let Value::Tensor(tensor) = file.arena.get(id) else { return None };
-    let tensor = (**tensor).clone();
     if tensor.shape.len() != 1 || tensor.shape[0] > 16 {
         return None;
     }
-    let values = file.tensor(&tensor).ok()?.to_dtype(candle_core::DType::F64).ok()?.flatten_all().ok()?;
+    let values = file.tensor(id).ok()?.to_dtype(candle_core::DType::F64).ok()?.flatten_all().ok()?;
     let whole = |v: f64| (v >= 1. && v.fract() == 0. && v < 65_536.).then_some(v as usize);
     values.to_vec1::<f64>().ok()?.into_iter().map(whole).collect()
 }
@@ -262,6 +276,7 @@ fn names(arena: &Arena, id: Id) -> Option<Vec<String>> {
         Some(())
     };
     match arena.pairs(id) {
+        Some(pairs) if pairs.len() > MAX_CLASSES => return None,
         Some(pairs) => pairs.iter().try_for_each(|(id, text)| {
             let id = arena.usize(*id).or_else(|| arena.str(*id)?.trim().parse().ok())?;
             name(id, *text)

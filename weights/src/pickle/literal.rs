@@ -45,8 +45,11 @@ impl Machine<'_> {
                 })?;
                 self.text(length)?
             }
-            b'V' => Value::Str(self.line()?.to_owned()),
-            b'S' => Value::Str(self.line()?.trim_matches(['\'', '"']).to_owned()),
+            b'V' | b'S' => {
+                let line = self.line()?;
+                self.arena.budget.afford(line.len())?;
+                Value::Str(if opcode == b'V' { line } else { line.trim_matches(['\'', '"']) }.to_owned())
+            }
             b'U' | b'T' => {
                 let length = self.length(if opcode == b'U' { 1 } else { 4 })?;
                 self.text(length)?
@@ -57,18 +60,28 @@ impl Machine<'_> {
                     b'B' => 4,
                     _ => 8,
                 })?;
-                Value::Bytes(self.take(length)?.to_vec())
+                let bytes = self.take(length)?;
+                self.arena.budget.afford(length)?;
+                Value::Bytes(bytes.to_vec())
             }
             _ => return Ok(false),
         };
-        self.push(value);
+        self.push(value)?;
         Ok(true)
     }
 
     fn text(&mut self, length: usize) -> Result<Value> {
         let bytes = self.take(length)?;
-        // Python escapes lone surrogates in a way that is not UTF-8; names of tensors never hold any.
-        Ok(Value::Str(String::from_utf8_lossy(bytes).into_owned()))
+        self.arena.budget.afford(length)?;
+        Ok(Value::Str(match std::str::from_utf8(bytes) {
+            Ok(text) => text.to_owned(),
+            // Python escapes lone surrogates in a way that is not UTF-8; names of tensors never hold any.
+            Err(_) => {
+                // Three bytes in the place of one, while the text grows by doubling.
+                self.arena.budget.afford(length.saturating_mul(9))?;
+                String::from_utf8_lossy(bytes).into_owned()
+            }
+        }))
     }
 }
 

@@ -1,24 +1,27 @@
 //! A pickle machine that builds data and calls nothing.
 //!
 //! Protocols 0 to 5 (Python's `pickletools` documents the opcodes). Every value lives once in an [`Arena`]. Memory is
-//! bounded: an opcode adds at most one value, their number is limited, strings are as long as the input they come from,
-//! and a copy of what a memo holds is paid for.
+//! bounded: values, the stack, the marks and the memo pay for their room out of the file's [`Budget`] before they take it,
+//! and a copy of what a memo holds is paid for once more.
 
 use super::reduce;
 use super::refusal::{Refusal, Result, invalid};
 use super::value::{Arena, Element, Id, Memo, Storage, Value};
+use crate::budget::Budget;
 
 /// Most opcodes of one pickle. A checkpoint of YOLOv8x with its average has some 50,000.
 const MAX_OPCODES: usize = 4_000_000;
 /// Longest name of a global or a storage, in bytes.
 const MAX_NAME: usize = 512;
+/// Bytes that a memo takes at most, while its table grows.
+const MEMO: usize = 32;
 
-/// Reads one pickle from the start of `input`: the arena, the root, and the bytes used.
-pub(crate) fn unpickle(input: &[u8]) -> Result<(Arena, Id, usize)> {
+/// Reads one pickle from the start of `input`: the arena, with what is left of `budget`; the root; and the bytes used.
+pub(crate) fn unpickle(input: &[u8], budget: Budget) -> Result<(Arena, Id, usize)> {
     let mut machine = Machine {
         input,
         at: 0,
-        arena: Arena::new(input.len()),
+        arena: Arena::new(input.len(), budget),
         stack: Vec::new(),
         marks: Vec::new(),
         memo: Memo::new(),
@@ -33,7 +36,7 @@ pub(crate) fn unpickle(input: &[u8]) -> Result<(Arena, Id, usize)> {
 pub(super) struct Machine<'a> {
     input: &'a [u8],
     at: usize,
-    arena: Arena,
+    pub(super) arena: Arena,
     stack: Vec<Id>,
     /// Heights of the stack at each open mark.
     marks: Vec<usize>,
@@ -81,9 +84,16 @@ impl<'a> Machine<'a> {
         }
     }
 
-    pub(super) fn push(&mut self, value: Value) {
-        let id = self.arena.push(value);
+    pub(super) fn push(&mut self, value: Value) -> Result<()> {
+        let id = self.arena.push(value)?;
+        self.put(id)
+    }
+
+    /// Puts a value on the stack that is there already.
+    fn put(&mut self, id: Id) -> Result<()> {
+        self.arena.budget.reserve(&mut self.stack, 1)?;
         self.stack.push(id);
+        Ok(())
     }
 
     fn pop(&mut self) -> Result<Id> {
@@ -100,7 +110,10 @@ impl<'a> Machine<'a> {
 
     fn pop_mark(&mut self) -> Result<Vec<Id>> {
         match self.marks.pop() {
-            Some(height) if height <= self.stack.len() => Ok(self.stack.split_off(height)),
+            Some(height) if height <= self.stack.len() => {
+                self.arena.budget.afford((self.stack.len() - height) * size_of::<Id>())?;
+                Ok(self.stack.split_off(height))
+            }
             _ => invalid("a mark is missing"),
         }
     }
@@ -109,6 +122,7 @@ impl<'a> Machine<'a> {
         if items.len() % 2 == 1 {
             return invalid("a key without its value");
         }
+        self.arena.budget.afford(2 * size_of_val(items))?;
         Ok(items.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())
     }
 
@@ -126,7 +140,10 @@ impl<'a> Machine<'a> {
                 0x95 => {
                     self.take(8)?;
                 }
-                b'(' => self.marks.push(self.stack.len()),
+                b'(' => {
+                    self.arena.budget.reserve(&mut self.marks, 1)?;
+                    self.marks.push(self.stack.len());
+                }
                 b'0' => {
                     if self.marks.last() == Some(&self.stack.len()) {
                         self.marks.pop();
@@ -139,7 +156,7 @@ impl<'a> Machine<'a> {
                 }
                 b'2' => {
                     let top = self.top()?;
-                    self.stack.push(top);
+                    self.put(top)?;
                 }
                 _ if self.literal(opcode)?
                     || self.container(opcode)?
@@ -154,22 +171,22 @@ impl<'a> Machine<'a> {
     /// Lists, tuples, sets and dicts.
     fn container(&mut self, opcode: u8) -> Result<bool> {
         match opcode {
-            b']' => self.push(Value::List(Vec::new())),
-            b')' => self.push(Value::Tuple(Vec::new())),
-            b'}' => self.push(Value::Dict(Vec::new())),
-            0x8f => self.push(Value::Set(Vec::new())),
+            b']' => self.push(Value::List(Vec::new()))?,
+            b')' => self.push(Value::Tuple(Vec::new()))?,
+            b'}' => self.push(Value::Dict(Vec::new()))?,
+            0x8f => self.push(Value::Set(Vec::new()))?,
             b'l' | b't' | 0x91 => {
                 let items = self.pop_mark()?;
                 self.push(match opcode {
                     b'l' => Value::List(items),
                     b't' => Value::Tuple(items),
                     _ => Value::Set(items),
-                });
+                })?;
             }
             b'd' => {
                 let items = self.pop_mark()?;
                 let pairs = self.pairs(&items)?;
-                self.push(Value::Dict(pairs));
+                self.push(Value::Dict(pairs))?;
             }
             0x85..=0x87 => {
                 let mut items = Vec::new();
@@ -177,7 +194,7 @@ impl<'a> Machine<'a> {
                     items.push(self.pop()?);
                 }
                 items.reverse();
-                self.push(Value::Tuple(items));
+                self.push(Value::Tuple(items))?;
             }
             b'a' => {
                 let item = self.pop()?;
@@ -203,8 +220,12 @@ impl<'a> Machine<'a> {
 
     fn extend(&mut self, added: &[Id]) -> Result<()> {
         let target = self.top()?;
-        match self.arena.get_mut(target) {
-            Value::List(items) | Value::Set(items) => items.extend_from_slice(added),
+        let (target, budget) = self.arena.get_mut(target);
+        match target {
+            Value::List(items) | Value::Set(items) => {
+                budget.reserve(items, added.len())?;
+                items.extend_from_slice(added);
+            }
             // A subclass of list: no weights are looked for in one.
             Value::Object(_) => {}
             _ => return invalid("it appends to something that is no list"),
@@ -214,11 +235,14 @@ impl<'a> Machine<'a> {
 
     fn set_items(&mut self, added: &[(Id, Id)]) -> Result<()> {
         let target = self.top()?;
-        match self.arena.get_mut(target) {
-            Value::Dict(pairs) => pairs.extend_from_slice(added),
-            Value::Object(object) => object.items.extend_from_slice(added),
+        let (target, budget) = self.arena.get_mut(target);
+        let pairs = match target {
+            Value::Dict(pairs) => pairs,
+            Value::Object(object) => &mut object.items,
             _ => return invalid("it sets an item of something that is no dict"),
-        }
+        };
+        budget.reserve(pairs, added.len())?;
+        pairs.extend_from_slice(added);
         Ok(())
     }
 
@@ -236,6 +260,9 @@ impl<'a> Machine<'a> {
                     _ => self.memo.len() as u32,
                 };
                 let top = self.top()?;
+                if !self.memo.contains_key(&key) {
+                    self.arena.budget.charge(MEMO)?;
+                }
                 self.memo.insert(key, top);
             }
             b'g' | b'h' | b'j' => {
@@ -244,8 +271,10 @@ impl<'a> Machine<'a> {
                     b'h' => self.take(1)?[0].into(),
                     _ => u32::from_le_bytes(self.array()?),
                 };
-                let Some(id) = self.memo.get(&key) else { return invalid(format!("memo {key} was never stored")) };
-                self.stack.push(*id);
+                let Some(id) = self.memo.get(&key).copied() else {
+                    return invalid(format!("memo {key} was never stored"));
+                };
+                self.put(id)?;
             }
             _ => return Ok(false),
         }
@@ -271,7 +300,7 @@ impl<'a> Machine<'a> {
             b'R' => {
                 let (args, callable) = (self.pop()?, self.pop()?);
                 let id = reduce::call(&mut self.arena, callable, args)?;
-                self.stack.push(id);
+                self.put(id)?;
             }
             0x81 | 0x92 => {
                 if opcode == 0x92 {
@@ -279,12 +308,12 @@ impl<'a> Machine<'a> {
                 }
                 let (_args, class) = (self.pop()?, self.pop()?);
                 let value = reduce::instance(&self.arena, class)?;
-                self.push(value);
+                self.push(value)?;
             }
             b'b' => {
                 let state = self.pop()?;
                 let target = self.top()?;
-                if let Value::Object(object) = self.arena.get_mut(target) {
+                if let (Value::Object(object), _) = self.arena.get_mut(target) {
                     object.state = Some(state);
                 }
             }
@@ -304,11 +333,11 @@ impl<'a> Machine<'a> {
             b'Q' => {
                 let id = self.pop()?;
                 match self.module_class(id) {
-                    Some(class) => self.stack.push(class),
+                    Some(class) => self.put(class)?,
                     None => {
                         let storage = self.storage(id)?;
                         self.arena.charge(storage.key.len() + storage.class.len())?;
-                        self.push(Value::Storage(Box::new(storage)));
+                        self.push(Value::Storage(Box::new(storage)))?;
                     }
                 }
             }
@@ -325,8 +354,7 @@ impl<'a> Machine<'a> {
             return invalid("a global with too long a name");
         }
         self.arena.charge(module.len() + name.len())?;
-        self.push(Value::Global(format!("{module}.{name}")));
-        Ok(())
+        self.push(Value::Global(format!("{module}.{name}")))
     }
 
     /// `("module", class, file, source)`: how the plain container writes a class of modules.

@@ -3,6 +3,7 @@
 //! Both containers are read, the zip of PyTorch 1.6 and later and the plain sequence of pickles before it. A class that is
 //! only built becomes inert data; a callable that is not known to be data is refused by its name.
 
+mod directory;
 mod extract;
 mod literal;
 mod machine;

@@ -21,6 +21,7 @@ enum Outcome {
 
 /// The value of `callable(*args)`; refused by name unless the callable is known to build data.
 pub(super) fn call(arena: &mut Arena, callable: Id, args: Id) -> Result<Id> {
+    arena.budget.afford(most_copied(arena, args))?;
     match outcome(arena, callable, args)? {
         Outcome::New(value) => {
             arena.charge(match &value {
@@ -30,10 +31,26 @@ pub(super) fn call(arena: &mut Arena, callable: Id, args: Id) -> Result<Id> {
                 Value::Str(text) | Value::Unread(text) => text.len(),
                 _ => 0,
             })?;
-            Ok(arena.push(value))
+            arena.push(value)
         }
         Outcome::Same(id) => Ok(id),
     }
+}
+
+/// Most bytes that a call takes while it copies its arguments.
+fn most_copied(arena: &Arena, args: Id) -> usize {
+    // Pairs of lists grow by doubling; a path's parts are listed.
+    const GROWTH: usize = 6;
+    let args = arena.sequence(args).unwrap_or_default();
+    let bytes = |id: &Id| match arena.get(*id) {
+        Value::Str(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        _ => {
+            let (items, pairs) = (arena.sequence(*id).unwrap_or_default(), arena.pairs(*id).unwrap_or_default());
+            size_of_val(items) + size_of_val(pairs)
+        }
+    };
+    GROWTH * args.iter().take(2).map(bytes).max().unwrap_or(0) + 2 * GROWTH * size_of_val(args)
 }
 
 fn outcome(arena: &Arena, callable: Id, args: Id) -> Result<Outcome> {

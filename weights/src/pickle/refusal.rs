@@ -1,5 +1,7 @@
 //! Why a file of `torch.save` is not read.
 
+use crate::budget::Exceeded;
+
 /// Why a pickle was not read.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Refusal {
@@ -11,6 +13,12 @@ pub(crate) enum Refusal {
     Unsupported(String),
     /// It asks to call something that is not known to be data.
     Called(String),
+}
+
+impl From<Exceeded> for Refusal {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::Invalid { offset: 0, reason: exceeded.to_string() }
+    }
 }
 
 pub(super) type Result<T> = std::result::Result<T, Refusal>;

@@ -127,16 +127,17 @@ fn escape(text: &str, quote: char) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Budget;
 
     /// Python 3.12: `[str(v) for v in values]`.
     #[test]
     fn values_are_shown_as_python_shows_them() {
-        let mut arena = Arena::new(0);
+        let mut arena = Arena::new(0, Budget::of(0, 0));
         let [none, truth, text, bytes] =
             [Value::None, Value::Bool(true), Value::Str("it's".to_owned()), Value::Bytes(b"a'\x00\n\\".to_vec())]
-                .map(|value| arena.push(value));
-        let one = arena.push(Value::Tuple(vec![text]));
-        let list = arena.push(Value::List(vec![none, truth, one]));
+                .map(|value| arena.push(value).expect("room"));
+        let one = arena.push(Value::Tuple(vec![text])).expect("room");
+        let list = arena.push(Value::List(vec![none, truth, one])).expect("room");
         let shown = [none, truth, text, bytes, one, list].map(|id| arena.text(id).expect("plain data"));
         assert_eq!(shown, ["None", "True", "it's", r#"b"a'\x00\n\\""#, r#"("it's",)"#, r#"[None, True, ("it's",)]"#]);
         for (float, expected) in [
@@ -158,7 +159,7 @@ mod tests {
 
     #[test]
     fn scalars_of_numpy_are_their_values() {
-        let arena = Arena::new(0);
+        let arena = Arena::new(0, Budget::of(0, 0));
         let shown = |dtype: &str, bytes: &[u8]| format!("{:?}", arena.numpy_scalar(dtype, bytes));
         assert_eq!(shown("U3", b"a\0\0\0\xe9\0\0\0\0\0\0\0"), r#"Some(Str("aé"))"#);
         assert_eq!(shown("<i8", &(-3i64).to_le_bytes()), "Some(Int(-3))");

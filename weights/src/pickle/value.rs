@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use candle_core::DType;
 
 use super::refusal::Refusal;
+use crate::budget::Budget;
 
 /// Index of a value in its [`Arena`].
 pub(crate) type Id = u32;
@@ -93,7 +94,7 @@ pub(crate) struct TensorRef {
 }
 
 /// PyTorch's element types.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Element {
     F64,
     F32,
@@ -153,25 +154,77 @@ impl Element {
 /// All values of one pickle.
 #[derive(Debug)]
 pub(crate) struct Arena {
-    values: Vec<Value>,
+    /// In blocks of [`BLOCK`], so that they never move.
+    blocks: Vec<Vec<Value>>,
+    /// What all of them are paid from.
+    pub(super) budget: Budget,
     /// Bytes that may still be copied from one value into another.
     copies: usize,
 }
 
+/// Values in one block of an arena.
+const BLOCK: usize = 1024;
+/// What a piece of memory takes beside its bytes.
+const PIECE: usize = 16;
+/// The values that every arena begins with, since nothing can change them.
+const NONE: Id = 0;
+const TRUE: Id = 1;
+const FALSE: Id = 2;
+const EMPTY_TUPLE: Id = 3;
+
+impl Value {
+    /// Bytes that it takes beside its own place.
+    fn room(&self) -> usize {
+        let bytes = match self {
+            Self::None | Self::Bool(_) | Self::Int(_) | Self::BigInt | Self::Float(_) => return 0,
+            Self::Str(text) | Self::Global(text) | Self::Unread(text) => text.capacity(),
+            Self::Bytes(bytes) => bytes.capacity(),
+            Self::List(items) | Self::Tuple(items) | Self::Set(items) => items.capacity() * size_of::<Id>(),
+            Self::Dict(pairs) => pairs.capacity() * size_of::<(Id, Id)>(),
+            Self::Object(object) => size_of::<Object>() + object.items.capacity() * size_of::<(Id, Id)>(),
+            Self::Storage(storage) => size_of::<Storage>() + storage.key.capacity() + storage.class.capacity() + PIECE,
+            Self::Tensor(tensor) => {
+                let sides = tensor.shape.capacity() + tensor.stride.capacity();
+                size_of::<TensorRef>() + sides * size_of::<usize>() + PIECE
+            }
+        };
+        if bytes == 0 { 0 } else { bytes + PIECE }
+    }
+}
+
 /// Most nested containers that a conversion to JSON follows.
 const MAX_JSON_DEPTH: usize = 32;
-/// Most bytes that one conversion to JSON may produce, at 16 a value and what its text is long.
-const MAX_JSON_BYTES: usize = 4 << 20;
+/// Most bytes that one conversion to JSON may take.
+const MAX_JSON_BYTES: usize = 3 << 20;
+/// What an item of a list and one of a dict take in JSON, beside their texts.
+const JSON_ITEM: usize = 32;
+const JSON_PAIR: usize = 256;
 
 impl Arena {
     /// An arena for a pickle of `length` bytes.
-    pub(crate) fn new(length: usize) -> Self {
-        Self { values: Vec::new(), copies: length.saturating_mul(4).saturating_add(1 << 16) }
+    pub(crate) fn new(length: usize, budget: Budget) -> Self {
+        let mut first = Vec::with_capacity(BLOCK);
+        first.extend([Value::None, Value::Bool(true), Value::Bool(false), Value::Tuple(Vec::new())]);
+        Self { blocks: vec![first], budget, copies: length.saturating_mul(4).saturating_add(1 << 16) }
     }
 
-    pub(crate) fn push(&mut self, value: Value) -> Id {
-        self.values.push(value);
-        Id::try_from(self.values.len() - 1).expect("the machine stops long before 2^32 values")
+    /// Adds a value, which is paid for with all that it holds.
+    pub(crate) fn push(&mut self, value: Value) -> Result<Id, Refusal> {
+        match &value {
+            Value::None => return Ok(NONE),
+            Value::Bool(true) => return Ok(TRUE),
+            Value::Bool(false) => return Ok(FALSE),
+            Value::Tuple(items) if items.is_empty() => return Ok(EMPTY_TUPLE),
+            _ => self.budget.charge(value.room())?,
+        }
+        let full = self.blocks.len() - 1;
+        if self.blocks[full].len() == BLOCK {
+            self.budget.charge(BLOCK * size_of::<Value>() + 3 * size_of::<Vec<Value>>())?;
+            self.blocks.push(Vec::with_capacity(BLOCK));
+        }
+        let last = self.blocks.len() - 1;
+        self.blocks[last].push(value);
+        Ok(Id::try_from(last * BLOCK + self.blocks[last].len() - 1).expect("the machine stops long before 2^32 values"))
     }
 
     /// Pays for a copy of memoized data, which one short instruction could otherwise repeat without end.
@@ -186,15 +239,16 @@ impl Arena {
     }
 
     pub(crate) fn get(&self, id: Id) -> &Value {
-        &self.values[id as usize]
+        &self.blocks[id as usize / BLOCK][id as usize % BLOCK]
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Value> {
-        self.values.iter()
+        self.blocks.iter().flatten()
     }
 
-    pub(crate) fn get_mut(&mut self, id: Id) -> &mut Value {
-        &mut self.values[id as usize]
+    /// A value, and what it pays from where it grows.
+    pub(super) fn get_mut(&mut self, id: Id) -> (&mut Value, &mut Budget) {
+        (&mut self.blocks[id as usize / BLOCK][id as usize % BLOCK], &mut self.budget)
     }
 
     pub(crate) fn str(&self, id: Id) -> Option<&str> {
@@ -226,7 +280,7 @@ impl Arena {
             Value::Object(object) => match object.state.map(|state| self.get(state)) {
                 Some(Value::Dict(pairs)) => Some(pairs),
                 // A class with slots pickles (dict or None, slots).
-                Some(Value::Tuple(parts)) => parts.iter().find_map(|part| match self.get(*part) {
+                Some(Value::Tuple(parts)) => parts.iter().take(2).find_map(|part| match self.get(*part) {
                     Value::Dict(pairs) => Some(pairs.as_slice()),
                     _ => None,
                 }),
@@ -252,7 +306,7 @@ impl Arena {
     fn json_within(&self, id: Id, depth: usize, budget: &mut usize) -> serde_json::Value {
         use serde_json::Value as Json;
         let text = self.str(id).map_or(0, str::len);
-        let Some(left) = budget.checked_sub(16 + text).filter(|_| depth > 0) else { return Json::Null };
+        let Some(left) = budget.checked_sub(text).filter(|_| depth > 0) else { return Json::Null };
         *budget = left;
         match self.get(id) {
             Value::Bool(b) => Json::Bool(*b),
@@ -260,15 +314,16 @@ impl Arena {
             Value::Float(f) => Json::from(*f),
             Value::Str(text) => Json::from(text.as_str()),
             Value::List(items) | Value::Tuple(items) | Value::Set(items) => {
-                let within = items.iter().take(*budget / 16);
-                Json::Array(within.map(|item| self.json_within(*item, depth - 1, budget)).collect())
+                let count = items.len().min(*budget / JSON_ITEM);
+                *budget -= count * JSON_ITEM;
+                Json::Array(items[..count].iter().map(|item| self.json_within(*item, depth - 1, budget)).collect())
             }
             Value::Dict(_) | Value::Object(_) => {
                 let Some(pairs) = self.pairs(id) else { return Json::Null };
                 let mut map = serde_json::Map::new();
                 for (key, value) in pairs {
                     let length = self.str(*key).map_or(0, str::len);
-                    let Some(left) = budget.checked_sub(16 + length) else { break };
+                    let Some(left) = budget.checked_sub(JSON_PAIR + length) else { break };
                     *budget = left;
                     let key = match self.get(*key) {
                         Value::Str(text) => text.clone(),
