@@ -1,5 +1,8 @@
 //! `summary`, `models`, `classify` and the Hub through the binary.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::hub;
 use crate::support::{Place, seeded_tensors};
 use candle_ghostnet::{Config, GhostNet, Variant};
@@ -159,4 +162,52 @@ fn a_named_model_is_downloaded_once_with_its_preprocessing() {
     let (code, _, stderr) = run("0", "hf://me/ghost/none.safetensors");
     assert_eq!((code, stderr.lines().count()), (Some(1), 1), "{stderr}");
     assert!(stderr.contains("404") && stderr.contains("none.safetensors"), "{stderr}");
+}
+
+#[test]
+fn a_damaged_file_in_the_cache_is_named_and_pulled_again() {
+    let place = Place::new();
+    ghostnet(&place, "m.safetensors", 5);
+    place.picture("a.png", [300, 200], 3);
+    let weights = std::fs::read(place.path("m.safetensors")).unwrap();
+    let page = "<!DOCTYPE html><html>Sign in</html>";
+    let logged_in = Arc::new(AtomicBool::new(false));
+    let is_logged_in = logged_in.clone();
+    let server = hub::Server::start(move |_, request| match request.path.as_str() {
+        "/me/ghost/resolve/main/m.safetensors" if is_logged_in.load(Ordering::Relaxed) => {
+            hub::hub_file(request, &weights, "weights")
+        }
+        "/me/ghost/resolve/main/config.json" => hub::Answer::new(404),
+        _ => hub::Answer::new(200).body(page.as_bytes()),
+    });
+    let model = "hf://me/ghost/m.safetensors";
+    let run = |arguments: &str| {
+        let mut command = place.command(arguments);
+        command.env("HF_ENDPOINT", &server.address).env("HF_HUB_OFFLINE", "0");
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, _, stderr) = run(&format!("pull {model}"));
+    assert_eq!((code, stderr.lines().count()), (Some(1), 1), "{stderr}");
+    assert!(stderr.contains("sent a web page") && stderr.contains("/me/ghost/resolve/main/m.safetensors"), "{stderr}");
+    assert_eq!(place.files("hf"), [""; 0], "nothing is kept");
+
+    // As an earlier version left it.
+    let snapshot = "hf/hub/models--me--ghost/snapshots/c0ffee/m.safetensors";
+    place.write(snapshot, page);
+    place.write("hf/hub/models--me--ghost/refs/main", "c0ffee");
+    let (code, _, stderr) = run(&format!("classify a.png --arch ghostnet_050 -m {model}"));
+    assert_eq!((code, stderr.lines().count()), (Some(1), 1), "{stderr}");
+    for part in [snapshot, "a web page", "`ghostzoo pull hf://me/ghost/m.safetensors --force`"] {
+        assert!(stderr.contains(part), "{part}: {stderr}");
+    }
+    let (code, _, stderr) = run(&format!("pull {model} --force"));
+    assert_eq!(code, Some(1), "{stderr}");
+    assert_eq!(place.read(snapshot), page, "what was there stays");
+    logged_in.store(true, Ordering::Relaxed);
+    let (code, stdout, stderr) = run(&format!("pull {model} --force"));
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert!(stdout.trim_end().ends_with(snapshot), "{stdout}");
+    let (code, _, stderr) = run(&format!("classify a.png --arch ghostnet_050 -m {model}"));
+    assert_eq!(code, Some(0), "{stderr}");
 }

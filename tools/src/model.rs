@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use candle_core::{DType, Device};
 use candle_ghostnet::GhostNet;
 use candle_nn::VarBuilder;
@@ -57,9 +57,19 @@ pub(crate) fn required(model: Option<&OsStr>) -> Result<&OsStr> {
 
 /// Finds a model's files, downloading them where they are not cached, and prints a licence that binds its user.
 pub(crate) fn find(model: impl AsRef<OsStr>, global: &GlobalArgs, machine: bool) -> Result<Resolved> {
+    find_with(model, &ResolveOptions::default(), global, machine)
+}
+
+/// [`find`] with options.
+pub(crate) fn find_with(
+    model: impl AsRef<OsStr>,
+    options: &ResolveOptions,
+    global: &GlobalArgs,
+    machine: bool,
+) -> Result<Resolved> {
     let Some(model) = model.as_ref().to_str() else { return file(Path::new(model.as_ref())) };
     let mut bar = Bar::new(global.quiet || machine);
-    match ghostzoo_weights::resolve(model, &ResolveOptions::default(), &mut bar) {
+    match ghostzoo_weights::resolve(model, options, &mut bar) {
         Ok(found) => {
             if let Some(Entry { licence, .. }) = found.entry.as_ref().filter(|entry| entry.licence.starts_with("AGPL"))
                 && !global.quiet
@@ -98,12 +108,12 @@ fn file(path: &Path) -> Result<Resolved> {
         return Err(usage(format!("there is no file {}", bytes::shown(path.as_os_str()))));
     }
     let config = Some(path.with_file_name("config.json")).filter(|config| config.is_file());
-    Ok(Resolved { origin: Origin::File(path.to_path_buf()), config, entry: None })
+    Ok(Resolved { origin: Origin::File(path.to_path_buf()), config, entry: None, cached_as: None })
 }
 
 /// Reads a found model, with what its registry entry adds.
 pub(crate) fn read(found: &Resolved) -> Result<Checkpoint> {
-    let mut checkpoint = found.origin.read()?;
+    let mut checkpoint = found.origin.read().map_err(|error| in_cache(found, error))?;
     if let Some(entry) = &found.entry {
         let metadata = &mut checkpoint.metadata;
         metadata.arch.get_or_insert_with(|| entry.architecture.clone());
@@ -111,6 +121,19 @@ pub(crate) fn read(found: &Resolved) -> Result<Checkpoint> {
         metadata.preprocessing = metadata.preprocessing.take().or_else(|| entry.preprocessing.clone());
     }
     Ok(checkpoint)
+}
+
+/// What to do about a damaged file that lies in the Hub's cache.
+fn in_cache(found: &Resolved, error: ghostzoo_weights::Error) -> anyhow::Error {
+    use ghostzoo_weights::Error;
+    let is_damage = matches!(
+        error,
+        Error::NotACheckpoint { .. } | Error::Invalid { .. } | Error::Incomplete { .. } | Error::NoTensors { .. }
+    );
+    match found.cached_as.as_deref().filter(|_| is_damage) {
+        Some(name) => anyhow!("{error}; it lies in the cache: `ghostzoo pull {name} --force` downloads it again"),
+        None => error.into(),
+    }
 }
 
 /// Refuses a checkpoint that does not fit, with the first tensors that are missing, unexpected or misshaped, and one whose

@@ -96,6 +96,8 @@ pub struct Resolved {
     pub config: Option<PathBuf>,
     /// The registry's entry, where the model was named.
     pub entry: Option<Entry>,
+    /// The registry's name or the address, where the files are in the Hub's cache and can be downloaded again.
+    pub cached_as: Option<String>,
 }
 
 /// How to look for a model.
@@ -104,6 +106,8 @@ pub struct ResolveOptions {
     /// The Hub's settings; from the environment where `None`.
     #[cfg(feature = "hub")]
     pub hub: Option<crate::hub::HubConfig>,
+    /// Download a file of the Hub even where the cache has it.
+    pub again: bool,
 }
 
 /// Finds `model`: a file's path, a name of the registry, or `hf://organisation/repository[@revision]/file`.
@@ -120,7 +124,7 @@ pub fn resolve(model: &str, options: &ResolveOptions, progress: &mut dyn Progres
     if path.is_file() {
         let config = path.with_file_name("config.json");
         let config = config.is_file().then_some(config);
-        return Ok(Resolved { origin: Origin::File(path.to_path_buf()), config, entry: None });
+        return Ok(Resolved { origin: Origin::File(path.to_path_buf()), config, entry: None, cached_as: None });
     }
     let registry = Registry::builtin();
     if let Some(entry) = registry.find(model) {
@@ -130,7 +134,8 @@ pub fn resolve(model: &str, options: &ResolveOptions, progress: &mut dyn Progres
             }
             Place::Shipped { .. } => {
                 let shipped = entry.shipped().ok_or_else(|| ResolveError::NotBuiltIn { name: model.to_owned() })?;
-                Ok(Resolved { origin: Origin::Shipped(shipped), config: None, entry: Some(entry.clone()) })
+                let entry = Some(entry.clone());
+                Ok(Resolved { origin: Origin::Shipped(shipped), config: None, entry, cached_as: None })
             }
         };
     }
@@ -155,14 +160,14 @@ fn parse_address(address: &str) -> Option<(String, String, String)> {
 
 #[cfg(feature = "hub")]
 fn from_hub(
-    _: &str,
+    name: &str,
     [repo, revision, file]: [&String; 3],
     sha256: Option<&str>,
     entry: Option<&Entry>,
     options: &ResolveOptions,
     progress: &mut dyn Progress,
 ) -> Result<Resolved, ResolveError> {
-    use crate::hub::{HubConfig, HubError, RepoFile, fetch};
+    use crate::hub::{HubConfig, HubError, RepoFile, fetch, refetch};
     let from_env;
     let config = match &options.hub {
         Some(config) => config,
@@ -173,6 +178,7 @@ fn from_hub(
     };
     let place = RepoFile { repo: repo.clone(), revision: revision.clone(), file: file.clone() };
     let was_cached = place.cached(config).is_some();
+    let fetch = if options.again { refetch } else { fetch };
     let path = fetch(config, &place, sha256, progress)?;
     let beside = match file.rsplit_once('/') {
         Some((folder, _)) => format!("{folder}/config.json"),
@@ -182,19 +188,26 @@ fn from_hub(
     let is_classifier = entry.is_none_or(|entry| entry.task == crate::registry::Task::Classify);
     // A repository may have no config.json; it is asked for once, along with the weights.
     let config = match beside.cached(config) {
-        Some(path) => Some(path),
-        None if was_cached || !is_classifier => None,
-        None => match fetch(config, &beside, None, progress) {
+        Some(path) if !options.again => Some(path),
+        None if (was_cached && !options.again) || !is_classifier => None,
+        cached => match fetch(config, &beside, None, progress) {
             Ok(path) => Some(path),
             Err(HubError::NotFound { .. }) => None,
             Err(error) => {
                 // The next run must ask for config.json again; the weights' blob stays, so it costs no second download.
-                let _ = std::fs::remove_file(&path);
+                if !was_cached && cached.is_none() {
+                    let _ = std::fs::remove_file(&path);
+                }
                 return Err(error.into());
             }
         },
     };
-    Ok(Resolved { origin: Origin::File(path), config, entry: entry.cloned() })
+    Ok(Resolved {
+        origin: Origin::File(path),
+        config,
+        entry: entry.cloned(),
+        cached_as: Some(entry.map_or(name, |entry| &entry.name).to_owned()),
+    })
 }
 
 #[cfg(not(feature = "hub"))]

@@ -1,15 +1,16 @@
 //! `ghostzoo pull`: a checkpoint into the cache.
 
 use anyhow::Result;
-use ghostzoo_weights::Origin;
+use ghostzoo_weights::{Origin, ResolveOptions};
 
 use crate::cli::{GlobalArgs, PullArgs};
 use crate::model;
 use crate::output::Stdout;
 
-/// Downloads what is not cached and prints its path. What is built in has none.
+/// Downloads what is not cached, or with `--force` what is, and prints its path. What is built in has none.
 pub(crate) fn run(args: &PullArgs, global: &GlobalArgs) -> Result<()> {
-    let found = model::find(&args.model, global, false)?;
+    let options = ResolveOptions { again: args.force, ..ResolveOptions::default() };
+    let found = model::find_with(&args.model, &options, global, false)?;
     match found.origin {
         Origin::File(path) => Stdout::new().line(&path.display().to_string()),
         Origin::Shipped(shipped) => {

@@ -58,20 +58,25 @@ impl RepoFile {
         self.folder(config).join("blobs").join(key)
     }
 
-    /// Points the snapshot of `commit` and the revision's ref at a finished blob.
-    pub(super) fn place(&self, config: &HubConfig, key: &str, commit: &str) -> Result<PathBuf, HubError> {
+    /// Points the snapshot of `commit` and the revision's ref at a finished blob. `again`: another one may be there.
+    pub(super) fn place(&self, config: &HubConfig, key: &str, commit: &str, again: bool) -> Result<PathBuf, HubError> {
         let snapshot = self.snapshot(config, commit);
         let failed = |source| HubError::Cache { path: snapshot.clone(), source };
         if let Some(folder) = snapshot.parent() {
             fs::create_dir_all(folder).map_err(failed)?;
         }
-        if !snapshot.exists() {
+        let blob = self.blob(config, key);
+        let up: PathBuf = std::iter::repeat_n("..", 2 + self.file.matches('/').count()).collect();
+        let target = up.join("blobs").join(key);
+        if again && snapshot.exists() {
+            if fs::canonicalize(&snapshot).ok() != fs::canonicalize(&blob).ok() {
+                relink(&target, &snapshot).or_else(|_| copy(&blob, &snapshot)).map_err(failed)?;
+            }
+        } else if !snapshot.exists() {
             // A link whose blob is gone.
             let _ = fs::remove_file(&snapshot);
-            let up: PathBuf = std::iter::repeat_n("..", 2 + self.file.matches('/').count()).collect();
-            let linked = link(&up.join("blobs").join(key), &snapshot);
+            let linked = link(&target, &snapshot);
             if linked.is_err() && !snapshot.exists() {
-                let blob = self.blob(config, key);
                 fs::hard_link(&blob, &snapshot).or_else(|_| copy(&blob, &snapshot)).map_err(failed)?;
             }
         }
@@ -91,6 +96,15 @@ fn link(target: &Path, link: &Path) -> std::io::Result<()> {
 #[cfg(not(unix))]
 fn link(_: &Path, _: &Path) -> std::io::Result<()> {
     Err(std::io::ErrorKind::Unsupported.into())
+}
+
+/// Puts a link in the place of a file or of another link, which is there until then.
+fn relink(target: &Path, snapshot: &Path) -> std::io::Result<()> {
+    let folder = tempfile::tempdir_in(snapshot.parent().unwrap_or(Path::new(".")))?;
+    // The link is read where it comes to lie.
+    let made = folder.path().join("link");
+    link(target, &made)?;
+    fs::rename(made, snapshot)
 }
 
 fn copy(blob: &Path, snapshot: &Path) -> std::io::Result<()> {

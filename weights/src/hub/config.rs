@@ -28,12 +28,14 @@ pub struct HubConfig {
     pub least_bytes: u64,
     /// Longest body of a server that does not announce its length.
     pub most_unannounced: u64,
+    /// Longest wait that a server's `Retry-After` may ask for.
+    pub longest_wait: Duration,
 }
 
 impl std::fmt::Debug for HubConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { endpoint, cache, token, offline, retries, backoff, timeout, .. } = self;
-        let Self { rate_window, least_bytes, most_unannounced, .. } = self;
+        let Self { rate_window, least_bytes, most_unannounced, longest_wait, .. } = self;
         f.debug_struct("HubConfig")
             .field("endpoint", endpoint)
             .field("cache", cache)
@@ -45,6 +47,7 @@ impl std::fmt::Debug for HubConfig {
             .field("rate_window", rate_window)
             .field("least_bytes", least_bytes)
             .field("most_unannounced", most_unannounced)
+            .field("longest_wait", longest_wait)
             .finish()
     }
 }
@@ -90,6 +93,7 @@ impl HubConfig {
             rate_window: Duration::from_secs(60),
             least_bytes: 60 << 10,
             most_unannounced: 16 << 30,
+            longest_wait: Duration::from_secs(10),
         })
     }
 }

@@ -1,5 +1,6 @@
 //! One file from the Hub into the cache.
 
+use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -7,6 +8,7 @@ use std::time::Instant;
 use sha2::{Digest, Sha256};
 
 use super::cache::{RepoFile, is_commit, is_plain};
+use super::format;
 use super::partial::{Partial, hex};
 use super::request::{Answer, Client, Failure, plain};
 use super::{HubConfig, HubError};
@@ -24,12 +26,38 @@ pub fn fetch(
     sha256: Option<&str>,
     progress: &mut dyn Progress,
 ) -> Result<PathBuf, HubError> {
+    match file.cached(config) {
+        Some(path) => Ok(path),
+        None => download(config, file, sha256, false, progress),
+    }
+}
+
+/// [`fetch`] of a file that is to be downloaded even where the cache has it, and then takes its place.
+///
+/// # Errors
+/// [`HubError`]; what was in the cache is still there.
+pub fn refetch(
+    config: &HubConfig,
+    file: &RepoFile,
+    sha256: Option<&str>,
+    progress: &mut dyn Progress,
+) -> Result<PathBuf, HubError> {
+    download(config, file, sha256, true, progress)
+}
+
+fn download(
+    config: &HubConfig,
+    file: &RepoFile,
+    sha256: Option<&str>,
+    again: bool,
+    progress: &mut dyn Progress,
+) -> Result<PathBuf, HubError> {
     let RepoFile { repo, revision, file: name } = file.clone();
     if !file.is_plain() {
         return Err(HubError::Name { repo, revision, file: name });
     }
-    if let Some(path) = file.cached(config) {
-        return Ok(path);
+    if config.offline && again && file.cached(config).is_some() {
+        return Err(HubError::OfflineAgain { repo, revision, file: name });
     }
     if config.offline {
         return Err(HubError::Offline { repo, revision, file: name, folder: file.folder(config) });
@@ -54,13 +82,17 @@ pub fn fetch(
     let blob = file.blob(config, &key);
     let waits = || progress.message(&format!("waiting for another process that downloads {name}"));
     let cache_error = |source| HubError::Cache { path: blob.clone(), source };
-    if !blob.exists() {
+    // A blob of an earlier version, which held none to its format, may be damaged.
+    let is_there = || File::open(&blob).is_ok_and(|blob| matches!(format::complaint(&blob, &name), Ok(None)));
+    if again || !is_there() {
         let partial = Partial::hold(&blob, waits).map_err(cache_error)?;
-        if blob.exists() {
+        if !again && is_there() {
             // Another process finished it meanwhile.
             partial.discard();
         } else {
-            let mut download = Download { client, config, file, partial, content, has_older_bytes: false };
+            let address = answer.address.clone();
+            let mut download =
+                Download { client, config, file, partial, content, address, again, has_older_bytes: false };
             match download.complete(answer, &mut retries, progress) {
                 Ok(()) => download.partial.finish().map_err(cache_error)?,
                 Err(failure) => {
@@ -73,7 +105,7 @@ pub fn fetch(
             }
         }
     }
-    file.place(config, &key, &commit)
+    file.place(config, &key, &commit, again)
 }
 
 /// What the server said the file is.
@@ -98,7 +130,9 @@ impl Content {
     /// The blob's name: the tag where it can be a file's name on every system, else one made of commit and path.
     fn key(&self, file: &RepoFile, commit: &str) -> String {
         let is_name = |etag: &str| etag.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-        let tag = self.etag.as_ref().filter(|etag| is_name(etag) && is_plain(etag) && etag.len() <= 128);
+        let is_partial = |etag: &str| etag.ends_with(".incomplete");
+        let is_blob = |etag: &str| is_name(etag) && is_plain(etag) && etag.len() <= 128 && !is_partial(etag);
+        let tag = self.etag.as_ref().filter(|etag| is_blob(etag));
         let made = || hex(&Sha256::digest(format!("{}\n{commit}\n{}", file.repo, file.file)));
         tag.cloned().unwrap_or_else(made)
     }
@@ -129,6 +163,10 @@ struct Download<'a> {
     file: &'a RepoFile,
     partial: Partial,
     content: Content,
+    /// Where the bytes come from.
+    address: String,
+    /// Nothing of an earlier run is to be gone on with.
+    again: bool,
     /// The partial file begins with bytes of an earlier run, which may not be the file's.
     has_older_bytes: bool,
 }
@@ -141,7 +179,7 @@ impl Download<'_> {
         retries: &mut Retries<'_>,
         progress: &mut dyn Progress,
     ) -> Result<(), Failure> {
-        if self.content.etag.is_none() {
+        if self.content.etag.is_none() || self.again {
             self.clear()?;
         }
         self.has_older_bytes = self.length()? > 0;
@@ -178,6 +216,7 @@ impl Download<'_> {
             let reason = "the file changed during the download; start it again".to_owned();
             return Err(HubError::Answer { file: self.file.file.clone(), host: answer.host, reason }.into());
         }
+        self.address.clone_from(&answer.address);
         if answer.start != length {
             self.clear()?;
         }
@@ -233,8 +272,17 @@ impl Download<'_> {
         }
     }
 
-    /// Holds the finished bytes to the caller's hash, else to the tag where that is one.
+    /// Holds the finished bytes to the caller's hash, else to the tag where that is one, and to the format of their name.
     fn verify(&mut self) -> Result<(), HubError> {
+        self.verify_hash()?;
+        let found = format::complaint(self.partial.file(), &self.file.file);
+        match found.map_err(|source| self.cache_error(source))? {
+            None => Ok(()),
+            Some(found) => Err(HubError::Format { file: self.file.file.clone(), address: self.address.clone(), found }),
+        }
+    }
+
+    fn verify_hash(&mut self) -> Result<(), HubError> {
         let expected = self.content.sha256.as_deref().or(self.content.tagged_sha256());
         let Some(expected) = expected.map(str::to_owned) else { return Ok(()) };
         let found = self.partial.sha256().map_err(|source| self.cache_error(source))?;

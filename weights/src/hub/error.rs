@@ -135,6 +135,32 @@ pub enum HubError {
         /// What is wrong with it.
         reason: String,
     },
+    /// What arrived is of another format than its name says.
+    #[error(
+        "{address} sent {found} in place of {file}; nothing of it was kept: open the address in a browser to see what answers, \
+         check HF_ENDPOINT and the name, or give a local file to --model"
+    )]
+    Format {
+        /// File in the repository.
+        file: String,
+        /// Where it came from, without what signs the address.
+        address: String,
+        /// What it is instead.
+        found: String,
+    },
+    /// `HF_HUB_OFFLINE` is set and a file is to be downloaded again.
+    #[error(
+        "offline (HF_HUB_OFFLINE is set): {file} of {repo}@{revision} cannot be downloaded again, and the cache stays as it is; \
+         unset HF_HUB_OFFLINE once"
+    )]
+    OfflineAgain {
+        /// Repository.
+        repo: String,
+        /// Branch, tag or commit.
+        revision: String,
+        /// File in the repository.
+        file: String,
+    },
     /// The Hub holds another file under the name than the one that was registered.
     #[error(
         "the Hub now has another {file} in {repo}: its sha256 is {found}, expected {expected}; \

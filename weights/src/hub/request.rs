@@ -10,8 +10,8 @@ use super::{HubConfig, HubError, RepoFile};
 /// Most redirects between the Hub's name for a file and the file.
 const MAX_HOPS: usize = 10;
 
-/// Longest wait that a server's `Retry-After` may ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// Most characters of a server's words in a message.
+const MOST_SHOWN: usize = 160;
 
 /// A failed attempt, and whether another one is worth its time.
 pub(super) enum Failure {
@@ -41,6 +41,8 @@ impl From<HubError> for Failure {
 /// An answer that carries bytes of the file.
 pub(super) struct Answer {
     pub(super) host: String,
+    /// Where it came from, without a query, which may hold a signature.
+    pub(super) address: String,
     pub(super) commit: Option<String>,
     /// Without quotes and without the mark of a weak tag.
     pub(super) etag: Option<String>,
@@ -91,7 +93,8 @@ impl<'a> Client<'a> {
         let mut url = format!("{}/{}/resolve/{revision}/{}", self.config.endpoint, encode(repo), encode(file));
         let mut facts = Facts::default();
         for _ in 0..MAX_HOPS {
-            let wrong = |host: String, reason: String| HubError::Answer { file: file.clone(), host, reason };
+            let wrong =
+                |host: String, reason: String| HubError::Answer { file: file.clone(), host, reason: shown(&reason) };
             let uri: Uri = url.parse().map_err(|_| wrong(self.endpoint_host(), format!("`{url}` is no address")))?;
             let host = host(&uri);
             let response = self.send(&uri, &host, from)?;
@@ -105,7 +108,7 @@ impl<'a> Client<'a> {
                         return Err(wrong(host_of(&url), "a redirect from https to http".to_owned()).into());
                     }
                 }
-                200 | 206 => return self.accept(response, facts, host, from),
+                200 | 206 => return self.accept(response, facts, (host, unsigned(&uri)), from),
                 status => return Err(self.refused(status, host, response.headers())),
             }
         }
@@ -113,9 +116,19 @@ impl<'a> Client<'a> {
         Err(HubError::Answer { file: file.clone(), host: host_of(&url), reason }.into())
     }
 
-    fn accept(&self, response: Response<Body>, facts: Facts, host: String, from: u64) -> Result<Answer, Failure> {
+    fn accept(
+        &self,
+        response: Response<Body>,
+        facts: Facts,
+        (host, address): (String, String),
+        from: u64,
+    ) -> Result<Answer, Failure> {
         let headers = response.headers();
-        let wrong = |reason: String| HubError::Answer { file: self.file.file.clone(), host: host.clone(), reason };
+        let wrong = |reason: String| HubError::Answer {
+            file: self.file.file.clone(),
+            host: host.clone(),
+            reason: shown(&reason),
+        };
         if let Some(encoding) = text(headers, "content-encoding").filter(|e| !e.eq_ignore_ascii_case("identity")) {
             return Err(wrong(format!("the body is in `{encoding}` encoding, which was not asked for")).into());
         }
@@ -131,7 +144,7 @@ impl<'a> Client<'a> {
         };
         let etag = facts.linked_etag.or(facts.etag);
         let size = facts.linked_size.or(length);
-        Ok(Answer { host, commit: facts.commit, etag, size, start, body: response.into_body() })
+        Ok(Answer { host, address, commit: facts.commit, etag, size, start, body: response.into_body() })
     }
 
     fn send(&mut self, uri: &Uri, host: &str, from: u64) -> Result<Response<Body>, Failure> {
@@ -181,7 +194,7 @@ impl<'a> Client<'a> {
             404 => HubError::NotFound { repo, revision, file, host }.into(),
             401 | 403 | 408 | 416 | 429 | 500.. => {
                 let wait = text(headers, "retry-after").and_then(|seconds| seconds.parse().ok());
-                let wait = wait.map(|seconds| Duration::from_secs(seconds).min(LONGEST_WAIT));
+                let wait = wait.map(|seconds| Duration::from_secs(seconds).min(self.config.longest_wait));
                 Failure::Again(Box::new(HubError::Status { repo, file, host, status }), wait)
             }
             _ => HubError::Status { repo, file, host, status }.into(),
@@ -218,6 +231,11 @@ fn host(uri: &Uri) -> String {
     uri.authority().map_or_else(String::new, ToString::to_string)
 }
 
+/// An address without its query.
+fn unsigned(uri: &Uri) -> String {
+    shown(&format!("{}://{}{}", uri.scheme_str().unwrap_or("http"), host(uri), uri.path()))
+}
+
 fn host_of(url: &str) -> String {
     url.parse().map_or_else(|_| url.to_owned(), |uri| host(&uri))
 }
@@ -231,8 +249,11 @@ fn parse_range(range: &str) -> Option<(u64, Option<u64>)> {
 /// A redirect's target, which may be relative to the address that sent it.
 fn join(from: &Uri, location: &str) -> Option<String> {
     let (scheme, authority) = (from.scheme_str()?, from.authority()?);
-    if location.starts_with("http://") || location.starts_with("https://") {
-        return Some(location.to_owned());
+    let before =
+        location.split(['/', '?', '#']).next().filter(|before| !before.is_empty() || location.starts_with('/'))?;
+    if let Some((other, _)) = before.split_once(':') {
+        let is_http = other.eq_ignore_ascii_case("http") || other.eq_ignore_ascii_case("https");
+        return is_http.then(|| format!("{}{}", other.to_ascii_lowercase(), &location[other.len()..]));
     }
     Some(match location.strip_prefix('/') {
         Some(rest) if rest.starts_with('/') => format!("{scheme}:{location}"),
@@ -242,6 +263,16 @@ fn join(from: &Uri, location: &str) -> Option<String> {
             format!("{scheme}://{authority}{folder}/{location}")
         }
     })
+}
+
+/// A server's words on one line, without what would steer a terminal.
+fn shown(words: &str) -> String {
+    let mut shown: String =
+        words.chars().take(MOST_SHOWN).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if words.chars().nth(MOST_SHOWN).is_some() {
+        shown += "…";
+    }
+    shown
 }
 
 /// Percent-encodes all but the unreserved characters and `/`.
@@ -285,7 +316,7 @@ pub(super) fn plain(error: &ureq::Error) -> String {
         ureq::Error::Io(error) => error.to_string(),
         error => error.to_string(),
     };
-    message.lines().next().unwrap_or_default().to_owned()
+    shown(message.lines().next().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -300,8 +331,13 @@ mod tests {
             ("//cdn.example/b", "https://cdn.example/b"),
             ("/api/b?next=http://x/", "https://hub.example:8443/api/b?next=http://x/"),
             ("b.pt", "https://hub.example:8443/org/model/resolve/main/b.pt"),
+            ("HTTPS://cdn.example/B", "https://cdn.example/B"),
+            ("b/c:d", "https://hub.example:8443/org/model/resolve/main/b/c:d"),
         ] {
             assert_eq!(join(&from, location).as_deref(), Some(target));
+        }
+        for other in ["ftp://cdn.example/b", "file:///b", "data:,b", "javascript:b", "", "#b"] {
+            assert_eq!(join(&from, other), None, "{other}");
         }
     }
 

@@ -104,7 +104,7 @@ fn a_server_without_ranges_starts_over() {
 
 #[test]
 fn slow_is_not_broken() {
-    let small = vec![3u8; 8 * 1024];
+    let small = body_of(8 * 1024);
     let etag = hash(&small);
     let server = Server::start(move |_, r| Answer { pace: Duration::from_millis(100), ..hub_file(r, &small, &etag) });
     let cache = tempfile::tempdir().expect("folder");
@@ -185,10 +185,10 @@ fn a_snapshot_links_to_its_blob_and_a_broken_link_is_mended() {
     use std::os::unix::fs::PermissionsExt;
     let server = Server::start(|_, request| hub_file(request, &body(), &hash(&body())));
     let cache = tempfile::tempdir().expect("folder");
-    let file = RepoFile { file: "sub/a b.pt".to_owned(), ..place() };
+    let file = RepoFile { file: "sub/a b.safetensors".to_owned(), ..place() };
     let config = config(&server.address, cache.path());
     let path = fetch(&config, &file, None, &mut Silent).expect("downloads");
-    assert_eq!(server.requests()[0].path, "/org/model/resolve/main/sub/a%20b.pt");
+    assert_eq!(server.requests()[0].path, "/org/model/resolve/main/sub/a%20b.safetensors");
     let blob = PathBuf::from("../../../blobs").join(hash(&body()));
     assert_eq!(std::fs::read_link(&path).expect("a link"), blob);
     let mode = |path: PathBuf| std::fs::metadata(path).expect("there").permissions().mode() & 0o777;

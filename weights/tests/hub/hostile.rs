@@ -183,7 +183,7 @@ fn a_hub_that_drips_is_given_up() {
     assert!(error.contains("bytes arrived in 0.2 s, after") && error.contains("HF_ENDPOINT"), "{error}");
     let enough = HubConfig { least_bytes: 1000, ..config };
     let small =
-        Server::start(|_, r| Answer { pace: Duration::from_millis(50), ..hub_file(r, &body()[..16 * 1024], "small") });
+        Server::start(|_, r| Answer { pace: Duration::from_millis(50), ..hub_file(r, &body_of(16 * 1024), "small") });
     let enough = HubConfig { endpoint: small.address.clone(), ..enough };
     fetch(&enough, &place(), None, &mut Silent).expect("fast enough for a least rate of 5 KB/s");
 }

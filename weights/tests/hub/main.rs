@@ -1,8 +1,10 @@
 //! The Hub's client against a Hub on loopback.
 #![cfg(feature = "hub")]
 
+mod damaged;
 mod downloads;
 mod hostile;
+mod lies;
 mod registered;
 #[path = "../support/mod.rs"]
 mod support;
@@ -11,10 +13,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ghostzoo_weights::hub::{HubConfig, HubError, RepoFile, fetch};
+use ghostzoo_weights::hub::{HubConfig, HubError, RepoFile, fetch, refetch};
 use ghostzoo_weights::{Progress, ResolveOptions, Silent, resolve};
+use peak_alloc::PeakAlloc;
 use sha2::{Digest, Sha256};
 use support::{Answer, Request, Server, hub_file};
+
+#[global_allocator]
+static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 const FILE: &str = "model.safetensors";
 
@@ -23,7 +29,17 @@ fn place() -> RepoFile {
 }
 
 fn body() -> Vec<u8> {
-    (0..100_000u32).flat_map(|i| (i.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()).collect()
+    body_of(400_000)
+}
+
+/// A whole file of one tensor.
+fn body_of(length: usize) -> Vec<u8> {
+    let count = length - 108;
+    let header = format!(r#"{{"conv_stem.weight":{{"dtype":"U8","shape":[{count}],"data_offsets":[0,{count}]}}}}"#);
+    let header = format!("{header:100}");
+    assert_eq!(header.len(), 100, "the shape is a number of few digits");
+    let elements = (0..count as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8);
+    100u64.to_le_bytes().into_iter().chain(header.bytes()).chain(elements).collect()
 }
 
 fn hash(bytes: &[u8]) -> String {
@@ -42,6 +58,7 @@ fn config(endpoint: &str, cache: &Path) -> HubConfig {
         rate_window: Duration::from_secs(60),
         least_bytes: 60 << 10,
         most_unannounced: 16 << 30,
+        longest_wait: Duration::from_secs(10),
     }
 }
 
