@@ -124,7 +124,7 @@ impl Names {
         self.work = self.work.checked_sub(work).ok_or_else(|| too_much("too many entries"))?;
         let join = |key: &str| match prefix.len() + key.len() {
             0..=MAX_NAME if prefix.is_empty() => Ok(key.to_owned()),
-            0..=MAX_NAME => Ok(format!("{prefix}.{key}")),
+            0..=MAX_NAME => Ok([prefix.as_str(), ".", key].concat()),
             _ => Err(too_much("too long a name")),
         };
         match arena.get(id) {

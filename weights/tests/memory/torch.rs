@@ -84,7 +84,7 @@ fn followed() -> Vec<Case> {
     };
     let long = string(&"a".repeat(20 << 20));
     let field = |name: &str, value: &[u8]| [string(name), value.to_vec(), b"s".to_vec()].concat();
-    let names = |prefix: &str| [dict_of(150_000, &small), b"0}".to_vec(), field(prefix, b"h\x00")].concat();
+    let names = |count, prefix: &str| [dict_of(count, &small), b"0}".to_vec(), field(prefix, b"h\x00")].concat();
     let unsaved: Vec<u8> = (0..60_000).flat_map(|i| string(&format!("{i:x}"))).collect();
     let module = |inner: &[u8]| {
         let modules = field("_modules", &[b"}".to_vec(), field("m", inner)].concat());
@@ -100,7 +100,8 @@ fn followed() -> Vec<Case> {
     let class_names: Vec<u8> = [b"(".to_vec(), b"h\x06".repeat(60_000), b"l".to_vec()].concat();
     vec![
         plain("many names", pickle(&[(&dict_of(199_000, &small), 1)])),
-        plain("long names", pickle(&[(&names(&"n".repeat(1000)), 1)])),
+        plain("long names", pickle(&[(&names(150_000, &"n".repeat(1000)), 1)])),
+        plain("fewer of them, renamed", pickle(&[(&names(14_000, &format!("module.{}", "n".repeat(990))), 1)])),
         plain(
             "a tree as yaml",
             on_top(
@@ -154,7 +155,7 @@ fn views() -> Vec<Case> {
 fn a_pickle_takes_twice_its_length_and_64_mb_whatever_it_makes() {
     let _alone = alone();
     let cases = [values(), followed(), views()].concat();
-    assert_eq!(cases.len(), 45, "kinds");
+    assert_eq!(cases.len(), 46, "kinds");
     hold(cases, |path, (pickle, storages)| pickles::archive(path, &pickle, &storages), |_, _| {});
 }
 
