@@ -1,5 +1,5 @@
 # The same targets that .ci/run calls.
-.PHONY: check format lint docs test run real cuda-check cuda-link cuda-emulate test-cuda metal-check imagenet fuzz soak
+.PHONY: check format lint docs test run real cuda-check cuda-link cuda-emulate test-cuda metal-check imagenet fuzz soak crash
 
 check: format lint docs test run
 
@@ -70,6 +70,15 @@ fuzz:
 PICTURES ?= 5000
 soak:
 	GHOSTZOO_SOAK=$(PICTURES) cargo test --workspace --test cli soak -- --nocapture --test-threads 1
+
+# Kills and I/O errors at KILLS and ERRORS file operations of each command that writes files, chosen by SEED; Linux. CI runs one
+# of each. POINTS=500 is for both.
+POINTS ?= 100000
+KILLS ?= $(POINTS)
+ERRORS ?= $(POINTS)
+crash:
+	GHOSTZOO_CRASH_KILLS=$(KILLS) GHOSTZOO_CRASH_ERRORS=$(ERRORS) GHOSTZOO_CRASH_SEED=$(SEED) \
+		cargo test --workspace --test crash -- --nocapture
 
 # The tests on a machine with an NVIDIA GPU: those of the kernels and of whole networks run on it too.
 test-cuda:

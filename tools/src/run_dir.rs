@@ -26,6 +26,9 @@ pub(crate) fn project_folder(task: &str, project: Option<&Path>) -> PathBuf {
     Path::new("runs").join(task).join(project.unwrap_or(Path::new("")))
 }
 
+/// Folders below a run's that files are in: `crops/CLASS`.
+const DEPTH: usize = 2;
+
 /// A folder of one run's own. It goes again if the run leaves it empty.
 #[derive(Debug)]
 pub(crate) struct RunDir {
@@ -39,6 +42,8 @@ pub(crate) struct RunDir {
 impl RunDir {
     /// Makes `base`, or where it exists the first free of `base-2`, `base-3`, …; two runs never get the same one. Where a file
     /// is in the way, the number stands before its extension. With `exist_ok`, takes `base` as it is.
+    ///
+    /// What killed runs left half-written in the folder, or in the one before it, goes.
     pub(crate) fn create(base: &Path, exist_ok: bool) -> Result<Self> {
         let parent = base.parent().filter(|parent| !parent.as_os_str().is_empty());
         files::make_folder(parent.unwrap_or(Path::new(".")))?;
@@ -55,7 +60,7 @@ impl RunDir {
             Some(extension) => (base.file_stem().unwrap_or(&name), Some(extension)),
             None => (name.as_os_str(), None),
         };
-        let mut number = 1;
+        let (mut number, mut before) = (1, None::<PathBuf>);
         loop {
             let mut name = name.clone();
             if number > 1 {
@@ -68,13 +73,20 @@ impl RunDir {
             }
             let path = base.with_file_name(name);
             match fs::create_dir(&path) {
-                Ok(()) => return Ok(Self { path, made: true, parts: Vec::new(), names: HashSet::new() }),
+                Ok(()) => {
+                    before.iter().for_each(|folder| sweep(folder, DEPTH));
+                    return Ok(Self { path, made: true, parts: Vec::new(), names: HashSet::new() });
+                }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && exist_ok && path.is_dir() => {
                     tempfile::tempfile_in(&path)
                         .with_context(|| format!("cannot write into the folder {}", path.display()))?;
+                    sweep(&path, DEPTH);
                     return Ok(Self { path, made: false, parts: Vec::new(), names: HashSet::new() });
                 }
-                Err(error) if error.kind() == ErrorKind::AlreadyExists && !exist_ok => number += 1,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && !exist_ok => {
+                    number += 1;
+                    before = Some(path);
+                }
                 Err(error) => {
                     return Err(error).with_context(|| format!("cannot make the folder {}", path.display()));
                 }
@@ -107,6 +119,17 @@ impl RunDir {
             name.push(format!("-{number}"));
         }
         name
+    }
+}
+
+/// Removes what killed runs left half-written in a folder and in those below it.
+fn sweep(folder: &Path, depth: usize) {
+    // A courtesy: no run fails for what an older one left.
+    let _ = ghostzoo_files::sweep_folder(folder, |_| true);
+    if depth > 0 {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        folders.for_each(|below| sweep(&below.path(), depth - 1));
     }
 }
 
@@ -161,6 +184,22 @@ mod tests {
             let run = RunDir::create(&root.path().join(folder), case["exist_ok"] == true)?;
             let expected = root.path().join(case["folder"].as_str().unwrap_or_default());
             assert_eq!(run.path().canonicalize()?, expected.canonicalize()?, "{case}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_killed_run_left_goes_when_the_next_starts() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        let base = root.path().join("predict");
+        let left = [".a.jpg.AbC123.tmp", "labels/.a.txt.AbC123.tmp", "crops/cat/.a.jpg.AbC123.tmp"];
+        files::make_folder(&base.join("crops/cat"))?;
+        files::make_folder(&base.join("labels"))?;
+        for exist_ok in [true, false] {
+            left.iter().try_for_each(|name| fs::write(base.join(name), "half"))?;
+            fs::write(base.join("a.jpg"), "whole")?;
+            RunDir::create(&base, exist_ok)?;
+            assert!(left.iter().all(|name| !base.join(name).exists()) && base.join("a.jpg").exists(), "{exist_ok}");
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! Checkpoints as safetensors, written whole or not at all.
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use ghostzoo_files::Pending;
 use safetensors::tensor::TensorInfo;
 use serde_json::{Map, Value, json};
 
@@ -44,19 +45,13 @@ pub fn write(path: &Path, checkpoint: &Checkpoint) -> Result<(), Error> {
     }
     let mut header = Value::Object(header).to_string().into_bytes();
     header.resize(header.len().next_multiple_of(8), b' ');
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let io = |source| Error::io("write", path, source);
-    let mut builder = tempfile::Builder::new();
-    // The permissions of any new file.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder).map_err(io)?;
+    let mut file = BufWriter::new(Pending::create(path).map_err(io)?);
     file.write_all(&(header.len() as u64).to_le_bytes()).map_err(io)?;
     file.write_all(&header).map_err(io)?;
     for (_, tensor) in &tensors {
         file.write_all(&safetensors::View::data(*tensor)).map_err(io)?;
     }
-    file.as_file().sync_all().map_err(io)?;
-    file.persist(path).map_err(|error| io(error.error))?;
-    Ok(())
+    let file = file.into_inner().map_err(|error| io(error.into_error()))?;
+    file.finish().map_err(io)
 }

@@ -1,10 +1,9 @@
 //! Pictures to files.
 
-use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
 
+use ghostzoo_files::Pending;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ImageFormat, RgbImage};
 
@@ -24,17 +23,8 @@ pub fn save(picture: &RgbImage, path: &Path) -> Result<(), ImageError> {
         Ok(format @ (ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP | ImageFormat::Bmp)) => format,
         _ => return Err(ImageError::Unsupported { what: format!("writing {}: its extension", path.display()) }),
     };
-    let sibling = path.with_file_name(sibling_name(path));
-    let written = write(picture, format, path, &sibling);
-    if written.is_err() {
-        let _ = fs::remove_file(&sibling);
-    }
-    written
-}
-
-fn write(picture: &RgbImage, format: ImageFormat, path: &Path, sibling: &Path) -> Result<(), ImageError> {
     let io = |source| ImageError::Io { action: "write", path: path.to_path_buf(), source };
-    let mut file = BufWriter::new(File::create(sibling).map_err(io)?);
+    let mut file = BufWriter::new(Pending::create(path).map_err(io)?);
     let encoded = match format {
         ImageFormat::Jpeg => picture.write_with_encoder(JpegEncoder::new_with_quality(&mut file, JPEG_QUALITY)),
         _ => {
@@ -47,13 +37,5 @@ fn write(picture: &RgbImage, format: ImageFormat, path: &Path, sibling: &Path) -
         error => ImageError::Encode { path: path.to_path_buf(), reason: error.to_string() },
     })?;
     let file = file.into_inner().map_err(|error| io(error.into_error()))?;
-    file.sync_all().map_err(io)?;
-    fs::rename(sibling, path).map_err(io)
-}
-
-/// A hidden name, of this process and call alone.
-fn sibling_name(path: &Path) -> String {
-    static CALLS: AtomicU32 = AtomicU32::new(0);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    format!(".{name}.{}-{}.tmp", std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed))
+    file.finish().map_err(io)
 }

@@ -218,6 +218,10 @@ impl TrainSet {
             *sharing.entry(decoded::path(&item.labelled.path)).or_default() += 1;
         }
         let (failed, taken) = (OnceLock::new(), OnceLock::new());
+        let folders: HashSet<&Path> = sharing.keys().filter_map(|path| path.parent()).collect();
+        if let Some(Err(error)) = folders.into_iter().map(decoded::sweep).find(Result::is_err) {
+            failed.get_or_init(|| error.to_string());
+        }
         let is_there = |index: &usize| {
             let Item { labelled: LabelledPicture { path, .. }, whole, .. } = &self.items[*index];
             if sharing[&decoded::path(path)] > 1 || failed.get().is_some() {

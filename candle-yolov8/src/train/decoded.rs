@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use candle_vision::image::RgbImage;
+use ghostzoo_files::Pending;
 
 /// What numpy begins a file of version 1.0 with.
 const MAGIC: &[u8] = b"\x93NUMPY\x01\x00";
@@ -54,19 +55,21 @@ pub(super) fn write(picture: &Path, pixels: &RgbImage) -> io::Result<()> {
     if is_other(&path)? {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    // The permissions of any new file.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder)?;
+    let mut file = Pending::create(&path)?;
     file.write_all(&head([pixels.height() as usize, pixels.width() as usize]))?;
     let mut levels = pixels.as_raw().clone();
     exchange(&mut levels);
     file.write_all(&levels)?;
-    file.as_file().set_modified(modified)?;
-    file.persist(&path).map_err(|error| error.error)?;
-    Ok(())
+    file.file().set_modified(modified)?;
+    file.rename()
+}
+
+/// Removes what a killed process left half-written beside the pictures of a folder.
+///
+/// # Errors
+/// A leftover that cannot be removed.
+pub(super) fn sweep(folder: &Path) -> io::Result<()> {
+    ghostzoo_files::sweep_folder(folder, |name| name.ends_with(".npy"))
 }
 
 /// Whether there is something that may be dear to somebody: anything but an array of a picture, whole or cut.

@@ -30,6 +30,7 @@ pub(crate) fn run(args: &ConvertArgs, global: &GlobalArgs) -> Result<()> {
         let output = args.output.display();
         return Err(usage(format!("{output} exists; give OUT another name, or --force to write over it")));
     }
+    ghostzoo_files::sweep(&args.output)?;
     let mut checkpoint = model::read(&found)?;
     let input = bytes::shown(&args.input);
     if args.fuse || global.arch.is_some() {

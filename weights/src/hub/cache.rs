@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Component, Path, PathBuf};
 
+use ghostzoo_files::Pending;
 use hf_hub::{Repo, RepoType};
 
 use super::{HubConfig, HubError};
@@ -119,14 +120,11 @@ fn write_ref(path: &Path, commit: &str) -> std::io::Result<()> {
 }
 
 /// Writes a sibling file and renames it to `path`; others may read it, as all files of a shared cache.
-fn replace(path: &Path, write: impl FnOnce(&mut fs::File) -> std::io::Result<()>) -> std::io::Result<()> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(path.parent().unwrap_or(Path::new(".")))?;
-    write(file.as_file_mut())?;
-    file.persist(path)?;
-    Ok(())
+fn replace(path: &Path, write: impl FnOnce(&mut Pending) -> std::io::Result<()>) -> std::io::Result<()> {
+    ghostzoo_files::sweep(path)?;
+    let mut file = Pending::create(path)?;
+    write(&mut file)?;
+    file.finish()
 }
 
 /// Whether a name stays inside the folder it is joined to.

@@ -80,6 +80,9 @@ pub(crate) fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
 
 /// Adds up the parts of an evaluation.
 pub(crate) fn merge(args: &MergeArgs, global: &GlobalArgs) -> Result<()> {
+    for path in [&args.results_file, &args.confusion].into_iter().flatten() {
+        files::check_place(path)?;
+    }
     let part = Part::merge(&args.parts)?;
     finish(&part, Outputs::of_merge(args), global, &model::class_names(part.subject.num_classes))
 }

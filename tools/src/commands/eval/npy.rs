@@ -1,26 +1,22 @@
 //! Rows of numbers as numpy reads them.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use tempfile::NamedTempFile;
-
-use crate::files;
+use ghostzoo_files::Pending;
 
 /// A growing `.npy` file of f32 rows: format 1.0, <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 /// It appears when it is whole.
 pub(super) struct Npy {
     path: PathBuf,
-    file: BufWriter<NamedTempFile>,
+    file: BufWriter<Pending>,
 }
 
 impl Npy {
     /// A file of `rows` rows of `columns`.
     pub(super) fn create(path: &Path, rows: usize, columns: usize) -> Result<Self> {
-        let file =
-            files::sibling(files::folder_of(path)).with_context(|| format!("cannot write {}", path.display()))?;
+        let file = Pending::create(path).with_context(|| format!("cannot write {}", path.display()))?;
         let mut file = BufWriter::new(file);
         let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
         // The data starts at a multiple of 64 bytes; ten come before the header, a line feed ends it.
@@ -45,8 +41,7 @@ impl Npy {
     pub(super) fn finish(self) -> Result<()> {
         let write = || -> Result<()> {
             let file = self.file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-            let kept: File = file.persist(&self.path)?;
-            Ok(kept.sync_all()?)
+            Ok(file.finish()?)
         };
         write().with_context(|| format!("cannot write {}", self.path.display()))
     }

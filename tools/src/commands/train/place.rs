@@ -134,15 +134,10 @@ pub(crate) fn sweep(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether a file of this name is one that was to be renamed: tempfile's `.tmpAbC123`, or a picture's `.NAME.PROCESS-CALL.tmp`.
+/// Whether a file of this name was to be renamed, or is one that tried whether the folder can be written, `.tmpAbC123`.
 fn is_half_written(name: &str) -> bool {
-    let is_of = |text: &str, kind: fn(&char) -> bool| !text.is_empty() && text.chars().all(|c| kind(&c));
-    if let Some(random) = name.strip_prefix(".tmp") {
-        return random.len() == 6 && is_of(random, char::is_ascii_alphanumeric);
-    }
-    let Some(name) = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp")) else { return false };
-    let numbers = name.rsplit_once('.').and_then(|(_, numbers)| numbers.split_once('-'));
-    numbers.is_some_and(|(process, call)| [process, call].iter().all(|text| is_of(text, char::is_ascii_digit)))
+    let is_random = |random: &str| random.len() == 6 && random.chars().all(|letter| letter.is_ascii_alphanumeric());
+    ghostzoo_files::name_of(name).is_some() || name.strip_prefix(".tmp").is_some_and(is_random)
 }
 
 /// The folder of the run that `--resume` names: a folder, a file of its weights, or nothing for the latest of a project of
@@ -270,8 +265,8 @@ mod tests {
     #[test]
     fn what_a_kill_left_half_written_goes_and_nothing_else() -> Result<()> {
         let root = tempfile::tempdir()?;
-        let left = [".tmpAbC123", ".labels.jpg.4711-0.tmp", ".train_batch0.jpg.4711-12.tmp"];
-        let kept = [".tmp", ".tmp-mine12", ".tmpAbC1234", ".a.jpg.tmp", ".a.4711-.tmp", "a.jpg.4711-0.tmp", ".lock"];
+        let left = [".tmpAbC123", ".labels.jpg.AbC123.tmp", ".best.safetensors.000000.tmp"];
+        let kept = [".tmp", ".tmp-mine12", ".tmpAbC1234", ".a.jpg.tmp", ".a.AbC-12.tmp", "a.jpg.AbC123.tmp", ".lock"];
         files::make_folder(&root.path().join("weights/.tmpFolder"))?;
         for folder in [root.path().to_path_buf(), root.path().join("weights")] {
             left.iter().chain(&kept).try_for_each(|name| std::fs::write(folder.join(name), ""))?;
