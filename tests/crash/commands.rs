@@ -62,7 +62,6 @@ const TRAIN: Command = Command {
 
 const CLASSIFY: Command = Command {
     name: "train-classify",
-    is_slow: true,
     inputs: classifier,
     line: train_classify!("--plots false"),
     again: |stage, line| go_on(stage, "classify", line),
@@ -141,7 +140,6 @@ pub(crate) const COMMANDS: &[Command] = &[
     CONVERT,
     Command {
         name: "pull",
-        is_slow: true,
         inputs: classifier,
         line: "pull hf://me/ghost/c.safetensors --quiet",
         again: |_, line| line.to_owned(),

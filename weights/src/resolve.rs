@@ -167,7 +167,7 @@ fn from_hub(
     options: &ResolveOptions,
     progress: &mut dyn Progress,
 ) -> Result<Resolved, ResolveError> {
-    use crate::hub::{HubConfig, HubError, RepoFile, fetch, refetch};
+    use crate::hub::{HubConfig, HubError, RepoFile, fetch, fetch_with, refetch};
     let from_env;
     let config = match &options.hub {
         Some(config) => config,
@@ -178,30 +178,26 @@ fn from_hub(
     };
     let place = RepoFile { repo: repo.clone(), revision: revision.clone(), file: file.clone() };
     let was_cached = place.cached(config).is_some();
-    let fetch = if options.again { refetch } else { fetch };
-    let path = fetch(config, &place, sha256, progress)?;
     let beside = match file.rsplit_once('/') {
         Some((folder, _)) => format!("{folder}/config.json"),
         None => "config.json".to_owned(),
     };
-    let beside = RepoFile { file: beside, ..place };
+    let beside = RepoFile { file: beside, ..place.clone() };
     let is_classifier = entry.is_none_or(|entry| entry.task == crate::registry::Task::Classify);
     // A repository may have no config.json; it is asked for once, along with the weights.
-    let config = match beside.cached(config) {
-        Some(path) if !options.again => Some(path),
-        None if (was_cached && !options.again) || !is_classifier => None,
-        cached => match fetch(config, &beside, None, progress) {
-            Ok(path) => Some(path),
-            Err(HubError::NotFound { .. }) => None,
-            Err(error) => {
-                // The next run must ask for config.json again; the weights' blob stays, so it costs no second download.
-                if !was_cached && cached.is_none() {
-                    let _ = std::fs::remove_file(&path);
-                }
-                return Err(error.into());
+    let again = options.again;
+    let (path, config) = fetch_with(config, &place, sha256, again, progress, |progress| match beside.cached(config) {
+        Some(path) if !again => Ok(Some(path)),
+        None if (was_cached && !again) || !is_classifier => Ok(None),
+        _ => {
+            let fetch = if again { refetch } else { fetch };
+            match fetch(config, &beside, None, progress) {
+                Ok(path) => Ok(Some(path)),
+                Err(HubError::NotFound { .. }) => Ok(None),
+                Err(error) => Err(error),
             }
-        },
-    };
+        }
+    })?;
     Ok(Resolved {
         origin: Origin::File(path),
         config,

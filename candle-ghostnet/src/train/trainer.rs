@@ -87,10 +87,7 @@ impl Trainer {
     /// Learns from a batch of normalised pictures (n, 3, h, w); `iteration` counts the steps of all epochs from 0. The loss
     /// is that before the step.
     pub fn step(&mut self, iteration: usize, pictures: &Tensor, targets: &Targets) -> Result<f64> {
-        let rate = self.schedule.rate(iteration);
-        for group in self.learner.optimizer_mut().groups_mut() {
-            group.learning_rate = rate * group.rate_factor;
-        }
+        self.set_rates(iteration);
         let mut rng = stream(self.seed, &[DROP, iteration as u64]);
         let logits = self.net.forward_train(pictures, self.recipe.drop, &mut rng)?;
         let mut loss = self.loss(&logits, targets, self.recipe.smoothing)?;
@@ -103,6 +100,18 @@ impl Trainer {
         self.learner.learn(&loss)?;
         self.learner.update(self.recipe.clip_grad)?;
         Ok(value)
+    }
+
+    /// Sets the rates as they were in the step before `iteration`, for a run that goes on there.
+    pub fn seek(&mut self, iteration: usize) {
+        self.set_rates(iteration.saturating_sub(1));
+    }
+
+    fn set_rates(&mut self, iteration: usize) {
+        let rate = self.schedule.rate(iteration);
+        for group in self.learner.optimizer_mut().groups_mut() {
+            group.learning_rate = rate * group.rate_factor;
+        }
     }
 
     /// Cross entropy of logits (n, num_classes), averaged over the batch. Soft targets have their smoothing already.

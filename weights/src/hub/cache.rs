@@ -51,6 +51,11 @@ impl RepoFile {
         Some(self.snapshot(config, commit)).filter(|path| path.exists())
     }
 
+    /// Removes what a killed process left half-written of the revision's ref. A courtesy: no download fails for it.
+    pub(super) fn sweep(&self, config: &HubConfig) {
+        let _ = ghostzoo_files::sweep(&self.folder(config).join("refs").join(&self.revision));
+    }
+
     fn snapshot(&self, config: &HubConfig, commit: &str) -> PathBuf {
         self.folder(config).join("snapshots").join(commit).join(&self.file)
     }

@@ -26,10 +26,7 @@ pub fn fetch(
     sha256: Option<&str>,
     progress: &mut dyn Progress,
 ) -> Result<PathBuf, HubError> {
-    match file.cached(config) {
-        Some(path) => Ok(path),
-        None => download(config, file, sha256, false, progress),
-    }
+    fetch_with(config, file, sha256, false, progress, |_| Ok(())).map(|(path, ())| path)
 }
 
 /// [`fetch`] of a file that is to be downloaded even where the cache has it, and then takes its place.
@@ -42,70 +39,28 @@ pub fn refetch(
     sha256: Option<&str>,
     progress: &mut dyn Progress,
 ) -> Result<PathBuf, HubError> {
-    download(config, file, sha256, true, progress)
+    fetch_with(config, file, sha256, true, progress, |_| Ok(())).map(|(path, ())| path)
 }
 
-fn download(
+/// [`fetch`], or [`refetch`] with `again`, of a file that others belong to: `others` gets them once its bytes are here, and before it
+/// has its place. A file that is in the cache has them, whenever a process was killed.
+pub(crate) fn fetch_with<T>(
     config: &HubConfig,
     file: &RepoFile,
     sha256: Option<&str>,
     again: bool,
     progress: &mut dyn Progress,
-) -> Result<PathBuf, HubError> {
+    others: impl FnOnce(&mut dyn Progress) -> Result<T, HubError>,
+) -> Result<(PathBuf, T), HubError> {
     let RepoFile { repo, revision, file: name } = file.clone();
     if !file.is_plain() {
         return Err(HubError::Name { repo, revision, file: name });
     }
-    if config.offline && again && file.cached(config).is_some() {
-        return Err(HubError::OfflineAgain { repo, revision, file: name });
-    }
-    if config.offline {
-        return Err(HubError::Offline { repo, revision, file: name, folder: file.folder(config) });
-    }
-    let mut client = Client::new(config, file)?;
-    let mut retries = Retries { config, failed: 0 };
-    let answer = loop {
-        match client.get(0) {
-            Ok(answer) => break answer,
-            Err(failure) => retries.wait(failure).map_err(Failure::into_error)?,
-        }
-    };
-    let commit = answer.commit.clone().filter(|commit| is_commit(commit)).unwrap_or(revision);
-    let content = Content::of(&answer, sha256);
-    if let (Some(expected), Some(found)) = (sha256, content.tagged_sha256())
-        && !found.eq_ignore_ascii_case(expected)
-    {
-        let (found, expected) = (found.to_owned(), expected.to_owned());
-        return Err(HubError::Replaced { repo, file: name, found, expected });
-    }
-    let key = content.key(file, &commit);
-    let blob = file.blob(config, &key);
-    let waits = || progress.message(&format!("waiting for another process that downloads {name}"));
-    let cache_error = |source| HubError::Cache { path: blob.clone(), source };
-    // A blob of an earlier version, which held none to its format, may be damaged.
-    let is_there = || File::open(&blob).is_ok_and(|blob| matches!(format::complaint(&blob, &name), Ok(None)));
-    if again || !is_there() {
-        let partial = Partial::hold(&blob, waits).map_err(cache_error)?;
-        if !again && is_there() {
-            // Another process finished it meanwhile.
-            partial.discard();
-        } else {
-            let address = answer.address.clone();
-            let mut download =
-                Download { client, config, file, partial, content, address, again, has_older_bytes: false };
-            match download.complete(answer, &mut retries, progress) {
-                Ok(()) => download.partial.finish().map_err(cache_error)?,
-                Err(failure) => {
-                    let is_empty = download.partial.len().is_ok_and(|length| length == 0);
-                    if !failure.may_pass() || is_empty || download.content.etag.is_none() {
-                        download.partial.discard();
-                    }
-                    return Err(failure.into_error());
-                }
-            }
-        }
-    }
-    file.place(config, &key, &commit, again)
+    file.sweep(config);
+    match file.cached(config) {
+        Some(path) if !again => return Ok((path, others(progress)?)),
+        Some(_) if config.offline => return Err(HubError::OfflineAgain { repo, revision, file: name }),
+        _ => {}
 }
 
 /// What the server said the file is.

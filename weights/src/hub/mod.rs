@@ -18,5 +18,6 @@ mod request;
 
 pub use cache::RepoFile;
 pub use config::HubConfig;
+pub(crate) use download::fetch_with;
 pub use download::{fetch, refetch};
 pub use error::HubError;

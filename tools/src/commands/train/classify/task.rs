@@ -167,6 +167,8 @@ impl Task for ClassifyTask {
         self.epoch = None;
         self.epoch = Some(self.parts.train.epoch_from(epoch, batch)?);
         self.iteration = epoch * self.batches() + batch;
+        // A run that goes on behind an epoch's last step still tells its rates.
+        self.parts.trainer.seek(self.iteration);
         Ok(())
     }
 
