@@ -61,6 +61,55 @@ pub(crate) fn fetch_with<T>(
         Some(path) if !again => return Ok((path, others(progress)?)),
         Some(_) if config.offline => return Err(HubError::OfflineAgain { repo, revision, file: name }),
         _ => {}
+    }
+    if config.offline {
+        return Err(HubError::Offline { repo, revision, file: name, folder: file.folder(config) });
+    }
+    let mut client = Client::new(config, file)?;
+    let mut retries = Retries { config, failed: 0 };
+    let answer = loop {
+        match client.get(0) {
+            Ok(answer) => break answer,
+            Err(failure) => retries.wait(failure).map_err(Failure::into_error)?,
+        }
+    };
+    let commit = answer.commit.clone().filter(|commit| is_commit(commit)).unwrap_or(revision);
+    let content = Content::of(&answer, sha256);
+    if let (Some(expected), Some(found)) = (sha256, content.tagged_sha256())
+        && !found.eq_ignore_ascii_case(expected)
+    {
+        let (found, expected) = (found.to_owned(), expected.to_owned());
+        return Err(HubError::Replaced { repo, file: name, found, expected });
+    }
+    let key = content.key(file, &commit);
+    let blob = file.blob(config, &key);
+    let waits = || progress.message(&format!("waiting for another process that downloads {name}"));
+    let cache_error = |source| HubError::Cache { path: blob.clone(), source };
+    // A blob of an earlier version, which held none to its format, may be damaged.
+    let is_there = || File::open(&blob).is_ok_and(|blob| matches!(format::complaint(&blob, &name), Ok(None)));
+    if again || !is_there() {
+        let partial = Partial::hold(&blob, waits).map_err(cache_error)?;
+        if !again && is_there() {
+            // Another process finished it meanwhile.
+            partial.discard();
+        } else {
+            let address = answer.address.clone();
+            let mut download =
+                Download { client, config, file, partial, content, address, again, has_older_bytes: false };
+            match download.complete(answer, &mut retries, progress) {
+                Ok(()) => download.partial.finish().map_err(cache_error)?,
+                Err(failure) => {
+                    let is_empty = download.partial.len().is_ok_and(|length| length == 0);
+                    if !failure.may_pass() || is_empty || download.content.etag.is_none() {
+                        download.partial.discard();
+                    }
+                    return Err(failure.into_error());
+                }
+            }
+        }
+    }
+    let others = others(progress)?;
+    Ok((file.place(config, &key, &commit, again)?, others))
 }
 
 /// What the server said the file is.
