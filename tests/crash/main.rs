@@ -12,6 +12,7 @@ mod checks;
 mod commands;
 #[path = "../../weights/tests/support/mod.rs"]
 mod hub;
+#[allow(dead_code, reason = "a part of it is used")]
 #[path = "../cli/support/mod.rs"]
 mod support;
 
