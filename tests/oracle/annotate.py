@@ -2,7 +2,7 @@
 
 pip install ultralytics==8.4.190 opencv-python-headless==5.0.0.93 fonttools numpy
 
-    python tests/oracle/annotate.py     rewrites tests/golden/image/annotate.json and tests/golden/image/two_letters.ttf
+    python tests/oracle/annotate.py     rewrites tests/golden/draw/annotate.json and tests/golden/draw/two_letters.ttf
 
 `predict` draws plain names by OpenCV, and only names beyond ASCII by Pillow: the letter H is measured as OpenCV draws it.
 The font has two letters, as rectangles, and is of nobody else's making. No seed: nothing is random.
@@ -16,7 +16,7 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from ultralytics.utils.plotting import Annotator
 
-GOLDEN = Path(__file__).resolve().parents[2] / "tests/golden/image"
+GOLDEN = Path(__file__).resolve().parents[2] / "tests/golden/draw"
 SIZES = [(320, 240), (640, 480), (833, 831), (832, 832), (810, 1080), (1280, 720), (1920, 1080), (3000, 2000), (4000, 3000)]
 
 

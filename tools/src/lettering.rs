@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn the_font_with_the_most_of_the_letters_is_taken_and_other_names_are_numbers() {
-        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/image");
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/draw");
         let all = names(&["cat é", "猫", "犬 1", "狗", "猫\t"]);
         assert_eq!(lacking(&all), BTreeSet::from(['猫', '犬', '狗']));
         let found = best(&fonts_of(&golden), &lacking(&all)).expect("the font of two letters");

@@ -62,7 +62,7 @@ fn capital(picture: &RgbImage, class_id: usize) -> u32 {
 /// Of `tests/oracle/annotate.py`: lines as wide, and capitals as high to a pixel, as Ultralytics 8.4.190 draws them.
 #[test]
 fn lines_and_letters_are_of_ultralytics_size() {
-    let golden = include_str!("../../../tests/golden/image/annotate.json");
+    let golden = include_str!("../../../tests/golden/draw/annotate.json");
     let cases: Vec<serde_json::Value> = serde_json::from_str(golden).unwrap();
     for case in cases {
         let number = |value: &serde_json::Value| value.as_u64().unwrap() as u32;
@@ -85,7 +85,7 @@ fn lines_and_letters_are_of_ultralytics_size() {
 
 #[test]
 fn letters_that_the_bundled_font_lacks_come_from_another() {
-    let file = include_bytes!("../../../tests/golden/image/two_letters.ttf");
+    let file = include_bytes!("../../../tests/golden/draw/two_letters.ttf");
     let font = Typeface::new(file).unwrap();
     assert!(font.has('猫') && font.has('犬') && !font.has('狗') && !font.has('a'));
     assert!(!is_in_bundled_font('猫') && is_in_bundled_font('a') && is_in_bundled_font('Ж'));
