@@ -92,7 +92,7 @@ fn memory_and_descriptors_of_pictures_are_flat() {
         "detect all --model yolov8n-ghostnet-bccd --imgsz 160 --conf 0.01 --save-txt --save-crop --threads 2",
     );
     stays_flat(&place, "classify all --model ghostnet_050-cifar10 --threads 2");
-    stays_flat(&place, "eval classes --model ghostnet_050-cifar10 --threads 2");
+    stays_flat(&place, "eval --data classes --model ghostnet_050-cifar10 --threads 2");
 }
 
 #[test]

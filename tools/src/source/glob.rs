@@ -124,7 +124,7 @@ mod tests {
         }
         symlink("nowhere", root.join("dangling"))?;
         let shown = |pattern: &str| -> Result<Vec<String>> {
-            let found = matches(&format!("{}/{pattern}", Pattern::escape(&root.to_string_lossy())))?;
+            let found = matches(format!("{}/{pattern}", Pattern::escape(&root.to_string_lossy())))?;
             let below = |path: PathBuf| path.strip_prefix(root).unwrap_or(&path).display().to_string();
             Ok(found.into_iter().map(below).collect())
         };
