@@ -145,7 +145,9 @@ pub(crate) fn message(struck: &Struck, met: &Operation) -> Vec<String> {
     let result = name.strip_prefix('.').and_then(|name| Some(name.strip_suffix(".tmp")?.rsplit_once('.')?.0));
     let folder = folder.rsplit('/').next().unwrap_or_default();
     let named = if is_unnamed { folder } else { result.unwrap_or(name).trim_end_matches(".ghostzoo.incomplete") };
-    if !errors.iter().any(|line| line.contains(named)) {
+    // What the command goes on without is said in a note; on a disk that stays broken it then ends by another file's error.
+    let notes = stderr.lines().filter(|line| line.starts_with("note: "));
+    if !errors.iter().copied().chain(notes).any(|line| line.contains(named)) {
         wrong.push(format!("{named} is not named: {stderr}"));
     }
     wrong
