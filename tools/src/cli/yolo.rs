@@ -73,10 +73,19 @@ fn by_task_and_mode(mut words: Vec<String>, place: usize) -> Vec<String> {
         ("classify", Some("train")) => &["train", "classify"],
         ("classify", Some("val")) => &["eval"],
         ("classify", Some("predict")) => &["classify"],
+        ("train", Some(_)) if !words[place + 1..].iter().any(|word| has_task(word)) => {
+            words.insert(place + 1, "detect".to_owned());
+            return words;
+        }
         _ => return words,
     };
     words.splice(place..place + 2, command.iter().map(|word| (*word).to_owned()));
     words
+}
+
+/// Whether a word says what `train` trains, or asks for help. Without one a detector is, as by `yolo`.
+fn has_task(word: &str) -> bool {
+    matches!(word, "detect" | "classify" | "help" | "-h" | "--help")
 }
 
 /// A command that does not train.
@@ -208,6 +217,9 @@ mod tests {
             ("ghostzoo detect -- conf=1", "ghostzoo detect -- conf=1"),
             ("ghostzoo detect --model C:=x", "ghostzoo detect --model C:=x"),
             ("ghostzoo bench --model train", "ghostzoo bench --model train"),
+            ("ghostzoo train data=d.yaml lr0=1", "ghostzoo train detect --data=d.yaml --lr0=1"),
+            ("ghostzoo train --device cpu classify data=d", "ghostzoo train --device cpu classify --data=d"),
+            ("ghostzoo train --help", "ghostzoo train --help"),
             ("ghostzoo train detect data=d.yaml lr0=1", "ghostzoo train detect --data=d.yaml --lr0=1"),
         ] {
             assert_eq!(line(text)?, expected, "{text}");
