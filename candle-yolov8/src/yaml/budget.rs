@@ -14,7 +14,7 @@ const STRIDES: [f64; 2] = [1. / 64., 1024.];
 /// Most pixels that a kernel spans along an axis, with its dilation.
 const MAX_SPAN: usize = 256;
 /// Most elements of a layer's output for the smallest picture that the model takes.
-const MAX_MAP: f64 = (1_u64 << 28) as f64;
+const MAX_MAP: f64 = (1_u64 << 22) as f64;
 
 /// What the rows so far ask for.
 #[derive(Debug, Default)]
@@ -155,6 +155,10 @@ mod tests {
             (
                 "[-1, 1, C2f, [16, True, 1, 64.0]], [-1, 1, C2f, [16384, True, 1, 64.0]]",
                 "layer 2 (C2f): up to here the model",
+            ),
+            (
+                "[-1, 1, Conv, [65536, 6, 2]]",
+                "layer 1 (Conv): its output has about 3.2e7 elements at the smallest picture",
             ),
             ("[-1, 1, Conv, [65536]], [-1, 1, Conv, [16, 1, 128]]", "layer 1 (Conv): its output has about"),
             (many.as_str(), "layer 10 (Conv): up to here the model has 10001 modules and can have at most 10000"),
