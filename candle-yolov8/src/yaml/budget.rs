@@ -2,6 +2,7 @@
 
 use super::row::{Csp, Module, Row};
 use crate::YamlError;
+use crate::modules::REG_MAX;
 
 /// Most parameters of a model: fifteen times those of the largest YOLOv8.
 const MAX_PARAMETERS: f64 = 1e9;
@@ -59,16 +60,22 @@ impl Budget {
         Ok(())
     }
 
-    /// Refuses a row whose output is too large for the smallest picture that the rows, all of them counted, take.
-    pub(super) fn check_maps(&self, rows: &[Row]) -> Result<(), YamlError> {
+    /// Refuses a row whose output is too large for the smallest picture that the rows, all of them counted, take. A detection layer
+    /// gives boxes and `nc` classes for each element of its levels.
+    pub(super) fn check_maps(&self, rows: &[Row], nc: usize) -> Result<(), YamlError> {
         let side = rows.iter().map(|row| row.stride).fold(32., f64::max);
         let mut padded = 0.;
         for (index, row) in rows.iter().enumerate() {
             if let Module::Conv { p: Some(p), .. } = row.module {
                 padded += (2 * p * row.repeats) as f64;
             }
-            let side = side / row.stride + padded + span(&row.module) as f64;
-            let elements = row.channels as f64 * side * side;
+            let elements = if let Module::Detect { .. } = row.module {
+                let strides = row.from.iter().map(|from| from.map_or(1., |from| rows[from].stride));
+                strides.map(|stride| (side / stride).powi(2)).sum::<f64>() * (4 * REG_MAX + nc) as f64
+            } else {
+                let side = side / row.stride + padded + span(&row.module) as f64;
+                row.channels as f64 * side * side
+            };
             if elements > MAX_MAP {
                 let problem = format!(
                     "its output has about {elements:.1e} elements at the smallest picture and can have at most {MAX_MAP:.1e}"
@@ -167,6 +174,9 @@ mod tests {
             let error = ModelDef::from_yaml(&text, None, None).expect_err("beyond a limit").to_string();
             assert!(error.starts_with(expected) && !error.contains('\n'), "{error} for {rows}");
         }
+        let text = "nc: 65536\nbackbone: [[-1, 1, Conv, [16, 3, 2]]]\nhead: [[[-1], 1, Detect, [nc]]]";
+        let error = ModelDef::from_yaml(text, None, None).expect_err("many classes at many places").to_string();
+        assert!(error.starts_with("layer 1 (Detect): its output has about 1.7e7 elements"), "{error}");
         let doubled = vec!["-1"; 2000].join(", ");
         let rows = format!("[[{doubled}], 1, Concat, [1]], [[{doubled}], 1, Concat, [1]]");
         let text = format!("nc: 1\nbackbone: [[-1, 1, Conv, [16]], {rows}]\nhead: [[[-1], 1, Detect, [nc]]]");

@@ -77,7 +77,7 @@ impl ModelDef {
                 rows.push(row);
             }
         }
-        budget.check_maps(&rows)?;
+        budget.check_maps(&rows, nc)?;
         match rows.iter().position(|row| matches!(row.module, Module::Detect { .. })) {
             Some(last) if last + 1 == rows.len() => Ok(Self { nc, scale: letter, activation, rows }),
             _ => Err(key("head", "its last row, and no other, must be Detect")),
