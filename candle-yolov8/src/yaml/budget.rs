@@ -164,7 +164,7 @@ mod tests {
                 "layer 2 (C2f): up to here the model",
             ),
             (
-                "[-1, 1, Conv, [65536, 6, 2]]",
+                "[-1, 1, Conv, [65536, 6, 2]], [-1, 1, Conv, [16]]",
                 "layer 1 (Conv): its output has about 3.2e7 elements at the smallest picture",
             ),
             ("[-1, 1, Conv, [65536]], [-1, 1, Conv, [16, 1, 128]]", "layer 1 (Conv): its output has about"),
