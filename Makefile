@@ -72,7 +72,7 @@ soak:
 	GHOSTZOO_SOAK=$(PICTURES) cargo test --workspace --test cli soak -- --nocapture --test-threads 1
 
 # Kills and I/O errors at KILLS and ERRORS file operations of each command that writes files, chosen by SEED; Linux. CI runs one
-# of each. POINTS=500 is for both.
+# of each that is quick. POINTS=500 is for both.
 POINTS ?= 100000
 KILLS ?= $(POINTS)
 ERRORS ?= $(POINTS)
