@@ -128,7 +128,7 @@ impl<'a> Pictures<'a> {
             }
             Store::Tables(tables) => {
                 let place = self.set.place(index);
-                let end = if self.set.is_whole() { self.range.end } else { place + 1 };
+                let end = self.set.place(self.range.end - 1) + 1;
                 let at = tables.partition_point(|table| table.end() <= place);
                 let table = &tables[at];
                 let bytes = Cursor::read(&mut self.cursor, table, at, place, end)

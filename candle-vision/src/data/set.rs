@@ -160,14 +160,9 @@ impl PictureSet {
         &self.store
     }
 
-    /// Where a picture is in the store.
+    /// Where a picture is in the store; in the order of the pictures.
     pub(super) fn place(&self, index: usize) -> usize {
         self.places.as_ref().map_or(index, |places| places[index] as usize)
-    }
-
-    /// Whether its pictures are those of its store, in order.
-    pub(super) fn is_whole(&self) -> bool {
-        self.places.is_none()
     }
 }
 

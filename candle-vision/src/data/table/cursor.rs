@@ -29,7 +29,7 @@ pub(in crate::data) struct Cursor {
 
 impl Cursor {
     /// The bytes of the picture at `index` of the set, in `table`, number `at` of the set's tables. `None` if the row
-    /// has none. Goes on from where `cursor` stands if it can, and reads ahead as far as `end`.
+    /// has none. Goes on from where `cursor` stands if that is before it, and reads ahead as far as `end`.
     pub(in crate::data) fn read(
         cursor: &mut Option<Self>,
         table: &Table,
@@ -38,13 +38,13 @@ impl Cursor {
         end: usize,
     ) -> Result<Option<ByteArray>, DataError> {
         let taken = cursor.take().filter(|taken| taken.table == at);
-        let mut here = match taken {
-            Some(here) if here.next == index => here,
-            taken => {
-                let stand = taken.and_then(|taken| taken.stand);
-                Self { table: at, next: index, ahead: VecDeque::new(), stand }
-            }
-        };
+        let mut here = taken.unwrap_or_else(|| Self { table: at, next: index, ahead: VecDeque::new(), stand: None });
+        // What lies between is of another part of the set.
+        match index.checked_sub(here.next) {
+            Some(between) if between <= here.ahead.len() => drop(here.ahead.drain(..between)),
+            _ => here.ahead.clear(),
+        }
+        here.next = index;
         if here.ahead.is_empty() {
             (here.ahead, here.stand) = rows(here.stand, table, index, end)?;
         }
@@ -68,7 +68,11 @@ fn rows(
     let end = end.min(table.starts[group + 1]).min(index + ROWS_AHEAD);
     let work = move |pulse: &Beats<_>| {
         let mut stand = match stand {
-            Some(stand) if stand.group == group && stand.next == index => stand,
+            Some(mut stand) if stand.group == group && stand.next <= index => {
+                skip(&mut stand.column, &path, index - stand.next)?;
+                stand.next = index;
+                stand
+            }
             stand => Stand::seek(path, stand.map(|stand| stand.file), column, group, [start, index])?,
         };
         let mut rows = VecDeque::from([stand.row()?]);
