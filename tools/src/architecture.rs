@@ -53,9 +53,7 @@ impl Architecture {
         let path = Path::new(word);
         let text = bytes::shown(word);
         let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-        if let (true, false) | (true, true) = (is_yaml, path.is_file())
-            && (path.is_file() || Self::named(&text, nc).is_none())
-        {
+        if is_yaml && (path.is_file() || Self::named(&text, nc).is_none()) {
             let yaml = std::fs::read_to_string(path).with_context(|| format!("cannot read {text}"))?;
             let def = ModelDef::from_yaml(&yaml, Some(&text), nc).with_context(|| format!("in {text}"))?;
             return Ok(Some(Self::Detector { def, norm: Norm::Separate }));

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Arg, ArgAction, Command};
 
 use super::bytes;
-use super::train::{self, elements, is_default, is_known_key, is_none, truth};
+use super::train::{self, elements, is_default, is_known_key, is_none, switch, truth};
 use crate::error::usage;
 
 /// The command line of `command` with each `key=value` that the named command has an option for written as that option. An
@@ -18,7 +18,7 @@ pub(crate) fn as_options(arguments: impl Iterator<Item = String>, command: &Comm
     let words: Vec<String> = arguments.collect();
     let named = |word: &String| command.find_subcommand(word).is_some();
     let Some(place) = words.iter().skip(1).position(named).map(|place| place + 1) else { return Ok(words) };
-    let words = by_task_and_mode(words, place);
+    let words = with_task(by_task_and_mode(words, place), place, command);
     let Some(parsed) = command.find_subcommand(&words[place]).filter(|parsed| parsed.get_name() != "train") else {
         return train::as_options(words.into_iter(), command);
     };
@@ -33,7 +33,7 @@ pub(crate) fn as_options(arguments: impl Iterator<Item = String>, command: &Comm
         };
         let key = key.replace('-', "_");
         // `yolo` takes a bare key for `key=True`.
-        let is_switch = !dashes && value.is_none() && train::is_switch(&key) && task.option(&key).is_some();
+        let is_switch = !dashes && value.is_none() && train::is_switch(&key) && task.takes(&key);
         let value = value.or_else(|| is_switch.then(|| "True".to_owned()));
         let stays = !train::is_key(&key) || (!dashes && (value.is_none() || Path::new(&bytes::word(&word)).exists()));
         match key.as_str() {
@@ -73,19 +73,32 @@ fn by_task_and_mode(mut words: Vec<String>, place: usize) -> Vec<String> {
         ("classify", Some("train")) => &["train", "classify"],
         ("classify", Some("val")) => &["eval"],
         ("classify", Some("predict")) => &["classify"],
-        ("train", Some(_)) if !words[place + 1..].iter().any(|word| has_task(word)) => {
-            words.insert(place + 1, "detect".to_owned());
-            return words;
-        }
         _ => return words,
     };
     words.splice(place..place + 2, command.iter().map(|word| (*word).to_owned()));
     words
 }
 
-/// Whether a word says what `train` trains, or asks for help. Without one a detector is, as by `yolo`.
-fn has_task(word: &str) -> bool {
-    matches!(word, "detect" | "classify" | "help" | "-h" | "--help")
+/// The words with `detect` behind a `train` at `place` that has arguments and neither a task nor a wish for help, as `yolo` takes
+/// them. Before a task only the options of all commands stand.
+fn with_task(mut words: Vec<String>, place: usize, command: &Command) -> Vec<String> {
+    if words[place] != "train" {
+        return words;
+    }
+    let mut rest = words[place + 1..].iter();
+    let first = loop {
+        let Some(word) = rest.next() else { return words };
+        let (long, value) = word.split_once('=').map_or((word.as_str(), None), |(long, value)| (long, Some(value)));
+        match long.strip_prefix("--").and_then(|long| train::option_of(command.get_arguments(), long)) {
+            None => break word,
+            Some(option) if value.is_none() && option.get_action().takes_values() => drop(rest.next()),
+            Some(_) => {}
+        }
+    };
+    if !matches!(first.as_str(), "detect" | "classify" | "help" | "-h" | "--help") {
+        words.insert(place + 1, "detect".to_owned());
+    }
+    words
 }
 
 /// A command that does not train.
@@ -104,15 +117,21 @@ impl Task<'_> {
         train::option_of(self.parsed.get_arguments().chain(self.command.get_arguments()), key)
     }
 
+    /// Whether there is an option for a key, or for its opposite.
+    fn takes(&self, key: &str) -> bool {
+        let opposite = hidden(key).map_or_else(|| format!("no_{key}"), str::to_owned);
+        self.option(key).or_else(|| self.option(&opposite)).is_some()
+    }
+
     /// What stands for `key=value`, which was given as `word`.
     fn pair(&self, key: &str, value: &str, word: String) -> Result<Vec<String>> {
         let long = key.replace('_', "-");
         if let Some(option) = self.option(key) {
-            let is_flag = matches!(option.get_action(), ArgAction::SetTrue);
+            if matches!(option.get_action(), ArgAction::SetTrue) {
+                return switch(key, value, &long, true);
+            }
             return Ok(match truth(value) {
                 _ if is_none(value) => Vec::new(),
-                Some(true) if is_flag => vec![format!("--{long}")],
-                Some(false) if is_flag => Vec::new(),
                 Some(truth) => vec![format!("--{long}={truth}")],
                 None if key == "device" => vec![format!("--device={}", train::device(value)?)],
                 None => {
@@ -123,20 +142,14 @@ impl Task<'_> {
         }
         // `show_conf=False` is `--hide-conf`; `hide_conf`, `line_thickness` and `boxes` are older names.
         if let Some(hidden) = hidden(key).filter(|hidden| self.option(hidden).is_some()) {
-            return Ok(match truth(value) {
-                Some(false) => vec![format!("--{}", hidden.replace('_', "-"))],
-                _ => Vec::new(),
-            });
+            return switch(key, value, &hidden.replace('_', "-"), false);
         }
         if key == "line_thickness" && self.option("line_width").is_some() {
             return self.pair("line_width", value, word);
         }
         // `save=False` is `--no-save`.
         if self.option(&format!("no_{key}")).is_some() {
-            return Ok(match truth(value) {
-                Some(false) => vec![format!("--no-{long}")],
-                _ => Vec::new(),
-            });
+            return switch(key, value, &format!("no-{long}"), false);
         }
         // What holds anyway.
         if is_default(key, value) {
@@ -219,7 +232,15 @@ mod tests {
             ("ghostzoo bench --model train", "ghostzoo bench --model train"),
             ("ghostzoo train data=d.yaml lr0=1", "ghostzoo train detect --data=d.yaml --lr0=1"),
             ("ghostzoo train --device cpu classify data=d", "ghostzoo train --device cpu classify --data=d"),
+            ("ghostzoo train --name classify data=d", "ghostzoo train detect --name classify --data=d"),
+            ("ghostzoo train --project detect --data d", "ghostzoo train detect --project detect --data d"),
             ("ghostzoo train --help", "ghostzoo train --help"),
+            ("ghostzoo train --quiet", "ghostzoo train --quiet"),
+            (
+                "ghostzoo train data=d resume accept_changed_data=True",
+                "ghostzoo train detect --data=d --resume=true --accept-changed-data",
+            ),
+            ("ghostzoo detect a.jpg show_labels", "ghostzoo detect a.jpg"),
             ("ghostzoo train detect data=d.yaml lr0=1", "ghostzoo train detect --data=d.yaml --lr0=1"),
         ] {
             assert_eq!(line(text)?, expected, "{text}");
@@ -231,6 +252,15 @@ mod tests {
     fn a_key_that_a_command_has_not_is_refused_by_name() {
         let error = line("ghostzoo detect a.jpg half=True").expect_err("no such option").to_string();
         assert!(error.contains("half=True") && error.contains("`detect` has no such option"), "{error}");
+        for (text, word) in [
+            ("detect a.jpg show_labels=nope", "show_labels=nope"),
+            ("detect a.jpg save=0", "save=0"),
+            ("detect a.jpg save_txt=maybe", "save_txt=maybe"),
+            ("train detect data=d accept_changed_data=maybe", "accept_changed_data=maybe"),
+        ] {
+            let error = line(&format!("ghostzoo {text}")).expect_err(text).to_string();
+            assert_eq!(error, format!("{word}: give True or False"));
+        }
         for (text, near) in [
             ("detect a.jpg cnof=0.5", "conf"),
             ("val data=d --model m imgz=320", "imgsz"),

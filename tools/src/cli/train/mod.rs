@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use classify::ClassifyTrainArgs;
 pub(crate) use detect::DetectTrainArgs;
-pub(super) use values::{elements, is_none, truth};
+pub(super) use values::{elements, is_none, switch, truth};
 pub(super) use words::{as_options, device, is_key, joined, option_of};
 
 /// Whether `yolo` has a key.

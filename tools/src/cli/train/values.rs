@@ -1,5 +1,9 @@
 //! Values as Python and YAML write them.
 
+use anyhow::Result;
+
+use crate::error::usage;
+
 /// Whether `text` says that nothing is given.
 pub(in crate::cli) fn is_none(text: &str) -> bool {
     matches!(text, "" | "~") || text.eq_ignore_ascii_case("none") || text.eq_ignore_ascii_case("null")
@@ -11,6 +15,19 @@ pub(in crate::cli) fn truth(text: &str) -> Option<bool> {
         () if text.eq_ignore_ascii_case("true") => Some(true),
         () if text.eq_ignore_ascii_case("false") => Some(false),
         () => None,
+    }
+}
+
+/// What stands for `key=value` where the option `long` without a value says that the key is `on`.
+///
+/// # Errors
+/// A value that is neither true nor false, nor nothing.
+pub(in crate::cli) fn switch(key: &str, value: &str, long: &str, on: bool) -> Result<Vec<String>> {
+    match truth(value) {
+        Some(truth) if truth == on => Ok(vec![format!("--{long}")]),
+        Some(_) => Ok(Vec::new()),
+        None if is_none(value) => Ok(Vec::new()),
+        None => Err(usage(format!("{key}={value}: give True or False"))),
     }
 }
 

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use anyhow::Result;
-use clap::{Arg, Command};
+use clap::{Arg, ArgAction, Command};
 
 use super::cfg;
 use super::keys::{self, Settled};
-use super::values::{elements, is_none, truth, whole};
+use super::values::{elements, is_none, switch, truth, whole};
 use crate::cli::bytes;
 use crate::error::usage;
 
@@ -139,8 +139,10 @@ impl Translation<'_> {
         }
         let is_unset = is_none(value) && table.is_some_and(|known| known.is_unset() || key == "cache");
         let long = key.replace('_', "-");
+        let is_switch = |option: &Arg| matches!(option.get_action(), ArgAction::SetTrue);
         Ok(match key {
             _ if is_unset => Vec::new(),
+            _ if self.option(key).is_some_and(is_switch) => switch(key, value, &long, true)?,
             _ if TEXT.contains(&key) => vec![format!("--{long}={value}")],
             "batch" => vec![batch(value)],
             "device" => vec![format!("--device={}", device(value)?)],

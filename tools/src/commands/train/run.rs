@@ -140,6 +140,7 @@ fn resume<T: Training>(folder: &Path, given: &T::Args, global: &GlobalArgs, expl
             true if has_other_classes => {
                 return Err(usage(format!("{said}; with other classes no run goes on: begin one from its weights")));
             }
+            true if global.quiet => {}
             true => say!("note: {said}; the run goes on with them"),
             false => {
                 return Err(usage(format!(
@@ -158,7 +159,9 @@ fn resume<T: Training>(folder: &Path, given: &T::Args, global: &GlobalArgs, expl
         // The epoch's steps so far are those of other pictures.
         progress.batch = 0;
         progress.losses.clear();
-        say!("note: epoch {} begins again", progress.epoch + 1);
+        if !global.quiet {
+            say!("note: epoch {} begins again", progress.epoch + 1);
+        }
     }
     checks::of_task(&progress, task.batches(), task.columns().0.len(), &expected).map_err(edited)?;
     task.load_state(&tensors, &progress.counters)
