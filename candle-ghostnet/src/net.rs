@@ -40,10 +40,6 @@ impl GhostNet {
 
     /// Reads a network under timm's tensor names. With [`Norm::Fold`] the tensors may be folded already.
     pub fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
-        let is_folded =
-            !vb.contains_tensor("blocks.9.0.bn1.running_mean") && vb.contains_tensor("blocks.9.0.conv.bias");
-        let norm = if config.norm == Norm::Fold && is_folded { Norm::Folded } else { config.norm };
-        let config = &Config { norm, ..*config };
         let mut in_c = config.variant.scale(STEM_CHANNELS);
         let stem = Stem::new(in_c, config, &vb)?;
         let blocks = vb.pp("blocks");

@@ -84,7 +84,11 @@ pub(crate) struct BranchSum {
 impl BranchSum {
     /// Builds the form that `config` asks for.
     pub(crate) fn build(&self, config: &Config, vb: &VarBuilder) -> Result<Box<dyn Layer>> {
-        if config.branches == Branches::Deploy || config.norm == Norm::Folded {
+        let is_folded = || vb.pp(self.merged).contains_tensor("bias");
+        if config.branches == Branches::Deploy
+            || config.norm == Norm::Folded
+            || (config.norm == Norm::Fold && is_folded())
+        {
             let conv = Conv::new(self.in_c, self.out_c, self.geometry, true, self.activation, vb.pp(self.merged))?;
             return Ok(Box::new(conv));
         }
