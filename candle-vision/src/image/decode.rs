@@ -138,7 +138,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
 /// Every category of [`ImageError`] but `Io` and `Encode`.
 pub fn decode_with(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, ImageError> {
     let (format, name) = format_of(bytes)?;
-    let result = guard(|| match format {
+    let decoded = || match format {
         ImageFormat::Jpeg => decode_jpeg(bytes, options),
         #[cfg(feature = "tiff")]
         ImageFormat::Tiff => {
@@ -153,8 +153,8 @@ pub fn decode_with(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, Ima
             Ok(Decoded { picture, warning: None, frames: 1 })
         }
         _ => decode_as(bytes, format, name, options),
-    });
-    let result = result.map(|read| read.map(|read| Decoded { frames: frames::count(bytes, format), ..read }));
+    };
+    let result = guard(|| Ok(Decoded { frames: frames::count(bytes, format), ..decoded()? }));
     result.unwrap_or_else(|_| Err(ImageError::Corrupt { format: name, reason: "the decoder gave up on it".into() }))
 }
 
