@@ -28,7 +28,7 @@ impl Pending {
     /// # Errors
     /// A folder that is not there or cannot be written, a full disk.
     pub fn create(path: &Path) -> io::Result<Self> {
-        let prefix = format!(".{}.", shortened(path));
+        let prefix = prefix(path);
         let mut builder = tempfile::Builder::new();
         builder.prefix(&prefix).suffix(SUFFIX).rand_bytes(RANDOM);
         #[cfg(unix)]
@@ -89,6 +89,23 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.finish()
 }
 
+/// Puts a symbolic link to `target` at `path`, in place of the file or the link that is there until then.
+///
+/// # Errors
+/// As [`Pending::create`]; a system or a file system without such links.
+pub fn link(target: &Path, path: &Path) -> io::Result<()> {
+    let made = |link: &Path| -> io::Result<()> {
+        #[cfg(unix)]
+        return std::os::unix::fs::symlink(target, link);
+        #[cfg(not(unix))]
+        return Err(ErrorKind::Unsupported.into());
+    };
+    let prefix = prefix(path);
+    let mut builder = tempfile::Builder::new();
+    let link = builder.prefix(&prefix).suffix(SUFFIX).rand_bytes(RANDOM).make_in(folder_of(path), made)?;
+    link.into_temp_path().persist(path).map_err(|error| error.error)
+}
+
 /// The folder that a file goes into.
 #[must_use]
 pub fn folder_of(path: &Path) -> &Path {
@@ -112,14 +129,17 @@ pub fn sweep(path: &Path) -> io::Result<()> {
 pub fn sweep_folder(folder: &Path, ours: impl Fn(&str) -> bool) -> io::Result<()> {
     let is_left = |entry: &DirEntry| {
         entry.file_name().to_str().and_then(name_of).is_some_and(&ours)
-            && entry.file_type().is_ok_and(|kind| kind.is_file())
+            && entry.file_type().is_ok_and(|kind| kind.is_file() || kind.is_symlink())
     };
     for entry in fs::read_dir(folder).into_iter().flatten().flatten().filter(is_left) {
         let path = entry.path();
-        // Somebody else's file may not be opened, and a living process holds its lock. Where there are no locks, it may live.
-        let Ok(file) = OpenOptions::new().write(true).open(&path) else { continue };
-        if file.try_lock().is_err() {
-            continue;
+        // Somebody else's file may not be opened, and a living process holds its lock. Where there are no locks, it may live. A link
+        // has no lock: who loses one that it was about to rename makes another.
+        if !entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+            let Ok(file) = OpenOptions::new().write(true).open(&path) else { continue };
+            if file.try_lock().is_err() {
+                continue;
+            }
         }
         match fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -137,6 +157,11 @@ pub fn name_of(left: &str) -> Option<&str> {
     let (name, random) = left.strip_prefix('.')?.strip_suffix(SUFFIX)?.rsplit_once('.')?;
     let is_random = random.len() == RANDOM && random.bytes().all(|byte| byte.is_ascii_alphanumeric());
     (is_random && !name.is_empty()).then_some(name)
+}
+
+/// What the half-written file of a path begins with.
+fn prefix(path: &Path) -> String {
+    format!(".{}.", shortened(path))
 }
 
 /// The beginning of a path's name.
@@ -203,5 +228,22 @@ mod tests {
         assert_eq!(names(folder.path()).len(), kept.len() + 2, "{:?}", names(folder.path()));
         living.finish().expect("a living process is not disturbed");
         sweep_folder(&folder.path().join("nowhere"), |_| true).expect("nothing is there");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_takes_the_place_of_what_was_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("weights");
+        fs::write(folder.path().join("blob"), "new").expect("written");
+        fs::write(&path, "old").expect("written");
+        for _ in 0..2 {
+            link(Path::new("blob"), &path).expect("linked");
+            assert_eq!(fs::read(&path).expect("there"), b"new");
+        }
+        std::os::unix::fs::symlink("blob", folder.path().join(".weights.AbC123.tmp"))
+            .expect("as a killed process leaves it");
+        sweep(&path).expect("swept");
+        assert_eq!(names(folder.path()), ["blob", "weights"]);
     }
 }

@@ -165,7 +165,7 @@ fn a_name_on_the_hub_becomes_an_accuracy_with_its_own_preprocessing() {
     .to_string();
     let server = hub::Server::start(move |_, request| match request.path.as_str() {
         "/timm/ghostnet_100.in1k/resolve/main/model.safetensors" => hub::hub_file(request, &weights, "weights"),
-        "/timm/ghostnet_100.in1k/resolve/main/config.json" => hub::hub_file(request, config.as_bytes(), "config"),
+        "/timm/ghostnet_100.in1k/resolve/c0ffee/config.json" => hub::hub_file(request, config.as_bytes(), "config"),
         _ => hub::Answer::new(404),
     });
     let mut command = place.command("eval --data set -m ghostnet_100 --json");

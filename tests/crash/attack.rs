@@ -69,7 +69,7 @@ impl Stage {
         let config = br#"{"architecture": "ghostnet_050", "num_classes": 2}"#;
         let server = Server::start(move |_, request| match request.path.as_str() {
             "/me/ghost/resolve/main/c.safetensors" => hub_file(request, &body, "weights"),
-            "/me/ghost/resolve/main/config.json" => hub_file(request, config, "config"),
+            "/me/ghost/resolve/c0ffee/config.json" => hub_file(request, config, "config"),
             _ => Answer::new(404),
         });
         let (kept, expected) = (BTreeMap::new(), BTreeMap::new());

@@ -146,6 +146,15 @@ pub(crate) const COMMANDS: &[Command] = &[
         folder: "hf",
         ..TRAIN
     },
+    Command {
+        name: "pull-force",
+        inputs: classifier,
+        before: &["pull hf://me/ghost/c.safetensors --quiet"],
+        line: "pull hf://me/ghost/c.safetensors --force --quiet",
+        again: |_, line| line.to_owned(),
+        folder: "hf",
+        ..TRAIN
+    },
 ];
 
 /// The line, with an option where a file is there.

@@ -67,9 +67,10 @@ pub(crate) fn find_with(
     global: &GlobalArgs,
     machine: bool,
 ) -> Result<Resolved> {
-    let Some(model) = model.as_ref().to_str() else { return file(Path::new(model.as_ref())) };
     let mut bar = Bar::new(global.quiet || machine);
-    match ghostzoo_weights::resolve(model, options, &mut bar) {
+    let found = ghostzoo_weights::resolve(&model, options, &mut bar);
+    let model = &*bytes::shown(model.as_ref());
+    match found {
         Ok(found) => {
             if let Some(Entry { licence, .. }) = found.entry.as_ref().filter(|entry| entry.licence.starts_with("AGPL"))
                 && !global.quiet
@@ -102,15 +103,6 @@ pub(crate) fn find_with(
     }
 }
 
-/// What has a name that is not UTF-8 is a file.
-fn file(path: &Path) -> Result<Resolved> {
-    if !path.is_file() {
-        return Err(usage(format!("there is no file {}", bytes::shown(path.as_os_str()))));
-    }
-    let config = Some(path.with_file_name("config.json")).filter(|config| config.is_file());
-    Ok(Resolved { origin: Origin::File(path.to_path_buf()), config, entry: None, cached_as: None })
-}
-
 /// Reads a found model, with what its registry entry adds.
 pub(crate) fn read(found: &Resolved) -> Result<Checkpoint> {
     let mut checkpoint = found.origin.read().map_err(|error| in_cache(found, error))?;
@@ -126,10 +118,14 @@ pub(crate) fn read(found: &Resolved) -> Result<Checkpoint> {
 /// What to do about a damaged file that lies in the Hub's cache.
 fn in_cache(found: &Resolved, error: ghostzoo_weights::Error) -> anyhow::Error {
     use ghostzoo_weights::Error;
-    let is_damage = matches!(
-        error,
-        Error::NotACheckpoint { .. } | Error::Invalid { .. } | Error::Incomplete { .. } | Error::NoTensors { .. }
-    );
+    let is_damage = match &error {
+        Error::Invalid { .. } | Error::Incomplete { .. } => true,
+        // Of a name that promises a checkpoint; another comes as it is.
+        Error::NotACheckpoint { path, .. } => path
+            .extension()
+            .is_some_and(|extension| ["safetensors", "pt", "pth"].iter().any(|known| extension == *known)),
+        _ => false,
+    };
     match found.cached_as.as_deref().filter(|_| is_damage) {
         Some(name) => anyhow!("{error}; it lies in the cache: `ghostzoo pull {name} --force` downloads it again"),
         None => error.into(),

@@ -167,8 +167,10 @@ fn read_safetensors(path: &Path, bytes: &[u8], budget: &mut Budget) -> Result<Ch
     let metadata = metadata_of(path, &header)?;
     // The first touch of a large file's pages takes longer than the rest of its reading.
     let read = |Info { name, dtype, shape, span }: Info| {
-        let failed =
-            |reason: String| Error::Tensor { path: path.to_path_buf(), reason: format!("tensor {name}: {reason}") };
+        let failed = |reason: String| Error::Tensor {
+            path: path.to_path_buf(),
+            reason: clean(format!("tensor {name}: {reason}")),
+        };
         let Some(dtype) = DType::try_from(dtype).ok().filter(|dtype| DTYPES.contains(dtype)) else {
             let why = format!("is of type {dtype:?}, which is not read; save its float()");
             return Ok((name, Err(why)));
@@ -217,7 +219,7 @@ fn metadata_of(path: &Path, header: &Header) -> Result<Metadata, Error> {
 }
 
 /// A file's own names go into messages: they must not break the line or steer the terminal.
-fn clean(text: String) -> String {
+pub(crate) fn clean(text: String) -> String {
     text.replace(char::is_control, "\u{fffd}")
 }
 

@@ -1,5 +1,6 @@
 //! From what a user types to a checkpoint: on the disk, or built into the program.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::Checkpoint;
@@ -114,18 +115,25 @@ pub struct ResolveOptions {
 ///
 /// # Errors
 /// [`ResolveError`], each variant one line with what to do.
-pub fn resolve(model: &str, options: &ResolveOptions, progress: &mut dyn Progress) -> Result<Resolved, ResolveError> {
-    if let Some(address) = model.strip_prefix("hf://") {
+pub fn resolve(
+    model: impl AsRef<OsStr>,
+    options: &ResolveOptions,
+    progress: &mut dyn Progress,
+) -> Result<Resolved, ResolveError> {
+    let path = Path::new(model.as_ref());
+    let name = path.to_str();
+    if let Some((name, address)) = name.and_then(|name| Some((name, name.strip_prefix("hf://")?))) {
         let (repo, revision, file) =
-            parse_address(address).ok_or_else(|| ResolveError::BadAddress { name: model.to_owned() })?;
-        return from_hub(model, [&repo, &revision, &file], None, None, options, progress);
+            parse_address(address).ok_or_else(|| ResolveError::BadAddress { name: name.to_owned() })?;
+        return from_hub(name, [&repo, &revision, &file], None, None, options, progress);
     }
-    let path = Path::new(model);
     if path.is_file() {
         let config = path.with_file_name("config.json");
         let config = config.is_file().then_some(config);
         return Ok(Resolved { origin: Origin::File(path.to_path_buf()), config, entry: None, cached_as: None });
     }
+    // Only a file has a name that is not UTF-8.
+    let Some(model) = name else { return Err(ResolveError::NoSuchFile { path: path.to_path_buf() }) };
     let registry = Registry::builtin();
     if let Some(entry) = registry.find(model) {
         return match &entry.place {
@@ -182,19 +190,21 @@ fn from_hub(
         Some((folder, _)) => format!("{folder}/config.json"),
         None => "config.json".to_owned(),
     };
-    let beside = RepoFile { file: beside, ..place.clone() };
     let is_classifier = entry.is_none_or(|entry| entry.task == crate::registry::Task::Classify);
     // A repository may have no config.json; it is asked for once, along with the weights.
     let again = options.again;
-    let (path, config) = fetch_with(config, &place, sha256, again, progress, |progress| match beside.cached(config) {
-        Some(path) if !again => Ok(Some(path)),
-        None if (was_cached && !again) || !is_classifier => Ok(None),
-        _ => {
-            let fetch = if again { refetch } else { fetch };
-            match fetch(config, &beside, None, progress) {
-                Ok(path) => Ok(Some(path)),
-                Err(HubError::NotFound { .. }) => Ok(None),
-                Err(error) => Err(error),
+    let (path, config) = fetch_with(config, &place, sha256, again, progress, |revision, progress| {
+        let beside = RepoFile { repo: repo.clone(), revision: revision.to_owned(), file: beside };
+        match beside.cached(config) {
+            Some(path) if !again => Ok(Some(path)),
+            None if (was_cached && !again) || !is_classifier => Ok(None),
+            _ => {
+                let fetch = if again { refetch } else { fetch };
+                match fetch(config, &beside, None, progress) {
+                    Ok(path) => Ok(Some(path)),
+                    Err(HubError::NotFound { .. }) => Ok(None),
+                    Err(error) => Err(error),
+                }
             }
         }
     })?;

@@ -51,9 +51,11 @@ impl RepoFile {
         Some(self.snapshot(config, commit)).filter(|path| path.exists())
     }
 
-    /// Removes what a killed process left half-written of the revision's ref. A courtesy: no download fails for it.
+    /// Removes what a killed process left half-written of the revision's ref and of the file's place. A courtesy: no download
+    /// fails for it.
     pub(super) fn sweep(&self, config: &HubConfig) {
-        let _ = ghostzoo_files::sweep(&self.folder(config).join("refs").join(&self.revision));
+        let places = [Some(self.folder(config).join("refs").join(&self.revision)), self.cached(config)];
+        places.iter().flatten().for_each(|path| drop(ghostzoo_files::sweep(path)));
     }
 
     fn snapshot(&self, config: &HubConfig, commit: &str) -> PathBuf {
@@ -74,17 +76,12 @@ impl RepoFile {
         let blob = self.blob(config, key);
         let up: PathBuf = std::iter::repeat_n("..", 2 + self.file.matches('/').count()).collect();
         let target = up.join("blobs").join(key);
-        if again && snapshot.exists() {
-            if fs::canonicalize(&snapshot).ok() != fs::canonicalize(&blob).ok() {
-                relink(&target, &snapshot).or_else(|_| copy(&blob, &snapshot)).map_err(failed)?;
-            }
-        } else if !snapshot.exists() {
-            // A link whose blob is gone.
-            let _ = fs::remove_file(&snapshot);
-            let linked = link(&target, &snapshot);
-            if linked.is_err() && !snapshot.exists() {
-                fs::hard_link(&blob, &snapshot).or_else(|_| copy(&blob, &snapshot)).map_err(failed)?;
-            }
+        let is_another = || again && fs::canonicalize(&snapshot).ok() != fs::canonicalize(&blob).ok();
+        if !snapshot.exists() || is_another() {
+            ghostzoo_files::sweep(&snapshot).map_err(failed)?;
+            // The link is read where it comes to lie.
+            let linked = ghostzoo_files::link(&target, &snapshot).or_else(|_| fs::hard_link(&blob, &snapshot));
+            linked.or_else(|_| copy(&blob, &snapshot)).map_err(failed)?;
         }
         if commit != self.revision {
             let path = self.folder(config).join("refs").join(&self.revision);
@@ -92,25 +89,6 @@ impl RepoFile {
         }
         Ok(snapshot)
     }
-}
-
-#[cfg(unix)]
-fn link(target: &Path, link: &Path) -> std::io::Result<()> {
-    std::os::unix::fs::symlink(target, link)
-}
-
-#[cfg(not(unix))]
-fn link(_: &Path, _: &Path) -> std::io::Result<()> {
-    Err(std::io::ErrorKind::Unsupported.into())
-}
-
-/// Puts a link in the place of a file or of another link, which is there until then.
-fn relink(target: &Path, snapshot: &Path) -> std::io::Result<()> {
-    let folder = tempfile::tempdir_in(snapshot.parent().unwrap_or(Path::new(".")))?;
-    // The link is read where it comes to lie.
-    let made = folder.path().join("link");
-    link(target, &made)?;
-    fs::rename(made, snapshot)
 }
 
 fn copy(blob: &Path, snapshot: &Path) -> std::io::Result<()> {

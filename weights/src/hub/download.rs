@@ -26,7 +26,7 @@ pub fn fetch(
     sha256: Option<&str>,
     progress: &mut dyn Progress,
 ) -> Result<PathBuf, HubError> {
-    fetch_with(config, file, sha256, false, progress, |_| Ok(())).map(|(path, ())| path)
+    fetch_with(config, file, sha256, false, progress, |_, _| Ok(())).map(|(path, ())| path)
 }
 
 /// [`fetch`] of a file that is to be downloaded even where the cache has it, and then takes its place.
@@ -39,18 +39,19 @@ pub fn refetch(
     sha256: Option<&str>,
     progress: &mut dyn Progress,
 ) -> Result<PathBuf, HubError> {
-    fetch_with(config, file, sha256, true, progress, |_| Ok(())).map(|(path, ())| path)
+    fetch_with(config, file, sha256, true, progress, |_, _| Ok(())).map(|(path, ())| path)
 }
 
-/// [`fetch`], or [`refetch`] with `again`, of a file that others belong to: `others` gets them once its bytes are here, and before it
-/// has its place. A file that is in the cache has them, whenever a process was killed.
+/// [`fetch`], or [`refetch`] with `again`, of a file that others belong to: `others` gets them, of the revision or the commit that it
+/// is given, once the file's bytes are here and before it has its place. A file that is in the cache has them, whenever a process
+/// was killed.
 pub(crate) fn fetch_with<T>(
     config: &HubConfig,
     file: &RepoFile,
     sha256: Option<&str>,
     again: bool,
     progress: &mut dyn Progress,
-    others: impl FnOnce(&mut dyn Progress) -> Result<T, HubError>,
+    others: impl FnOnce(&str, &mut dyn Progress) -> Result<T, HubError>,
 ) -> Result<(PathBuf, T), HubError> {
     let RepoFile { repo, revision, file: name } = file.clone();
     if !file.is_plain() {
@@ -58,7 +59,7 @@ pub(crate) fn fetch_with<T>(
     }
     file.sweep(config);
     match file.cached(config) {
-        Some(path) if !again => return Ok((path, others(progress)?)),
+        Some(path) if !again => return Ok((path, others(&revision, progress)?)),
         Some(_) if config.offline => return Err(HubError::OfflineAgain { repo, revision, file: name }),
         _ => {}
     }
@@ -100,7 +101,8 @@ pub(crate) fn fetch_with<T>(
                 Ok(()) => download.partial.finish().map_err(cache_error)?,
                 Err(failure) => {
                     let is_empty = download.partial.len().is_ok_and(|length| length == 0);
-                    if !failure.may_pass() || is_empty || download.content.etag.is_none() {
+                    // Nobody goes on with what was to be downloaded again.
+                    if again || !failure.may_pass() || is_empty || download.content.etag.is_none() {
                         download.partial.discard();
                     }
                     return Err(failure.into_error());
@@ -108,7 +110,7 @@ pub(crate) fn fetch_with<T>(
             }
         }
     }
-    let others = others(progress)?;
+    let others = others(&commit, progress)?;
     Ok((file.place(config, &key, &commit, again)?, others))
 }
 

@@ -44,7 +44,9 @@ pub(super) fn complaint(mut file: &File, name: &str) -> io::Result<Option<String
         }
         "json" => {
             let text = BufReader::new(file.take(MAX_TEXT));
-            serde_json::from_reader::<_, IgnoredAny>(text).err().map(|error| format!("no JSON ({error})"))
+            // What cannot be read otherwise is none of the weights' harm; what ends too early was cut.
+            let cut = serde_json::from_reader::<_, IgnoredAny>(text).err().filter(serde_json::Error::is_eof);
+            cut.map(|error| format!("no JSON ({error})"))
         }
         "yaml" | "yml" | "txt" => {
             std::str::from_utf8(&start).is_err_and(|error| error.error_len().is_some()).then(|| "no text".to_owned())
@@ -71,7 +73,7 @@ fn is_page(start: &[u8]) -> bool {
 /// The header must parse, and its tensors must end where the file does.
 fn safetensors(file: &File, length: u64) -> io::Result<Option<String>> {
     let wrong = |wrong: Wrong| match wrong {
-        Wrong::Invalid(reason) => format!("no safetensors ({reason})"),
+        Wrong::Invalid(reason) => format!("no safetensors ({})", crate::read::clean(reason)),
         Wrong::Short(whole) => format!("{length} of the {whole} bytes that it should have"),
     };
     let first = part(file, 0, 9)?;
@@ -102,6 +104,8 @@ mod tests {
         };
         let header = br#"{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}"#;
         let whole = [&(header.len() as u64).to_le_bytes()[..], header, &[1, 2]].concat();
+        let lines = br#"{"a\nerror: b":{"dtype":"U8","shape":[3],"data_offsets":[0,2]}}"#;
+        let named = [&(lines.len() as u64).to_le_bytes()[..], lines, &[1, 2]].concat();
         let page = b"\n<!DOCTYPE HTML><html><body>Sign in</body></html>";
         for (name, content) in [
             ("a.safetensors", &whole[..]),
@@ -109,6 +113,7 @@ mod tests {
             ("a.pth", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.rest"),
             ("pytorch_model.bin", b"\x80\x04}."),
             ("config.json", b"{\"a\": [1, 2]}\n"),
+            ("config.json", b"{\"a\": NaN}"),
             ("a.yaml", "nc: 2 # fünf\n".as_bytes()),
             ("README.md", page),
             ("of.another.kind", b"\xff\xfe"),
@@ -125,12 +130,12 @@ mod tests {
             ("a.safetensors", &whole[..20], "20 of the"),
             ("a.safetensors", &[&whole[..], b"x"].concat(), "2 bytes, and 3 are there"),
             ("a.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
+            ("a.safetensors", &named, "no safetensors (tensor a\u{fffd}error"),
             ("a.safetensors", b"no", "something else"),
             ("a.pt", b"PK\x03\x04 and no end", "a zip without its end"),
             ("a.pth", b"{\"error\": \"not found\"}", "something else"),
             ("a.bin", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
             ("config.json", b"{\"a\": [1, 2", "no JSON"),
-            ("config.json", b"{} {}", "no JSON"),
             ("a.yml", b"a: \xff\xfe", "no text"),
             ("a.pt", b"", "nothing"),
         ] {

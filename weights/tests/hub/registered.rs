@@ -19,6 +19,7 @@ fn a_named_classifier_comes_with_its_config() {
     assert_eq!(first.entry.as_ref().map(|entry| entry.name.as_str()), Some("ghostnet_100.in1k"));
     assert_eq!(std::fs::read(first.config.as_ref().expect("a config")).expect("readable"), b"{}");
     assert_eq!(server.requests().len(), 2);
+    assert!(server.requests()[1].path.ends_with("/resolve/c0ffee/config.json"), "of the weights' commit");
     assert_eq!(resolve("ghostnet_100.in1k", &options, &mut Silent).expect("cached"), first);
     assert_eq!(server.requests().len(), 2, "no further request");
     let address = "hf://timm/ghostnet_100.in1k@c0ffee/model.safetensors";
