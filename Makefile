@@ -66,7 +66,7 @@ fuzz:
 	GHOSTZOO_FUZZ_CASES=$(CASES) GHOSTZOO_FUZZ_SEED=$(SEED) \
 		cargo test --workspace --test fuzz -- --nocapture
 
-# Long work, over PICTURES pictures: memory and descriptors stay flat.
+# Long work, over PICTURES images: memory and descriptors stay flat.
 PICTURES ?= 5000
 soak:
 	GHOSTZOO_SOAK=$(PICTURES) cargo test --workspace --test cli soak -- --nocapture --test-threads 1

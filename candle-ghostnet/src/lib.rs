@@ -15,9 +15,9 @@
 //! let vb = candle_vision::seeded::var_builder(DType::F32, &Device::Cpu);
 //! let variant = Variant::from_name("ghostnetv2_100").expect("one of Variant::ALL");
 //! let model = GhostNet::new(&Config::new(variant).for_inference(), vb)?;
-//! let picture = Tensor::zeros((1, 3, 64, 96), DType::F32, &Device::Cpu)?;
-//! assert_eq!(model.forward(&picture)?.dims(), [1, 1000]);
-//! let maps = model.features(&picture, false)?;
+//! let image = Tensor::zeros((1, 3, 64, 96), DType::F32, &Device::Cpu)?;
+//! assert_eq!(model.forward(&image)?.dims(), [1, 1000]);
+//! let maps = model.features(&image, false)?;
 //! assert_eq!(maps[4].dims(), [1, 160, 2, 3]);
 //! # Ok(())
 //! # }
@@ -46,10 +46,10 @@ pub use config::{Branches, Config, HEAD_CHANNELS, Variant, Version};
 pub use infer::infer;
 pub use net::{DROP_RATE, GhostNet, Summary, summary};
 
-/// Side of the square picture that the published weights expect, in pixels.
+/// Side of the square image that the published weights expect, in pixels.
 pub const INPUT_SIZE: usize = 224;
 
-/// Share of the resized picture's side that the centre crop keeps.
+/// Share of the resized image's side that the centre crop keeps.
 pub const CROP_RATIO: f64 = 0.875;
 
 /// Filter of the resize, by PIL's name.

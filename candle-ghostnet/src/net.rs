@@ -20,9 +20,9 @@ pub const DROP_RATE: f64 = 0.2;
 
 /// A GhostNet of any version, width and form.
 ///
-/// [`Layer::forward`] maps pictures (n, 3, h, w), normalised as [`crate::MEAN`] and [`crate::STD`] say, to logits
+/// [`Layer::forward`] maps images (n, 3, h, w), normalised as [`crate::MEAN`] and [`crate::STD`] say, to logits
 /// (n, num_classes), or to [`GhostNet::pre_logits`] (n, 1280) where the configuration has no classes. V2 and V3 need
-/// pictures of at least 33 x 33. [`GhostNet::forward_train`] drops hidden units of the head as training does.
+/// images of at least 33 x 33. [`GhostNet::forward_train`] drops hidden units of the head as training does.
 pub struct GhostNet {
     config: Config,
     stem: Stem,
@@ -35,7 +35,7 @@ pub struct GhostNet {
 }
 
 impl GhostNet {
-    /// Pixels of the picture per position, along each axis, of each map of [`GhostNet::features`].
+    /// Pixels of the image per position, along each axis, of each map of [`GhostNet::features`].
     pub const FEATURE_REDUCTIONS: [usize; 5] = [2, 4, 8, 16, 32];
 
     /// Reads a network under timm's tensor names. With [`Norm::Fold`] the tensors may be folded already.
@@ -86,7 +86,7 @@ impl GhostNet {
         &self.config
     }
 
-    /// Pictures (n, 3, h, w) to the last map before the pooling, (n, [`Config::final_channels`], h / 32, w / 32),
+    /// Images (n, 3, h, w) to the last map before the pooling, (n, [`Config::final_channels`], h / 32, w / 32),
     /// rounded up.
     pub fn forward_features(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
         self.check_size(xs)?;
@@ -121,7 +121,7 @@ impl GhostNet {
         self.classify(self.pre_logits(features)?)
     }
 
-    /// Pictures to logits in training: batch statistics, and the share `drop_rate` of the hidden units dropped, as `rng`
+    /// Images to logits in training: batch statistics, and the share `drop_rate` of the hidden units dropped, as `rng`
     /// draws them. timm drops [`DROP_RATE`] of them unless told otherwise.
     pub fn forward_train(&self, xs: &Tensor, drop_rate: f64, rng: &mut Stream) -> Result<Tensor> {
         let hidden = self.pre_logits(&self.forward_features(xs, true)?)?;
@@ -135,7 +135,7 @@ impl GhostNet {
         }
     }
 
-    /// Pictures (n, 3, h, w) to one map per scale, (n, [`Config::feature_channels`], h / reduction, w / reduction),
+    /// Images (n, 3, h, w) to one map per scale, (n, [`Config::feature_channels`], h / reduction, w / reduction),
     /// rounded up, for use as a backbone. `train` selects batch statistics.
     ///
     /// These are timm's `features_only` maps: the stem's convolution before its batch norm, then the output of each
@@ -192,7 +192,7 @@ impl GhostNet {
         self.final_conv.record(graph, xs)
     }
 
-    /// One picture (1, 3, h, w) through the inference plan, step by step. Fails where batch norms are not folded.
+    /// One image (1, 3, h, w) through the inference plan, step by step. Fails where batch norms are not folded.
     pub fn profile(&self, xs: &Tensor) -> Result<Vec<StepTime>> {
         let Some(session) = &self.session else { candle_core::bail!("only a folded network has an inference plan") };
         self.check_size(xs)?;
@@ -203,7 +203,7 @@ impl GhostNet {
         })
     }
 
-    /// What a GPU launches for a picture of `[height, width]`. Needs no GPU. Fails where batch norms are not folded.
+    /// What a GPU launches for an image of `[height, width]`. Needs no GPU. Fails where batch norms are not folded.
     pub fn launches(&self, [height, width]: [usize; 2]) -> Result<Vec<LaunchInfo>> {
         Session::launches([3, height, width], |graph, xs| {
             let logits = self.record(graph, xs)?;
@@ -212,7 +212,7 @@ impl GhostNet {
         })
     }
 
-    /// The dense convolutions of the inference plan for a picture of `[height, width]`.
+    /// The dense convolutions of the inference plan for an image of `[height, width]`.
     pub fn conv_shapes(&self, [height, width]: [usize; 2]) -> Result<Vec<ConvShape>> {
         plan::conv_shapes([3, height, width], |graph, xs| {
             let logits = self.record(graph, xs)?;
@@ -233,7 +233,7 @@ impl GhostNet {
         let (_, _, h, w) = xs.dims4()?;
         let (name, least) = (self.config.variant.name, self.config.variant.least_side());
         if h.min(w) < least {
-            candle_core::bail!("{name} halves its last {h} x {w} / 32 map: give pictures of at least {least} x {least}")
+            candle_core::bail!("{name} halves its last {h} x {w} / 32 map: give images of at least {least} x {least}")
         }
         Ok(())
     }
@@ -345,11 +345,11 @@ pub struct Summary {
     pub modules: Modules,
     /// Trainable elements of the checkpoint that the configuration reads.
     pub parameters: usize,
-    /// Arithmetic of one picture.
+    /// Arithmetic of one image.
     pub cost: Cost,
 }
 
-/// Sizes a network from its graph alone, on one picture of `[height, width]`.
+/// Sizes a network from its graph alone, on one image of `[height, width]`.
 pub fn summary(config: &Config, [height, width]: [usize; 2]) -> Result<Summary> {
     let (model, spec) = Spec::of(|vb| GhostNet::new(config, vb))?;
     let xs = Tensor::zeros((1, 3, height, width), candle_core::DType::F32, &candle_core::Device::Cpu)?;

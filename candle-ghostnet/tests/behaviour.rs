@@ -103,7 +103,7 @@ fn maps_have_the_stated_channels_and_reductions() -> Result<()> {
 }
 
 #[test]
-fn a_picture_too_small_for_the_attention_is_refused() -> Result<()> {
+fn an_image_too_small_for_the_attention_is_refused() -> Result<()> {
     let (model, _) = Spec::of(|vb| GhostNet::new(&Config::new(variant("ghostnetv2_100")), vb))?;
     let forward = |side| model.forward(&Tensor::zeros((1, 3, side, 64), DType::F32, &Device::Cpu)?);
     assert!(forward(33).is_ok());

@@ -37,8 +37,8 @@ fn uniform(name: &str, shape: (usize, usize, usize, usize)) -> Result<Tensor> {
     seeded::tensor(name, &shape.into(), DType::F32, &Device::Cpu)? * 5.
 }
 
-/// `picture` of the script: the seeded rule gives a nameless role the range ±0.2.
-fn picture([height, width]: [usize; 2]) -> Result<Tensor> {
+/// `image` of the script: the seeded rule gives a nameless role the range ±0.2.
+fn image([height, width]: [usize; 2]) -> Result<Tensor> {
     let coarse = uniform("blocks", (2, 3, height.div_ceil(32), width.div_ceil(32)))?;
     let (_, _, rows, columns) = coarse.dims4()?;
     let blocks = coarse.upsample_nearest2d(32 * rows, 32 * columns)?.narrow(2, 0, height)?.narrow(3, 0, width)?;
@@ -62,7 +62,7 @@ fn head(model: &GhostNet, images: &Tensor) -> Result<BTreeMap<String, Tensor>> {
 /// The largest relative difference of any output, and which output has it. Maps that fail are enough.
 fn difference(model: &GhostNet, device: &Device, case: &Value) -> Result<(f64, String)> {
     let size = numbers(&case["size"]);
-    let images = picture([size[0] as usize, size[1] as usize])?.to_device(device)?;
+    let images = image([size[0] as usize, size[1] as usize])?.to_device(device)?;
     let maps = compare(&maps(model, &images)?, &case["outputs"])?;
     if maps.0.is_nan() || maps.0 >= TOLERANCE {
         return Ok(maps);
@@ -143,7 +143,7 @@ fn assert_loads_back(model: &GhostNet, expected: Config) -> Result<GhostNet> {
     let mismatch = spec.check(tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.dims())));
     assert!(mismatch.is_empty(), "{mismatch}");
     let again = load(&config, tensors)?;
-    let images = picture([64, 64])?;
+    let images = image([64, 64])?;
     let bits = |model: &GhostNet| model.forward(&images)?.flatten_all()?.to_vec1::<f32>();
     assert_eq!(bits(model)?, bits(&again)?);
     Ok(again)

@@ -17,9 +17,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for file in arguments {
         match open_with(Path::new(&file), &options) {
             Ok(decoded) => {
-                let (width, height) = decoded.picture.dimensions();
+                let (width, height) = decoded.image.dimensions();
                 writeln!(out, "{width} {height} {}", decoded.warning.unwrap_or_default())?;
-                out.write_all(decoded.picture.as_raw())?;
+                out.write_all(decoded.image.as_raw())?;
             }
             Err(error) => writeln!(out, "error {}", error.to_string().replace('\n', " "))?,
         }

@@ -1,5 +1,5 @@
-//! Writes what this crate makes of every picture of a folder, for `tests/oracle/image.py parity` to compare with PIL and
-//! cv2: `preprocess_parity IN_DIR OUT_DIR` writes NAME.{decoded,bicubic,bilinear,cv2}.png per picture.
+//! Writes what this crate makes of every image of a folder, for `tests/oracle/image.py parity` to compare with PIL and
+//! cv2: `preprocess_parity IN_DIR OUT_DIR` writes NAME.{decoded,bicubic,bilinear,cv2}.png per image.
 
 use std::path::Path;
 
@@ -12,17 +12,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     for entry in std::fs::read_dir(input)? {
         let path = entry?.path();
-        let picture = open(&path)?;
-        let original = [picture.height() as usize, picture.width() as usize];
+        let image = open(&path)?;
+        let original = [image.height() as usize, image.width() as usize];
         let short_256 = ClassifyTransform::default().resized(original);
-        let write = |kind: &str, picture: &_| {
+        let write = |kind: &str, image: &_| {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-            save(picture, &Path::new(&output).join(format!("{stem}.{kind}.png")))
+            save(image, &Path::new(&output).join(format!("{stem}.{kind}.png")))
         };
-        write("decoded", &picture)?;
-        write("bicubic", &resize(&picture, short_256, Interpolation::Bicubic))?;
-        write("bilinear", &resize(&picture, short_256, Interpolation::Bilinear))?;
-        write("cv2", &resize_bilinear(&picture, Letterbox::new([640, 640]).plan(original).resized))?;
+        write("decoded", &image)?;
+        write("bicubic", &resize(&image, short_256, Interpolation::Bicubic))?;
+        write("bilinear", &resize(&image, short_256, Interpolation::Bilinear))?;
+        write("cv2", &resize_bilinear(&image, Letterbox::new([640, 640]).plan(original).resized))?;
     }
     Ok(())
 }

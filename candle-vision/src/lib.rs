@@ -4,9 +4,9 @@
 //! - [`regular`]: files that end; [`guard`]: code that is not ours;
 //! - [`nms`]: which of overlapping boxes are kept;
 //! - [`image`]: decode, resize as PIL and cv2 do, letterbox, draw;
-//! - [`data`]: labelled picture sets: folders, tar files and Parquet shards;
+//! - [`data`]: labelled image sets: folders, tar files and Parquet shards;
 //! - [`metrics`]: accuracy, COCO's and Ultralytics' average precision;
-//! - [`augment`], [`train`]: pictures changed at random; optimizers, averages, schedules;
+//! - [`augment`], [`train`]: images changed at random; optimizers, averages, schedules;
 //! - [`spec`]: which tensors a model needs, and how a checkpoint differs from that;
 //! - [`seeded`]: deterministic weights for benchmarks and tests.
 #![forbid(unsafe_code)]

@@ -5,7 +5,7 @@ use candle_vision::nms::{Candidate, NmsOptions};
 
 use crate::modules::REG_MAX;
 
-/// The candidates of each picture of a batch, from raw levels (n, 4 · 16 + nc, h, w) and their strides.
+/// The candidates of each image of a batch, from raw levels (n, 4 · 16 + nc, h, w) and their strides.
 ///
 /// The boxes and probabilities are those of [`crate::Yolo::decode`]; anchors run level by level, row by row.
 pub fn candidates(raw: &[Tensor], strides: &[f64], options: &NmsOptions) -> Result<Vec<Vec<Candidate>>> {
@@ -25,7 +25,7 @@ pub fn candidates(raw: &[Tensor], strides: &[f64], options: &NmsOptions) -> Resu
     Ok(found)
 }
 
-/// One level of one picture: a row of channels per anchor.
+/// One level of one image: a row of channels per anchor.
 struct Level<'a> {
     rows: &'a [f32],
     channels: usize,

@@ -1,4 +1,4 @@
-//! Pictures to boxes.
+//! Images to boxes.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,21 +12,21 @@ use rayon::prelude::*;
 use crate::candidates::candidates;
 use crate::net::Yolo;
 
-/// One found object, in pixels of the original picture.
+/// One found object, in pixels of the original image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Detection {
     /// Class number.
     pub class_id: usize,
     /// Probability of the class.
     pub confidence: f32,
-    /// Left, top, right, bottom, inside the picture.
+    /// Left, top, right, bottom, inside the image.
     pub xyxy: [f32; 4],
 }
 
 /// How to look.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PredictOptions {
-    /// `[height, width]` that pictures are scaled to fit, rounded up to multiples of the largest stride; `None` for the
+    /// `[height, width]` that images are scaled to fit, rounded up to multiples of the largest stride; `None` for the
     /// detector's own.
     pub imgsz: Option<[usize; 2]>,
     /// Pad only to the next multiple of the stride instead of to the full size.
@@ -42,7 +42,7 @@ impl Default for PredictOptions {
     }
 }
 
-/// A picture ready for the network: letterboxed, or on its way to a GPU that letterboxes it.
+/// An image ready for the network: letterboxed, or on its way to a GPU that letterboxes it.
 #[derive(Debug)]
 pub struct Prepared {
     pixels: Pixels,
@@ -56,22 +56,22 @@ enum Pixels {
 }
 
 impl Prepared {
-    /// Letterboxes a picture as [`Detector::view`] says, or sends it to `device` where that has a kernel for it. Neither
+    /// Letterboxes an image as [`Detector::view`] says, or sends it to `device` where that has a kernel for it. Neither
     /// changes a result. Made on another thread than the one that detects, it takes none of that one's time.
     ///
     /// # Errors
     /// If the device has no memory left.
-    pub fn new(picture: &RgbImage, view: &Letterbox, device: &Device) -> Result<Self> {
+    pub fn new(image: &RgbImage, view: &Letterbox, device: &Device) -> Result<Self> {
         if has_kernels(device) {
-            let (upload, info) = Upload::new(picture, view, device)?;
+            let (upload, info) = Upload::new(image, view, device)?;
             return Ok(Self { pixels: Pixels::Sent(upload), info });
         }
-        let (picture, info) = letterbox(picture, view);
-        Ok(Self { pixels: Pixels::Seen(picture), info })
+        let (image, info) = letterbox(image, view);
+        Ok(Self { pixels: Pixels::Seen(image), info })
     }
 }
 
-/// What was found in one picture, best first, and how long it took.
+/// What was found in one image, best first, and how long it took.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prediction {
     /// The objects.
@@ -80,7 +80,7 @@ pub struct Prediction {
     pub dropped: usize,
     /// `[height, width]` of the network's input.
     pub input: [usize; 2],
-    /// The copy to the device, and in [`Detector::predict`] the scaling; a picture's share of its batch, as below.
+    /// The copy to the device, and in [`Detector::predict`] the scaling; an image's share of its batch, as below.
     pub preprocess: Duration,
     /// The network.
     pub inference: Duration,
@@ -88,10 +88,10 @@ pub struct Prediction {
     pub postprocess: Duration,
 }
 
-/// Side of the pictures, in pixels, that a network looks at where nothing says at what it was trained.
+/// Side of the images, in pixels, that a network looks at where nothing says at what it was trained.
 pub const DEFAULT_SIDE: usize = 640;
 
-/// A network with the device and dtype it runs in, and the size it looks at. Make one and use it for every picture.
+/// A network with the device and dtype it runs in, and the size it looks at. Make one and use it for every image.
 pub struct Detector {
     model: Yolo,
     device: Device,
@@ -107,7 +107,7 @@ impl Detector {
         Self { model, device, dtype, imgsz: imgsz.unwrap_or([DEFAULT_SIDE; 2]) }
     }
 
-    /// `[height, width]` that pictures are scaled to fit unless told otherwise.
+    /// `[height, width]` that images are scaled to fit unless told otherwise.
     pub fn imgsz(&self) -> [usize; 2] {
         self.imgsz
     }
@@ -124,43 +124,43 @@ impl Detector {
         Letterbox { stride, auto: options.rect, ..Letterbox::new(size) }
     }
 
-    /// Looks at pictures in order.
-    pub fn predict(&self, pictures: &[RgbImage], options: &PredictOptions) -> Result<Vec<Prediction>> {
+    /// Looks at images in order.
+    pub fn predict(&self, images: &[RgbImage], options: &PredictOptions) -> Result<Vec<Prediction>> {
         let (start, view) = (Instant::now(), self.view(options));
-        let prepare = |picture| Prepared::new(picture, &view, &self.device);
+        let prepare = |image| Prepared::new(image, &view, &self.device);
         // A GPU's launches stay on this thread's stream.
         let prepared: Vec<Prepared> = match has_kernels(&self.device) {
-            true => pictures.iter().map(prepare).collect::<Result<_>>()?,
-            false => pictures.par_iter().map(prepare).collect::<Result<_>>()?,
+            true => images.iter().map(prepare).collect::<Result<_>>()?,
+            false => images.par_iter().map(prepare).collect::<Result<_>>()?,
         };
-        let scaling = start.elapsed() / pictures.len().max(1) as u32;
+        let scaling = start.elapsed() / images.len().max(1) as u32;
         let mut predictions = self.detect(&prepared.iter().collect::<Vec<_>>(), &options.nms)?;
         predictions.iter_mut().for_each(|found| found.preprocess += scaling);
         Ok(predictions)
     }
 
-    /// Looks at prepared pictures in order. Those of one shape run as one batch, so that no result depends on the other
-    /// pictures.
-    pub fn detect(&self, pictures: &[&Prepared], options: &NmsOptions) -> Result<Vec<Prediction>> {
+    /// Looks at prepared images in order. Those of one shape run as one batch, so that no result depends on the other
+    /// images.
+    pub fn detect(&self, images: &[&Prepared], options: &NmsOptions) -> Result<Vec<Prediction>> {
         let mut groups: BTreeMap<[usize; 2], Vec<usize>> = BTreeMap::new();
-        for (index, picture) in pictures.iter().enumerate() {
-            groups.entry(picture.info.size).or_default().push(index);
+        for (index, image) in images.iter().enumerate() {
+            groups.entry(image.info.size).or_default().push(index);
         }
-        let mut predictions: Vec<Option<Prediction>> = vec![None; pictures.len()];
+        let mut predictions: Vec<Option<Prediction>> = vec![None; images.len()];
         for (input, indices) in groups {
-            let members: Vec<&Prepared> = indices.iter().map(|index| pictures[*index]).collect();
+            let members: Vec<&Prepared> = indices.iter().map(|index| images[*index]).collect();
             let found = self.detect_group(&members, input, options)?;
             indices.into_iter().zip(found).for_each(|(index, found)| predictions[index] = Some(found));
         }
-        Ok(predictions.into_iter().map(|found| found.expect("every picture is in one group")).collect())
+        Ok(predictions.into_iter().map(|found| found.expect("every image is in one group")).collect())
     }
 
-    fn detect_group(&self, pictures: &[&Prepared], input: [usize; 2], options: &NmsOptions) -> Result<Vec<Prediction>> {
+    fn detect_group(&self, images: &[&Prepared], input: [usize; 2], options: &NmsOptions) -> Result<Vec<Prediction>> {
         let start = Instant::now();
         let (mut seen, mut sent) = (Vec::new(), Vec::new());
-        for picture in pictures {
-            match &picture.pixels {
-                Pixels::Seen(picture) => seen.push(picture),
+        for image in images {
+            match &image.pixels {
+                Pixels::Seen(image) => seen.push(image),
                 Pixels::Sent(upload) => sent.push(upload),
             }
         }
@@ -170,34 +170,34 @@ impl Detector {
                 let (_, found, times) = self.look(&seen, options)?;
                 (found, times)
             }
-            (false, false) => candle_core::bail!("pictures that were prepared for two devices"),
+            (false, false) => candle_core::bail!("images that were prepared for two devices"),
         };
-        let [preprocess, inference, postprocess] = times.map(|time| time / pictures.len().max(1) as u32);
-        let prediction = |(Kept { candidates, dropped }, picture): (Kept, &&Prepared)| {
+        let [preprocess, inference, postprocess] = times.map(|time| time / images.len().max(1) as u32);
+        let prediction = |(Kept { candidates, dropped }, image): (Kept, &&Prepared)| {
             let detection = |Candidate { class_id, confidence, xyxy }| Detection {
                 class_id,
                 confidence,
-                xyxy: picture.info.to_original(xyxy),
+                xyxy: image.info.to_original(xyxy),
             };
             let detections = candidates.into_iter().map(detection).collect();
             Prediction { detections, dropped, input, preprocess, inference, postprocess }
         };
-        Ok(found.into_iter().zip(pictures).map(prediction).collect())
+        Ok(found.into_iter().zip(images).map(prediction).collect())
     }
 
-    /// One forward pass over pictures of one size, which the network takes as they are: its output, what is left of each
-    /// picture, in its pixels, and the time of the copy to the device, of the network, and of decoding and suppression.
+    /// One forward pass over images of one size, which the network takes as they are: its output, what is left of each
+    /// image, in its pixels, and the time of the copy to the device, of the network, and of decoding and suppression.
     pub fn look(
         &self,
-        pictures: &[&RgbImage],
+        images: &[&RgbImage],
         options: &NmsOptions,
     ) -> Result<(Vec<Tensor>, Vec<Kept>, [Duration; 3])> {
         let start = Instant::now();
-        if pictures.is_empty() {
+        if images.is_empty() {
             return Ok(Default::default());
         }
-        let tensor = |picture: &&RgbImage| to_tensor(picture, &Device::Cpu);
-        let xs: Vec<Tensor> = pictures.par_iter().map(tensor).collect::<Result<_>>()?;
+        let tensor = |image: &&RgbImage| to_tensor(image, &Device::Cpu);
+        let xs: Vec<Tensor> = images.par_iter().map(tensor).collect::<Result<_>>()?;
         let xs = Tensor::stack(&xs, 0)?.to_device(&self.device)?.to_dtype(self.dtype)?;
         let preprocess = start.elapsed();
         let start = Instant::now();
@@ -210,7 +210,7 @@ impl Detector {
         Ok((raw, found, [preprocess, inference, start.elapsed()]))
     }
 
-    /// [`Detector::look`] at planes (pictures, 3, height, width) that were begun at `start`, where boxes are decoded, and if
+    /// [`Detector::look`] at planes (images, 3, height, width) that were begun at `start`, where boxes are decoded, and if
     /// it can be suppressed, on the device.
     fn keep_on_device(&self, xs: &Tensor, start: Instant, options: &NmsOptions) -> Result<(Vec<Kept>, [Duration; 3])> {
         let preprocess = start.elapsed();
@@ -232,7 +232,7 @@ mod tests {
     use candle_vision::seeded;
     use ghostzoo_kernels::with_emulated_gpu;
 
-    fn picture(width: u32, height: u32, seed: u32) -> RgbImage {
+    fn image(width: u32, height: u32, seed: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| {
             let v = (x * 7 + y * 13 + seed * 101) ^ (x * y);
             candle_vision::image::Rgb([v as u8, (v >> 2) as u8, (v >> 4) as u8])
@@ -245,11 +245,11 @@ mod tests {
         let def = architecture("yolov8n-ghostnet", Some(4)).expect("shipped");
         let model = Yolo::new(&def, Norm::Fold, seeded::var_builder(DType::F32, &Device::Cpu))?;
         let detector = Detector::new(model, Device::Cpu, DType::F32, None);
-        let pictures = [picture(97, 60, 1), picture(60, 97, 2), picture(128, 80, 3), picture(97, 60, 5)];
+        let images = [image(97, 60, 1), image(60, 97, 2), image(128, 80, 3), image(97, 60, 5)];
         let nms = NmsOptions { conf: 0.1, ..Default::default() };
         let options = PredictOptions { imgsz: Some([64; 2]), rect: true, nms };
-        let expected = detector.predict(&pictures, &options)?;
-        let Some(found) = with_emulated_gpu(|| detector.predict(&pictures, &options)) else { return Ok(()) };
+        let expected = detector.predict(&images, &options)?;
+        let Some(found) = with_emulated_gpu(|| detector.predict(&images, &options)) else { return Ok(()) };
         for (found, expected) in found?.iter().zip(&expected) {
             assert_eq!((found.input, found.detections.len()), (expected.input, expected.detections.len()));
             for (found, expected) in found.detections.iter().zip(&expected.detections) {
@@ -276,7 +276,7 @@ mod tests {
             let detector = Detector::new(model, Device::Cpu, DType::F32, own);
             assert_eq!(detector.view(&square(asked)).size, expected, "{own:?} {asked:?}");
             if expected[0] < 640 {
-                let found = detector.predict(&[picture(97, 60, 1)], &square(asked))?;
+                let found = detector.predict(&[image(97, 60, 1)], &square(asked))?;
                 assert_eq!(found[0].input, expected);
                 assert_eq!(asked.is_none(), found[0].input == detector.view(&PredictOptions::default()).size);
             }
@@ -285,21 +285,21 @@ mod tests {
     }
 
     #[test]
-    fn no_result_depends_on_the_other_pictures_and_boxes_lie_inside() -> Result<()> {
+    fn no_result_depends_on_the_other_images_and_boxes_lie_inside() -> Result<()> {
         let def = architecture("yolov8n-ghostnet", Some(4)).expect("shipped");
         let model = Yolo::new(&def, Norm::Fold, seeded::var_builder(DType::F32, &Device::Cpu))?;
         let detector = Detector::new(model, Device::Cpu, DType::F32, None);
-        let pictures =
-            [picture(97, 60, 1), picture(60, 97, 2), picture(128, 80, 3), picture(1, 1, 4), picture(97, 60, 5)];
+        let images =
+            [image(97, 60, 1), image(60, 97, 2), image(128, 80, 3), image(1, 1, 4), image(97, 60, 5)];
         for rect in [true, false] {
             let nms = NmsOptions { conf: 0.1, ..Default::default() };
             let options = PredictOptions { imgsz: Some([128; 2]), rect, nms };
-            let together = detector.predict(&pictures, &options)?;
-            for (picture, found) in pictures.iter().zip(&together) {
-                let alone = detector.predict(std::slice::from_ref(picture), &options)?;
+            let together = detector.predict(&images, &options)?;
+            for (image, found) in images.iter().zip(&together) {
+                let alone = detector.predict(std::slice::from_ref(image), &options)?;
                 assert_eq!(alone[0].detections, found.detections);
                 assert!(!found.detections.is_empty(), "the test has something to compare");
-                let (w, h) = (picture.width() as f32, picture.height() as f32);
+                let (w, h) = (image.width() as f32, image.height() as f32);
                 for Detection { xyxy: [x1, y1, x2, y2], .. } in &found.detections {
                     assert!(0. <= *x1 && x1 <= x2 && *x2 <= w && 0. <= *y1 && y1 <= y2 && *y2 <= h, "{found:?}");
                 }

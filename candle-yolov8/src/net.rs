@@ -14,7 +14,7 @@ use crate::modules::{
 };
 use crate::yaml::{ModelDef, Module, Row};
 
-/// A YOLO detector: pictures (n, 3, h, w) in [0, 1], sides multiples of the largest stride, to boxes and class scores.
+/// A YOLO detector: images (n, 3, h, w) in [0, 1], sides multiples of the largest stride, to boxes and class scores.
 ///
 /// Source: Jocher et al., YOLOv8; ghost modules from Han et al., <https://arxiv.org/abs/1911.11907>.
 pub struct Yolo {
@@ -80,7 +80,7 @@ impl Yolo {
         &self.strides
     }
 
-    /// What both sides of a picture must be a multiple of: the largest stride, at least 32.
+    /// What both sides of an image must be a multiple of: the largest stride, at least 32.
     pub fn max_stride(&self) -> usize {
         self.strides.iter().fold(32., |most: f64, stride| most.max(*stride)) as usize
     }
@@ -145,7 +145,7 @@ impl Yolo {
         Ok(self.detect.record(graph, &levels)?.into_iter().zip(self.strides.iter().copied()).collect())
     }
 
-    /// What a GPU launches for a picture of `[height, width]`. Needs no GPU. Fails where batch norms are not folded.
+    /// What a GPU launches for an image of `[height, width]`. Needs no GPU. Fails where batch norms are not folded.
     pub fn launches(&self, [height, width]: [usize; 2]) -> Result<Vec<LaunchInfo>> {
         Session::launches([3, height, width], |graph, xs| {
             let levels = self.record(graph, xs)?;
@@ -153,7 +153,7 @@ impl Yolo {
         })
     }
 
-    /// Pictures (n, 3, h, w) through the inference plan, step by step: on the CPU the first, on a GPU the whole batch. Fails
+    /// Images (n, 3, h, w) through the inference plan, step by step: on the CPU the first, on a GPU the whole batch. Fails
     /// where batch norms are not folded.
     pub fn profile(&self, xs: &Tensor) -> Result<Vec<StepTime>> {
         let Some(session) = &self.session else { candle_core::bail!("only a folded network has an inference plan") };
@@ -164,7 +164,7 @@ impl Yolo {
         })
     }
 
-    /// The dense convolutions of the inference plan for a picture of `[height, width]`.
+    /// The dense convolutions of the inference plan for an image of `[height, width]`.
     pub fn conv_shapes(&self, [height, width]: [usize; 2]) -> Result<Vec<ConvShape>> {
         plan::conv_shapes([3, height, width], |graph, xs| {
             let levels = self.record(graph, xs)?;
@@ -184,7 +184,7 @@ impl Yolo {
         let (_, channels, h, w) = xs.dims4()?;
         let stride = self.strides.iter().copied().fold(1., f64::max);
         if channels != 3 || h * w == 0 || [h, w].iter().any(|side| *side as f64 % stride != 0.) {
-            candle_core::bail!("pictures must be (n, 3, h, w) with sides in multiples of {stride}, got {:?}", xs.dims())
+            candle_core::bail!("images must be (n, 3, h, w) with sides in multiples of {stride}, got {:?}", xs.dims())
         }
         Ok(())
     }
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_that_do_not_divide_into_cells_are_refused() -> Result<()> {
+    fn images_that_do_not_divide_into_cells_are_refused() -> Result<()> {
         for (name, stride) in [("yolov8n-ghost", 32), ("yolov8n-p6", 64)] {
             let model = model(name, DType::F32)?;
             assert_eq!(model.max_stride(), stride);

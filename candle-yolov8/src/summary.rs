@@ -17,7 +17,7 @@ pub struct Summary {
     pub parameters: usize,
     /// Those of them that are trained: all but the bins of the DFL.
     pub gradients: usize,
-    /// Floating-point operations of one picture of 640 × 640 pixels.
+    /// Floating-point operations of one image of 640 × 640 pixels.
     pub flops: u64,
 }
 

@@ -56,8 +56,8 @@ fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().expect("a list").iter().map(number).collect()
 }
 
-/// `picture` of the script.
-fn picture([height, width]: [usize; 2]) -> Result<Tensor> {
+/// `image` of the script.
+fn image([height, width]: [usize; 2]) -> Result<Tensor> {
     let uniform =
         |name: &str, height: usize, width: usize| seeded::uniform(name, &(1, 3, height, width).into(), &Device::Cpu);
     let coarse = uniform("blocks", height / 16, width / 16)?.upsample_nearest2d(height, width)?;
@@ -67,10 +67,10 @@ fn picture([height, width]: [usize; 2]) -> Result<Tensor> {
 /// Largest relative difference of the raw levels and the decoded output from a golden case, and where it is.
 fn difference(model: &Yolo, device: &Device, case: &Value) -> Result<(f64, String)> {
     let size = numbers(&case["size"]);
-    let picture = picture([size[0] as usize, size[1] as usize])?.to_device(device)?;
-    let raw = model.forward_t(&picture, false)?;
+    let image = image([size[0] as usize, size[1] as usize])?.to_device(device)?;
+    let raw = model.forward_t(&image, false)?;
     let classes = model.num_classes();
-    let (decoded, at_once) = (model.decode(&raw)?, model.forward(&picture)?);
+    let (decoded, at_once) = (model.decode(&raw)?, model.forward(&image)?);
     let mut found: BTreeMap<String, Tensor> =
         raw.into_iter().enumerate().map(|(index, level)| (format!("level{index}"), level)).collect();
     found.insert("boxes".to_owned(), decoded.narrow(1, 0, 4)?);

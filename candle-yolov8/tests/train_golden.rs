@@ -164,8 +164,8 @@ fn losses_of_raw_levels_and_their_gradients_equal_ultralytics() -> Result<()> {
     Ok(())
 }
 
-/// `pictures` of the script.
-fn pictures(golden: &Value) -> Result<Tensor> {
+/// `images` of the script.
+fn images(golden: &Value) -> Result<Tensor> {
     let (n, [h, w]) = (count(&golden["pictures"]), [0, 1].map(|axis| count(&golden["size"][axis])));
     let coarse = uniform("train blocks", &[n, 3, h / 16, w / 16])?;
     let coarse = coarse.reshape((n, 3, h / 16, 1, w / 16, 1))?.broadcast_as((n, 3, h / 16, 16, w / 16, 16))?;
@@ -215,7 +215,7 @@ fn assert_first_steps(name: &str, precision: Precision, device: &Device) -> Resu
     let golden = golden(name);
     let (classes, batch) = (count(&golden["classes"]), count(&golden["pictures"]));
     let (variables, model) = network(name, classes, precision.dtype, device)?;
-    let images = pictures(&golden)?.to_dtype(precision.dtype)?.to_device(device)?;
+    let images = images(&golden)?.to_dtype(precision.dtype)?.to_device(device)?;
     let targets = targets(&golden["objects"]);
     let criterion = DetectionLoss::new(classes, model.strides(), Gains::default());
     let title = |what: &str| format!("{name} in {:?}, {what}", precision.dtype);

@@ -1,6 +1,6 @@
 //! Each inference kernel beside candle's own operation: `cargo bench -p ghostzoo-kernels`.
 //!
-//! A kernel runs as a plan of one operation on one picture, so that its time includes the copies at the plan's two ends.
+//! A kernel runs as a plan of one operation on one image, so that its time includes the copies at the plan's two ends.
 
 use candle_core::{Device, Result, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};

@@ -5,7 +5,7 @@ use candle_core::{DType, Result, Tensor, WithDType};
 use super::autograd::{Gradient, differentiable};
 use super::gpu::train;
 use super::is_stock;
-use super::maps::{dispatch_dtype, read, tensor, with_dense_pictures};
+use super::maps::{dispatch_dtype, read, tensor, with_dense_images};
 use super::real::{Real, map_in_place, widest};
 
 /// An element-wise activation, named as in PyTorch.
@@ -56,7 +56,7 @@ impl Activation {
         if self == Self::Identity || !wide || !xs.device().is_cpu() || is_stock() {
             return self.compose(xs);
         }
-        let kept = with_dense_pictures(&xs.detach())?;
+        let kept = with_dense_images(&xs.detach())?;
         dispatch_dtype!("activation", xs.dtype(), T => {
             let ys = read::<T, _>(&kept, |xs| Ok(xs.map(|_, xs, ys| {
                 ys.copy_from_slice(xs);

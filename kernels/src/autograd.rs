@@ -38,7 +38,7 @@ impl Gradient {
 }
 
 /// From the result's gradient and whether each operand needs one, the gradients of the operands. The given gradient's
-/// pictures are dense: it may be some channels of another tensor.
+/// images are dense: it may be some channels of another tensor.
 pub(crate) type Backward = Box<dyn FnOnce(&Tensor, &[bool]) -> Result<Vec<Option<Gradient>>> + Send>;
 
 /// A kernel's result before it is a tensor.
@@ -79,7 +79,7 @@ fn in_planes(xs: &Tensor) -> Result<Tensor> {
     xs.permute((0, 3, 1, 2))
 }
 
-/// A gradient as kernels read it: those of the CPU want whole pictures, those of a GPU take any strides.
+/// A gradient as kernels read it: those of the CPU want whole images, those of a GPU take any strides.
 pub(super) fn dense(grad: &Tensor) -> Result<Tensor> {
     if grad.device().is_cpu() && !super::gpu::train::takes(grad) { grad.contiguous() } else { Ok(grad.clone()) }
 }

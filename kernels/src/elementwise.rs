@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::autograd::{Gradient, differentiable};
 use super::gpu::train;
-use super::maps::{Maps, dispatch_dtype, read, tensor, unwritten, with_dense_pictures, zeros};
+use super::maps::{Maps, dispatch_dtype, read, tensor, unwritten, with_dense_images, zeros};
 use super::real::{Real, sums_of, widest};
 use super::shared::dispatch_real;
 use super::{is_stock, tape};
@@ -35,7 +35,7 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if !has_kernel(&[a, b]) || a.dims() != b.dims() {
         return a + b;
     }
-    let (dense_a, dense_b) = (with_dense_pictures(a)?, with_dense_pictures(b)?);
+    let (dense_a, dense_b) = (with_dense_images(a)?, with_dense_images(b)?);
     dispatch_dtype!("add", a.dtype(), T => {
         let ys = read::<T, _>(&dense_a, |a| read(&dense_b, |b| Ok(zip(a, b, |a, b| a + b))))?;
         differentiable(ys, a.shape(), &[a, b], |grad, _| {
@@ -52,7 +52,7 @@ pub(super) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if !has_kernel(&[a, b]) {
         return a + b;
     }
-    let (dense_a, dense_b) = (with_dense_pictures(a)?, with_dense_pictures(b)?);
+    let (dense_a, dense_b) = (with_dense_images(a)?, with_dense_images(b)?);
     dispatch_dtype!("add", a.dtype(), T => {
         tensor(read::<T, _>(&dense_a, |a| read(&dense_b, |b| Ok(zip(a, b, |a, b| a + b))))?, a.shape())
     })
@@ -75,7 +75,7 @@ pub fn multiply(xs: &Tensor, gate: &Tensor) -> Result<Tensor> {
         return xs.broadcast_mul(gate);
     }
     let (plane, factors) = (xs.dims()[2] * xs.dims()[3], gate.dims()[2] * gate.dims()[3]);
-    let (kept, kept_gate) = (with_dense_pictures(&xs.detach())?, with_dense_pictures(&gate.detach())?);
+    let (kept, kept_gate) = (with_dense_images(&xs.detach())?, with_dense_images(&gate.detach())?);
     dispatch_dtype!("multiply", xs.dtype(), T => {
         let gated = move |xs: &Tensor, gate: &Tensor| {
             read::<T, _>(xs, |xs| read(gate, |gate| Ok(if factors == plane {
@@ -102,12 +102,12 @@ pub fn multiply(xs: &Tensor, gate: &Tensor) -> Result<Tensor> {
 
 /// Each plane times its factor.
 fn by_channel<T: Real>(xs: Maps<'_, T>, factors: Maps<'_, T>, plane: usize) -> Vec<T> {
-    let picture = xs.picture_len();
+    let image = xs.image_len();
     // SAFETY: the planes make up the buffer, and each is written.
-    let mut out = unsafe { unwritten(xs.batch() * picture) };
-    out.par_chunks_mut(picture.max(1)).enumerate().for_each(|(index, out)| {
-        let planes = out.chunks_exact_mut(plane).zip(xs.picture(index).chunks_exact(plane));
-        for ((out, xs), factor) in planes.zip(factors.picture(index)) {
+    let mut out = unsafe { unwritten(xs.batch() * image) };
+    out.par_chunks_mut(image.max(1)).enumerate().for_each(|(index, out)| {
+        let planes = out.chunks_exact_mut(plane).zip(xs.image(index).chunks_exact(plane));
+        for ((out, xs), factor) in planes.zip(factors.image(index)) {
             let factor = *factor;
             widest(move || out.iter_mut().zip(xs).for_each(|(y, x)| *y = *x * factor));
         }
@@ -117,10 +117,10 @@ fn by_channel<T: Real>(xs: Maps<'_, T>, factors: Maps<'_, T>, plane: usize) -> V
 
 /// The scalar product of each pair of planes.
 fn channel_products<T: Real>(a: Maps<'_, T>, b: Maps<'_, T>, plane: usize) -> Vec<T> {
-    let mut out = zeros(a.batch() * a.picture_len() / plane);
+    let mut out = zeros(a.batch() * a.image_len() / plane);
     let channels = out.len() / a.batch().max(1);
     out.par_chunks_mut(channels.max(1)).enumerate().for_each(|(index, out)| {
-        let planes = a.picture(index).chunks_exact(plane).zip(b.picture(index).chunks_exact(plane));
+        let planes = a.image(index).chunks_exact(plane).zip(b.image(index).chunks_exact(plane));
         for (sum, (a, b)) in out.iter_mut().zip(planes) {
             let [total, _] = widest(|| sums_of(a, b, |a, b| [a * b, 0.]));
             *sum = T::nearest(total);
@@ -143,17 +143,17 @@ pub fn concat(parts: &[&Tensor]) -> Result<Tensor> {
     let mut dims = first.dims().to_vec();
     dims[1] = channels.iter().sum();
     let plane = dims[2] * dims[3];
-    let dense: Vec<Tensor> = parts.iter().map(|part| with_dense_pictures(&part.detach())).collect::<Result<_>>()?;
+    let dense: Vec<Tensor> = parts.iter().map(|part| with_dense_images(&part.detach())).collect::<Result<_>>()?;
     dispatch_dtype!("concat", first.dtype(), T => {
-        let picture = dims[1] * plane;
+        let image = dims[1] * plane;
         // SAFETY: the parts have all channels, and each is copied.
-        let mut ys = unsafe { unwritten::<T>(dims[0] * picture) };
+        let mut ys = unsafe { unwritten::<T>(dims[0] * image) };
         let mut start = 0;
         for part in &dense {
             read::<T, _>(part, |part| {
-                let len = part.picture_len();
-                ys.par_chunks_mut(picture.max(1)).enumerate().for_each(|(index, ys)| {
-                    ys[start..start + len].copy_from_slice(part.picture(index));
+                let len = part.image_len();
+                ys.par_chunks_mut(image.max(1)).enumerate().for_each(|(index, ys)| {
+                    ys[start..start + len].copy_from_slice(part.image(index));
                 });
                 start += len;
                 Ok(())
@@ -192,11 +192,11 @@ pub(super) fn add_to_channels(total: &Tensor, start: usize, part: &Tensor) -> Re
         return train::accumulate(total, start, part);
     }
     let inner: usize = total.dims().iter().skip(2).product();
-    total.inplace_op2(&with_dense_pictures(part)?, &AddToChannels { start: start * inner })
+    total.inplace_op2(&with_dense_images(part)?, &AddToChannels { start: start * inner })
 }
 
 struct AddToChannels {
-    /// First element within a picture.
+    /// First element within an image.
     start: usize,
 }
 
@@ -211,9 +211,9 @@ impl InplaceOp2 for AddToChannels {
         dispatch_real!("add to channels", s2, T => {
             let part = Maps::of(s2.as_slice::<T>()?, l2)?;
             let total = &mut storage_mut::<T>(s1)?[first..end];
-            let picture = total.len() / batch;
-            total.par_chunks_mut(picture.max(1)).enumerate().for_each(|(index, total)| {
-                let part = part.picture(index);
+            let image = total.len() / batch;
+            total.par_chunks_mut(image.max(1)).enumerate().for_each(|(index, total)| {
+                let part = part.image(index);
                 let total = &mut total[self.start..self.start + part.len()];
                 total.par_chunks_mut(TASK_ELEMENTS).zip(part.par_chunks(TASK_ELEMENTS)).for_each(|(total, part)| {
                     widest(move || total.iter_mut().zip(part).for_each(|(sum, x)| *sum += *x));

@@ -1,4 +1,4 @@
-//! Feature maps as the training kernels read them: dense pictures, at any distance from each other.
+//! Feature maps as the training kernels read them: dense images, at any distance from each other.
 
 use candle_core::{Device, Layout, Result, Shape, Storage, Tensor, bail};
 use rayon::prelude::*;
@@ -8,21 +8,21 @@ use super::real::Real;
 /// Elements that one task works on.
 const RUN_ELEMENTS: usize = 16 * 1024;
 
-/// (n, c, h, w) on the CPU whose pictures are dense: a tensor, or some of its channels.
+/// (n, c, h, w) on the CPU whose images are dense: a tensor, or some of its channels.
 #[derive(Clone, Copy)]
 pub(crate) struct Maps<'a, T> {
     data: &'a [T],
-    /// Elements from one picture to the next.
+    /// Elements from one image to the next.
     stride: usize,
-    /// Elements per picture.
-    picture: usize,
+    /// Elements per image.
+    image: usize,
     batch: usize,
 }
 
-/// Elements of a picture.
+/// Elements of an image.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
-    picture: usize,
+    image: usize,
     start: usize,
     len: usize,
 }
@@ -30,22 +30,22 @@ pub(crate) struct Run {
 impl Run {
     /// The same elements of other maps.
     pub(crate) fn of<'a, T>(&self, maps: Maps<'a, T>) -> &'a [T] {
-        &maps.picture(self.picture)[self.start..][..self.len]
+        &maps.image(self.image)[self.start..][..self.len]
     }
 }
 
 impl<'a, T> Maps<'a, T> {
-    /// The elements of a layout whose pictures are dense.
+    /// The elements of a layout whose images are dense.
     pub(crate) fn of(data: &'a [T], layout: &Layout) -> Result<Self> {
-        let Some(stride) = picture_stride(layout) else { bail!("a CPU kernel got strided pictures: {layout:?}") };
+        let Some(stride) = image_stride(layout) else { bail!("a CPU kernel got strided images: {layout:?}") };
         let batch = layout.dims().first().copied().unwrap_or(1);
-        let picture = layout.shape().elem_count() / batch.max(1);
-        Ok(Self { data: &data[layout.start_offset()..], stride, picture, batch })
+        let image = layout.shape().elem_count() / batch.max(1);
+        Ok(Self { data: &data[layout.start_offset()..], stride, image, batch })
     }
 
-    /// Picture `index`, (c, h, w).
-    pub(crate) fn picture(&self, index: usize) -> &'a [T] {
-        &self.data[index * self.stride..][..self.picture]
+    /// Image `index`, (c, h, w).
+    pub(crate) fn image(&self, index: usize) -> &'a [T] {
+        &self.data[index * self.stride..][..self.image]
     }
 
     /// Dense maps whose parts `f(run, elements, result)` writes wholly, many at a time.
@@ -54,11 +54,11 @@ impl<'a, T> Maps<'a, T> {
         T: Real,
     {
         // SAFETY: the runs make up the buffer, and `f` writes each.
-        let mut out = unsafe { unwritten(self.batch * self.picture) };
-        out.par_chunks_mut(self.picture.max(1)).enumerate().for_each(|(picture, out)| {
-            let xs = self.picture(picture).par_chunks(RUN_ELEMENTS);
+        let mut out = unsafe { unwritten(self.batch * self.image) };
+        out.par_chunks_mut(self.image.max(1)).enumerate().for_each(|(image, out)| {
+            let xs = self.image(image).par_chunks(RUN_ELEMENTS);
             out.par_chunks_mut(RUN_ELEMENTS).zip(xs).enumerate().for_each(|(index, (out, xs))| {
-                f(Run { picture, start: index * RUN_ELEMENTS, len: out.len() }, xs, out);
+                f(Run { image, start: index * RUN_ELEMENTS, len: out.len() }, xs, out);
             });
         });
         out
@@ -66,23 +66,23 @@ impl<'a, T> Maps<'a, T> {
 
     /// All elements, where the whole is dense.
     pub(crate) fn elements(&self) -> &'a [T] {
-        debug_assert!(self.stride == self.picture || self.batch <= 1, "elements of strided pictures");
-        &self.data[..self.batch * self.picture]
+        debug_assert!(self.stride == self.image || self.batch <= 1, "elements of strided images");
+        &self.data[..self.batch * self.image]
     }
 
-    /// Elements per picture.
-    pub(crate) fn picture_len(&self) -> usize {
-        self.picture
+    /// Elements per image.
+    pub(crate) fn image_len(&self) -> usize {
+        self.image
     }
 
-    /// Number of pictures.
+    /// Number of images.
     pub(crate) fn batch(&self) -> usize {
         self.batch
     }
 }
 
-/// Elements from one picture to the next, where each picture is dense.
-fn picture_stride(layout: &Layout) -> Option<usize> {
+/// Elements from one image to the next, where each image is dense.
+fn image_stride(layout: &Layout) -> Option<usize> {
     let (dims, strides) = (layout.dims(), layout.stride());
     let mut expected = 1;
     for (dim, stride) in dims.iter().zip(strides).skip(1).rev() {
@@ -94,15 +94,15 @@ fn picture_stride(layout: &Layout) -> Option<usize> {
     Some(if dims.first() == Some(&1) { expected } else { *strides.first()? })
 }
 
-/// The tensor itself where its pictures are dense, else a dense copy.
-pub(crate) fn with_dense_pictures(xs: &Tensor) -> Result<Tensor> {
-    match picture_stride(xs.layout()) {
+/// The tensor itself where its images are dense, else a dense copy.
+pub(crate) fn with_dense_images(xs: &Tensor) -> Result<Tensor> {
+    match image_stride(xs.layout()) {
         Some(stride) if stride >= xs.elem_count() / xs.dims()[0].max(1) => Ok(xs.clone()),
         _ => xs.contiguous(),
     }
 }
 
-/// Runs `f` on the elements of a tensor on the CPU whose pictures are dense ([`with_dense_pictures`]).
+/// Runs `f` on the elements of a tensor on the CPU whose images are dense ([`with_dense_images`]).
 pub(crate) fn read<T: Real, R>(xs: &Tensor, f: impl FnOnce(Maps<'_, T>) -> Result<R>) -> Result<R> {
     let (storage, layout) = xs.storage_and_layout();
     let Storage::Cpu(storage) = &*storage else { bail!("a CPU kernel got a tensor of {:?}", xs.device()) };

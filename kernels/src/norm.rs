@@ -10,7 +10,7 @@ use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::autograd::{Gradient, differentiable};
-use super::maps::{Maps, dispatch_dtype, read, tensor, unwritten, with_dense_pictures};
+use super::maps::{Maps, dispatch_dtype, read, tensor, unwritten, with_dense_images};
 use super::real::{Real, Sums, widest};
 use super::shared::{Scatter, with_compute_dtype};
 use super::{Activation, gpu, is_stock};
@@ -86,7 +86,7 @@ fn fused(
     eps: f64,
     activation: Activation,
 ) -> Result<(Tensor, [Tensor; 2])> {
-    let kept = with_dense_pictures(&xs.detach())?;
+    let kept = with_dense_images(&xs.detach())?;
     let (batch, channels, h, w) = xs.dims4()?;
     let norm = Norm { channels, plane: h * w, count: (batch * h * w) as f64, eps, activation };
     dispatch_dtype!("batch_norm", xs.dtype(), T => {
@@ -125,11 +125,11 @@ struct Norm {
     activation: Activation,
 }
 
-/// Elements `start..start + len` of a channel's planes in some pictures.
+/// Elements `start..start + len` of a channel's planes in some images.
 #[derive(Debug, Clone, Copy)]
 struct Part {
-    picture: usize,
-    pictures: usize,
+    image: usize,
+    images: usize,
     start: usize,
     len: usize,
 }
@@ -138,22 +138,22 @@ impl Norm {
     /// Parts of at most [`PART`] elements that make up a channel: runs of a plane, or several small planes.
     fn parts(self, batch: usize) -> impl Iterator<Item = Part> {
         let together = (PART / self.plane).max(1);
-        (0..batch).step_by(together).flat_map(move |picture| {
-            let pictures = together.min(batch - picture);
-            let part = move |start| Part { picture, pictures, start, len: PART.min(self.plane - start) };
+        (0..batch).step_by(together).flat_map(move |image| {
+            let images = together.min(batch - image);
+            let part = move |start| Part { image, images, start, len: PART.min(self.plane - start) };
             (0..self.plane).step_by(PART).map(part)
         })
     }
 
     /// The elements of a part, which are copied to `buffer` where they lie in several planes.
     fn read<'a, T: Real>(&self, xs: Maps<'a, T>, channel: usize, part: Part, buffer: &'a mut [T]) -> &'a [T] {
-        let of = |picture: usize| &xs.picture(picture)[channel * self.plane + part.start..][..part.len];
-        if part.pictures == 1 {
-            return of(part.picture);
+        let of = |image: usize| &xs.image(image)[channel * self.plane + part.start..][..part.len];
+        if part.images == 1 {
+            return of(part.image);
         }
-        let buffer = &mut buffer[..part.pictures * part.len];
+        let buffer = &mut buffer[..part.images * part.len];
         for (index, buffer) in buffer.chunks_exact_mut(part.len).enumerate() {
-            buffer.copy_from_slice(of(part.picture + index));
+            buffer.copy_from_slice(of(part.image + index));
         }
         buffer
     }
@@ -164,7 +164,7 @@ impl Norm {
     /// Nothing else writes this channel's planes at the same time.
     unsafe fn write<T: Real>(&self, ys: &[T], channel: usize, part: Part, out: &Scatter<'_, T>) {
         for (index, ys) in ys.chunks_exact(part.len).enumerate() {
-            let start = ((part.picture + index) * self.channels + channel) * self.plane + part.start;
+            let start = ((part.image + index) * self.channels + channel) * self.plane + part.start;
             // SAFETY: by the caller's contract.
             unsafe { out.slice_mut(start, part.len) }.copy_from_slice(ys);
         }
@@ -172,7 +172,7 @@ impl Norm {
 
     fn moment<T: Real>(&self, xs: Maps<'_, T>, channel: usize, buffer: &mut [T]) -> Moment {
         // About a value of the channel, so that a large mean does not cancel the variance.
-        let (about, mut sums) = (xs.picture(0)[channel * self.plane].to_wide(), Sums::default());
+        let (about, mut sums) = (xs.image(0)[channel * self.plane].to_wide(), Sums::default());
         for part in self.parts(xs.batch()) {
             let xs = self.read(xs, channel, part, buffer);
             widest(|| sums.add(xs, xs, move |x, _| [x - about, (x - about) * (x - about)]));
@@ -189,7 +189,7 @@ impl Norm {
 
     fn forward<T: Real>(&self, xs: Maps<'_, T>, weight: &[T], bias: &[T]) -> (Vec<T>, Vec<Moment>) {
         // SAFETY: the parts of all channels make up the buffer, and each is written.
-        let mut out = unsafe { unwritten(xs.batch() * xs.picture_len()) };
+        let mut out = unsafe { unwritten(xs.batch() * xs.image_len()) };
         let scatter = Scatter::new(&mut out);
         let channel = |channel: usize| {
             let (mut buffer, mut ys) = ([T::zero(); PART], [T::zero(); PART]);
@@ -219,7 +219,7 @@ impl Norm {
         bias: &[T],
     ) -> (Vec<T>, Vec<T>, Vec<T>) {
         // SAFETY: the parts of all channels make up the buffer, and each is written.
-        let mut out = unsafe { unwritten(xs.batch() * xs.picture_len()) };
+        let mut out = unsafe { unwritten(xs.batch() * xs.image_len()) };
         let scatter = Scatter::new(&mut out);
         let channel = |channel: usize| {
             let moment = moments[channel];

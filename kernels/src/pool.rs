@@ -9,7 +9,7 @@ use super::Geometry;
 use super::autograd::{Gradient, differentiable};
 use super::gpu::train::{self, Kind};
 use super::is_stock;
-use super::maps::{Maps, dispatch_dtype, read, tensor, unwritten, with_dense_pictures, zeros};
+use super::maps::{Maps, dispatch_dtype, read, tensor, unwritten, with_dense_images, zeros};
 use super::real::{Real, sums_of, widest};
 use super::shared::with_compute_dtype;
 
@@ -37,7 +37,7 @@ fn pool2d(xs: &Tensor, geometry: &Geometry, kind: Kind) -> Result<Tensor> {
             return train::pool(xs, geometry, kind);
         }
         let (_, _, in_h, in_w) = xs.dims4()?;
-        let (kept, pool) = (with_dense_pictures(&xs.detach())?, Pool { geometry: *geometry, kind });
+        let (kept, pool) = (with_dense_images(&xs.detach())?, Pool { geometry: *geometry, kind });
         let (in_hw, out_hw) = ([in_h, in_w], geometry.out_hw([in_h, in_w])?);
         dispatch_dtype!(name, xs.dtype(), T => {
             let ys = read::<T, _>(&kept, |xs| Ok(pool.forward(xs, in_hw, out_hw)))?;
@@ -125,11 +125,11 @@ impl Pool {
 
     fn forward<T: Real>(&self, xs: Maps<'_, T>, in_hw: [usize; 2], out_hw: [usize; 2]) -> Vec<T> {
         let (in_plane, out_plane) = (in_hw[0] * in_hw[1], out_hw[0] * out_hw[1]);
-        let channels = xs.picture_len() / in_plane;
+        let channels = xs.image_len() / in_plane;
         // SAFETY: each plane is written.
         let mut out = unsafe { unwritten(xs.batch() * channels * out_plane) };
         out.par_chunks_exact_mut(out_plane).enumerate().for_each_init(Vec::new, |rows, (plane, out)| {
-            let xs = &xs.picture(plane / channels)[plane % channels * in_plane..][..in_plane];
+            let xs = &xs.image(plane / channels)[plane % channels * in_plane..][..in_plane];
             match self.kind {
                 Kind::Max => widest(|| self.max_plane(xs, in_hw, out_hw, rows, out)),
                 Kind::Average => self.each_window(in_hw, out_hw, |output, rows, columns| {
@@ -143,12 +143,12 @@ impl Pool {
 
     fn backward<T: Real>(&self, xs: Maps<'_, T>, grad: Maps<'_, T>, in_hw: [usize; 2], out_hw: [usize; 2]) -> Vec<T> {
         let (in_plane, out_plane) = (in_hw[0] * in_hw[1], out_hw[0] * out_hw[1]);
-        let channels = xs.picture_len() / in_plane;
+        let channels = xs.image_len() / in_plane;
         let mut grad_xs = zeros(xs.batch() * channels * in_plane);
         grad_xs.par_chunks_exact_mut(in_plane).enumerate().for_each(|(plane, grad_xs)| {
-            let (picture, channel) = (plane / channels, plane % channels);
-            let xs = &xs.picture(picture)[channel * in_plane..][..in_plane];
-            let grad = &grad.picture(picture)[channel * out_plane..][..out_plane];
+            let (image, channel) = (plane / channels, plane % channels);
+            let xs = &xs.image(image)[channel * in_plane..][..in_plane];
+            let grad = &grad.image(image)[channel * out_plane..][..out_plane];
             let in_w = in_hw[1];
             self.each_window(in_hw, out_hw, |output, rows, columns| match self.kind {
                 Kind::Max => {
@@ -230,22 +230,22 @@ pub fn global_avg_pool2d(xs: &Tensor) -> Result<Tensor> {
         if on_gpu {
             return train::global_mean(xs);
         }
-        let (plane, kept, dims) = (h * w, with_dense_pictures(&xs.detach())?, xs.shape().clone());
+        let (plane, kept, dims) = (h * w, with_dense_images(&xs.detach())?, xs.shape().clone());
         dispatch_dtype!("global_avg_pool2d", xs.dtype(), T => {
             let mean = |xs: &[T]| {
                 let [sum, _] = widest(|| sums_of(xs, xs, |x, _| [x, 0.]));
                 T::nearest(sum / plane as f64)
             };
             let means = read::<T, _>(&kept, |xs| {
-                let picture = |picture: usize| xs.picture(picture).chunks_exact(plane).map(mean).collect::<Vec<T>>();
-                Ok((0..batch).into_par_iter().flat_map_iter(picture).collect())
+                let image = |image: usize| xs.image(image).chunks_exact(plane).map(mean).collect::<Vec<T>>();
+                Ok((0..batch).into_par_iter().flat_map_iter(image).collect())
             })?;
             differentiable(means, (batch, channels, 1, 1), &[xs], move |grad, _| {
                 // SAFETY: each plane is written.
                 let mut of_xs = unsafe { unwritten::<T>(dims.elem_count()) };
                 read::<T, _>(grad, |grad| {
-                    of_xs.par_chunks_exact_mut(channels * plane).enumerate().for_each(|(picture, of_xs)| {
-                        for (of_xs, grad) in of_xs.chunks_exact_mut(plane).zip(grad.picture(picture)) {
+                    of_xs.par_chunks_exact_mut(channels * plane).enumerate().for_each(|(image, of_xs)| {
+                        for (of_xs, grad) in of_xs.chunks_exact_mut(plane).zip(grad.image(image)) {
                             of_xs.fill(T::nearest(grad.to_wide() / plane as f64));
                         }
                     });

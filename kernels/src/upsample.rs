@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::autograd::{Gradient, differentiable};
 use super::gpu::train;
 use super::is_stock;
-use super::maps::{Maps, dispatch_dtype, read, tensor, with_dense_pictures, zeros};
+use super::maps::{Maps, dispatch_dtype, read, tensor, with_dense_images, zeros};
 use super::real::Real;
 use super::shared::with_compute_dtype;
 
@@ -33,7 +33,7 @@ pub fn upsample_nearest2d(xs: &Tensor, out_hw: [usize; 2]) -> Result<Tensor> {
         if on_gpu {
             return train::resample(xs, out_hw);
         }
-        let (dense, in_shape) = (with_dense_pictures(&xs.detach())?, xs.shape().clone());
+        let (dense, in_shape) = (with_dense_images(&xs.detach())?, xs.shape().clone());
         dispatch_dtype!("upsample_nearest2d", xs.dtype(), T => {
             let ys = read::<T, _>(&dense, |xs| Ok(nearest.gather(xs)))?;
             differentiable(ys, (batch, channels, out_hw[0], out_hw[1]), &[xs], move |grad, _| {
@@ -96,10 +96,10 @@ impl Nearest {
         f: impl Fn(&[T], &mut [T]) + Sync,
     ) -> Vec<T> {
         let ([from, to], batch) = ([from[0] * from[1], to[0] * to[1]], xs.batch());
-        let channels = xs.picture_len() / from;
+        let channels = xs.image_len() / from;
         let mut out = zeros(batch * channels * to);
         out.par_chunks_exact_mut(to).enumerate().for_each(|(plane, out)| {
-            f(&xs.picture(plane / channels)[plane % channels * from..][..from], out);
+            f(&xs.image(plane / channels)[plane % channels * from..][..from], out);
         });
         out
     }

@@ -74,7 +74,7 @@ fn a_converted_detector_has_the_bins_that_its_file_lacked() {
 #[test]
 fn weights_that_are_no_numbers_are_refused_by_name() {
     let place = Place::new();
-    place.picture("a.png", [64, 64], 1);
+    place.image("a.png", [64, 64], 1);
     let mut checkpoint = detector(Norm::Separate);
     for name in ["model.22.cv2.0.2.bias", "model.1.cv1.bn.weight", "model.1.cv1.bn.bias", "model.1.cv1.bn.running_mean"]
     {
@@ -92,7 +92,7 @@ fn weights_that_are_no_numbers_are_refused_by_name() {
 #[test]
 fn models_for_other_tasks_and_of_other_families_are_told_from_yolov8_detectors() {
     let place = Place::new();
-    place.picture("a.png", [64, 64], 1);
+    place.image("a.png", [64, 64], 1);
     let said = |checkpoint: &Checkpoint, parts: &[&str]| {
         write(&place.path("m.safetensors"), checkpoint).unwrap();
         place.run("detect a.png --no-save -m m.safetensors").failed(1, parts);
@@ -136,7 +136,7 @@ fn models_for_other_tasks_and_of_other_families_are_told_from_yolov8_detectors()
 fn folded_batch_norms_are_refused_as_pretrained_weights_too() {
     let place = Place::new();
     write(&place.path("folded.safetensors"), &detector(Norm::Folded)).unwrap();
-    place.picture("set/images/train/a.png", [64, 64], 1);
+    place.image("set/images/train/a.png", [64, 64], 1);
     place.write("set/labels/train/a.txt", "0 0.5 0.5 0.5 0.5\n");
     place.write("set/data.yaml", "train: images/train\nval: images/train\nnames: [a, b, c]\n");
     for arguments in

@@ -20,11 +20,11 @@ const COMMANDS: [&str; 14] = [
     "completions",
 ];
 
-/// A shipped detector in a file of our own, and a picture.
+/// A shipped detector in a file of our own, and an image.
 fn place() -> Place {
     let place = Place::new();
     place.run("convert yolov8n-ghostnet-bccd m.safetensors --quiet").succeeded();
-    place.picture("a.png", [96, 64], 1);
+    place.image("a.png", [96, 64], 1);
     place
 }
 
@@ -230,7 +230,7 @@ fn class_names_of_any_length_become_folders_that_stay_apart() {
 }
 
 #[test]
-fn where_pictures_are_saved_is_said_beside_what_programs_read() {
+fn where_images_are_saved_is_said_beside_what_programs_read() {
     let place = place();
     for (more, said) in [
         ("--json", "note: results saved to runs/detect/predict\n"),

@@ -1,4 +1,4 @@
-//! `ghostzoo detect` from checkpoint and pictures to boxes, files and exit codes.
+//! `ghostzoo detect` from checkpoint and images to boxes, files and exit codes.
 
 use crate::support::{Place, seeded_tensors};
 use candle_vision::layers::Norm;
@@ -24,14 +24,14 @@ fn named_checkpoint(place: &Place, name: &str, names: &[&str]) {
     write(&place.path(name), &Checkpoint { tensors, metadata }).unwrap();
 }
 
-/// A folder with a checkpoint and pictures of several shapes.
+/// A folder with a checkpoint and images of several shapes.
 fn place() -> Place {
     let place = Place::new();
     checkpoint(&place, "m.safetensors");
     for (name, size) in
         [("in/a.png", [120, 80]), ("in/b.jpg", [80, 120]), ("in/c.bmp", [64, 64]), ("in/d.webp", [120, 80])]
     {
-        place.picture(name, size, name.len() as u32 + size[0]);
+        place.image(name, size, name.len() as u32 + size[0]);
     }
     place
 }
@@ -41,7 +41,7 @@ fn detections(line: &Value) -> &Vec<Value> {
 }
 
 #[test]
-fn json_has_one_object_per_picture_in_the_order_of_the_sources() {
+fn json_has_one_object_per_image_in_the_order_of_the_sources() {
     let place = place();
     let run = place.run("detect in/c.bmp in/a.png in --json --no-save --conf 0.3 -m m.safetensors").succeeded();
     let lines = run.json();
@@ -90,10 +90,10 @@ fn neither_batch_nor_source_kind_changes_a_result() {
     let bytes = std::fs::read(place.path("in/b.jpg")).unwrap();
     let piped = place.run_with_stdin("detect - --json --no-save --conf 0.3 -m m.safetensors", &bytes).succeeded();
     assert_eq!(strip(piped.json()), expected[1..2]);
-    let stream = [bytes.as_slice(), &std::fs::read(place.path("in/a.png")).unwrap(), &bytes, b"no picture"].concat();
+    let stream = [bytes.as_slice(), &std::fs::read(place.path("in/a.png")).unwrap(), &bytes, b"no image"].concat();
     let piped = place.run_with_stdin("detect - --json --quiet --conf 0.3 --save-dir o -m m.safetensors", &stream);
     let piped =
-        piped.failed(1, &["error: stdin-4: the last 10 bytes on stdin, after picture 3, are no picture"]).json();
+        piped.failed(1, &["error: stdin-4: the last 10 bytes on stdin, after image 3, are no image"]).json();
     let paths: Vec<&str> = piped.iter().map(|line| line["path"].as_str().unwrap()).collect();
     assert_eq!(paths, ["-", "stdin-2", "stdin-3", "stdin-4"]);
     assert_eq!(strip(piped)[..3], [&expected[1], &expected[0], &expected[1]].map(Value::clone));
@@ -124,7 +124,7 @@ fn thresholds_classes_and_agnostic_suppression_are_obeyed() {
 fn no_crop_takes_the_place_of_another() {
     let place = place();
     for (i, name) in ["cell", "cell2", "cell12", "cell-2"].into_iter().enumerate() {
-        place.picture(&format!("cells/{name}.png"), [120, 80], i as u32);
+        place.image(&format!("cells/{name}.png"), [120, 80], i as u32);
     }
     let run =
         "detect cells --conf 0.3 -m m.safetensors --save-crop --no-save --max-det 13 --save-dir o --exist-ok --json";
@@ -137,12 +137,12 @@ fn no_crop_takes_the_place_of_another() {
 }
 
 #[test]
-fn each_picture_has_one_id_in_coco_results() {
+fn each_image_has_one_id_in_coco_results() {
     let place = place();
     for (i, name) in
         ["001.png", "1.png", "+1.png", "2.jpg", "2.png", "3.png", "sub/3.png", "004.png"].into_iter().enumerate()
     {
-        place.picture(&format!("ids/{name}"), [120, 80], i as u32);
+        place.image(&format!("ids/{name}"), [120, 80], i as u32);
     }
     let run = "detect ids ids/sub --conf 0.3 -m m.safetensors --coco-json --max-det 2 --save-dir o";
     place.run(run).succeeded();
@@ -150,7 +150,7 @@ fn each_picture_has_one_id_in_coco_results() {
     let mut ids = std::collections::BTreeMap::new();
     for row in results.as_array().unwrap() {
         let id = ids.entry(row["file_name"].as_str().unwrap().to_owned()).or_insert(row["image_id"].clone());
-        assert_eq!(*id, row["image_id"], "one picture, one id");
+        assert_eq!(*id, row["image_id"], "one image, one id");
     }
     let expected = [
         ("ids/+1.png", json!("+1")),
@@ -164,12 +164,12 @@ fn each_picture_has_one_id_in_coco_results() {
     ];
     assert_eq!(ids, expected.map(|(file, id)| (file.to_owned(), id)).into());
     for saved in ["001.png", "1.png", "2-2.png", "3-2.png"] {
-        assert!(place.files("o").contains(&saved.to_owned()), "the saved picture is called as the id: {saved}");
+        assert!(place.files("o").contains(&saved.to_owned()), "the saved image is called as the id: {saved}");
     }
 }
 
 #[test]
-fn pictures_labels_crops_and_coco_results_are_written() {
+fn images_labels_crops_and_coco_results_are_written() {
     let place = place();
     let options = "--conf 0.3 -m m.safetensors --save-txt --save-conf --save-crop --coco-json --max-det 3";
     let run = place.run(&format!("detect in {options}")).succeeded();
@@ -224,10 +224,10 @@ fn csv_has_a_header_and_a_row_per_box() {
 }
 
 #[test]
-fn a_picture_that_fails_is_one_line_and_the_others_are_done() {
+fn an_image_that_fails_is_one_line_and_the_others_are_done() {
     let place = place();
     place.write("bad/empty.jpg", b"");
-    place.write("bad/text.png", b"this is no picture");
+    place.write("bad/text.png", b"this is no image");
     let whole = std::fs::read(place.path("in/a.png")).unwrap();
     place.write("bad/cut.png", &whole[..whole.len() / 2]);
     let sources = "in/a.png bad/none.jpg bad/empty.jpg bad/text.png bad/cut.png in/b.jpg";
@@ -246,7 +246,7 @@ fn a_picture_that_fails_is_one_line_and_the_others_are_done() {
 }
 
 #[test]
-fn a_picture_beyond_the_limit_says_which_option_moves_it() {
+fn an_image_beyond_the_limit_says_which_option_moves_it() {
     let place = place();
     let look = |more: &str| place.run(&format!("detect in/a.png --json --no-save -m m.safetensors {more}"));
     let advice = "120x80 pixels exceeds the limit of 9599 pixels; scale it down first, or raise --max-pixels";
@@ -281,10 +281,10 @@ fn a_reader_that_goes_away_ends_detect_as_it_ends_other_programs() {
 }
 
 #[test]
-fn the_smallest_and_the_thinnest_pictures_are_pictures() {
+fn the_smallest_and_the_thinnest_images_are_images() {
     let place = place();
-    place.picture("thin/one.png", [1, 1], 1);
-    place.picture("thin/wide.png", [20_000, 10], 2);
+    place.image("thin/one.png", [1, 1], 1);
+    place.image("thin/wide.png", [20_000, 10], 2);
     let lines = place.run("detect thin --json --no-save -m m.safetensors").succeeded().json();
     assert_eq!((&lines[0]["width"], &lines[1]["width"]), (&json!(1), &json!(20_000)));
 }
@@ -293,7 +293,7 @@ fn the_smallest_and_the_thinnest_pictures_are_pictures() {
 fn what_cannot_be_done_is_one_line_and_an_exit_code() {
     let place = place();
     std::fs::create_dir(place.path("nothing")).unwrap();
-    place.write("nothing/readme.md", b"no pictures here");
+    place.write("nothing/readme.md", b"no images here");
     place.run("detect nothing -m m.safetensors --no-save").failed(1, &["nothing"]);
     place.run("detect in -m yolo8n --no-save").failed(2, &["yolo8n", "yolov8n"]);
     place.run("detect in -m yolov8n-ghostnet --no-save").failed(2, &["yolov8n-ghostnet", "--model FILE"]);

@@ -26,21 +26,21 @@ fn run(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (Ran, V
     (Ran { code, stdout: text(output.stdout), stderr: text(output.stderr) }, counts.unwrap_or_default())
 }
 
-/// The objects of each picture.
+/// The objects of each image.
 fn objects(ran: Ran) -> Vec<Vec<Value>> {
-    let of = |picture: Value| picture["detections"].as_array().expect("objects").clone();
+    let of = |image: Value| image["detections"].as_array().expect("objects").clone();
     ran.succeeded().json().into_iter().map(of).collect()
 }
 
-/// Six pictures of two shapes: parts of the one that is built in.
-fn pictures(folder: &Path) -> Vec<String> {
+/// Six images of two shapes: parts of the one that is built in.
+fn images(folder: &Path) -> Vec<String> {
     let whole = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/BloodImage_00062.jpg");
-    let whole = image::open(&whole).expect("the built-in picture").to_rgb8();
+    let whole = image::open(&whole).expect("the built-in image").to_rgb8();
     let part = |index: u32| {
         let (width, height) = if index % 3 == 2 { (300, 400) } else { (400, 300) };
-        let picture = RgbImage::from_fn(width, height, |x, y| *whole.get_pixel(x + index * 7, y + index * 3));
+        let image = RgbImage::from_fn(width, height, |x, y| *whole.get_pixel(x + index * 7, y + index * 3));
         let name = format!("{index}.png");
-        picture.save(folder.join(&name)).expect("a picture");
+        image.save(folder.join(&name)).expect("an image");
         name
     };
     (0..6).map(part).collect()
@@ -58,10 +58,10 @@ const DETECT: [&str; 8] = ["detect", "--model", "yolov8n-ghostnet-bccd", "--imgs
 #[ignore = "needs the program that is built for CUDA: make cuda-emulate"]
 fn a_gpu_finds_what_the_cpu_finds() {
     let (_kept, folder) = folder();
-    let pictures = pictures(&folder);
+    let images = images(&folder);
     let look = |device: &[&str], variables: &[(&str, &str)]| {
-        let pictures = pictures.iter().map(String::as_str);
-        let arguments = DETECT.into_iter().chain(["--json"]).chain(device.iter().copied()).chain(pictures);
+        let images = images.iter().map(String::as_str);
+        let arguments = DETECT.into_iter().chain(["--json"]).chain(device.iter().copied()).chain(images);
         let (ran, counts) = run(&folder, &arguments.collect::<Vec<_>>(), variables);
         (objects(ran), counts)
     };
@@ -79,7 +79,7 @@ fn a_gpu_finds_what_the_cpu_finds() {
                 }
             }
         }
-        assert_eq!(counts["pinned_copies"], 6, "each picture goes up once, from pinned memory");
+        assert_eq!(counts["pinned_copies"], 6, "each image goes up once, from pinned memory");
         assert!(counts["graphs"].as_u64() > Some(0), "a shape that came before is replayed");
     }
     for dtype in ["f16", "bf16"] {
@@ -92,10 +92,10 @@ fn a_gpu_finds_what_the_cpu_finds() {
 #[ignore = "needs the program that is built for CUDA: make cuda-emulate"]
 fn what_does_not_go_is_one_line() {
     let (_kept, folder) = folder();
-    let pictures = pictures(&folder);
+    let images = images(&folder);
     let fails = |more: &[&str], variables: &[(&str, &str)], code: i32, parts: &[&str]| {
-        let pictures = pictures.iter().map(String::as_str);
-        let arguments = DETECT.into_iter().chain(more.iter().copied()).chain(pictures);
+        let images = images.iter().map(String::as_str);
+        let arguments = DETECT.into_iter().chain(more.iter().copied()).chain(images);
         run(&folder, &arguments.collect::<Vec<_>>(), variables).0.failed(code, parts);
     };
     let memory = "error: the GPU's memory does not suffice for --batch 2: try --batch 1";
@@ -121,12 +121,12 @@ fn a_gpu_learns_what_the_cpu_learns() {
     /// Of a loss of `f32` after two steps, which is written with six digits.
     const TOLERANCE: f64 = 1e-4;
     let (_kept, folder) = folder();
-    for (index, name) in pictures(&folder).iter().enumerate().take(4) {
+    for (index, name) in images(&folder).iter().enumerate().take(4) {
         let part = if index < 2 { "train" } else { "val" };
         let (images, labels) = (folder.join("images").join(part), folder.join("labels").join(part));
         std::fs::create_dir_all(&images).expect("a folder");
         std::fs::create_dir_all(&labels).expect("a folder");
-        std::fs::copy(folder.join(name), images.join(name)).expect("a picture");
+        std::fs::copy(folder.join(name), images.join(name)).expect("an image");
         let label = format!("{} 0.4 0.{index}5 0.3 0.2\n1 0.7 0.6 0.4 0.5\n", index % 3);
         std::fs::write(labels.join(name).with_extension("txt"), label).expect("labels");
     }

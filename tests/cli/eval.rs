@@ -1,4 +1,4 @@
-//! `ghostzoo eval` and `ghostzoo merge` from labelled pictures to accuracy.
+//! `ghostzoo eval` and `ghostzoo merge` from labelled images to accuracy.
 
 use crate::hub;
 use crate::support::{Place, seeded_tensors};
@@ -18,23 +18,23 @@ fn network(place: &Place, name: &str, variant: &str, classes: usize) {
 /// The options that all runs here share; numbers that hold no 0 must be said to count from it.
 const SMALL: &str = "--data in --labels labels.csv --label-order index --img-size 64";
 
-/// Writes `labels.csv` with a label per picture.
+/// Writes `labels.csv` with a label per image.
 fn write_labels(place: &Place, labels: impl Iterator<Item = usize>) {
     let rows: String = labels.enumerate().map(|(i, label)| format!("p{i:02}.png,{label}\n")).collect();
     place.write("labels.csv", format!("filename,label\n{rows}"));
 }
 
-/// Makes pictures and gives the class that the model sees in each, by the logits that `eval` writes.
-fn predicted(place: &Place, model: &str, pictures: u32) -> Vec<usize> {
-    (0..pictures).for_each(|i| drop(place.picture(&format!("in/p{i:02}.png"), [70 + i, 64], i)));
-    write_labels(place, std::iter::repeat_n(0, pictures as usize));
+/// Makes images and gives the class that the model sees in each, by the logits that `eval` writes.
+fn predicted(place: &Place, model: &str, images: u32) -> Vec<usize> {
+    (0..images).for_each(|i| drop(place.image(&format!("in/p{i:02}.png"), [70 + i, 64], i)));
+    write_labels(place, std::iter::repeat_n(0, images as usize));
     place.run(&format!("eval {SMALL} -m {model} --logits first.npy")).succeeded();
     let logits = candle_core::Tensor::read_npy(place.path("first.npy")).unwrap();
     let classes = logits.argmax(1).unwrap().to_vec1::<u32>().unwrap();
     classes.into_iter().map(|class| class as usize).collect()
 }
 
-/// Ten pictures, and a list that calls six of them what the model does and the others one class more.
+/// Ten images, and a list that calls six of them what the model does and the others one class more.
 fn labelled(place: &Place, model: &str, classes: usize) {
     let found = predicted(place, model, 10);
     write_labels(place, found.iter().enumerate().map(|(i, class)| if i < 6 { *class } else { (class + 1) % classes }));
@@ -63,13 +63,13 @@ fn accuracy_is_the_share_that_classify_says_too() {
         lines.any(|line| line.starts_with("a.safetensors,60.0,40.0,") && line.ends_with(",64,0.875,bicubic")),
         "{table}"
     );
-    let pictures: u64 = place
+    let images: u64 = place
         .read("c.csv")
         .lines()
         .filter(|line| line.starts_with("a.safetensors"))
         .map(|line| line.rsplit(',').next().unwrap().parse::<u64>().unwrap())
         .sum();
-    assert_eq!(pictures, 10);
+    assert_eq!(images, 10);
     let ran = place.run(&format!("eval {SMALL} -m a.safetensors --results-file r.xml"));
     assert!(ran.code == 2 && ran.stderr.contains(".csv or .json"), "{}", ran.stderr);
 }
@@ -87,13 +87,13 @@ fn shards_add_up_exactly_and_a_run_goes_on_where_it_ended() {
     }
     let merged = place.run("merge p1.json p0.json p2.json --json").succeeded().json();
     assert_eq!(numbers(merged), whole);
-    place.run("merge p0.json p2.json").failed(1, &["pictures 3 to 6 of 10 is missing"]);
-    place.run("merge p0.json p0.json").failed(2, &["holds pictures that another part holds too"]);
-    // A run that ended after three pictures: the first shard's counts, with all ten to do.
+    place.run("merge p0.json p2.json").failed(1, &["images 3 to 6 of 10 is missing"]);
+    place.run("merge p0.json p0.json").failed(2, &["holds images that another part holds too"]);
+    // A run that ended after three images: the first shard's counts, with all ten to do.
     let mut part: Value = serde_json::from_str(&place.read("p0.json")).unwrap();
     part["end"] = json!(10);
     place.write("cut.json", part.to_string());
-    place.run("merge cut.json").failed(1, &["cut.json has 7 of its pictures still to do", "--resume"]);
+    place.run("merge cut.json").failed(1, &["cut.json has 7 of its images still to do", "--resume"]);
     place.run(&format!("eval {SMALL} -m a.safetensors --part cut.json")).failed(2, &["cut.json exists", "--resume"]);
     let resume = format!("eval {SMALL} -m a.safetensors --part cut.json --resume --json");
     assert_eq!(numbers(place.run(&resume).succeeded().json()), whole);
@@ -108,11 +108,11 @@ fn what_cannot_be_read_is_counted_and_never_silently_left_out() {
     let place = Place::new();
     network(&place, "a.safetensors", "ghostnet_050", 7);
     labelled(&place, "a.safetensors", 7);
-    place.write("in/p03.png", b"no picture");
+    place.write("in/p03.png", b"no image");
     let ran = place.run(&format!("eval {SMALL} -m a.safetensors --json --logits l.npy"));
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     assert!(
-        ran.stderr.contains("error: p03.png: ") && ran.stderr.contains("1 pictures could not be read"),
+        ran.stderr.contains("error: p03.png: ") && ran.stderr.contains("1 images could not be read"),
         "{}",
         ran.stderr
     );
@@ -151,7 +151,7 @@ fn a_name_on_the_hub_becomes_an_accuracy_with_its_own_preprocessing() {
     let place = Place::new();
     network(&place, "m.safetensors", "ghostnet_100", 1000);
     for (wnid, seed) in [("n01440764", 1), ("n01443537", 2), ("n15075141", 3)] {
-        place.picture(&format!("set/val/{wnid}/x.JPEG"), [120, 90], seed);
+        place.image(&format!("set/val/{wnid}/x.JPEG"), [120, 90], seed);
     }
     let weights = std::fs::read(place.path("m.safetensors")).unwrap();
     // As on the Hub, but for the crop and the filter: these must come from here, not from the registry.
@@ -179,7 +179,7 @@ fn a_name_on_the_hub_becomes_an_accuracy_with_its_own_preprocessing() {
     );
     assert_eq!((&row["pictures"], &row["param_count"]), (&json!(3), &json!(5.18)));
     assert!(row["class_order"].as_str().unwrap().contains("WordNet"), "{row}");
-    assert!(stderr.contains("3 of 1000 classes have pictures"), "{stderr}");
+    assert!(stderr.contains("3 of 1000 classes have images"), "{stderr}");
     let local = "eval --data set -m m.safetensors --img-size 96 --crop-pct 0.9 --interpolation bilinear --json";
     let local = place.run(local).succeeded().json();
     assert_eq!((&local[0]["loss"], &local[0]["top5"]), (&row["loss"], &row["top5"]), "the same as from the file");
@@ -195,7 +195,7 @@ fn an_error_on_the_way_ends_the_run_and_a_closed_stdout_loses_no_file() {
     labelled(&place, "a.safetensors", 7);
     let small =
         "eval --data in --labels labels.csv --label-order index --img-size 32 --batch 1 --quiet -m v2.safetensors";
-    place.run(small).failed(1, &["pictures of at least 33 x 33"]);
+    place.run(small).failed(1, &["images of at least 33 x 33"]);
     let mut command = place.command(&format!("eval {SMALL} -m a.safetensors --results-file r.csv --confusion c.csv"));
     let mut child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
     drop((child.stdout.take(), child.stderr.take()));

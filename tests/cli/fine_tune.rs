@@ -9,14 +9,14 @@ use image::{Rgb, RgbImage};
 const AT_REST: &str =
     "--imgsz 64 --batch 2 --epochs 1 --optimizer SGD --lr0 0 --warmup-bias-lr 0 --plots false --device cpu --threads 2";
 
-/// Two pictures of a bright square, labelled with the classes 0 and 1 of each `names`.
+/// Two images of a bright square, labelled with the classes 0 and 1 of each `names`.
 fn place(names: &[(&str, &[String])]) -> Place {
     let place = Place::new();
     for i in 0..2u32 {
-        let mut picture = RgbImage::from_pixel(96, 80, Rgb([90, 100, 110]));
-        (0..400).for_each(|p| picture.put_pixel(20 + p % 20, 30 + p / 20, Rgb([250, 240, 30])));
+        let mut image = RgbImage::from_pixel(96, 80, Rgb([90, 100, 110]));
+        (0..400).for_each(|p| image.put_pixel(20 + p % 20, 30 + p / 20, Rgb([250, 240, 30])));
         let path = place.write(&format!("set/images/{i}.png"), "");
-        picture.save(path).unwrap();
+        image.save(path).unwrap();
         place.write(&format!("set/labels/{i}.txt"), format!("{i} 0.3125 0.5 0.208 0.25\n"));
     }
     for (file, names) in names {

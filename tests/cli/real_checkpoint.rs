@@ -1,6 +1,6 @@
 //! A trained checkpoint against the boxes that Ultralytics finds with it (`tests/oracle/real_checkpoint.py`).
 //!
-//! Ignored by default, because neither the checkpoint nor the pictures may ship: `make real` fetches them and sets
+//! Ignored by default, because neither the checkpoint nor the images may ship: `make real` fetches them and sets
 //! `GHOSTZOO_REAL` (the unpacked wheels) and `GHOSTZOO_DATA` (a folder with `bccd/` and `imagenet-100/`).
 
 use std::path::{Path, PathBuf};
@@ -66,11 +66,11 @@ fn golden(part: &str) -> (f64, Vec<(String, Vec<Finding>)>) {
         confidence: value["confidence"].as_f64().expect("confidence"),
         corners: std::array::from_fn(|i| value["box"][i].as_f64().expect("box")),
     };
-    let pictures = part["pictures"].as_array().expect("pictures").iter().map(|picture| {
-        let findings = picture["detections"].as_array().expect("detections").iter().map(finding).collect();
-        (picture["path"].as_str().expect("path").to_owned(), findings)
+    let images = part["pictures"].as_array().expect("pictures").iter().map(|image| {
+        let findings = image["detections"].as_array().expect("detections").iter().map(finding).collect();
+        (image["path"].as_str().expect("path").to_owned(), findings)
     });
-    (part["conf"].as_f64().expect("conf"), pictures.collect())
+    (part["conf"].as_f64().expect("conf"), images.collect())
 }
 
 fn ghostzoo(arguments: &[&str]) -> String {
@@ -79,11 +79,11 @@ fn ghostzoo(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("UTF-8 output")
 }
 
-fn detect(model: &Path, conf: f64, pictures: &[PathBuf]) -> Vec<Vec<Finding>> {
+fn detect(model: &Path, conf: f64, images: &[PathBuf]) -> Vec<Vec<Finding>> {
     let conf = conf.to_string();
     let mut arguments =
         vec!["detect", "--json", "--no-save", "--conf", &conf, "--model", model.to_str().expect("path")];
-    arguments.extend(pictures.iter().map(|path| path.to_str().expect("path")));
+    arguments.extend(images.iter().map(|path| path.to_str().expect("path")));
     let lines = ghostzoo(&arguments);
     let finding = |value: &Value| Finding {
         class_id: value["class_id"].as_u64().expect("class_id"),
@@ -97,9 +97,9 @@ fn detect(model: &Path, conf: f64, pictures: &[PathBuf]) -> Vec<Vec<Finding>> {
         .collect()
 }
 
-/// Boxes of theirs, of ours, and the same ones, over all pictures.
+/// Boxes of theirs, of ours, and the same ones, over all images.
 fn agreement(found: &[Vec<Finding>], expected: &[(String, Vec<Finding>)]) -> [usize; 3] {
-    assert_eq!(found.len(), expected.len(), "a line per picture");
+    assert_eq!(found.len(), expected.len(), "a line per image");
     let pairs = found.iter().zip(expected);
     pairs.fold([0; 3], |[theirs, ours, same], (found, (_, expected))| {
         [theirs + expected.len(), ours + found.len(), same + matched(found, expected)]
@@ -111,7 +111,7 @@ fn environment(name: &str) -> PathBuf {
 }
 
 #[test]
-#[ignore = "needs a checkpoint and pictures that may not ship: make real"]
+#[ignore = "needs a checkpoint and images that may not ship: make real"]
 fn bus_and_zidane_give_the_boxes_of_ultralytics_from_pt_and_from_safetensors() {
     let wheels = environment("GHOSTZOO_REAL");
     let checkpoint = wheels.join("fall_detection/models/best.pt");
@@ -119,10 +119,10 @@ fn bus_and_zidane_give_the_boxes_of_ultralytics_from_pt_and_from_safetensors() {
     let converted = folder.path().join("best.safetensors");
     ghostzoo(&["convert", checkpoint.to_str().expect("path"), converted.to_str().expect("path")]);
     let (conf, expected) = golden("assets");
-    let pictures: Vec<PathBuf> =
+    let images: Vec<PathBuf> =
         expected.iter().map(|(path, _)| wheels.join("ultralytics/assets").join(path)).collect();
     for model in [&checkpoint, &converted] {
-        for (ours, (path, theirs)) in detect(model, conf, &pictures).iter().zip(&expected) {
+        for (ours, (path, theirs)) in detect(model, conf, &images).iter().zip(&expected) {
             assert_eq!(ours.len(), theirs.len(), "{path}: {ours:#?} against {theirs:#?}");
             assert_eq!(matched(ours, theirs), theirs.len(), "{path}: {ours:#?} against {theirs:#?}");
         }
@@ -130,8 +130,8 @@ fn bus_and_zidane_give_the_boxes_of_ultralytics_from_pt_and_from_safetensors() {
 }
 
 #[test]
-#[ignore = "needs a checkpoint and pictures that may not ship: make real"]
-fn twenty_pictures_at_low_confidence_match_in_98_of_100_boxes() {
+#[ignore = "needs a checkpoint and images that may not ship: make real"]
+fn twenty_images_at_low_confidence_match_in_98_of_100_boxes() {
     let checkpoint = environment("GHOSTZOO_REAL").join("fall_detection/models/best.pt");
     let data = environment("GHOSTZOO_DATA");
     if !data.join("bccd").is_dir() {
@@ -139,8 +139,8 @@ fn twenty_pictures_at_low_confidence_match_in_98_of_100_boxes() {
         return;
     }
     let (conf, expected) = golden("data");
-    let pictures: Vec<PathBuf> = expected.iter().map(|(path, _)| data.join(path)).collect();
-    let [theirs, ours, same] = agreement(&detect(&checkpoint, conf, &pictures), &expected);
+    let images: Vec<PathBuf> = expected.iter().map(|(path, _)| data.join(path)).collect();
+    let [theirs, ours, same] = agreement(&detect(&checkpoint, conf, &images), &expected);
     println!("{theirs} boxes of Ultralytics, {ours} of ours, {same} the same");
     assert!(same * 100 >= theirs * 98, "{same} of {theirs} boxes matched");
     assert!(ours.abs_diff(theirs) * 100 <= theirs, "{ours} boxes against {theirs}");
@@ -151,7 +151,7 @@ fn twenty_pictures_at_low_confidence_match_in_98_of_100_boxes() {
 const PLAN_TOLERANCE: f64 = 4e-6;
 
 #[test]
-#[ignore = "needs a checkpoint and pictures that may not ship: make real"]
+#[ignore = "needs a checkpoint and images that may not ship: make real"]
 fn the_plan_gives_a_trained_networks_levels_in_f64() -> candle_core::Result<()> {
     let wheels = environment("GHOSTZOO_REAL");
     let checkpoint = ghostzoo_weights::read(&wheels.join("fall_detection/models/best.pt")).expect("a checkpoint");
@@ -161,9 +161,9 @@ fn the_plan_gives_a_trained_networks_levels_in_f64() -> candle_core::Result<()> 
         let tensors = checkpoint.tensors.clone().into_iter().collect();
         Yolo::new(&def, Norm::Fold, VarBuilder::from_tensors(tensors, dtype, &Device::Cpu))
     };
-    let picture = image::open(&wheels.join("ultralytics/assets/bus.jpg")).expect("a picture");
-    let (picture, _) = letterbox(&picture, &Letterbox::rect([320; 2], 32));
-    let xs = to_tensor(&picture, &Device::Cpu)?.unsqueeze(0)?;
+    let image = image::open(&wheels.join("ultralytics/assets/bus.jpg")).expect("an image");
+    let (image, _) = letterbox(&image, &Letterbox::rect([320; 2], 32));
+    let xs = to_tensor(&image, &Device::Cpu)?.unsqueeze(0)?;
     let exact = build(DType::F64)?.forward_t(&xs.to_dtype(DType::F64)?, false)?;
     let mut network = build(DType::F32)?;
     for isa in Isa::available() {

@@ -1,4 +1,4 @@
-//! Shipped models and pictures through the binary: no file of weights, an empty cache, and a Hub that must not be asked.
+//! Shipped models and images through the binary: no file of weights, an empty cache, and a Hub that must not be asked.
 
 use crate::hub;
 use crate::support::{Place, seeded_tensors};
@@ -79,7 +79,7 @@ fn the_shipped_classifier_gives_the_same_from_the_program_and_from_a_file() {
 fn the_shipped_detector_gives_the_same_from_the_program_and_from_a_file() {
     let place = Place::new();
     place.write("cells.jpg", CELLS);
-    // Many boxes, whatever the weights make of the picture.
+    // Many boxes, whatever the weights make of the image.
     let run = |arguments: &str| {
         let run = place.run(&format!("detect {arguments} --json --no-save --conf 0.001 --quiet")).succeeded();
         assert_eq!(run.stderr, "");
@@ -148,9 +148,9 @@ fn a_shipped_name_is_a_models_name_everywhere() {
 }
 
 #[test]
-fn pictures_without_a_model_mean_the_hubs_and_its_licence() {
+fn images_without_a_model_mean_the_hubs_and_its_licence() {
     let place = Place::new();
-    place.picture("a.png", [64, 48], 1);
+    place.image("a.png", [64, 48], 1);
     let def = architecture("yolov8n", None).unwrap();
     let tensors = seeded_tensors(&spec(&def, Norm::Separate).unwrap());
     let cached = place.write("hf/hub/models--Ultralytics--YOLOv8/snapshots/main/yolov8n.pt", "");
@@ -165,7 +165,7 @@ fn pictures_without_a_model_mean_the_hubs_and_its_licence() {
 #[test]
 fn without_the_hub_one_line_says_what_is_built_in() {
     let place = Place::new();
-    place.picture("a.png", [64, 48], 1);
+    place.image("a.png", [64, 48], 1);
     let ways_out = ["yolov8n.pt", "local file to --model", "yolov8n-ghostnet-bccd finds WBC, RBC, Platelets"];
     place.run("detect a.png --no-save").failed(1, &["HF_HUB_OFFLINE"]).failed(1, &ways_out);
     place.run("detect a.png --no-save --json").failed(1, &ways_out);

@@ -1,6 +1,6 @@
 //! Long work: resident memory and open descriptors are flat from its second quarter on.
 //!
-//! `GHOSTZOO_SOAK` is over how many pictures; `make soak` takes 5,000, and trains for 400 epochs.
+//! `GHOSTZOO_SOAK` is over how many images; `make soak` takes 5,000, and trains for 400 epochs.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -12,14 +12,14 @@ use image::{Rgb, RgbImage};
 
 use crate::support::Place;
 
-/// Pictures in a plain `cargo test`.
+/// Images in a plain `cargo test`.
 const PICTURES: usize = 240;
 /// What memory may grow by: the allocator's arenas settle late.
 const SPARE_BYTES: u64 = 12 << 20;
-/// What may be open at one time and not at another: pictures that are read ahead.
+/// What may be open at one time and not at another: images that are read ahead.
 const SPARE_DESCRIPTORS: usize = 4;
 
-fn pictures() -> usize {
+fn images() -> usize {
     std::env::var("GHOSTZOO_SOAK").map_or(PICTURES, |value| value.parse().expect("GHOSTZOO_SOAK is a count"))
 }
 
@@ -76,12 +76,12 @@ fn stays_flat(place: &Place, arguments: &str) {
 }
 
 #[test]
-fn memory_and_descriptors_of_pictures_are_flat() {
+fn memory_and_descriptors_of_images_are_flat() {
     let place = Place::new();
     for seed in 0..20 {
-        place.picture(&format!("seeds/{seed}.jpg"), [160, 120], seed);
+        place.image(&format!("seeds/{seed}.jpg"), [160, 120], seed);
     }
-    for i in 0..pictures() {
+    for i in 0..images() {
         for folder in ["all".to_owned(), format!("classes/{:02}", i % 10)] {
             let path = place.write(&format!("{folder}/{i}.jpg"), "");
             std::fs::copy(place.path(&format!("seeds/{}.jpg", i % 20)), path).unwrap();
@@ -99,15 +99,15 @@ fn memory_and_descriptors_of_pictures_are_flat() {
 fn memory_and_descriptors_of_a_training_are_flat() {
     let place = Place::new();
     for i in 0..8u32 {
-        let mut picture = RgbImage::from_pixel(48, 32, Rgb([90 + i as u8, 110, 100]));
-        (0..256).for_each(|p| picture.put_pixel(4 * i + p % 16, i + p / 16, Rgb([250, 250, 40])));
+        let mut image = RgbImage::from_pixel(48, 32, Rgb([90 + i as u8, 110, 100]));
+        (0..256).for_each(|p| image.put_pixel(4 * i + p % 16, i + p / 16, Rgb([250, 250, 40])));
         let path = place.write(&format!("set/images/{i}.png"), "");
-        picture.save(path).unwrap();
+        image.save(path).unwrap();
         place.write(&format!("set/labels/{i}.txt"), "0 0.5 0.5 0.3 0.5\n");
     }
     place.write("tiny.yaml", crate::support::TINY_DETECTOR);
     place.write("set/data.yaml", "train: images\nval: images\nnames: [square]\n");
-    let epochs = pictures() * 400 / 5000;
+    let epochs = images() * 400 / 5000;
     stays_flat(
         &place,
         &format!(

@@ -1,4 +1,4 @@
-//! `ghostzoo train detect` from labelled pictures to a checkpoint: files, resume, kills, bad data.
+//! `ghostzoo train detect` from labelled images to a checkpoint: files, resume, kills, bad data.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -11,19 +11,19 @@ use image::{Rgb, RgbImage};
 const SMALL: &str =
     "train detect --data set/data.yaml --imgsz 64 --batch 4 --epochs 3 --optimizer SGD --device cpu --threads 2";
 
-/// Pictures of bright and dark squares on grey, of two classes: ten to train with, four to validate with.
+/// Images of bright and dark squares on grey, of two classes: ten to train with, four to validate with.
 fn place() -> Place {
     let place = Place::new();
     for i in 0..14u32 {
         let split = if i < 10 { "train" } else { "val" };
         let [width, height] = [[96, 64], [64, 96], [80, 80]][i as usize % 3];
-        let mut picture = RgbImage::from_pixel(width, height, Rgb([120, 110, 100]));
+        let mut image = RgbImage::from_pixel(width, height, Rgb([120, 110, 100]));
         let mut rows = String::new();
         for class in 0..2u32 {
             let side = 14 + 3 * (i % 4) + 4 * class;
             let [x, y] = [(7 * i + 29 * class) % (width - side), (11 * i + 17 * class) % (height - side)];
             let level = if class == 0 { 250 } else { 10 };
-            (0..side * side).for_each(|p| picture.put_pixel(x + p % side, y + p / side, Rgb([level, level, 40])));
+            (0..side * side).for_each(|p| image.put_pixel(x + p % side, y + p / side, Rgb([level, level, 40])));
             let share = |start: u32, whole: u32| (f64::from(start) + f64::from(side) / 2.) / f64::from(whole);
             let [cx, cy] = [share(x, width), share(y, height)];
             rows += &format!(
@@ -33,7 +33,7 @@ fn place() -> Place {
             );
         }
         let path = place.write(&format!("set/images/{split}/{i}.png"), "");
-        picture.save(path).unwrap();
+        image.save(path).unwrap();
         place.write(&format!("set/labels/{split}/{i}.txt"), rows);
     }
     place.write("set/data.yaml", "train: images/train\nval: images/val\nnames: [light, dark]\n");
@@ -218,7 +218,7 @@ fn bad_data_is_named_and_the_run_goes_on_or_ends() {
     place.write("set/labels/train/0.txt", "7 0.5 0.5 0.2 0.2\n");
     place.write("set/labels/train/1.txt", "0 nan 0.5 0.2 0.2\n");
     place.write("set/labels/train/2.txt", "0 0.5 0.5 -0.2 0.2\n");
-    place.write("set/images/train/3.png", "no picture");
+    place.write("set/images/train/3.png", "no image");
     std::fs::remove_file(place.path("set/labels/train/4.txt")).unwrap();
     let ran = place.run(&format!("{SMALL} --epochs 1 --plots false")).succeeded();
     for file in ["train/0.txt", "train/1.txt", "train/2.txt", "train/3.png"] {
@@ -251,11 +251,11 @@ fn a_run_goes_on_only_with_what_it_began_with() {
     place.write("set/data.yaml", "train: images/train\nval: images/val\nnames: [light, dark]\n");
     place.write("set/labels/val/10.txt", "0 0.5 0.5 0.2 0.2\n");
     std::fs::copy(place.path("set/images/train/0.png"), place.path("set/images/val/11.png")).unwrap();
-    place.run(resume).failed(2, &["began with: other validation pictures (new or changed: 10.png, 11.png); put"]);
+    place.run(resume).failed(2, &["began with: other validation images (new or changed: 10.png, 11.png); put"]);
     place.write("set/labels/train/0.txt", "0 0.5 0.5 0.2 0.2\n");
     place.run(resume).failed(
         2,
-        &["the data are not those that the run began with: other labels, training pictures (new or changed: 0.png)"],
+        &["the data are not those that the run began with: other labels, training images (new or changed: 0.png)"],
     );
 }
 
@@ -284,14 +284,14 @@ fn arguments_that_cannot_be_are_refused_before_the_work() {
 }
 
 #[test]
-fn no_validation_picture_that_can_be_read_ends_the_run() {
+fn no_validation_image_that_can_be_read_ends_the_run() {
     let place = place();
     for i in 10..14 {
-        place.write(&format!("set/images/val/{i}.png"), "no picture");
+        place.write(&format!("set/images/val/{i}.png"), "no image");
     }
     let ran = place.run(&format!("{SMALL} --plots false"));
     assert_eq!(ran.code, 1, "{}", ran.stderr);
-    assert!(ran.stderr.contains("none of the 4 validation pictures can be read"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("none of the 4 validation images can be read"), "{}", ran.stderr);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `ghostzoo train classify` from folders of pictures to a checkpoint: files, resume, teacher, deploy form, bad data.
+//! `ghostzoo train classify` from folders of images to a checkpoint: files, resume, teacher, deploy form, bad data.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -11,16 +11,16 @@ use image::{Rgb, RgbImage};
 const SMALL: &str = "train classify --data set --model ghostnet_050 --imgsz 32 --batch 8 --epochs 2 --lr 0.05 \
                      --warmup-epochs 1 --device cpu --threads 2";
 
-/// Pictures of three colours with some noise: eight a class to train with, three to validate with.
+/// Images of three colours with some noise: eight a class to train with, three to validate with.
 fn place() -> Place {
     let place = Place::new();
     for (class, color) in [("blue", [30, 40, 220]), ("green", [40, 200, 50]), ("red", [210, 30, 40])] {
         for i in 0..11_u32 {
             let split = if i < 8 { "train" } else { "val" };
             let level = |x: u32, y: u32, c: usize| (color[c] + (x * 7 + y * 13 + i * 29) % 35) as u8;
-            let picture = RgbImage::from_fn(40, 36, |x, y| Rgb([0, 1, 2].map(|c| level(x, y, c))));
+            let image = RgbImage::from_fn(40, 36, |x, y| Rgb([0, 1, 2].map(|c| level(x, y, c))));
             let path = place.write(&format!("set/{split}/{class}/{i}.png"), "");
-            picture.save(path).unwrap();
+            image.save(path).unwrap();
         }
     }
     place
@@ -35,7 +35,7 @@ fn weights(place: &Place, run: &str, name: &str) -> BTreeMap<String, Vec<u8>> {
 fn a_run_leaves_the_files_that_its_users_know_and_learns() {
     let place = place();
     let ran = place.run(&format!("{SMALL} --epochs 6")).succeeded();
-    assert!(ran.stderr.contains("24 pictures of 3 classes to train with, 9 to validate with"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("24 images of 3 classes to train with, 9 to validate with"), "{}", ran.stderr);
     let expected = [
         "args.yaml",
         "confusion_matrix.png",
@@ -211,8 +211,8 @@ fn branches_that_were_trained_become_a_deploy_form_with_the_same_answers() {
 #[test]
 fn bad_data_is_named_and_the_run_goes_on_or_ends() {
     let place = place();
-    place.write("set/train/red/0.png", "no picture");
-    place.write("set/val/red/8.png", "no picture");
+    place.write("set/train/red/0.png", "no image");
+    place.write("set/val/red/8.png", "no image");
     let ran = place.run(&format!("{SMALL} --epochs 1 --plots false")).succeeded();
     for part in ["red/0.png", "takes its place", "red/8.png", "does not count in validation"] {
         assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
@@ -220,7 +220,7 @@ fn bad_data_is_named_and_the_run_goes_on_or_ends() {
     place.run("--quiet train classify --data nowhere").failed(1, &["nowhere"]);
     std::fs::create_dir_all(place.path("set/train/violet")).unwrap();
     std::fs::create_dir_all(place.path("set/val/violet")).unwrap();
-    place.run(&format!("--quiet {SMALL}")).failed(1, &["no picture: `violet`"]);
+    place.run(&format!("--quiet {SMALL}")).failed(1, &["no image: `violet`"]);
     ["train", "val"].iter().for_each(|split| std::fs::remove_dir(place.path(&format!("set/{split}/violet"))).unwrap());
     place.write("other/train/red/0.png", "");
     place.run("--quiet train classify --data other").failed(1, &["train"]);
@@ -228,11 +228,11 @@ fn bad_data_is_named_and_the_run_goes_on_or_ends() {
     place.run(&format!("--quiet {SMALL}")).failed(1, &["red", "rose"]);
     std::fs::rename(place.path("set/val/rose"), place.path("set/val/red")).unwrap();
     for class in ["blue", "green", "red"] {
-        (8..11).for_each(|i| drop(place.write(&format!("set/val/{class}/{i}.png"), "no picture")));
+        (8..11).for_each(|i| drop(place.write(&format!("set/val/{class}/{i}.png"), "no image")));
     }
     let ran = place.run(&format!("--quiet {SMALL} --plots false"));
     assert_eq!(ran.code, 1, "{}", ran.stderr);
-    assert!(ran.stderr.contains("none of the 9 validation pictures can be read"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("none of the 9 validation images can be read"), "{}", ran.stderr);
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn arguments_that_cannot_be_are_refused_before_the_work() {
         ("--crop-pct 0", "above 0"),
         ("--smoothing 1", "smoothing"),
         ("--freeze 12", "give 0 to 11"),
-        ("--batch 1", "a batch of one picture"),
+        ("--batch 1", "a batch of one image"),
         ("--model-ema-decay 2", "from 0 to 1"),
         ("--scale x,1,1", "two numbers"),
         ("--data set/val/red/8.png", "is one file"),
@@ -271,7 +271,7 @@ fn arguments_that_cannot_be_are_refused_before_the_work() {
     }
     let ran = place.run(&format!("--quiet {SMALL} --epochs 1 --batch 24 --lr 1e30 --warmup-epochs 0 --plots false"));
     assert_eq!(ran.code, 1, "one step, and the network answers nothing: {}", ran.stderr);
-    assert!(ran.stderr.contains("validation pictures are no numbers"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("validation images are no numbers"), "{}", ran.stderr);
     let ran = place.run(&format!("--quiet {SMALL} --lr 1e30 --warmup-epochs 0 --plots false"));
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     assert!(ran.stderr.contains("the loss became") && ran.stderr.contains("a lower --lr or"), "{}", ran.stderr);
@@ -308,11 +308,11 @@ fn one_folder_of_classes_gives_both_parts_and_a_run_of_it_goes_on_exactly() {
     let resume = "train classify --resume runs/classify/cut --epochs 4";
     place.run(&format!("--quiet {resume}")).failed(2, &["--accept-changed-data"]);
     let ran = place.run(&format!("{resume} --accept-changed-data")).succeeded();
-    assert!(ran.stderr.contains("pictures (18 then, 19 now)"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("images (18 then, 19 now)"), "{}", ran.stderr);
     for class in ["blue", "green", "red"] {
         place.write(&format!("two/train/{class}/0.png"), std::fs::read(place.path("set/red/0.png")).unwrap());
         place.write(&format!("two/val/{class}/0.png"), std::fs::read(place.path("set/red/0.png")).unwrap());
     }
     let both = line.replace("--data set", "--data two");
-    place.run(&format!("--quiet {both}")).failed(1, &["has pictures to validate with already"]);
+    place.run(&format!("--quiet {both}")).failed(1, &["has images to validate with already"]);
 }

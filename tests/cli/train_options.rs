@@ -10,23 +10,23 @@ use image::{Rgb, RgbImage};
 const SMALL: &str =
     "train detect --data set/data.yaml --imgsz 64 --batch 4 --device cpu --threads 2 --plots false --warmup-epochs 1";
 
-/// Bright and dark squares on grey, two bright ones to a dark one: ten pictures to train with, three to validate with.
+/// Bright and dark squares on grey, two bright ones to a dark one: ten images to train with, three to validate with.
 fn place() -> Place {
     let place = Place::new();
     for i in 0..13u32 {
         let split = if i < 10 { "train" } else { "val" };
         let [width, height] = [[96, 48], [48, 96], [80, 80]][i as usize % 3];
-        let mut picture = RgbImage::from_pixel(width, height, Rgb([120, 110, 100]));
+        let mut image = RgbImage::from_pixel(width, height, Rgb([120, 110, 100]));
         let mut rows = String::new();
         for (class, [x, y]) in [(0, [2 + i, 4]), (0, [26, 20 + i]), (1, [4, 28])] {
             let level = if class == 0 { 250 } else { 10 };
-            (0..16 * 16).for_each(|p| picture.put_pixel(x + p % 16, y + p / 16, Rgb([level, level, 40])));
+            (0..16 * 16).for_each(|p| image.put_pixel(x + p % 16, y + p / 16, Rgb([level, level, 40])));
             let share = |start: u32, whole: u32| f64::from(start + 8) / f64::from(whole);
             let [w, h] = [width, height].map(|side| 16. / f64::from(side));
             rows += &format!("{class} {} {} {w} {h}\n", share(x, width), share(y, height));
         }
         let path = place.write(&format!("set/images/{split}/{i}.png"), "");
-        picture.save(path).unwrap();
+        image.save(path).unwrap();
         place.write(&format!("set/labels/{split}/{i}.txt"), rows);
     }
     place.write("set/data.yaml", "train: images/train\nval: images/val\nnames: [light, dark]\n");
@@ -63,17 +63,17 @@ fn runs_with_every_option_go_on_exactly_after_a_kill_and_after_a_signal() {
 }
 
 #[test]
-fn fractions_and_classes_choose_pictures_and_objects() {
+fn fractions_and_classes_choose_images_and_objects() {
     let place = place();
     let note = |options: &str, name: &str| {
         let ran = place.run(&format!("{SMALL} --epochs 1 --name {name} {options}")).succeeded();
         ran.stderr.lines().find(|line| line.contains(" to train with")).unwrap().to_owned()
     };
     for (options, expected) in [
-        ("--fraction 6 --cls-pw 0.5", "6 pictures with 18 objects of 2 classes to train with, 3 to validate with"),
-        ("fraction=[0.5,2]", "5 pictures with 15 objects of 2 classes to train with, 2 to validate with"),
-        ("--classes 1", "10 pictures with 10 objects of 2 classes to train with, 3 to validate with"),
-        ("classes=0 single_cls=True", "10 pictures with 20 objects of 1 classes to train with, 3 to validate with"),
+        ("--fraction 6 --cls-pw 0.5", "6 images with 18 objects of 2 classes to train with, 3 to validate with"),
+        ("fraction=[0.5,2]", "5 images with 15 objects of 2 classes to train with, 2 to validate with"),
+        ("--classes 1", "10 images with 10 objects of 2 classes to train with, 3 to validate with"),
+        ("classes=0 single_cls=True", "10 images with 20 objects of 1 classes to train with, 3 to validate with"),
     ] {
         let line = note(options, "run --exist-ok");
         assert!(line.contains(expected), "{options}: {line}");
@@ -92,7 +92,7 @@ fn fractions_and_classes_choose_pictures_and_objects() {
     }
     refused("--scale 2,1", &["`scale` is 2,1"]);
     refused("--multi-scale 1.5", &["give a number from 0 to 1"]);
-    refused("--batch 3 --multi-scale 0.5", &["one picture, of one cell at 32 pixels"]);
+    refused("--batch 3 --multi-scale 0.5", &["one image, of one cell at 32 pixels"]);
     refused("--optimizer lion", &["give SGD, MuSGD, AdamW, Adam, Adamax, NAdam, RAdam, RMSProp or auto"]);
 }
 
@@ -112,7 +112,7 @@ fn weights_of_classes_are_told_and_change_the_losses() {
 }
 
 #[test]
-fn a_cache_on_disk_is_written_beside_the_pictures_and_changes_no_weight() {
+fn a_cache_on_disk_is_written_beside_the_images_and_changes_no_weight() {
     let place = place();
     let ran = place.run(&format!("{SMALL} --epochs 1 --cache disk --name disk")).succeeded();
     assert!(ran.stderr.contains("10 decoded in .npy files beside them"), "{}", ran.stderr);

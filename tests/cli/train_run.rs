@@ -9,15 +9,15 @@ use image::{Rgb, RgbImage};
 const SMALL: &str = "train detect data=set/data.yaml model=tiny.yaml imgsz=32 batch=3 epochs=2 optimizer=SGD device=cpu plots=False \
                      --threads 2";
 
-/// Pictures of a square each: six to train with, two to validate with.
+/// Images of a square each: six to train with, two to validate with.
 fn place() -> Place {
     let place = Place::new();
     for i in 0..8u32 {
         let split = if i < 6 { "train" } else { "val" };
-        let mut picture = RgbImage::from_pixel(48, 32, Rgb([90 + i as u8, 110, 100]));
-        (0..256).for_each(|p| picture.put_pixel(4 * i + p % 16, i + p / 16, Rgb([250, 250, 40])));
+        let mut image = RgbImage::from_pixel(48, 32, Rgb([90 + i as u8, 110, 100]));
+        (0..256).for_each(|p| image.put_pixel(4 * i + p % 16, i + p / 16, Rgb([250, 250, 40])));
         let path = place.write(&format!("set/images/{split}/{i}.png"), "");
-        picture.save(path).unwrap();
+        image.save(path).unwrap();
         let [x, y] = [f64::from(4 * i + 8) / 48., f64::from(i + 8) / 32.];
         place.write(&format!("set/labels/{split}/{i}.txt"), format!("0 {x} {y} {} 0.5\n", 16. / 48.));
     }
@@ -63,7 +63,7 @@ fn the_arguments_of_ultralytics_begin_a_run_here_and_those_of_the_command_line_w
     place.write("args.yaml", include_str!("../golden/train/ultralytics_args.yaml"));
     let words = "train detect cfg=args.yaml model=tiny.yaml epochs=1 plots=False --threads 2";
     let ran = place.run(words).succeeded();
-    assert!(ran.stderr.contains("6 pictures with 6 objects of 1 classes to train with"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("6 images with 6 objects of 1 classes to train with"), "{}", ran.stderr);
     let written = place.read("runs/detect/files/args.yaml");
     for line in [
         "epochs: 1",
@@ -145,22 +145,22 @@ fn a_run_goes_on_with_data_that_moved_and_as_yolo_is_called() {
 }
 
 #[test]
-fn other_pictures_than_a_run_began_with_are_named() {
+fn other_images_than_a_run_began_with_are_named() {
     let place = place();
     place.run(&format!("{SMALL} epochs=1")).succeeded();
     let resume = "--quiet train detect --resume --epochs 2";
     let before = std::fs::read(place.path("set/images/train/3.png")).unwrap();
-    place.picture("set/images/train/3.png", [48, 32], 7);
-    place.run(resume).failed(2, &["other training pictures (new or changed: 3.png)"]);
+    place.image("set/images/train/3.png", [48, 32], 7);
+    place.run(resume).failed(2, &["other training images (new or changed: 3.png)"]);
     place.write("set/images/train/3.png", before);
-    place.picture("set/images/val/8.png", [48, 32], 7);
-    place.run(resume).failed(2, &["other validation pictures (2 then, 3 now; new or changed: 8.png)"]);
+    place.image("set/images/val/8.png", [48, 32], 7);
+    place.run(resume).failed(2, &["other validation images (2 then, 3 now; new or changed: 8.png)"]);
     std::fs::remove_file(place.path("set/images/val/8.png")).unwrap();
     place.write("set/labels/val/7.txt", "");
-    place.run(resume).failed(2, &["other validation pictures (new or changed: 7.png)"]);
+    place.run(resume).failed(2, &["other validation images (new or changed: 7.png)"]);
     place.write("set/labels/val/7.txt", "0 0.5 0.5 0.5 0.5\n");
     std::fs::remove_file(place.path("set/images/val/7.png")).unwrap();
-    place.run(resume).failed(2, &["other validation pictures (2 then, 1 now; some are gone)"]);
+    place.run(resume).failed(2, &["other validation images (2 then, 1 now; some are gone)"]);
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn one_split_gives_both_parts_and_a_run_of_it_goes_on_exactly() {
     assert!(all.code == 2 && all.stderr.contains("give a share between 0 and 1, such as 0.2"), "{}", all.stderr);
     let line = format!("{SMALL} epochs=3 --val-split 0.25");
     let ran = place.run(&format!("{line} name=whole")).succeeded();
-    assert!(ran.stderr.contains("2 of 8 pictures are held back to validate with"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("2 of 8 images are held back to validate with"), "{}", ran.stderr);
     assert!(place.read("runs/detect/whole/args.yaml").contains("\nval_split: 0.25\n"));
     let part = |run: &str, part: &str| -> Vec<String> {
         let lines = place.read(&format!("runs/detect/{run}/split_{part}.txt"));
@@ -222,13 +222,13 @@ fn one_split_gives_both_parts_and_a_run_of_it_goes_on_exactly() {
     place
         .run("--quiet train detect --resume runs/detect/cut --val-split 0.5")
         .failed(2, &["--val-split is 0.25 in this run"]);
-    // The validation of the same pictures gives the run's numbers.
+    // The validation of the same images gives the run's numbers.
     let model = "runs/detect/whole/weights/best.safetensors";
     let again =
         place.run(&format!("val --data runs/detect/whole/split.yaml --model {model} --json --device cpu")).succeeded();
     assert_eq!(again.json()[0]["images"], 2);
     place.write("set/data.yaml", "train: images/train\nval: images/train\nnames: [square]\n");
-    place.run(&format!("--quiet {line}")).failed(2, &["--val-split:", "has pictures to validate with already"]);
+    place.run(&format!("--quiet {line}")).failed(2, &["--val-split:", "has images to validate with already"]);
     // A run without it in the same folder leaves nothing of it.
     place.run(&format!("{SMALL} epochs=1 name=whole exist_ok=True")).succeeded();
     assert!(
@@ -241,7 +241,7 @@ fn a_run_goes_on_with_changed_data_where_that_is_accepted() {
     let place = place();
     place.run(&format!("{SMALL} epochs=1 name=a")).succeeded();
     for number in [8, 9] {
-        place.picture(&format!("set/images/train/{number}.png"), [48, 32], number);
+        place.image(&format!("set/images/train/{number}.png"), [48, 32], number);
         place.write(&format!("set/labels/train/{number}.txt"), "0 0.5 0.5 0.5 0.5\n");
     }
     place.write("set/labels/val/7.txt", "");
@@ -249,9 +249,9 @@ fn a_run_goes_on_with_changed_data_where_that_is_accepted() {
     place.run(&format!("--quiet {resume}")).failed(2, &["go on with them by --accept-changed-data"]);
     let ran = place.run(&format!("{resume} --accept-changed-data")).succeeded();
     for part in [
-        "pictures (6 then, 8 now)",
-        "training pictures (6 then, 8 now; new or changed: 8.png, 9.png)",
-        "validation pictures (new or changed: 7.png); the run goes on with them",
+        "images (6 then, 8 now)",
+        "training images (6 then, 8 now; new or changed: 8.png, 9.png)",
+        "validation images (new or changed: 7.png); the run goes on with them",
     ] {
         assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
     }

@@ -1,4 +1,4 @@
-//! `ghostzoo val` from labelled pictures to average precision.
+//! `ghostzoo val` from labelled images to average precision.
 
 use crate::support::{Place, seeded_tensors};
 use candle_vision::layers::Norm;
@@ -6,10 +6,10 @@ use candle_yolov8::{architecture, spec};
 use ghostzoo_weights::{Checkpoint, Metadata, write};
 use serde_json::{Value, json};
 
-/// [width, height] of the pictures.
+/// [width, height] of the images.
 const SIZES: [[u32; 2]; 4] = [[400, 260], [260, 400], [320, 320], [200, 240]];
 
-/// The first boxes of a line of `detect --json` that lie inside their picture, as rows of a label file.
+/// The first boxes of a line of `detect --json` that lie inside their image, as rows of a label file.
 fn labels(found: &Value, [width, height]: [f64; 2]) -> String {
     let side = |object: &Value, name: &str| object["box"][name].as_f64().unwrap();
     let row = |object: &Value| {
@@ -21,7 +21,7 @@ fn labels(found: &Value, [width, height]: [f64; 2]) -> String {
     found["detections"].as_array().unwrap().iter().filter_map(row).take(10).collect()
 }
 
-/// A seeded detector of three named classes, and pictures labelled by what it finds in them.
+/// A seeded detector of three named classes, and images labelled by what it finds in them.
 fn place() -> Place {
     let place = Place::new();
     let def = architecture("yolov8n-ghostnet", Some(3)).unwrap();
@@ -30,7 +30,7 @@ fn place() -> Place {
     let tensors = seeded_tensors(&spec(&def, Norm::Separate).unwrap());
     write(&place.path("m.safetensors"), &Checkpoint { tensors, metadata }).unwrap();
     for (i, size) in SIZES.into_iter().enumerate() {
-        place.picture(&format!("set/images/val/{i}.png"), size, i as u32);
+        place.image(&format!("set/images/val/{i}.png"), size, i as u32);
     }
     let found =
         place.run("detect set/images/val --conf 0.3 --max-det 200 --no-save --json -m m.safetensors").succeeded();
@@ -180,10 +180,10 @@ fn three_hundred_boxes_are_raised_to_the_most_objects_and_another_number_is_kept
     place.write("set/labels/val/0.txt", rows);
     let (row, said) = measured(&place, "--data set/data.yaml");
     assert_eq!(row["max_det"], 302, "{said}");
-    assert!(said.contains("a picture has 302 objects: 302 boxes are kept of each"), "{said}");
+    assert!(said.contains("an image has 302 objects: 302 boxes are kept of each"), "{said}");
     let (row, said) = measured(&place, "--data set/data.yaml --max-det 301");
     assert_eq!(row["max_det"], 301, "{said}");
-    assert!(said.contains("a picture has 302 objects, and --max-det keeps 301: recall is capped"), "{said}");
+    assert!(said.contains("an image has 302 objects, and --max-det keeps 301: recall is capped"), "{said}");
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn poses_and_old_line_ends_are_the_same_boxes() {
 }
 
 #[test]
-fn an_instances_file_may_be_a_split_and_lack_pictures() {
+fn an_instances_file_may_be_a_split_and_lack_images() {
     let place = place();
     let mut truth = instances(&place);
     place.write("set/images/val/instances_val.json", truth.to_string());
@@ -284,7 +284,7 @@ fn an_instances_file_may_be_a_split_and_lack_pictures() {
     assert_eq!((&split["ultralytics"], &split["coco"]), (&plain["ultralytics"], &plain["coco"]));
     let results: Value = serde_json::from_str(&place.read("runs/detect/val/predictions.json")).unwrap();
     assert!(results.as_array().unwrap().iter().all(|row| [10, 20, 30].contains(&row["category_id"].as_i64().unwrap())));
-    // A picture that is not there, listed first; a category without objects; numbers with a decimal point.
+    // An image that is not there, listed first; a category without objects; numbers with a decimal point.
     truth["images"].as_array_mut().unwrap().insert(0, json!({"id": 77.0, "file_name": "gone.png", "width": 10.0}));
     truth["categories"].as_array_mut().unwrap().push(json!({"id": 5, "name": "animal", "supercategory": "none"}));
     place.write("set/images/val/instances_val.json", truth.to_string());
@@ -301,7 +301,7 @@ fn cocos_own_list_gives_cocos_ids_of_categories() {
     let tensors = seeded_tensors(&spec(&def, Norm::Separate).unwrap());
     let metadata = Metadata { nc: Some(80), imgsz: Some(64), ..Default::default() };
     write(&place.path("m.safetensors"), &Checkpoint { tensors, metadata }).unwrap();
-    place.picture("coco/images/val2017/000000000139.png", [64, 64], 1);
+    place.image("coco/images/val2017/000000000139.png", [64, 64], 1);
     place.write("coco/labels/val2017/000000000139.txt", "79 0.5 0.5 0.5 0.5\n");
     let run = |list: &str, out: &str| {
         place.write(list, "./images/val2017/000000000139.png\n");
@@ -342,7 +342,7 @@ fn what_does_not_go_together_is_one_line() {
     let left = place.run("val --data set/data.yaml -m m.safetensors --json --plots false --quiet").succeeded().json();
     assert_eq!((&left[0]["images"], &left[0]["left_out_images"]), (&json!(3), &json!(1)));
     place.write("set/labels/val/3.txt", "");
-    place.write("set/images/val/2.png", b"no picture");
+    place.write("set/images/val/2.png", b"no image");
     let ran = place.run("val --data set/data.yaml -m m.safetensors --json --plots false --quiet");
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("2.png") && ran.stderr.contains("it does not count"), "{}", ran.stderr);

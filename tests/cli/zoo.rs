@@ -69,7 +69,7 @@ fn ghostnet(place: &Place, name: &str, classes: usize) {
 }
 
 #[test]
-fn every_classifier_command_leaves_pictures_as_they_are_stored() {
+fn every_classifier_command_leaves_images_as_they_are_stored() {
     let place = Place::new();
     ghostnet(&place, "m.safetensors", 2);
     let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/image");
@@ -77,7 +77,7 @@ fn every_classifier_command_leaves_pictures_as_they_are_stored() {
         place.write(&format!("d/{class}/{file}"), std::fs::read(golden.join(file)).unwrap());
     }
     let lines = place.run("classify d/a d/b --json --topk 2 -m m.safetensors --arch ghostnet_050").succeeded().json();
-    assert_eq!(lines[0]["top"], lines[1]["top"], "timm does not turn a picture by its EXIF orientation");
+    assert_eq!(lines[0]["top"], lines[1]["top"], "timm does not turn an image by its EXIF orientation");
     place.run("eval --data d -m m.safetensors --arch ghostnet_050 --logits out.npy").succeeded();
     let logits = std::fs::read(place.path("out.npy")).unwrap();
     let rows = &logits[logits.len() - 16..];
@@ -94,8 +94,8 @@ fn every_classifier_command_leaves_pictures_as_they_are_stored() {
 fn classify_names_imagenets_classes_and_gives_the_likeliest_first() {
     let place = Place::new();
     ghostnet(&place, "m.safetensors", 1000);
-    place.picture("a.png", [300, 200], 3);
-    place.picture("b.png", [200, 300], 4);
+    place.image("a.png", [300, 200], 3);
+    place.image("b.png", [200, 300], 4);
     let lines = place.run("classify a.png b.png --json --topk 3 -m m.safetensors").succeeded().json();
     for line in &lines {
         let top = line["top"].as_array().unwrap();
@@ -124,7 +124,7 @@ fn classify_names_imagenets_classes_and_gives_the_likeliest_first() {
 fn a_named_model_is_downloaded_once_with_its_preprocessing() {
     let place = Place::new();
     ghostnet(&place, "m.safetensors", 5);
-    place.picture("a.png", [300, 200], 3);
+    place.image("a.png", [300, 200], 3);
     let weights = std::fs::read(place.path("m.safetensors")).unwrap();
     let config = json!({
         "architecture": "ghostnet_050", "num_classes": 5, "label_names": ["ant", "bee", "cow", "doe", "elk"],
@@ -168,7 +168,7 @@ fn a_named_model_is_downloaded_once_with_its_preprocessing() {
 fn a_damaged_file_in_the_cache_is_named_and_pulled_again() {
     let place = Place::new();
     ghostnet(&place, "m.safetensors", 5);
-    place.picture("a.png", [300, 200], 3);
+    place.image("a.png", [300, 200], 3);
     let weights = std::fs::read(place.path("m.safetensors")).unwrap();
     let page = "<!DOCTYPE html><html>Sign in</html>";
     let logged_in = Arc::new(AtomicBool::new(false));

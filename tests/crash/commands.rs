@@ -173,15 +173,15 @@ fn go_on(stage: &Stage, task: &str, line: &str) -> String {
     }
 }
 
-/// Four labelled pictures to train with and two to validate with, and a network of three layers and a head.
+/// Four labelled images to train with and two to validate with, and a network of three layers and a head.
 fn detection(place: &Place) {
     for i in 0..6_u32 {
         let split = if i < 4 { "train" } else { "val" };
-        let mut picture = RgbImage::from_pixel(64, 48, Rgb([120, 110, 100]));
+        let mut image = RgbImage::from_pixel(64, 48, Rgb([120, 110, 100]));
         for p in 0..400 {
-            picture.put_pixel(5 + 3 * i + p % 20, 4 + 2 * i + p / 20, Rgb([250, 250, 40]));
+            image.put_pixel(5 + 3 * i + p % 20, 4 + 2 * i + p / 20, Rgb([250, 250, 40]));
         }
-        picture.save(place.write(&format!("set/images/{split}/{i}.png"), "")).unwrap();
+        image.save(place.write(&format!("set/images/{split}/{i}.png"), "")).unwrap();
         let [cx, cy] = [f64::from(15 + 3 * i) / 64., f64::from(14 + 2 * i) / 48.];
         place.write(
             &format!("set/labels/{split}/{i}.txt"),
@@ -193,13 +193,13 @@ fn detection(place: &Place) {
     place.write("tiny.yaml", format!("nc: 2\nscales: {{n: [1, 1, 64]}}\n{layers}\nhead: [[[2], 1, Detect, [nc]]]\n"));
 }
 
-/// Pictures of two colours, a seeded classifier of two classes, and a folder for results.
+/// Images of two colours, a seeded classifier of two classes, and a folder for results.
 pub(crate) fn classifier(place: &Place) {
     for (class, color) in [("a", [200, 40, 30]), ("b", [30, 40, 200])] {
         for i in 0..6_u8 {
             let split = if i < 4 { "train" } else { "val" };
-            let picture = RgbImage::from_pixel(40, 36, Rgb([color[0], color[1] + 9 * i, color[2]]));
-            picture.save(place.write(&format!("cls/{split}/{class}/{i}.png"), "")).unwrap();
+            let image = RgbImage::from_pixel(40, 36, Rgb([color[0], color[1] + 9 * i, color[2]]));
+            image.save(place.write(&format!("cls/{split}/{class}/{i}.png"), "")).unwrap();
         }
     }
     let config = Config { num_classes: 2, ..Config::new(Variant::from_name("ghostnet_050").unwrap()) };

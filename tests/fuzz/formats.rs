@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use candle_vision::data::{OpenOptions, PictureSet};
+use candle_vision::data::{OpenOptions, ImageIndex};
 use candle_vision::image::{DecodeOptions, decode_with};
 use candle_yolov8::data::{CocoInstances, DataYaml, Split};
 use candle_yolov8::{ModelDef, summary};
@@ -29,11 +29,11 @@ pub(crate) struct Format {
 pub(crate) const FORMATS: [Format; 18] = [
     image("jpeg", || {
         let names = ["baseline-420.jpg", "progressive.jpg", "cmyk.jpg", "grey.jpg", "ycck.jpg", "orientation-6.jpg"];
-        names.map(picture).to_vec()
+        names.map(image).to_vec()
     }),
-    image("png", || ["rgb.png", "palette-transparent.png", "grey16.png", "rotated.png"].map(picture).to_vec()),
-    image("webp", || ["lossy.webp", "lossless-alpha.webp", "rotated.webp"].map(picture).to_vec()),
-    image("bmp", || ["rgb.bmp", "palette.bmp", "grey.bmp"].map(picture).to_vec()),
+    image("png", || ["rgb.png", "palette-transparent.png", "grey16.png", "rotated.png"].map(image).to_vec()),
+    image("webp", || ["lossy.webp", "lossless-alpha.webp", "rotated.webp"].map(image).to_vec()),
+    image("bmp", || ["rgb.bmp", "palette.bmp", "grey.bmp"].map(image).to_vec()),
     image("gif", || vec![encoded(ImageFormat::Gif)]),
     image("tiff", || stored("more_formats.json", ".tif")),
     image("avif", || stored("avif.json", ".avif")),
@@ -42,16 +42,16 @@ pub(crate) const FORMATS: [Format; 18] = [
         "a.parquet",
         || ["hub.parquet", "pages.parquet", "named.parquet"].map(set).to_vec(),
         |path, _| {
-            pictures(path, &OpenOptions { num_classes: 1000, ..OpenOptions::default() })
-                || pictures(path, &OpenOptions { num_classes: 10, ..OpenOptions::default() })
-                || pictures(path, &OpenOptions { num_classes: 7, ..OpenOptions::default() })
+            images(path, &OpenOptions { num_classes: 1000, ..OpenOptions::default() })
+                || images(path, &OpenOptions { num_classes: 10, ..OpenOptions::default() })
+                || images(path, &OpenOptions { num_classes: 7, ..OpenOptions::default() })
         },
     ),
     file(
         "tar",
         "a.tar",
         || ["gnu.tar", "pax.tar"].map(set).to_vec(),
-        |path, _| pictures(path, &OpenOptions { num_classes: 1000, ..OpenOptions::default() }),
+        |path, _| images(path, &OpenOptions { num_classes: 1000, ..OpenOptions::default() }),
     ),
     file(
         "labels.csv",
@@ -63,7 +63,7 @@ pub(crate) const FORMATS: [Format; 18] = [
                 place(&folder.join(name), &[]);
             }
             let options = OpenOptions { num_classes: 3, labels: Some(path), ..OpenOptions::default() };
-            PictureSet::open(&folder, &options).is_ok()
+            ImageIndex::open(&folder, &options).is_ok()
         },
     ),
     checkpoint("safetensors", "a.safetensors", safetensors, |path, _| ghostzoo_weights::read(path).is_ok()),
@@ -88,20 +88,20 @@ pub(crate) const FORMATS: [Format; 18] = [
         ModelDef::from_yaml(text, Some("own.yaml"), None).is_ok_and(|model| summary(&model).is_ok())
     }),
     file("data.yaml", "data.yaml", data_yaml, |path, _| {
-        place(&path.with_file_name("images").join("a.png"), &picture("rgb.png"));
+        place(&path.with_file_name("images").join("a.png"), &image("rgb.png"));
         DataYaml::read(path).is_ok_and(|data| Split::open(&data, "val").is_ok_and(|split| split.labels().is_ok()))
     }),
     file("label lines", "a.txt", label_lines, |path, bytes| {
         let folder = path.with_file_name("detect");
-        place(&folder.join("images").join("a.png"), &picture("rgb.png"));
+        place(&folder.join("images").join("a.png"), &image("rgb.png"));
         place(&folder.join("labels").join("a.txt"), bytes);
         place(&folder.join("data.yaml"), b"train: images\nval: images\nnames: [a, b]\n");
         let data = DataYaml::read(&folder.join("data.yaml")).expect("a whole file");
         Split::open(&data, "val").is_ok_and(|split| split.labels().is_ok())
     }),
     file("instances.json", "instances.json", instances, |path, _| {
-        place(&path.with_file_name("images").join("a.png"), &picture("rgb.png"));
-        CocoInstances::read(path).is_ok_and(|instances| instances.pictures(None).is_ok())
+        place(&path.with_file_name("images").join("a.png"), &image("rgb.png"));
+        CocoInstances::read(path).is_ok_and(|instances| instances.images(None).is_ok())
     }),
 ];
 
@@ -127,16 +127,16 @@ const fn checkpoint(
     Format { repeats: true, ..file(name, file_name, seeds, read) }
 }
 
-/// Few pixels: what a picture takes is known from its size, which a header can say at will.
+/// Few pixels: what an image takes is known from its size, which a header can say at will.
 fn is_decoded(_: &Path, bytes: &[u8]) -> bool {
     let few = DecodeOptions { max_pixels: 1 << 20, ..DecodeOptions::default() };
     decode_with(bytes, &few).is_ok()
 }
 
-fn pictures(path: &Path, options: &OpenOptions<'_>) -> bool {
-    let Ok(set) = PictureSet::open(path, options) else { return false };
-    for picture in set.pictures(0..set.len()).flatten() {
-        let _ = picture.read();
+fn images(path: &Path, options: &OpenOptions<'_>) -> bool {
+    let Ok(set) = ImageIndex::open(path, options) else { return false };
+    for image in set.images(0..set.len()).flatten() {
+        let _ = image.read();
     }
     true
 }
@@ -149,7 +149,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn picture(name: &str) -> Vec<u8> {
+fn image(name: &str) -> Vec<u8> {
     read(root().join("tests/golden/image").join(name))
 }
 
@@ -163,7 +163,7 @@ fn pickle(name: &str) -> Vec<u8> {
 
 /// The files of a golden list that Pillow and `cv2` read.
 fn stored(list: &str, extension: &str) -> Vec<Vec<u8>> {
-    let golden: Value = serde_json::from_slice(&picture(list)).expect("JSON");
+    let golden: Value = serde_json::from_slice(&image(list)).expect("JSON");
     let cases = golden["files"].as_array().expect("files").iter();
     let whole = cases.filter(|case| {
         case["name"].as_str().is_some_and(|name| name.ends_with(extension))
@@ -176,8 +176,8 @@ fn stored(list: &str, extension: &str) -> Vec<Vec<u8>> {
 
 fn encoded(format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
-    let picture = RgbImage::from_fn(23, 17, |x, y| image::Rgb([x as u8 * 9, y as u8 * 13, 77]));
-    picture.write_to(&mut bytes, format).expect("an encoder");
+    let image = RgbImage::from_fn(23, 17, |x, y| image::Rgb([x as u8 * 9, y as u8 * 13, 77]));
+    image.write_to(&mut bytes, format).expect("an encoder");
     bytes.into_inner()
 }
 

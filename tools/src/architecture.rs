@@ -191,7 +191,7 @@ impl Architecture {
         }
     }
 
-    /// The sizes of its forms, for pictures of `[height, width]`: as trained, and the deploy form of GhostNetV3 and RepGhostNet.
+    /// The sizes of its forms, for images of `[height, width]`: as trained, and the deploy form of GhostNetV3 and RepGhostNet.
     pub(crate) fn sizes(&self, input: [usize; 2]) -> Result<Vec<(&'static str, Size)>> {
         match self {
             Self::Detector { def, .. } => {

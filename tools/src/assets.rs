@@ -1,11 +1,11 @@
-//! What is built in: pictures to try a model on (`tools/assets`), and in words what the shipped models know.
+//! What is built in: images to try a model on (`tools/assets`), and in words what the shipped models know.
 
 use anyhow::{Context, Result};
 use ghostzoo_weights::{Entry, Task};
 
-/// A picture in the program's own memory.
+/// An image in the program's own memory.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Picture {
+pub(crate) struct Image {
     /// Its file's name.
     pub(crate) name: &'static str,
     /// What it shows, and whose it is.
@@ -14,17 +14,17 @@ pub(crate) struct Picture {
     pub(crate) bytes: &'static [u8],
 }
 
-static CELLS: Picture = Picture {
+static CELLS: Image = Image {
     name: "BloodImage_00062.jpg",
-    what: "blood cells, from BCCD's test pictures",
+    what: "blood cells, from BCCD's test images",
     bytes: include_bytes!("../assets/BloodImage_00062.jpg"),
 };
 
-static FREIGHTER: Picture =
-    Picture { name: "freighter.jpg", what: "a drawn ship at sea", bytes: include_bytes!("../assets/freighter.jpg") };
+static FREIGHTER: Image =
+    Image { name: "freighter.jpg", what: "a drawn ship at sea", bytes: include_bytes!("../assets/freighter.jpg") };
 
-/// The picture that shows what a task is.
-pub(crate) fn picture(task: Task) -> &'static Picture {
+/// The image that shows what a task is.
+pub(crate) fn image(task: Task) -> &'static Image {
     match task {
         Task::Detect => &CELLS,
         Task::Classify => &FREIGHTER,

@@ -20,13 +20,13 @@ pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
     Usage(message.into()).into()
 }
 
-/// Some pictures failed and were reported when they did; the others are done: exit code 1.
+/// Some images failed and were reported when they did; the others are done: exit code 1.
 #[derive(Debug)]
 pub(crate) struct SomeFailed;
 
 impl fmt::Display for SomeFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("some pictures failed")
+        f.write_str("some images failed")
     }
 }
 
@@ -105,7 +105,7 @@ fn out_of_memory(text: &str, batch: Option<usize>) -> Option<String> {
         Some(batch) if batch > 1 => {
             format!("the GPU's memory does not suffice for --batch {batch}: try --batch {}", batch / 2)
         }
-        _ => "the GPU's memory does not suffice, for one picture at a time: try smaller pictures, or --dtype f16"
+        _ => "the GPU's memory does not suffice, for one image at a time: try smaller images, or --dtype f16"
             .to_owned(),
     })
 }
@@ -142,7 +142,7 @@ mod tests {
         let error = error.context("a batch of 64 needs 70000 MB more on the GPU");
         let line = |batch| out_of_memory(&text(&error), batch).expect("it is out of memory");
         assert_eq!(line(Some(64)), "the GPU's memory does not suffice for --batch 64: try --batch 32");
-        assert!(line(Some(1)).contains("smaller pictures") && line(None).contains("smaller pictures"));
+        assert!(line(Some(1)).contains("smaller images") && line(None).contains("smaller images"));
         assert_eq!(out_of_memory("no such file", Some(64)), None);
     }
 

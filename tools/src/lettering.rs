@@ -27,7 +27,7 @@ pub(crate) fn font() -> Option<&'static Letters> {
     FOUND.get()?.as_ref()
 }
 
-/// [`font`] for pictures.
+/// [`font`] for images.
 pub(crate) fn typeface() -> Option<&'static Typeface<'static>> {
     font().map(|letters| &letters.typeface)
 }
@@ -109,7 +109,7 @@ fn replaced(names: &[String], font: Option<&Typeface<'_>>) -> (Vec<String>, Opti
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let note = (!numbered.is_empty()).then(|| {
         format!(
-            "no font with the letters of {}{more} was found: pictures show the numbers of these classes; install a font that \
+            "no font with the letters of {}{more} was found: images show the numbers of these classes; install a font that \
              has them, such as Noto Sans CJK",
             numbered[..numbered.len().min(SHOWN)].join(", ")
         )
@@ -149,7 +149,7 @@ mod tests {
         let (drawn, note) = replaced(&all, Some(&found.typeface));
         assert_eq!(drawn, ["cat é", "猫", "犬 1", "3", "猫\t"]);
         let note = note.expect("a name is a number");
-        assert!(note.starts_with("no font with the letters of 狗 was found: pictures show the numbers"), "{note}");
+        assert!(note.starts_with("no font with the letters of 狗 was found: images show the numbers"), "{note}");
         assert!(note.contains("install a font that has them"), "{note}");
         let line = underscored("犬 狗.jpg", &BTreeSet::from(['犬', '狗']), Some(&found.typeface));
         assert_eq!(line, "犬 _.jpg", "a file's name keeps the rest");

@@ -1,6 +1,6 @@
 //! The command `ghostzoo`: detect and classify with GhostNet and YOLOv8 models, from checkpoints trained in PyTorch.
 //!
-//! Results go to stdout, everything else to stderr. Exit codes: 0 done; 1 a picture failed, or nothing could be done;
+//! Results go to stdout, everything else to stderr. Exit codes: 0 done; 1 an image failed, or nothing could be done;
 //! 2 the command line asks for something that does not exist.
 #![forbid(unsafe_code)]
 

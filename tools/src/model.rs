@@ -38,7 +38,7 @@ pub(crate) struct Loaded {
     pub(crate) input_size: Option<[usize; 2]>,
     /// Whether a detector was trained with all classes as one.
     pub(crate) single_cls: bool,
-    /// How pictures are prepared for a classifier.
+    /// How images are prepared for a classifier.
     pub(crate) transform: ClassifyTransform,
     /// Trainable elements of the checkpoint.
     pub(crate) parameters: usize,
@@ -200,18 +200,18 @@ pub(crate) fn load(model: impl AsRef<OsStr>, global: &GlobalArgs, device: &Devic
     })
 }
 
-/// A size of pictures that a checkpoint asks for.
+/// A size of images that a checkpoint asks for.
 fn checked_size([height, width]: [usize; 2]) -> Result<[usize; 2]> {
     if [height, width].iter().all(|side| (1..=MAX_SIDE).contains(side)) {
         return Ok([height, width]);
     }
     Err(usage(format!(
-        "the checkpoint asks for pictures of {height}x{width}, and sides lie from 1 to {MAX_SIDE}: its metadata are \
+        "the checkpoint asks for images of {height}x{width}, and sides lie from 1 to {MAX_SIDE}: its metadata are \
          damaged; give the checkpoint it was made from"
     )))
 }
 
-/// A classifier's view of a picture, as its checkpoint says it.
+/// A classifier's view of an image, as its checkpoint says it.
 pub(crate) fn transform(preprocessing: &Preprocessing) -> Result<ClassifyTransform> {
     let Preprocessing { input_size, crop_pct, ref interpolation, mean, std } = *preprocessing;
     let interpolation: Interpolation = interpolation.parse().map_err(|error: String| usage(error))?;
@@ -248,7 +248,7 @@ mod tests {
         for size in [[0, 640], [640, 1_000_000_000]] {
             let error = checked_size(size).expect_err("no usual size").to_string();
             assert!(
-                error.starts_with(&format!("the checkpoint asks for pictures of {}x{},", size[0], size[1])),
+                error.starts_with(&format!("the checkpoint asks for images of {}x{},", size[0], size[1])),
                 "{error}"
             );
         }

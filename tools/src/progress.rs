@@ -69,7 +69,7 @@ impl Count {
         Self { bar, name, hidden, last: Instant::now() }
     }
 
-    /// `done` of `total` pictures, and what is known so far.
+    /// `done` of `total` images, and what is known so far.
     pub(crate) fn show(&mut self, done: usize, total: usize, so_far: &str) {
         self.bar.set_length(total as u64);
         self.bar.set_position(done as u64);

@@ -1,4 +1,4 @@
-//! Pictures decoded and scaled on a thread of their own, while the model works on those before.
+//! Images decoded and scaled on a thread of their own, while the model works on those before.
 
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
@@ -11,10 +11,10 @@ use rayon::prelude::*;
 use crate::source::{Entry, Source};
 use crate::stdin::Files;
 
-/// A picture ready for the model.
+/// An image ready for the model.
 pub(crate) struct Ready<T> {
     pub(crate) source: Source,
-    pub(crate) picture: RgbImage,
+    pub(crate) image: RgbImage,
     /// What is to be said of the file.
     pub(crate) warning: Option<&'static str>,
     /// Frames or pages of the file, of which this is the first.
@@ -25,7 +25,7 @@ pub(crate) struct Ready<T> {
     pub(crate) preprocess: Duration,
 }
 
-/// An entry's label, and its picture.
+/// An entry's label, and its image.
 pub(crate) struct Item<T> {
     pub(crate) label: String,
     /// One more than the entries: a stream's second file or a later one.
@@ -41,7 +41,7 @@ pub(crate) struct Reader<T> {
 
 impl<T: Send + 'static> Reader<T> {
     /// Starts to read; stdin gives as many items as it holds files. `prepare`, which `wait` gives once the model is known,
-    /// turns a decoded picture into what that needs. `options` say how to decode. `on_all_threads`: the pictures of a batch are decoded side by side, where the network
+    /// turns a decoded image into what that needs. `options` say how to decode. `on_all_threads`: the images of a batch are decoded side by side, where the network
     /// computes elsewhere.
     pub(crate) fn start<P>(
         entries: Vec<Entry>,
@@ -82,7 +82,7 @@ impl<T: Send + 'static> Reader<T> {
         match self.batches.recv() {
             Ok(items) => Ok(Some(items)),
             Err(_) => match self.thread.take().map(JoinHandle::join) {
-                Some(Err(_)) => Err(anyhow!("the thread that reads pictures failed; this is a bug of ghostzoo")),
+                Some(Err(_)) => Err(anyhow!("the thread that reads images failed; this is a bug of ghostzoo")),
                 _ => Ok(None),
             },
         }
@@ -107,37 +107,37 @@ fn files(entry: Entry) -> Box<dyn Iterator<Item = File>> {
     }
 }
 
-/// A file's label, whether it follows another of its entry, and its picture as it was decoded.
+/// A file's label, whether it follows another of its entry, and its image as it was decoded.
 type Opened = (String, bool, Result<(Source, Decoded)>);
 
 fn decoded(file: File, options: &DecodeOptions) -> Opened {
     match file {
         File::Of(Entry { label, source }) => {
-            let picture = source.and_then(|source| {
-                let picture = source.decode(options)?;
-                Ok((source, picture))
+            let image = source.and_then(|source| {
+                let image = source.decode(options)?;
+                Ok((source, image))
             });
-            (label, false, picture)
+            (label, false, image)
         }
         File::Streamed(before, bytes) => {
-            let picture = bytes.and_then(|bytes| match image::decode_with(&bytes, options) {
+            let image = bytes.and_then(|bytes| match image::decode_with(&bytes, options) {
                 Err(ImageError::NotAnImage { length }) if before > 0 => {
-                    bail!("the last {length} bytes on stdin, after picture {before}, are no picture")
+                    bail!("the last {length} bytes on stdin, after image {before}, are no image")
                 }
-                picture => Ok((Source::Stdin, picture?)),
+                image => Ok((Source::Stdin, image?)),
             });
             let label = if before == 0 { Source::Stdin.label() } else { format!("stdin-{}", before + 1) };
-            (label, before > 0, picture)
+            (label, before > 0, image)
         }
     }
 }
 
 fn item<T, P: Fn(&RgbImage) -> Result<T>>((label, follows, decoded): Opened, wait: &impl Fn() -> P) -> Item<T> {
-    let ready = decoded.and_then(|(source, Decoded { picture, warning, frames })| {
+    let ready = decoded.and_then(|(source, Decoded { image, warning, frames })| {
         let prepare = wait();
         let start = Instant::now();
-        let prepared = prepare(&picture)?;
-        Ok(Ready { source, picture, warning, frames, prepared, preprocess: start.elapsed() })
+        let prepared = prepare(&image)?;
+        Ok(Ready { source, image, warning, frames, prepared, preprocess: start.elapsed() })
     });
     Item { label, follows, ready }
 }

@@ -108,7 +108,7 @@ impl RunDir {
         Ok(())
     }
 
-    /// `stem`, or where this run has used it already `stem-2`, `stem-3`, …, so that pictures of one name in different
+    /// `stem`, or where this run has used it already `stem-2`, `stem-3`, …, so that images of one name in different
     /// folders do not overwrite each other's results.
     pub(crate) fn unique(&mut self, stem: &OsStr) -> OsString {
         let mut name = stem.to_owned();

@@ -1,4 +1,4 @@
-//! Which pictures the arguments name.
+//! Which images the arguments name.
 
 mod glob;
 
@@ -12,10 +12,10 @@ use candle_vision::image::{self, DecodeOptions, Decoded, ImageError};
 use candle_vision::regular;
 use candle_yolov8::data::lines;
 
-use crate::assets::Picture;
+use crate::assets::Image;
 use crate::cli::bytes;
 
-/// Endings of files that a folder or a glob takes for pictures. Formats that cannot be decoded are among them: they
+/// Endings of files that a folder or a glob takes for images. Formats that cannot be decoded are among them: they
 /// are reported, not skipped.
 const EXTENSIONS: [&str; 16] = [
     "avif", "bmp", "dng", "gif", "heic", "heif", "jfif", "jp2", "jpeg", "jpg", "mpo", "pfm", "png", "tif", "tiff",
@@ -28,18 +28,18 @@ const VIDEOS: [&str; 11] = ["asf", "avi", "m4v", "mkv", "mov", "mp4", "mpeg", "m
 /// Largest list file in bytes.
 const MAX_LIST_BYTES: u64 = 64 << 20;
 
-/// Most bytes of the name of what is saved of a picture, before endings: file systems take 255 in all.
+/// Most bytes of the name of what is saved of an image, before endings: file systems take 255 in all.
 const MAX_STEM_BYTES: usize = 200;
 
-/// One picture.
+/// One image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
     /// A file.
     File(PathBuf),
-    /// The pictures on stdin, one after another.
+    /// The images on stdin, one after another.
     Stdin,
-    /// A picture of the program's own.
-    BuiltIn(&'static Picture),
+    /// An image of the program's own.
+    BuiltIn(&'static Image),
 }
 
 impl Source {
@@ -48,7 +48,7 @@ impl Source {
         match self {
             Self::File(path) => bytes::shown(path.as_os_str()),
             Self::Stdin => "-".to_owned(),
-            Self::BuiltIn(picture) => picture.name.to_owned(),
+            Self::BuiltIn(image) => image.name.to_owned(),
         }
     }
 
@@ -58,31 +58,31 @@ impl Source {
         match self {
             Self::File(path) => stem(path),
             Self::Stdin => "stdin".into(),
-            Self::BuiltIn(picture) => stem(Path::new(picture.name)),
+            Self::BuiltIn(image) => stem(Path::new(image.name)),
         }
     }
 
-    /// Reads and decodes the picture; those on stdin are the reader's to split.
+    /// Reads and decodes the image; those on stdin are the reader's to split.
     pub(crate) fn decode(&self, options: &DecodeOptions) -> Result<Decoded> {
         match self {
             Self::File(path) => match fs::metadata(path) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(no_file(path)),
                 Err(error) => Err(error).context("cannot read the file"),
-                Ok(metadata) if metadata.is_dir() => bail!("a folder, where a picture is expected"),
+                Ok(metadata) if metadata.is_dir() => bail!("a folder, where an image is expected"),
                 Ok(metadata) if !metadata.is_file() => {
-                    bail!("a pipe or a device, where a picture is expected; `-` reads pictures from a pipe on stdin")
+                    bail!("a pipe or a device, where an image is expected; `-` reads images from a pipe on stdin")
                 }
                 Ok(_) => match image::open_with(path, options) {
                     Err(ImageError::NotAnImage { .. }) if has_extension(path, &VIDEOS) => bail!(
-                        "a video, where pictures are expected: `ffmpeg -i {} frames/%06d.jpg` writes its frames, and \
+                        "a video, where images are expected: `ffmpeg -i {} frames/%06d.jpg` writes its frames, and \
                          the folder `frames` is a source",
                         path.display()
                     ),
                     decoded => Ok(decoded?),
                 },
             },
-            Self::Stdin => bail!("stdin holds any number of pictures, which are split before they are decoded"),
-            Self::BuiltIn(picture) => Ok(image::decode_with(picture.bytes, options)?),
+            Self::Stdin => bail!("stdin holds any number of images, which are split before they are decoded"),
+            Self::BuiltIn(image) => Ok(image::decode_with(image.bytes, options)?),
         }
     }
 }
@@ -108,7 +108,7 @@ pub(crate) fn shortened(stem: &OsStr) -> OsString {
 fn no_file(path: &Path) -> &'static str {
     let text = path.to_string_lossy();
     if text.contains("://") {
-        "an address, which is not fetched: download the picture, and name its file; `curl ADDRESS | ghostzoo detect -` takes \
+        "an address, which is not fetched: download the image, and name its file; `curl ADDRESS | ghostzoo detect -` takes \
          one from a pipe"
     } else if text.bytes().all(|byte| byte.is_ascii_digit()) {
         "there is no such file, and cameras are not read"
@@ -117,12 +117,12 @@ fn no_file(path: &Path) -> &'static str {
     }
 }
 
-/// A picture, or what stands in the place of one: an argument or a list's line, and why it names none.
+/// An image, or what stands in the place of one: an argument or a list's line, and why it names none.
 #[derive(Debug)]
 pub(crate) struct Entry {
     /// What to call it in output.
     pub(crate) label: String,
-    /// The picture.
+    /// The image.
     pub(crate) source: Result<Source>,
 }
 
@@ -132,7 +132,7 @@ impl From<Source> for Entry {
     }
 }
 
-/// The pictures that the arguments name, in their order; folders and globs in the order of file names.
+/// The images that the arguments name, in their order; folders and globs in the order of file names.
 pub(crate) fn expand(arguments: &[OsString]) -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut stdin_taken = false;
@@ -140,7 +140,7 @@ pub(crate) fn expand(arguments: &[OsString]) -> Vec<Entry> {
         let sources = if argument != "-" {
             of_argument(argument)
         } else if std::mem::replace(&mut stdin_taken, true) {
-            Err(anyhow!("stdin is named twice; its pictures come once"))
+            Err(anyhow!("stdin is named twice; its images come once"))
         } else {
             Ok(vec![Source::Stdin.into()])
         };
@@ -157,7 +157,7 @@ fn of_argument(argument: &OsStr) -> Result<Vec<Entry>> {
     if is_list(path) && path.is_file() { of_list(path) } else { of_path(argument) }
 }
 
-/// A picture, a folder or a glob.
+/// An image, a folder or a glob.
 fn of_path(argument: &OsStr) -> Result<Vec<Entry>> {
     let path = Path::new(argument);
     if path.is_dir() {
@@ -171,30 +171,30 @@ fn of_path(argument: &OsStr) -> Result<Vec<Entry>> {
 
 fn of_folder(folder: &Path) -> Result<Vec<Entry>> {
     let cannot_read = || format!("cannot read the folder {}", folder.display());
-    let mut pictures = Vec::new();
+    let mut images = Vec::new();
     for file in fs::read_dir(folder).with_context(cannot_read)? {
         let path = file.with_context(cannot_read)?.path();
-        if is_picture(&path) {
-            pictures.push(path);
+        if is_image(&path) {
+            images.push(path);
         }
     }
-    if pictures.is_empty() {
-        bail!("there is no picture in this folder (subfolders are not searched; a glob such as '**/*.jpg' does that)");
+    if images.is_empty() {
+        bail!("there is no image in this folder (subfolders are not searched; a glob such as '**/*.jpg' does that)");
     }
-    pictures.sort();
-    Ok(pictures.into_iter().map(entry).collect())
+    images.sort();
+    Ok(images.into_iter().map(entry).collect())
 }
 
 fn of_glob(pattern: &OsStr) -> Result<Vec<Entry>> {
-    let mut pictures = glob::matches(pattern)?;
-    pictures.retain(|path| is_picture(path));
-    if pictures.is_empty() {
-        bail!("no picture matches this glob");
+    let mut images = glob::matches(pattern)?;
+    images.retain(|path| is_image(path));
+    if images.is_empty() {
+        bail!("no image matches this glob");
     }
-    Ok(pictures.into_iter().map(entry).collect())
+    Ok(images.into_iter().map(entry).collect())
 }
 
-/// One picture, folder or glob per line; relative to the list's folder, else to the working directory.
+/// One image, folder or glob per line; relative to the list's folder, else to the working directory.
 fn of_list(list: &Path) -> Result<Vec<Entry>> {
     let mut text = Vec::new();
     let file = regular::open(list).context("cannot read the list")?;
@@ -204,7 +204,7 @@ fn of_list(list: &Path) -> Result<Vec<Entry>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let lines: Vec<&str> = lines(text).map(str::trim).filter(|line| !line.is_empty()).collect();
     if lines.is_empty() {
-        bail!("the list names no picture");
+        bail!("the list names no image");
     }
     let mut entries = Vec::new();
     for line in lines {
@@ -232,8 +232,8 @@ fn is_list(path: &Path) -> bool {
     has_extension(path, &["txt"])
 }
 
-/// A file, not hidden, whose name ends like a picture's.
-fn is_picture(path: &Path) -> bool {
+/// A file, not hidden, whose name ends like an image's.
+fn is_image(path: &Path) -> bool {
     let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
     !hidden && has_extension(path, &EXTENSIONS) && path.is_file()
 }
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_name_pictures() -> Result<()> {
+    fn arguments_name_images() -> Result<()> {
         let root = tempfile::tempdir()?;
         let root = root.path();
         fs::create_dir_all(root.join("folder/below"))?;
@@ -304,13 +304,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_picture_is_named_for_what_it_is() -> Result<()> {
+    fn what_is_no_image_is_named_for_what_it_is() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let film = folder.path().join("film.MP4");
         fs::write(&film, b"\0\0\0\x18ftypmp42")?;
         let refused = |path: &Path| {
             let decoded = Source::File(path.to_path_buf()).decode(&DecodeOptions::default());
-            decoded.expect_err("no picture").to_string()
+            decoded.expect_err("no image").to_string()
         };
         assert!(refused(&film).starts_with("a video") && refused(&film).contains("ffmpeg -i"), "{}", refused(&film));
         assert!(refused(folder.path()).starts_with("a folder"));

@@ -1,4 +1,4 @@
-//! Pictures one after another in a stream, such as `cat a.jpg b.jpg` or ffmpeg's `-f image2pipe` gives.
+//! Images one after another in a stream, such as `cat a.jpg b.jpg` or ffmpeg's `-f image2pipe` gives.
 
 use std::io::{ErrorKind, Read};
 
@@ -50,7 +50,7 @@ impl<R: Read> Files<R> {
                 return Ok(Some(std::mem::replace(&mut self.bytes, rest)));
             }
             if self.bytes.len() as u64 > MAX_FILE_BYTES {
-                return Err(anyhow!("more than {MAX_FILE_BYTES} bytes on stdin without the end of a picture"));
+                return Err(anyhow!("more than {MAX_FILE_BYTES} bytes on stdin without the end of an image"));
             }
             if !self.more()? {
                 let rest = std::mem::take(&mut self.bytes);

@@ -1,9 +1,9 @@
 //! What `detect` and `classify` look at, and with which model, where the arguments leave it open.
 //!
-//! | SOURCE | `--model` | model | pictures |
+//! | SOURCE | `--model` | model | images |
 //! |---|---|---|---|
-//! | | | the task's shipped model | the task's built-in picture |
-//! | | given | as given | the task's built-in picture |
+//! | | | the task's shipped model | the task's built-in image |
+//! | | given | as given | the task's built-in image |
 //! | given | | the Hub's `yolov8n` or `ghostnet_100.in1k` | as given |
 //! | given | given | as given | as given |
 
@@ -13,13 +13,13 @@ use anyhow::{Context, Result, anyhow};
 use candle_core::Device;
 use ghostzoo_weights::{Registry, ResolveError, Task};
 
-use crate::assets::{self, Picture};
+use crate::assets::{self, Image};
 use crate::cli::GlobalArgs;
 use crate::error::text;
 use crate::model::{self, Loaded};
 use crate::source::{self, Entry, Source};
 
-/// A model and pictures for it.
+/// A model and images for it.
 pub(crate) struct Subject {
     pub(crate) choice: Choice,
     pub(crate) entries: Vec<Entry>,
@@ -38,12 +38,12 @@ pub(crate) struct Choice {
 impl Subject {
     /// What the arguments say, completed.
     pub(crate) fn of(task: Task, model: Option<&OsStr>, sources: &[OsString]) -> Result<Self> {
-        let picture = sources.is_empty().then(|| assets::picture(task));
-        let entries = picture.map_or_else(|| source::expand(sources), |picture| vec![Source::BuiltIn(picture).into()]);
-        let is_hubs = model.is_none() && picture.is_none();
-        let (model, note) = match (model, picture) {
+        let image = sources.is_empty().then(|| assets::image(task));
+        let entries = image.map_or_else(|| source::expand(sources), |image| vec![Source::BuiltIn(image).into()]);
+        let is_hubs = model.is_none() && image.is_none();
+        let (model, note) = match (model, image) {
             (Some(model), None) => (model.to_owned(), None),
-            (Some(model), Some(Picture { name, what, .. })) => {
+            (Some(model), Some(Image { name, what, .. })) => {
                 (model.to_owned(), Some(format!("no SOURCE is given: this is {name}, which is built in: {what}")))
             }
             (None, None) => {
@@ -51,7 +51,7 @@ impl Subject {
                 let note = format!("no --model is given: this is {model} of the Hub");
                 (model.into(), Some(note))
             }
-            (None, Some(Picture { name, what, .. })) => {
+            (None, Some(Image { name, what, .. })) => {
                 let registry = Registry::builtin();
                 let entry = registry.shipped(task).next().context("no model of this task is built in")?;
                 let described = assets::described(entry)?;

@@ -57,13 +57,13 @@ pub struct Metadata {
     /// Strides of the detection levels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stride: Option<Vec<usize>>,
-    /// Side in pixels of the pictures it was trained on.
+    /// Side in pixels of the images it was trained on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub imgsz: Option<usize>,
     /// Arguments of the training run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_args: Option<serde_json::Value>,
-    /// How pictures are prepared for a classifier.
+    /// How images are prepared for a classifier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preprocessing: Option<Preprocessing>,
     /// Licence of the weights.
@@ -81,12 +81,12 @@ pub struct Metadata {
     pub fused: bool,
 }
 
-/// How a classifier's pictures are prepared, as timm's `pretrained_cfg` says it.
+/// How a classifier's images are prepared, as timm's `pretrained_cfg` says it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
     /// Height and width in pixels.
     pub input_size: [usize; 2],
-    /// Share of the resized picture that the centre crop keeps.
+    /// Share of the resized image that the centre crop keeps.
     pub crop_pct: f32,
     /// `bicubic`, `bilinear` or `nearest`.
     pub interpolation: String,

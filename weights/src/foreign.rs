@@ -41,7 +41,7 @@ pub(crate) fn file(bytes: &[u8]) -> &'static str {
             "an array of numpy (a checkpoint has a name for each of its tensors)"
         }
         [0x1f, 0x8b, ..] => "compressed by gzip (run `gunzip` on it)",
-        [0xff, 0xd8, 0xff, ..] | [0x89, b'P', b'N', b'G', ..] => "a picture",
+        [0xff, 0xd8, 0xff, ..] | [0x89, b'P', b'N', b'G', ..] => "an image",
         _ => "something else",
     }
 }

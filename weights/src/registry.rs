@@ -30,7 +30,7 @@ pub struct Entry {
     pub num_classes: usize,
     /// Trainable parameters.
     pub parameters: u64,
-    /// How a classifier's pictures are prepared.
+    /// How a classifier's images are prepared.
     pub preprocessing: Option<Preprocessing>,
     /// Accuracy as its authors published it, in per cent.
     pub published: Published,
@@ -63,7 +63,7 @@ pub enum Place {
 pub enum Task {
     /// Boxes with classes.
     Detect,
-    /// One class per picture.
+    /// One class per image.
     Classify,
 }
 

@@ -155,7 +155,7 @@ fn files_of_other_kinds_are_named_for_what_they_are() {
         (b"GGUF\x03\0", "GGUF"),
         (b"\x93NUMPY\x01\0", "numpy"),
         (b"\x1f\x8b\x08\0", "gunzip"),
-        (b"\xff\xd8\xff\xe0", "a picture"),
+        (b"\xff\xd8\xff\xe0", "an image"),
         (b"ftrt\0\0", "TensorRT"),
     ];
     for (content, expected) in others {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Recipe {
     /// Passes over the data.
     pub epochs: usize,
-    /// Pictures of a batch.
+    /// Images of a batch.
     pub batch: usize,
     /// `sgd`, `adamw`, `adam` or `rmsproptf`.
     pub opt: String,
@@ -89,7 +89,7 @@ impl Recipe {
         }
     }
 
-    /// Rate after the warm-up: as given, else timm's 0.1 per 256 pictures of a batch, for Adam per the root of them.
+    /// Rate after the warm-up: as given, else timm's 0.1 per 256 images of a batch, for Adam per the root of them.
     #[must_use]
     pub fn rate(&self) -> f64 {
         let share = self.batch as f64 / 256.;

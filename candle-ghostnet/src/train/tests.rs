@@ -21,7 +21,7 @@ fn values(variables: &Variables) -> Result<BTreeMap<String, Vec<f32>>> {
     variables.tensors()?.into_iter().map(flat).collect()
 }
 
-fn pictures() -> Result<Tensor> {
+fn images() -> Result<Tensor> {
     seeded::uniform("pictures", &(3, 3, 64, 64).into(), &Device::Cpu)
 }
 
@@ -31,7 +31,7 @@ fn step(model: &GhostNet, variables: &Variables, num_classes: usize) -> Result<(
     let groups = timm_groups(variables.parameters(), &config);
     let mut optimizer = GroupedOptimizer::of_groups(algorithm, groups)?;
     let targets = loss::class_targets(&[0, 1, 2], num_classes, 0.1, DType::F32, &Device::Cpu)?;
-    let logits = model.forward_train(&pictures()?, 0.2, &mut stream(0, &[0]))?;
+    let logits = model.forward_train(&images()?, 0.2, &mut stream(0, &[0]))?;
     optimizer.backward_step(&loss::cross_entropy(&logits, &targets)?)
 }
 
@@ -91,11 +91,11 @@ fn what_was_trained_in_branches_merges_into_the_same_network() -> Result<()> {
         let config = config(name, 5);
         let variables = Variables::new(DType::F32, &Device::Cpu, 0);
         let model = GhostNet::new(&config, variables.builder())?;
-        let untrained = model.forward(&pictures()?)?;
+        let untrained = model.forward(&images()?)?;
         for _ in 0..2 {
             step(&model, &variables, 5)?;
         }
-        let trained = model.forward(&pictures()?)?;
+        let trained = model.forward(&images()?)?;
         let tensors = variables.tensors()?.into_iter().collect();
         let vb = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
         let difference = |a: &Tensor, b: &Tensor| (a - b)?.abs()?.max_all()?.to_scalar::<f32>();
@@ -103,7 +103,7 @@ fn what_was_trained_in_branches_merges_into_the_same_network() -> Result<()> {
         let moved = difference(&trained, &untrained)? / scale;
         assert!(moved > 100. * MERGE_TOLERANCE, "{name}: the steps moved the logits by {moved}");
         for form in [Config { branches: Branches::Merge, ..config }, config.for_inference()] {
-            let merged = GhostNet::new(&form, vb.clone())?.forward(&pictures()?)?;
+            let merged = GhostNet::new(&form, vb.clone())?.forward(&images()?)?;
             let off = difference(&trained, &merged)? / scale;
             assert!(off < MERGE_TOLERANCE, "{name}: merging moved the logits by {off}");
         }

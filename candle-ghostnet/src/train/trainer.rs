@@ -84,16 +84,16 @@ impl Trainer {
         Ok((Self { config, recipe, net, teacher, learner, schedule, seed, device }, transferred))
     }
 
-    /// Learns from a batch of normalised pictures (n, 3, h, w); `iteration` counts the steps of all epochs from 0. The loss
+    /// Learns from a batch of normalised images (n, 3, h, w); `iteration` counts the steps of all epochs from 0. The loss
     /// is that before the step.
-    pub fn step(&mut self, iteration: usize, pictures: &Tensor, targets: &Targets) -> Result<f64> {
+    pub fn step(&mut self, iteration: usize, images: &Tensor, targets: &Targets) -> Result<f64> {
         self.set_rates(iteration);
         let mut rng = stream(self.seed, &[DROP, iteration as u64]);
-        let logits = self.net.forward_train(pictures, self.recipe.drop, &mut rng)?;
+        let logits = self.net.forward_train(images, self.recipe.drop, &mut rng)?;
         let mut loss = self.loss(&logits, targets, self.recipe.smoothing)?;
         if let Some(teacher) = &self.teacher {
             let Recipe { distill_alpha, distill_temperature, .. } = self.recipe;
-            let answers = teacher.forward(pictures)?;
+            let answers = teacher.forward(images)?;
             loss = distilled(&loss, &distill_soft(&logits, &answers, distill_temperature)?, distill_alpha)?;
         }
         let value = f64::from(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?);
@@ -147,7 +147,7 @@ impl Trainer {
         &self.config
     }
 
-    /// Where pictures must be for [`Trainer::step`].
+    /// Where images must be for [`Trainer::step`].
     pub fn device(&self) -> &Device {
         &self.device
     }

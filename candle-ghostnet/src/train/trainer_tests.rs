@@ -12,13 +12,13 @@ fn trainer(recipe: &Recipe, teacher: Option<GhostNet>) -> Result<Trainer> {
 }
 
 fn batch() -> Result<(Tensor, Targets)> {
-    let pictures = seeded::uniform("pictures", &(3, 3, 64, 64).into(), &Device::Cpu)?;
-    Ok((pictures, Targets::Classes(Tensor::new(&[0u32, 1, 2], &Device::Cpu)?)))
+    let images = seeded::uniform("pictures", &(3, 3, 64, 64).into(), &Device::Cpu)?;
+    Ok((images, Targets::Classes(Tensor::new(&[0u32, 1, 2], &Device::Cpu)?)))
 }
 
 fn steps(trainer: &mut Trainer, steps: std::ops::Range<usize>) -> Result<Vec<f64>> {
-    let (pictures, targets) = batch()?;
-    steps.map(|iteration| trainer.step(iteration, &pictures, &targets)).collect()
+    let (images, targets) = batch()?;
+    steps.map(|iteration| trainer.step(iteration, &images, &targets)).collect()
 }
 
 fn bits(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<Vec<f64>>> {
@@ -30,7 +30,7 @@ fn recipe() -> Recipe {
 }
 
 #[test]
-fn a_classifier_learns_three_pictures_by_heart() -> Result<()> {
+fn a_classifier_learns_three_images_by_heart() -> Result<()> {
     let mut trainer = trainer(&recipe(), None)?;
     let losses = steps(&mut trainer, 0..20)?;
     assert!(losses[19] < 0.7 * losses[1], "{losses:?}");

@@ -1,4 +1,4 @@
-//! Affine maps of a picture onto a canvas of its own size: PIL's `Image.transform(size, AFFINE, ..)`, to the bit.
+//! Affine maps of an image onto a canvas of its own size: PIL's `Image.transform(size, AFFINE, ..)`, to the bit.
 
 use image::{Rgb, RgbImage};
 
@@ -15,7 +15,7 @@ pub enum Filter {
 /// `(a x + b y + c, d x + e y + f)`, in pixels, with the centre of the first pixel at (0.5, 0.5).
 pub type Affine = [f64; 6];
 
-/// Turns by `degrees` counterclockwise about the picture's centre: the map of PIL's `Image.rotate`.
+/// Turns by `degrees` counterclockwise about the image's centre: the map of PIL's `Image.rotate`.
 #[must_use]
 pub fn rotation(degrees: f64, [height, width]: [usize; 2]) -> Affine {
     // PIL rounds to 15 decimals through the decimal text, as this does.
@@ -27,13 +27,13 @@ pub fn rotation(degrees: f64, [height, width]: [usize; 2]) -> Affine {
     [cos, sin, cos * -x + sin * -y + 0. + x, minus_sin, cos, minus_sin * -x + cos * -y + 0. + y]
 }
 
-/// The picture mapped; pixels whose place is outside the picture become `fill`.
+/// The image mapped; pixels whose place is outside the image become `fill`.
 #[must_use]
-pub fn affine(picture: &RgbImage, map: &Affine, filter: Filter, fill: [u8; 3]) -> RgbImage {
-    let mut out = RgbImage::from_pixel(picture.width(), picture.height(), Rgb(fill));
+pub fn affine(image: &RgbImage, map: &Affine, filter: Filter, fill: [u8; 3]) -> RgbImage {
+    let mut out = RgbImage::from_pixel(image.width(), image.height(), Rgb(fill));
     match filter {
-        Filter::Bilinear => fill_rows::<2>(picture, map, &mut out, bilinear),
-        Filter::Bicubic => fill_rows::<4>(picture, map, &mut out, bicubic),
+        Filter::Bilinear => fill_rows::<2>(image, map, &mut out, bilinear),
+        Filter::Bicubic => fill_rows::<4>(image, map, &mut out, bicubic),
     }
     out
 }
@@ -43,16 +43,16 @@ type Lanes = [f64; 4];
 
 /// Maps with a filter of `N`x`N` pixels; `mix` is what it does along one axis.
 fn fill_rows<const N: usize>(
-    picture: &RgbImage,
+    image: &RgbImage,
     &[a, b, c, d, e, f]: &Affine,
     out: &mut RgbImage,
     mix: impl Fn([Lanes; N], f64) -> Lanes,
 ) {
-    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let (width, height) = (image.width() as usize, image.height() as usize);
     if width == 0 || height == 0 {
         return;
     }
-    let pixels = picture.as_chunks::<3>().0;
+    let pixels = image.as_chunks::<3>().0;
     let before = (N / 2 - 1) as i64;
     for (y, row) in out.as_chunks_mut::<3>().0.chunks_exact_mut(width).enumerate() {
         let y = y as f64 + 0.5;

@@ -2,18 +2,18 @@
 
 use candle_core::{Device, Result, Tensor};
 
-/// Pictures and labels for one step.
+/// Images and labels for one step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    /// Normalised pictures: (n, 3, height, width).
+    /// Normalised images: (n, 3, height, width).
     pub images: Vec<f32>,
-    /// [height, width] of the pictures.
+    /// [height, width] of the images.
     pub size: [usize; 2],
-    /// Class of each picture, before mixing.
+    /// Class of each image, before mixing.
     pub classes: Vec<usize>,
-    /// Which picture of the set each is.
+    /// Which image of the set each is.
     pub indices: Vec<usize>,
-    /// Labels of shape (n, number of classes) where pictures are mixed, smoothing included.
+    /// Labels of shape (n, number of classes) where images are mixed, smoothing included.
     pub soft: Option<Vec<f32>>,
 }
 
@@ -27,7 +27,7 @@ pub enum Targets {
 }
 
 impl Batch {
-    /// The pictures, f32 of shape (n, 3, height, width), and their labels.
+    /// The images, f32 of shape (n, 3, height, width), and their labels.
     ///
     /// # Errors
     /// If a tensor cannot be allocated on `device`.

@@ -1,56 +1,56 @@
 //! Brightness, contrast, saturation, sharpness and hue, as PIL's `ImageEnhance` and torchvision's `adjust_hue` on PIL
-//! pictures, to the bit.
+//! images, to the bit.
 //!
-//! The first four blend the picture with one that lacks the quality: black, even grey, grey, smooth. A factor of 0 gives
-//! that picture, 1 the original, and more exaggerates. Levels are f32 in between, and truncated.
+//! The first four blend the image with one that lacks the quality: black, even grey, grey, smooth. A factor of 0 gives
+//! that image, 1 the original, and more exaggerates. Levels are f32 in between, and truncated.
 
 use image::RgbImage;
 
 /// Blends with black: `ImageEnhance.Brightness`.
-pub fn brightness(picture: &mut RgbImage, factor: f32) {
+pub fn brightness(image: &mut RgbImage, factor: f32) {
     let table: [u8; 256] = std::array::from_fn(|level| blend(0, level as u8, factor));
-    picture.iter_mut().for_each(|level| *level = table[usize::from(*level)]);
+    image.iter_mut().for_each(|level| *level = table[usize::from(*level)]);
 }
 
-/// Blends with the mean of the picture's luma: `ImageEnhance.Contrast`.
-pub fn contrast(picture: &mut RgbImage, factor: f32) {
-    let pixels = picture.as_chunks::<3>().0;
+/// Blends with the mean of the image's luma: `ImageEnhance.Contrast`.
+pub fn contrast(image: &mut RgbImage, factor: f32) {
+    let pixels = image.as_chunks::<3>().0;
     if pixels.is_empty() {
         return;
     }
     let sum: u64 = pixels.iter().map(|&pixel| u64::from(luma(pixel))).sum();
     let mean = (sum as f64 / pixels.len() as f64 + 0.5) as u8;
     let table: [u8; 256] = std::array::from_fn(|level| blend(mean, level as u8, factor));
-    picture.iter_mut().for_each(|level| *level = table[usize::from(*level)]);
+    image.iter_mut().for_each(|level| *level = table[usize::from(*level)]);
 }
 
-/// Blends with the picture in grey: `ImageEnhance.Color`.
-pub fn saturation(picture: &mut RgbImage, factor: f32) {
-    for pixel in picture.as_chunks_mut::<3>().0 {
+/// Blends with the image in grey: `ImageEnhance.Color`.
+pub fn saturation(image: &mut RgbImage, factor: f32) {
+    for pixel in image.as_chunks_mut::<3>().0 {
         let grey = luma(*pixel);
         *pixel = pixel.map(|level| blend(grey, level, factor));
     }
 }
 
-/// The picture in grey, in three equal channels: torchvision's `to_grayscale(num_output_channels=3)`.
-pub fn grayscale(picture: &mut RgbImage) {
-    for pixel in picture.as_chunks_mut::<3>().0 {
+/// The image in grey, in three equal channels: torchvision's `to_grayscale(num_output_channels=3)`.
+pub fn grayscale(image: &mut RgbImage) {
+    for pixel in image.as_chunks_mut::<3>().0 {
         *pixel = [luma(*pixel); 3];
     }
 }
 
-/// Blends with the picture after PIL's 3x3 `SMOOTH` filter, which leaves the border as it is: `ImageEnhance.Sharpness`.
-pub fn sharpness(picture: &mut RgbImage, factor: f32) {
+/// Blends with the image after PIL's 3x3 `SMOOTH` filter, which leaves the border as it is: `ImageEnhance.Sharpness`.
+pub fn sharpness(image: &mut RgbImage, factor: f32) {
     const SIDE: f32 = 1. / 13.;
     const CENTER: f32 = 5. / 13.;
-    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let (width, height) = (image.width() as usize, image.height() as usize);
     if width < 3 || height < 3 {
         return;
     }
     let row_bytes = width * 3;
-    let mut smooth = picture.as_raw().clone();
+    let mut smooth = image.as_raw().clone();
     for y in 1..height - 1 {
-        let [above, row, below] = [y - 1, y, y + 1].map(|y| &picture.as_raw()[y * row_bytes..][..row_bytes]);
+        let [above, row, below] = [y - 1, y, y + 1].map(|y| &image.as_raw()[y * row_bytes..][..row_bytes]);
         let out = &mut smooth[y * row_bytes..][3..row_bytes - 3];
         for (x, out) in out.iter_mut().enumerate() {
             let sum = |row: &[u8], center: f32| {
@@ -60,13 +60,13 @@ pub fn sharpness(picture: &mut RgbImage, factor: f32) {
             *out = (0.5 + sum(below, SIDE) + sum(row, CENTER) + sum(above, SIDE)) as u8;
         }
     }
-    picture.iter_mut().zip(&smooth).for_each(|(level, &smooth)| *level = blend(smooth, *level, factor));
+    image.iter_mut().zip(&smooth).for_each(|(level, &smooth)| *level = blend(smooth, *level, factor));
 }
 
 /// Turns hues by `shift` of a circle, in [-0.5, 0.5]: torchvision's `adjust_hue`, on PIL's HSV of 8 bits.
-pub fn hue(picture: &mut RgbImage, shift: f64) {
+pub fn hue(image: &mut RgbImage, shift: f64) {
     let turn = (shift * 255.) as i32 as u8;
-    for pixel in picture.as_chunks_mut::<3>().0 {
+    for pixel in image.as_chunks_mut::<3>().0 {
         let [hue, saturation, value] = hsv_from_rgb(*pixel);
         *pixel = rgb_from_hsv([hue.wrapping_add(turn), saturation, value]);
     }

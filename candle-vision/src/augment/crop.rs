@@ -1,4 +1,4 @@
-//! Windows of a picture: random resized crops as timm and torchvision draw them, and crops of a padded picture.
+//! Windows of an image: random resized crops as timm and torchvision draw them, and crops of a padded image.
 
 use image::RgbImage;
 use rand::Rng;
@@ -6,7 +6,7 @@ use rand::Rng;
 use super::random::uniform;
 use crate::image::{Interpolation, resize};
 
-/// A window in pixels. Its corner may lie outside the picture, where the window is black.
+/// A window in pixels. Its corner may lie outside the image, where the window is black.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CropBox {
     /// First row.
@@ -20,7 +20,7 @@ pub struct CropBox {
 }
 
 impl CropBox {
-    /// Draws a window of a picture of `size` = [height, width]: its share of the area from `scale`, its aspect ratio
+    /// Draws a window of an image of `size` = [height, width]: its share of the area from `scale`, its aspect ratio
     /// width / height from `ratio`, on a logarithmic scale, and its place.
     ///
     /// After ten windows that do not fit it is the largest central one of a ratio in the range. timm's
@@ -56,7 +56,7 @@ impl CropBox {
         Self { top, left, height: crop_h, width: crop_w }
     }
 
-    /// Draws a window of the picture's own `size` = [height, width] from the picture with `padding` pixels of black on
+    /// Draws a window of the image's own `size` = [height, width] from the image with `padding` pixels of black on
     /// each side: torchvision's `RandomCrop(size, padding)`.
     pub fn random_padded(rng: &mut impl Rng, [height, width]: [usize; 2], padding: usize) -> Self {
         let [top, left] = std::array::from_fn(|_| rng.random_range(0..=2 * padding) as i64 - padding as i64);
@@ -65,9 +65,9 @@ impl CropBox {
 
     /// The window's pixels.
     #[must_use]
-    pub fn apply(&self, picture: &RgbImage) -> RgbImage {
+    pub fn apply(&self, image: &RgbImage) -> RgbImage {
         let mut out = RgbImage::new(self.width as u32, self.height as u32);
-        let (width, height) = (i64::from(picture.width()), i64::from(picture.height()));
+        let (width, height) = (i64::from(image.width()), i64::from(image.height()));
         let first = self.left.clamp(0, width);
         let last = (self.left + self.width as i64).clamp(first, width);
         let bytes = (last - first) as usize * 3;
@@ -78,7 +78,7 @@ impl CropBox {
         for (y, row) in (self.top..).zip(out.chunks_exact_mut(self.width * 3)) {
             if (0..height).contains(&y) {
                 let start = (y * width + first) as usize * 3;
-                row[skipped..skipped + bytes].copy_from_slice(&picture.as_raw()[start..start + bytes]);
+                row[skipped..skipped + bytes].copy_from_slice(&image.as_raw()[start..start + bytes]);
             }
         }
         out
@@ -86,12 +86,12 @@ impl CropBox {
 
     /// The window's pixels resized to `size` = [height, width] as PIL does: torchvision's `resized_crop`.
     #[must_use]
-    pub fn apply_resized(&self, picture: &RgbImage, size: [usize; 2], interpolation: Interpolation) -> RgbImage {
-        let whole = Self { top: 0, left: 0, height: picture.height() as usize, width: picture.width() as usize };
+    pub fn apply_resized(&self, image: &RgbImage, size: [usize; 2], interpolation: Interpolation) -> RgbImage {
+        let whole = Self { top: 0, left: 0, height: image.height() as usize, width: image.width() as usize };
         if *self == whole {
-            resize(picture, size, interpolation)
+            resize(image, size, interpolation)
         } else {
-            resize(&self.apply(picture), size, interpolation)
+            resize(&self.apply(image), size, interpolation)
         }
     }
 }
@@ -110,17 +110,17 @@ fn round(side: f64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::augment::fixtures::{check, check_pictures, picture, value};
+    use crate::augment::fixtures::{check, check_images, image, value};
     use crate::image::fixtures::synthetic;
     use crate::train::stream;
 
     #[test]
     fn crops_are_bit_equal_with_torchvision() {
-        check_pictures("crop", |case| {
+        check_images("crop", |case| {
             let [top, left, height, width]: [usize; 4] = value(case, "box");
             let crop = CropBox { top: top as i64, left: left as i64, height, width };
             crop.apply_resized(
-                &picture(case),
+                &image(case),
                 value(case, "out"),
                 value::<String>(case, "interpolation").parse().unwrap(),
             )
@@ -129,10 +129,10 @@ mod tests {
 
     #[test]
     fn padded_crops_are_bit_equal_with_torchvision() {
-        check_pictures("padded", |case| {
+        check_images("padded", |case| {
             let ([height, width], padding): ([usize; 2], i64) = (value(case, "in"), value(case, "padding"));
             let [top, left] = value::<[i64; 2]>(case, "at").map(|at| at - padding);
-            CropBox { top, left, height, width }.apply(&picture(case))
+            CropBox { top, left, height, width }.apply(&image(case))
         });
     }
 
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_lie_in_the_picture_and_fill_their_ranges() {
+    fn windows_lie_in_the_image_and_fill_their_ranges() {
         let (scale, ratio) = ([0.08, 1.], [3. / 4., 4. / 3.]);
         let mut rng = stream(5, &[]);
         let crops: Vec<CropBox> =
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn every_picture_has_a_window() {
+    fn every_image_has_a_window() {
         let mut rng = stream(6, &[]);
         for size in [[1, 1], [1, 900], [900, 1], [2, 3], [3, 2]] {
             for _ in 0..50 {

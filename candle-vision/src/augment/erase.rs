@@ -1,4 +1,4 @@
-//! Random erasing of rectangles in normalised pictures: timm's `RandomErasing`.
+//! Random erasing of rectangles in normalised images: timm's `RandomErasing`.
 //!
 //! Zhong et al., *Random Erasing Data Augmentation*, <https://arxiv.org/abs/1708.04896>.
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::random::{happens, normal_pair, uniform};
 use crate::train::stream;
 
-/// Share of the picture that the rectangles of one picture cover.
+/// Share of the image that the rectangles of one image cover.
 const AREA: [f64; 2] = [0.02, 1. / 3.];
 
 /// Height over width of a rectangle.
@@ -51,7 +51,7 @@ pub struct EraseBox {
 }
 
 impl EraseBox {
-    /// Draws the rectangles for a picture of `size` = [height, width]: with `probability`, from one to `count`, which
+    /// Draws the rectangles for an image of `size` = [height, width]: with `probability`, from one to `count`, which
     /// share the area. One that does not fit in ten tries is left out.
     pub fn draw(rng: &mut impl Rng, probability: f64, mode: EraseMode, count: usize, size: [usize; 2]) -> Vec<Self> {
         if !happens(rng, probability) {
@@ -83,10 +83,10 @@ impl EraseBox {
         None
     }
 
-    /// Fills the rectangle in a picture of `size` = [height, width], given as three planes.
+    /// Fills the rectangle in an image of `size` = [height, width], given as three planes.
     ///
     /// # Panics
-    /// If the rectangle does not lie in the picture.
+    /// If the rectangle does not lie in the image.
     pub fn apply(&self, planes: &mut [f32], [rows, columns]: [usize; 2]) {
         let mut noise = match self.fill {
             EraseFill::Color(_) => None,

@@ -24,8 +24,8 @@ pub enum AugmentError {
         /// What it has to be.
         expected: &'static str,
     },
-    /// Too many pictures in a row cannot be read.
-    #[error("{count} pictures in a row cannot be read, the last `{name}`: {reason}; check the picture set")]
+    /// Too many images in a row cannot be read.
+    #[error("{count} images in a row cannot be read, the last `{name}`: {reason}; check the image set")]
     Unreadable {
         /// How many were tried.
         count: usize,

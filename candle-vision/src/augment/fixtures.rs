@@ -20,11 +20,11 @@ pub(super) fn value<T: serde::de::DeserializeOwned>(case: &Value, key: &str) -> 
     serde_json::from_value(case[key].clone()).unwrap_or_else(|error| panic!("{key} of {case}: {error}"))
 }
 
-/// The picture of a case: the oracle's `picture`.
-pub(super) fn picture(case: &Value) -> RgbImage {
+/// The image of a case: the oracle's `image`.
+pub(super) fn image(case: &Value) -> RgbImage {
     let [height, width] = value(case, "in");
-    let mut picture = synthetic(value(case, "seed"), height, width);
-    for pixel in picture.as_chunks_mut::<3>().0 {
+    let mut image = synthetic(value(case, "seed"), height, width);
+    for pixel in image.as_chunks_mut::<3>().0 {
         *pixel = match case["kind"].as_str().unwrap_or("rgb") {
             "grey" => [pixel[0]; 3],
             "dim" => pixel.map(|level| level / 5 + 70),
@@ -32,7 +32,7 @@ pub(super) fn picture(case: &Value) -> RgbImage {
             _ => *pixel,
         };
     }
-    picture
+    image
 }
 
 /// Whether bytes are the golden ones of a case.
@@ -49,8 +49,8 @@ pub(super) fn check<T: Debug>(section: &str, failure: impl Fn(&Value) -> Option<
     assert!(wrong.is_empty(), "{} of {} cases of {section} differ:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }
 
-/// Fails with every case whose picture is not the golden one.
-pub(super) fn check_pictures(section: &str, change: impl Fn(&Value) -> RgbImage) {
+/// Fails with every case whose image is not the golden one.
+pub(super) fn check_images(section: &str, change: impl Fn(&Value) -> RgbImage) {
     check(section, |case| {
         let out = change(case).into_raw();
         (!is_golden(case, &out)).then(|| out[..out.len().min(12)].to_vec())

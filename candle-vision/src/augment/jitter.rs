@@ -45,13 +45,13 @@ pub enum Adjustment {
 }
 
 impl Adjustment {
-    /// Changes the picture.
-    pub fn apply(&self, picture: &mut RgbImage) {
+    /// Changes the image.
+    pub fn apply(&self, image: &mut RgbImage) {
         match *self {
-            Self::Brightness(factor) => color::brightness(picture, factor),
-            Self::Contrast(factor) => color::contrast(picture, factor),
-            Self::Saturation(factor) => color::saturation(picture, factor),
-            Self::Hue(shift) => color::hue(picture, shift),
+            Self::Brightness(factor) => color::brightness(image, factor),
+            Self::Contrast(factor) => color::contrast(image, factor),
+            Self::Saturation(factor) => color::saturation(image, factor),
+            Self::Hue(shift) => color::hue(image, shift),
         }
     }
 }
@@ -77,21 +77,21 @@ impl ColorJitter {
         Self(changes)
     }
 
-    /// Changes the picture.
-    pub fn apply(&self, picture: &mut RgbImage) {
-        self.0.iter().for_each(|change| change.apply(picture));
+    /// Changes the image.
+    pub fn apply(&self, image: &mut RgbImage) {
+        self.0.iter().for_each(|change| change.apply(image));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::augment::fixtures::{check_pictures, picture, value};
+    use crate::augment::fixtures::{check_images, image, value};
     use crate::train::stream;
 
     #[test]
     fn jitter_is_bit_equal_with_torchvision() {
-        check_pictures("jitter", |case| {
+        check_images("jitter", |case| {
             let changes: Vec<(String, f64)> = value(case, "changes");
             let changes = changes.iter().map(|(name, value)| match name.as_str() {
                 "brightness" => Adjustment::Brightness(*value as f32),
@@ -100,9 +100,9 @@ mod tests {
                 "hue" => Adjustment::Hue(*value),
                 _ => panic!("the change {name}"),
             });
-            let mut picture = picture(case);
-            ColorJitter(changes.collect()).apply(&mut picture);
-            picture
+            let mut image = image(case);
+            ColorJitter(changes.collect()).apply(&mut image);
+            image
         });
     }
 

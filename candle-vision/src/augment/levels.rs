@@ -6,8 +6,8 @@ use image::RgbImage;
 type Table = [u8; 256];
 
 /// Stretches each channel's levels over 0..255: `ImageOps.autocontrast`. A channel of one level stays.
-pub fn auto_contrast(picture: &mut RgbImage) {
-    let tables = histograms(picture).map(|histogram| {
+pub fn auto_contrast(image: &mut RgbImage) {
+    let tables = histograms(image).map(|histogram| {
         let lowest = histogram.iter().position(|&count| count > 0);
         let highest = histogram.iter().rposition(|&count| count > 0);
         let (Some(low), Some(high)) = (lowest, highest) else { return identity() };
@@ -18,12 +18,12 @@ pub fn auto_contrast(picture: &mut RgbImage) {
         let offset = -(low as f64) * scale;
         std::array::from_fn(|level| (level as f64 * scale + offset) as u8)
     });
-    look_up(picture, &tables);
+    look_up(image, &tables);
 }
 
 /// Gives each channel a flat histogram: `ImageOps.equalize`.
-pub fn equalize(picture: &mut RgbImage) {
-    let tables = histograms(picture).map(|histogram| {
+pub fn equalize(image: &mut RgbImage) {
+    let tables = histograms(image).map(|histogram| {
         let total: u64 = histogram.iter().sum();
         let last = histogram.iter().rev().find(|&&count| count > 0).copied().unwrap_or(0);
         let step = (total - last) / 255;
@@ -38,24 +38,24 @@ pub fn equalize(picture: &mut RgbImage) {
             level.min(255) as u8
         })
     });
-    look_up(picture, &tables);
+    look_up(image, &tables);
 }
 
 /// Replaces each level by 255 less it: `ImageOps.invert`.
-pub fn invert(picture: &mut RgbImage) {
-    picture.iter_mut().for_each(|level| *level = 255 - *level);
+pub fn invert(image: &mut RgbImage) {
+    image.iter_mut().for_each(|level| *level = 255 - *level);
 }
 
-/// Keeps the `bits` highest bits, 0 (a black picture) to 8 (all): `ImageOps.posterize`, which Pillow 13 refuses to do
+/// Keeps the `bits` highest bits, 0 (a black image) to 8 (all): `ImageOps.posterize`, which Pillow 13 refuses to do
 /// with 0 bits.
-pub fn posterize(picture: &mut RgbImage, bits: u8) {
+pub fn posterize(image: &mut RgbImage, bits: u8) {
     let mask = 0xFFu8.checked_shl(8 - u32::from(bits.min(8))).unwrap_or(0);
-    picture.iter_mut().for_each(|level| *level &= mask);
+    image.iter_mut().for_each(|level| *level &= mask);
 }
 
 /// Inverts the levels from `threshold` (0 to 256) on: `ImageOps.solarize`.
-pub fn solarize(picture: &mut RgbImage, threshold: u16) {
-    picture.iter_mut().for_each(|level| {
+pub fn solarize(image: &mut RgbImage, threshold: u16) {
+    image.iter_mut().for_each(|level| {
         if u16::from(*level) >= threshold {
             *level = 255 - *level;
         }
@@ -63,8 +63,8 @@ pub fn solarize(picture: &mut RgbImage, threshold: u16) {
 }
 
 /// Adds to the levels below `threshold`: timm's `SolarizeAdd`.
-pub fn solarize_add(picture: &mut RgbImage, add: u8, threshold: u8) {
-    picture.iter_mut().for_each(|level| {
+pub fn solarize_add(image: &mut RgbImage, add: u8, threshold: u8) {
+    image.iter_mut().for_each(|level| {
         if *level < threshold {
             *level = level.saturating_add(add);
         }
@@ -76,9 +76,9 @@ fn identity() -> Table {
 }
 
 /// How many pixels have each level, per channel.
-fn histograms(picture: &RgbImage) -> [[u64; 256]; 3] {
+fn histograms(image: &RgbImage) -> [[u64; 256]; 3] {
     let mut counts = [[0; 256]; 3];
-    for pixel in picture.as_chunks::<3>().0 {
+    for pixel in image.as_chunks::<3>().0 {
         for (counts, &level) in counts.iter_mut().zip(pixel) {
             counts[usize::from(level)] += 1;
         }
@@ -86,8 +86,8 @@ fn histograms(picture: &RgbImage) -> [[u64; 256]; 3] {
     counts
 }
 
-fn look_up(picture: &mut RgbImage, tables: &[Table; 3]) {
-    for pixel in picture.as_chunks_mut::<3>().0 {
+fn look_up(image: &mut RgbImage, tables: &[Table; 3]) {
+    for pixel in image.as_chunks_mut::<3>().0 {
         for (level, table) in pixel.iter_mut().zip(tables) {
             *level = table[usize::from(*level)];
         }

@@ -1,4 +1,4 @@
-//! Batches of a picture set, made ahead on threads of their own.
+//! Batches of an image set, made ahead on threads of their own.
 //!
 //! What a batch holds depends on the seed, the epoch and its place in it alone: not on the number of threads, nor on the
 //! epochs before. So a run that is resumed anywhere sees the batches of the run that was not interrupted.
@@ -10,46 +10,46 @@ use std::time::Duration;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
-use super::mixup::{Mixup, mix_pictures, mixed_targets};
+use super::mixup::{Mixup, mix_images, mixed_targets};
 use super::{AugmentError, Batch, TrainTransform};
 use crate::data::DecodedSet;
 use crate::image::{ClassifyTransform, write_planes};
 use crate::train::ahead::{Ahead, Batches};
 use crate::train::stream;
 
-/// Places of [`stream`]: the order of an epoch, the changes of a picture, the mixing of a batch.
+/// Places of [`stream`]: the order of an epoch, the changes of an image, the mixing of a batch.
 const ORDER: u64 = u64::from_le_bytes(*b"cls-ordr");
 const SAMPLE: u64 = u64::from_le_bytes(*b"cls-smpl");
 const MIXING: u64 = u64::from_le_bytes(*b"cls-mixi");
 
-/// Pictures in a row that may be unreadable before an epoch fails; timm's number.
+/// Images in a row that may be unreadable before an epoch fails; timm's number.
 const MAX_UNREADABLE: usize = 50;
 
 /// How batches are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoaderOptions {
-    /// Pictures of a batch.
+    /// Images of a batch.
     pub batch: usize,
     /// Threads that make batches ahead; 0 makes them when they are asked for, on rayon's global threads.
     pub workers: usize,
-    /// Whether training leaves out a last batch of fewer pictures, unless it is the only one, as timm does.
+    /// Whether training leaves out a last batch of fewer images, unless it is the only one, as timm does.
     pub drop_last: bool,
     /// Seed of everything random.
     pub seed: u64,
 }
 
 impl Default for LoaderOptions {
-    /// 128 pictures, two workers, without the last, seed 0.
+    /// 128 images, two workers, without the last, seed 0.
     fn default() -> Self {
         Self { batch: 128, workers: 2, drop_last: true, seed: 0 }
     }
 }
 
-/// What becomes of the pictures.
+/// What becomes of the images.
 enum View {
-    /// Random changes, in random order; the place of a picture that cannot be read goes to the next that can, as in timm.
+    /// Random changes, in random order; the place of an image that cannot be read goes to the next that can, as in timm.
     Train { transform: Box<TrainTransform>, mixing: Option<Mixup>, num_classes: usize },
-    /// Resize and crop, in the set's order; pictures that cannot be read are left out.
+    /// Resize and crop, in the set's order; images that cannot be read are left out.
     Eval { transform: ClassifyTransform, tables: Box<[[f32; 256]; 3]> },
 }
 
@@ -87,7 +87,7 @@ impl Loader {
         Self::new(set, View::Train { transform: Box::new(transform), mixing, num_classes }, options)
     }
 
-    /// Batches to evaluate on: all pictures in order, as [`ClassifyTransform`] has them, without those that cannot be
+    /// Batches to evaluate on: all images in order, as [`ClassifyTransform`] has them, without those that cannot be
     /// read. The seed and `drop_last` mean nothing.
     ///
     /// # Errors
@@ -113,8 +113,8 @@ impl Loader {
     #[must_use]
     pub fn batches(&self) -> usize {
         let LoaderOptions { batch, drop_last, .. } = self.source.options;
-        let pictures = self.source.set.set().len();
-        if drop_last { (pictures / batch).max(1) } else { pictures.div_ceil(batch) }
+        let images = self.source.set.set().len();
+        if drop_last { (images / batch).max(1) } else { images.div_ceil(batch) }
     }
 
     /// The batches of an epoch, counted from 0. Making them begins at once, where there are workers.
@@ -137,7 +137,7 @@ impl Loader {
 }
 
 impl Source {
-    /// The pictures of an epoch in their order.
+    /// The images of an epoch in their order.
     fn order(&self, epoch: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.set.set().len()).collect();
         if let View::Train { .. } = self.view {
@@ -153,35 +153,35 @@ impl Source {
         }
     }
 
-    /// Writes the input that a picture becomes to `out`. Gives the index of the picture that it is, if there is one.
+    /// Writes the input that an image becomes to `out`. Gives the index of the image that it is, if there is one.
     fn sample(&self, epoch: usize, index: usize, out: &mut [f32]) -> Result<Option<usize>, AugmentError> {
         match &self.view {
-            View::Eval { transform, tables } => Ok(self.set.get(index).ok().map(|picture| {
-                write_planes(&transform.resize_crop(&picture), tables, out);
+            View::Eval { transform, tables } => Ok(self.set.get(index).ok().map(|image| {
+                write_planes(&transform.resize_crop(&image), tables, out);
                 index
             })),
             View::Train { transform, .. } => {
-                let pictures = self.set.set().len();
-                let mut tries = (0..MAX_UNREADABLE).map(|skipped| (index + skipped) % pictures);
+                let images = self.set.set().len();
+                let mut tries = (0..MAX_UNREADABLE).map(|skipped| (index + skipped) % images);
                 let mut last = None;
                 let found = tries.find_map(|index| match self.set.get(index) {
-                    Ok(picture) => Some((index, picture)),
+                    Ok(image) => Some((index, image)),
                     Err(error) => {
                         last = Some(error);
                         None
                     }
                 });
                 match (found, last) {
-                    (Some((found, picture)), _) => {
+                    (Some((found, image)), _) => {
                         let mut rng = stream(self.options.seed, &[SAMPLE, epoch as u64, index as u64]);
-                        let size = [picture.height() as usize, picture.width() as usize];
-                        transform.apply(&transform.draw(&mut rng, size), &picture, out);
+                        let size = [image.height() as usize, image.width() as usize];
+                        transform.apply(&transform.draw(&mut rng, size), &image, out);
                         Ok(Some(found))
                     }
                     (None, Some(error)) => {
                         Err(AugmentError::Unreadable { count: MAX_UNREADABLE, name: error.name, reason: error.reason })
                     }
-                    (None, None) => unreachable!("at least one picture was tried"),
+                    (None, None) => unreachable!("at least one image was tried"),
                 }
             }
         }
@@ -227,7 +227,7 @@ impl Work {
         if let View::Train { mixing: Some(mixing), num_classes, transform } = &source.view {
             let mut rng = stream(source.options.seed, &[MIXING, self.epoch as u64, number as u64]);
             let mixes = mixing.draw(&mut rng, classes.len(), size);
-            mix_pictures(&mut images, size, &mixes);
+            mix_images(&mut images, size, &mixes);
             soft = Some(mixed_targets(&classes, &mixes, *num_classes, transform.options().smoothing));
         }
         Ok(Batch { images, size, classes, indices, soft })
@@ -249,7 +249,7 @@ impl Epoch {
 impl Iterator for Epoch {
     type Item = Result<Batch, AugmentError>;
 
-    /// The next batch with a picture that can be read.
+    /// The next batch with an image that can be read.
     fn next(&mut self) -> Option<Self::Item> {
         self.0.find(|batch| !matches!(batch, Ok(batch) if batch.indices.is_empty()))
     }

@@ -9,7 +9,7 @@ use crate::data::{ClassifySet, DecodedSet};
 use crate::image::fixtures::synthetic;
 use crate::image::{Interpolation, save};
 
-/// A training set of two classes: `count` small pictures of several sizes, of which those of `broken` are damaged.
+/// A training set of two classes: `count` small images of several sizes, of which those of `broken` are damaged.
 fn folder(count: usize, broken: &[usize]) -> (tempfile::TempDir, Arc<DecodedSet>) {
     let dir = tempfile::tempdir().unwrap();
     for part in ["train/cat", "train/dog", "val/cat", "val/dog"] {
@@ -20,7 +20,7 @@ fn folder(count: usize, broken: &[usize]) -> (tempfile::TempDir, Arc<DecodedSet>
         let path = dir.path().join(format!("train/{class}/{index:03}.png"));
         save(&synthetic(index as u32, 20 + index % 7, 24 + index % 5), &path).unwrap();
         if broken.contains(&index) {
-            std::fs::write(&path, b"\x89PNG\r\n\x1a\nno picture").unwrap();
+            std::fs::write(&path, b"\x89PNG\r\n\x1a\nno image").unwrap();
         }
     }
     for class in ["cat", "dog"] {
@@ -81,7 +81,7 @@ fn batches_do_not_depend_on_threads_or_on_where_a_run_starts() {
         let mut seen: Vec<usize> = epoch.iter().flat_map(|batch| batch.indices.clone()).collect();
         seen.sort_unstable();
         seen.dedup();
-        assert_eq!(seen.len(), 20, "no picture comes twice");
+        assert_eq!(seen.len(), 20, "no image comes twice");
         for batch in epoch {
             assert!(
                 batch.indices.iter().zip(&batch.classes).all(|(&index, &class)| set.set().class_of(index) == class)
@@ -111,7 +111,7 @@ fn the_rest_of_an_epoch_is_kept_where_it_is_wanted() {
 }
 
 #[test]
-fn unreadable_pictures_give_their_place_to_the_next_and_are_reported() {
+fn unreadable_images_give_their_place_to_the_next_and_are_reported() {
     let (_dir, set) = folder(8, &[2, 3, 7]);
     for workers in [0, 2] {
         let mut indices: Vec<usize> = batches(&loader(&set, ClassifyAugment::cifar(), workers), 0)
@@ -124,11 +124,11 @@ fn unreadable_pictures_give_their_place_to_the_next_and_are_reported() {
     }
     let reports: Vec<String> = set.unreadable().iter().map(ToString::to_string).collect();
     assert_eq!(reports.len(), 3);
-    assert!(reports[0].starts_with("cat/002.png: the PNG picture is"), "{reports:?}");
+    assert!(reports[0].starts_with("cat/002.png: the PNG image is"), "{reports:?}");
 }
 
 #[test]
-fn evaluation_leaves_unreadable_pictures_out_and_keeps_the_order() {
+fn evaluation_leaves_unreadable_images_out_and_keeps_the_order() {
     let (_dir, set) = folder(9, &[2, 7, 8]);
     for workers in [0, 3] {
         let options = LoaderOptions { batch: 4, workers, ..Default::default() };
@@ -148,12 +148,12 @@ fn evaluation_leaves_unreadable_pictures_out_and_keeps_the_order() {
 }
 
 #[test]
-fn a_set_of_unreadable_pictures_ends_with_an_error() {
+fn a_set_of_unreadable_images_ends_with_an_error() {
     let (_dir, set) = folder(6, &[0, 1, 2, 3, 4, 5]);
     for workers in [0, 2] {
         let mut epoch = loader(&set, augment(), workers).epoch(0).unwrap();
         let error = epoch.next().unwrap().unwrap_err().to_string();
-        assert!(error.starts_with("50 pictures in a row cannot be read, the last `"), "{error}");
+        assert!(error.starts_with("50 images in a row cannot be read, the last `"), "{error}");
         assert!(epoch.next().is_none(), "after an error there is nothing");
     }
 }
@@ -213,7 +213,7 @@ fn tensors_have_the_batch_s_shape() {
     }
 }
 
-/// The recipe of CIFAR: the crop of the padded picture, flipped or not, resized and normalised; and nothing else.
+/// The recipe of CIFAR: the crop of the padded image, flipped or not, resized and normalised; and nothing else.
 #[test]
 fn cifar_s_recipe_is_a_window_and_a_flip() {
     let (_dir, set) = folder(8, &[]);
@@ -226,15 +226,15 @@ fn cifar_s_recipe_is_a_window_and_a_flip() {
             let found = (-4..=4).flat_map(|top| (-4..=4).flat_map(move |left| [(top, left, false), (top, left, true)]));
             let found = found.into_iter().find(|&(top, left, hflip)| {
                 let crop = super::super::CropBox { top, left, height, width };
-                let mut picture = crop.apply_resized(&source, [16, 16], Interpolation::Bilinear);
+                let mut image = crop.apply_resized(&source, [16, 16], Interpolation::Bilinear);
                 if hflip {
-                    image::imageops::flip_horizontal_in_place(&mut picture);
+                    image::imageops::flip_horizontal_in_place(&mut image);
                 }
                 let mut expected = vec![0.; 768];
-                write_planes(&picture, &view().tables(), &mut expected);
+                write_planes(&image, &view().tables(), &mut expected);
                 input == expected
             });
-            flips += usize::from(found.expect("a window of the padded picture").2);
+            flips += usize::from(found.expect("a window of the padded image").2);
         }
     }
     assert!((16..48).contains(&flips), "{flips} of 64 are flipped");
@@ -258,12 +258,12 @@ fn time_of_a_sample() {
     ] {
         let view = ClassifyTransform { input_size: [input, input], ..Default::default() };
         let transform = TrainTransform::new(augment, &view).unwrap();
-        let (picture, mut out) = (synthetic(0, size[0], size[1]), vec![0.; 3 * input * input]);
+        let (image, mut out) = (synthetic(0, size[0], size[1]), vec![0.; 3 * input * input]);
         let count = 300;
         let start = Instant::now();
         pool.install(|| {
             for index in 0..count {
-                transform.apply(&transform.draw(&mut stream(0, &[index]), size), &picture, &mut out);
+                transform.apply(&transform.draw(&mut stream(0, &[index]), size), &image, &mut out);
             }
         });
         println!("{:.3} ms for {size:?} to {input}: {name}", start.elapsed().as_secs_f64() / count as f64 * 1e3);

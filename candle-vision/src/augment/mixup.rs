@@ -1,7 +1,7 @@
-//! Mixup and cutmix: batches whose pictures and labels are mixed in pairs, as timm's `Mixup` mixes them.
+//! Mixup and cutmix: batches whose images and labels are mixed in pairs, as timm's `Mixup` mixes them.
 //!
 //! Zhang et al., *mixup*, <https://arxiv.org/abs/1710.09412>; Yun et al., *CutMix*, <https://arxiv.org/abs/1905.04899>.
-//! Picture `i` of `n` is mixed with picture `n - 1 - i`.
+//! Image `i` of `n` is mixed with image `n - 1 - i`.
 
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -12,11 +12,11 @@ use super::random::{beta, happens};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MixMode {
-    /// All pictures of a batch.
+    /// All images of a batch.
     Batch,
-    /// The two pictures of a pair.
+    /// The two images of a pair.
     Pair,
-    /// One picture.
+    /// One image.
     Elem,
 }
 
@@ -35,14 +35,14 @@ pub struct Mixup {
     pub mode: MixMode,
 }
 
-/// What happens to one picture.
+/// What happens to one image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Mix {
     /// Nothing.
     Keep,
     /// `share` of it and 1 - `share` of its partner.
     Blend {
-        /// Weight of the picture itself.
+        /// Weight of the image itself.
         share: f64,
     },
     /// A rectangle of its partner covers it.
@@ -51,13 +51,13 @@ pub enum Mix {
         rows: [usize; 2],
         /// First column and the column after the last.
         columns: [usize; 2],
-        /// Share of the picture that stays.
+        /// Share of the image that stays.
         share: f64,
     },
 }
 
 impl Mix {
-    /// The rectangle of 1 - `share` of a picture of `size` = [height, width] about `center`, cut at the borders, after
+    /// The rectangle of 1 - `share` of an image of `size` = [height, width] about `center`, cut at the borders, after
     /// which its share is what stays: timm's `rand_bbox` with `correct_lam`.
     #[must_use]
     pub fn paste(share: f64, size: [usize; 2], center: [usize; 2]) -> Self {
@@ -72,7 +72,7 @@ impl Mix {
         Self::Paste { rows, columns, share: 1. - area as f64 / (size[0] * size[1]) as f64 }
     }
 
-    /// Weight of the picture's own label.
+    /// Weight of the image's own label.
     #[must_use]
     pub fn share(&self) -> f64 {
         match *self {
@@ -81,20 +81,20 @@ impl Mix {
         }
     }
 
-    /// Changes `picture`, three planes of `size` = [height, width], by its `partner`.
-    fn apply(&self, picture: &mut [f32], partner: &[f32], [height, width]: [usize; 2]) {
+    /// Changes `image`, three planes of `size` = [height, width], by its `partner`.
+    fn apply(&self, image: &mut [f32], partner: &[f32], [height, width]: [usize; 2]) {
         match *self {
             Self::Keep => {}
             Self::Blend { share } => {
                 let [own, other] = [share as f32, (1. - share) as f32];
-                picture.iter_mut().zip(partner).for_each(|(level, partner)| *level = *level * own + partner * other);
+                image.iter_mut().zip(partner).for_each(|(level, partner)| *level = *level * own + partner * other);
             }
             Self::Paste { rows, columns, .. } => {
                 for plane in 0..3 {
                     for y in rows[0]..rows[1] {
                         let row = (plane * height + y) * width;
                         let span = row + columns[0]..row + columns[1];
-                        picture[span.clone()].copy_from_slice(&partner[span]);
+                        image[span.clone()].copy_from_slice(&partner[span]);
                     }
                 }
             }
@@ -103,7 +103,7 @@ impl Mix {
 }
 
 impl Mixup {
-    /// Draws what happens to each of `count` pictures of `size` = [height, width].
+    /// Draws what happens to each of `count` images of `size` = [height, width].
     pub fn draw(&self, rng: &mut impl Rng, count: usize, size: [usize; 2]) -> Vec<Mix> {
         match self.mode {
             MixMode::Batch => vec![self.draw_one(rng, size); count],
@@ -136,16 +136,16 @@ impl Mixup {
     }
 }
 
-/// Mixes a batch of pictures, each three planes of `size` = [height, width]; one `mixes` each. The middle one of an odd
+/// Mixes a batch of images, each three planes of `size` = [height, width]; one `mixes` each. The middle one of an odd
 /// number is its own partner, and stays.
-pub fn mix_pictures(pictures: &mut [f32], size: [usize; 2], mixes: &[Mix]) {
+pub fn mix_images(images: &mut [f32], size: [usize; 2], mixes: &[Mix]) {
     let length = 3 * size[0] * size[1];
     let count = mixes.len();
     for (i, pair) in mixes.iter().zip(mixes.iter().rev()).enumerate().take(count / 2) {
         if pair == (&Mix::Keep, &Mix::Keep) {
             continue;
         }
-        let (head, tail) = pictures.split_at_mut((count - 1 - i) * length);
+        let (head, tail) = images.split_at_mut((count - 1 - i) * length);
         let (first, second) = (&mut head[i * length..][..length], &mut tail[..length]);
         let original = first.to_vec();
         pair.0.apply(first, second, size);
@@ -153,7 +153,7 @@ pub fn mix_pictures(pictures: &mut [f32], size: [usize; 2], mixes: &[Mix]) {
     }
 }
 
-/// The labels of a mixed batch, of shape (n, `num_classes`): each picture's own class and its partner's by their shares,
+/// The labels of a mixed batch, of shape (n, `num_classes`): each image's own class and its partner's by their shares,
 /// with `smoothing` of each spread over all classes.
 ///
 /// # Panics
@@ -182,7 +182,7 @@ mod tests {
     use crate::seeded::uniform;
     use crate::train::stream;
 
-    /// timm's labels are products and sums of f32 as these, but its shares of single pictures are f32 before they enter.
+    /// timm's labels are products and sums of f32 as these, but its shares of single images are f32 before they enter.
     const LABEL: f32 = 1e-6;
 
     fn mixup(mode: MixMode, mixup_alpha: f64, cutmix_alpha: f64) -> Mixup {
@@ -208,32 +208,32 @@ mod tests {
                 MixMode::Elem => (0..count).map(one).collect(),
             };
             let name = format!("mixing.{}", case["number"]);
-            let pictures = uniform(&name, &Shape::from(count * 3 * size[0] * size[1]), &Device::Cpu).unwrap();
-            let mut pictures = pictures.to_vec1::<f32>().unwrap();
-            mix_pictures(&mut pictures, size, &mixes);
+            let images = uniform(&name, &Shape::from(count * 3 * size[0] * size[1]), &Device::Cpu).unwrap();
+            let mut images = images.to_vec1::<f32>().unwrap();
+            mix_images(&mut images, size, &mixes);
             let soft = mixed_targets(&value::<Vec<usize>>(case, "classes"), &mixes, value(case, "num_classes"), 0.1);
             let expected: Vec<f32> = value(case, "soft");
             let apart = soft.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0., f32::max);
-            let bytes: Vec<u8> = pictures.iter().flat_map(|level| level.to_le_bytes()).collect();
+            let bytes: Vec<u8> = images.iter().flat_map(|level| level.to_le_bytes()).collect();
             let is_right = is_golden(case, &bytes) && soft.len() == expected.len() && apart <= LABEL;
-            (!is_right).then_some((apart, pictures[..3].to_vec()))
+            (!is_right).then_some((apart, images[..3].to_vec()))
         });
     }
 
     #[test]
     fn the_odd_one_out_stays() {
-        let mut pictures: Vec<f32> = (0..5 * 12).map(|at| at as f32).collect();
-        let before = pictures.clone();
+        let mut images: Vec<f32> = (0..5 * 12).map(|at| at as f32).collect();
+        let before = images.clone();
         for mode in [MixMode::Batch, MixMode::Pair, MixMode::Elem] {
             let mixes = mixup(mode, 1., 0.).draw(&mut stream(1, &[]), 5, [2, 2]);
-            mix_pictures(&mut pictures, [2, 2], &mixes);
-            assert_eq!(pictures[24..36], before[24..36], "{mode:?}");
+            mix_images(&mut images, [2, 2], &mixes);
+            assert_eq!(images[24..36], before[24..36], "{mode:?}");
             let targets = mixed_targets(&[0, 1, 1, 0, 2], &mixes, 3, 0.);
             assert_eq!(targets[6..9], [0., 1., 0.], "{mode:?}");
             assert!(targets.chunks(3).all(|row| (row.iter().sum::<f32>() - 1.).abs() < 1e-6));
         }
-        assert_ne!(pictures[..12], before[..12]);
-        mix_pictures(&mut [], [2, 2], &[]);
+        assert_ne!(images[..12], before[..12]);
+        mix_images(&mut [], [2, 2], &[]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The options of a classifier's training pictures, under timm's names and with timm's defaults.
+//! The options of a classifier's training images, under timm's names and with timm's defaults.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use super::mixup::{MixMode, Mixup};
 use super::policy::RandAugment;
 use crate::image::Interpolation;
 
-/// How training pictures are resized, and turned by [`RandAugment`].
+/// How training images are resized, and turned by [`RandAugment`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TrainInterpolation {
@@ -42,7 +42,7 @@ impl From<Filter> for Interpolation {
     }
 }
 
-/// What is done to training pictures, in this order; then they are normalised, and [`reprob`](Self::reprob) and mixing
+/// What is done to training images, in this order; then they are normalised, and [`reprob`](Self::reprob) and mixing
 /// follow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -51,7 +51,7 @@ pub struct ClassifyAugment {
     pub scale: [f64; 2],
     /// Range of the crop's ratio width / height. 3/4 to 4/3.
     pub ratio: [f64; 2],
-    /// Instead of that crop: pixels of black around the picture, from which a window of the picture's own size is taken,
+    /// Instead of that crop: pixels of black around the image, from which a window of the image's own size is taken,
     /// and resized. CIFAR's recipe has 4. `None`.
     pub padding: Option<usize>,
     /// Filter of the resize. Random.
@@ -66,13 +66,13 @@ pub struct ClassifyAugment {
     pub color_jitter: f64,
     /// Most that the jitter turns hues, as a share of the circle up to 0.5; without [`aa`](Self::aa) only. 0.
     pub hue_jitter: f64,
-    /// Probability of a grey picture. 0.
+    /// Probability of a grey image. 0.
     pub grayscale_prob: f64,
     /// Probability of random erasing. 0.
     pub reprob: f64,
     /// What is erased becomes this. Noise.
     pub remode: EraseMode,
-    /// Most rectangles erased of one picture. 1.
+    /// Most rectangles erased of one image. 1.
     pub recount: usize,
     /// Parameter of mixup's Beta distribution; 0 is off. 0.
     pub mixup: f64,

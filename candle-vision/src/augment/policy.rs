@@ -20,7 +20,7 @@ const FULL: f64 = 10.;
 /// The standard deviation from which on timm draws magnitudes evenly instead.
 const EVEN_STD: f64 = 100.;
 
-/// Operations drawn at random for each picture.
+/// Operations drawn at random for each image.
 ///
 /// As a string it is timm's `rand-m9-n2-p0.5-mstd0.5-mmax10-inc1`: `m` is the magnitude, `n` the number of operations,
 /// `p` the probability of each, `mstd` the magnitude's standard deviation (above 100: drawn evenly from 0 to `m`), `mmax`
@@ -30,7 +30,7 @@ const EVEN_STD: f64 = 100.;
 pub struct RandAugment {
     /// Mean magnitude. 10 by default.
     pub magnitude: u32,
-    /// Operations drawn for each picture, with replacement. 2 by default.
+    /// Operations drawn for each image, with replacement. 2 by default.
     pub layers: u32,
     /// Probability that an operation drawn is done. 0.5 by default.
     pub probability: f64,
@@ -107,7 +107,7 @@ impl From<RandAugment> for String {
 }
 
 impl RandAugment {
-    /// Draws the operations for one picture, in their order. Each that interpolates uses one of `filters`.
+    /// Draws the operations for one image, in their order. Each that interpolates uses one of `filters`.
     pub fn draw(&self, rng: &mut impl Rng, filters: &[Filter]) -> Vec<Operation> {
         let layers = (0..self.layers).filter_map(|_| {
             let kind = Kind::ALL[rng.random_range(0..Kind::ALL.len())];
@@ -163,27 +163,27 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Changes the picture. What comes in from outside of it has the colour `fill`.
-    pub fn apply(&self, picture: &mut RgbImage, fill: [u8; 3]) {
-        let size = [picture.height() as usize, picture.width() as usize];
+    /// Changes the image. What comes in from outside of it has the colour `fill`.
+    pub fn apply(&self, image: &mut RgbImage, fill: [u8; 3]) {
+        let size = [image.height() as usize, image.width() as usize];
         let (map, filter) = match *self {
-            Self::AutoContrast => return levels::auto_contrast(picture),
-            Self::Equalize => return levels::equalize(picture),
-            Self::Invert => return levels::invert(picture),
-            Self::Posterize(bits) => return levels::posterize(picture, bits),
-            Self::Solarize(threshold) => return levels::solarize(picture, threshold),
-            Self::SolarizeAdd(add) => return levels::solarize_add(picture, add, 128),
-            Self::Color(factor) => return color::saturation(picture, factor),
-            Self::Contrast(factor) => return color::contrast(picture, factor),
-            Self::Brightness(factor) => return color::brightness(picture, factor),
-            Self::Sharpness(factor) => return color::sharpness(picture, factor),
+            Self::AutoContrast => return levels::auto_contrast(image),
+            Self::Equalize => return levels::equalize(image),
+            Self::Invert => return levels::invert(image),
+            Self::Posterize(bits) => return levels::posterize(image, bits),
+            Self::Solarize(threshold) => return levels::solarize(image, threshold),
+            Self::SolarizeAdd(add) => return levels::solarize_add(image, add, 128),
+            Self::Color(factor) => return color::saturation(image, factor),
+            Self::Contrast(factor) => return color::contrast(image, factor),
+            Self::Brightness(factor) => return color::brightness(image, factor),
+            Self::Sharpness(factor) => return color::sharpness(image, factor),
             Self::Rotate(degrees, filter) => (rotation(degrees, size), filter),
             Self::ShearX(share, filter) => ([1., share, 0., 0., 1., 0.], filter),
             Self::ShearY(share, filter) => ([1., 0., 0., share, 1., 0.], filter),
             Self::TranslateXRel(share, filter) => ([1., 0., share * size[1] as f64, 0., 1., 0.], filter),
             Self::TranslateYRel(share, filter) => ([1., 0., 0., 0., 1., share * size[0] as f64], filter),
         };
-        *picture = affine(picture, &map, filter, fill);
+        *image = affine(image, &map, filter, fill);
     }
 }
 

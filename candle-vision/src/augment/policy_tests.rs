@@ -2,7 +2,7 @@ use image::imageops;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::augment::fixtures::{cases, check, check_pictures, picture, value};
+use crate::augment::fixtures::{cases, check, check_images, image, value};
 use crate::train::stream;
 
 /// The oracle's fill.
@@ -22,8 +22,8 @@ fn filter(case: &Value) -> Filter {
 
 #[test]
 fn operations_are_bit_equal_with_pil() {
-    check_pictures("operations", |case| {
-        let mut picture = picture(case);
+    check_images("operations", |case| {
+        let mut image = image(case);
         let number = || case["values"][0].as_f64().unwrap();
         let operation = match case["name"].as_str().unwrap() {
             "auto_contrast" => Operation::AutoContrast,
@@ -43,38 +43,38 @@ fn operations_are_bit_equal_with_pil() {
             "translate_y_rel" => Operation::TranslateYRel(number(), filter(case)),
             name => {
                 match name {
-                    "grayscale" => color::grayscale(&mut picture),
-                    "hue" => color::hue(&mut picture, number()),
-                    "hflip" => imageops::flip_horizontal_in_place(&mut picture),
-                    "vflip" => imageops::flip_vertical_in_place(&mut picture),
+                    "grayscale" => color::grayscale(&mut image),
+                    "hue" => color::hue(&mut image, number()),
+                    "hflip" => imageops::flip_horizontal_in_place(&mut image),
+                    "vflip" => imageops::flip_vertical_in_place(&mut image),
                     _ => panic!("the operation {name}"),
                 }
-                return picture;
+                return image;
             }
         };
-        operation.apply(&mut picture, FILL);
-        picture
+        operation.apply(&mut image, FILL);
+        image
     });
 }
 
-/// Pillow 13 refuses 0 bits; earlier releases, and TensorFlow's policies that timm follows, give a black picture.
+/// Pillow 13 refuses 0 bits; earlier releases, and TensorFlow's policies that timm follows, give a black image.
 #[test]
-fn no_bits_are_black_and_all_are_the_picture() {
+fn no_bits_are_black_and_all_are_the_image() {
     let case = &cases("operations")[0];
-    let mut changed = picture(case);
+    let mut changed = image(case);
     levels::posterize(&mut changed, 8);
-    assert_eq!(changed, picture(case));
+    assert_eq!(changed, image(case));
     levels::posterize(&mut changed, 0);
     assert!(changed.iter().all(|&level| level == 0));
 }
 
 #[test]
-fn operations_take_empty_pictures() {
+fn operations_take_empty_images() {
     for kind in Kind::ALL {
         for size in [[0, 0], [0, 4], [4, 0]] {
-            let mut picture = RgbImage::new(size[0], size[1]);
-            kind.at(5., false, 1., Filter::Bicubic).apply(&mut picture, FILL);
-            assert_eq!(picture, RgbImage::new(size[0], size[1]), "{kind:?}");
+            let mut image = RgbImage::new(size[0], size[1]);
+            kind.at(5., false, 1., Filter::Bicubic).apply(&mut image, FILL);
+            assert_eq!(image, RgbImage::new(size[0], size[1]), "{kind:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One training picture: what is drawn for it, and the network's input that comes out.
+//! One training image: what is drawn for it, and the network's input that comes out.
 
 use image::{RgbImage, imageops};
 use rand::Rng;
@@ -12,7 +12,7 @@ use super::random::happens;
 use super::{AugmentError, color};
 use crate::image::{ClassifyTransform, Interpolation};
 
-/// A classifier's view of a picture in training: random changes, and the input size and statistics of evaluation.
+/// A classifier's view of an image in training: random changes, and the input size and statistics of evaluation.
 #[derive(Debug, Clone)]
 pub struct TrainTransform {
     options: ClassifyAugment,
@@ -23,7 +23,7 @@ pub struct TrainTransform {
     fill: [u8; 3],
 }
 
-/// All that is drawn for one picture.
+/// All that is drawn for one image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SamplePlan {
     /// Window that is resized to the input size.
@@ -67,7 +67,7 @@ impl TrainTransform {
         &self.options
     }
 
-    /// Draws what happens to a picture of `size` = [height, width].
+    /// Draws what happens to an image of `size` = [height, width].
     pub fn draw(&self, rng: &mut impl Rng, size: [usize; 2]) -> SamplePlan {
         let options = &self.options;
         let crop = match options.padding {
@@ -87,30 +87,30 @@ impl TrainTransform {
         }
     }
 
-    /// The picture of `input_size` after everything but normalisation and erasing.
+    /// The image of `input_size` after everything but normalisation and erasing.
     #[must_use]
-    pub fn picture(&self, plan: &SamplePlan, picture: &RgbImage) -> RgbImage {
-        let mut picture = plan.crop.apply_resized(picture, self.input_size, plan.interpolation);
+    pub fn image(&self, plan: &SamplePlan, image: &RgbImage) -> RgbImage {
+        let mut image = plan.crop.apply_resized(image, self.input_size, plan.interpolation);
         if plan.hflip {
-            imageops::flip_horizontal_in_place(&mut picture);
+            imageops::flip_horizontal_in_place(&mut image);
         }
         if plan.vflip {
-            imageops::flip_vertical_in_place(&mut picture);
+            imageops::flip_vertical_in_place(&mut image);
         }
-        plan.policy.iter().for_each(|operation| operation.apply(&mut picture, self.fill));
-        plan.jitter.apply(&mut picture);
+        plan.policy.iter().for_each(|operation| operation.apply(&mut image, self.fill));
+        plan.jitter.apply(&mut image);
         if plan.grayscale {
-            color::grayscale(&mut picture);
+            color::grayscale(&mut image);
         }
-        picture
+        image
     }
 
     /// Writes the network's input, three planes of `input_size`, to `out`.
     ///
     /// # Panics
     /// If `out` has another length.
-    pub fn apply(&self, plan: &SamplePlan, picture: &RgbImage, out: &mut [f32]) {
-        crate::image::write_planes(&self.picture(plan, picture), &self.tables, out);
+    pub fn apply(&self, plan: &SamplePlan, image: &RgbImage, out: &mut [f32]) {
+        crate::image::write_planes(&self.image(plan, image), &self.tables, out);
         plan.erase.iter().for_each(|erase| erase.apply(out, self.input_size));
     }
 }
@@ -118,7 +118,7 @@ impl TrainTransform {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::augment::fixtures::{check, is_golden, picture, value};
+    use crate::augment::fixtures::{check, is_golden, image, value};
     use crate::augment::{Adjustment, EraseFill, Filter};
     use crate::image::fixtures::synthetic;
     use crate::train::stream;
@@ -154,7 +154,7 @@ mod tests {
         check("pipeline", |case| {
             let plan = plan(value::<String>(case, "interpolation").parse().unwrap());
             let mut out = vec![0.; 3 * 24 * 32];
-            transform.apply(&plan, &picture(case), &mut out);
+            transform.apply(&plan, &image(case), &mut out);
             let bytes: Vec<u8> = out.iter().flat_map(|level| level.to_le_bytes()).collect();
             (!is_golden(case, &bytes)).then(|| out[..3].to_vec())
         });

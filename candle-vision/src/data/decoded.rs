@@ -1,29 +1,29 @@
-//! The pictures of a set, decoded, and kept in memory as far as they fit.
+//! The images of a set, decoded, and kept in memory as far as they fit.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::{PictureError, PictureSet};
+use super::{ImageReadError, ImageIndex};
 use crate::image::{DecodeOptions, RgbImage, decode_with};
 
-/// A picture set whose pictures are decoded when they are asked for, from any thread. What it gives does not depend on
+/// An image set whose images are decoded when they are asked for, from any thread. What it gives does not depend on
 /// what it keeps.
 #[derive(Debug)]
 pub struct DecodedSet {
-    set: PictureSet,
+    set: ImageIndex,
     options: DecodeOptions,
     kept: Vec<OnceLock<Arc<RgbImage>>>,
     /// Bytes that may still be kept.
     room: AtomicU64,
-    /// Why pictures could not be read, by their index.
+    /// Why images could not be read, by their index.
     unreadable: Mutex<BTreeMap<usize, String>>,
 }
 
 impl DecodedSet {
-    /// Keeps up to `cache_bytes` of decoded pictures; those that come first.
+    /// Keeps up to `cache_bytes` of decoded images; those that come first.
     #[must_use]
-    pub fn new(set: PictureSet, cache_bytes: u64) -> Self {
+    pub fn new(set: ImageIndex, cache_bytes: u64) -> Self {
         let kept = (0..set.len()).map(|_| OnceLock::new()).collect();
         Self {
             set,
@@ -34,7 +34,7 @@ impl DecodedSet {
         }
     }
 
-    /// The same set with another limit of pixels per picture.
+    /// The same set with another limit of pixels per image.
     #[must_use]
     pub fn with_max_pixels(mut self, max_pixels: u64) -> Self {
         self.options.max_pixels = max_pixels;
@@ -43,45 +43,45 @@ impl DecodedSet {
 
     /// Names, classes and notes.
     #[must_use]
-    pub fn set(&self) -> &PictureSet {
+    pub fn set(&self) -> &ImageIndex {
         &self.set
     }
 
-    /// A picture as PIL and torchvision's `ImageFolder` read it: [`DecodeOptions::stored`].
+    /// An image as PIL and torchvision's `ImageFolder` read it: [`DecodeOptions::stored`].
     ///
     /// # Errors
     /// It cannot be read or decoded, which [`unreadable`](Self::unreadable) remembers.
     ///
     /// # Panics
     /// If `index` is not below the set's length.
-    pub fn get(&self, index: usize) -> Result<Arc<RgbImage>, PictureError> {
-        if let Some(picture) = self.kept[index].get() {
-            return Ok(Arc::clone(picture));
+    pub fn get(&self, index: usize) -> Result<Arc<RgbImage>, ImageReadError> {
+        if let Some(image) = self.kept[index].get() {
+            return Ok(Arc::clone(image));
         }
         let known = self.failures().get(&index).cloned();
         let read = match known {
             Some(reason) => Err(reason),
             None => self.read(index),
         };
-        let picture = Arc::new(read.map_err(|reason| {
+        let image = Arc::new(read.map_err(|reason| {
             self.failures().insert(index, reason.clone());
-            PictureError { index, name: self.set.name(index).to_owned(), reason }
+            ImageReadError { index, name: self.set.name(index).to_owned(), reason }
         })?);
-        let bytes = picture.len() as u64;
+        let bytes = image.len() as u64;
         let take = |room: u64| room.checked_sub(bytes);
         if self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
-            && self.kept[index].set(Arc::clone(&picture)).is_err()
+            && self.kept[index].set(Arc::clone(&image)).is_err()
         {
             // Another thread has kept it meanwhile.
             self.room.fetch_add(bytes, Ordering::Relaxed);
         }
-        Ok(picture)
+        Ok(image)
     }
 
-    /// The pictures that could not be read so far, by their index.
+    /// The images that could not be read so far, by their index.
     #[must_use]
-    pub fn unreadable(&self) -> Vec<PictureError> {
-        let error = |(&index, reason): (&usize, &String)| PictureError {
+    pub fn unreadable(&self) -> Vec<ImageReadError> {
+        let error = |(&index, reason): (&usize, &String)| ImageReadError {
             index,
             name: self.set.name(index).to_owned(),
             reason: reason.clone(),
@@ -89,19 +89,19 @@ impl DecodedSet {
         self.failures().iter().map(error).collect()
     }
 
-    /// How many pictures are kept.
+    /// How many images are kept.
     #[cfg(test)]
     pub(super) fn kept(&self) -> usize {
-        self.kept.iter().filter(|picture| picture.get().is_some()).count()
+        self.kept.iter().filter(|image| image.get().is_some()).count()
     }
 
     fn read(&self, index: usize) -> Result<RgbImage, String> {
-        let picture = match self.set.pictures(index..index + 1).next() {
-            Some(picture) => picture.map_err(|error| error.reason)?,
+        let image = match self.set.images(index..index + 1).next() {
+            Some(image) => image.map_err(|error| error.reason)?,
             None => return Err("is beyond the set".to_owned()),
         };
-        let bytes = picture.read().map_err(|error| error.to_string())?;
-        decode_with(&bytes, &self.options).map(|decoded| decoded.picture).map_err(|error| error.to_string())
+        let bytes = image.read().map_err(|error| error.to_string())?;
+        decode_with(&bytes, &self.options).map(|decoded| decoded.image).map_err(|error| error.to_string())
     }
 
     fn failures(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, String>> {

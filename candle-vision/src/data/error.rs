@@ -1,8 +1,8 @@
-//! What can be wrong with a picture set.
+//! What can be wrong with an image set.
 
 use std::path::{Path, PathBuf};
 
-/// Why a picture set, or a list that goes with one, could not be opened. Each message names the file and what to do.
+/// Why an image set, or a list that goes with one, could not be opened. Each message names the file and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
@@ -24,7 +24,7 @@ pub enum DataError {
         /// What is missing.
         reason: String,
     },
-    /// What is there is no picture set, or one of a kind that is not read.
+    /// What is there is no image set, or one of a kind that is not read.
     #[error("{}: {reason}", path.display())]
     Layout {
         /// The file or folder.
@@ -40,7 +40,7 @@ pub enum DataError {
         /// What is wrong, and where.
         reason: String,
     },
-    /// Labels are needed, or do not fit the pictures.
+    /// Labels are needed, or do not fit the images.
     #[error("{}: {reason}", path.display())]
     Labels {
         /// The labels file, or the set that needs one.
@@ -96,11 +96,11 @@ impl DataError {
     }
 }
 
-/// Why one picture of a set could not be fetched. The set goes on after it.
+/// Why one image of a set could not be fetched. The set goes on after it.
 #[derive(Debug, thiserror::Error)]
 #[error("{name}: {reason}")]
-pub struct PictureError {
-    /// Which picture of the set.
+pub struct ImageReadError {
+    /// Which image of the set.
     pub index: usize,
     /// Its name.
     pub name: String,
@@ -126,7 +126,7 @@ pub(super) fn examples<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
-/// "1 picture", "2 pictures".
+/// "1 image", "2 images".
 pub(super) fn count(number: usize, singular: &str, plural: &str) -> String {
     format!("{number} {}", if number == 1 { singular } else { plural })
 }

@@ -7,14 +7,14 @@ use super::DataError;
 use super::error::count;
 use crate::regular;
 
-/// Endings of pictures that are read.
+/// Endings of images that are read.
 const PICTURES: &[&str] = if cfg!(feature = "tiff") {
     &["jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff"]
 } else {
     &["jpg", "jpeg", "png", "bmp", "webp"]
 };
 
-/// Endings that torchvision's `ImageFolder` takes for pictures too, of formats that are not decoded here.
+/// Endings that torchvision's `ImageFolder` takes for images too, of formats that are not decoded here.
 const UNREAD: &[&str] = if cfg!(feature = "tiff") { &["ppm", "pgm"] } else { &["ppm", "pgm", "tif", "tiff"] };
 
 /// Largest list of labels or classes in bytes.
@@ -23,12 +23,12 @@ const MAX_TEXT_BYTES: u64 = 64 << 20;
 /// What a file is by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// A picture that is read.
-    Picture,
-    /// A picture of a format that is not read.
+    /// An image that is read.
+    Image,
+    /// An image of a format that is not read.
     Unread,
-    /// A picture's ending on a hidden file, such as the `._` files of macOS.
-    HiddenPicture,
+    /// An image's ending on a hidden file, such as the `._` files of macOS.
+    HiddenImage,
     /// Another hidden file.
     Hidden,
     /// Anything else.
@@ -42,9 +42,9 @@ impl Ending {
         let extension = base.rsplit_once('.').map_or("", |(_, extension)| extension);
         let among = |known: &[&str]| known.iter().any(|known| extension.eq_ignore_ascii_case(known));
         match (base.starts_with('.'), among(PICTURES)) {
-            (true, true) => Self::HiddenPicture,
+            (true, true) => Self::HiddenImage,
             (true, false) => Self::Hidden,
-            (false, true) => Self::Picture,
+            (false, true) => Self::Image,
             (false, false) if among(UNREAD) => Self::Unread,
             (false, false) => Self::Other,
         }
@@ -56,10 +56,10 @@ pub(super) fn base_name(name: &str) -> &str {
     name.rsplit_once('/').map_or(name, |(_, base)| base)
 }
 
-/// The name without a picture's ending; other endings stay.
+/// The name without an image's ending; other endings stay.
 pub(super) fn without_ending(name: &str) -> &str {
     match name.rsplit_once('.') {
-        Some((stem, _)) if matches!(Ending::of(name), Ending::Picture | Ending::Unread) => stem,
+        Some((stem, _)) if matches!(Ending::of(name), Ending::Image | Ending::Unread) => stem,
         _ => name,
     }
 }
@@ -73,12 +73,12 @@ pub(super) struct Skipped {
 }
 
 impl Skipped {
-    /// Whether the file is a picture to list; counts it otherwise.
-    pub(super) fn is_picture(&mut self, ending: Ending) -> bool {
+    /// Whether the file is an image to list; counts it otherwise.
+    pub(super) fn is_image(&mut self, ending: Ending) -> bool {
         match ending {
-            Ending::Picture => return true,
+            Ending::Image => return true,
             Ending::Unread => self.unread += 1,
-            Ending::HiddenPicture => self.hidden += 1,
+            Ending::HiddenImage => self.hidden += 1,
             Ending::Other => self.other += 1,
             Ending::Hidden => {}
         }
@@ -89,19 +89,19 @@ impl Skipped {
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.unread > 0 {
-            let pictures = count(self.unread, "picture is", "pictures are");
+            let images = count(self.unread, "image is", "images are");
             notes.push(format!(
-                "{pictures} PPM, PGM or TIFF, which this build does not read: convert them to JPEG, PNG, WebP or BMP"
+                "{images} PPM, PGM or TIFF, which this build does not read: convert them to JPEG, PNG, WebP or BMP"
             ));
         }
         if self.hidden > 0 {
             notes.push(format!(
                 "{} hidden by the name (`._` and the like)",
-                count(self.hidden, "picture is", "pictures are")
+                count(self.hidden, "image is", "images are")
             ));
         }
         if self.other > 0 {
-            notes.push(format!("{} by the ending", count(self.other, "file is no picture", "files are no pictures")));
+            notes.push(format!("{} by the ending", count(self.other, "file is no image", "files are no images")));
         }
         notes
     }
@@ -140,14 +140,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn endings_tell_pictures() {
+    fn endings_tell_images() {
         for (name, expected, stem) in [
-            ("val/a.JPEG", Ending::Picture, "val/a"),
-            ("a.b.jpg", Ending::Picture, "a.b"),
-            ("a.WebP", Ending::Picture, "a"),
+            ("val/a.JPEG", Ending::Image, "val/a"),
+            ("a.b.jpg", Ending::Image, "a.b"),
+            ("a.WebP", Ending::Image, "a"),
             ("a.PPM", Ending::Unread, "a"),
-            ("a.TIFF", if cfg!(feature = "tiff") { Ending::Picture } else { Ending::Unread }, "a"),
-            ("._a.jpg", Ending::HiddenPicture, "._a.jpg"),
+            ("a.TIFF", if cfg!(feature = "tiff") { Ending::Image } else { Ending::Unread }, "a"),
+            ("._a.jpg", Ending::HiddenImage, "._a.jpg"),
             ("val.jpg/.DS_Store", Ending::Hidden, "val.jpg/.DS_Store"),
             ("jpg", Ending::Other, "jpg"),
             ("val.jpg/readme", Ending::Other, "val.jpg/readme"),

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{DataError, OpenOptions, PictureSet};
+use super::{DataError, OpenOptions, ImageIndex};
 
 /// Where `tests/oracle/data.py` writes.
 pub(super) fn data(name: &str) -> PathBuf {
@@ -71,13 +71,13 @@ impl Tree {
 }
 
 /// Names and classes of a set.
-pub(super) fn pairs(set: &PictureSet) -> Vec<(String, usize)> {
+pub(super) fn pairs(set: &ImageIndex) -> Vec<(String, usize)> {
     (0..set.len()).map(|index| (set.name(index).to_owned(), set.class_of(index))).collect()
 }
 
 /// Opens a set for a model of some number of classes.
-pub(super) fn open(path: &Path, num_classes: usize) -> Result<PictureSet, DataError> {
-    PictureSet::open(path, &OpenOptions { num_classes, ..Default::default() })
+pub(super) fn open(path: &Path, num_classes: usize) -> Result<ImageIndex, DataError> {
+    ImageIndex::open(path, &OpenOptions { num_classes, ..Default::default() })
 }
 
 /// The one line of an error.

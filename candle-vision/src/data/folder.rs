@@ -1,4 +1,4 @@
-//! Pictures in folders, in the order of torchvision's `ImageFolder`: by class, by folder below it, by name.
+//! Images in folders, in the order of torchvision's `ImageFolder`: by class, by folder below it, by name.
 
 use std::collections::HashSet;
 use std::fs;
@@ -8,7 +8,7 @@ use super::DataError;
 use super::error::{count, examples};
 use super::files::{Ending, Skipped};
 use super::list::{Labels, Listing, Names, Origin};
-use super::picture::Store;
+use super::image::Store;
 
 /// Most folders below one another.
 const MAX_DEPTH: usize = 64;
@@ -23,11 +23,11 @@ pub(super) fn list(root: &Path, flat: bool) -> Result<Listing, DataError> {
     let mut empty = Vec::new();
     let mut beside = 0;
     if has_classes {
-        beside = top.pictures.len();
+        beside = top.images.len();
         for class in &top.folders {
             let before = names.len();
-            for picture in walk.below(root, class)? {
-                names.push(&picture);
+            for image in walk.below(root, class)? {
+                names.push(&image);
                 labels.push(class);
             }
             if names.len() == before {
@@ -35,13 +35,13 @@ pub(super) fn list(root: &Path, flat: bool) -> Result<Listing, DataError> {
             }
         }
         if names.len() == 0 && beside > 0 {
-            // Only the pictures at the top count: the folders are no classes.
-            top.pictures.iter().for_each(|picture| names.push(picture));
+            // Only the images at the top count: the folders are no classes.
+            top.images.iter().for_each(|image| names.push(image));
             (beside, labels) = (0, Labels::default());
         }
     } else {
         walk = Walk::default();
-        walk.below(root, "")?.iter().for_each(|picture| names.push(picture));
+        walk.below(root, "")?.iter().for_each(|image| names.push(image));
     }
     walk.check(root)?;
     let mut notes = walk.skipped.notes();
@@ -49,11 +49,11 @@ pub(super) fn list(root: &Path, flat: bool) -> Result<Listing, DataError> {
         notes.push(format!("{} back to a folder already listed", count(walk.loops, "link leads", "links lead")));
     }
     if beside > 0 {
-        notes.push(format!("{} beside the class folders, in no class", count(beside, "picture lies", "pictures lie")));
+        notes.push(format!("{} beside the class folders, in no class", count(beside, "image lies", "images lie")));
     }
     if !empty.is_empty() && names.len() > 0 {
         notes.push(format!(
-            "{} without pictures: {}",
+            "{} without images: {}",
             count(empty.len(), "folder is", "folders are"),
             examples(empty.iter().copied())
         ));
@@ -69,7 +69,7 @@ pub(super) fn list(root: &Path, flat: bool) -> Result<Listing, DataError> {
 /// One folder's entries, sorted.
 struct Entries {
     folders: Vec<String>,
-    pictures: Vec<String>,
+    images: Vec<String>,
 }
 
 /// The state of a search in depth.
@@ -85,7 +85,7 @@ impl Walk {
     /// The entries of a folder; `relative` names it below the root.
     fn read(&mut self, folder: &Path, relative: &str) -> Result<Entries, DataError> {
         let io = |source| DataError::io("read the folder", folder, source);
-        let mut entries = Entries { folders: Vec::new(), pictures: Vec::new() };
+        let mut entries = Entries { folders: Vec::new(), images: Vec::new() };
         for entry in fs::read_dir(folder).map_err(io)? {
             let entry = entry.map_err(io)?;
             let Ok(name) = entry.file_name().into_string() else {
@@ -99,18 +99,18 @@ impl Walk {
                 if !name.starts_with('.') {
                     entries.folders.push(name);
                 }
-            } else if kind.is_symlink() && target.is_none() && Ending::of(&name) == Ending::Picture {
+            } else if kind.is_symlink() && target.is_none() && Ending::of(&name) == Ending::Image {
                 self.broken.push(join(relative, &name));
-            } else if self.skipped.is_picture(Ending::of(&name)) {
-                entries.pictures.push(name);
+            } else if self.skipped.is_image(Ending::of(&name)) {
+                entries.images.push(name);
             }
         }
         entries.folders.sort();
-        entries.pictures.sort();
+        entries.images.sort();
         Ok(entries)
     }
 
-    /// All pictures in and below a folder of the root, as paths below the root. Each real folder is entered once, and a
+    /// All images in and below a folder of the root, as paths below the root. Each real folder is entered once, and a
     /// link to the root or above it not at all: it would bring in what is elsewhere below the root.
     fn below(&mut self, root: &Path, relative: &str) -> Result<Vec<String>, DataError> {
         let real_path =
@@ -132,21 +132,21 @@ impl Walk {
             }
             let entries = self.read(&folder, &relative)?;
             stack.extend(entries.folders.iter().rev().map(|name| (join(&relative, name), depth + 1)));
-            found.push((relative, entries.pictures));
+            found.push((relative, entries.images));
         }
         found.sort();
         let paths = |(folder, names): (String, Vec<String>)| names.into_iter().map(move |name| join(&folder, &name));
         Ok(found.into_iter().flat_map(paths).collect())
     }
 
-    /// Fails if pictures were found that cannot be listed.
+    /// Fails if images were found that cannot be listed.
     fn check(&self, root: &Path) -> Result<(), DataError> {
         let lines = |names: &[String]| examples(names.iter().map(String::as_str));
         if !self.broken.is_empty() {
-            let pictures = count(self.broken.len(), "picture is a broken link", "pictures are broken links");
+            let images = count(self.broken.len(), "image is a broken link", "images are broken links");
             return Err(DataError::damaged(
                 root,
-                format!("{pictures}: {}; restore or remove them", lines(&self.broken)),
+                format!("{images}: {}; restore or remove them", lines(&self.broken)),
             ));
         }
         if !self.not_utf8.is_empty() {

@@ -1,9 +1,9 @@
 //! A part of a set, held back from training.
 
-/// Which of the named pictures are held back: of each class that share, rounded half to even, of two or more pictures at
-/// least one and never all; of a class of one picture none. `classes` is as long as `names`.
+/// Which of the named images are held back: of each class that share, rounded half to even, of two or more images at
+/// least one and never all; of a class of one image none. `classes` is as long as `names`.
 ///
-/// Names and seed alone decide: neither the order, nor the machine, nor the other classes. Pictures of one name in one class
+/// Names and seed alone decide: neither the order, nor the machine, nor the other classes. Images of one name in one class
 /// follow their order.
 #[must_use]
 pub fn held_out(names: &[impl AsRef<str>], classes: &[usize], share: f64, seed: u64) -> Vec<bool> {
@@ -55,7 +55,7 @@ mod tests {
         let later = first.iter().filter(|name| name.as_str() >= "images/000100.jpg").count();
         assert!((10..=30).contains(&later), "{later}");
         let fewer: BTreeSet<String> = chosen(&all[..190], 0);
-        assert!(fewer.difference(&first).count() <= 4, "a picture more moves few others");
+        assert!(fewer.difference(&first).count() <= 4, "an image more moves few others");
         let numbers: Vec<usize> = (0..200).filter(|&number| first.contains(&all[number])).take(8).collect();
         assert_eq!(numbers, FIRST, "on every machine");
     }

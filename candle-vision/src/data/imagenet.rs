@@ -7,7 +7,7 @@ use super::files::base_name;
 /// Number of classes.
 pub(super) const CLASSES: usize = 1000;
 
-/// Number of pictures of the validation set.
+/// Number of images of the validation set.
 pub(super) const PICTURES: usize = 50_000;
 
 /// WordNet ids in class order, which is their sorted order.
@@ -30,7 +30,7 @@ pub(super) fn wnid(class: usize) -> Option<&'static str> {
 }
 
 /// The number from 1 to 50,000 in a name such as `val/ILSVRC2012_val_00000293_n01440764.JPEG`.
-pub(super) fn picture_number(name: &str) -> Option<usize> {
+pub(super) fn image_number(name: &str) -> Option<usize> {
     let digits = base_name(name).strip_prefix("ILSVRC2012_val_")?.get(..8)?;
     let number = if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok()? } else { return None };
     (1..=PICTURES).contains(&number).then_some(number)
@@ -65,7 +65,7 @@ mod tests {
             ("ILSVRC2012_val_0000000é.JPEG", None),
             ("n01440764_10026.JPEG", None),
         ] {
-            assert_eq!(picture_number(name), expected, "{name}");
+            assert_eq!(image_number(name), expected, "{name}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Labels files for pictures without class folders.
+//! Labels files for images without class folders.
 //!
 //! | file | form |
 //! |---|---|
@@ -6,8 +6,8 @@
 //! | `name label` lines | white space, a tab or a comma between |
 //! | labels alone | one a line, in the order of the sorted names: TensorFlow's and the devkit's lists of ImageNet |
 //!
-//! Names match by path below the set, else by the last part; a picture's ending may be left out. A list of 50,000
-//! labels alone counts by the numbers in ImageNet's names, so that a part of the pictures is enough.
+//! Names match by path below the set, else by the last part; an image's ending may be left out. A list of 50,000
+//! labels alone counts by the numbers in ImageNet's names, so that a part of the images is enough.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -36,7 +36,7 @@ enum Content {
     Alone(Vec<String>),
 }
 
-/// Reads a labels file and gives each picture its label. Every picture needs one; spare labels are noted.
+/// Reads a labels file and gives each image its label. Every image needs one; spare labels are noted.
 pub(super) fn read(path: &Path, names: &Names, notes: &mut Vec<String>) -> Result<(Labels, Origin), DataError> {
     let text = read_text(path)?;
     let content = parse(path, &text)?;
@@ -55,10 +55,10 @@ fn parse(path: &Path, text: &str) -> Result<Content, DataError> {
         return parse_csv(path, text);
     }
     let pairs: Option<Vec<(String, String)>> = lines.iter().map(|line| pair(line)).collect();
-    let pictures = lines.iter().filter(|line| Ending::of(first_word(line)) == Ending::Picture).count();
+    let images = lines.iter().filter(|line| Ending::of(first_word(line)) == Ending::Image).count();
     match pairs {
-        Some(pairs) if pictures > 0 || pairs.iter().all(|(_, label)| !label.contains(' ')) => Ok(Content::Named(pairs)),
-        _ if pictures > 0 => {
+        Some(pairs) if images > 0 || pairs.iter().all(|(_, label)| !label.contains(' ')) => Ok(Content::Named(pairs)),
+        _ if images > 0 => {
             let without = lines.iter().position(|line| pair(line).is_none()).unwrap_or(0);
             Err(DataError::labels(path, format!("line {} `{}` has a name and no label", without + 1, lines[without])))
         }
@@ -128,7 +128,7 @@ fn parse_csv(path: &Path, text: &str) -> Result<Content, DataError> {
     Ok(if name.is_some() { Content::Named(rows) } else { Content::Alone(alone) })
 }
 
-/// A name as it is compared: slashes, no leading `./`, no picture's ending.
+/// A name as it is compared: slashes, no leading `./`, no image's ending.
 fn key(name: &str) -> String {
     let name = name.replace('\\', "/");
     without_ending(name.trim_start_matches("./").trim_start_matches('/')).to_owned()
@@ -156,7 +156,7 @@ fn by_name(
         let names = examples(contradicting.iter().map(String::as_str));
         return Err(DataError::labels(path, format!("{found} a second, other label: {names}")));
     }
-    // Where a picture's path is not listed, its last part counts, if only one listed path and one picture end so.
+    // Where an image's path is not listed, its last part counts, if only one listed path and one image end so.
     let mut by_base: HashMap<String, Option<String>> = HashMap::new();
     for listed in given.keys() {
         by_base
@@ -184,7 +184,7 @@ fn by_name(
             None => without.push(name),
         }
     }
-    let total = count(names.len(), "picture", "pictures");
+    let total = count(names.len(), "image", "images");
     if !shared.is_empty() {
         let found = format!("{} of {total} have a name that others have too: {}", shared.len(), examples(shared));
         return Err(DataError::labels(path, format!("{found}; list them with their folders")));
@@ -192,12 +192,12 @@ fn by_name(
     let spare = given.values().filter(|(_, used)| !used).count();
     if !without.is_empty() {
         let found = format!("{} of {total} have no label in it: {}", without.len(), examples(without));
-        let listed = format!("{} name no picture", count(spare, "of its lines", "of its lines"));
+        let listed = format!("{} name no image", count(spare, "of its lines", "of its lines"));
         return Err(DataError::labels(path, format!("{found}; {listed}")));
     }
     if spare > 0 {
         let absent = examples(sorted(given.iter().filter(|(_, (_, used))| !used).map(|(name, _)| name.as_str())));
-        notes.push(format!("{} for pictures that are not there: {absent}", count(spare, "label is", "labels are")));
+        notes.push(format!("{} for images that are not there: {absent}", count(spare, "label is", "labels are")));
     }
     if repeated > 0 {
         notes.push(format!("{} a label given before", count(repeated, "line repeats", "lines repeat")));
@@ -212,13 +212,13 @@ fn sorted<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
 }
 
 fn by_position(path: &Path, given: &[String], names: &Names, notes: &mut Vec<String>) -> Result<Labels, DataError> {
-    let numbers: Option<Vec<usize>> = names.iter().map(imagenet::picture_number).collect();
+    let numbers: Option<Vec<usize>> = names.iter().map(imagenet::image_number).collect();
     let mut positions = vec![0; names.len()];
     match numbers {
         Some(numbers) if given.len() == imagenet::PICTURES => {
             positions.iter_mut().zip(&numbers).for_each(|(position, number)| *position = number - 1);
             if names.len() < given.len() {
-                notes.push(format!("the labels are taken by the numbers in the names of {} pictures", names.len()));
+                notes.push(format!("the labels are taken by the numbers in the names of {} images", names.len()));
             }
         }
         _ if given.len() == names.len() => {
@@ -228,7 +228,7 @@ fn by_position(path: &Path, given: &[String], names: &Names, notes: &mut Vec<Str
         }
         _ => {
             let found =
-                format!("{} for {}", count(given.len(), "label", "labels"), count(names.len(), "picture", "pictures"));
+                format!("{} for {}", count(given.len(), "label", "labels"), count(names.len(), "image", "images"));
             let reason = "labels alone go by the order of the names, so there must be as many";
             return Err(DataError::labels(path, format!("{found}; {reason}")));
         }

@@ -1,9 +1,9 @@
 use super::*;
 use crate::data::fixtures::{Tree, data, error, pairs};
-use crate::data::{LabelOrder, OpenOptions, PictureSet};
+use crate::data::{LabelOrder, OpenOptions, ImageIndex};
 
-/// Classes of four pictures of ImageNet's names, by a labels file.
-fn opened(file: &str, content: &str, order: Option<LabelOrder>) -> Result<PictureSet, DataError> {
+/// Classes of four images of ImageNet's names, by a labels file.
+fn opened(file: &str, content: &str, order: Option<LabelOrder>) -> Result<ImageIndex, DataError> {
     let names = ["ILSVRC2012_val_00000002.JPEG", "ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000010.JPEG"];
     let tree = Tree::new(&names);
     let labels = tree.write(&format!("labels/{file}"), content);
@@ -12,16 +12,16 @@ fn opened(file: &str, content: &str, order: Option<LabelOrder>) -> Result<Pictur
     for name in names {
         std::fs::rename(tree.join(name), tree.join("pictures").join(name)).unwrap();
     }
-    PictureSet::open(&tree.join("pictures"), &options)
+    ImageIndex::open(&tree.join("pictures"), &options)
 }
 
-fn classes(set: &PictureSet) -> Vec<usize> {
+fn classes(set: &ImageIndex) -> Vec<usize> {
     pairs(set).into_iter().map(|(_, class)| class).collect()
 }
 
 #[test]
 fn every_form_of_labels_is_read() {
-    // Each row: name of the file, its content, the classes of pictures 1, 2 and 10, or a part of the error.
+    // Each row: name of the file, its content, the classes of images 1, 2 and 10, or a part of the error.
     const IMAGE: &str = "ILSVRC2012_val_000000";
     let named = |form: &str| form.replace('@', IMAGE);
     type Case = (&'static str, &'static str, Option<LabelOrder>, Result<[usize; 3], &'static str>);
@@ -57,15 +57,15 @@ fn every_form_of_labels_is_read() {
             "val.txt",
             "@01.JPEG 5\n@02.JPEG 0\n",
             None,
-            Err("1 of 3 pictures have no label in it: `ILSVRC2012_val_00000010.JPEG`"),
+            Err("1 of 3 images have no label in it: `ILSVRC2012_val_00000010.JPEG`"),
         ),
         ("val.txt", "@01.JPEG 5\n@01.JPEG 6\n@02.JPEG 0\n@10.JPEG 7", None, Err("1 line gives a second, other label")),
-        ("val.txt", "x/@01.JPEG 0\ny/@01.JPEG 6\n@02.JPEG 0\n@10.JPEG 7", None, Err("1 of 3 pictures have no label")),
-        ("val.txt", "cat.jpg 5\ndog.jpg 0\ncow.jpg 7", None, Err("3 of 3 pictures have no label in it")),
+        ("val.txt", "x/@01.JPEG 0\ny/@01.JPEG 6\n@02.JPEG 0\n@10.JPEG 7", None, Err("1 of 3 images have no label")),
+        ("val.txt", "cat.jpg 5\ndog.jpg 0\ncow.jpg 7", None, Err("3 of 3 images have no label in it")),
         ("val.txt", "n01440764\nn02119789\r\n\nn15075141\n", None, Ok([0, 278, 999])),
         ("val.txt", "5\n0\n7", None, Ok([5, 0, 7])),
         ("val.csv", "label\n5\n0\n7", None, Ok([5, 0, 7])),
-        ("val.txt", "5\n0", None, Err("2 labels for 3 pictures")),
+        ("val.txt", "5\n0", None, Err("2 labels for 3 images")),
         ("val.txt", "5\n1\n7", None, Err("are numbers from 1 to 7 without 0")),
         ("val.txt", "5\n1\n7", Some(LabelOrder::OneBased), Ok([4, 0, 6])),
         ("val.txt", "5\n1\n7", Some(LabelOrder::Index), Ok([5, 1, 7])),
@@ -94,18 +94,18 @@ fn spare_and_repeated_labels_are_noted() {
     assert_eq!(
         set.notes()[..2],
         [
-            "1 label is for pictures that are not there: `ILSVRC2012_val_00000003`",
+            "1 label is for images that are not there: `ILSVRC2012_val_00000003`",
             "1 line repeats a label given before"
         ]
     );
 }
 
 #[test]
-fn a_whole_list_labels_a_part_of_the_pictures() {
+fn a_whole_list_labels_a_part_of_the_images() {
     let list: Vec<String> = (0..50_000).map(|at| (at % 1000).to_string()).collect();
     let set = opened("val.txt", &list.join("\n"), None).unwrap();
     assert_eq!(classes(&set), [0, 1, 9]);
-    assert_eq!(set.notes()[0], "the labels are taken by the numbers in the names of 3 pictures");
+    assert_eq!(set.notes()[0], "the labels are taken by the numbers in the names of 3 images");
 }
 
 #[test]
@@ -114,27 +114,27 @@ fn devkit_numbers_go_by_meta_mat_or_the_class_map() {
     let labels = tree.write("devkit/ILSVRC2012_validation_ground_truth.txt", "1\n300\n3\n");
     std::fs::copy(data("meta.mat"), tree.join("devkit/meta.mat")).unwrap();
     let options = OpenOptions { num_classes: 1000, labels: Some(&labels), ..Default::default() };
-    let set = PictureSet::open(&tree.join("val"), &options).unwrap();
+    let set = ImageIndex::open(&tree.join("val"), &options).unwrap();
     assert_eq!(classes(&set), [278, 999, 0]);
     assert_eq!(set.order(), "the labels are ILSVRC2012_ID numbers, taken by their WordNet ids");
 
     let map = tree.write("map_clsloc.txt", "n01440764 1 tench\nn02119789 300 kit_fox\nn15075141 3 toilet_tissue\n");
     let by_map = OpenOptions { class_map: Some(&map), ..options };
-    assert_eq!(classes(&PictureSet::open(&tree.join("val"), &by_map).unwrap()), [0, 278, 999]);
+    assert_eq!(classes(&ImageIndex::open(&tree.join("val"), &by_map).unwrap()), [0, 278, 999]);
 
     tree.write("devkit/ILSVRC2012_validation_ground_truth.txt", "1\n1001\n3\n");
-    assert!(error(PictureSet::open(&tree.join("val"), &options)).contains("ILSVRC2012_ID `1001` is no class"));
+    assert!(error(ImageIndex::open(&tree.join("val"), &options)).contains("ILSVRC2012_ID `1001` is no class"));
     let tuned = OpenOptions { num_classes: 10, ..options };
-    assert!(error(PictureSet::open(&tree.join("val"), &tuned)).contains("the model has 10"));
+    assert!(error(ImageIndex::open(&tree.join("val"), &tuned)).contains("the model has 10"));
 }
 
 #[test]
 fn numeric_folders_may_be_the_devkits() {
     let tree = Tree::new(&["1/a.jpg", "3/b.jpg"]);
     let options = OpenOptions { num_classes: 1000, order: Some(LabelOrder::Devkit), ..Default::default() };
-    assert!(error(PictureSet::open(tree.path(), &options)).contains("meta.mat"));
+    assert!(error(ImageIndex::open(tree.path(), &options)).contains("meta.mat"));
     std::fs::copy(data("meta.mat"), tree.join("meta.mat")).unwrap();
-    assert_eq!(classes(&PictureSet::open(tree.path(), &options).unwrap()), [278, 0]);
+    assert_eq!(classes(&ImageIndex::open(tree.path(), &options).unwrap()), [278, 0]);
 }
 
 #[test]
@@ -143,9 +143,9 @@ fn paths_tell_equal_names_apart() {
     let open = |content: &str| {
         let labels = tree.write("labels.txt", content);
         let options = OpenOptions { num_classes: 2, labels: Some(&labels), ..Default::default() };
-        PictureSet::open(&tree.join("set"), &options)
+        ImageIndex::open(&tree.join("set"), &options)
     };
     assert_eq!(classes(&open("y/1.jpg 0\nx/1.jpg 1").unwrap()), [1, 0]);
-    assert!(error(open("1.jpg 0\n2.jpg 1")).contains("2 of 2 pictures have a name that others have too"));
-    assert!(error(open("z/1.jpg 0\nx/1.jpg 1")).contains("1 of 2 pictures have"));
+    assert!(error(open("1.jpg 0\n2.jpg 1")).contains("2 of 2 images have a name that others have too"));
+    assert!(error(open("z/1.jpg 0\nx/1.jpg 1")).contains("1 of 2 images have"));
 }

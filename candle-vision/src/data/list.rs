@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::picture::Store;
+use super::image::Store;
 
 /// Names in one string: 8 bytes beside their text.
 #[derive(Debug, Default)]
@@ -43,7 +43,7 @@ impl Names {
     }
 }
 
-/// The label of each picture, as text, each distinct text once.
+/// The label of each image, as text, each distinct text once.
 #[derive(Debug, Default)]
 pub(super) struct Labels {
     ids: HashMap<String, u32>,
@@ -62,7 +62,7 @@ impl Labels {
         Self { ids: HashMap::new(), texts, of }
     }
 
-    /// Makes a label known that no picture has.
+    /// Makes a label known that no image has.
     pub(super) fn add(&mut self, text: &str) {
         self.id(text);
     }
@@ -71,23 +71,23 @@ impl Labels {
         if let Some(&id) = self.ids.get(text) {
             return id;
         }
-        let id = u32::try_from(self.texts.len()).expect("fewer labels than the pictures, which a u32 counts");
+        let id = u32::try_from(self.texts.len()).expect("fewer labels than the images, which a u32 counts");
         self.ids.insert(text.to_owned(), id);
         self.texts.push(text.to_owned());
         id
     }
 
-    /// The labels that pictures refer to: listed, or each once in the order of first appearance.
+    /// The labels that images refer to: listed, or each once in the order of first appearance.
     pub(super) fn texts(&self) -> &[String] {
         &self.texts
     }
 
-    /// How many of the first [`texts`](Self::texts) hold all that pictures have.
+    /// How many of the first [`texts`](Self::texts) hold all that images have.
     pub(super) fn used(&self) -> usize {
         self.of.iter().max().map_or(0, |&last| last as usize + 1)
     }
 
-    /// For each picture, which of [`texts`](Self::texts).
+    /// For each image, which of [`texts`](Self::texts).
     pub(super) fn of(&self) -> &[u32] {
         &self.of
     }
@@ -124,12 +124,12 @@ impl Origin {
     }
 }
 
-/// The pictures of one layout.
+/// The images of one layout.
 #[derive(Debug)]
 pub(super) struct Listing {
-    /// Name of each picture.
+    /// Name of each image.
     pub(super) names: Names,
-    /// Label of each picture; absent if the layout holds none.
+    /// Label of each image; absent if the layout holds none.
     pub(super) labels: Option<(Labels, Origin)>,
     /// Where the bytes are.
     pub(super) store: Store,

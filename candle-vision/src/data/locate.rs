@@ -1,4 +1,4 @@
-//! What a path names: a folder of pictures, tar files or Parquet files; and which split of them.
+//! What a path names: a folder of images, tar files or Parquet files; and which split of them.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,7 +9,7 @@ use super::DataError;
 use super::error::{count, examples};
 use super::files::Ending;
 
-/// Names of the splits that pictures are evaluated on, the preferred first; each row one split.
+/// Names of the splits that images are evaluated on, the preferred first; each row one split.
 const SPLITS: [&[&str]; 3] =
     [&["val", "valid", "validation", "eval", "evaluation"], &["test", "testing"], &["train", "training"]];
 
@@ -19,7 +19,7 @@ const HELD_OUT: usize = 2;
 /// A layout, not yet read.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// A folder of pictures, or of class folders.
+    /// A folder of images, or of class folders.
     Folder(PathBuf),
     /// Tar files in order.
     Tars(Vec<PathBuf>),
@@ -69,7 +69,7 @@ struct Content {
     folders: Vec<String>,
     tars: Vec<PathBuf>,
     tables: Vec<PathBuf>,
-    pictures: usize,
+    images: usize,
 }
 
 fn read_folder(folder: &Path) -> Result<Content, DataError> {
@@ -87,8 +87,8 @@ fn read_folder(folder: &Path) -> Result<Content, DataError> {
             content.tars.push(path);
         } else if has_ending(&path, "parquet") {
             content.tables.push(path);
-        } else if Ending::of(&name) == Ending::Picture {
-            content.pictures += 1;
+        } else if Ending::of(&name) == Ending::Image {
+            content.images += 1;
         }
     }
     content.folders.sort();
@@ -102,7 +102,7 @@ fn in_folder(folder: &Path, split: Option<&str>) -> Result<(Found, Vec<String>),
     let mut content = read_folder(&root)?;
     let mut notes = Vec::new();
     let holds_shards = |content: &Content| !(content.tars.is_empty() && content.tables.is_empty());
-    if content.pictures == 0 && !holds_shards(&content) && content.folders.iter().any(|name| name == "data") {
+    if content.images == 0 && !holds_shards(&content) && content.folders.iter().any(|name| name == "data") {
         let below = root.join("data");
         let inner = read_folder(&below)?;
         if holds_shards(&inner) {
@@ -119,7 +119,7 @@ fn in_folder(folder: &Path, split: Option<&str>) -> Result<(Found, Vec<String>),
     if let Some(name) = subfolder.cloned() {
         root.push(&name);
         content = read_folder(&root)?;
-        notes.push(format!("the pictures are those of the folder `{name}`"));
+        notes.push(format!("the images are those of the folder `{name}`"));
         split = None;
     }
     let shards = match (content.tars.is_empty(), content.tables.is_empty()) {
@@ -136,9 +136,9 @@ fn in_folder(folder: &Path, split: Option<&str>) -> Result<(Found, Vec<String>),
         }
     };
     if let Some(files) = shards {
-        if content.pictures > 0 {
-            let pictures = count(content.pictures, "picture", "pictures");
-            return Err(DataError::layout(&root, format!("holds {pictures} beside shards; give the shards by a glob")));
+        if content.images > 0 {
+            let images = count(content.images, "image", "images");
+            return Err(DataError::layout(&root, format!("holds {images} beside shards; give the shards by a glob")));
         }
         let (files, chosen) = of_split(&root, files, split)?;
         notes.extend(chosen);
@@ -208,8 +208,8 @@ fn of_files(place: &Path, files: Vec<PathBuf>) -> Result<Found, DataError> {
             .any(|end| name.ends_with(end))
         {
             "is compressed; unpack it"
-        } else if Ending::of(&name) == Ending::Picture {
-            "is one picture; give a folder, a tar file or a Parquet file"
+        } else if Ending::of(&name) == Ending::Image {
+            "is one image; give a folder, a tar file or a Parquet file"
         } else if !has_ending(file, "tar") && !has_ending(file, "parquet") {
             "is no folder, tar file or Parquet file"
         } else {

@@ -1,17 +1,17 @@
-//! Labelled picture sets for training and evaluation: bytes and class indices, in every layout that ImageNet comes in.
+//! Labelled image sets for training and evaluation: bytes and class indices, in every layout that ImageNet comes in.
 //!
 //! | layout | labels |
 //! |---|---|
 //! | `ROOT/CLASS/**/*.jpg`, also below `val`, `validation` or `test` | class folders, as torchvision's `ImageFolder` |
-//! | a folder or tar of pictures without class folders | a labels file: csv, `name label` lines, or labels alone |
+//! | a folder or tar of images without class folders | a labels file: csv, `name label` lines, or labels alone |
 //! | tar files of class folders, or WebDataset shards (`KEY.jpg` and `KEY.cls`) | folders, or the `.cls` members |
 //! | Parquet shards, as the Hugging Face Hub keeps them | the label column, by its class names where it has some |
 //!
-//! A set is an index: about 100 bytes a picture. Pictures are read one by one, when asked for; nothing is unpacked.
+//! A set is an index: about 100 bytes an image. Images are read one by one, when asked for; nothing is unpacked.
 //! A name in an archive is only a name: no path from one is ever opened or written.
 //!
 //! Labels become the model's class indices by meaning, never by position alone where a meaning is known: WordNet ids in
-//! ImageNet-1k's order, class names by name, numbers by a stated [`LabelOrder`]. [`PictureSet::order`] says which.
+//! ImageNet-1k's order, class names by name, numbers by a stated [`LabelOrder`]. [`ImageIndex::order`] says which.
 
 mod class_map;
 mod classes;
@@ -26,7 +26,7 @@ mod labels;
 mod list;
 mod locate;
 mod mat;
-mod picture;
+mod image;
 mod real;
 mod set;
 mod subset;
@@ -35,11 +35,11 @@ mod tarball;
 mod training;
 
 pub use decoded::DecodedSet;
-pub use error::{DataError, PictureError};
+pub use error::{DataError, ImageReadError};
 pub use held_out::held_out;
-pub use picture::{MAX_PICTURE_BYTES, Picture, Pictures};
+pub use image::{MAX_PICTURE_BYTES, Image, Images};
 pub use real::RealLabels;
-pub use set::{LabelOrder, OpenOptions, PictureSet};
+pub use set::{LabelOrder, OpenOptions, ImageIndex};
 pub use subset::subset;
 pub use training::ClassifySet;
 

@@ -1,4 +1,4 @@
-//! Pictures of a set, one by one.
+//! Images of a set, one by one.
 
 use std::fmt;
 use std::io::{self, Error, ErrorKind, Read, Seek, SeekFrom};
@@ -7,15 +7,15 @@ use std::path::PathBuf;
 
 use parquet::data_type::ByteArray;
 
-use super::set::PictureSet;
+use super::set::ImageIndex;
 use super::table::{Cursor, Table};
-use super::{DataError, PictureError};
+use super::{DataError, ImageReadError};
 use crate::regular;
 
-/// Most bytes of one picture's file.
+/// Most bytes of one image's file.
 pub const MAX_PICTURE_BYTES: u64 = 1 << 30;
 
-/// Where the bytes of a set's pictures are.
+/// Where the bytes of a set's images are.
 #[derive(Debug)]
 pub(super) enum Store {
     /// Files named relative to a folder, with `/` between folders.
@@ -37,8 +37,8 @@ pub(super) struct Span {
     pub(super) length: u64,
 }
 
-/// One picture: its name, its class, and the way to its bytes.
-pub struct Picture {
+/// One image: its name, its class, and the way to its bytes.
+pub struct Image {
     /// Position in the set.
     pub index: usize,
     /// Path below the folder, member of the archive, or the table's own name for it.
@@ -54,10 +54,10 @@ enum Content {
     Bytes(ByteArray),
 }
 
-impl fmt::Debug for Picture {
+impl fmt::Debug for Image {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { index, name, class, content: _ } = self;
-        f.debug_struct("Picture")
+        f.debug_struct("Image")
             .field("index", index)
             .field("name", name)
             .field("class", class)
@@ -65,8 +65,8 @@ impl fmt::Debug for Picture {
     }
 }
 
-impl Picture {
-    /// The bytes of the picture's file.
+impl Image {
+    /// The bytes of the image's file.
     ///
     /// # Errors
     /// The file cannot be read, has changed since the set was opened, or exceeds [`MAX_PICTURE_BYTES`].
@@ -100,21 +100,21 @@ fn read_at_most(reader: impl Read, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 fn too_large() -> Error {
-    Error::new(ErrorKind::FileTooLarge, format!("the picture has more than {MAX_PICTURE_BYTES} bytes"))
+    Error::new(ErrorKind::FileTooLarge, format!("the image has more than {MAX_PICTURE_BYTES} bytes"))
 }
 
 /// Iterator over a range of a set, in its order. Each index yields one item, whatever happens.
 ///
-/// Of a Parquet file it holds one page at a time, and so does each [`Picture`] from one until it is dropped.
-pub struct Pictures<'a> {
-    set: &'a PictureSet,
+/// Of a Parquet file it holds one page at a time, and so does each [`Image`] from one until it is dropped.
+pub struct Images<'a> {
+    set: &'a ImageIndex,
     range: Range<usize>,
     cursor: Option<Cursor>,
 }
 
-impl<'a> Pictures<'a> {
+impl<'a> Images<'a> {
     /// Cut to the set's length.
-    pub(super) fn new(set: &'a PictureSet, range: Range<usize>) -> Self {
+    pub(super) fn new(set: &'a ImageIndex, range: Range<usize>) -> Self {
         let end = range.end.min(set.len());
         Self { set, range: range.start.min(end)..end, cursor: None }
     }
@@ -143,21 +143,21 @@ impl<'a> Pictures<'a> {
     }
 }
 
-impl fmt::Debug for Pictures<'_> {
+impl fmt::Debug for Images<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pictures").field("range", &self.range).finish_non_exhaustive()
+        f.debug_struct("Images").field("range", &self.range).finish_non_exhaustive()
     }
 }
 
-impl Iterator for Pictures<'_> {
-    type Item = Result<Picture, PictureError>;
+impl Iterator for Images<'_> {
+    type Item = Result<Image, ImageReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let index = self.range.next()?;
         let name = self.set.name(index).to_owned();
         Some(match self.content(index) {
-            Ok(content) => Ok(Picture { index, name, class: self.set.class_of(index), content }),
-            Err(reason) => Err(PictureError { index, name, reason }),
+            Ok(content) => Ok(Image { index, name, class: self.set.class_of(index), content }),
+            Err(reason) => Err(ImageReadError { index, name, reason }),
         })
     }
 
@@ -166,4 +166,4 @@ impl Iterator for Pictures<'_> {
     }
 }
 
-impl ExactSizeIterator for Pictures<'_> {}
+impl ExactSizeIterator for Images<'_> {}

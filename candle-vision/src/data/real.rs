@@ -1,16 +1,16 @@
-//! ReaL labels: ImageNet's validation pictures with every class that is in them.
+//! ReaL labels: ImageNet's validation images with every class that is in them.
 //!
 //! Beyer et al., *Are we done with ImageNet?*, <https://arxiv.org/abs/2006.07159>; the labels are `real.json` of
-//! <https://github.com/google-research/reassessed-imagenet>. Pictures whose list is empty do not count.
+//! <https://github.com/google-research/reassessed-imagenet>. Images whose list is empty do not count.
 
 use std::path::Path;
 
 use super::error::{count, examples};
 use super::files::read_text;
-use super::imagenet::{CLASSES, PICTURES, picture_number};
-use super::{DataError, PictureSet};
+use super::imagenet::{CLASSES, PICTURES, image_number};
+use super::{DataError, ImageIndex};
 
-/// The classes of each of the 50,000 pictures.
+/// The classes of each of the 50,000 images.
 #[derive(Debug)]
 pub struct RealLabels {
     classes: Vec<usize>,
@@ -28,7 +28,7 @@ impl RealLabels {
             DataError::damaged(path, format!("is no list of lists of class indices ({error}); give ReaL's real.json"))
         })?;
         if lists.len() != PICTURES {
-            let reason = format!("has labels of {} pictures, not of {PICTURES}; give ReaL's real.json", lists.len());
+            let reason = format!("has labels of {} images, not of {PICTURES}; give ReaL's real.json", lists.len());
             return Err(DataError::labels(path, reason));
         }
         if let Some(class) = lists.iter().flatten().find(|&&class| class >= CLASSES) {
@@ -43,27 +43,27 @@ impl RealLabels {
         Ok(Self { classes, ends })
     }
 
-    /// The classes of a picture, by the number in a name such as `val/ILSVRC2012_val_00000001.JPEG`; may be empty.
+    /// The classes of an image, by the number in a name such as `val/ILSVRC2012_val_00000001.JPEG`; may be empty.
     /// `None` if the name has no such number.
     #[must_use]
     pub fn labels_of(&self, name: &str) -> Option<&[usize]> {
-        let at = picture_number(name)? - 1;
+        let at = image_number(name)? - 1;
         let start = if at == 0 { 0 } else { self.ends[at - 1] };
         Some(&self.classes[start..self.ends[at]])
     }
 
-    /// Checks that every picture of a set has a number.
+    /// Checks that every image of a set has a number.
     ///
     /// # Errors
     /// How many have none, and the first of them.
-    pub fn check(&self, set: &PictureSet, path: &Path) -> Result<(), DataError> {
+    pub fn check(&self, set: &ImageIndex, path: &Path) -> Result<(), DataError> {
         let names = (0..set.len()).map(|index| set.name(index));
-        let without: Vec<&str> = names.filter(|name| picture_number(name).is_none()).collect();
+        let without: Vec<&str> = names.filter(|name| image_number(name).is_none()).collect();
         if without.is_empty() {
             return Ok(());
         }
         let found =
-            format!("{} of {} have no number of ImageNet's", without.len(), count(set.len(), "picture", "pictures"));
+            format!("{} of {} have no number of ImageNet's", without.len(), count(set.len(), "image", "images"));
         let reason = format!("{found}, such as ILSVRC2012_val_00000001: {}; ReaL labels go by it", examples(without));
         Err(DataError::labels(path, reason))
     }
@@ -93,9 +93,9 @@ mod tests {
             assert_eq!(real.labels_of(name), expected, "{name}");
         }
         let tree = Tree::new(&["n01440764/ILSVRC2012_val_00000001.JPEG", "n01440764/cat.jpg"]);
-        let set = PictureSet::open(tree.path(), &OpenOptions { num_classes: 1000, ..Default::default() }).unwrap();
+        let set = ImageIndex::open(tree.path(), &OpenOptions { num_classes: 1000, ..Default::default() }).unwrap();
         let message = error(real.check(&set, Path::new("real.json")));
-        assert!(message.contains("1 of 2 pictures") && message.contains("`n01440764/cat.jpg`"), "{message}");
+        assert!(message.contains("1 of 2 images") && message.contains("`n01440764/cat.jpg`"), "{message}");
     }
 
     #[test]
@@ -105,7 +105,7 @@ mod tests {
         for (content, part) in [
             ("", "empty"),
             ("{}", "no list of lists"),
-            ("[[0], [1]]", "labels of 2 pictures"),
+            ("[[0], [1]]", "labels of 2 images"),
             ("[[-1]]", "no list of lists"),
             (beyond.as_str(), "the class 1000"),
         ] {

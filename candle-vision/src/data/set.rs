@@ -1,4 +1,4 @@
-//! A picture set: names, classes, and where the bytes are.
+//! An image set: names, classes, and where the bytes are.
 
 use std::ops::Range;
 use std::path::Path;
@@ -8,8 +8,8 @@ use super::classes::Resolved;
 use super::error::{count, examples};
 use super::list::{Labels, Listing, Names, Origin};
 use super::locate::{Found, locate};
-use super::picture::Store;
-use super::{DataError, Pictures, classes, folder, imagenet, labels, table, tarball};
+use super::image::Store;
+use super::{DataError, Images, classes, folder, imagenet, labels, table, tarball};
 
 /// How the numbers in labels or in the names of class folders count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum LabelOrder {
     Devkit,
 }
 
-/// What the caller knows of a picture set and of the model it is for.
+/// What the caller knows of an image set and of the model it is for.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OpenOptions<'a> {
     /// Number of classes of the model.
@@ -40,20 +40,20 @@ pub struct OpenOptions<'a> {
     pub order: Option<LabelOrder>,
 }
 
-/// An index of labelled pictures, of about 100 bytes each. It holds no picture.
+/// An index of labelled images, of about 100 bytes each. It holds no image.
 #[derive(Debug)]
-pub struct PictureSet {
+pub struct ImageIndex {
     names: Names,
     classes: Vec<u32>,
     distinct: Vec<usize>,
     store: Arc<Store>,
-    /// For each picture its place in the store, in a part of a set.
+    /// For each image its place in the store, in a part of a set.
     places: Option<Vec<u32>>,
     order: String,
     notes: Vec<String>,
 }
 
-impl PictureSet {
+impl ImageIndex {
     /// Lists a folder, a tar file, a Parquet file, a folder of either, or a glob of either.
     ///
     /// # Errors
@@ -73,14 +73,14 @@ impl PictureSet {
         Ok((set, names))
     }
 
-    /// Number of pictures.
+    /// Number of images.
     #[must_use]
-    #[expect(clippy::len_without_is_empty, reason = "an open set has pictures")]
+    #[expect(clippy::len_without_is_empty, reason = "an open set has images")]
     pub fn len(&self) -> usize {
         self.names.len()
     }
 
-    /// Name of a picture: its path below the folder, its member of the archive, or the table's own name for it.
+    /// Name of an image: its path below the folder, its member of the archive, or the table's own name for it.
     ///
     /// # Panics
     /// If `index` is not below [`len`](Self::len).
@@ -89,7 +89,7 @@ impl PictureSet {
         self.names.get(index)
     }
 
-    /// The model's class index of a picture.
+    /// The model's class index of an image.
     ///
     /// # Panics
     /// If `index` is not below [`len`](Self::len).
@@ -98,10 +98,10 @@ impl PictureSet {
         self.classes[index] as usize
     }
 
-    /// The pictures of a range, cut to the set's length.
+    /// The images of a range, cut to the set's length.
     #[must_use]
-    pub fn pictures(&self, range: Range<usize>) -> Pictures<'_> {
-        Pictures::new(self, range)
+    pub fn images(&self, range: Range<usize>) -> Images<'_> {
+        Images::new(self, range)
     }
 
     /// One sentence: how labels became class indices.
@@ -116,7 +116,7 @@ impl PictureSet {
         &self.notes
     }
 
-    /// The classes that have pictures, sorted.
+    /// The classes that have images, sorted.
     #[must_use]
     pub fn classes(&self) -> &[usize] {
         &self.distinct
@@ -124,7 +124,7 @@ impl PictureSet {
 
     /// FNV-1a (64 bits, 16 hexadecimal digits) of names and classes in order: the same on every machine.
     ///
-    /// Each picture counts as its name, a zero byte, and its class as four bytes, the lowest first.
+    /// Each image counts as its name, a zero byte, and its class as four bytes, the lowest first.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut hash = 0xCBF2_9CE4_8422_2325_u64;
@@ -141,7 +141,7 @@ impl PictureSet {
         format!("{hash:016x}")
     }
 
-    /// The pictures for which `is_in` says so, by their place here, as a set of their own, without notes.
+    /// The images for which `is_in` says so, by their place here, as a set of their own, without notes.
     pub(super) fn part(&self, is_in: impl Fn(usize) -> bool) -> Self {
         let mut names = Names::default();
         let (mut classes, mut places) = (Vec::new(), Vec::new());
@@ -160,7 +160,7 @@ impl PictureSet {
         &self.store
     }
 
-    /// Where a picture is in the store; in the order of the pictures.
+    /// Where an image is in the store; in the order of the images.
     pub(super) fn place(&self, index: usize) -> usize {
         self.places.as_ref().map_or(index, |places| places[index] as usize)
     }
@@ -183,7 +183,7 @@ impl Listed {
             Found::Tables(files) => table::list(path, files, flat)?,
         };
         if listing.names.len() == 0 {
-            return Err(DataError::layout(path, no_pictures(&listing.notes)));
+            return Err(DataError::layout(path, no_images(&listing.notes)));
         }
         if let Some(file) = file {
             listing.labels = Some(labels::read(file, &listing.names, &mut listing.notes)?);
@@ -202,14 +202,14 @@ impl Listed {
         names
     }
 
-    fn resolve(self, path: &Path, options: &OpenOptions<'_>) -> Result<PictureSet, DataError> {
+    fn resolve(self, path: &Path, options: &OpenOptions<'_>) -> Result<ImageIndex, DataError> {
         let Self { found, listing, mut notes } = self;
         let Listing { mut names, labels, store, notes: listed } = listing;
         let Some((labels, origin)) = labels else {
             let reason = format!(
                 "{} and no class folders; give a labels file (csv, `name label` lines, or labels alone in the order of \
                  the names)",
-                count(names.len(), "picture", "pictures")
+                count(names.len(), "image", "images")
             );
             return Err(DataError::labels(path, reason));
         };
@@ -229,7 +229,7 @@ impl Listed {
         notes.extend(missing(&distinct, options));
         names.shrink();
         let store = Arc::new(store);
-        Ok(PictureSet { names, classes, distinct, store, places: None, order: resolved.order, notes })
+        Ok(ImageIndex { names, classes, distinct, store, places: None, order: resolved.order, notes })
     }
 }
 
@@ -242,7 +242,7 @@ fn distinct(classes: &[u32]) -> Vec<usize> {
     distinct
 }
 
-/// Resolves the labels that pictures have; where that fails, class folders without pictures count too.
+/// Resolves the labels that images have; where that fails, class folders without images count too.
 fn resolve(labels: &Labels, origin: Origin, place: &Path, options: &OpenOptions<'_>) -> Result<Resolved, DataError> {
     let texts = labels.texts();
     let used = if origin == Origin::Folders { labels.used() } else { texts.len() };
@@ -252,12 +252,12 @@ fn resolve(labels: &Labels, origin: Origin, place: &Path, options: &OpenOptions<
     })
 }
 
-fn no_pictures(notes: &[String]) -> String {
-    const WANTED: &str = "there is no JPEG, PNG, WebP or BMP picture";
+fn no_images(notes: &[String]) -> String {
+    const WANTED: &str = "there is no JPEG, PNG, WebP or BMP image";
     if notes.is_empty() { WANTED.to_owned() } else { format!("{WANTED} ({})", notes.join("; ")) }
 }
 
-/// Says which classes have no pictures.
+/// Says which classes have no images.
 fn missing(present: &[usize], options: &OpenOptions<'_>) -> Option<String> {
     let absent = options.num_classes - present.len();
     if absent == 0 {
@@ -273,7 +273,7 @@ fn missing(present: &[usize], options: &OpenOptions<'_>) -> Option<String> {
         .collect();
     let verb = if absent == 1 { "has" } else { "have" };
     let names = examples(names.iter().map(String::as_str));
-    Some(format!("{} of {} classes have pictures: {names} {verb} none", present.len(), options.num_classes))
+    Some(format!("{} of {} classes have images: {names} {verb} none", present.len(), options.num_classes))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ fn folders_are_listed_as_torchvision_does() {
     assert_eq!(pairs(&set), samples);
     assert!(set.order().contains("sorted order"), "{}", set.order());
     assert!(set.notes().iter().any(|note| note.contains("timm sorts")), "z10 before z9: {:?}", set.notes());
-    assert!(set.notes().iter().any(|note| note.contains("1 file is no picture")), "{:?}", set.notes());
+    assert!(set.notes().iter().any(|note| note.contains("1 file is no image")), "{:?}", set.notes());
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn a_part_of_imagenet_keeps_its_indices() {
     assert_eq!(pairs(&set), owned(&[("n01440764/b.JPEG", 0), ("n02119789/c.PNG", 278), ("n15075141/a.jpg", 999)]));
     assert_eq!(set.classes(), [0, 278, 999]);
     assert_eq!(set.order(), "the class folders are WordNet ids, taken in ImageNet-1k's order");
-    let missing = "3 of 1000 classes have pictures: `n01443537`, `n01484850`, `n01491361` and 994 others have none";
+    let missing = "3 of 1000 classes have images: `n01443537`, `n01484850`, `n01491361` and 994 others have none";
     assert_eq!(set.notes(), [missing]);
 }
 
@@ -43,7 +43,7 @@ fn one_missing_class_is_named() {
     }
     let set = open(tree.path(), 1000).unwrap();
     assert_eq!((set.len(), set.class_of(1)), (999, 2));
-    assert_eq!(set.notes(), ["999 of 1000 classes have pictures: `n01443537` has none"]);
+    assert_eq!(set.notes(), ["999 of 1000 classes have images: `n01443537` has none"]);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn splits_are_found_below() {
     ];
     for (files, split, expected, what) in cases {
         let tree = Tree::new(files);
-        let found = PictureSet::open(tree.path(), &OpenOptions { num_classes: 1, split, ..Default::default() });
+        let found = ImageIndex::open(tree.path(), &OpenOptions { num_classes: 1, split, ..Default::default() });
         match expected {
             Ok(name) => assert_eq!(pairs(&found.unwrap()), owned(&[(name, 0)]), "{what}"),
             Err(part) => assert!(error(found).contains(part), "{what}"),
@@ -76,7 +76,7 @@ fn splits_are_found_below() {
     }
     let tree = Tree::new(&["val/a/2.jpg"]);
     let inside = OpenOptions { num_classes: 1, split: Some("validation"), ..Default::default() };
-    assert_eq!(PictureSet::open(&tree.join("val"), &inside).unwrap().len(), 1, "the split's own folder is given");
+    assert_eq!(ImageIndex::open(&tree.join("val"), &inside).unwrap().len(), 1, "the split's own folder is given");
 }
 
 #[test]
@@ -87,11 +87,11 @@ fn wrong_inputs_give_one_clear_line() {
         (&[], "none", 2, "there is no such file or folder"),
         (&[], "val-{00..03}.tar", 2, "braces are not expanded"),
         (&[], "val-*.tar", 2, "no file matches"),
-        (&[], "", 2, "there is no JPEG, PNG, WebP or BMP picture"),
-        (&["a/x.txt", "b/"], "", 2, "no JPEG, PNG, WebP or BMP picture (1 file is no picture by the ending)"),
-        (&["a/x.ppm"], "", 1, "(1 picture is PPM, PGM or TIFF, which this build does not read"),
-        (&["x.jpg", "y.jpg"], "", 2, "2 pictures and no class folders; give a labels file"),
-        (&["x.jpg"], "x.jpg", 2, "is one picture"),
+        (&[], "", 2, "there is no JPEG, PNG, WebP or BMP image"),
+        (&["a/x.txt", "b/"], "", 2, "no JPEG, PNG, WebP or BMP image (1 file is no image by the ending)"),
+        (&["a/x.ppm"], "", 1, "(1 image is PPM, PGM or TIFF, which this build does not read"),
+        (&["x.jpg", "y.jpg"], "", 2, "2 images and no class folders; give a labels file"),
+        (&["x.jpg"], "x.jpg", 2, "is one image"),
         (&["x.tar.gz"], "x.tar.gz", 2, "unpack it"),
         (&["x.txt"], "x.txt", 2, "is no folder, tar file or Parquet file"),
         (&["1/x.jpg", "2/x.jpg"], "", 2, "numbers from 1 to 2 without 0; say how they count"),
@@ -105,7 +105,7 @@ fn wrong_inputs_give_one_clear_line() {
         ),
         (&["n01440764/x.jpg", "cat/x.jpg"], "", 1000, "1 of 2 class folders are no class of ImageNet-1k: `cat`"),
         (&["x.tar", "x.parquet"], "", 2, "holds 1 tar file and 1 Parquet file"),
-        (&["x.tar", "x.jpg"], "", 2, "holds 1 picture beside shards"),
+        (&["x.tar", "x.jpg"], "", 2, "holds 1 image beside shards"),
     ];
     for (files, path, num_classes, part) in cases {
         let tree = Tree::new(files);
@@ -138,21 +138,21 @@ fn what_is_passed_over_is_counted() {
     assert_eq!(
         set.notes(),
         [
-            "1 picture is PPM, PGM or TIFF, which this build does not read: convert them to JPEG, PNG, WebP or BMP",
-            "1 picture is hidden by the name (`._` and the like)",
-            "1 file is no picture by the ending",
-            "1 picture lies beside the class folders, in no class",
-            "1 folder is without pictures: `c`",
+            "1 image is PPM, PGM or TIFF, which this build does not read: convert them to JPEG, PNG, WebP or BMP",
+            "1 image is hidden by the name (`._` and the like)",
+            "1 file is no image by the ending",
+            "1 image lies beside the class folders, in no class",
+            "1 folder is without images: `c`",
         ]
     );
 }
 
 #[test]
-fn a_folder_without_pictures_keeps_its_place() {
+fn a_folder_without_images_keeps_its_place() {
     let tree = Tree::new(&["a/", "b/1.jpg", "c/1.jpg"]);
     let set = open(tree.path(), 3).unwrap();
     assert_eq!(pairs(&set), owned(&[("b/1.jpg", 1), ("c/1.jpg", 2)]));
-    assert_eq!(set.notes(), ["1 folder is without pictures: `a`", "2 of 3 classes have pictures: `0` has none"]);
+    assert_eq!(set.notes(), ["1 folder is without images: `a`", "2 of 3 classes have images: `0` has none"]);
     assert!(error(open(tree.path(), 4)).contains("2 class folders for a model of 4 classes"));
     let stray = Tree::new(&["n01440764/1.jpg", "misc/"]);
     assert_eq!(open(stray.path(), 1000).unwrap().class_of(0), 0);
@@ -168,31 +168,31 @@ fn links_are_followed_without_loops_and_broken_ones_refused() {
     symlink(tree.join("elsewhere"), tree.join("elsewhere/deep/up")).unwrap();
     let set = open(&tree.join("set"), 2).unwrap();
     let expected = [("a/1.jpg", 0), ("b/2.jpg", 1), ("b/deep/3.jpg", 1)].map(|(name, class)| (name.to_owned(), class));
-    assert_eq!(pairs(&set), expected, "no picture of b is one of a");
+    assert_eq!(pairs(&set), expected, "no image of b is one of a");
     assert!(set.notes().iter().any(|note| note.contains("back to a folder already listed")), "{:?}", set.notes());
 
     symlink(tree.join("gone.jpg"), tree.join("set/a/broken.jpg")).unwrap();
-    assert!(error(open(&tree.join("set"), 2)).contains("1 picture is a broken link: `a/broken.jpg`"));
+    assert!(error(open(&tree.join("set"), 2)).contains("1 image is a broken link: `a/broken.jpg`"));
     symlink(tree.join("gone"), tree.join("link")).unwrap();
     assert!(error(open(&tree.join("link"), 2)).contains("a link to"));
 }
 
 #[test]
-fn pictures_are_read_in_order_and_in_parts() {
+fn images_are_read_in_order_and_in_parts() {
     let tree = Tree::new(&["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/3.jpg", "b/4.jpg"]);
     let set = open(tree.path(), 2).unwrap();
-    let read = |range| set.pictures(range).map(|picture| picture.unwrap()).collect::<Vec<_>>();
-    for (index, picture) in read(0..5).iter().enumerate() {
+    let read = |range| set.images(range).map(|image| image.unwrap()).collect::<Vec<_>>();
+    for (index, image) in read(0..5).iter().enumerate() {
         assert_eq!(
-            (picture.index, picture.name.as_str(), picture.class),
+            (image.index, image.name.as_str(), image.class),
             (index, set.name(index), set.class_of(index))
         );
-        assert_eq!(picture.read().unwrap(), picture.name.as_bytes());
+        assert_eq!(image.read().unwrap(), image.name.as_bytes());
     }
     for parts in 1..=6 {
         let bounds = |part: usize| part * set.len() / parts..(part + 1) * set.len() / parts;
-        let names: Vec<String> = (0..parts).flat_map(|part| read(bounds(part))).map(|picture| picture.name).collect();
-        assert_eq!(names, read(0..5).into_iter().map(|picture| picture.name).collect::<Vec<_>>(), "{parts} shards");
+        let names: Vec<String> = (0..parts).flat_map(|part| read(bounds(part))).map(|image| image.name).collect();
+        assert_eq!(names, read(0..5).into_iter().map(|image| image.name).collect::<Vec<_>>(), "{parts} shards");
     }
     assert_eq!(read(3..99).len(), 2);
     assert_eq!(read(7..9).len(), 0);
@@ -209,7 +209,7 @@ fn the_fingerprint_tells_names_labels_and_order() {
     assert_ne!(set.fingerprint(), open(Tree::new(&["a/1.jpg", "b/3.jpg"]).path(), 2).unwrap().fingerprint());
     let names = ["b".to_owned(), "a".to_owned()];
     let swapped = OpenOptions { num_classes: 2, class_names: &names, ..Default::default() };
-    assert_ne!(set.fingerprint(), PictureSet::open(base.path(), &swapped).unwrap().fingerprint());
+    assert_ne!(set.fingerprint(), ImageIndex::open(base.path(), &swapped).unwrap().fingerprint());
 }
 
 #[test]
@@ -221,6 +221,6 @@ fn an_index_is_small() {
     });
     let set = open(tree.path(), 10).unwrap();
     let bytes = set.names.bytes() + set.classes.capacity() * 4;
-    assert!(bytes <= 60 * set.len(), "{bytes} bytes for {} pictures", set.len());
+    assert!(bytes <= 60 * set.len(), "{bytes} bytes for {} images", set.len());
     assert_eq!(listed(&tree, 10).len(), 1000);
 }

@@ -1,4 +1,4 @@
-//! Subsets of a model's classes, for sets that hold pictures of some classes alone.
+//! Subsets of a model's classes, for sets that hold images of some classes alone.
 
 use std::path::Path;
 

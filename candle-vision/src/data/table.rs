@@ -1,4 +1,4 @@
-//! Pictures in Parquet files, as the Hugging Face Hub keeps them: a column of bytes and a column of labels.
+//! Images in Parquet files, as the Hugging Face Hub keeps them: a column of bytes and a column of labels.
 //!
 //! Uncompressed and Snappy pages are read; others are refused by name.
 
@@ -19,7 +19,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use super::DataError;
 use super::error::examples;
 use super::list::{Labels, Listing, Names, Origin};
-use super::picture::Store;
+use super::image::Store;
 use crate::guard::{Pulse, guard, watched};
 use crate::regular;
 
@@ -31,7 +31,7 @@ const IMAGE_COLUMNS: [&str; 7] = ["image.bytes", "img.bytes", "jpg.bytes", "png.
 /// Names that the column of labels may have.
 const LABEL_COLUMNS: [&str; 6] = ["label", "labels", "cls", "fine_label", "target", "class"];
 
-/// Most pictures in one set: more than ImageNet-21k has.
+/// Most images in one set: more than ImageNet-21k has.
 const MAX_PICTURES: usize = 1 << 24;
 
 /// Rows that are read at once where rows are small.
@@ -175,7 +175,7 @@ fn add<T>(
         DataError::layout(path, format!("has no {what}; its columns are {found}"))
     };
     let column = find(&IMAGE_COLUMNS, &[Type::BYTE_ARRAY])
-        .ok_or_else(|| missing("column of picture bytes (image.bytes, image, img or jpg)"))?;
+        .ok_or_else(|| missing("column of image bytes (image.bytes, image, img or jpg)"))?;
     let label_column = match labels {
         None => None,
         Some(_) => Some(find(&LABEL_COLUMNS, &[Type::INT32, Type::INT64, Type::BYTE_ARRAY]).ok_or_else(|| {
@@ -193,7 +193,7 @@ fn add<T>(
     for (group, metadata) in reader.metadata().row_groups().iter().enumerate() {
         let fits = |&rows: &usize| rows <= MAX_PICTURES - names.len();
         let rows = usize::try_from(metadata.num_rows()).ok().filter(fits).ok_or_else(|| {
-            DataError::damaged(path, format!("says {} rows, more than {MAX_PICTURES} pictures", metadata.num_rows()))
+            DataError::damaged(path, format!("says {} rows, more than {MAX_PICTURES} images", metadata.num_rows()))
         })?;
         for at in [Some(column), name_column, label_column].into_iter().flatten() {
             check_codec(path, metadata.column(at).compression())?;

@@ -3,15 +3,15 @@ use std::time::Duration;
 
 use super::{Beats, Table};
 use crate::data::fixtures::{Tree, data, digest, error, expected, open};
-use crate::data::{DataError, OpenOptions, PictureSet};
+use crate::data::{DataError, OpenOptions, ImageIndex};
 
 /// Name, label and digest of each row, as pyarrow reads them.
 fn golden(name: &str) -> Vec<(Option<String>, usize, Option<String>)> {
     serde_json::from_value(expected()["tables"][name].clone()).unwrap()
 }
 
-fn digests(set: &PictureSet, range: std::ops::Range<usize>) -> Vec<Option<String>> {
-    set.pictures(range).map(|picture| Some(digest(&picture.ok()?.read().unwrap()))).collect()
+fn digests(set: &ImageIndex, range: std::ops::Range<usize>) -> Vec<Option<String>> {
+    set.images(range).map(|image| Some(digest(&image.ok()?.read().unwrap()))).collect()
 }
 
 #[test]
@@ -34,9 +34,9 @@ fn rows_are_read_as_pyarrow_reads_them() {
 }
 
 #[test]
-fn a_row_without_a_picture_is_an_error_of_its_own() {
+fn a_row_without_an_image_is_an_error_of_its_own() {
     let set = open(&data("nulls.parquet"), 3).unwrap();
-    let found: Vec<_> = set.pictures(0..3).collect();
+    let found: Vec<_> = set.images(0..3).collect();
     assert!(found[0].is_ok() && found[2].is_ok());
     let error = found[1].as_ref().unwrap_err();
     assert_eq!((error.index, error.name.as_str()), (1, "nulls.parquet#1"));
@@ -56,7 +56,7 @@ fn listed_class_names_decide() {
 #[test]
 fn other_tables_are_refused() {
     for (name, part) in [
-        ("no-image.parquet", "has no column of picture bytes (image.bytes, image, img or jpg); its columns are `cls`"),
+        ("no-image.parquet", "has no column of image bytes (image.bytes, image, img or jpg); its columns are `cls`"),
         ("no-label.parquet", "has no column of labels"),
         ("test-split.parquet", "the label of row 0 is -1: a test split without labels"),
         ("null-label.parquet", "row 1 has no label"),
@@ -92,7 +92,7 @@ fn shards_and_a_labels_file() {
 
     let labels = tree.write("labels.txt", "2\n0\n1");
     let options = OpenOptions { num_classes: 3, labels: Some(&labels), ..Default::default() };
-    let set = PictureSet::open(&data("test-split.parquet"), &options).unwrap();
+    let set = ImageIndex::open(&data("test-split.parquet"), &options).unwrap();
     let name = |index| (set.name(index).to_owned(), set.class_of(index));
     assert_eq!(name(0), ("ILSVRC2012_val_00000001.JPEG".to_owned(), 2));
 }

@@ -1,4 +1,4 @@
-//! Pictures in tar files: class folders, WebDataset samples, or pictures alone. Headers and `.cls` members are read.
+//! Images in tar files: class folders, WebDataset samples, or images alone. Headers and `.cls` members are read.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -12,7 +12,7 @@ use super::error::{count, examples};
 use super::files::{Ending, Skipped, base_name};
 use super::imagenet::is_wnid;
 use super::list::{Labels, Listing, Names, Origin};
-use super::picture::{Span, Store};
+use super::image::{Span, Store};
 use crate::regular;
 
 /// Size of a tar header, and what bodies are padded to, in bytes.
@@ -25,7 +25,7 @@ const MAX_LABEL_BYTES: u64 = 256;
 #[derive(Default)]
 struct Members {
     /// Path, place, and the text of the `.cls` member beside it.
-    pictures: Vec<(String, Span, Option<String>)>,
+    images: Vec<(String, Span, Option<String>)>,
     skipped: Skipped,
     links: usize,
     labels: usize,
@@ -44,7 +44,7 @@ pub(super) fn list(place: &Path, files: &[PathBuf], flat: bool) -> Result<Listin
         notes.push(format!("{} passed over", count(members.links, "link is", "links are")));
     }
     if members.unused_labels > 0 && !flat {
-        notes.push(format!("{} without a picture", count(members.unused_labels, ".cls member is", ".cls members are")));
+        notes.push(format!("{} without an image", count(members.unused_labels, ".cls member is", ".cls members are")));
     }
     let origin = if flat {
         None
@@ -53,16 +53,16 @@ pub(super) fn list(place: &Path, files: &[PathBuf], flat: bool) -> Result<Listin
         Some(Origin::Members)
     } else {
         notes.extend(members.label_by_folder());
-        members.pictures.iter().any(|(.., label)| label.is_some()).then_some(Origin::Folders)
+        members.images.iter().any(|(.., label)| label.is_some()).then_some(Origin::Folders)
     };
     let mut names = Names::default();
     let mut labels = Labels::default();
-    let mut spans = Vec::with_capacity(members.pictures.len());
-    for (name, span, label) in members.pictures {
+    let mut spans = Vec::with_capacity(members.images.len());
+    for (name, span, label) in members.images {
         names.push(&name);
         spans.push(span);
         if origin.is_some() {
-            labels.push(label.as_deref().expect("pictures without a label were refused or left out above"));
+            labels.push(label.as_deref().expect("images without a label were refused or left out above"));
         }
     }
     let labels = origin.map(|origin| (labels, origin));
@@ -77,7 +77,7 @@ impl Members {
         let length = file.metadata().map_err(io)?.len();
         check_magic(path, &mut file)?;
 
-        let first = self.pictures.len();
+        let first = self.images.len();
         let mut labels: HashMap<String, String> = HashMap::new();
         let mut end = 0;
         let mut last = "the beginning".to_owned();
@@ -107,14 +107,14 @@ impl Members {
                 if labels.insert(key.to_owned(), text).is_some() {
                     return Err(DataError::labels(path, format!("{last} is there twice")));
                 }
-            } else if self.skipped.is_picture(Ending::of(&name)) {
-                self.pictures.push((name, span, None));
+            } else if self.skipped.is_image(Ending::of(&name)) {
+                self.images.push((name, span, None));
             }
         }
         check_end(path, &mut file, end, &last)?;
 
         let mut used = 0;
-        for (name, _, label) in &mut self.pictures[first..] {
+        for (name, _, label) in &mut self.images[first..] {
             let ending = sample_ending(name);
             let key = &name[..name.len() - ending.len() - 1];
             *label = if ending.contains('.') { None } else { labels.get(key).cloned() };
@@ -124,44 +124,44 @@ impl Members {
         Ok(())
     }
 
-    /// Fails if some pictures have a `.cls` member and others none.
+    /// Fails if some images have a `.cls` member and others none.
     fn check_labels(&self, place: &Path) -> Result<(), DataError> {
         let without: Vec<&str> =
-            self.pictures.iter().filter(|(.., label)| label.is_none()).map(|(name, ..)| name.as_str()).collect();
+            self.images.iter().filter(|(.., label)| label.is_none()).map(|(name, ..)| name.as_str()).collect();
         if without.is_empty() {
             return Ok(());
         }
         let found =
-            format!("{} of {} have no .cls member", without.len(), count(self.pictures.len(), "picture", "pictures"));
+            format!("{} of {} have no .cls member", without.len(), count(self.images.len(), "image", "images"));
         Err(DataError::labels(place, format!("{found}: {}; pack them anew, or give a labels file", examples(without))))
     }
 
-    /// Takes the first folder for the class, after folders that all pictures share. Leaves out pictures beside them.
+    /// Takes the first folder for the class, after folders that all images share. Leaves out images beside them.
     fn label_by_folder(&mut self) -> Option<String> {
         let folder = |name: &str, depth: usize| {
             let parts: Vec<&str> = name.split('/').collect();
             (parts.len() > depth + 1).then(|| parts[depth].to_owned())
         };
         let mut depth = 0;
-        if let Some((first, ..)) = self.pictures.first() {
+        if let Some((first, ..)) = self.images.first() {
             while let Some(shared) = folder(first, depth).filter(|shared| !is_wnid(shared)) {
                 let is_prefix =
                     |name: &str| folder(name, depth).as_ref() == Some(&shared) && folder(name, depth + 1).is_some();
-                if !self.pictures.iter().all(|(name, ..)| is_prefix(name)) {
+                if !self.images.iter().all(|(name, ..)| is_prefix(name)) {
                     break;
                 }
                 depth += 1;
             }
         }
-        for (name, _, label) in &mut self.pictures {
+        for (name, _, label) in &mut self.images {
             *label = folder(name, depth);
         }
-        let beside = self.pictures.iter().filter(|(.., label)| label.is_none()).count();
-        if beside == 0 || beside == self.pictures.len() {
+        let beside = self.images.iter().filter(|(.., label)| label.is_none()).count();
+        if beside == 0 || beside == self.images.len() {
             return None;
         }
-        self.pictures.retain(|(.., label)| label.is_some());
-        Some(format!("{} beside the class folders, in no class", count(beside, "picture lies", "pictures lie")))
+        self.images.retain(|(.., label)| label.is_some());
+        Some(format!("{} beside the class folders, in no class", count(beside, "image lies", "images lie")))
     }
 }
 

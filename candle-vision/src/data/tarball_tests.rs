@@ -2,12 +2,12 @@ use std::fs;
 
 use super::*;
 use crate::data::fixtures::{Tree, data, digest, error, expected, open, pairs};
-use crate::data::{OpenOptions, PictureSet};
+use crate::data::{OpenOptions, ImageIndex};
 
 const A: &str = "n01440764";
 const B: &str = "n02119789";
 
-fn names(set: &PictureSet) -> Vec<(String, usize)> {
+fn names(set: &ImageIndex) -> Vec<(String, usize)> {
     pairs(set)
 }
 
@@ -16,14 +16,14 @@ fn members_are_found_as_python_finds_them() {
     for name in ["gnu.tar", "pax.tar"] {
         let golden: Vec<(String, String)> = serde_json::from_value(expected()["tars"][name].clone()).unwrap();
         let set = open(&data(name), 1000).unwrap();
-        let read = set.pictures(0..set.len()).map(|picture| {
-            let picture = picture.unwrap();
-            (picture.name.clone(), digest(&picture.read().unwrap()))
+        let read = set.images(0..set.len()).map(|image| {
+            let image = image.unwrap();
+            (image.name.clone(), digest(&image.read().unwrap()))
         });
         let wanted = golden.into_iter().map(|(name, digest)| (name.trim_start_matches("./").to_owned(), digest));
         assert_eq!(read.collect::<Vec<_>>(), wanted.take(3).collect::<Vec<_>>(), "{name}");
         assert_eq!(set.classes(), [0, 278], "{name}");
-        let skipped = ["1 picture is hidden by the name (`._` and the like)", "1 file is no picture by the ending"];
+        let skipped = ["1 image is hidden by the name (`._` and the like)", "1 file is no image by the ending"];
         assert_eq!(set.notes()[..2], skipped, "{name}");
     }
 }
@@ -110,7 +110,7 @@ fn layouts_in_archives_are_told_apart() {
             "folders below",
         ),
         (&[("../../n01440764/x.jpg", "")], Ok(&[("../../n01440764/x.jpg", 0)]), "paths are only names"),
-        (&[("x.jpg", ""), ("y.jpg", "")], Err("2 pictures and no class folders; give a labels file"), "pictures alone"),
+        (&[("x.jpg", ""), ("y.jpg", "")], Err("2 images and no class folders; give a labels file"), "images alone"),
         (
             &[("a.cls", "278"), ("a.jpg", ""), ("b.jpg", ""), ("b.cls", "0\n")],
             Ok(&[("a.jpg", 278), ("b.jpg", 0)]),
@@ -118,12 +118,12 @@ fn layouts_in_archives_are_told_apart() {
         ),
         (
             &[("s/a.b.jpg", ""), ("s/a.cls", "278")],
-            Err("1 of 1 picture have no .cls member: `s/a.b.jpg`"),
+            Err("1 of 1 image have no .cls member: `s/a.b.jpg`"),
             "the key ends at the first dot",
         ),
         (
             &[("a.jpg", ""), ("a.cls", "0"), ("b.jpg", "")],
-            Err("1 of 2 pictures have no .cls member: `b.jpg`"),
+            Err("1 of 2 images have no .cls member: `b.jpg`"),
             "a sample without a label",
         ),
         (
@@ -133,7 +133,7 @@ fn layouts_in_archives_are_told_apart() {
         ),
         (&[("a.jpg", ""), ("a.cls", "")], Err("the member `a.cls`: is empty"), "an empty label"),
         (&[("a.jpg", ""), ("a.cls", "0"), ("a.cls", "1")], Err("the member `a.cls` is there twice"), "a label twice"),
-        (&[("readme.txt", "")], Err("there is no JPEG"), "no pictures"),
+        (&[("readme.txt", "")], Err("there is no JPEG"), "no images"),
     ];
     for (members, expected, what) in cases {
         let tree = Tree::new(&[]);
@@ -152,10 +152,10 @@ fn layouts_in_archives_are_told_apart() {
 }
 
 #[test]
-fn pictures_beside_folders_and_links_are_counted() {
+fn images_beside_folders_and_links_are_counted() {
     let tree = Tree::new(&[]);
     let path = tree.tar("x.tar", &[("n01440764/x.jpg", ""), ("stray.jpg", "")]);
-    assert_eq!(open(&path, 1000).unwrap().notes()[0], "1 picture lies beside the class folders, in no class");
+    assert_eq!(open(&path, 1000).unwrap().notes()[0], "1 image lies beside the class folders, in no class");
 
     let mut builder = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
@@ -178,7 +178,7 @@ fn shards_are_one_set() {
     let read = |path: &Path| {
         let set = open(path, 1000).unwrap();
         let read =
-            set.pictures(0..set.len()).map(|picture| String::from_utf8(picture.unwrap().read().unwrap()).unwrap());
+            set.images(0..set.len()).map(|image| String::from_utf8(image.unwrap().read().unwrap()).unwrap());
         (read.collect::<Vec<_>>(), set.notes()[0].clone())
     };
     let (shards, note) = read(tree.path());
@@ -192,9 +192,9 @@ fn shards_are_one_set() {
         order: Some(crate::data::LabelOrder::Index),
         ..Default::default()
     };
-    assert_eq!(PictureSet::open(tree.path(), &train).unwrap().classes(), [2]);
+    assert_eq!(ImageIndex::open(tree.path(), &train).unwrap().classes(), [2]);
     let test = OpenOptions { split: Some("test"), ..train };
-    assert!(error(PictureSet::open(tree.path(), &test)).contains("none of 3 shards is of the split `test`"));
+    assert!(error(ImageIndex::open(tree.path(), &test)).contains("none of 3 shards is of the split `test`"));
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn a_flat_archive_takes_a_labels_file() {
     let path = tree.tar("val.tar", &[("val/b.JPEG", "b"), ("val/a.JPEG", "a")]);
     let labels = tree.write("labels.txt", format!("{A}\n{B}\n"));
     let options = OpenOptions { num_classes: 1000, labels: Some(&labels), ..Default::default() };
-    let set = PictureSet::open(&path, &options).unwrap();
+    let set = ImageIndex::open(&path, &options).unwrap();
     assert_eq!(names(&set), [("val/b.JPEG".to_owned(), 278), ("val/a.JPEG".to_owned(), 0)]);
 }
 
@@ -213,7 +213,7 @@ fn an_archive_cut_after_opening_is_noticed() {
     let path = tree.tar("x.tar", &[("n01440764/x.jpg", "one"), ("n01440764/y.jpg", "two")]);
     let set = open(&path, 1000).unwrap();
     fs::write(&path, &fs::read(&path).unwrap()[..1536]).unwrap();
-    let read: Vec<_> = set.pictures(0..2).map(|picture| picture.unwrap().read()).collect();
+    let read: Vec<_> = set.images(0..2).map(|image| image.unwrap().read()).collect();
     assert_eq!(read[0].as_ref().unwrap(), b"one");
     assert_eq!(read[1].as_ref().unwrap_err().kind(), ErrorKind::UnexpectedEof);
 }

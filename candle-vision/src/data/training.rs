@@ -1,14 +1,14 @@
-//! Pictures to train a classifier on and pictures to test it on, with the same classes.
+//! Images to train a classifier on and images to test it on, with the same classes.
 
 use std::collections::HashSet;
 use std::path::Path;
 
 use super::error::{count, examples};
-use super::{DataError, DecodedSet, PictureSet, held_out};
+use super::{DataError, DecodedSet, ImageIndex, held_out};
 
 /// How a folder to train from has to look, for messages.
 const LAYOUT: &str = "a training set has DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg, or DIR/train.tar and DIR/val.tar; \
-                      where there is no val, --val-split 0.2 holds back a fifth of the pictures";
+                      where there is no val, --val-split 0.2 holds back a fifth of the images";
 
 /// The two parts of a training set. Its classes are the class folders of the training part, in sorted order.
 #[derive(Debug)]
@@ -25,14 +25,14 @@ pub struct ClassifySet {
 
 impl ClassifySet {
     /// Lists `DIR/train` and `DIR/val` (or `DIR/test`; other usual names of splits count too): class folders, or tar
-    /// files of such folders named after their split. Up to `cache_bytes` of decoded pictures are kept in memory, of both
+    /// files of such folders named after their split. Up to `cache_bytes` of decoded images are kept in memory, of both
     /// parts in proportion.
     ///
     /// # Errors
     /// Every category of [`DataError`]; also if a part is missing, if there are fewer than two classes, if the parts have
-    /// other classes, or if a class has no picture to learn from.
+    /// other classes, or if a class has no image to learn from.
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, DataError> {
-        let (train, classes) = PictureSet::open_own(dir, Some("train")).map_err(|error| advised(dir, error))?;
+        let (train, classes) = ImageIndex::open_own(dir, Some("train")).map_err(|error| advised(dir, error))?;
         let (val, val_classes) = open_val(dir)?;
         check_classes(dir, &classes, &val_classes)?;
         Self::of(dir, classes, train, val, cache_bytes)
@@ -46,14 +46,14 @@ impl ClassifySet {
     pub fn open_held_out(dir: &Path, share: f64, seed: u64, cache_bytes: u64) -> Result<Self, DataError> {
         match open_val(dir) {
             Ok(_) => {
-                let reason = "has pictures to validate with already: remove that part, or leave --val-split out";
+                let reason = "has images to validate with already: remove that part, or leave --val-split out";
                 return Err(DataError::layout(dir, reason));
             }
             Err(DataError::Layout { .. }) => {}
             Err(other) => return Err(other),
         }
-        let whole = PictureSet::open_own(dir, Some("train")).or_else(|error| match error {
-            DataError::Layout { .. } => PictureSet::open_own(dir, None),
+        let whole = ImageIndex::open_own(dir, Some("train")).or_else(|error| match error {
+            DataError::Layout { .. } => ImageIndex::open_own(dir, None),
             other => Err(other),
         });
         let (all, classes) = whole.map_err(|error| advised(dir, error))?;
@@ -62,7 +62,7 @@ impl ClassifySet {
         let of: Vec<usize> = (0..all.len()).map(|index| all.class_of(index)).collect();
         let held = held_out(&names, &of, share, seed);
         if !held.contains(&true) {
-            let reason = "has one picture of each class: none can be held back to validate with";
+            let reason = "has one image of each class: none can be held back to validate with";
             return Err(DataError::layout(dir, reason));
         }
         let (train, val) = (all.part(|index| !held[index]), all.part(|index| held[index]));
@@ -75,8 +75,8 @@ impl ClassifySet {
     fn of(
         dir: &Path,
         classes: Vec<String>,
-        train: PictureSet,
-        val: PictureSet,
+        train: ImageIndex,
+        val: ImageIndex,
         cache_bytes: u64,
     ) -> Result<Self, DataError> {
         let empty: Vec<&str> = (0..classes.len())
@@ -86,7 +86,7 @@ impl ClassifySet {
         if !empty.is_empty() {
             let folders = count(empty.len(), "class folder of train has", "class folders of train have");
             let reason =
-                format!("{folders} no picture: {}; a class is learnt from pictures", examples(empty.into_iter()));
+                format!("{folders} no image: {}; a class is learnt from images", examples(empty.into_iter()));
             return Err(DataError::classes(dir, reason));
         }
         let mut notes = Vec::new();
@@ -94,9 +94,9 @@ impl ClassifySet {
             let own = set.notes().iter().cloned().chain(repeated(set));
             notes.extend(own.map(|note| format!("{part}: {note}")));
         }
-        let share = |pictures: usize| {
+        let share = |images: usize| {
             let total = (train.len() + val.len()) as u128;
-            (u128::from(cache_bytes) * pictures as u128 / total) as u64
+            (u128::from(cache_bytes) * images as u128 / total) as u64
         };
         let [train_bytes, val_bytes] = [train.len(), val.len()].map(share);
         let (train, val) = (DecodedSet::new(train, train_bytes), DecodedSet::new(val, val_bytes));
@@ -105,7 +105,7 @@ impl ClassifySet {
 }
 
 impl DecodedSet {
-    /// Number of pictures of each class, for `num_classes` classes.
+    /// Number of images of each class, for `num_classes` classes.
     #[must_use]
     pub fn class_counts(&self, num_classes: usize) -> Vec<usize> {
         let mut counts = vec![0; num_classes];
@@ -119,9 +119,9 @@ impl DecodedSet {
 }
 
 /// The part to test on.
-fn open_val(dir: &Path) -> Result<(PictureSet, Vec<String>), DataError> {
-    PictureSet::open_own(dir, Some("val")).or_else(|error| match error {
-        DataError::Layout { .. } => PictureSet::open_own(dir, Some("test")).map_err(|_| advised(dir, error)),
+fn open_val(dir: &Path) -> Result<(ImageIndex, Vec<String>), DataError> {
+    ImageIndex::open_own(dir, Some("val")).or_else(|error| match error {
+        DataError::Layout { .. } => ImageIndex::open_own(dir, Some("test")).map_err(|_| advised(dir, error)),
         other => Err(other),
     })
 }
@@ -163,7 +163,7 @@ fn check_classes(dir: &Path, train: &[String], val: &[String]) -> Result<(), Dat
 }
 
 /// Says which names occur more than once, as archives allow.
-fn repeated(set: &PictureSet) -> Option<String> {
+fn repeated(set: &ImageIndex) -> Option<String> {
     let mut seen = HashSet::new();
     let again: Vec<&str> = (0..set.len()).map(|index| set.name(index)).filter(|name| !seen.insert(*name)).collect();
     (!again.is_empty()).then(|| {

@@ -93,8 +93,8 @@ fn what_is_missing_or_differs_is_said() {
         ),
         (
             &["train/a/", "train/b/", "val/a/1.jpg", "val/b/1.jpg"],
-            "there is no JPEG, PNG, WebP or BMP picture",
-            "no pictures",
+            "there is no JPEG, PNG, WebP or BMP image",
+            "no images",
         ),
     ];
     for (files, part, mistake) in cases {
@@ -104,25 +104,25 @@ fn what_is_missing_or_differs_is_said() {
 }
 
 #[test]
-fn a_class_without_pictures_is_refused_in_train_and_told_in_val() {
+fn a_class_without_images_is_refused_in_train_and_told_in_val() {
     let tree = Tree::new(&["train/a/1.jpg", "train/b/1.jpg", "train/c/1.jpg", "val/a/", "val/b/1.jpg", "val/c/1.jpg"]);
     let set = open(&tree).unwrap();
     assert_eq!(set.classes, ["a", "b", "c"]);
     assert_eq!((set.train.class_counts(3), set.val.class_counts(3)), (vec![1, 1, 1], vec![0, 1, 1]));
-    assert!(set.notes.iter().any(|note| note == "val: 1 folder is without pictures: `a`"), "{:?}", set.notes);
+    assert!(set.notes.iter().any(|note| note == "val: 1 folder is without images: `a`"), "{:?}", set.notes);
 
     let tree = Tree::new(&["train/a/", "train/b/1.jpg", "train/c/1.jpg", "val/a/1.jpg", "val/b/1.jpg", "val/c/1.jpg"]);
-    assert!(error(open(&tree)).contains("1 class folder of train has no picture: `a`"));
+    assert!(error(open(&tree)).contains("1 class folder of train has no image: `a`"));
 }
 
 #[test]
-fn pictures_are_kept_as_far_as_they_fit_and_always_the_same() {
+fn images_are_kept_as_far_as_they_fit_and_always_the_same() {
     let tree = Tree::new(&["train/a/", "train/b/", "val/a/1.jpg", "val/b/1.jpg"]);
     for index in 0..6 {
         let path = tree.join(&format!("train/{}/{index}.png", if index < 3 { "a" } else { "b" }));
         save(&synthetic(index, 10, 10), &path).unwrap();
     }
-    // The training part has six of eight pictures, so 3/4 of the room: two pictures of 300 bytes and a rest.
+    // The training part has six of eight images, so 3/4 of the room: two images of 300 bytes and a rest.
     for (room, kept) in [(0, 0), (1000, 2), (ROOM, 6)] {
         let set = ClassifySet::open(tree.path(), room).unwrap().train;
         for _ in 0..2 {
@@ -135,14 +135,14 @@ fn pictures_are_kept_as_far_as_they_fit_and_always_the_same() {
 }
 
 #[test]
-fn unreadable_pictures_are_remembered_once() {
+fn unreadable_images_are_remembered_once() {
     let tree = Tree::new(&["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/b/1.jpg"]);
     let set = open(&tree).unwrap().train;
     assert!(set.unreadable().is_empty());
     for _ in 0..2 {
         let error = set.get(1).unwrap_err();
         assert_eq!((error.index, error.name.as_str()), (1, "b/1.jpg"));
-        assert!(error.reason.starts_with("not a picture"), "{}", error.reason);
+        assert!(error.reason.starts_with("not an image"), "{}", error.reason);
     }
     assert_eq!(set.unreadable().len(), 1);
 }
@@ -182,18 +182,18 @@ fn a_part_of_each_class_is_held_back_where_there_is_none_to_validate_with() {
         }
     }
     let lone = error(held(&tree(&["a/0.png".to_owned(), "b/0.png".to_owned()])));
-    assert!(lone.contains("one picture of each class"), "{lone}");
+    assert!(lone.contains("one image of each class"), "{lone}");
     let both = [below("train/"), below("test/")].concat();
     let both = error(held(&tree(&both)));
-    assert!(both.contains("has pictures to validate with already"), "{both}");
+    assert!(both.contains("has images to validate with already"), "{both}");
 }
 
 #[test]
 fn a_part_of_a_table_has_the_bytes_of_its_rows() {
     let whole = crate::data::fixtures::open(&crate::data::fixtures::data("hub.parquet"), 10).unwrap();
-    let bytes = |set: &PictureSet| -> Vec<(String, usize, Vec<u8>)> {
-        let pictures = set.pictures(0..set.len()).map(|picture| picture.unwrap());
-        pictures.map(|picture| (picture.name.clone(), picture.class, picture.read().unwrap())).collect()
+    let bytes = |set: &ImageIndex| -> Vec<(String, usize, Vec<u8>)> {
+        let images = set.images(0..set.len()).map(|image| image.unwrap());
+        images.map(|image| (image.name.clone(), image.class, image.read().unwrap())).collect()
     };
     let all = bytes(&whole);
     for step in [2, 3] {

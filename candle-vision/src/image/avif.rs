@@ -1,9 +1,9 @@
-//! AVIF as Pillow 13 reads it, by which Ultralytics reads it too: a still picture or a grid of them, not clipped.
+//! AVIF as Pillow 13 reads it, by which Ultralytics reads it too: a still image or a grid of them, not clipped.
 
 use image::RgbImage;
 use image::metadata::Orientation;
 use re_rav1d::pixel::YUVRange;
-use re_rav1d::{Decoder, Picture, PixelLayout, PlanarImageComponent, Settings};
+use re_rav1d::{Decoder, Image, PixelLayout, PlanarImageComponent, Settings};
 
 use super::ImageError;
 use super::avif_boxes::{Container, Item, Signal, corrupt, unsupported};
@@ -14,7 +14,7 @@ use super::decode::check_size;
 const OF_PRIMARIES: u16 = 12;
 const UNSPECIFIED: u16 = 2;
 
-/// [width, height] as stored, and how the picture is to be turned. Its data are there, but not decoded.
+/// [width, height] as stored, and how the image is to be turned. Its data are there, but not decoded.
 ///
 /// # Errors
 /// `Truncated`, `Corrupt`, `Unsupported` or `TooLarge`.
@@ -31,7 +31,7 @@ pub(super) fn header(bytes: &[u8], max_pixels: u64) -> Result<([u32; 2], Orienta
     Ok((size, container.orientation(item)))
 }
 
-/// The picture as stored, and how it is to be turned.
+/// The image as stored, and how it is to be turned.
 ///
 /// # Errors
 /// As [`header`].
@@ -65,11 +65,11 @@ fn planes_of(container: &Container<'_>, item: &Item, max_pixels: u64) -> Result<
     match &item.kind {
         b"av01" => decoded(container.data(item)?.into_owned(), size, container.operating_point(item)),
         b"grid" => grid(container, item, size, max_pixels),
-        kind => Err(unsupported(&format!("an AVIF whose picture is of the kind {}", kind.escape_ascii()))),
+        kind => Err(unsupported(&format!("an AVIF whose image is of the kind {}", kind.escape_ascii()))),
     }
 }
 
-/// A picture in equal parts, of which the last of a row or column may reach beyond it.
+/// An image in equal parts, of which the last of a row or column may reach beyond it.
 fn grid(container: &Container<'_>, item: &Item, size: [u32; 2], max_pixels: u64) -> Result<Planes, ImageError> {
     let told = container.data(item)?;
     let (rows, columns, sides) = match told[..] {
@@ -88,11 +88,11 @@ fn grid(container: &Container<'_>, item: &Item, size: [u32; 2], max_pixels: u64)
     for (index, cell) in cells.into_iter().enumerate() {
         // A grid within a grid is none that an AVIF has.
         if cell.kind != *b"av01" {
-            return Err(corrupt("a cell of its grid is no picture"));
+            return Err(corrupt("a cell of its grid is no image"));
         }
         let part = planes_of(container, cell, max_pixels)?;
         let (whole, cell_size) = whole.get_or_insert_with(|| (part.empty(size), part.size));
-        // None lies beyond the picture.
+        // None lies beyond the image.
         let covers = |side: usize, count: usize| {
             let (cell, size) = (u64::from(cell_size[side]), u64::from(size[side]));
             cell * count as u64 >= size && cell * (count as u64 - 1) < size
@@ -123,8 +123,8 @@ fn decoded(data: Vec<u8>, size: [u32; 2], operating_point: u32) -> Result<Planes
         _ => {}
     }
     for _ in 0..TRIES {
-        match decoder.get_picture() {
-            Ok(picture) => return planes_from(&picture, size),
+        match decoder.get_image() {
+            Ok(image) => return planes_from(&image, size),
             Err(error) if !error.is_again() => return Err(failed(error)),
             Err(_) => {}
         }
@@ -136,32 +136,32 @@ fn decoded(data: Vec<u8>, size: [u32; 2], operating_point: u32) -> Result<Planes
     Err(corrupt("its data hold no frame"))
 }
 
-fn planes_from(picture: &Picture, size: [u32; 2]) -> Result<Planes, ImageError> {
-    if [picture.width(), picture.height()] != size {
+fn planes_from(image: &Image, size: [u32; 2]) -> Result<Planes, ImageError> {
+    if [image.width(), image.height()] != size {
         return Err(corrupt("its size is told in two ways"));
     }
-    let layout = match picture.pixel_layout() {
+    let layout = match image.pixel_layout() {
         PixelLayout::I400 => Layout::Grey,
         PixelLayout::I420 => Layout::Quarter,
         PixelLayout::I422 => Layout::HalfWide,
         PixelLayout::I444 => Layout::Full,
     };
-    let depth = picture.bit_depth();
+    let depth = image.bit_depth();
     let components = [PlanarImageComponent::Y, PlanarImageComponent::U, PlanarImageComponent::V];
     let count = if layout == Layout::Grey { 1 } else { 3 };
     let levels = components.into_iter().take(count).enumerate().map(|(index, component)| {
         let [width, height] = layout.sides(size, index);
-        let (plane, stride) = (picture.plane(component), picture.stride(component) as usize);
+        let (plane, stride) = (image.plane(component), image.stride(component) as usize);
         let rows = (0..height).map(|y| &plane[y * stride..]);
         match depth {
             8 => rows.flat_map(|row| row[..width].iter().map(|&level| level.into())).collect(),
             _ => rows.flat_map(|row| row[..2 * width].as_chunks().0).map(|&level| u16::from_ne_bytes(level)).collect(),
         }
     });
-    let matrix = picture.matrix_coefficients() as u16;
+    let matrix = image.matrix_coefficients() as u16;
     // What is asked for needlessly may be a number that the decoder does not know.
-    let primaries = if matrix == OF_PRIMARIES { picture.color_primaries() as u16 } else { UNSPECIFIED };
-    let is_full = picture.color_range() == YUVRange::Full;
+    let primaries = if matrix == OF_PRIMARIES { image.color_primaries() as u16 } else { UNSPECIFIED };
+    let is_full = image.color_range() == YUVRange::Full;
     let signal = Signal { primaries, matrix, is_full };
     Ok(Planes { size, depth: depth as u32, layout, levels: levels.collect(), signal })
 }

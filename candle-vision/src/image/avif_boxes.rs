@@ -1,4 +1,4 @@
-//! The boxes of an AVIF file: which bytes are the picture, of which size, how turned, in which colours. `avif-parse` 2.1 tells
+//! The boxes of an AVIF file: which bytes are the image, of which size, how turned, in which colours. `avif-parse` 2.1 tells
 //! neither turns, nor colours, nor grids.
 
 use std::borrow::Cow;
@@ -26,7 +26,7 @@ pub(super) struct Signal {
     pub(super) is_full: bool,
 }
 
-/// The parts of a file that matter to its picture.
+/// The parts of a file that matter to its image.
 #[derive(Default)]
 pub(super) struct Container<'a> {
     bytes: &'a [u8],
@@ -72,7 +72,7 @@ impl<'a> Container<'a> {
             }
             rest = behind;
         }
-        if rest.is_empty() { Err(unsupported("an AVIF without a still picture")) } else { Err(cut()) }
+        if rest.is_empty() { Err(unsupported("an AVIF without a still image")) } else { Err(cut()) }
     }
 
     fn read_meta(&mut self, content: &'a [u8]) -> Option<()> {
@@ -183,9 +183,9 @@ impl<'a> Container<'a> {
         self.items.get(&id)
     }
 
-    /// The item that is the picture.
+    /// The item that is the image.
     pub(super) fn primary(&self) -> Result<&Item, ImageError> {
-        self.find(self.primary).ok_or_else(|| corrupt("it names no picture"))
+        self.find(self.primary).ok_or_else(|| corrupt("it names no image"))
     }
 
     /// Items that a grid is made of, row by row.
@@ -288,7 +288,7 @@ impl<'a> Container<'a> {
             }
         }
         match data[..] {
-            _ if len == 0 => Err(corrupt("its picture has no data")),
+            _ if len == 0 => Err(corrupt("its image has no data")),
             [whole] => Ok(Cow::Borrowed(whole)),
             _ => Ok(Cow::Owned(data.concat())),
         }

@@ -77,7 +77,7 @@ pub(super) enum Alpha {
     Multiplied(Vec<u16>),
 }
 
-/// The picture in RGB.
+/// The image in RGB.
 ///
 /// # Errors
 /// `Unsupported`, for what libavif refuses too.
@@ -103,10 +103,10 @@ pub(super) fn rgb(mut planes: Planes, alpha: &Alpha) -> Result<RgbImage, ImageEr
         }
     };
     let [width, height] = planes.size.map(|side| side as usize);
-    let mut picture = RgbImage::new(width as u32, height as u32);
+    let mut image = RgbImage::new(width as u32, height as u32);
     let mut colors = [vec![0u16; width], vec![0; width]];
     let mut fractions = [vec![0f32; width], vec![0.; width]];
-    for (y, out) in picture.chunks_exact_mut(3 * width).enumerate() {
+    for (y, out) in image.chunks_exact_mut(3 * width).enumerate() {
         let bright = &planes.levels[0][y * width..][..width];
         let out = out.as_chunks_mut::<3>().0.iter_mut().zip(bright);
         match &method {
@@ -132,13 +132,13 @@ pub(super) fn rgb(mut planes: Planes, alpha: &Alpha) -> Result<RgbImage, ImageEr
     }
     if let Alpha::Multiplied(alpha) = alpha {
         let most = f32::from(u16::MAX >> (16 - depth));
-        for (out, &alpha) in picture.as_chunks_mut::<3>().0.iter_mut().zip(alpha) {
+        for (out, &alpha) in image.as_chunks_mut::<3>().0.iter_mut().zip(alpha) {
             let rounded = || (f32::from(alpha) / most * 255. + 0.5) as u8;
             let alpha = if alpha_is_cut { (alpha >> (depth - 8)).min(255) as u8 } else { rounded() };
             *out = out.map(|level| divided(level, alpha));
         }
     }
-    Ok(picture)
+    Ok(image)
 }
 
 enum Method {
@@ -151,7 +151,7 @@ enum Method {
     Float(Float),
 }
 
-/// Which rows of the colour planes a row of the picture is mixed of, and how.
+/// Which rows of the colour planes a row of the image is mixed of, and how.
 struct Rows {
     width: usize,
     stride: usize,

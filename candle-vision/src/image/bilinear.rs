@@ -39,7 +39,7 @@ pub(super) fn resize_bilinear_into(source: &RgbImage, size: [usize; 2], out: &mu
     }
 }
 
-/// How a GPU resizes a picture.
+/// How a GPU resizes an image.
 pub(super) fn scaling(source: &RgbImage, [height, width]: [usize; 2]) -> Scaling {
     match [source.height() as usize, source.width() as usize] {
         size if size == [height, width] => Scaling::AsItIs,
@@ -48,13 +48,13 @@ pub(super) fn scaling(source: &RgbImage, [height, width]: [usize; 2]) -> Scaling
     }
 }
 
-/// How many words a GPU resizes a picture by.
+/// How many words a GPU resizes an image by.
 pub(super) fn words_len(source: &RgbImage, [height, width]: [usize; 2]) -> usize {
     4 * (height + width) + source.as_raw().len().div_ceil(4)
 }
 
-/// What a GPU resizes a picture by: of each column and then of each row of the result two positions in the picture and their
-/// weights, then the picture's bytes, four to a word, the first the lowest. Writes all of [`words_len`] words.
+/// What a GPU resizes an image by: of each column and then of each row of the result two positions in the image and their
+/// weights, then the image's bytes, four to a word, the first the lowest. Writes all of [`words_len`] words.
 pub(super) fn write_words(source: &RgbImage, [height, width]: [usize; 2], words: &mut [u32]) {
     let (in_height, in_width) = (source.height() as usize, source.width() as usize);
     let taps = |tap: Tap, in_size: usize| {

@@ -1,4 +1,4 @@
-//! The classifier's view of a picture: timm's evaluation transform with `crop_mode="center"`.
+//! The classifier's view of an image: timm's evaluation transform with `crop_mode="center"`.
 
 use candle_core::{Device, Result, Tensor};
 use image::RgbImage;
@@ -14,7 +14,7 @@ use super::resize::{Interpolation, Window, resize_window};
 pub struct ClassifyTransform {
     /// [height, width] of the network's input, in pixels.
     pub input_size: [usize; 2],
-    /// Share of the resized picture's shortest side that the crop keeps. `f64`, since the size is a floor of a quotient.
+    /// Share of the resized image's shortest side that the crop keeps. `f64`, since the size is a floor of a quotient.
     pub crop_pct: f64,
     /// Filter of the resize.
     pub interpolation: Interpolation,
@@ -38,7 +38,7 @@ impl Default for ClassifyTransform {
 }
 
 impl ClassifyTransform {
-    /// [height, width] to which a picture of `original` = [height, width] is resized before the crop.
+    /// [height, width] to which an image of `original` = [height, width] is resized before the crop.
     #[must_use]
     pub fn resized(&self, original: [usize; 2]) -> [usize; 2] {
         let [height, width] = original;
@@ -54,16 +54,16 @@ impl ClassifyTransform {
         original.map(|side| (side as f64 / ratio).round_ties_even() as usize)
     }
 
-    /// The resized and cropped picture, of `input_size`; black where the resized picture is smaller than the crop.
+    /// The resized and cropped image, of `input_size`; black where the resized image is smaller than the crop.
     #[must_use]
-    pub fn resize_crop(&self, picture: &RgbImage) -> RgbImage {
-        let size = self.resized([picture.height() as usize, picture.width() as usize]);
+    pub fn resize_crop(&self, image: &RgbImage) -> RgbImage {
+        let size = self.resized([image.height() as usize, image.width() as usize]);
         let [rows, columns] = [0, 1].map(|axis| Span::of_centre_crop(size[axis], self.input_size[axis]));
         let window = Window {
             rows: rows.start..rows.start + rows.length,
             columns: columns.start..columns.start + columns.length,
         };
-        let cropped = resize_window(picture, size, &window, self.interpolation);
+        let cropped = resize_window(image, size, &window, self.interpolation);
         if [rows.length, columns.length] == self.input_size {
             return cropped;
         }
@@ -72,29 +72,29 @@ impl ClassifyTransform {
         padded
     }
 
-    /// The network's input for one picture: f32 of shape (3, height, width).
+    /// The network's input for one image: f32 of shape (3, height, width).
     ///
     /// # Errors
     /// If the tensor cannot be allocated on `device`.
-    pub fn apply(&self, picture: &RgbImage, device: &Device) -> Result<Tensor> {
-        self.normalize(&[&self.resize_crop(picture)], device)?.squeeze(0)
+    pub fn apply(&self, image: &RgbImage, device: &Device) -> Result<Tensor> {
+        self.normalize(&[&self.resize_crop(image)], device)?.squeeze(0)
     }
 
-    /// The network's input for pictures that [`Self::resize_crop`] gave: (level / 255 - mean) / std, f32 of shape
+    /// The network's input for images that [`Self::resize_crop`] gave: (level / 255 - mean) / std, f32 of shape
     /// (n, 3, height, width).
     ///
     /// # Errors
-    /// If a picture is not of `input_size`, or the tensor cannot be allocated on `device`.
-    pub fn normalize(&self, pictures: &[&RgbImage], device: &Device) -> Result<Tensor> {
+    /// If an image is not of `input_size`, or the tensor cannot be allocated on `device`.
+    pub fn normalize(&self, images: &[&RgbImage], device: &Device) -> Result<Tensor> {
         let [height, width] = self.input_size;
-        if let Some(picture) = pictures.iter().find(|picture| picture.dimensions() != (width as u32, height as u32)) {
-            candle_core::bail!("a picture of {:?} where {width}x{height} is expected", picture.dimensions())
+        if let Some(image) = images.iter().find(|image| image.dimensions() != (width as u32, height as u32)) {
+            candle_core::bail!("an image of {:?} where {width}x{height} is expected", image.dimensions())
         }
         let tables = self.tables();
-        let mut levels = vec![0.; pictures.len() * 3 * height * width];
+        let mut levels = vec![0.; images.len() * 3 * height * width];
         let out = levels.par_chunks_exact_mut((3 * height * width).max(1));
-        pictures.par_iter().zip(out).for_each(|(picture, out)| super::write_planes(picture, &tables, out));
-        Tensor::from_vec(levels, (pictures.len(), 3, height, width), device)
+        images.par_iter().zip(out).for_each(|(image, out)| super::write_planes(image, &tables, out));
+        Tensor::from_vec(levels, (images.len(), 3, height, width), device)
     }
 
     /// The normalised value of each level, per channel.
@@ -107,9 +107,9 @@ impl ClassifyTransform {
 
 /// Where a centre crop lies on one axis.
 struct Span {
-    /// First pixel taken from the picture.
+    /// First pixel taken from the image.
     start: usize,
-    /// Pixels taken from the picture.
+    /// Pixels taken from the image.
     length: usize,
     /// Black pixels before them.
     pad: usize,

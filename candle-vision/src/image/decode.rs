@@ -30,13 +30,13 @@ use super::{ImageError, bmp, exif, frames, jpeg, webp};
 use crate::guard::guard;
 use crate::regular;
 
-/// Most pixels a picture may have: the count at which Pillow refuses one as a decompression bomb.
+/// Most pixels an image may have: the count at which Pillow refuses one as a decompression bomb.
 pub const MAX_PIXELS: u64 = 178_956_970;
 
 /// Most bytes a file may have.
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
 
-/// Bytes a decoder may allocate for each pixel that a picture may have: 16-bit RGBA.
+/// Bytes a decoder may allocate for each pixel that an image may have: 16-bit RGBA.
 pub(super) const DECODER_BYTES: u64 = 8;
 
 /// Whose pixels, where Pillow 13.0 and OpenCV 5.0 read a file in two ways: grey of 16 bits, CMYK, a TIFF's alpha, BMP of
@@ -56,9 +56,9 @@ pub(super) const RAISE: &str = "scale it down first, or raise --max-pixels";
 /// How to decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecodeOptions {
-    /// Turn and mirror the picture as its EXIF orientation says. `true` by default.
+    /// Turn and mirror the image as its EXIF orientation says. `true` by default.
     pub orient: bool,
-    /// Most pixels the picture may have. [`MAX_PIXELS`] by default.
+    /// Most pixels the image may have. [`MAX_PIXELS`] by default.
     pub max_pixels: u64,
     /// Whose pixels. OpenCV's by default.
     pub reference: Reference,
@@ -78,14 +78,14 @@ impl DecodeOptions {
     }
 }
 
-/// A picture, and what is to be said of its file.
+/// An image, and what is to be said of its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decoded {
     /// The pixels.
-    pub picture: RgbImage,
+    pub image: RgbImage,
     /// Why they may not be what was meant.
     pub warning: Option<&'static str>,
-    /// How many frames or pages the file has, of which `picture` is the first: of GIF, APNG, WebP, TIFF and AVIF.
+    /// How many frames or pages the file has, of which `image` is the first: of GIF, APNG, WebP, TIFF and AVIF.
     pub frames: usize,
 }
 
@@ -97,7 +97,7 @@ const DAMAGED_JPEG: &str = "the JPEG data are damaged; what follows the damage m
 /// # Errors
 /// Every category of [`ImageError`] but `Io` and `Encode`.
 pub fn decode(bytes: &[u8]) -> Result<RgbImage, ImageError> {
-    decode_with(bytes, &DecodeOptions::default()).map(|decoded| decoded.picture)
+    decode_with(bytes, &DecodeOptions::default()).map(|decoded| decoded.image)
 }
 
 /// Reads and decodes a file with the default [`DecodeOptions`]. The content tells the format, not the name.
@@ -105,7 +105,7 @@ pub fn decode(bytes: &[u8]) -> Result<RgbImage, ImageError> {
 /// # Errors
 /// As [`decode`], and `Io` if the file cannot be read.
 pub fn open(path: &Path) -> Result<RgbImage, ImageError> {
-    open_with(path, &DecodeOptions::default()).map(|decoded| decoded.picture)
+    open_with(path, &DecodeOptions::default()).map(|decoded| decoded.image)
 }
 
 /// Reads and decodes a file. The content tells the format, not the name.
@@ -142,15 +142,15 @@ pub fn decode_with(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, Ima
         ImageFormat::Jpeg => decode_jpeg(bytes, options),
         #[cfg(feature = "tiff")]
         ImageFormat::Tiff => {
-            let (picture, orientation) = tiff::decode(bytes, options.reference, options.max_pixels)?;
+            let (image, orientation) = tiff::decode(bytes, options.reference, options.max_pixels)?;
             // Which both references apply at all times.
-            Ok(Decoded { picture: turned(picture, orientation), warning: None, frames: 1 })
+            Ok(Decoded { image: turned(image, orientation), warning: None, frames: 1 })
         }
         #[cfg(feature = "avif")]
         ImageFormat::Avif => {
-            let (picture, orientation) = avif::decode(bytes, options.max_pixels)?;
-            let picture = if options.orient { turned(picture, orientation) } else { picture };
-            Ok(Decoded { picture, warning: None, frames: 1 })
+            let (image, orientation) = avif::decode(bytes, options.max_pixels)?;
+            let image = if options.orient { turned(image, orientation) } else { image };
+            Ok(Decoded { image, warning: None, frames: 1 })
         }
         _ => decode_as(bytes, format, name, options),
     };
@@ -161,9 +161,9 @@ pub fn decode_with(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, Ima
 fn decode_jpeg(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, ImageError> {
     let header = jpeg_markers::header(bytes)?;
     check_size(header.size, "JPEG", options.max_pixels)?;
-    let (picture, warned) = jpeg::decode(bytes, &header, options.reference)?;
-    let picture = if options.orient { turned(picture, exif::orientation(header.exif)) } else { picture };
-    Ok(Decoded { picture, warning: warned.then_some(DAMAGED_JPEG), frames: 1 })
+    let (image, warned) = jpeg::decode(bytes, &header, options.reference)?;
+    let image = if options.orient { turned(image, exif::orientation(header.exif)) } else { image };
+    Ok(Decoded { image, warning: warned.then_some(DAMAGED_JPEG), frames: 1 })
 }
 
 fn decode_as(
@@ -178,31 +178,31 @@ fn decode_as(
     }
     if let Some(bitmap) = bmp::read(bytes).filter(|_| format == ImageFormat::Bmp) {
         check_size(bitmap.size(), name, options.max_pixels)?;
-        return Ok(Decoded { picture: bitmap.decode(options.reference)?, warning: None, frames: 1 });
+        return Ok(Decoded { image: bitmap.decode(options.reference)?, warning: None, frames: 1 });
     }
     let mut decoder = decoder_of(Cursor::new(bytes), format, options.max_pixels).map_err(map)?;
     let size = decoder.dimensions().into();
     check_size(size, name, options.max_pixels)?;
-    // A GIF's frame may be larger than the picture, by its own word: of the picture and a frame there is room for both.
+    // A GIF's frame may be larger than the image, by its own word: of the image and a frame there is room for both.
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(most_bytes(size, 2 * DECODER_BYTES, options.max_pixels));
     decoder.set_limits(limits).map_err(map)?;
     let orientation = if options.orient { orientation(bytes, format) } else { Orientation::NoTransforms };
-    let picture = DynamicImage::from_decoder(decoder).map_err(map)?;
-    let picture = match (picture, options.reference) {
-        (picture, Reference::Pillow) if is_grey_of_16_bits(&picture, bytes) => clipped(&picture.into_luma16()),
-        (picture, _) => rgb8(picture),
+    let image = DynamicImage::from_decoder(decoder).map_err(map)?;
+    let image = match (image, options.reference) {
+        (image, Reference::Pillow) if is_grey_of_16_bits(&image, bytes) => clipped(&image.into_luma16()),
+        (image, _) => rgb8(image),
     };
-    let picture = turned(picture, orientation);
-    Ok(Decoded { picture, warning: None, frames: 1 })
+    let image = turned(image, orientation);
+    Ok(Decoded { image, warning: None, frames: 1 })
 }
 
-/// Bytes that a decoder may allocate for a picture of any size that is allowed.
+/// Bytes that a decoder may allocate for an image of any size that is allowed.
 fn most_bytes_of_any(max_pixels: u64) -> u64 {
     max_pixels.max(MAX_PIXELS).saturating_mul(DECODER_BYTES)
 }
 
-/// Bytes that a decoder may allocate for a picture of this size, of so many bytes per pixel.
+/// Bytes that a decoder may allocate for an image of this size, of so many bytes per pixel.
 pub(super) fn most_bytes([width, height]: [u32; 2], per_pixel: u64, max_pixels: u64) -> u64 {
     const SPARE: u64 = 32 << 20;
     let pixels = u64::from(width) * u64::from(height);
@@ -246,18 +246,18 @@ pub(super) fn orientation(bytes: &[u8], format: ImageFormat) -> Orientation {
     })
 }
 
-fn turned(picture: RgbImage, orientation: Orientation) -> RgbImage {
+fn turned(image: RgbImage, orientation: Orientation) -> RgbImage {
     if orientation == Orientation::NoTransforms {
-        return picture;
+        return image;
     }
-    let mut picture = DynamicImage::ImageRgb8(picture);
-    picture.apply_orientation(orientation);
-    picture.into_rgb8()
+    let mut image = DynamicImage::ImageRgb8(image);
+    image.apply_orientation(orientation);
+    image.into_rgb8()
 }
 
 /// Whether the file has one channel of 16 bits. A PNG's single transparent level, read as alpha, is none.
-fn is_grey_of_16_bits(picture: &DynamicImage, bytes: &[u8]) -> bool {
-    match picture {
+fn is_grey_of_16_bits(image: &DynamicImage, bytes: &[u8]) -> bool {
+    match image {
         DynamicImage::ImageLuma16(_) => true,
         DynamicImage::ImageLumaA16(_) => bytes.starts_with(b"\x89PNG") && bytes.get(25) == Some(&0),
         _ => false,
@@ -271,17 +271,17 @@ fn clipped(grey: &image::ImageBuffer<image::Luma<u16>, Vec<u16>>) -> RgbImage {
 }
 
 /// Drops alpha and the low byte of 16-bit channels.
-fn rgb8(picture: DynamicImage) -> RgbImage {
-    let (width, height) = (picture.width(), picture.height());
+fn rgb8(image: DynamicImage) -> RgbImage {
+    let (width, height) = (image.width(), image.height());
     let high = |level: u16| (level >> 8) as u8;
-    let pixels: Vec<u8> = match &picture {
+    let pixels: Vec<u8> = match &image {
         DynamicImage::ImageLuma16(grey) => grey.iter().flat_map(|&level| [high(level); 3]).collect(),
         DynamicImage::ImageLumaA16(grey) => grey.pixels().flat_map(|p| [high(p.0[0]); 3]).collect(),
         DynamicImage::ImageRgb16(rgb) => rgb.iter().map(|&level| high(level)).collect(),
         DynamicImage::ImageRgba16(rgba) => {
             rgba.pixels().flat_map(|p| [high(p.0[0]), high(p.0[1]), high(p.0[2])]).collect()
         }
-        _ => return picture.into_rgb8(),
+        _ => return image.into_rgb8(),
     };
     RgbImage::from_raw(width, height, pixels).expect("three bytes were collected per pixel")
 }

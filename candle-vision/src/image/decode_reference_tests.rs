@@ -28,8 +28,8 @@ fn files_of(source: &str) -> Vec<(String, Vec<u8>, Value)> {
 }
 
 /// Width, height and digest, as the golden file tells them.
-fn told(picture: &RgbImage) -> Value {
-    serde_json::json!([picture.width(), picture.height(), digest(picture)])
+fn told(image: &RgbImage) -> Value {
+    serde_json::json!([image.width(), image.height(), digest(image)])
 }
 
 /// Damaged arithmetic coding: libjpeg of the crate decodes what follows the damage otherwise than releases from 3.0 on.
@@ -41,10 +41,10 @@ fn differing(key: &str, options: &DecodeOptions, may_read_more: impl Fn(&str) ->
     let mut names = Vec::new();
     for (name, bytes, case) in files() {
         match (decode_with(&bytes, options), &case[key]) {
-            (Ok(decoded), wanted) if told(&decoded.picture) == *wanted => {}
+            (Ok(decoded), wanted) if told(&decoded.image) == *wanted => {}
             (Ok(_), Value::Null) if may_read_more(&name) => {}
             (Ok(_), _) if ELSEWHERE.contains(&name.as_str()) => {}
-            (Ok(decoded), wanted) => names.push(format!("{name}: {} for {wanted}", told(&decoded.picture))),
+            (Ok(decoded), wanted) => names.push(format!("{name}: {} for {wanted}", told(&decoded.image))),
             (Err(_), Value::Null) => {}
             (Err(error), _) => names.push(format!("{name}: {error}")),
         }
@@ -76,8 +76,8 @@ fn tiffs_and_gifs_are_read_as_the_reference_reads_them_or_else_the_other() {
         {
             let wanted = if case[key].is_null() { &case[other] } else { &case[key] };
             match decode_with(&bytes, &options) {
-                Ok(decoded) if told(&decoded.picture) == *wanted => {}
-                Ok(decoded) => wrong.push(format!("{name} as {key}: {} for {wanted}", told(&decoded.picture))),
+                Ok(decoded) if told(&decoded.image) == *wanted => {}
+                Ok(decoded) => wrong.push(format!("{name} as {key}: {} for {wanted}", told(&decoded.image))),
                 Err(error) => wrong.push(format!("{name} as {key}: {error}")),
             }
         }
@@ -96,11 +96,11 @@ fn avifs_are_read_as_pillow_reads_them() {
             std::fs::write(&path, &bytes).unwrap();
             let size = upright_size(&path, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
             match decode_with(&bytes, &options) {
-                Ok(decoded) if told(&decoded.picture) == case[key] => {
-                    let (width, height) = decoded.picture.dimensions();
+                Ok(decoded) if told(&decoded.image) == case[key] => {
+                    let (width, height) = decoded.image.dimensions();
                     assert_eq!(size, [height as usize, width as usize], "{name}");
                 }
-                Ok(decoded) => wrong.push(format!("{name} as {key}: {} for {}", told(&decoded.picture), case[key])),
+                Ok(decoded) => wrong.push(format!("{name} as {key}: {} for {}", told(&decoded.image), case[key])),
                 Err(error) => wrong.push(format!("{name} as {key}: {error}")),
             }
         }
@@ -138,7 +138,7 @@ fn a_files_size_is_known_without_its_pixels() {
             let size = upright_size(&path, &options);
             match (&decoded, size) {
                 (Ok(decoded), Ok(size)) => {
-                    let (width, height) = decoded.picture.dimensions();
+                    let (width, height) = decoded.image.dimensions();
                     assert_eq!(size, [height as usize, width as usize], "{name}");
                 }
                 (Ok(_), Err(error)) => panic!("{name} is read, but: {error}"),

@@ -17,7 +17,7 @@ fn fixtures() -> Vec<String> {
 }
 
 #[test]
-fn every_kind_of_picture_decodes_as_the_reference() {
+fn every_kind_of_image_decodes_as_the_reference() {
     let mut failures = Vec::new();
     for name in fixtures() {
         let expected = open(&golden_dir().join("expected").join(format!("{name}.png"))).unwrap();
@@ -27,11 +27,11 @@ fn every_kind_of_picture_decodes_as_the_reference() {
         let options = DecodeOptions { reference, ..DecodeOptions::default() };
         let decoded = decode_with(&fixture(&name), &options).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(decoded.warning, None, "{name}");
-        let picture = decoded.picture;
-        assert_eq!(picture.dimensions(), expected.dimensions(), "{name}");
+        let image = decoded.image;
+        assert_eq!(image.dimensions(), expected.dimensions(), "{name}");
         let size = upright_size(&golden_dir().join(&name), &options).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(size, [expected.height() as usize, expected.width() as usize], "{name}");
-        let gap = picture.iter().zip(expected.iter()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        let gap = image.iter().zip(expected.iter()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
         if gap > 0 {
             failures.push(format!("{name}: {gap} levels"));
         }
@@ -45,7 +45,7 @@ fn orientation_is_applied_unless_declined() {
     for orientation in 2..=8 {
         let bytes = fixture(&format!("orientation-{orientation}.jpg"));
         let stored = decode_with(&bytes, &DecodeOptions { orient: false, ..DecodeOptions::default() }).unwrap();
-        assert_eq!(stored.picture, upright, "orientation {orientation} as stored");
+        assert_eq!(stored.image, upright, "orientation {orientation} as stored");
         assert_ne!(decode(&bytes).unwrap(), upright, "orientation {orientation} applied");
     }
 }
@@ -73,12 +73,12 @@ fn a_webp_whose_frame_is_not_of_its_canvas_size_is_refused() {
 
 #[cfg(feature = "gif")]
 #[test]
-fn a_gifs_frame_takes_no_more_memory_than_its_picture() {
+fn a_gifs_frame_takes_no_more_memory_than_its_image() {
     let mut gif = Vec::new();
     DynamicImage::new_rgba8(8, 4).write_to(&mut Cursor::new(&mut gif), ImageFormat::Gif).unwrap();
     gif[6..10].copy_from_slice(&[0, 4, 0, 4]);
-    let picture = decode(&gif).unwrap();
-    assert_eq!(picture.dimensions(), (1024, 1024));
+    let image = decode(&gif).unwrap();
+    assert_eq!(image.dimensions(), (1024, 1024));
     let at = gif.windows(9).position(|bytes| bytes == b"\x2C\0\0\0\0\x08\0\x04\0").expect("its frame");
     gif[at + 5..at + 9].copy_from_slice(&[0, 16, 0, 16]);
     let error = decode(&gif).unwrap_err();
@@ -86,7 +86,7 @@ fn a_gifs_frame_takes_no_more_memory_than_its_picture() {
 }
 
 #[test]
-fn bytes_that_are_no_picture_are_told_apart() {
+fn bytes_that_are_no_image_are_told_apart() {
     assert!(matches!(decode(b""), Err(ImageError::Empty)));
     assert!(matches!(decode(b"hello, this is text"), Err(ImageError::NotAnImage { length: 19 })));
     let formats: [(&str, &[u8]); 6] = [
@@ -99,22 +99,22 @@ fn bytes_that_are_no_picture_are_told_apart() {
     ];
     for (name, bytes) in formats {
         let said = decode(bytes).unwrap_err().to_string();
-        assert_eq!(said, format!("the format {name} is not supported; convert the picture to JPEG, PNG, WebP or BMP"));
+        assert_eq!(said, format!("the format {name} is not supported; convert the image to JPEG, PNG, WebP or BMP"));
     }
     assert!(matches!(decode(b"\xFF\xD8\xFF"), Err(ImageError::Truncated { .. })));
-    let missing = open(Path::new("no/such/picture.jpg")).unwrap_err();
-    assert!(missing.to_string().contains("no/such/picture.jpg"), "{missing}");
+    let missing = open(Path::new("no/such/image.jpg")).unwrap_err();
+    assert!(missing.to_string().contains("no/such/image.jpg"), "{missing}");
 }
 
 #[test]
-fn a_cut_picture_is_refused_or_whole() {
+fn a_cut_image_is_refused_or_whole() {
     for name in fixtures() {
         let bytes = fixture(&name);
         let whole = decode(&bytes).unwrap();
         let mut truncated = 0;
         for length in 1..bytes.len() {
             match decode(&bytes[..length]) {
-                Ok(picture) => assert_eq!(picture, whole, "{name} cut to {length} of {} bytes", bytes.len()),
+                Ok(image) => assert_eq!(image, whole, "{name} cut to {length} of {} bytes", bytes.len()),
                 Err(ImageError::Truncated { .. }) => truncated += 1,
                 Err(ImageError::Io { .. } | ImageError::Encode { .. }) => panic!("{name}: wrong category"),
                 Err(_) => {}
@@ -125,7 +125,7 @@ fn a_cut_picture_is_refused_or_whole() {
 }
 
 #[test]
-fn damaged_pictures_do_not_panic() {
+fn damaged_images_do_not_panic() {
     let mut state = 1u32;
     let mut random = move || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -154,7 +154,7 @@ fn size_limits_are_checked_before_pixels() {
 }
 
 #[test]
-fn long_and_tiny_pictures_are_fine() {
+fn long_and_tiny_images_are_fine() {
     for (width, height) in [(20_000, 10), (10, 20_000), (1, 1)] {
         for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Bmp] {
             let mut bytes = Cursor::new(Vec::new());

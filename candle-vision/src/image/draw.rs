@@ -1,4 +1,4 @@
-//! Boxes with their labels on a picture.
+//! Boxes with their labels on an image.
 
 use image::RgbImage;
 
@@ -47,7 +47,7 @@ pub struct BoxLabel {
 /// How boxes are drawn.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Pen<'a> {
-    /// Pixels of a line, from 1; text grows with it. `None` for [`line_width`] of the picture.
+    /// Pixels of a line, from 1; text grows with it. `None` for [`line_width`] of the image.
     pub line_width: Option<u32>,
     /// A font for letters that the bundled one lacks.
     pub font: Option<&'a Typeface<'a>>,
@@ -57,7 +57,7 @@ pub struct Pen<'a> {
 /// OpenCV 5: 13, 20, 34, 54 and 74 pixels at lines of 2, 3, 5, 8 and 11.
 const CAPITALS_PER_LINE: f32 = 6.75;
 
-/// Width of the lines on a picture: Ultralytics' rule, 0.003 of the mean of its sides, at least 2. Its mean counts the three
+/// Width of the lines on an image: Ultralytics' rule, 0.003 of the mean of its sides, at least 2. Its mean counts the three
 /// channels in.
 #[must_use]
 pub fn line_width([height, width]: [u32; 2]) -> u32 {
@@ -65,49 +65,49 @@ pub fn line_width([height, width]: [u32; 2]) -> u32 {
     (sides / 2. * 0.003).round_ties_even().max(2.) as u32
 }
 
-/// The colour of a class as [red, green, blue]; the same in every picture.
+/// The colour of a class as [red, green, blue]; the same in every image.
 #[must_use]
 pub fn class_color(class_id: usize) -> [u8; 3] {
     PALETTE[class_id % PALETTE.len()]
 }
 
-/// Draws boxes and label plates, the first on top. Plates stay inside the picture.
-pub fn draw_boxes(picture: &mut RgbImage, boxes: &[BoxLabel], pen: &Pen<'_>) {
-    if picture.is_empty() {
+/// Draws boxes and label plates, the first on top. Plates stay inside the image.
+pub fn draw_boxes(image: &mut RgbImage, boxes: &[BoxLabel], pen: &Pen<'_>) {
+    if image.is_empty() {
         return;
     }
-    let line = pen.line_width.unwrap_or_else(|| line_width([picture.height(), picture.width()])) as f32;
+    let line = pen.line_width.unwrap_or_else(|| line_width([image.height(), image.width()])) as f32;
     let text_height = line * CAPITALS_PER_LINE / CAPITALS;
     for shown in boxes.iter().rev().filter(|shown| shown.xyxy.iter().all(|value| value.is_finite())) {
         let color = class_color(shown.class_id);
-        outline(picture, shown.xyxy, line, color);
+        outline(image, shown.xyxy, line, color);
         if !shown.text.is_empty() {
-            plate(picture, shown, line, Line::new(&shown.text, text_height, pen.font), text_height);
+            plate(image, shown, line, Line::new(&shown.text, text_height, pen.font), text_height);
         }
     }
 }
 
 /// A frame whose line lies half outside the box.
-fn outline(picture: &mut RgbImage, [x1, y1, x2, y2]: [f32; 4], line: f32, color: [u8; 3]) {
+fn outline(image: &mut RgbImage, [x1, y1, x2, y2]: [f32; 4], line: f32, color: [u8; 3]) {
     let (outer, inner) = (line / 2.0, line / 2.0);
     let (left, top, right, bottom) = (x1 - outer, y1 - outer, x2 + outer, y2 + outer);
-    fill(picture, [left, top, right, y1 + inner], color);
-    fill(picture, [left, y2 - inner, right, bottom], color);
-    fill(picture, [left, top, x1 + inner, bottom], color);
-    fill(picture, [x2 - inner, top, right, bottom], color);
+    fill(image, [left, top, right, y1 + inner], color);
+    fill(image, [left, y2 - inner, right, bottom], color);
+    fill(image, [left, top, x1 + inner, bottom], color);
+    fill(image, [x2 - inner, top, right, bottom], color);
 }
 
-/// The label above the box's top left corner; below the corner where there is no room above; inside the picture.
-fn plate(picture: &mut RgbImage, shown: &BoxLabel, line: f32, text: Line<'_>, text_height: f32) {
+/// The label above the box's top left corner; below the corner where there is no room above; inside the image.
+fn plate(image: &mut RgbImage, shown: &BoxLabel, line: f32, text: Line<'_>, text_height: f32) {
     let (margin, color) = (line, class_color(shown.class_id));
     let (width, height) = ((text.width + 2.0 * margin).ceil(), text_height.ceil());
     let [x1, y1, ..] = shown.xyxy;
-    let left = (x1 - line / 2.0).round().min(picture.width() as f32 - width).max(0.0);
+    let left = (x1 - line / 2.0).round().min(image.width() as f32 - width).max(0.0);
     let above = (y1 - line / 2.0 - height).round();
     let top = if above >= 0.0 { above } else { (y1 - line / 2.0).round() };
-    let top = top.min(picture.height() as f32 - height).max(0.0);
-    fill(picture, [left, top, left + width, top + height], color);
-    text.write(picture, [left + margin, top], text_color(color));
+    let top = top.min(image.height() as f32 - height).max(0.0);
+    fill(image, [left, top, left + width, top + height], color);
+    text.write(image, [left + margin, top], text_color(color));
 }
 
 /// Black or white, whichever contrasts more with the plate.
@@ -116,13 +116,13 @@ fn text_color(plate: [u8; 3]) -> [u8; 3] {
     if 0.2126 * r + 0.7152 * g + 0.0722 * b > EVEN_LUMINANCE { BLACK } else { WHITE }
 }
 
-/// Fills the part of a rectangle [x1, y1, x2, y2) that lies inside the picture.
-fn fill(picture: &mut RgbImage, [x1, y1, x2, y2]: [f32; 4], color: [u8; 3]) {
+/// Fills the part of a rectangle [x1, y1, x2, y2) that lies inside the image.
+fn fill(image: &mut RgbImage, [x1, y1, x2, y2]: [f32; 4], color: [u8; 3]) {
     let clip = |value: f32, side: u32| value.round().clamp(0.0, side as f32) as u32;
-    let (width, height) = picture.dimensions();
+    let (width, height) = image.dimensions();
     for y in clip(y1, height)..clip(y2, height) {
         for x in clip(x1, width)..clip(x2, width) {
-            picture.put_pixel(x, y, image::Rgb(color));
+            image.put_pixel(x, y, image::Rgb(color));
         }
     }
 }

@@ -11,13 +11,13 @@ fn grey(width: u32, height: u32) -> RgbImage {
 
 #[test]
 fn a_box_is_framed_in_its_colour_and_not_filled() {
-    let mut picture = grey(200, 100);
-    draw_boxes(&mut picture, &[label([50.0, 30.0, 150.0, 80.0], 3, "")], &Pen::default());
+    let mut image = grey(200, 100);
+    draw_boxes(&mut image, &[label([50.0, 30.0, 150.0, 80.0], 3, "")], &Pen::default());
     for (x, y) in [(50, 55), (149, 55), (100, 30), (100, 79)] {
-        assert_eq!(picture.get_pixel(x, y).0, class_color(3), "({x}, {y})");
+        assert_eq!(image.get_pixel(x, y).0, class_color(3), "({x}, {y})");
     }
-    assert_eq!(picture.get_pixel(100, 55).0, [128; 3]);
-    assert_eq!(picture.get_pixel(10, 10).0, [128; 3]);
+    assert_eq!(image.get_pixel(100, 55).0, [128; 3]);
+    assert_eq!(image.get_pixel(10, 10).0, [128; 3]);
 }
 
 #[test]
@@ -25,16 +25,16 @@ fn plates_stay_inside_and_show_text() {
     for xyxy in
         [[190.0, -5.0, 230.0, 50.0], [-20.0, 0.0, 30.0, 20.0], [180.0, 98.0, 199.0, 140.0], [60.0, 40.0, 90.0, 80.0]]
     {
-        let mut picture = grey(200, 100);
-        draw_boxes(&mut picture, &[label(xyxy, 4, "chat é Ω Ж 0.87")], &Pen::default());
-        let plate = picture.pixels().filter(|pixel| pixel.0 == class_color(4)).count();
-        let text = picture.pixels().filter(|pixel| pixel.0 == text_color(class_color(4))).count();
+        let mut image = grey(200, 100);
+        draw_boxes(&mut image, &[label(xyxy, 4, "chat é Ω Ж 0.87")], &Pen::default());
+        let plate = image.pixels().filter(|pixel| pixel.0 == class_color(4)).count();
+        let text = image.pixels().filter(|pixel| pixel.0 == text_color(class_color(4))).count();
         assert!(plate > 400 && text > 60, "{xyxy:?}: {plate} pixels of plate, {text} of text");
     }
 }
 
 #[test]
-fn odd_boxes_and_pictures_do_not_panic() {
+fn odd_boxes_and_images_do_not_panic() {
     let wide = "w".repeat(500);
     let boxes = [
         label([f32::NAN, 0.0, 1.0, 1.0], 0, "nan"),
@@ -50,11 +50,11 @@ fn odd_boxes_and_pictures_do_not_panic() {
 }
 
 /// Rows of the plate's capitals that are at least half covered.
-fn capital(picture: &RgbImage, class_id: usize) -> u32 {
+fn capital(image: &RgbImage, class_id: usize) -> u32 {
     let (plate, ink) = (class_color(class_id)[0], text_color(class_color(class_id))[0]);
     let is_ink = |level: u8| (i32::from(level) - i32::from(ink)).abs() < (i32::from(level) - i32::from(plate)).abs();
-    let (width, height) = picture.dimensions();
-    let in_plate = |x: u32, y: u32| picture.get_pixel(x, y).0 != [128; 3] && is_ink(picture.get_pixel(x, y).0[0]);
+    let (width, height) = image.dimensions();
+    let in_plate = |x: u32, y: u32| image.get_pixel(x, y).0 != [128; 3] && is_ink(image.get_pixel(x, y).0[0]);
     let rows: Vec<u32> = (0..height).filter(|&y| (0..width).any(|x| in_plate(x, y))).collect();
     rows.last().zip(rows.first()).map_or(0, |(last, first)| last - first + 1)
 }
@@ -70,15 +70,15 @@ fn lines_and_letters_are_of_ultralytics_size() {
         let chosen = case["line_width"].as_u64().map(|width| width as u32);
         let line = number(&case["line"]);
         assert_eq!(chosen.unwrap_or_else(|| line_width([height, width])), line, "{case}");
-        let mut picture = grey(width, height);
+        let mut image = grey(width, height);
         let [left, top] = [width / 4, height / 2].map(|side| side as f32);
         let xyxy = [left, top, 2. * left, top + top / 2.];
         // Blue carries white text, of which the red level tells it.
-        draw_boxes(&mut picture, &[label(xyxy, 9, "H")], &Pen { line_width: chosen, font: None });
-        let (found, expected) = (capital(&picture, 9), number(&case["capital"]));
+        draw_boxes(&mut image, &[label(xyxy, 9, "H")], &Pen { line_width: chosen, font: None });
+        let (found, expected) = (capital(&image, 9), number(&case["capital"]));
         assert!(found.abs_diff(expected) <= 1, "{case}: {found}");
         let middle = (top + top / 4.) as u32;
-        let drawn = (0..left as u32 + width / 8).filter(|&x| picture.get_pixel(x, middle).0 == class_color(9)).count();
+        let drawn = (0..left as u32 + width / 8).filter(|&x| image.get_pixel(x, middle).0 == class_color(9)).count();
         assert_eq!(drawn as u32, line, "{case}");
     }
 }
@@ -90,11 +90,11 @@ fn letters_that_the_bundled_font_lacks_come_from_another() {
     assert!(font.has('猫') && font.has('犬') && !font.has('狗') && !font.has('a'));
     assert!(!is_in_bundled_font('猫') && is_in_bundled_font('a') && is_in_bundled_font('Ж'));
     let draw = |text: &str, font: Option<&Typeface<'_>>| {
-        let mut picture = RgbImage::from_pixel(400, 160, image::Rgb([255; 3]));
-        draw_text(&mut picture, text, [0.; 2], 116.4, [0; 3], font);
-        picture
+        let mut image = RgbImage::from_pixel(400, 160, image::Rgb([255; 3]));
+        draw_text(&mut image, text, [0.; 2], 116.4, [0; 3], font);
+        image
     };
-    let dark = |picture: &RgbImage| picture.pixels().filter(|pixel| pixel.0 == [0; 3]).count() as f32;
+    let dark = |image: &RgbImage| image.pixels().filter(|pixel| pixel.0 == [0; 3]).count() as f32;
     // An em is 100 pixels: rectangles of .3 x .8 and .8 x .3 em, less their blurred edges.
     for text in ["猫", "犬"] {
         let found = dark(&draw(text, Some(&font)));
@@ -121,27 +121,27 @@ fn plates_contrast_with_their_text() {
 }
 
 #[test]
-fn saved_pictures_read_back() {
+fn saved_images_read_back() {
     let dir = std::env::temp_dir().join(format!("candle-vision-save-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
-    let mut picture = grey(60, 40);
-    draw_boxes(&mut picture, &[label([10.0, 15.0, 50.0, 35.0], 1, "a")], &Pen::default());
+    let mut image = grey(60, 40);
+    draw_boxes(&mut image, &[label([10.0, 15.0, 50.0, 35.0], 1, "a")], &Pen::default());
     for name in ["a.png", "a.bmp", "a.webp", "a.jpg", "A.JPEG"] {
         let path = dir.join(name);
         std::fs::write(&path, b"older").unwrap();
-        save(&picture, &path).unwrap();
+        save(&image, &path).unwrap();
         let back = open(&path).unwrap();
         if name.to_lowercase().contains("jp") {
-            assert_eq!(back.dimensions(), picture.dimensions());
+            assert_eq!(back.dimensions(), image.dimensions());
         } else {
-            assert_eq!(back, picture, "{name}");
+            assert_eq!(back, image, "{name}");
         }
         assert!(decode(&std::fs::read(&path).unwrap()).is_ok());
     }
-    assert!(matches!(save(&picture, &dir.join("a.tiff")), Err(ImageError::Unsupported { .. })));
-    assert!(matches!(save(&picture, &dir.join("none/a.png")), Err(ImageError::Io { action: "write", .. })));
+    assert!(matches!(save(&image, &dir.join("a.tiff")), Err(ImageError::Unsupported { .. })));
+    assert!(matches!(save(&image, &dir.join("none/a.png")), Err(ImageError::Io { action: "write", .. })));
     std::fs::create_dir(dir.join("taken.png")).unwrap();
-    assert!(matches!(save(&picture, &dir.join("taken.png")), Err(ImageError::Io { .. })));
+    assert!(matches!(save(&image, &dir.join("taken.png")), Err(ImageError::Io { .. })));
     let left: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".tmp")), "{left:?}");
     std::fs::remove_dir_all(&dir).unwrap();

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-/// Why a picture could not be read or written.
+/// Why an image could not be read or written.
 ///
 /// The messages of the decoding variants do not name the file: the caller knows what it was decoding.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// The bytes begin like no picture format.
-    #[error("not a picture: {length} bytes that begin like no known format; give a JPEG, PNG, WebP or BMP file")]
+    /// The bytes begin like no image format.
+    #[error("not an image: {length} bytes that begin like no known format; give a JPEG, PNG, WebP or BMP file")]
     NotAnImage {
         /// Number of bytes given.
         length: usize,
@@ -16,8 +16,8 @@ pub enum ImageError {
     /// There are no bytes at all.
     #[error("the file is empty; give a JPEG, PNG, WebP or BMP file")]
     Empty,
-    /// The data stops before the picture is complete.
-    #[error("the {format} picture is truncated: {reason}; fetch or export the file again")]
+    /// The data stops before the image is complete.
+    #[error("the {format} image is truncated: {reason}; fetch or export the file again")]
     Truncated {
         /// Format, as its usual name.
         format: &'static str,
@@ -25,7 +25,7 @@ pub enum ImageError {
         reason: String,
     },
     /// The data contradicts its own format.
-    #[error("the {format} picture is damaged: {reason}; fetch or export the file again")]
+    #[error("the {format} image is damaged: {reason}; fetch or export the file again")]
     Corrupt {
         /// Format, as its usual name.
         format: &'static str,
@@ -33,13 +33,13 @@ pub enum ImageError {
         reason: String,
     },
     /// A format, or a feature of one, that is not decoded here.
-    #[error("{what} is not supported; convert the picture to JPEG, PNG, WebP or BMP")]
+    #[error("{what} is not supported; convert the image to JPEG, PNG, WebP or BMP")]
     Unsupported {
         /// The format or feature.
         what: String,
     },
     /// More pixels or bytes than the limits allow.
-    #[error("the picture is too large: {found} exceeds the limit of {limit}; {advice}")]
+    #[error("the image is too large: {found} exceeds the limit of {limit}; {advice}")]
     TooLarge {
         /// Size found, with its unit.
         found: String,
@@ -58,7 +58,7 @@ pub enum ImageError {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// The picture could not be encoded.
+    /// The image could not be encoded.
     #[error("cannot encode {path}: {reason}", path = path.display())]
     Encode {
         /// The file that was to be written.

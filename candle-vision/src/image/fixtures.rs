@@ -1,11 +1,11 @@
-//! What `tests/oracle/image.py` and these tests share: synthetic pictures, a digest, golden files.
+//! What `tests/oracle/image.py` and these tests share: synthetic images, a digest, golden files.
 
 use std::path::PathBuf;
 
 use image::RgbImage;
 use serde_json::Value;
 
-/// A picture of noise, gradients and hard edges, from integers only: the oracle's `synthetic`.
+/// An image of noise, gradients and hard edges, from integers only: the oracle's `synthetic`.
 pub(crate) fn synthetic(seed: u32, height: usize, width: usize) -> RgbImage {
     let mut pixels = Vec::with_capacity(height * width * 3);
     for (index, (y, x, channel)) in
@@ -57,8 +57,8 @@ pub(super) fn size(case: &Value, key: &str) -> [usize; 2] {
     serde_json::from_value(case[key].clone()).unwrap()
 }
 
-/// The synthetic picture of a case.
-pub(super) fn picture(case: &Value) -> RgbImage {
+/// The synthetic image of a case.
+pub(super) fn image(case: &Value) -> RgbImage {
     let [height, width] = size(case, "in");
     synthetic(case["seed"].as_u64().unwrap() as u32, height, width)
 }

@@ -5,9 +5,9 @@ use image::ImageFormat;
 /// Most pages that are counted.
 const MOST: usize = 65_536;
 
-/// Frames of an animation, pages of a TIFF; 1 where the file is a still picture, or its headers do not tell.
+/// Frames of an animation, pages of a TIFF; 1 where the file is a still image, or its headers do not tell.
 ///
-/// An APNG's still picture that is no frame of its animation counts too, for it is the one that is decoded. Reduced images and
+/// An APNG's still image that is no frame of its animation counts too, for it is the one that is decoded. Reduced images and
 /// masks among a TIFF's pages do not count.
 pub(super) fn count(bytes: &[u8], format: ImageFormat) -> usize {
     let count = match format {
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn an_apng_counts_its_still_picture_where_that_is_no_frame() {
+    fn an_apng_counts_its_still_image_where_that_is_no_frame() {
         let png = |chunks: &[Vec<u8>]| [b"\x89PNG\r\n\x1a\n".to_vec(), chunks.concat()].concat();
         let [header, frame, pixels] =
             [(b"IHDR", 13), (b"fcTL", 26), (b"IDAT", 4)].map(|(n, l)| png_chunk(n, &vec![0; l]));

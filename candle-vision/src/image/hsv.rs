@@ -67,8 +67,8 @@ pub fn rgb_from_hsv([hue, saturation, value]: [u8; 3]) -> [u8; 3] {
 }
 
 /// Replaces the hue, saturation and value of each pixel by what the tables say.
-pub fn map_hsv(picture: &mut RgbImage, tables: &HsvTables) {
-    pulp::Arch::new().dispatch(Map { pixels: picture.as_chunks_mut::<3>().0, tables });
+pub fn map_hsv(image: &mut RgbImage, tables: &HsvTables) {
+    pulp::Arch::new().dispatch(Map { pixels: image.as_chunks_mut::<3>().0, tables });
 }
 
 struct Map<'a> {

@@ -32,10 +32,10 @@ fn tables_map_each_pixel() {
         tables.value[index] = level / 2;
     }
     for (width, height) in [(0, 0), (1, 1), (63, 3), (64, 2), (130, 5)] {
-        let picture = synthetic(1, height, width);
-        let mut mapped = picture.clone();
+        let image = synthetic(1, height, width);
+        let mut mapped = image.clone();
         map_hsv(&mut mapped, &tables);
-        for (Rgb(before), Rgb(after)) in picture.pixels().zip(mapped.pixels()) {
+        for (Rgb(before), Rgb(after)) in image.pixels().zip(mapped.pixels()) {
             let [hue, saturation, value] = hsv_from_rgb(*before);
             assert_eq!(*after, rgb_from_hsv([hue.wrapping_add(60), 255 - saturation, value / 2]), "{before:?}");
         }

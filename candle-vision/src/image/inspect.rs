@@ -17,7 +17,7 @@ const HEADER_BYTES: u64 = 1 << 16;
 
 /// The [height, width] that [`open_with`](super::open_with) would give. A file that ends too early is refused: a JPEG
 /// without its end, a PNG without its last chunk, a WebP shorter than it says, an AVIF without all of its
-/// picture's data; BMPs and other formats are decoded.
+/// image's data; BMPs and other formats are decoded.
 ///
 /// # Errors
 /// As [`decode`](super::decode), and `Io` if the file cannot be read; damage within the pixels does not show.
@@ -57,8 +57,8 @@ pub fn upright_size(path: &Path, options: &DecodeOptions) -> Result<[usize; 2], 
         #[cfg(feature = "avif")]
         ImageFormat::Avif => avif::header(&read(path)?, options.max_pixels)?,
         _ => {
-            let picture = decode_with(&read(path)?, options)?.picture;
-            return Ok([picture.height() as usize, picture.width() as usize]);
+            let image = decode_with(&read(path)?, options)?.image;
+            return Ok([image.height() as usize, image.width() as usize]);
         }
     };
     check_size([width, height], name, options.max_pixels)?;

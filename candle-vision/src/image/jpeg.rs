@@ -22,9 +22,9 @@ pub(super) fn decode(bytes: &[u8], header: &Header<'_>, reference: Reference) ->
     };
     let levels = if header.components.len() == 4 { rgb_of_cmyk(&levels, reference) } else { levels };
     let [width, height] = header.size;
-    let picture = RgbImage::from_raw(width, height, levels)
+    let image = RgbImage::from_raw(width, height, levels)
         .ok_or_else(|| ImageError::Corrupt { format: "JPEG", reason: "its pixels are fewer than its size".into() })?;
-    Ok((picture, warned))
+    Ok((image, warned))
 }
 
 /// The levels of a file without damage; `None` if it has some after all.

@@ -1,4 +1,4 @@
-//! The detector's view of a picture: scaled to fit, centred on grey, and boxes carried back.
+//! The detector's view of an image: scaled to fit, centred on grey, and boxes carried back.
 //!
 //! Ultralytics' convention: r = min(H / h, W / w), each side `round(side * r)` with ties to even and at least 1, the
 //! padding split in two with the odd pixel at the bottom and right.
@@ -24,12 +24,12 @@ pub struct Letterbox {
     pub stride: usize,
     /// Pad each side only to the next multiple of `stride`, instead of to `size`.
     pub auto: bool,
-    /// Enlarge pictures smaller than `size`.
+    /// Enlarge images smaller than `size`.
     pub scale_up: bool,
 }
 
 impl Letterbox {
-    /// Into exactly `size` = [height, width], enlarging small pictures.
+    /// Into exactly `size` = [height, width], enlarging small images.
     #[must_use]
     pub fn new(size: [usize; 2]) -> Self {
         Self { size, stride: 32, auto: false, scale_up: true }
@@ -41,7 +41,7 @@ impl Letterbox {
         Self { size, stride, auto: true, scale_up: true }
     }
 
-    /// Where a picture of `original` = [height, width] would lie, without its pixels. Zero sides count as 1.
+    /// Where an image of `original` = [height, width] would lie, without its pixels. Zero sides count as 1.
     #[must_use]
     pub fn plan(&self, original: [usize; 2]) -> LetterboxInfo {
         let original = original.map(|side| side.max(1));
@@ -70,19 +70,19 @@ impl Letterbox {
     }
 }
 
-/// The pixels of a border that lie before the picture.
+/// The pixels of a border that lie before the image.
 fn before(border: usize) -> usize {
     (border as f64 / 2.0 - 0.1).round_ties_even().max(0.0) as usize
 }
 
-/// Where a picture lies in its letterbox.
+/// Where an image lies in its letterbox.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LetterboxInfo {
-    /// [height, width] of the picture.
+    /// [height, width] of the image.
     pub original: [usize; 2],
-    /// [height, width] of the letterbox: pictures with equal `size` can share a batch.
+    /// [height, width] of the letterbox: images with equal `size` can share a batch.
     pub size: [usize; 2],
-    /// [height, width] of the scaled picture within it.
+    /// [height, width] of the scaled image within it.
     pub resized: [usize; 2],
     /// Scale wished for, new / old; the sides of `resized` are rounded.
     pub ratio: f64,
@@ -95,7 +95,7 @@ pub struct LetterboxInfo {
 }
 
 impl LetterboxInfo {
-    /// Carries a box [x1, y1, x2, y2] in pixels of the letterbox to pixels of the original picture, clipped to it.
+    /// Carries a box [x1, y1, x2, y2] in pixels of the letterbox to pixels of the original image, clipped to it.
     #[must_use]
     pub fn to_original(&self, [x1, y1, x2, y2]: [f32; 4]) -> [f32; 4] {
         let back = |value: f32, axis: usize| {
@@ -106,16 +106,16 @@ impl LetterboxInfo {
     }
 }
 
-/// Scales `picture` to fit, as `cv2.resize` with `INTER_LINEAR`, and pads it with [`GREY`].
+/// Scales `image` to fit, as `cv2.resize` with `INTER_LINEAR`, and pads it with [`GREY`].
 #[must_use]
-pub fn letterbox(picture: &RgbImage, options: &Letterbox) -> (RgbImage, LetterboxInfo) {
-    let info = options.plan([picture.height() as usize, picture.width() as usize]);
+pub fn letterbox(image: &RgbImage, options: &Letterbox) -> (RgbImage, LetterboxInfo) {
+    let info = options.plan([image.height() as usize, image.width() as usize]);
     let [height, width] = info.size;
     let mut out = RgbImage::from_pixel(width as u32, height as u32, image::Rgb([GREY; 3]));
     let [top, left] = info.pad;
     let stride = width * 3;
     resize_bilinear_into(
-        picture,
+        image,
         info.resized,
         &mut out.as_flat_samples_mut().samples[top * stride + left * 3..],
         stride,
@@ -123,7 +123,7 @@ pub fn letterbox(picture: &RgbImage, options: &Letterbox) -> (RgbImage, Letterbo
     (out, info)
 }
 
-/// A picture on its way to a GPU that letterboxes it. Made on one thread, its copy runs beside the launches of another.
+/// An image on its way to a GPU that letterboxes it. Made on one thread, its copy runs beside the launches of another.
 #[derive(Debug)]
 pub struct Upload {
     staged: Staged,
@@ -132,51 +132,51 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// Sends a picture to a device that has kernels ([`ghostzoo_kernels::has_kernels`]); gives what [`letterbox`] does beside
-    /// the picture.
+    /// Sends an image to a device that has kernels ([`ghostzoo_kernels::has_kernels`]); gives what [`letterbox`] does beside
+    /// the image.
     ///
     /// # Errors
     /// If the device has no memory left.
-    pub fn new(picture: &RgbImage, options: &Letterbox, device: &Device) -> Result<(Self, LetterboxInfo)> {
+    pub fn new(image: &RgbImage, options: &Letterbox, device: &Device) -> Result<(Self, LetterboxInfo)> {
         // Nothing becomes grey all over.
-        let picture = match picture.is_empty() {
+        let image = match image.is_empty() {
             true => {
-                Cow::Owned(RgbImage::from_pixel(picture.width().max(1), picture.height().max(1), image::Rgb([GREY; 3])))
+                Cow::Owned(RgbImage::from_pixel(image.width().max(1), image.height().max(1), image::Rgb([GREY; 3])))
             }
-            false => Cow::Borrowed(picture),
+            false => Cow::Borrowed(image),
         };
-        let info = options.plan([picture.height() as usize, picture.width() as usize]);
-        let fill = |words: &mut [u32]| write_words(&picture, info.resized, words);
-        let staged = Staged::new(device, words_len(&picture, info.resized), fill)?;
-        let sizes = Sizes { picture: info.original, scaled: info.resized, out: info.size, pad: info.pad };
-        Ok((Self { staged, sizes, scaling: scaling(&picture, info.resized) }, info))
+        let info = options.plan([image.height() as usize, image.width() as usize]);
+        let fill = |words: &mut [u32]| write_words(&image, info.resized, words);
+        let staged = Staged::new(device, words_len(&image, info.resized), fill)?;
+        let sizes = Sizes { image: info.original, scaled: info.resized, out: info.size, pad: info.pad };
+        Ok((Self { staged, sizes, scaling: scaling(&image, info.resized) }, info))
     }
 }
 
-/// Letterboxes of one size, as [`to_tensor`] has those of [`letterbox`], (pictures, 3, height, width) in `f32`, `f16` or
+/// Letterboxes of one size, as [`to_tensor`] has those of [`letterbox`], (images, 3, height, width) in `f32`, `f16` or
 /// `bf16`, by one launch each. The values are the same, rounded once.
 ///
 /// # Errors
 /// If there are none, their sizes differ, or the device has no memory left.
-pub fn letterbox_uploads(pictures: &[&Upload], dtype: DType) -> Result<Tensor> {
+pub fn letterbox_uploads(images: &[&Upload], dtype: DType) -> Result<Tensor> {
     let words = |upload: &&Upload| upload.staged.words().cloned();
-    let words = pictures.iter().map(words).collect::<Result<Vec<_>>>()?;
-    let picture = |(words, upload)| {
+    let words = images.iter().map(words).collect::<Result<Vec<_>>>()?;
+    let image = |(words, upload)| {
         let Upload { sizes, scaling, .. }: &Upload = upload;
         (words, *sizes, *scaling)
     };
-    let pictures: Vec<_> = words.iter().zip(pictures.iter().copied()).map(picture).collect();
-    gpu::letterbox(&pictures, dtype)
+    let images: Vec<_> = words.iter().zip(images.iter().copied()).map(image).collect();
+    gpu::letterbox(&images, dtype)
 }
 
 /// Levels / 255 as f32 of shape (3, height, width).
 ///
 /// # Errors
 /// If the tensor cannot be allocated on `device`.
-pub fn to_tensor(picture: &RgbImage, device: &Device) -> Result<Tensor> {
+pub fn to_tensor(image: &RgbImage, device: &Device) -> Result<Tensor> {
     let table = std::array::from_fn(|level| level as f32 / 255.0);
-    let (height, width) = (picture.height() as usize, picture.width() as usize);
-    Tensor::from_vec(super::planes(picture, &[table; 3]), (3, height, width), device)
+    let (height, width) = (image.height() as usize, image.width() as usize);
+    Tensor::from_vec(super::planes(image, &[table; 3]), (3, height, width), device)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::image::fixtures::{cases, check_digests, picture, size};
+use crate::image::fixtures::{cases, check_digests, image, size};
 use ghostzoo_kernels::{PLACES, Place};
 
 fn options(case: &serde_json::Value) -> Letterbox {
@@ -10,7 +10,7 @@ fn options(case: &serde_json::Value) -> Letterbox {
 #[test]
 fn letterbox_is_bit_equal_with_ultralytics() {
     check_digests("letterbox", |case| {
-        let (out, info) = letterbox(&picture(case), &options(case));
+        let (out, info) = letterbox(&image(case), &options(case));
         assert_eq!([out.height() as usize, out.width() as usize], info.size);
         assert_eq!(info.size, size(case, "padded"), "{case}");
         out.into_raw()
@@ -51,8 +51,8 @@ fn a_box_not_scaled_up_returns_to_its_place() {
 
 #[test]
 fn tensors_are_planes_of_unit_levels() {
-    let picture = RgbImage::from_raw(2, 1, vec![0, 51, 255, 1, 2, 3]).unwrap();
-    let tensor = to_tensor(&picture, &Device::Cpu).unwrap();
+    let image = RgbImage::from_raw(2, 1, vec![0, 51, 255, 1, 2, 3]).unwrap();
+    let tensor = to_tensor(&image, &Device::Cpu).unwrap();
     assert_eq!(tensor.dims(), [3, 1, 2]);
     let planes = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     assert_eq!(planes, [0.0, 1.0 / 255.0, 0.2, 2.0 / 255.0, 1.0, 3.0 / 255.0]);
@@ -78,23 +78,23 @@ fn gpus() -> impl Iterator<Item = &'static Place> {
 #[test]
 fn a_gpu_letterboxes_to_the_bit() {
     let sizes = [[1, 1], [3, 200], [37, 61], [64, 64], [128, 96], [128, 128], [97, 131], [300, 40], [0, 7]];
-    let picture = |index: usize, [height, width]: [u32; 2]| {
+    let image = |index: usize, [height, width]: [u32; 2]| {
         let level = |x: u32, y: u32| (x * 7 + y * 13 + index as u32 * 101) ^ (x * y);
         RgbImage::from_fn(width, height, |x, y| {
             image::Rgb([level(x, y) as u8, (level(x, y) >> 2) as u8, (level(y, x) >> 1) as u8])
         })
     };
-    let pictures: Vec<RgbImage> = sizes.iter().enumerate().map(|(index, size)| picture(index, *size)).collect();
+    let images: Vec<RgbImage> = sizes.iter().enumerate().map(|(index, size)| image(index, *size)).collect();
     for options in [Letterbox::new([64, 64]), Letterbox::rect([64, 96], 32), Letterbox::new([65, 33])] {
-        let seen = |picture: &RgbImage| letterbox(picture, &options);
+        let seen = |image: &RgbImage| letterbox(image, &options);
         let mut groups = std::collections::BTreeMap::<[usize; 2], Vec<&RgbImage>>::new();
-        for picture in &pictures {
-            groups.entry(seen(picture).1.size).or_default().push(picture);
+        for image in &images {
+            groups.entry(seen(image).1.size).or_default().push(image);
         }
         for (group, dtype) in
             groups.values().flat_map(|group| [DType::F32, DType::F16, DType::BF16].map(|d| (group, d)))
         {
-            let planes = group.iter().map(|picture| to_tensor(&seen(picture).0, &Device::Cpu).unwrap());
+            let planes = group.iter().map(|image| to_tensor(&seen(image).0, &Device::Cpu).unwrap());
             let expected = Tensor::stack(&planes.collect::<Vec<_>>(), 0).unwrap().to_dtype(dtype).unwrap();
             let bits = |xs: &Tensor| {
                 let xs = xs.to_device(&Device::Cpu).unwrap().to_dtype(DType::F32).unwrap();
@@ -102,9 +102,9 @@ fn a_gpu_letterboxes_to_the_bit() {
             };
             for place in gpus() {
                 let found = place.run(|| {
-                    let upload = |picture: &&RgbImage| {
-                        let (upload, info) = Upload::new(picture, &options, place.device()).unwrap();
-                        assert_eq!(info, seen(picture).1);
+                    let upload = |image: &&RgbImage| {
+                        let (upload, info) = Upload::new(image, &options, place.device()).unwrap();
+                        assert_eq!(info, seen(image).1);
                         upload
                     };
                     let uploads: Vec<Upload> = group.iter().map(upload).collect();

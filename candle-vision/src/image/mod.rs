@@ -1,16 +1,16 @@
-//! Pictures in, pictures out: decode, resize as the models were trained, draw what they found.
+//! Images in, images out: decode, resize as the models were trained, draw what they found.
 //!
 //! - [`decode`], [`open`]: a file to upright 8-bit RGB; [`DecodeOptions`]: as stored, and whose pixels;
 //! - [`ClassifyTransform`]: PIL's antialiased resize, centre crop and normalisation, as timm evaluates classifiers;
 //! - [`Letterbox`]: cv2's bilinear resize with grey borders, as Ultralytics feeds detectors, and the way back;
-//! - [`warp_affine`], [`warp_perspective`], [`map_hsv`]: cv2's warps and colours, as training changes pictures;
-//! - [`draw_boxes`], [`save`]: the result as a picture.
+//! - [`warp_affine`], [`warp_perspective`], [`map_hsv`]: cv2's warps and colours, as training changes images;
+//! - [`draw_boxes`], [`save`]: the result as an image.
 //!
 //! The two resizes are bit-equal with theirs on equal pixels (Pillow 13, OpenCV 4.11 and 5.0 on x86), and so are decoded
-//! pictures of every format, JPEG included: it is read as by libjpeg-turbo, which PIL and cv2 share, but for levels far outside
+//! images of every format, JPEG included: it is read as by libjpeg-turbo, which PIL and cv2 share, but for levels far outside
 //! 0 to 255 in some damaged files. Where PIL and cv2 differ, [`Reference`] says whose pixels are meant.
 //!
-//! `python tests/oracle/image.py parity DIR` measures this, and the resizes, on any folder of pictures.
+//! `python tests/oracle/image.py parity DIR` measures this, and the resizes, on any folder of images.
 
 #[cfg(feature = "avif")]
 mod avif;
@@ -59,16 +59,16 @@ pub use save::save;
 pub use text::{FONT_FILE, Typeface, draw_text, is_in_bundled_font};
 pub use warp::{warp_affine, warp_perspective};
 
-/// The levels of a picture looked up in a table per channel: red plane, green plane, blue plane.
-fn planes(picture: &RgbImage, tables: &[[f32; 256]; 3]) -> Vec<f32> {
-    let mut out = vec![0.; picture.len()];
-    write_planes(picture, tables, &mut out);
+/// The levels of an image looked up in a table per channel: red plane, green plane, blue plane.
+fn planes(image: &RgbImage, tables: &[[f32; 256]; 3]) -> Vec<f32> {
+    let mut out = vec![0.; image.len()];
+    write_planes(image, tables, &mut out);
     out
 }
 
 /// [`planes`] into memory of as many elements.
-pub(crate) fn write_planes(picture: &RgbImage, tables: &[[f32; 256]; 3], out: &mut [f32]) {
-    let (pixels, plane) = (picture.as_chunks::<3>().0, out.len() / 3);
+pub(crate) fn write_planes(image: &RgbImage, tables: &[[f32; 256]; 3], out: &mut [f32]) {
+    let (pixels, plane) = (image.as_chunks::<3>().0, out.len() / 3);
     for (channel, (table, out)) in tables.iter().zip(out.chunks_exact_mut(plane.max(1))).enumerate() {
         out.iter_mut().zip(pixels).for_each(|(out, pixel)| *out = table[usize::from(pixel[channel])]);
     }

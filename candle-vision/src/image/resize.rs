@@ -70,7 +70,7 @@ pub fn resize(source: &RgbImage, size: [usize; 2], interpolation: Interpolation)
     resize_window(source, size, &Window { rows: 0..height, columns: 0..width }, interpolation)
 }
 
-/// The `window` of the picture resized to `size` = [height, width].
+/// The `window` of the image resized to `size` = [height, width].
 pub(super) fn resize_window(
     source: &RgbImage,
     size: [usize; 2],

@@ -1,5 +1,5 @@
 use super::*;
-use crate::image::fixtures::{cases, check_digests, picture, size, synthetic};
+use crate::image::fixtures::{cases, check_digests, image, size, synthetic};
 use crate::image::{ClassifyTransform, resize_bilinear, resize_bilinear_alone};
 
 fn interpolation(case: &serde_json::Value) -> Interpolation {
@@ -8,13 +8,13 @@ fn interpolation(case: &serde_json::Value) -> Interpolation {
 
 #[test]
 fn resize_is_bit_equal_with_pil() {
-    check_digests("resize", |case| resize(&picture(case), size(case, "out"), interpolation(case)).into_raw());
+    check_digests("resize", |case| resize(&image(case), size(case, "out"), interpolation(case)).into_raw());
 }
 
 #[test]
 fn bilinear_is_bit_equal_with_cv2() {
-    check_digests("cv2", |case| resize_bilinear(&picture(case), size(case, "out")).into_raw());
-    check_digests("cv2", |case| resize_bilinear_alone(&picture(case), size(case, "out")).into_raw());
+    check_digests("cv2", |case| resize_bilinear(&image(case), size(case, "out")).into_raw());
+    check_digests("cv2", |case| resize_bilinear_alone(&image(case), size(case, "out")).into_raw());
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn classify_transform_is_bit_equal_with_timm() {
             interpolation: interpolation(case),
             ..ClassifyTransform::default()
         };
-        let tensor = transform.apply(&picture(case), &candle_core::Device::Cpu).unwrap();
+        let tensor = transform.apply(&image(case), &candle_core::Device::Cpu).unwrap();
         let [height, width] = transform.input_size;
         assert_eq!(tensor.dims(), [3, height, width]);
         tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().flat_map(|value| value.to_le_bytes()).collect()
@@ -59,7 +59,7 @@ fn extreme_weights_do_not_overflow() {
 }
 
 #[test]
-fn empty_pictures_give_black_or_nothing() {
+fn empty_images_give_black_or_nothing() {
     assert_eq!(resize(&RgbImage::new(0, 5), [2, 3], Interpolation::Bicubic), RgbImage::new(3, 2));
     assert_eq!(resize_bilinear(&RgbImage::new(5, 0), [2, 3]), RgbImage::new(3, 2));
     assert!(resize(&synthetic(1, 4, 4), [0, 3], Interpolation::Bilinear).is_empty());

@@ -1,4 +1,4 @@
-//! Lines of text on a picture, in the bundled font and, for letters that it lacks, in another.
+//! Lines of text on an image, in the bundled font and, for letters that it lacks, in another.
 
 use std::sync::LazyLock;
 
@@ -46,16 +46,16 @@ pub fn is_in_bundled_font(character: char) -> bool {
 }
 
 /// Draws a line of text, its letters `height` pixels from the highest to the lowest, from the top left corner `[left, top]`
-/// on, those that the bundled font lacks from `other`. What lies outside the picture is cut off.
+/// on, those that the bundled font lacks from `other`. What lies outside the image is cut off.
 pub fn draw_text(
-    picture: &mut RgbImage,
+    image: &mut RgbImage,
     text: &str,
     [left, top]: [f32; 2],
     height: f32,
     color: [u8; 3],
     other: Option<&Typeface<'_>>,
 ) {
-    Line::new(text, height, other).write(picture, [left, top], color);
+    Line::new(text, height, other).write(image, [left, top], color);
 }
 
 /// A line of text, laid out in a strip.
@@ -87,15 +87,15 @@ impl<'a> Line<'a> {
     }
 
     /// Draws the strip with its top left corner at `[left, top]`.
-    pub(super) fn write(self, picture: &mut RgbImage, [left, top]: [f32; 2], ink: [u8; 3]) {
+    pub(super) fn write(self, image: &mut RgbImage, [left, top]: [f32; 2], ink: [u8; 3]) {
         for (mut glyph, font) in self.glyphs {
             glyph.position += point(left, top);
             let Some(outline) = font.outline_glyph(glyph) else { continue };
             let origin = outline.px_bounds().min;
             outline.draw(|x, y, coverage| {
                 let (x, y) = (origin.x + x as f32, origin.y + y as f32);
-                if x >= 0.0 && y >= 0.0 && (x as u32) < picture.width() && (y as u32) < picture.height() {
-                    let pixel = picture.get_pixel_mut(x as u32, y as u32);
+                if x >= 0.0 && y >= 0.0 && (x as u32) < image.width() && (y as u32) < image.height() {
+                    let pixel = image.get_pixel_mut(x as u32, y as u32);
                     for (level, ink) in pixel.0.iter_mut().zip(ink) {
                         let full = f32::from(ink) - f32::from(*level);
                         *level = (f32::from(*level) + full * coverage.min(1.0)).round() as u8;

@@ -56,11 +56,11 @@ pub(super) fn decode(
     let orientation = page.decoder.find_tag_unsigned::<u8>(Tag::Orientation).map_err(of_crate)?;
     let orientation = orientation.and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms);
     let compression = page.decoder.find_tag_unsigned::<u16>(Tag::Compression).map_err(of_crate)?;
-    let picture = match compression.map(CompressionMethod::from_u16_exhaustive) {
+    let image = match compression.map(CompressionMethod::from_u16_exhaustive) {
         Some(CompressionMethod::ModernJPEG) => page.of_jpegs([width, height])?,
         _ => page.of_samples([width, height])?,
     };
-    Ok((picture, orientation))
+    Ok((image, orientation))
 }
 
 struct Page<'a> {
@@ -98,7 +98,7 @@ impl Page<'_> {
         let tables = tables.get(2..tables.len().saturating_sub(2)).unwrap_or_default();
         let (across, down) = self.decoder.chunk_dimensions();
         let chunks_per_row = width.div_ceil(across) as usize;
-        let mut picture = RgbImage::new(width, height);
+        let mut image = RgbImage::new(width, height);
         for (index, (&offset, &length)) in offsets.iter().zip(&lengths).enumerate() {
             let data = usize::try_from(offset).ok().and_then(|at| self.bytes.get(at..));
             let data = data.and_then(|data| data.get(2..usize::try_from(length).ok()?)).ok_or_else(cut)?;
@@ -114,9 +114,9 @@ impl Page<'_> {
                 return Err(corrupt("a JPEG within it is too small"));
             }
             let (part, _) = jpeg::decode(&stream, &header, self.reference)?;
-            imageops::replace(&mut picture, &part, x.into(), y.into());
+            imageops::replace(&mut image, &part, x.into(), y.into());
         }
-        Ok(picture)
+        Ok(image)
     }
 
     fn of_samples(&mut self, size: [u32; 2]) -> Result<RgbImage, ImageError> {
@@ -151,14 +151,14 @@ impl Page<'_> {
         }
         let rows = Rows::new(&levels, &layout, color, size)?;
         let [width, height] = size;
-        let mut picture = RgbImage::new(width, height);
+        let mut image = RgbImage::new(width, height);
         let mut row = vec![0; rows.channels * width as usize];
-        for (y, out) in picture.chunks_exact_mut(3 * width as usize).enumerate() {
+        for (y, out) in image.chunks_exact_mut(3 * width as usize).enumerate() {
             rows.read(y, &mut row);
             let (out, _) = out.as_chunks_mut();
             colors.write(&row, rows.channels, rows.bits, self.reference, out);
         }
-        Ok(picture)
+        Ok(image)
     }
 
     /// What the first channel beyond the colours is.
@@ -181,7 +181,7 @@ struct Rows<'a> {
     bits: u8,
     /// In levels, or in bytes where several levels share one.
     row_stride: usize,
-    /// Where each channel is a picture of its own.
+    /// Where each channel is an image of its own.
     plane_stride: Option<usize>,
 }
 

@@ -32,7 +32,7 @@ impl Directory {
         Some(Self { is_big_endian, number_bytes, entries: entries.collect() })
     }
 
-    /// Whether the tags that are read have no more values than the file and a picture can have.
+    /// Whether the tags that are read have no more values than the file and an image can have.
     pub(super) fn has_its_values(&self, bytes: &[u8]) -> bool {
         let is_read = |&&at: &&usize| u16_at(bytes, at, self.is_big_endian).is_some_and(|tag| READ.contains(&tag));
         self.entries.iter().filter(is_read).all(|&at| {

@@ -2,7 +2,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::image::GREY;
-use crate::image::fixtures::{check_digests_of, picture, size};
+use crate::image::fixtures::{check_digests_of, image, size};
 
 fn matrix<const ROWS: usize>(case: &Value) -> [[f32; 3]; ROWS] {
     let rows: Vec<[f32; 3]> = serde_json::from_value(case["matrix"].clone()).unwrap();
@@ -12,14 +12,14 @@ fn matrix<const ROWS: usize>(case: &Value) -> [[f32; 3]; ROWS] {
 #[test]
 fn affine_warps_are_bit_equal_with_cv2() {
     check_digests_of("augment/image.json", "affine", |case| {
-        warp_affine(&picture(case), &matrix(case), size(case, "out"), GREY).into_raw()
+        warp_affine(&image(case), &matrix(case), size(case, "out"), GREY).into_raw()
     });
 }
 
 #[test]
 fn perspective_warps_are_bit_equal_with_cv2() {
     check_digests_of("augment/image.json", "perspective", |case| {
-        warp_perspective(&picture(case), &matrix(case), size(case, "out"), GREY).into_raw()
+        warp_perspective(&image(case), &matrix(case), size(case, "out"), GREY).into_raw()
     });
 }
 

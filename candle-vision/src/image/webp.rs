@@ -39,7 +39,7 @@ pub(super) fn exif_blocks(bytes: &[u8]) -> Vec<&[u8]> {
     chunks(bytes).filter(|(name, _)| *name == b"EXIF").map(|(_, block)| block).collect()
 }
 
-/// Frames of an animation; a still picture has none.
+/// Frames of an animation; a still image has none.
 pub(super) fn frames(bytes: &[u8]) -> usize {
     chunks(bytes).filter(|(name, _)| *name == b"ANMF").count()
 }

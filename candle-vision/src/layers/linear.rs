@@ -35,7 +35,7 @@ impl Layer for Linear {
         conv2d(&xs, &weight, Some(&self.bias), &Geometry::square(1), Activation::Identity)?.reshape((batch, out_dim))
     }
 
-    /// One position per picture.
+    /// One position per image.
     fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
         let (out_dim, in_dim) = self.weight.dims2()?;
         let weight = self.weight.reshape((out_dim, in_dim, 1, 1))?;

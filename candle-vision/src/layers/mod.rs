@@ -33,7 +33,7 @@ pub trait Layer: Send + Sync {
         self.forward_t(xs, false)
     }
 
-    /// Records the inference form of the layer into the graph of one picture. Fails where the layer has none: an
+    /// Records the inference form of the layer into the graph of one image. Fails where the layer has none: an
     /// unfolded batch norm, for one.
     fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
         let _ = (graph, xs);

@@ -8,37 +8,37 @@ use serde::{Deserialize, Serialize};
 pub const BINS: usize = 15;
 /// Fixed point: sums of losses and confidences are whole numbers of 2⁻³², so that they do not depend on the order.
 const UNIT: f64 = (1u64 << 32) as f64;
-/// The largest loss of one picture that is told from larger ones.
+/// The largest loss of one image that is told from larger ones.
 const MAX_LOSS: f64 = 1e4;
 
-/// Counts of the pictures that a classifier has looked at.
+/// Counts of the images that a classifier has looked at.
 ///
-/// Two tallies [`merge`](Self::merge) to exactly what one would hold that has seen the pictures of both.
+/// Two tallies [`merge`](Self::merge) to exactly what one would hold that has seen the images of both.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tally {
-    pictures: u64,
+    images: u64,
     top1: u64,
     top5: u64,
-    /// Pictures whose logits hold NaN or +∞; they count as wrong and not into the loss.
+    /// Images whose logits hold NaN or +∞; they count as wrong and not into the loss.
     not_finite: u64,
     loss: u64,
     bins: [Bin; BINS],
-    /// Pictures by (true class, predicted class).
+    /// Images by (true class, predicted class).
     #[serde(with = "triples")]
     confusion: BTreeMap<(u32, u32), u64>,
 }
 
-/// Pictures whose confidence falls into one range.
+/// Images whose confidence falls into one range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Bin {
-    pictures: u64,
+    images: u64,
     right: u64,
     confidence: u64,
 }
 
-/// What the model said of one picture.
+/// What the model said of one image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Verdict {
     /// The likeliest class, the first of equals.
@@ -50,12 +50,12 @@ pub struct Verdict {
 }
 
 impl Tally {
-    /// Adds one picture: its logits by class and its class. A prediction is right where `accepted` holds it, which is
+    /// Adds one image: its logits by class and its class. A prediction is right where `accepted` holds it, which is
     /// `[label]` but for ReaL labels. Classes with the logit −∞ are out of the question.
     ///
     /// The loss is the cross entropy with `label`. A class beyond the logits is an error of the caller and never right.
     pub fn add(&mut self, logits: &[f32], label: usize, accepted: &[usize]) -> Verdict {
-        self.pictures += 1;
+        self.images += 1;
         let best = argmax(logits);
         *self.confusion.entry((label as u32, best as u32)).or_default() += 1;
         if logits.iter().any(|logit| logit.is_nan() || *logit == f32::INFINITY) {
@@ -75,21 +75,21 @@ impl Tally {
         // The range of a bin is open below and closed above.
         let bin = ((confidence * BINS as f64).ceil() as usize).clamp(1, BINS) - 1;
         let bin = &mut self.bins[bin];
-        bin.pictures += 1;
+        bin.images += 1;
         bin.right += u64::from(top1);
         bin.confidence += (confidence * UNIT).round() as u64;
         Verdict { predicted: best, top1, top5 }
     }
 
-    /// Adds the pictures of another tally.
+    /// Adds the images of another tally.
     pub fn merge(&mut self, other: &Self) {
-        self.pictures += other.pictures;
+        self.images += other.images;
         self.top1 += other.top1;
         self.top5 += other.top5;
         self.not_finite += other.not_finite;
         self.loss = self.loss.saturating_add(other.loss);
         for (bin, other) in self.bins.iter_mut().zip(&other.bins) {
-            bin.pictures += other.pictures;
+            bin.images += other.images;
             bin.right += other.right;
             bin.confidence += other.confidence;
         }
@@ -98,53 +98,53 @@ impl Tally {
         }
     }
 
-    /// Whether the counts can be those of at most `pictures` pictures of `classes` classes: for tallies from elsewhere.
-    pub fn is_sound(&self, pictures: u64, classes: usize) -> bool {
-        let binned = self.bins.iter().map(|bin| bin.pictures).try_fold(0u64, u64::checked_add);
+    /// Whether the counts can be those of at most `images` images of `classes` classes: for tallies from elsewhere.
+    pub fn is_sound(&self, images: u64, classes: usize) -> bool {
+        let binned = self.bins.iter().map(|bin| bin.images).try_fold(0u64, u64::checked_add);
         let confused = self.confusion.values().copied().try_fold(0u64, u64::checked_add);
-        let finite = self.pictures.checked_sub(self.not_finite);
-        self.pictures <= pictures
+        let finite = self.images.checked_sub(self.not_finite);
+        self.images <= images
             && self.top1 <= self.top5
             && finite.is_some_and(|finite| self.top5 <= finite)
             && binned == finite
-            && confused == Some(self.pictures)
+            && confused == Some(self.images)
             && self.confusion.keys().all(|(label, predicted)| (*label.max(predicted) as usize) < classes)
     }
 
-    /// Pictures seen.
-    pub fn pictures(&self) -> u64 {
-        self.pictures
+    /// Images seen.
+    pub fn images(&self) -> u64 {
+        self.images
     }
 
-    /// Pictures whose logits were not finite.
+    /// Images whose logits were not finite.
     pub fn not_finite(&self) -> u64 {
         self.not_finite
     }
 
-    /// Pictures whose likeliest class is right, from 0 to 1.
+    /// Images whose likeliest class is right, from 0 to 1.
     pub fn top1(&self) -> f64 {
-        share(self.top1, self.pictures)
+        share(self.top1, self.images)
     }
 
-    /// Pictures with a right class among the five likeliest, from 0 to 1.
+    /// Images with a right class among the five likeliest, from 0 to 1.
     pub fn top5(&self) -> f64 {
-        share(self.top5, self.pictures)
+        share(self.top5, self.images)
     }
 
-    /// Mean cross entropy of the pictures with finite logits.
+    /// Mean cross entropy of the images with finite logits.
     pub fn loss(&self) -> f64 {
-        share(self.loss, self.pictures - self.not_finite) / UNIT
+        share(self.loss, self.images - self.not_finite) / UNIT
     }
 
     /// Expected calibration error: the mean distance of confidence and accuracy over 15 bins of equal width, weighted by
-    /// their pictures. Source: <https://arxiv.org/abs/1706.04599>.
+    /// their images. Source: <https://arxiv.org/abs/1706.04599>.
     pub fn calibration_error(&self) -> f64 {
         let distance = |bin: &Bin| (bin.confidence as f64 / UNIT - bin.right as f64).abs();
         let total: f64 = self.bins.iter().map(distance).sum();
-        total / (self.pictures - self.not_finite).max(1) as f64
+        total / (self.images - self.not_finite).max(1) as f64
     }
 
-    /// Pictures by (true class, predicted class), in order; pairs that never came are absent.
+    /// Images by (true class, predicted class), in order; pairs that never came are absent.
     pub fn confusion(&self) -> impl Iterator<Item = ((usize, usize), u64)> {
         self.confusion.iter().map(|((label, predicted), count)| ((*label as usize, *predicted as usize), *count))
     }

@@ -1,7 +1,7 @@
 //! COCO's average precision and recall of boxes, as pycocotools' `COCOeval` computes them.
 //!
 //! Source: <https://cocodataset.org/#detection-eval> and pycocotools 2.0.11. Per class and range of areas, the detections
-//! of each picture, best first, take the ground truth that they overlap most; what may be ignored (crowds, areas outside
+//! of each image, best first, take the ground truth that they overlap most; what may be ignored (crowds, areas outside
 //! the range) is taken only where nothing else is left. Precision is made monotone and read at 101 recalls.
 //!
 //! One difference: pycocotools takes a ground truth whose id is 0 for unmatched; ids play no part here.
@@ -12,7 +12,7 @@ use rayon::prelude::*;
 const IOUS: usize = 10;
 /// Recalls at which precision is read: 0 to 1.
 const RECALLS: usize = 101;
-/// Most detections per picture and class, of AR@1, AR@10 and all else.
+/// Most detections per image and class, of AR@1, AR@10 and all else.
 const MAX_DETECTIONS: [usize; 3] = [1, 10, 100];
 /// Areas in square pixels, both ends inclusive: all, small, medium, large.
 const AREAS: [[f64; 2]; 4] = [[0., 1e10], [0., 1024.], [1024., 9216.], [9216., 1e10]];
@@ -20,7 +20,7 @@ const AREAS: [[f64; 2]; 4] = [[0., 1e10], [0., 1024.], [1024., 9216.], [9216., 1
 /// One labelled object.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Truth {
-    /// The picture. Pictures count in the order of their numbers, which decides between equal scores.
+    /// The image. Images count in the order of their numbers, which decides between equal scores.
     pub image: usize,
     /// The class.
     pub class: usize,
@@ -35,7 +35,7 @@ pub struct Truth {
 /// One detection.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scored {
-    /// The picture.
+    /// The image.
     pub image: usize,
     /// The class.
     pub class: usize,
@@ -56,7 +56,7 @@ pub struct Summary {
     pub ap75: Option<f64>,
     /// Average precision of small, medium and large objects.
     pub ap_by_area: [Option<f64>; 3],
-    /// Average recall with 1, 10 and 100 detections per picture.
+    /// Average recall with 1, 10 and 100 detections per image.
     pub ar: [Option<f64>; 3],
     /// Average recall of small, medium and large objects.
     pub ar_by_area: [Option<f64>; 3],
@@ -87,7 +87,7 @@ pub struct Evaluation {
 
 /// Compares detections with ground truth. Classes are 0 to `classes` - 1; others do not count.
 ///
-/// Equal scores keep the order of the pictures, and within a picture that of the slice.
+/// Equal scores keep the order of the images, and within an image that of the slice.
 pub fn evaluate(truths: &[Truth], detections: &[Scored], classes: usize) -> Evaluation {
     let truths = by_class(truths, classes, |t| (t.class, t.image));
     let detections = by_class(detections, classes, |d| (d.class, d.image));
@@ -124,7 +124,7 @@ fn mean<'a>(values: impl Iterator<Item = &'a f64>) -> Option<f64> {
     (count > 0).then(|| sum / count as f64)
 }
 
-/// Items by class, those of a class in the order of their pictures.
+/// Items by class, those of a class in the order of their images.
 fn by_class<T: Copy>(items: &[T], classes: usize, key: impl Fn(&T) -> (usize, usize)) -> Vec<Vec<T>> {
     let mut sorted = vec![Vec::new(); classes];
     for item in items {
@@ -150,13 +150,13 @@ struct AreaResult {
 
 impl ClassResult {
     fn new(truths: &[Truth], detections: &[Scored]) -> Self {
-        let pictures = pictures(truths, detections);
-        Self { areas: AREAS.map(|area| AreaResult::new(&pictures, &area)) }
+        let images = images(truths, detections);
+        Self { areas: AREAS.map(|area| AreaResult::new(&images, &area)) }
     }
 }
 
-/// One picture's objects of one class.
-struct Picture<'a> {
+/// One image's objects of one class.
+struct Image<'a> {
     truths: &'a [Truth],
     /// Best first, at most 100.
     detections: Vec<Scored>,
@@ -164,8 +164,8 @@ struct Picture<'a> {
     overlaps: Vec<f64>,
 }
 
-fn pictures<'a>(mut truths: &'a [Truth], mut detections: &[Scored]) -> Vec<Picture<'a>> {
-    let mut pictures = Vec::new();
+fn images<'a>(mut truths: &'a [Truth], mut detections: &[Scored]) -> Vec<Image<'a>> {
+    let mut images = Vec::new();
     while let Some(image) = truths.first().map(|t| t.image).into_iter().chain(detections.first().map(|d| d.image)).min()
     {
         let (here, rest) = truths.split_at(truths.partition_point(|t| t.image <= image));
@@ -176,9 +176,9 @@ fn pictures<'a>(mut truths: &'a [Truth], mut detections: &[Scored]) -> Vec<Pictu
         found.sort_by(|a, b| descending(a.score, b.score));
         found.truncate(MAX_DETECTIONS[2]);
         let overlaps = found.iter().flat_map(|d| here.iter().map(|t| overlap(&d.bbox, &t.bbox, t.crowd))).collect();
-        pictures.push(Picture { truths: here, detections: found, overlaps });
+        images.push(Image { truths: here, detections: found, overlaps });
     }
-    pictures
+    images
 }
 
 /// NaN last.
@@ -210,22 +210,22 @@ enum Fate {
 /// A detection within its class.
 struct Judged {
     score: f64,
-    /// Better detections of the same picture.
+    /// Better detections of the same image.
     rank: usize,
     fates: [Fate; IOUS],
 }
 
 impl AreaResult {
-    fn new(pictures: &[Picture], area: &[f64; 2]) -> Option<Self> {
+    fn new(images: &[Image], area: &[f64; 2]) -> Option<Self> {
         let outside = |value: f64| value < area[0] || value > area[1];
         let ignored = |truth: &Truth| truth.crowd || outside(truth.area);
-        let positives = pictures.iter().flat_map(|picture| picture.truths).filter(|truth| !ignored(truth)).count();
+        let positives = images.iter().flat_map(|image| image.truths).filter(|truth| !ignored(truth)).count();
         if positives == 0 {
             return None;
         }
         let mut judged = Vec::new();
-        for picture in pictures {
-            picture.judge(&ignored, &outside, &mut judged);
+        for image in images {
+            image.judge(&ignored, &outside, &mut judged);
         }
         judged.sort_by(|a, b| descending(a.score, b.score));
         let mut precision = [[0.; RECALLS]; IOUS];
@@ -241,7 +241,7 @@ impl AreaResult {
     }
 }
 
-impl Picture<'_> {
+impl Image<'_> {
     fn judge(&self, ignored: &impl Fn(&Truth) -> bool, outside: &impl Fn(f64) -> bool, out: &mut Vec<Judged>) {
         // What counts comes before what is ignored.
         let mut order: Vec<usize> = (0..self.truths.len()).collect();

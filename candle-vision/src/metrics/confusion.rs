@@ -32,7 +32,7 @@ impl ConfusionMatrix {
         self.counts[predicted * (self.classes + 1) + truth]
     }
 
-    /// Adds one picture: detections (class, box) above the wished confidence, best first, and its objects. Classes
+    /// Adds one image: detections (class, box) above the wished confidence, best first, and its objects. Classes
     /// beyond the matrix do not count.
     pub fn add(&mut self, detections: &[(usize, [f32; 4])], truths: &[(usize, [f32; 4])]) {
         let background = self.classes;

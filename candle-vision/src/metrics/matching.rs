@@ -15,7 +15,7 @@ pub fn iou_levels() -> [f32; IOU_LEVELS] {
     })
 }
 
-/// Decides for each detection of one picture at which overlaps it is right.
+/// Decides for each detection of one image at which overlaps it is right.
 ///
 /// `detections` and `truths` are classes with boxes left, top, right, bottom, the detections best first. At each level, a
 /// detection takes the ground truth of its class, of those not yet taken, that it overlaps most.

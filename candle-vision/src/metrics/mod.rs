@@ -1,13 +1,13 @@
 //! How good a model is: accuracy of classifiers, average precision of detectors.
 //!
 //! - [`Tally`]: top-1, top-5, loss, calibration and confusion of a classifier, in sums that add up exactly, in whatever
-//!   order and on however many machines the pictures were looked at;
+//!   order and on however many machines the images were looked at;
 //! - [`coco::evaluate`]: COCO's average precision and recall, as pycocotools defines them;
 //! - [`PrecisionRecall`]: precision, recall, F1 and mAP as Ultralytics defines them;
 //! - [`ConfusionMatrix`]: what a detector takes for what.
 //!
 //! COCO's and Ultralytics' average precision differ: COCO takes the precision at 101 recalls as a step function and knows
-//! crowds, areas and at most 100 boxes per picture; Ultralytics interpolates between the points and integrates.
+//! crowds, areas and at most 100 boxes per image; Ultralytics interpolates between the points and integrates.
 
 pub mod coco;
 

@@ -1,6 +1,6 @@
 //! Precision, recall and average precision as Ultralytics defines them.
 //!
-//! Per class, the detections of all pictures, best first, draw a curve of recall and precision. Average precision is the
+//! Per class, the detections of all images, best first, draw a curve of recall and precision. Average precision is the
 //! area under the curve's envelope, by the trapezoid rule over 101 recalls. Precision and recall are reported at the one
 //! confidence where the smoothed mean F1 of all classes is largest.
 //!
@@ -23,8 +23,8 @@ pub struct PrecisionRecall {
     detections: Vec<(usize, f32, Levels)>,
     /// Labelled objects by class.
     truths: Vec<usize>,
-    /// Pictures that show a class.
-    pictures: Vec<usize>,
+    /// Images that show a class.
+    images: Vec<usize>,
 }
 
 /// One class of a data set.
@@ -32,8 +32,8 @@ pub struct PrecisionRecall {
 pub struct ClassMetrics {
     /// The class.
     pub class: usize,
-    /// Pictures that show it.
-    pub pictures: usize,
+    /// Images that show it.
+    pub images: usize,
     /// Its labelled objects.
     pub truths: usize,
     /// Precision at [`Metrics::best`].
@@ -101,7 +101,7 @@ impl Metrics {
 }
 
 impl PrecisionRecall {
-    /// Adds one picture: its detections as (class, confidence, rightness by [`match_boxes`](super::match_boxes)), and
+    /// Adds one image: its detections as (class, confidence, rightness by [`match_boxes`](super::match_boxes)), and
     /// the classes of its labels.
     pub fn add(&mut self, detections: impl IntoIterator<Item = (usize, f32, Levels)>, truths: &[usize]) {
         self.detections.extend(detections);
@@ -109,13 +109,13 @@ impl PrecisionRecall {
         seen.sort_unstable();
         let classes = seen.last().map_or(0, |last| last + 1).max(self.truths.len());
         self.truths.resize(classes, 0);
-        self.pictures.resize(classes, 0);
+        self.images.resize(classes, 0);
         seen.iter().for_each(|class| self.truths[*class] += 1);
         seen.dedup();
-        seen.iter().for_each(|class| self.pictures[*class] += 1);
+        seen.iter().for_each(|class| self.images[*class] += 1);
     }
 
-    /// The metrics of all pictures added. Detections of equal confidence count in the order they were added.
+    /// The metrics of all images added. Detections of equal confidence count in the order they were added.
     pub fn finish(mut self) -> Metrics {
         self.detections.sort_by(|a, b| b.1.total_cmp(&a.1));
         let labelled = self.truths.iter().enumerate().filter(|(_, count)| **count > 0);
@@ -123,7 +123,7 @@ impl PrecisionRecall {
             .map(|(class, &truths)| {
                 let of_class = self.detections.iter().filter(|(c, ..)| *c == class);
                 let found: Vec<(f32, Levels)> = of_class.map(|(_, confidence, right)| (*confidence, *right)).collect();
-                ClassMetrics::new(class, self.pictures[class], truths, &found)
+                ClassMetrics::new(class, self.images[class], truths, &found)
             })
             .collect();
         if classes.is_empty() {
@@ -145,11 +145,11 @@ const EPS: f64 = 1e-16;
 
 impl ClassMetrics {
     /// From detections, best first. Without any, every curve is 0.
-    fn new(class: usize, pictures: usize, truths: usize, found: &[(f32, Levels)]) -> Self {
+    fn new(class: usize, images: usize, truths: usize, found: &[(f32, Levels)]) -> Self {
         let flat = || vec![0.; CURVE_POINTS];
         let mut metrics = Self {
             class,
-            pictures,
+            images,
             truths,
             precision: 0.,
             recall: 0.,

@@ -81,7 +81,7 @@ fn without_labels_or_without_detections_everything_is_zero() {
     only_labels.add([(7, 0.9, [true; 10])], &[2]);
     let found = only_labels.finish();
     assert_eq!(
-        found.classes.iter().map(|c| (c.class, c.pictures, c.truths)).collect::<Vec<_>>(),
+        found.classes.iter().map(|c| (c.class, c.images, c.truths)).collect::<Vec<_>>(),
         [(0, 1, 1), (2, 2, 3)]
     );
     assert_eq!(found.mean(|class| class.ap50_95()), 0.);

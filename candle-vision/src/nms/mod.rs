@@ -51,7 +51,7 @@ pub fn iou(a: &[f32; 4], b: &[f32; 4]) -> f32 {
     if union > 0. { overlap / union } else { 0. }
 }
 
-/// What suppression leaves of one picture's candidates.
+/// What suppression leaves of one image's candidates.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Kept {
     /// Best first; equal confidences in the order they came.

@@ -26,9 +26,9 @@ pub struct UltralyticsSchedule {
     pub epochs: usize,
     /// Batches of an epoch.
     pub batches: usize,
-    /// Pictures of a batch.
+    /// Images of a batch.
     pub batch: usize,
-    /// Pictures that a step should see (`nbs`).
+    /// Images that a step should see (`nbs`).
     pub nominal_batch: usize,
 }
 
@@ -64,7 +64,7 @@ impl UltralyticsSchedule {
         self.warm(self.warmup_momentum, self.momentum, iteration)
     }
 
-    /// Batches whose gradients are added up for a step, in an iteration: 1 at first, [`nominal_batch`] pictures after the
+    /// Batches whose gradients are added up for a step, in an iteration: 1 at first, [`nominal_batch`] images after the
     /// warm-up.
     ///
     /// [`nominal_batch`]: UltralyticsSchedule::nominal_batch
@@ -90,7 +90,7 @@ impl UltralyticsSchedule {
         if iteration <= warmup { since == 0 } else { since.is_multiple_of(self.accumulate(iteration)) }
     }
 
-    /// `weight_decay` for the pictures that a step really sees.
+    /// `weight_decay` for the images that a step really sees.
     #[must_use]
     pub fn weight_decay(&self, weight_decay: f64) -> f64 {
         weight_decay * (self.batch * self.uncapped_accumulate()) as f64 / self.nominal_batch as f64

@@ -29,7 +29,7 @@ fn all(variables: &Variables) -> Result<BTreeMap<String, Vec<f32>>> {
     variables.tensors()?.iter().map(|(name, tensor)| Ok((name.clone(), values(tensor)?))).collect()
 }
 
-fn picture() -> Result<Tensor> {
+fn image() -> Result<Tensor> {
     crate::seeded::uniform("picture", &(2, 3, 8, 8).into(), &Device::Cpu)
 }
 
@@ -84,7 +84,7 @@ fn the_model_computes_with_what_is_written_into_the_variables() -> Result<()> {
     let layer = Conv::new(3, 2, Geometry::square(1), true, Activation::Identity, vars.builder().pp("conv"))?;
     let zeros = vars.tensors()?.into_iter().map(|(name, tensor)| Ok((name, tensor.zeros_like()?)));
     vars.set_all(&zeros.collect::<Result<_>>()?)?;
-    assert_eq!(values(&layer.forward(&picture()?)?)?, [0.; 256]);
+    assert_eq!(values(&layer.forward(&image()?)?)?, [0.; 256]);
     let error = vars.builder().get((3, 3), "conv.weight").expect_err("it is (2, 3, 1, 1)").to_string();
     assert!(error.contains("conv.weight is asked for as [3, 3], and exists as [2, 3, 1, 1]"), "{error}");
     Ok(())
@@ -95,9 +95,9 @@ fn training_moves_the_running_statistics_of_the_variables() -> Result<()> {
     let vars = variables(0);
     let layer = conv_bn(&vars, "a")?;
     let before = all(&vars)?;
-    layer.forward_t(&picture()?, false)?;
+    layer.forward_t(&image()?, false)?;
     assert_eq!(all(&vars)?, before);
-    layer.forward_t(&picture()?, true)?;
+    layer.forward_t(&image()?, true)?;
     let after = all(&vars)?;
     for (name, value) in &after {
         assert_eq!(*value != before[name], is_running_statistic(name), "{name}");
@@ -112,7 +112,7 @@ fn copies_outlive_later_changes_and_are_restored_whole_or_not_at_all() -> Result
     let vars = variables(0);
     let layer = conv_bn(&vars, "a")?;
     let (saved, before) = (vars.tensors()?, all(&vars)?);
-    layer.forward_t(&picture()?, true)?;
+    layer.forward_t(&image()?, true)?;
     let var = vars.get("a.conv.weight").expect("a variable");
     var.set(&var.zeros_like()?)?;
     assert_ne!(all(&vars)?, before);
@@ -179,7 +179,7 @@ fn frozen_tensors_are_loaded_and_not_trained() -> Result<()> {
     let (a, b) = (build("a")?, build("b")?);
     let names: Vec<String> = vars.parameters().into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["b.bias", "b.weight"]);
-    let hidden = a.forward_t(&picture()?, true)?;
+    let hidden = a.forward_t(&image()?, true)?;
     assert!(!hidden.track_op(), "the backward pass ends before the frozen layer");
     let grads = b.forward_t(&hidden, true)?.sum_all()?.backward()?;
     for (name, var) in vars.iter() {
@@ -187,7 +187,7 @@ fn frozen_tensors_are_loaded_and_not_trained() -> Result<()> {
     }
     let zeros = vars.tensors()?.into_iter().map(|(name, tensor)| Ok((name, tensor.zeros_like()?)));
     assert_eq!(vars.load(&zeros.collect::<Result<BTreeMap<_, _>>>()?)?.matched.len(), 4);
-    assert_eq!(values(&a.forward(&picture()?)?)?, [0.; 384], "the frozen layer holds the same storage");
+    assert_eq!(values(&a.forward(&image()?)?)?, [0.; 384], "the frozen layer holds the same storage");
     conv_bn(&vars, "a")?;
     let norm = vars.builder().pp("a.bn");
     assert!(norm.get(4, "running_mean")?.is_variable() && !norm.get(4, "weight")?.is_variable());

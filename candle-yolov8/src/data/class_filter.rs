@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::LabelledPicture;
+use super::AnnotatedImage;
 use super::fraction::entries;
 
 /// The numbers of the classes whose objects count. The others keep their numbers and names, without an object.
@@ -19,9 +19,9 @@ impl Classes {
         self.0.iter().copied().find(|class| *class >= classes)
     }
 
-    /// Drops the objects of all other classes; pictures without any stay, as background.
-    pub fn filter(&self, pictures: &mut [LabelledPicture]) {
-        pictures.iter_mut().for_each(|picture| picture.labels.retain(|label| self.0.contains(&label.class)));
+    /// Drops the objects of all other classes; images without any stay, as background.
+    pub fn filter(&self, images: &mut [AnnotatedImage]) {
+        images.iter_mut().for_each(|image| image.labels.retain(|label| self.0.contains(&label.class)));
     }
 }
 
@@ -49,7 +49,7 @@ mod tests {
         left: [Vec<usize>; 2],
     }
 
-    fn picture(classes: &[usize]) -> LabelledPicture {
+    fn image(classes: &[usize]) -> AnnotatedImage {
         let label = |&class: &usize| Label {
             class,
             place: LabelBox::Normalised([0.5, 0.5, 0.2, 0.2]),
@@ -58,19 +58,19 @@ mod tests {
         };
         let path = PathBuf::from("a.png");
         let image_id = ImageId::of_path(&path);
-        LabelledPicture { path, image_id, size: None, labels: classes.iter().map(label).collect() }
+        AnnotatedImage { path, image_id, size: None, labels: classes.iter().map(label).collect() }
     }
 
     #[test]
-    fn the_objects_that_are_left_are_those_of_ultralytics_and_all_pictures_stay() {
+    fn the_objects_that_are_left_are_those_of_ultralytics_and_all_images_stay() {
         let cases: Vec<Case> = options("classes");
         assert_eq!(cases.len(), 12);
         for Case { classes, left, .. } in cases.into_iter().filter(|case| !case.single_cls) {
-            let mut pictures = [picture(&[0, 1]), picture(&[2, 2, 0])];
+            let mut images = [image(&[0, 1]), image(&[2, 2, 0])];
             if !classes.is_null() {
-                classes.to_string().parse::<Classes>().unwrap().filter(&mut pictures);
+                classes.to_string().parse::<Classes>().unwrap().filter(&mut images);
             }
-            let found = pictures.map(|picture| picture.labels.iter().map(|label| label.class).collect::<Vec<_>>());
+            let found = images.map(|image| image.labels.iter().map(|label| label.class).collect::<Vec<_>>());
             assert_eq!(found, left, "{classes}");
         }
     }

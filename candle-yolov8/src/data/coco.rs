@@ -1,14 +1,14 @@
-//! COCO's `instances_*.json`: pictures with boxes in pixels (<https://cocodataset.org/#format-data>).
+//! COCO's `instances_*.json`: images with boxes in pixels (<https://cocodataset.org/#format-data>).
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::coco_json::{Annotation, Category, Dataset, Field, parse};
-use super::{DataError, ImageId, Label, LabelBox, LabelReport, LabelledPicture, files};
+use super::{DataError, ImageId, Label, LabelBox, LabelReport, AnnotatedImage, files};
 
 /// Most bytes of a COCO file: above those of the largest public ones.
 const MAX_BYTES: u64 = 8 << 30;
-/// Beyond any coordinate of a picture.
+/// Beyond any coordinate of an image.
 const MOST_PIXELS: f64 = 1e9;
 
 /// A category; its place in the order of ids is the class number.
@@ -25,16 +25,16 @@ pub struct CocoCategory {
 pub struct CocoInstances {
     file: PathBuf,
     categories: Vec<CocoCategory>,
-    pictures: Vec<LabelledPicture>,
+    images: Vec<AnnotatedImage>,
     left_out_objects: usize,
     messages: Vec<String>,
 }
 
 impl CocoInstances {
-    /// Reads an instances file, as pycocotools does: whole numbers may be written as 1.0, a picture may be listed twice,
+    /// Reads an instances file, as pycocotools does: whole numbers may be written as 1.0, an image may be listed twice,
     /// and fields that are not needed may hold anything. The class of a category is its place in the order of ids; the
     /// root that Roboflow puts above the categories, which has no objects, is none. `area` and `iscrowd` may be absent: the
-    /// area is then the box's. An annotation of an unknown picture or category, or without a proper box, is left out and
+    /// area is then the box's. An annotation of an unknown image or category, or without a proper box, is left out and
     /// counted.
     ///
     /// # Errors
@@ -52,29 +52,29 @@ impl CocoInstances {
             return Err("`images` is empty".into());
         }
         let mut by_id: HashMap<ImageId, usize> = HashMap::with_capacity(dataset.images.len());
-        let mut pictures: Vec<LabelledPicture> = Vec::with_capacity(dataset.images.len());
+        let mut images: Vec<AnnotatedImage> = Vec::with_capacity(dataset.images.len());
         let mut messages = Vec::new();
         for (index, image) in dataset.images.into_iter().enumerate() {
             let id = image.id.id().ok_or_else(|| format!("image number {} has no id", index + 1))?;
             let name = image.file_name.text().ok_or_else(|| format!("image {id} has no file_name"))?;
             if let Some(&first) = by_id.get(&id) {
-                let first = pictures[first].path.display();
+                let first = images[first].path.display();
                 if first.to_string() != name {
                     return Err(format!("two images have the id {id}: {first} and {name}"));
                 }
                 messages.push(format!("{}: image {id}, {name}, is listed twice; it counts once", file.display()));
                 continue;
             }
-            by_id.insert(id.clone(), pictures.len());
+            by_id.insert(id.clone(), images.len());
             let size = image.height.side().zip(image.width.side()).map(|(height, width)| [height, width]);
-            pictures.push(LabelledPicture { path: PathBuf::from(name), image_id: id, size, labels: Vec::new() });
+            images.push(AnnotatedImage { path: PathBuf::from(name), image_id: id, size, labels: Vec::new() });
         }
         let (mut objects, mut left_out_objects, mut first_wrong) = (0, 0, None);
         for (index, annotation) in dataset.annotations.into_iter().enumerate() {
             match label(&annotation, &by_id, &classes) {
-                Ok((picture, label)) => {
+                Ok((image, label)) => {
                     objects += 1;
-                    pictures[picture].labels.push(label);
+                    images[image].labels.push(label);
                 }
                 Err(problem) => {
                     left_out_objects += 1;
@@ -88,7 +88,7 @@ impl CocoInstances {
         if let (0, Some(first)) = (objects, first_wrong) {
             return Err(format!("not one of its {left_out_objects} annotations can be used; the first: {first}"));
         }
-        Ok(Self { file: file.to_path_buf(), categories, pictures, left_out_objects, messages })
+        Ok(Self { file: file.to_path_buf(), categories, images, left_out_objects, messages })
     }
 
     /// The file itself.
@@ -103,44 +103,44 @@ impl CocoInstances {
         &self.categories
     }
 
-    /// The pictures in the order of the file, found on disk: in `folder` if given, else in the first of these that has the
-    /// first picture, or any: beside the file, in `images/`, in `../images/`, or in a folder of the split's name beside one of
-    /// those. The split's name is the file's, without `instances_` and `.json`. A picture that is not there is left out; the
+    /// The images in the order of the file, found on disk: in `folder` if given, else in the first of these that has the
+    /// first image, or any: beside the file, in `images/`, in `../images/`, or in a folder of the split's name beside one of
+    /// those. The split's name is the file's, without `instances_` and `.json`. An image that is not there is left out; the
     /// report names it, and each annotation that is left out.
     ///
     /// # Errors
-    /// `NotFound` with every path tried, where no picture is there.
-    pub fn pictures(&self, folder: Option<&Path>) -> Result<(Vec<LabelledPicture>, LabelReport), DataError> {
+    /// `NotFound` with every path tried, where no image is there.
+    pub fn images(&self, folder: Option<&Path>) -> Result<(Vec<AnnotatedImage>, LabelReport), DataError> {
         let candidates = folder.map_or_else(|| self.folders(), |folder| vec![folder.to_path_buf()]);
         let mut report = LabelReport {
-            pictures: self.pictures.len(),
+            images: self.images.len(),
             left_out_objects: self.left_out_objects,
             messages: self.messages.clone(),
             ..Default::default()
         };
         let folder = self.folder_among(&candidates)?;
-        let mut there = Vec::with_capacity(self.pictures.len());
-        for picture in &self.pictures {
-            let path = files::absolute(&folder.join(&picture.path))?;
+        let mut there = Vec::with_capacity(self.images.len());
+        for image in &self.images {
+            let path = files::absolute(&folder.join(&image.path))?;
             if path.exists() {
-                report.objects += picture.labels.len();
-                report.backgrounds += usize::from(picture.labels.is_empty());
-                there.push(LabelledPicture { path, ..picture.clone() });
+                report.objects += image.labels.len();
+                report.backgrounds += usize::from(image.labels.is_empty());
+                there.push(AnnotatedImage { path, ..image.clone() });
             } else {
                 report.left_out += 1;
-                let (file, id) = (self.file.display(), &picture.image_id);
+                let (file, id) = (self.file.display(), &image.image_id);
                 report.messages.push(format!("{file}: image {id} is not there: {}; it is left out", path.display()));
             }
         }
         Ok((there, report))
     }
 
-    /// The first folder that holds the first picture, else the first that holds any.
+    /// The first folder that holds the first image, else the first that holds any.
     fn folder_among<'a>(&self, candidates: &'a [PathBuf]) -> Result<&'a Path, DataError> {
-        let has = |folder: &Path, picture: &LabelledPicture| folder.join(&picture.path).exists();
-        let first = self.pictures.first();
+        let has = |folder: &Path, image: &AnnotatedImage| folder.join(&image.path).exists();
+        let first = self.images.first();
         let found = candidates.iter().find(|folder| first.is_some_and(|first| has(folder, first)));
-        let found = found.or_else(|| candidates.iter().find(|folder| self.pictures.iter().any(|p| has(folder, p))));
+        let found = found.or_else(|| candidates.iter().find(|folder| self.images.iter().any(|p| has(folder, p))));
         if let Some(found) = found {
             return Ok(found);
         }
@@ -152,11 +152,11 @@ impl CocoInstances {
                 tried.push(path);
             }
         }
-        let what = match self.pictures.len() {
-            1 => format!("the picture `{}`", name.display()),
-            count => format!("{count} pictures, the first `{}`", name.display()),
+        let what = match self.images.len() {
+            1 => format!("the image `{}`", name.display()),
+            count => format!("{count} images, the first `{}`", name.display()),
         };
-        let remedy = "the names, or name the pictures' folder";
+        let remedy = "the names, or name the images' folder";
         Err(DataError::NotFound { path: self.file.clone(), what, tried, remedy })
     }
 
@@ -216,7 +216,7 @@ fn is_root(sorted: &[(i64, &Category)], annotations: &[Annotation]) -> bool {
         && !annotations.iter().any(|annotation| annotation.category_id.id() == Some(ImageId::Number(*id)))
 }
 
-/// The picture of an annotation and its label.
+/// The image of an annotation and its label.
 fn label(
     annotation: &Annotation,
     by_id: &HashMap<ImageId, usize>,
@@ -227,7 +227,7 @@ fn label(
         None => format!("it names no {what}"),
     };
     let image = annotation.image_id.id();
-    let picture =
+    let image =
         image.as_ref().and_then(|id| by_id.get(id).copied()).ok_or_else(|| unknown("image", image.clone()))?;
     let category = annotation.category_id.id();
     let class = match &category {
@@ -250,7 +250,7 @@ fn label(
     // A negative area, of an outline whose points turn the other way, lies in none of COCO's ranges.
     let outline_area = annotation.area.number();
     Ok((
-        picture,
+        image,
         Label { class, place: LabelBox::Pixels([x, y, w, h]), outline_area, crowd: annotation.iscrowd.is_true() },
     ))
 }

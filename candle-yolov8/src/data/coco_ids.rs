@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// Ids up to 90 that no picture of COCO has an object of.
+/// Ids up to 90 that no image of COCO has an object of.
 const UNUSED: [i64; 10] = [12, 26, 29, 30, 45, 66, 68, 69, 71, 83];
 /// Number of COCO's classes.
 const CLASSES: usize = 80;

@@ -83,7 +83,7 @@ impl Field {
         }
     }
 
-    /// A side of a picture in pixels, where it is one.
+    /// A side of an image in pixels, where it is one.
     pub(super) fn side(&self) -> Option<usize> {
         self.number()
             .filter(|side| side.fract() == 0. && (1. ..=f64::from(u32::MAX)).contains(side))

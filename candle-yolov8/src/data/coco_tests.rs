@@ -13,7 +13,7 @@ fn read(root: &Path, text: &str) -> Result<CocoInstances, DataError> {
     CocoInstances::read(&file)
 }
 
-/// A file of two pictures and two categories, in the opposite order of ids, with these annotations.
+/// A file of two images and two categories, in the opposite order of ids, with these annotations.
 fn with(annotations: Value) -> String {
     json!({
         "info": {"year": 2017},
@@ -40,12 +40,12 @@ fn numbers_are_those_of_pycocotools_however_the_file_is_written() {
     for form in golden["forms"].as_array().unwrap() {
         let what = &form["name"];
         let coco = read(root.path(), form["text"].as_str().unwrap()).unwrap_or_else(|error| panic!("{what}: {error}"));
-        let (pictures, report) = coco.pictures(None).unwrap_or_else(|error| panic!("{what}: {error}"));
-        assert_eq!((pictures.len(), report.objects, report.left_out, report.left_out_objects), (3, 8, 0, 0), "{what}");
-        let truths: Vec<Truth> = pictures
+        let (images, report) = coco.images(None).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!((images.len(), report.objects, report.left_out, report.left_out_objects), (3, 8, 0, 0), "{what}");
+        let truths: Vec<Truth> = images
             .iter()
             .enumerate()
-            .flat_map(|(image, picture)| picture.labels.iter().map(move |label| (image, label)))
+            .flat_map(|(image, image)| image.labels.iter().map(move |label| (image, label)))
             .map(|(image, label)| {
                 let LabelBox::Pixels(bbox) = label.place else { panic!("{label:?}") };
                 Truth { image, class: label.class, bbox, area: label.area([240, 320]), crowd: label.crowd }
@@ -84,10 +84,10 @@ fn annotations_become_labels() {
         fs::create_dir_all(root.path().join("sub")).unwrap();
         fs::write(root.path().join(name), "").unwrap();
     }
-    let (pictures, report) = coco.pictures(None).expect("pictures beside the file");
+    let (images, report) = coco.images(None).expect("images beside the file");
     let label = |class, xywh, outline_area, crowd| Label { class, place: LabelBox::Pixels(xywh), outline_area, crowd };
     let expected = [
-        LabelledPicture {
+        AnnotatedImage {
             path: root.path().join("b.jpg"),
             image_id: ImageId::Number(9),
             size: Some([100, 200]),
@@ -96,15 +96,15 @@ fn annotations_become_labels() {
                 label(0, [0., 0., 200., 100.], None, true),
             ],
         },
-        LabelledPicture {
+        AnnotatedImage {
             path: root.path().join("sub/a.jpg"),
             image_id: ImageId::Name("x-1".into()),
             size: None,
             labels: vec![label(0, [-5., 0., 0., 8.], None, true)],
         },
     ];
-    assert_eq!(pictures, expected);
-    assert_eq!(report, LabelReport { pictures: 2, objects: 3, ..Default::default() });
+    assert_eq!(images, expected);
+    assert_eq!(report, LabelReport { images: 2, objects: 3, ..Default::default() });
 }
 
 #[test]
@@ -138,12 +138,12 @@ fn wrong_annotations_are_left_out_and_told() {
         }
         let text = with(json!([annotation, right]));
         let coco = read(root.path(), &text).unwrap_or_else(|error| panic!("{change}: {error}"));
-        let (_, report) = coco.pictures(None).unwrap();
+        let (_, report) = coco.images(None).unwrap();
         let [message] = &report.messages[..] else { panic!("{change}: {report:?}") };
         assert!(message.contains(problem) && message.contains("instances_val.json"), "{change}: {message}");
         assert!(message.ends_with("; it is left out"), "{change}: {message}");
         let expected =
-            LabelReport { pictures: 2, objects: 1, backgrounds: 1, left_out_objects: 1, ..Default::default() };
+            LabelReport { images: 2, objects: 1, backgrounds: 1, left_out_objects: 1, ..Default::default() };
         assert_eq!(LabelReport { messages: Vec::new(), ..report.clone() }, expected, "{change}");
         let error = read(root.path(), &with(json!([annotation]))).expect_err("nothing is left").to_string();
         assert!(error.contains("not one of its 1 annotations can be used") && error.contains(problem), "{error}");
@@ -203,7 +203,7 @@ fn a_file_that_is_no_dataset_is_refused() {
 }
 
 #[test]
-fn pictures_are_found_beside_the_file_or_where_the_caller_says() {
+fn images_are_found_beside_the_file_or_where_the_caller_says() {
     for (file, folder) in [
         ("instances_val.json", ""),
         ("instances_val.json", "images"),
@@ -220,15 +220,15 @@ fn pictures_are_found_beside_the_file_or_where_the_caller_says() {
         fs::create_dir_all(root.path().join(folder).join("sub")).unwrap();
         fs::write(&file, with(json!([]))).unwrap();
         let coco = CocoInstances::read(&file).unwrap();
-        let error = coco.pictures(None).expect_err("no pictures yet");
+        let error = coco.images(None).expect_err("no images yet");
         let DataError::NotFound { tried, .. } = &error else { panic!("{error}") };
         assert!(tried.len() == 7 && tried.iter().all(|path| path.ends_with("b.jpg")), "{tried:?}");
         let text = error.to_string();
-        assert!(text.contains("names 2 pictures, the first `b.jpg`; there is nothing at "), "{text}");
+        assert!(text.contains("names 2 images, the first `b.jpg`; there is nothing at "), "{text}");
 
         fs::write(root.path().join(folder).join("sub/a.jpg"), "").unwrap();
-        let (pictures, report) = coco.pictures(None).expect("the second picture alone");
-        assert_eq!((pictures.len(), report.pictures, report.left_out), (1, 2, 1), "{folder}");
+        let (images, report) = coco.images(None).expect("the second image alone");
+        assert_eq!((images.len(), report.images, report.left_out), (1, 2, 1), "{folder}");
         assert!(
             report.messages[0].contains("image 9 is not there: ") && report.messages[0].contains("b.jpg"),
             "{report:?}"
@@ -236,14 +236,14 @@ fn pictures_are_found_beside_the_file_or_where_the_caller_says() {
 
         fs::write(root.path().join(folder).join("b.jpg"), "").unwrap();
         let canonical = |path: &PathBuf| fs::canonicalize(path).unwrap();
-        let (pictures, report) = coco.pictures(None).unwrap();
-        let found: Vec<_> = pictures.iter().map(|picture| canonical(&picture.path)).collect();
+        let (images, report) = coco.images(None).unwrap();
+        let found: Vec<_> = images.iter().map(|image| canonical(&image.path)).collect();
         let expected = ["b.jpg", "sub/a.jpg"].map(|name| canonical(&root.path().join(folder).join(name)));
         assert_eq!((found.as_slice(), report.left_out), (&expected[..], 0), "{folder}");
 
         let given = root.path().join(folder);
-        assert_eq!(coco.pictures(Some(&given)).map(|(pictures, _)| pictures.len()).ok(), Some(2), "{folder}");
-        let error = coco.pictures(Some(&root.path().join("none"))).expect_err("a wrong folder").to_string();
+        assert_eq!(coco.images(Some(&given)).map(|(images, _)| images.len()).ok(), Some(2), "{folder}");
+        let error = coco.images(Some(&root.path().join("none"))).expect_err("a wrong folder").to_string();
         assert!(error.contains("none/b.jpg; correct"), "only the given folder is tried: {error}");
     }
 }

@@ -17,10 +17,10 @@ const NO_NAMES: &str = "`names:` is needed, a list or a map from each number fro
 /// The splits that are known.
 const SPLITS: [&str; 3] = ["train", "val", "test"];
 
-/// A description of a dataset: where the pictures of its splits lie, and the names of its classes.
+/// A description of a dataset: where the images of its splits lie, and the names of its classes.
 ///
 /// `path` is relative to the yaml's own folder, else to the working directory; the yaml's folder if absent. Each entry
-/// of a split is a folder, which counts with those below it, a `.txt` list of pictures, or a pattern of such names with
+/// of a split is a folder, which counts with those below it, a `.txt` list of images, or a pattern of such names with
 /// `*`, `?`, `[...]` or `**`, or COCO's instances in a `.json`, relative to `path`. `names` is a list or a map from each
 /// number from 0; without it, `nc` classes are called `class_0` and so on, and with neither they are the categories of the
 /// first instances file. `kpt_shape`, points and numbers of each, says which rows of label files are poses.
@@ -115,7 +115,7 @@ impl DataYaml {
         self.file.parent().unwrap_or(Path::new("")).join(&self.root)
     }
 
-    /// The folders, lists and pictures of a split (`train`, `val` or `test`), from the root of the file system. Each of
+    /// The folders, lists and images of a split (`train`, `val` or `test`), from the root of the file system. Each of
     /// them exists.
     ///
     /// # Errors

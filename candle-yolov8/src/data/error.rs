@@ -36,51 +36,51 @@ pub enum DataError {
         /// What to change.
         remedy: &'static str,
     },
-    /// A folder holds no picture.
+    /// A folder holds no image.
     #[error(
-        "there is no picture in {} and the folders below it; pictures end in .jpg, .png, .webp, .bmp and the like",
+        "there is no image in {} and the folders below it; images end in .jpg, .png, .webp, .bmp and the like",
         path.display()
     )]
-    NoPictures {
+    NoImages {
         /// The folder.
         path: PathBuf,
     },
-    /// Not one picture of a split has labels that can be used.
-    #[error("none of the {pictures} pictures has labels that can be used; the first reason: {first}")]
+    /// Not one image of a split has labels that can be used.
+    #[error("none of the {images} images has labels that can be used; the first reason: {first}")]
     AllLeftOut {
-        /// Number of pictures.
-        pictures: usize,
+        /// Number of images.
+        images: usize,
         /// Why the first one was left out.
         first: String,
     },
-    /// Not one picture to train on can be read.
-    #[error("none of the {pictures} pictures can be read{}", because(first))]
+    /// Not one image to train on can be read.
+    #[error("none of the {images} images can be read{}", because(first))]
     AllUnreadable {
-        /// Number of pictures.
-        pictures: usize,
+        /// Number of images.
+        images: usize,
         /// Why the first one cannot be read.
         first: Option<String>,
     },
-    /// Most pictures to train on cannot be decoded.
+    /// Most images to train on cannot be decoded.
     #[error(
-        "{failed} of {pictures} pictures cannot be decoded, more than half: there is little to learn from{}",
+        "{failed} of {images} images cannot be decoded, more than half: there is little to learn from{}",
         because(first)
     )]
     MostlyUndecodable {
-        /// Number of pictures that were tried and failed.
+        /// Number of images that were tried and failed.
         failed: usize,
-        /// Number of pictures.
-        pictures: usize,
+        /// Number of images.
+        images: usize,
         /// Why the first that failed cannot be decoded.
         first: Option<String>,
     },
-    /// Not one picture to train on shows an object.
+    /// Not one image to train on shows an object.
     #[error(
-        "none of the {pictures} pictures has an object; label files lie beside them, or in `labels` beside `images`"
+        "none of the {images} images has an object; label files lie beside them, or in `labels` beside `images`"
     )]
     NoObjects {
-        /// Number of pictures.
-        pictures: usize,
+        /// Number of images.
+        images: usize,
     },
 }
 

@@ -10,13 +10,13 @@ use candle_vision::regular;
 
 use super::DataError;
 
-/// Endings of picture files, as Ultralytics knows them. Formats that cannot be decoded are among them: they fail by name
+/// Endings of image files, as Ultralytics knows them. Formats that cannot be decoded are among them: they fail by name
 /// when they are opened.
 const EXTENSIONS: [&str; 14] =
     ["avif", "bmp", "dng", "heic", "heif", "jp2", "jpeg", "jpg", "mpo", "pfm", "png", "tif", "tiff", "webp"];
 
-/// Whether the path ends like a picture's.
-pub(super) fn is_picture(path: &Path) -> bool {
+/// Whether the path ends like an image's.
+pub(super) fn is_image(path: &Path) -> bool {
     let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
     EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
@@ -49,7 +49,7 @@ pub(super) fn absolute(path: &Path) -> Result<PathBuf, DataError> {
     Ok(path.components().filter(|part| *part != Component::CurDir).collect())
 }
 
-/// The folders, then the pictures and lists that a pattern below a folder names; none if it is no pattern. What lies in
+/// The folders, then the images and lists that a pattern below a folder names; none if it is no pattern. What lies in
 /// a folder that is named too is not repeated; names that begin with a dot are hidden.
 pub(super) fn matches(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, DataError> {
     if !pattern.contains(['*', '?', '[']) {
@@ -76,7 +76,7 @@ pub(super) fn matches(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, Data
         }
         if path.is_dir() {
             folders.push(path);
-        } else if is_picture(&path) || is_list(&path) {
+        } else if is_image(&path) || is_list(&path) {
             files.push(path);
         }
     }
@@ -84,7 +84,7 @@ pub(super) fn matches(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, Data
     Ok(folders)
 }
 
-/// Whether the path ends like a list of pictures.
+/// Whether the path ends like a list of images.
 pub(super) fn is_list(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt"))
 }
@@ -94,9 +94,9 @@ pub(super) fn is_instances(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
 }
 
-/// Adds the pictures in a folder and those below it to `pictures`. Names that begin with a dot are hidden; links are
+/// Adds the images in a folder and those below it to `images`. Names that begin with a dot are hidden; links are
 /// followed, each folder once.
-pub(super) fn pictures_below(folder: &Path, pictures: &mut Vec<PathBuf>) -> Result<(), DataError> {
+pub(super) fn images_below(folder: &Path, images: &mut Vec<PathBuf>) -> Result<(), DataError> {
     let mut seen = HashSet::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
@@ -113,8 +113,8 @@ pub(super) fn pictures_below(folder: &Path, pictures: &mut Vec<PathBuf>) -> Resu
             let kind = entry.file_type().map_err(io)?;
             if kind.is_dir() || (kind.is_symlink() && path.is_dir()) {
                 folders.push(path);
-            } else if is_picture(&path) {
-                pictures.push(path);
+            } else if is_image(&path) {
+                images.push(path);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// How many of a split's pictures are used, from the first.
+/// How many of a split's images are used, from the first.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Fraction {
@@ -18,18 +18,18 @@ impl Fraction {
     /// The whole split.
     pub const ALL: Self = Self::Share(1.);
 
-    /// How many of so many pictures that is.
+    /// How many of so many images that is.
     #[must_use]
-    pub fn of(self, pictures: usize) -> usize {
+    pub fn of(self, images: usize) -> usize {
         match self {
-            Self::Count(count) => count.min(pictures),
+            Self::Count(count) => count.min(images),
             Self::Share(share) => {
-                ((pictures as f64 * share.clamp(0., 1.)).round_ties_even() as usize).max(1).min(pictures)
+                ((images as f64 * share.clamp(0., 1.)).round_ties_even() as usize).max(1).min(images)
             }
         }
     }
 
-    /// Whether it is none of the pictures.
+    /// Whether it is none of the images.
     fn is_none(self) -> bool {
         matches!(self, Self::Count(0) | Self::Share(0.))
     }
@@ -48,18 +48,18 @@ impl FromStr for Fraction {
     }
 }
 
-/// The fractions of a data set: one of the training pictures, or a list in the order train, val, test.
+/// The fractions of a data set: one of the training images, or a list in the order train, val, test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Fractions {
-    /// Of the training pictures; the other splits are used whole.
+    /// Of the training images; the other splits are used whole.
     Train(Fraction),
     /// Of two or three splits.
     Each(Vec<Fraction>),
 }
 
 impl Fractions {
-    /// Of the training pictures.
+    /// Of the training images.
     #[must_use]
     pub fn train(&self) -> Fraction {
         match self {
@@ -68,7 +68,7 @@ impl Fractions {
         }
     }
 
-    /// Of the validation pictures.
+    /// Of the validation images.
     #[must_use]
     pub fn val(&self) -> Fraction {
         match self {
@@ -138,7 +138,7 @@ mod tests {
         let cases: Vec<Case> = options("fractions");
         assert_eq!(cases.len(), 21);
         for Case { text, taken } in cases {
-            let of = |fraction: Fraction| [1, 5, 7].map(|pictures| fraction.of(pictures));
+            let of = |fraction: Fraction| [1, 5, 7].map(|images| fraction.of(images));
             let fractions = text.parse::<Fractions>();
             let found = fractions.as_ref().ok().map(|f| Taken { train: of(f.train()), val: of(f.val()) });
             assert_eq!(found, taken, "{text}");

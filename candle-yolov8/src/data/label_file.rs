@@ -1,8 +1,8 @@
 //! Ultralytics' label files: one object per row, `class cx cy w h` or `class x1 y1 x2 y2 x3 y3 ...`, as fractions of the
-//! picture; of poses, `class cx cy w h` and the points.
+//! image; of poses, `class cx cy w h` and the points.
 //!
 //! An outline of three points or more counts as the box around it, a pose as its box. What a file may hold is what
-//! Ultralytics accepts: a hundredth beyond the picture is tolerated, in 32 bits, rows that repeat another as 32-bit numbers
+//! Ultralytics accepts: a hundredth beyond the image is tolerated, in 32 bits, rows that repeat another as 32-bit numbers
 //! are dropped, and one wrong row makes the file wrong.
 
 use std::collections::HashSet;
@@ -10,9 +10,9 @@ use std::collections::HashSet;
 use super::text::{columns, lines};
 use super::{Label, LabelBox};
 
-/// How far beyond the picture, as a fraction of it, a centre may reach on the left or top.
+/// How far beyond the image, as a fraction of it, a centre may reach on the left or top.
 const LEAST: f32 = -0.01;
-/// How far, as a fraction of the picture, a centre or a side may reach.
+/// How far, as a fraction of the image, a centre or a side may reach.
 const MOST: f32 = 1.01;
 /// Columns of a box.
 const BOX: usize = 5;
@@ -128,7 +128,7 @@ fn place(values: &[f64]) -> Result<[f64; 4], String> {
     for (value, what) in place.into_iter().zip(["centre x", "centre y", "width", "height"]) {
         let least = if what.starts_with("centre") { LEAST } else { 0. };
         if !(least..=MOST).contains(&(value as f32)) {
-            return Err(format!("{what} is {value}, where a fraction of the picture, 0 to 1, is needed"));
+            return Err(format!("{what} is {value}, where a fraction of the image, 0 to 1, is needed"));
         }
     }
     Ok(place)

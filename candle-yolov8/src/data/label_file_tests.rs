@@ -53,8 +53,8 @@ fn files_hold_what_ultralytics_finds_in_them() {
             assert!((row - expected.as_f64().unwrap()).abs() <= ROUNDING, "{text:?}: {row} and not {expected}");
         }
     }
-    for (picture, labels) in golden["paths"].as_object().unwrap() {
-        assert_eq!(label_path(picture.as_ref()).to_str(), labels.as_str(), "{picture}");
+    for (image, labels) in golden["paths"].as_object().unwrap() {
+        assert_eq!(label_path(image.as_ref()).to_str(), labels.as_str(), "{image}");
     }
 }
 
@@ -68,7 +68,7 @@ fn rows_are_boxes() {
         ("1 0.5 0.5 0.25 0.125\r\n\r\n0 5e-1 .5 0.25 0.125\r\n", vec![(1, middle), (0, middle)], "Windows' line ends"),
         ("\t1\t0.5  0.5 0.25 0.125  \n", vec![(1, middle)], "tabs and blanks"),
         ("1.0 0.5 0.5 0.25 0.125", vec![(1, middle)], "class with a decimal point"),
-        ("0 1.01 -0.01 1.01 0", vec![(0, [1.01, -0.01, 1.01, 0.])], "a hundredth beyond the picture, no height"),
+        ("0 1.01 -0.01 1.01 0", vec![(0, [1.01, -0.01, 1.01, 0.])], "a hundredth beyond the image, no height"),
         ("1 0.375 0.4375 0.625 0.5 0.5 0.5625", vec![(1, middle)], "outline of three points"),
         ("0 0 0 1 0 1 1 0 1", vec![(0, [0.5, 0.5, 1., 1.])], "outline of four points"),
         ("0 0 0 1 1 0.5 0.5\n1 0 0 1 0 1 1 0 1", vec![(0, [0.5, 0.5, 1., 1.]), (1, [0.5, 0.5, 1., 1.])], "outlines"),
@@ -105,7 +105,7 @@ fn a_wrong_row_is_named() {
         ("0 .5 inf .1 .1", "3: `inf` is not finite"),
         ("0 .5 .5 .1 0x1", "3: `0x1` is no number"),
         ("0 .5 .5 .1 0,1", "3: `0,1` is no number"),
-        ("0 320 240 100 50", "3: centre x is 320, where a fraction of the picture, 0 to 1, is needed"),
+        ("0 320 240 100 50", "3: centre x is 320, where a fraction of the image, 0 to 1, is needed"),
         ("0 .5 1.02 .1 .1", "3: centre y is 1.02"),
         ("0 -.02 .5 .1 .1", "3: centre x is -0.02"),
         ("0 .5 .5 -.001 .1", "3: width is -0.001"),

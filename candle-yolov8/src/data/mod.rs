@@ -1,12 +1,12 @@
-//! Labelled pictures: Ultralytics' data.yaml with label files, and COCO's instances.
+//! Labelled images: Ultralytics' data.yaml with label files, and COCO's instances.
 //!
 //! | form | read by | boxes |
 //! |---|---|---|
-//! | data.yaml, `images/**/x.jpg`, `labels/**/x.txt` | [`DataYaml`], [`Split`] | fractions of the picture |
+//! | data.yaml, `images/**/x.jpg`, `labels/**/x.txt` | [`DataYaml`], [`Split`] | fractions of the image |
 //! | `instances_*.json`, by itself or as a split of a data.yaml | [`CocoInstances`], [`Split`] | pixels |
 //!
-//! Both become [`LabelledPicture`]s, whose boxes keep the numbers of their file: no digit is lost between a file and the
-//! measure or the loss. No picture is decoded here.
+//! Both become [`AnnotatedImage`]s, whose boxes keep the numbers of their file: no digit is lost between a file and the
+//! measure or the loss. No image is decoded here.
 
 mod class_filter;
 mod classes;
@@ -19,7 +19,7 @@ mod files;
 mod fraction;
 mod label_file;
 mod part_files;
-mod picture;
+mod image;
 mod report;
 mod split;
 mod split_instances;
@@ -35,7 +35,7 @@ pub use error::DataError;
 pub(crate) use fraction::entries;
 pub use fraction::{Fraction, Fractions};
 pub use part_files::part_files;
-pub use picture::{ImageId, Label, LabelBox, LabelledPicture, image_ids};
+pub use image::{ImageId, Label, LabelBox, AnnotatedImage, image_ids};
 pub use report::LabelReport;
 pub use split::{Split, label_path};
 pub use text::lines;

@@ -4,15 +4,15 @@ use serde_json::{Map, Value, json};
 use yaml_rust2::yaml::Hash;
 use yaml_rust2::{Yaml, YamlEmitter};
 
-use super::{DataYaml, ImageId, LabelBox, LabelledPicture, Split};
+use super::{DataYaml, ImageId, LabelBox, AnnotatedImage, Split};
 
-/// Names and texts of a data.yaml, `split.yaml`, and of the two files beside it that are its `train` and its `val`: lists of pictures by
+/// Names and texts of a data.yaml, `split.yaml`, and of the two files beside it that are its `train` and its `val`: lists of images by
 /// their whole paths, or COCO's instances where the split is one.
 ///
-/// `None` for pictures that no such file can name: of label files and instances files together, or with names that a line
+/// `None` for images that no such file can name: of label files and instances files together, or with names that a line
 /// cannot hold.
 #[must_use]
-pub fn part_files(data: &DataYaml, split: &Split, parts: [&[LabelledPicture]; 2]) -> Option<Vec<(String, String)>> {
+pub fn part_files(data: &DataYaml, split: &Split, parts: [&[AnnotatedImage]; 2]) -> Option<Vec<(String, String)>> {
     let (ending, texts) = match split.kinds() {
         [true, false] => (".txt", parts.map(list)),
         [false, true] => (".json", parts.map(|part| instances(data.names(), part))),
@@ -43,32 +43,32 @@ fn yaml(data: &DataYaml, [train, val]: &[String; 2]) -> Option<String> {
     Some(text.trim_start_matches("---\n").to_owned() + "\n")
 }
 
-fn list(part: &[LabelledPicture]) -> Option<String> {
-    let line = |picture: &LabelledPicture| {
-        let line = picture.path.to_str()?;
+fn list(part: &[AnnotatedImage]) -> Option<String> {
+    let line = |image: &AnnotatedImage| {
+        let line = image.path.to_str()?;
         (line.trim() == line && !line.contains(['\n', '\r'])).then(|| format!("{line}\n"))
     };
     part.iter().map(line).collect()
 }
 
-fn instances(names: &[String], part: &[LabelledPicture]) -> Option<String> {
+fn instances(names: &[String], part: &[AnnotatedImage]) -> Option<String> {
     let id = |id: &ImageId| match id {
         ImageId::Number(number) => json!(number),
         ImageId::Name(name) => json!(name),
     };
     let (mut images, mut annotations) = (Vec::new(), Vec::new());
-    for picture in part {
+    for image in part {
         let mut image = Map::new();
-        image.insert("id".to_owned(), id(&picture.image_id));
-        image.insert("file_name".to_owned(), json!(picture.path.to_str()?));
-        for (key, side) in ["height", "width"].into_iter().zip(picture.size.into_iter().flatten()) {
+        image.insert("id".to_owned(), id(&image.image_id));
+        image.insert("file_name".to_owned(), json!(image.path.to_str()?));
+        for (key, side) in ["height", "width"].into_iter().zip(image.size.into_iter().flatten()) {
             image.insert(key.to_owned(), json!(side));
         }
         images.push(Value::Object(image));
-        for label in &picture.labels {
+        for label in &image.labels {
             let LabelBox::Pixels(bbox) = label.place else { return None };
             annotations.push(json!({
-                "id": annotations.len() + 1, "image_id": id(&picture.image_id), "category_id": label.class + 1,
+                "id": annotations.len() + 1, "image_id": id(&image.image_id), "category_id": label.class + 1,
                 "bbox": bbox, "area": label.outline_area.unwrap_or(bbox[2] * bbox[3]), "iscrowd": u8::from(label.crowd),
             }));
         }
@@ -84,15 +84,15 @@ mod tests {
     use crate::data::Label;
     use std::path::Path;
 
-    type Parts = [Vec<LabelledPicture>; 2];
+    type Parts = [Vec<AnnotatedImage>; 2];
 
-    /// The parts of the data in a folder: its pictures in turn.
+    /// The parts of the data in a folder: its images in turn.
     fn parted(folder: &Path) -> (DataYaml, Split, Parts) {
         let data = DataYaml::read(folder).expect("a data.yaml");
         let split = Split::open(&data, "train").expect("a split");
-        let (pictures, _) = split.labels().expect("labels");
-        let (val, train): (Vec<_>, Vec<_>) = pictures.into_iter().enumerate().partition(|(number, _)| number % 2 == 1);
-        let strip = |part: Vec<(usize, LabelledPicture)>| part.into_iter().map(|(_, picture)| picture).collect();
+        let (images, _) = split.labels().expect("labels");
+        let (val, train): (Vec<_>, Vec<_>) = images.into_iter().enumerate().partition(|(number, _)| number % 2 == 1);
+        let strip = |part: Vec<(usize, AnnotatedImage)>| part.into_iter().map(|(_, image)| image).collect();
         (data, split, [strip(train), strip(val)])
     }
 
@@ -151,10 +151,10 @@ mod tests {
         // Without an outline the box's own area counts, which is then written.
         let plain = |parts: &Parts| {
             let label = |label: &Label| (label.class, label.place, label.crowd);
-            let picture = |p: &LabelledPicture| {
+            let image = |p: &AnnotatedImage| {
                 (p.path.clone(), p.image_id.clone(), p.size, p.labels.iter().map(label).collect::<Vec<_>>())
             };
-            parts.each_ref().map(|part| part.iter().map(picture).collect::<Vec<_>>())
+            parts.each_ref().map(|part| part.iter().map(image).collect::<Vec<_>>())
         };
         assert_eq!(plain(&again), plain(&parts));
         assert_eq!(again[0][0].labels[0].outline_area, Some(123.5));

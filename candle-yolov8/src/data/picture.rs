@@ -1,4 +1,4 @@
-//! A picture with its labels, whichever form it came in.
+//! An image with its labels, whichever form it came in.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// Identifies a picture in COCO's files.
+/// Identifies an image in COCO's files.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum ImageId {
@@ -17,7 +17,7 @@ pub enum ImageId {
 }
 
 impl ImageId {
-    /// The id of a picture without one: its file name without extension, as a number where it is only digits.
+    /// The id of an image without one: its file name without extension, as a number where it is only digits.
     /// Ultralytics' `predictions.json` holds the same.
     #[must_use]
     pub fn of_path(path: &Path) -> Self {
@@ -32,8 +32,8 @@ impl ImageId {
     }
 }
 
-/// One id for each picture of these names without extension, in their order: [`ImageId::of_path`]'s number where no other
-/// picture has it, else the name; a name that was there before gets `-2`, `-3` and so on.
+/// One id for each image of these names without extension, in their order: [`ImageId::of_path`]'s number where no other
+/// image has it, else the name; a name that was there before gets `-2`, `-3` and so on.
 #[must_use]
 pub fn image_ids(stems: &[String]) -> Vec<ImageId> {
     let ids: Vec<ImageId> = stems.iter().map(|stem| ImageId::of_stem(stem)).collect();
@@ -62,16 +62,16 @@ impl fmt::Display for ImageId {
     }
 }
 
-/// One picture and its objects.
+/// One image and its objects.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LabelledPicture {
+pub struct AnnotatedImage {
     /// The file.
     pub path: PathBuf,
     /// Its id in COCO's files.
     pub image_id: ImageId,
     /// `[height, width]` in pixels, where the labels tell it.
     pub size: Option<[usize; 2]>,
-    /// The objects; none for a background picture.
+    /// The objects; none for a background image.
     pub labels: Vec<Label>,
 }
 
@@ -91,14 +91,14 @@ pub struct Label {
 /// A box with the numbers of its file. Its sides may be 0: such a box counts in a measure and teaches nothing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum LabelBox {
-    /// Centre x, centre y, width and height as fractions of the picture's width and height.
+    /// Centre x, centre y, width and height as fractions of the image's width and height.
     Normalised([f64; 4]),
     /// Left, top, width and height in pixels.
     Pixels([f64; 4]),
 }
 
 impl Label {
-    /// Left, top, right and bottom in pixels of a picture of `[height, width]`.
+    /// Left, top, right and bottom in pixels of an image of `[height, width]`.
     #[must_use]
     pub fn xyxy(&self, size: [usize; 2]) -> [f64; 4] {
         match self.place {
@@ -110,7 +110,7 @@ impl Label {
         }
     }
 
-    /// Centre x, centre y, width and height as fractions of a picture of `[height, width]`, which must not be empty.
+    /// Centre x, centre y, width and height as fractions of an image of `[height, width]`, which must not be empty.
     #[must_use]
     pub fn xywhn(&self, size: [usize; 2]) -> [f32; 4] {
         match self.place {
@@ -123,7 +123,7 @@ impl Label {
         .map(|value| value as f32)
     }
 
-    /// Square pixels in a picture of `[height, width]`: of the outline where its area is known, else of the box.
+    /// Square pixels in an image of `[height, width]`: of the outline where its area is known, else of the box.
     #[must_use]
     pub fn area(&self, size: [usize; 2]) -> f64 {
         self.outline_area.unwrap_or_else(|| match self.place {
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn each_picture_has_an_id_of_its_own() {
+    fn each_image_has_an_id_of_its_own() {
         let number = ImageId::Number;
         let name = |name: &str| ImageId::Name(name.into());
         for (stems, expected, what) in [

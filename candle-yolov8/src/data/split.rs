@@ -1,4 +1,4 @@
-//! The pictures of a split, and their labels.
+//! The images of a split, and their labels.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,24 +9,24 @@ use super::label_file::{self, Labels, Rows};
 use super::split_instances::Instances;
 use super::text::{lines, trimmed};
 use super::{
-    CocoCategory, CocoInstances, DataError, DataYaml, Fraction, ImageId, LabelReport, LabelledPicture, files, image_ids,
+    CocoCategory, CocoInstances, DataError, DataYaml, Fraction, ImageId, LabelReport, AnnotatedImage, files, image_ids,
 };
 
 /// Most bytes of a label file.
 const MAX_LABEL_BYTES: u64 = 64 << 20;
-/// Most bytes of a list of pictures.
+/// Most bytes of a list of images.
 const MAX_LIST_BYTES: u64 = 1 << 30;
 
-/// The pictures of a split.
+/// The images of a split.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Split {
-    pictures: Vec<PathBuf>,
+    images: Vec<PathBuf>,
     instances: Vec<Instances>,
     rows: Rows,
     part: Option<Fraction>,
 }
 
-/// What the label file of one picture says.
+/// What the label file of one image says.
 #[derive(Debug)]
 enum Found {
     Missing,
@@ -35,44 +35,44 @@ enum Found {
 }
 
 impl Split {
-    /// Lists the pictures of a split (`train`, `val` or `test`) in the order of their paths' bytes, and reads its instances
-    /// files. That a listed picture exists shows when it is opened.
+    /// Lists the images of a split (`train`, `val` or `test`) in the order of their paths' bytes, and reads its instances
+    /// files. That a listed image exists shows when it is opened.
     ///
     /// # Errors
-    /// Those of [`DataYaml::entries`] and [`CocoInstances::read`]; `NoPictures`; `Invalid` for a line of a list that names no
-    /// picture.
+    /// Those of [`DataYaml::entries`] and [`CocoInstances::read`]; `NoImages`; `Invalid` for a line of a list that names no
+    /// image.
     pub fn open(data: &DataYaml, split: &str) -> Result<Self, DataError> {
-        let (mut pictures, mut instances) = (Vec::new(), Vec::new());
+        let (mut images, mut instances) = (Vec::new(), Vec::new());
         for entry in data.entries(split)? {
-            let before = pictures.len();
+            let before = images.len();
             if files::is_instances(&entry) && entry.is_file() {
                 instances.push(Instances::new(CocoInstances::read(&entry)?, data));
                 continue;
             }
             if entry.is_dir() {
-                files::pictures_below(&entry, &mut pictures)?;
+                files::images_below(&entry, &mut images)?;
             } else if files::is_list(&entry) {
-                read_list(&entry, &mut pictures)?;
-            } else if files::is_picture(&entry) {
-                pictures.push(entry.clone());
+                read_list(&entry, &mut images)?;
+            } else if files::is_image(&entry) {
+                images.push(entry.clone());
             } else {
                 return Err(DataError::invalid(
                     &entry,
-                    "a split is a folder of pictures, a .txt list of them, or COCO's instances in a .json",
+                    "a split is a folder of images, a .txt list of them, or COCO's instances in a .json",
                 ));
             }
-            if pictures.len() == before {
-                return Err(DataError::NoPictures { path: entry });
+            if images.len() == before {
+                return Err(DataError::NoImages { path: entry });
             }
         }
-        pictures.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
+        images.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
         let rows = Rows { classes: data.names().len(), single_cls: false, pose: data.pose() };
-        Ok(Self { pictures, instances, rows, part: None })
+        Ok(Self { images, instances, rows, part: None })
     }
 
-    /// Whether it has pictures of label files, and of instances files.
+    /// Whether it has images of label files, and of instances files.
     pub(super) fn kinds(&self) -> [bool; 2] {
-        [!self.pictures.is_empty(), !self.instances.is_empty()]
+        [!self.images.is_empty(), !self.instances.is_empty()]
     }
 
     /// Takes all objects for class 0, and then allows any class in a label file.
@@ -84,44 +84,44 @@ impl Split {
     /// COCO's ids of the classes, where one instances file is the split: of each class, if the file has it.
     #[must_use]
     pub fn categories(&self) -> Option<Vec<Option<&CocoCategory>>> {
-        match (self.pictures.is_empty(), self.instances.as_slice()) {
+        match (self.images.is_empty(), self.instances.as_slice()) {
             (true, [instances]) => Some(instances.categories()),
             _ => None,
         }
     }
 
-    /// Leaves a part of the pictures, from the first: of those with label files, and of those of each instances file.
+    /// Leaves a part of the images, from the first: of those with label files, and of those of each instances file.
     #[must_use]
     pub fn part(mut self, fraction: Fraction) -> Self {
-        self.pictures.truncate(fraction.of(self.pictures.len()));
+        self.images.truncate(fraction.of(self.images.len()));
         self.part = Some(fraction);
         self
     }
 
-    /// The pictures with label files, sorted. A picture that two entries name is there twice.
+    /// The images with label files, sorted. An image that two entries name is there twice.
     #[must_use]
-    pub fn pictures(&self) -> &[PathBuf] {
-        &self.pictures
+    pub fn images(&self) -> &[PathBuf] {
+        &self.images
     }
 
-    /// Reads the label files of all pictures. A picture whose label file is wrong is left out; one without a label file
-    /// shows no object; the report counts both and names each wrong file with the line and the reason. It names pictures
-    /// that have one label file between them, too. Those of instances files follow, as [`CocoInstances::pictures`] finds
-    /// them, or below the yaml's `path`. No two pictures of label files have one id.
+    /// Reads the label files of all images. An image whose label file is wrong is left out; one without a label file
+    /// shows no object; the report counts both and names each wrong file with the line and the reason. It names images
+    /// that have one label file between them, too. Those of instances files follow, as [`CocoInstances::images`] finds
+    /// them, or below the yaml's `path`. No two images of label files have one id.
     ///
     /// # Errors
-    /// `AllLeftOut`; `NotFound` where no picture of an instances file is there; `Invalid` if it has objects of a category
+    /// `AllLeftOut`; `NotFound` where no image of an instances file is there; `Invalid` if it has objects of a category
     /// that the yaml does not name.
-    pub fn labels(&self) -> Result<(Vec<LabelledPicture>, LabelReport), DataError> {
-        let found: Vec<Found> = self.pictures.par_iter().map(|picture| read_labels(picture, self.rows)).collect();
-        let mut report = LabelReport { pictures: self.pictures.len(), ..Default::default() };
+    pub fn labels(&self) -> Result<(Vec<AnnotatedImage>, LabelReport), DataError> {
+        let found: Vec<Found> = self.images.par_iter().map(|image| read_labels(image, self.rows)).collect();
+        let mut report = LabelReport { images: self.images.len(), ..Default::default() };
         let mut labelled = Vec::with_capacity(found.len());
         let mut owners: HashMap<PathBuf, &PathBuf> = HashMap::new();
-        for (path, found) in self.pictures.iter().zip(found) {
+        for (path, found) in self.images.iter().zip(found) {
             let labels = match found {
                 Found::Wrong(problem) => {
                     report.left_out += 1;
-                    report.messages.push(format!("{problem}; the picture is left out"));
+                    report.messages.push(format!("{problem}; the image is left out"));
                     continue;
                 }
                 Found::Missing => {
@@ -144,15 +144,15 @@ impl Split {
             }
             report.backgrounds += usize::from(labels.is_empty());
             report.objects += labels.len();
-            labelled.push(LabelledPicture { path: path.clone(), image_id: ImageId::of_path(path), size: None, labels });
+            labelled.push(AnnotatedImage { path: path.clone(), image_id: ImageId::of_path(path), size: None, labels });
         }
         if let (true, Some(first)) = (labelled.is_empty(), report.messages.first()) {
-            return Err(DataError::AllLeftOut { pictures: report.pictures, first: first.clone() });
+            return Err(DataError::AllLeftOut { images: report.images, first: first.clone() });
         }
         let stem =
-            |picture: &LabelledPicture| picture.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            |image: &AnnotatedImage| image.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let stems: Vec<String> = labelled.iter().map(stem).collect();
-        labelled.iter_mut().zip(image_ids(&stems)).for_each(|(picture, id)| picture.image_id = id);
+        labelled.iter_mut().zip(image_ids(&stems)).for_each(|(image, id)| image.image_id = id);
         for instances in &self.instances {
             let before = labelled.len();
             instances.add_to(&mut labelled, &mut report, self.rows.single_cls)?;
@@ -160,20 +160,20 @@ impl Split {
                 labelled.truncate(before + part.of(labelled.len() - before));
             }
         }
-        if let (true, Some(first)) = (report.missing == report.pictures, self.pictures.first()) {
+        if let (true, Some(first)) = (report.missing == report.images, self.images.first()) {
             let expected = label_path(first);
             report
                 .messages
-                .push(format!("no picture has a label file; the first was expected at {}", expected.display()));
+                .push(format!("no image has a label file; the first was expected at {}", expected.display()));
         }
         Ok((labelled, report))
     }
 }
 
-/// Where the labels of a picture lie: its path with the last folder called `images` replaced by `labels`, ending in `.txt`.
+/// Where the labels of an image lie: its path with the last folder called `images` replaced by `labels`, ending in `.txt`.
 #[must_use]
-pub fn label_path(picture: &Path) -> PathBuf {
-    let mut parts: Vec<_> = picture.components().map(|part| part.as_os_str()).collect();
+pub fn label_path(image: &Path) -> PathBuf {
+    let mut parts: Vec<_> = image.components().map(|part| part.as_os_str()).collect();
     let folders = parts.len().saturating_sub(1);
     if let Some(last) = parts[..folders].iter().rposition(|part| *part == "images") {
         parts[last] = "labels".as_ref();
@@ -181,8 +181,8 @@ pub fn label_path(picture: &Path) -> PathBuf {
     parts.iter().collect::<PathBuf>().with_extension("txt")
 }
 
-fn read_labels(picture: &Path, rows: Rows) -> Found {
-    let path = label_path(picture);
+fn read_labels(image: &Path, rows: Rows) -> Found {
+    let path = label_path(image);
     let text = match files::read_text(&path, MAX_LABEL_BYTES) {
         Ok(text) => text,
         Err(DataError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Found::Missing,
@@ -194,19 +194,19 @@ fn read_labels(picture: &Path, rows: Rows) -> Found {
     }
 }
 
-/// One picture per line, relative to the list's folder, else to the working directory.
-fn read_list(list: &Path, pictures: &mut Vec<PathBuf>) -> Result<(), DataError> {
+/// One image per line, relative to the list's folder, else to the working directory.
+fn read_list(list: &Path, images: &mut Vec<PathBuf>) -> Result<(), DataError> {
     let text = files::read_text(list, MAX_LIST_BYTES)?;
     let folder = list.parent().unwrap_or(Path::new(""));
     for (index, line) in lines(&text).map(trimmed).enumerate().filter(|(_, line)| !line.is_empty()) {
-        if !files::is_picture(Path::new(line)) {
-            let problem = format!("line {}: `{line}` does not end like a picture, in .jpg for one", index + 1);
+        if !files::is_image(Path::new(line)) {
+            let problem = format!("line {}: `{line}` does not end like an image, in .jpg for one", index + 1);
             return Err(DataError::invalid(list, problem));
         }
         let beside = files::absolute(&folder.join(line))?;
         let here = files::absolute(Path::new(line))?;
         let elsewhere = !line.starts_with("./") && !beside.exists() && here.exists();
-        pictures.push(if elsewhere { here } else { beside });
+        images.push(if elsewhere { here } else { beside });
     }
     Ok(())
 }

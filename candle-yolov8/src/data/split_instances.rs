@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{ClassMatch, CocoCategory, CocoInstances, DataError, DataYaml, LabelReport, LabelledPicture};
+use super::{ClassMatch, CocoCategory, CocoInstances, DataError, DataYaml, LabelReport, AnnotatedImage};
 
 /// An instances file, and what the yaml around it says.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,22 +36,22 @@ impl Instances {
         categories
     }
 
-    /// Adds the pictures, with the yaml's classes, and what was found.
+    /// Adds the images, with the yaml's classes, and what was found.
     pub(super) fn add_to(
         &self,
-        labelled: &mut Vec<LabelledPicture>,
+        labelled: &mut Vec<AnnotatedImage>,
         report: &mut LabelReport,
         single_cls: bool,
     ) -> Result<(), DataError> {
-        let found = match self.coco.pictures(None) {
-            Err(DataError::NotFound { .. }) if self.coco.pictures(Some(&self.root)).is_ok() => {
-                self.coco.pictures(Some(&self.root))
+        let found = match self.coco.images(None) {
+            Err(DataError::NotFound { .. }) if self.coco.images(Some(&self.root)).is_ok() => {
+                self.coco.images(Some(&self.root))
             }
             found => found,
         };
-        let (pictures, of_file) = found?;
-        for mut picture in pictures {
-            for label in &mut picture.labels {
+        let (images, of_file) = found?;
+        for mut image in images {
+            for label in &mut image.labels {
                 label.class = match (self.places[label.class], single_cls) {
                     (_, true) => 0,
                     (Some(place), false) => place,
@@ -68,7 +68,7 @@ impl Instances {
                     }
                 };
             }
-            labelled.push(picture);
+            labelled.push(image);
         }
         report.add(of_file);
         Ok(())

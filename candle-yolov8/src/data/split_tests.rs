@@ -19,10 +19,10 @@ fn read(root: &Path, yaml: &str) -> Result<DataYaml, DataError> {
     DataYaml::read(&root.join("data.yaml"))
 }
 
-/// The pictures of a split relative to `root`.
+/// The images of a split relative to `root`.
 fn open(root: &Path, yaml: &str, split: &str) -> Result<Vec<String>, DataError> {
     let shown = |path: &PathBuf| path.strip_prefix(root).unwrap_or(path).display().to_string();
-    Ok(Split::open(&read(root, yaml)?, split)?.pictures().iter().map(shown).collect())
+    Ok(Split::open(&read(root, yaml)?, split)?.images().iter().map(shown).collect())
 }
 
 #[test]
@@ -132,34 +132,34 @@ fn entries_are_folders_and_lists() {
             [&["images/val-b.jpg", "images/val.jpg"], &folder[..]].concat(),
             "order of the whole path's bytes",
         ),
-        ("val: lists/val.txt", vec!["lists/../more/e.bmp", "lists/missing.jpg", "lists/x.jpg"], "list of pictures"),
+        ("val: lists/val.txt", vec!["lists/../more/e.bmp", "lists/missing.jpg", "lists/x.jpg"], "list of images"),
         ("val: lists/old_mac.txt", vec!["lists/../more/e.bmp", "lists/x.jpg"], "list with old line ends"),
-        ("val: images/val/a.png", vec!["images/val/a.png"], "one picture"),
-        ("val: images/*/?.png", vec!["images/val/a.png"], "pattern of pictures"),
+        ("val: images/val/a.png", vec!["images/val/a.png"], "one image"),
+        ("val: images/*/?.png", vec!["images/val/a.png"], "pattern of images"),
         ("val: images/val/**/*", folder.to_vec(), "pattern of all below"),
         ("path: images\nval: '[v]al'", folder.to_vec(), "pattern of a folder"),
         ("val: lists/v*.txt", vec!["lists/../more/e.bmp", "lists/missing.jpg", "lists/x.jpg"], "pattern of lists"),
         (
             "val: ['images/v*', more]",
             [&["images/val-b.jpg", "images/val.jpg"], &folder[..], &["more/e.bmp"]].concat(),
-            "pattern of pictures and a folder",
+            "pattern of images and a folder",
         ),
     ] {
-        let pictures = open(root, &format!("{yaml}\nnames: [a]"), "val").unwrap_or_else(|e| panic!("{what}: {e}"));
-        assert_eq!(pictures, expected, "{what}");
+        let images = open(root, &format!("{yaml}\nnames: [a]"), "val").unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert_eq!(images, expected, "{what}");
     }
     let absolute = format!("path: {}\nval: images/val\nnames: [a]", root.display());
     assert_eq!(open(root, &absolute, "val").expect("an absolute path"), folder);
     for (yaml, split, problem) in [
         ("train: images\nval: more", "test", "it has no split `test`, only train, val; add the key `test:`"),
-        ("val: empty", "val", "there is no picture in"),
-        ("val: [more, empty]", "val", "there is no picture in"),
-        ("val: lists/blank.txt", "val", "there is no picture in"),
-        ("val: lists/bad.txt", "val", "bad.txt: line 2: `note.md` does not end like a picture"),
+        ("val: empty", "val", "there is no image in"),
+        ("val: [more, empty]", "val", "there is no image in"),
+        ("val: lists/blank.txt", "val", "there is no image in"),
+        ("val: lists/bad.txt", "val", "bad.txt: line 2: `note.md` does not end like an image"),
         (
             "val: images/val/note.md",
             "val",
-            "note.md: a split is a folder of pictures, a .txt list of them, or COCO's instances in a .json",
+            "note.md: a split is a folder of images, a .txt list of them, or COCO's instances in a .json",
         ),
         ("val: images/val/*.md", "val", "names `images/val/*.md` as its val split; there is nothing at"),
         ("val: 'images/[val'", "val", "no pattern of names"),
@@ -190,13 +190,13 @@ fn links_are_followed_and_end() {
     write(root, &[("images/a.jpg", ""), ("elsewhere/b.jpg", "")]);
     std::os::unix::fs::symlink(root.join("images"), root.join("images/loop")).unwrap();
     std::os::unix::fs::symlink(root.join("elsewhere"), root.join("images/linked")).unwrap();
-    let pictures = open(root, "val: images\nnames: [a]", "val").expect("pictures");
-    assert_eq!(pictures, ["images/a.jpg", "images/linked/b.jpg"]);
+    let images = open(root, "val: images\nnames: [a]", "val").expect("pictures");
+    assert_eq!(images, ["images/a.jpg", "images/linked/b.jpg"]);
 }
 
 #[test]
 fn the_last_images_folder_holds_the_labels() {
-    for (picture, expected) in [
+    for (image, expected) in [
         ("/d/images/val/x.jpg", "/d/labels/val/x.txt"),
         ("images/x.jpg", "labels/x.txt"),
         ("/images/images/x.y.JPEG", "/images/labels/x.y.txt"),
@@ -204,7 +204,7 @@ fn the_last_images_folder_holds_the_labels() {
         ("/d/images", "/d/images.txt"),
         ("/d/x.jpg", "/d/x.txt"),
     ] {
-        assert_eq!(label_path(Path::new(picture)), Path::new(expected), "{picture}");
+        assert_eq!(label_path(Path::new(image)), Path::new(expected), "{image}");
     }
 }
 
@@ -227,15 +227,15 @@ fn labels_are_read_and_counted() {
     );
     fs::write(root.join("labels/binary.txt"), [0xff; 9]).unwrap();
     let data = read(root, "val: images\nnames: [a, b]").unwrap();
-    let (pictures, report) = Split::open(&data, "val").unwrap().labels().unwrap();
-    let shown: Vec<_> = pictures.iter().map(|p| (p.image_id.to_string(), p.labels.len())).collect();
+    let (images, report) = Split::open(&data, "val").unwrap().labels().unwrap();
+    let shown: Vec<_> = images.iter().map(|p| (p.image_id.to_string(), p.labels.len())).collect();
     let expected = [("1", 1), ("b", 1), ("empty", 0), ("missing", 0), ("twice", 1)];
     assert_eq!(shown, expected.map(|(name, count)| (name.to_owned(), count)));
-    assert_eq!(pictures[0].image_id, ImageId::Number(1));
-    assert_eq!((pictures[0].labels[0].class, pictures[0].size), (1, None));
-    assert_eq!(pictures[0].labels[0].xyxy([80, 40]), [15., 35., 25., 45.]);
+    assert_eq!(images[0].image_id, ImageId::Number(1));
+    assert_eq!((images[0].labels[0].class, images[0].size), (1, None));
+    assert_eq!(images[0].labels[0].xyxy([80, 40]), [15., 35., 25., 45.]);
     let counts = LabelReport {
-        pictures: 7,
+        images: 7,
         objects: 3,
         backgrounds: 2,
         missing: 1,
@@ -248,19 +248,19 @@ fn labels_are_read_and_counted() {
     assert!(binary.contains("binary.txt: no UTF-8 text"), "{binary}");
     assert!(twice.ends_with("twice.txt: 2 duplicate rows removed"), "{twice}");
     let file = root.join("labels/wrong.txt");
-    let reason = "class 2, where the dataset has 2 classes, 0 to 1; the picture is left out";
+    let reason = "class 2, where the dataset has 2 classes, 0 to 1; the image is left out";
     assert_eq!(wrong, &format!("{}:2: {reason}", file.display()));
 }
 
 #[test]
-fn pictures_that_share_a_label_file_are_named() {
+fn images_that_share_a_label_file_are_named() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     write(root, &[("images/a.jpg", ""), ("images/a.png", ""), ("images/b.jpg", ""), ("images/b.png", "")]);
     write(root, &[("labels/a.txt", "0 .5 .5 .25 .125\n")]);
     let data = read(root, "val: images\nnames: [a, b]").unwrap();
-    let (pictures, report) = Split::open(&data, "val").unwrap().labels().unwrap();
-    assert_eq!((pictures.len(), report.objects), (4, 2));
+    let (images, report) = Split::open(&data, "val").unwrap().labels().unwrap();
+    assert_eq!((images.len(), report.objects), (4, 2));
     let file = root.join("labels/a.txt");
     assert_eq!(report.messages, [format!("{}: the labels of both a.jpg and a.png", file.display())]);
 }
@@ -272,13 +272,13 @@ fn a_split_without_labels_is_told() {
     write(root, &[("images/a.jpg", "")]);
     let data = read(root, "val: images\nnames: [a]").unwrap();
     let split = Split::open(&data, "val").unwrap();
-    let (pictures, report) = split.labels().unwrap();
-    assert_eq!((pictures.len(), report.missing), (1, 1));
+    let (images, report) = split.labels().unwrap();
+    assert_eq!((images.len(), report.missing), (1, 1));
     let place = root.join("labels/a.txt").display().to_string();
     assert!(report.messages.len() == 1 && report.messages[0].contains(&place), "{:?}", report.messages);
     write(root, &[("labels/a.txt", "9 9 9 9 9")]);
     let error = split.labels().expect_err("all left out").to_string();
-    assert!(error.contains("none of the 1 pictures") && error.contains("a.txt:1: class 9"), "{error}");
+    assert!(error.contains("none of the 1 images") && error.contains("a.txt:1: class 9"), "{error}");
 }
 
 #[test]
@@ -289,10 +289,10 @@ fn poses_count_as_their_boxes() {
     write(root, &[("labels/a.txt", "1 .5 .5 .25 .125 .1 .2 .3 .4\n"), ("labels/b.txt", "0 .5 .5 .25 .125\n")]);
     let read = |yaml: &str| Split::open(&read(root, yaml).unwrap(), "val").unwrap().labels().unwrap().0;
     let place = LabelBox::Normalised([0.5, 0.5, 0.25, 0.125]);
-    for pictures in
+    for images in
         [read("val: images\nnames: [a, b]\nkpt_shape: [2, 2]"), read("val: images\nnames: [a, b]\nkpt_shape: ['1', 4]")]
     {
-        let found: Vec<_> = pictures.iter().flat_map(|picture| &picture.labels).map(|l| (l.class, l.place)).collect();
+        let found: Vec<_> = images.iter().flat_map(|image| &image.labels).map(|l| (l.class, l.place)).collect();
         assert_eq!(found, [(1, place), (0, place)]);
     }
     let outline = read("val: images\nnames: [a, b]");
@@ -305,8 +305,8 @@ fn a_single_class_takes_the_labels_of_all() {
     let root = root.path();
     write(root, &[("images/a.jpg", ""), ("labels/a.txt", "7 .5 .5 .25 .125\n1 .5 .5 .25 .125\n")]);
     let data = read(root, "val: images\nnames: [a, b]").unwrap();
-    let (pictures, report) = Split::open(&data, "val").unwrap().single_cls(true).labels().unwrap();
-    let classes: Vec<usize> = pictures[0].labels.iter().map(|label| label.class).collect();
+    let (images, report) = Split::open(&data, "val").unwrap().single_cls(true).labels().unwrap();
+    let classes: Vec<usize> = images[0].labels.iter().map(|label| label.class).collect();
     assert_eq!((classes, report.left_out), (vec![0, 0], 0), "rows of two classes are no duplicates");
     assert!(Split::open(&data, "val").unwrap().labels().is_err(), "class 7 is one too many else");
 }
@@ -319,8 +319,8 @@ fn numbers_in_two_forms_are_two_ids() {
         write(root, &[(name, "")]);
     }
     let data = read(root, "val: images\nnames: [a]").unwrap();
-    let (pictures, _) = Split::open(&data, "val").unwrap().labels().unwrap();
-    let ids: Vec<_> = pictures.iter().map(|picture| picture.image_id.clone()).collect();
+    let (images, _) = Split::open(&data, "val").unwrap().labels().unwrap();
+    let ids: Vec<_> = images.iter().map(|image| image.image_id.clone()).collect();
     let name = |name: &str| ImageId::Name(name.into());
     let expected = [name("001"), name("1"), name("2"), name("2-2"), ImageId::Number(3), name("1-2")];
     assert_eq!(ids, expected);
@@ -356,13 +356,13 @@ fn a_split_may_be_cocos_instances() {
             let split = Split::open(&data, split).unwrap();
             let found: Vec<_> = split.categories().unwrap().iter().map(|c| c.map(|category| category.id)).collect();
             assert_eq!(found, ids, "{what}");
-            let (pictures, report) = split.labels().unwrap_or_else(|error| panic!("{what}: {error}"));
-            let [picture] = &pictures[..] else { panic!("{what}: {pictures:?}") };
-            assert_eq!(fs::canonicalize(&picture.path).unwrap(), fs::canonicalize(root.join(path)).unwrap(), "{what}");
-            let labels: Vec<_> = picture.labels.iter().map(|label| (label.class, label.crowd)).collect();
+            let (images, report) = split.labels().unwrap_or_else(|error| panic!("{what}: {error}"));
+            let [image] = &images[..] else { panic!("{what}: {images:?}") };
+            assert_eq!(fs::canonicalize(&image.path).unwrap(), fs::canonicalize(root.join(path)).unwrap(), "{what}");
+            let labels: Vec<_> = image.labels.iter().map(|label| (label.class, label.crowd)).collect();
             assert_eq!(labels, [(classes[0], false), (classes[1], true)], "{what}");
-            assert_eq!(picture.labels[0].xywhn([10, 20]), [0.5, 0.625, 0.5, 0.25], "{what}");
-            assert_eq!((report.pictures, report.objects, report.missing), (1, 2, 0), "{what}");
+            assert_eq!(image.labels[0].xywhn([10, 20]), [0.5, 0.625, 0.5, 0.25], "{what}");
+            assert_eq!((report.images, report.objects, report.missing), (1, 2, 0), "{what}");
             let (united, _) = split.single_cls(true).labels().unwrap();
             assert!(united[0].labels.iter().all(|label| label.class == 0), "{what}");
         }

@@ -1,4 +1,4 @@
-//! The anchors of a picture: one in the middle of each cell of each level.
+//! The anchors of an image: one in the middle of each cell of each level.
 
 /// A cell of a level. Lengths are in cells of its level.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -17,7 +17,7 @@ const BETA: i32 = 6;
 /// How far inside a box an anchor lies at least, in pixels; and what keeps the scale of scores finite.
 const EPS: f64 = 1e-9;
 
-/// An object of a picture, its box as left, top, right and bottom in pixels.
+/// An object of an image, its box as left, top, right and bottom in pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Object {
     pub(super) class: usize,
@@ -44,7 +44,7 @@ struct Candidate {
     metric: f64,
 }
 
-/// The positive anchors of a picture, in the order of their numbers.
+/// The positive anchors of an image, in the order of their numbers.
 ///
 /// `predict` gives an anchor's box in pixels and its probability of a class. Sides of objects below `least_side` pixels
 /// count as such where anchors inside are sought. Of equal metrics the first anchor's is taken, of equal overlaps the

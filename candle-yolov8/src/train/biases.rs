@@ -5,9 +5,9 @@ use crate::yaml::ModelDef;
 
 /// Box logits start alike: every distance at the middle of the bins.
 const BOX_BIAS: f32 = 2.;
-/// Objects that a picture of [`SIDE`] pixels is thought to have.
+/// Objects that an image of [`SIDE`] pixels is thought to have.
 const OBJECTS: f64 = 5.;
-/// Width and height of that picture, in pixels.
+/// Width and height of that image, in pixels.
 const SIDE: f64 = 640.;
 
 /// The biases of the last convolutions of the head by their checkpoint names, for a start from nothing.

@@ -1,4 +1,4 @@
-//! The pictures that a detector is trained on, at the size that it sees them.
+//! The images that a detector is trained on, at the size that it sees them.
 
 use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
@@ -11,14 +11,14 @@ use rayon::prelude::*;
 
 use super::augment::{Object, Scene};
 use super::decoded;
-use crate::data::{DataError, LabelledPicture};
+use crate::data::{DataError, AnnotatedImage};
 
-/// Part of the available memory that pictures may take unasked.
+/// Part of the available memory that images may take unasked.
 const MEMORY_SHARE: u64 = 4;
-/// Bytes that pictures may take unasked where the available memory is not known.
+/// Bytes that images may take unasked where the available memory is not known.
 const UNKNOWN_BYTES: u64 = 1 << 30;
 
-/// Whether decoded pictures stay in memory.
+/// Whether decoded images stay in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Cache {
     /// Where they take at most a quarter of the available memory.
@@ -26,7 +26,7 @@ pub enum Cache {
     Auto,
     /// Always.
     Ram,
-    /// In files beside the pictures: `a.npy` for `a.jpg`, the pixels as Ultralytics keeps them, before they are scaled.
+    /// In files beside the images: `a.npy` for `a.jpg`, the pixels as Ultralytics keeps them, before they are scaled.
     Disk,
     /// Never: each is decoded when it is used.
     Off,
@@ -35,13 +35,13 @@ pub enum Cache {
 /// What to train on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainSetOptions {
-    /// Pixels that a picture's longer side is scaled to.
+    /// Pixels that an image's longer side is scaled to.
     pub imgsz: usize,
-    /// Whether decoded pictures stay in memory. It changes no result.
+    /// Whether decoded images stay in memory. It changes no result.
     pub cache: Cache,
     /// Whether all objects count as class 0.
     pub single_cls: bool,
-    /// Most pixels of a picture.
+    /// Most pixels of an image.
     pub max_pixels: u64,
 }
 
@@ -51,25 +51,25 @@ impl Default for TrainSetOptions {
     }
 }
 
-/// Pictures with their objects.
+/// Images with their objects.
 #[derive(Debug)]
 pub struct TrainSet {
     imgsz: usize,
     decode: DecodeOptions,
     items: Vec<Item>,
     cached: Option<Vec<Option<Arc<RgbImage>>>>,
-    /// Pictures whose decoded pixels lie beside them.
+    /// Images whose decoded pixels lie beside them.
     on_disk: HashSet<usize>,
     told: Mutex<Told>,
 }
 
-/// What is to be said about pictures.
+/// What is to be said about images.
 #[derive(Debug, Default)]
 struct Told {
     messages: Vec<String>,
-    /// Pictures whose files are damaged, each of which is told of once.
+    /// Images whose files are damaged, each of which is told of once.
     damaged: HashSet<usize>,
-    /// Pictures that could not be decoded, each of which is told of once.
+    /// Images that could not be decoded, each of which is told of once.
     failed: HashSet<usize>,
     /// Why the first of them could not.
     first: Option<String>,
@@ -77,7 +77,7 @@ struct Told {
 
 #[derive(Debug)]
 struct Item {
-    labelled: LabelledPicture,
+    labelled: AnnotatedImage,
     /// [height, width] of the file, upright.
     whole: [usize; 2],
     /// [height, width] at which it is seen.
@@ -86,28 +86,28 @@ struct Item {
 }
 
 impl TrainSet {
-    /// Looks at all files as [`image::upright_size`] does: those that are no picture, end too early or are too large are
-    /// left out, with their objects. Decodes all pictures if they are cached. What was left out, or failed, is told by
+    /// Looks at all files as [`image::upright_size`] does: those that are no image, end too early or are too large are
+    /// left out, with their objects. Decodes all images if they are cached. What was left out, or failed, is told by
     /// [`TrainSet::take_messages`].
     ///
     /// # Errors
-    /// `AllUnreadable` if no picture is left, `NoObjects` if those left show none, and as [`TrainSet::check_decoded`].
-    pub fn new(pictures: Vec<LabelledPicture>, options: &TrainSetOptions) -> Result<Self, DataError> {
-        let given = pictures.len();
+    /// `AllUnreadable` if no image is left, `NoObjects` if those left show none, and as [`TrainSet::check_decoded`].
+    pub fn new(images: Vec<AnnotatedImage>, options: &TrainSetOptions) -> Result<Self, DataError> {
+        let given = images.len();
         let decode = DecodeOptions { max_pixels: options.max_pixels, ..DecodeOptions::default() };
-        let sizes: Vec<_> = pictures.par_iter().map(|picture| image::upright_size(&picture.path, &decode)).collect();
-        let (mut items, mut messages) = (Vec::with_capacity(pictures.len()), Vec::new());
-        for (labelled, size) in pictures.into_iter().zip(sizes) {
+        let sizes: Vec<_> = images.par_iter().map(|image| image::upright_size(&image.path, &decode)).collect();
+        let (mut items, mut messages) = (Vec::with_capacity(images.len()), Vec::new());
+        for (labelled, size) in images.into_iter().zip(sizes) {
             match size {
                 Ok(size) => items.push(Item::new(labelled, size, options)),
-                Err(error) => messages.push(format!("{}; the picture is left out", describe(&labelled.path, &error))),
+                Err(error) => messages.push(format!("{}; the image is left out", describe(&labelled.path, &error))),
             }
         }
         if items.is_empty() {
-            return Err(DataError::AllUnreadable { pictures: given, first: messages.into_iter().next() });
+            return Err(DataError::AllUnreadable { images: given, first: messages.into_iter().next() });
         }
         if items.iter().all(|item| item.objects.is_empty()) {
-            return Err(DataError::NoObjects { pictures: items.len() });
+            return Err(DataError::NoObjects { images: items.len() });
         }
         let told = Mutex::new(Told { messages, ..Default::default() });
         let mut set = Self { imgsz: options.imgsz, decode, items, cached: None, on_disk: HashSet::new(), told };
@@ -127,90 +127,90 @@ impl TrainSet {
         Ok(set)
     }
 
-    /// Number of pictures; at least one.
+    /// Number of images; at least one.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
     pub fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// Pixels of a picture's longer side.
+    /// Pixels of an image's longer side.
     #[must_use]
     pub fn imgsz(&self) -> usize {
         self.imgsz
     }
 
-    /// Bytes of all pictures, decoded and scaled.
+    /// Bytes of all images, decoded and scaled.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.items.iter().map(|item| 3 * item.size[0] as u64 * item.size[1] as u64).sum()
     }
 
-    /// Whether all pictures are in memory.
+    /// Whether all images are in memory.
     #[must_use]
     pub fn is_cached(&self) -> bool {
         self.cached.is_some()
     }
 
-    /// The file of a picture.
+    /// The file of an image.
     #[must_use]
     pub fn path(&self, index: usize) -> &Path {
         &self.items[index].labelled.path
     }
 
-    /// [height, width] of a picture's file, upright.
+    /// [height, width] of an image's file, upright.
     #[must_use]
     pub fn size(&self, index: usize) -> [usize; 2] {
         self.items[index].whole
     }
 
-    /// The objects of a picture, as fractions of it. Those of crowds are not among them.
+    /// The objects of an image, as fractions of it. Those of crowds are not among them.
     #[must_use]
     pub fn objects(&self, index: usize) -> &[Object] {
         &self.items[index].objects
     }
 
-    /// What was left out or failed since the last call, one line for each picture, once.
+    /// What was left out or failed since the last call, one line for each image, once.
     #[must_use]
     pub fn take_messages(&self) -> Vec<String> {
         std::mem::take(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner).messages)
     }
 
     /// # Errors
-    /// `MostlyUndecodable` if more than half of the pictures were tried and could not be decoded.
+    /// `MostlyUndecodable` if more than half of the images were tried and could not be decoded.
     pub fn check_decoded(&self) -> Result<(), DataError> {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let (failed, pictures) = (told.failed.len(), self.len());
-        if 2 * failed > pictures {
-            return Err(DataError::MostlyUndecodable { failed, pictures, first: told.first.clone() });
+        let (failed, images) = (told.failed.len(), self.len());
+        if 2 * failed > images {
+            return Err(DataError::MostlyUndecodable { failed, images, first: told.first.clone() });
         }
         Ok(())
     }
 
-    /// A picture with its objects. One that cannot be decoded is grey and shows nothing.
+    /// An image with its objects. One that cannot be decoded is grey and shows nothing.
     #[must_use]
     pub fn scene(&self, index: usize) -> Scene {
-        let picture = match &self.cached {
-            Some(pictures) => pictures[index].clone(),
+        let image = match &self.cached {
+            Some(images) => images[index].clone(),
             None => self.load(index).map(Arc::new),
         };
         let Item { size: [height, width], objects, .. } = &self.items[index];
-        match picture {
-            Some(picture) => Scene { picture, objects: objects.clone() },
+        match image {
+            Some(image) => Scene { image, objects: objects.clone() },
             None => {
                 let grey = RgbImage::from_pixel(*width as u32, *height as u32, Rgb([GREY; 3]));
-                Scene { picture: Arc::new(grey), objects: Vec::new() }
+                Scene { image: Arc::new(grey), objects: Vec::new() }
             }
         }
     }
 
-    /// Number of pictures whose decoded pixels lie in files beside them.
+    /// Number of images whose decoded pixels lie in files beside them.
     #[must_use]
     pub fn on_disk(&self) -> usize {
         self.on_disk.len()
     }
 
-    /// Writes the pixels of all pictures whose file lacks or is out of date. Pictures that would share one, or whose file's
+    /// Writes the pixels of all images whose file lacks or is out of date. Images that would share one, or whose file's
     /// place is taken, are decoded at each use, and so are all that are left where one cannot be written.
     fn write_decoded(&mut self) {
         let mut sharing: HashMap<PathBuf, usize> = HashMap::new();
@@ -223,19 +223,19 @@ impl TrainSet {
             failed.get_or_init(|| error.to_string());
         }
         let is_there = |index: &usize| {
-            let Item { labelled: LabelledPicture { path, .. }, whole, .. } = &self.items[*index];
+            let Item { labelled: AnnotatedImage { path, .. }, whole, .. } = &self.items[*index];
             if sharing[&decoded::path(path)] > 1 || failed.get().is_some() {
                 return false;
             }
             if decoded::read(path, *whole).is_some() {
                 return true;
             }
-            let Some(picture) = self.decode(*index) else { return false };
-            let written = decoded::write(path, &picture);
+            let Some(image) = self.decode(*index) else { return false };
+            let written = decoded::write(path, &image);
             let place = || decoded::path(path).display().to_string();
             match &written {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                    taken.get_or_init(|| format!("{} is no array of a picture and stays as it is", place()));
+                    taken.get_or_init(|| format!("{} is no array of an image and stays as it is", place()));
                 }
                 Err(error) => {
                     failed.get_or_init(|| format!("cannot write {}: {error}", place()));
@@ -249,24 +249,24 @@ impl TrainSet {
         let shared = sharing.values().filter(|count| **count > 1).sum::<usize>();
         if shared > 0 {
             messages.push(format!(
-                "{shared} pictures share a name but for its ending, as a.jpg and a.png: they are decoded at each use"
+                "{shared} images share a name but for its ending, as a.jpg and a.png: they are decoded at each use"
             ));
         }
         for why in [failed.into_inner(), taken.into_inner()].into_iter().flatten() {
-            messages.push(format!("{why}; pictures without a file of their pixels are decoded at each use"));
+            messages.push(format!("{why}; images without a file of their pixels are decoded at each use"));
         }
         messages.sort_unstable();
     }
 
-    /// Decodes and scales a picture, on this thread alone.
+    /// Decodes and scales an image, on this thread alone.
     fn load(&self, index: usize) -> Option<RgbImage> {
         let Item { labelled, whole, size, .. } = &self.items[index];
         let held = if self.on_disk.contains(&index) { decoded::read(&labelled.path, *whole) } else { None };
-        let picture = held.or_else(|| self.decode(index))?;
-        if [picture.height() as usize, picture.width() as usize] == *size {
-            Some(picture)
+        let image = held.or_else(|| self.decode(index))?;
+        if [image.height() as usize, image.width() as usize] == *size {
+            Some(image)
         } else {
-            Some(image::resize_bilinear_alone(&picture, *size))
+            Some(image::resize_bilinear_alone(&image, *size))
         }
     }
 
@@ -274,20 +274,20 @@ impl TrainSet {
         let labelled = &self.items[index].labelled;
         let told = || self.told.lock().unwrap_or_else(PoisonError::into_inner);
         match image::open_with(&labelled.path, &self.decode) {
-            Ok(Decoded { picture, warning, .. }) => {
+            Ok(Decoded { image, warning, .. }) => {
                 if let Some(warning) = warning {
                     let mut told = told();
                     if told.damaged.insert(index) {
                         told.messages.push(format!("{}: {warning}", labelled.path.display()));
                     }
                 }
-                Some(picture)
+                Some(image)
             }
             Err(error) => {
                 let mut told = told();
                 if told.failed.insert(index) {
                     let why = describe(&labelled.path, &error);
-                    told.messages.push(format!("{why}; it counts as a grey picture without objects"));
+                    told.messages.push(format!("{why}; it counts as a grey image without objects"));
                     told.first.get_or_insert(why);
                 }
                 None
@@ -297,7 +297,7 @@ impl TrainSet {
 }
 
 impl Item {
-    fn new(labelled: LabelledPicture, size: [usize; 2], options: &TrainSetOptions) -> Self {
+    fn new(labelled: AnnotatedImage, size: [usize; 2], options: &TrainSetOptions) -> Self {
         let objects = labelled.labels.iter().filter(|label| !label.crowd).map(|label| Object {
             class: if options.single_cls { 0 } else { label.class },
             xywhn: label.xywhn(labelled.size.unwrap_or(size)),

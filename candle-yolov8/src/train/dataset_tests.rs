@@ -2,7 +2,7 @@ use std::fs;
 
 use super::*;
 use crate::data::LabelBox;
-use crate::train::fixtures::pictures;
+use crate::train::fixtures::images;
 
 fn options(imgsz: usize, cache: Cache) -> TrainSetOptions {
     TrainSetOptions { imgsz, cache, ..Default::default() }
@@ -11,18 +11,18 @@ fn options(imgsz: usize, cache: Cache) -> TrainSetOptions {
 #[test]
 fn the_cache_changes_no_pixel() {
     let folder = tempfile::tempdir().unwrap();
-    let pictures = pictures(folder.path(), 9);
+    let images = images(folder.path(), 9);
     for imgsz in [64, 32] {
-        let held = TrainSet::new(pictures.clone(), &options(imgsz, Cache::Ram)).unwrap();
-        let decoded = TrainSet::new(pictures.clone(), &options(imgsz, Cache::Off)).unwrap();
+        let held = TrainSet::new(images.clone(), &options(imgsz, Cache::Ram)).unwrap();
+        let decoded = TrainSet::new(images.clone(), &options(imgsz, Cache::Off)).unwrap();
         assert_eq!((held.is_cached(), decoded.is_cached(), held.len()), (true, false, 9));
         let mut bytes = 0;
         for index in 0..9 {
             let (a, b) = (held.scene(index), decoded.scene(index));
-            assert_eq!((&a.picture, &a.objects), (&b.picture, &b.objects));
-            assert_eq!(a.picture.width().max(a.picture.height()) as usize, imgsz);
+            assert_eq!((&a.image, &a.objects), (&b.image, &b.objects));
+            assert_eq!(a.image.width().max(a.image.height()) as usize, imgsz);
             assert_eq!(a.objects, held.objects(index));
-            bytes += a.picture.len() as u64;
+            bytes += a.image.len() as u64;
         }
         assert_eq!((held.bytes(), decoded.bytes()), (bytes, bytes));
         assert!(held.take_messages().is_empty() && decoded.take_messages().is_empty());
@@ -30,59 +30,59 @@ fn the_cache_changes_no_pixel() {
 }
 
 #[test]
-fn files_beside_the_pictures_change_no_pixel_and_are_written_once() {
+fn files_beside_the_images_change_no_pixel_and_are_written_once() {
     let folder = tempfile::tempdir().unwrap();
-    let pictures = pictures(folder.path(), 4);
-    let plain = TrainSet::new(pictures.clone(), &options(32, Cache::Off)).unwrap();
+    let images = images(folder.path(), 4);
+    let plain = TrainSet::new(images.clone(), &options(32, Cache::Off)).unwrap();
     let times = || -> Vec<_> {
         (0..4).map(|n| fs::metadata(folder.path().join(format!("{n}.npy"))).unwrap().created().unwrap()).collect()
     };
-    let set = TrainSet::new(pictures.clone(), &options(32, Cache::Disk)).unwrap();
+    let set = TrainSet::new(images.clone(), &options(32, Cache::Disk)).unwrap();
     let first = times();
-    let again = TrainSet::new(pictures.clone(), &options(32, Cache::Disk)).unwrap();
+    let again = TrainSet::new(images.clone(), &options(32, Cache::Disk)).unwrap();
     assert_eq!((set.on_disk(), again.on_disk(), plain.on_disk(), set.is_cached()), (4, 4, 0, false));
     assert_eq!(times(), first, "what is there is not written again");
     for index in 0..4 {
-        assert_eq!(plain.scene(index).picture, again.scene(index).picture);
+        assert_eq!(plain.scene(index).image, again.scene(index).image);
     }
-    // Another picture under the old name, of the same size, while the set is in use.
-    let other = image::open(&pictures[1].path).map(|mut picture| {
-        picture.iter_mut().for_each(|level| *level = 255 - *level);
-        picture
+    // Another image under the old name, of the same size, while the set is in use.
+    let other = image::open(&images[1].path).map(|mut image| {
+        image.iter_mut().for_each(|level| *level = 255 - *level);
+        image
     });
-    image::save(&other.unwrap(), &pictures[1].path).unwrap();
-    assert_eq!(again.scene(1).picture, plain.scene(1).picture, "the new pixels, without and with files");
-    let new = TrainSet::new(pictures, &options(32, Cache::Disk)).unwrap();
-    assert_eq!(new.scene(1).picture, plain.scene(1).picture);
+    image::save(&other.unwrap(), &images[1].path).unwrap();
+    assert_eq!(again.scene(1).image, plain.scene(1).image, "the new pixels, without and with files");
+    let new = TrainSet::new(images, &options(32, Cache::Disk)).unwrap();
+    assert_eq!(new.scene(1).image, plain.scene(1).image);
     assert!([set, again, new].iter().all(|set| set.take_messages().is_empty()));
 }
 
 #[test]
-fn pictures_that_would_share_a_file_are_decoded() {
+fn images_that_would_share_a_file_are_decoded() {
     let folder = tempfile::tempdir().unwrap();
-    let mut pictures = pictures(folder.path(), 3);
+    let mut images = images(folder.path(), 3);
     let twin = folder.path().join("0.bmp");
-    image::save(&image::open(&pictures[2].path).unwrap(), &twin).unwrap();
-    pictures[2].path = twin;
-    let plain = TrainSet::new(pictures.clone(), &options(32, Cache::Off)).unwrap();
-    let set = TrainSet::new(pictures, &options(32, Cache::Disk)).unwrap();
+    image::save(&image::open(&images[2].path).unwrap(), &twin).unwrap();
+    images[2].path = twin;
+    let plain = TrainSet::new(images.clone(), &options(32, Cache::Off)).unwrap();
+    let set = TrainSet::new(images, &options(32, Cache::Disk)).unwrap();
     assert_eq!(set.on_disk(), 1);
     let told = set.take_messages();
-    assert!(told.len() == 1 && told[0].starts_with("2 pictures share a name but for its ending"), "{told:?}");
-    assert!((0..3).all(|index| plain.scene(index).picture == set.scene(index).picture));
+    assert!(told.len() == 1 && told[0].starts_with("2 images share a name but for its ending"), "{told:?}");
+    assert!((0..3).all(|index| plain.scene(index).image == set.scene(index).image));
 }
 
 #[test]
 fn somebody_elses_files_stay() {
     let folder = tempfile::tempdir().unwrap();
-    let pictures = pictures(folder.path(), 4);
+    let images = images(folder.path(), 4);
     fs::write(folder.path().join("1.npy"), "mine").unwrap();
     fs::create_dir(folder.path().join("2.npy")).unwrap();
-    let set = TrainSet::new(pictures, &options(32, Cache::Disk)).unwrap();
+    let set = TrainSet::new(images, &options(32, Cache::Disk)).unwrap();
     assert_eq!((set.on_disk(), fs::read_to_string(folder.path().join("1.npy")).unwrap().as_str()), (2, "mine"));
     let told = set.take_messages();
-    assert!(told.len() == 1 && told[0].contains(".npy is no array of a picture and stays as it is"), "{told:?}");
-    assert!((0..4).all(|index| set.scene(index).picture.width() > 0));
+    assert!(told.len() == 1 && told[0].contains(".npy is no array of an image and stays as it is"), "{told:?}");
+    assert!((0..4).all(|index| set.scene(index).image.width() > 0));
 }
 
 #[cfg(target_os = "linux")]
@@ -90,17 +90,17 @@ fn somebody_elses_files_stay() {
 fn a_folder_that_takes_no_file_is_told_once() {
     use std::os::fd::AsRawFd;
     let folder = tempfile::tempdir().unwrap();
-    let mut pictures = pictures(folder.path(), 2);
-    let held = pictures.iter().map(|picture| fs::File::open(&picture.path).unwrap()).collect::<Vec<_>>();
-    for (picture, file) in pictures.iter_mut().zip(&held) {
+    let mut images = images(folder.path(), 2);
+    let held = images.iter().map(|image| fs::File::open(&image.path).unwrap()).collect::<Vec<_>>();
+    for (image, file) in images.iter_mut().zip(&held) {
         // Nobody can write into this folder, root included.
-        picture.path = format!("/proc/self/fd/{}", file.as_raw_fd()).into();
+        image.path = format!("/proc/self/fd/{}", file.as_raw_fd()).into();
     }
-    let set = TrainSet::new(pictures, &options(32, Cache::Disk)).unwrap();
+    let set = TrainSet::new(images, &options(32, Cache::Disk)).unwrap();
     assert_eq!(set.on_disk(), 0);
     let told = set.take_messages();
     assert!(told.len() == 1 && told[0].starts_with("cannot write /proc/self/fd/"), "{told:?}");
-    assert!((0..2).all(|index| set.scene(index).picture.width() > 0));
+    assert!((0..2).all(|index| set.scene(index).image.width() > 0));
 }
 
 #[test]
@@ -114,52 +114,52 @@ fn sizes_are_those_of_ultralytics() {
 }
 
 #[test]
-fn damaged_pictures_are_left_out_or_grey_and_named() {
+fn damaged_images_are_left_out_or_grey_and_named() {
     let folder = tempfile::tempdir().unwrap();
-    let pictures = pictures(folder.path(), 6);
-    fs::write(&pictures[1].path, b"no picture").unwrap();
-    fs::remove_file(&pictures[2].path).unwrap();
-    let mut damaged = fs::read(&pictures[3].path).unwrap();
+    let images = images(folder.path(), 6);
+    fs::write(&images[1].path, b"no image").unwrap();
+    fs::remove_file(&images[2].path).unwrap();
+    let mut damaged = fs::read(&images[3].path).unwrap();
     let middle = damaged.len() / 2;
     damaged[middle] ^= 1;
-    fs::write(&pictures[3].path, damaged).unwrap();
-    // Ultralytics 8.4.190 leaves it out too, as every picture that its check cannot read to the end.
-    let whole = fs::read(&pictures[5].path).unwrap();
-    fs::write(&pictures[5].path, &whole[..whole.len() - 40]).unwrap();
+    fs::write(&images[3].path, damaged).unwrap();
+    // Ultralytics 8.4.190 leaves it out too, as every image that its check cannot read to the end.
+    let whole = fs::read(&images[5].path).unwrap();
+    fs::write(&images[5].path, &whole[..whole.len() - 40]).unwrap();
     for cache in [Cache::Ram, Cache::Off] {
-        let set = TrainSet::new(pictures.clone(), &options(64, cache)).unwrap();
-        assert_eq!(set.len(), 3, "two are no pictures, one is cut");
+        let set = TrainSet::new(images.clone(), &options(64, cache)).unwrap();
+        assert_eq!(set.len(), 3, "two are no images, one is cut");
         let scenes: Vec<Scene> = (0..3).chain(0..3).map(|index| set.scene(index)).collect();
-        assert!(scenes[1].objects.is_empty() && scenes[1].picture.iter().all(|&level| level == GREY));
-        assert_eq!(scenes[1].picture.dimensions(), (64, 20), "the third left is the damaged one");
+        assert!(scenes[1].objects.is_empty() && scenes[1].image.iter().all(|&level| level == GREY));
+        assert_eq!(scenes[1].image.dimensions(), (64, 20), "the third left is the damaged one");
         assert!(scenes[0].objects.len() == 1 && scenes[2].objects.len() == 2);
         let messages = set.take_messages();
         assert_eq!(messages.len(), 4, "each once: {messages:?}");
         let has = |name: &str, what: &str| messages.iter().any(|line| line.contains(name) && line.contains(what));
-        assert!(has("1.png: not a picture", "left out") && has("2.png", "left out"), "{messages:?}");
-        assert!(has("5.png: the PNG picture is truncated", "left out"), "{messages:?}");
-        assert!(has("3.png: ", "counts as a grey picture without objects"), "{messages:?}");
+        assert!(has("1.png: not an image", "left out") && has("2.png", "left out"), "{messages:?}");
+        assert!(has("5.png: the PNG image is truncated", "left out"), "{messages:?}");
+        assert!(has("3.png: ", "counts as a grey image without objects"), "{messages:?}");
         assert!(set.scene(1).objects.is_empty());
         assert!(set.take_messages().is_empty(), "nothing is told twice");
     }
 }
 
 #[test]
-fn pictures_most_of_which_cannot_be_decoded_are_an_error() {
+fn images_most_of_which_cannot_be_decoded_are_an_error() {
     let folder = tempfile::tempdir().unwrap();
-    let pictures = pictures(folder.path(), 4);
-    let set = TrainSet::new(pictures.clone(), &options(64, Cache::Off)).unwrap();
-    for (damaged, picture) in pictures.iter().enumerate().take(3) {
+    let images = images(folder.path(), 4);
+    let set = TrainSet::new(images.clone(), &options(64, Cache::Off)).unwrap();
+    for (damaged, image) in images.iter().enumerate().take(3) {
         assert!(set.check_decoded().is_ok(), "{damaged} of 4");
-        let mut bytes = fs::read(&picture.path).unwrap();
+        let mut bytes = fs::read(&image.path).unwrap();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
-        fs::write(&picture.path, bytes).unwrap();
+        fs::write(&image.path, bytes).unwrap();
         assert!(set.scene(damaged).objects.is_empty());
     }
-    for error in [set.check_decoded().unwrap_err(), TrainSet::new(pictures, &options(64, Cache::Ram)).unwrap_err()] {
+    for error in [set.check_decoded().unwrap_err(), TrainSet::new(images, &options(64, Cache::Ram)).unwrap_err()] {
         let message = error.to_string();
-        assert!(message.starts_with("3 of 4 pictures cannot be decoded, more than half"), "{message}");
+        assert!(message.starts_with("3 of 4 images cannot be decoded, more than half"), "{message}");
         assert!(message.contains("; the first: ") && message.contains(".png"), "{message}");
     }
 }
@@ -167,23 +167,23 @@ fn pictures_most_of_which_cannot_be_decoded_are_an_error() {
 #[test]
 fn nothing_to_learn_from_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
-    let mut pictures = pictures(folder.path(), 3);
-    let error = |pictures: Vec<LabelledPicture>| TrainSet::new(pictures, &options(64, Cache::Off)).unwrap_err();
-    assert!(matches!(error(Vec::new()), DataError::AllUnreadable { pictures: 0, first: None }));
-    pictures.iter_mut().for_each(|picture| picture.labels.clear());
-    assert!(matches!(error(pictures.clone()), DataError::NoObjects { pictures: 3 }));
-    pictures.iter().for_each(|picture| fs::write(&picture.path, b"").unwrap());
-    let text = error(pictures).to_string();
-    assert!(text.starts_with("none of the 3 pictures can be read; the first: ") && text.contains("0.png"), "{text}");
+    let mut images = images(folder.path(), 3);
+    let error = |images: Vec<AnnotatedImage>| TrainSet::new(images, &options(64, Cache::Off)).unwrap_err();
+    assert!(matches!(error(Vec::new()), DataError::AllUnreadable { images: 0, first: None }));
+    images.iter_mut().for_each(|image| image.labels.clear());
+    assert!(matches!(error(images.clone()), DataError::NoObjects { images: 3 }));
+    images.iter().for_each(|image| fs::write(&image.path, b"").unwrap());
+    let text = error(images).to_string();
+    assert!(text.starts_with("none of the 3 images can be read; the first: ") && text.contains("0.png"), "{text}");
 }
 
 #[test]
 fn one_class_and_crowds() {
     let folder = tempfile::tempdir().unwrap();
-    let mut pictures = pictures(folder.path(), 5);
-    pictures[1].labels[0].crowd = true;
+    let mut images = images(folder.path(), 5);
+    images[1].labels[0].crowd = true;
     let read = |single_cls: bool| {
-        TrainSet::new(pictures.clone(), &TrainSetOptions { single_cls, ..options(64, Cache::Off) }).unwrap()
+        TrainSet::new(images.clone(), &TrainSetOptions { single_cls, ..options(64, Cache::Off) }).unwrap()
     };
     let classes = |set: &TrainSet| (0..5).map(|index| set.objects(index).iter().map(|o| o.class).collect()).collect();
     let found: Vec<Vec<usize>> = classes(&read(false));
@@ -195,11 +195,11 @@ fn one_class_and_crowds() {
 #[test]
 fn boxes_in_pixels_are_of_the_size_that_the_labels_say() {
     let folder = tempfile::tempdir().unwrap();
-    let mut pictures = pictures(folder.path(), 1);
-    pictures[0].labels[0].place = LabelBox::Pixels([10., 10., 20., 20.]);
+    let mut images = images(folder.path(), 1);
+    images[0].labels[0].place = LabelBox::Pixels([10., 10., 20., 20.]);
     for (size, expected) in [(None, [0.5, 2. / 3., 0.5, 2. / 3.]), (Some([60, 80]), [0.25, 1. / 3., 0.25, 1. / 3.])] {
-        pictures[0].size = size;
-        let set = TrainSet::new(pictures.clone(), &options(64, Cache::Off)).unwrap();
+        images[0].size = size;
+        let set = TrainSet::new(images.clone(), &options(64, Cache::Off)).unwrap();
         let found = set.objects(0)[0].xywhn;
         assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{size:?}: {found:?}");
     }

@@ -1,7 +1,7 @@
-//! Decoded pictures in files beside the pictures, as Ultralytics' `cache=disk` keeps them.
+//! Decoded images in files beside the images, as Ultralytics' `cache=disk` keeps them.
 //!
 //! The pixels of `a.jpg` are numpy's array in `a.npy`: version 1.0, `uint8`, of shape (height, width, 3), blue first. A file
-//! is of use while its time of modification is that of its picture, which it gets when it is written: a picture that is
+//! is of use while its time of modification is that of its image, which it gets when it is written: an image that is
 //! replaced, by an older one too, is decoded anew. Ultralytics reads these files, and what it wrote is written anew.
 
 use std::fs::{self, File};
@@ -22,18 +22,18 @@ const ALIGNMENT: usize = 64;
 /// Digits that numpy leaves room for where an array may grow.
 const GROWTH: usize = 21;
 
-/// Where the pixels of a picture lie.
-pub(super) fn path(picture: &Path) -> PathBuf {
-    picture.with_extension("npy")
+/// Where the pixels of an image lie.
+pub(super) fn path(image: &Path) -> PathBuf {
+    image.with_extension("npy")
 }
 
-/// The pixels of a picture of `size` = [height, width]; nothing where there are none, or those of another picture.
-pub(super) fn read(picture: &Path, size: [usize; 2]) -> Option<RgbImage> {
-    let mut file = File::open(path(picture)).ok()?;
+/// The pixels of an image of `size` = [height, width]; nothing where there are none, or those of another image.
+pub(super) fn read(image: &Path, size: [usize; 2]) -> Option<RgbImage> {
+    let mut file = File::open(path(image)).ok()?;
     let metadata = file.metadata().ok()?;
     let head = head(size);
     let bytes = 3 * size[0] * size[1];
-    if metadata.modified().ok()? != modified(picture).ok()? || metadata.len() != (head.len() + bytes) as u64 {
+    if metadata.modified().ok()? != modified(image).ok()? || metadata.len() != (head.len() + bytes) as u64 {
         return None;
     }
     let mut found = vec![0; head.len()];
@@ -44,14 +44,14 @@ pub(super) fn read(picture: &Path, size: [usize; 2]) -> Option<RgbImage> {
     RgbImage::from_raw(size[1] as u32, size[0] as u32, pixels).filter(|_| found == head)
 }
 
-/// Keeps the pixels of a picture; its file appears whole or not at all.
+/// Keeps the pixels of an image; its file appears whole or not at all.
 ///
 /// # Errors
-/// `AlreadyExists` where the file's place is taken by what is no array of a picture; a folder that cannot be written, a full
+/// `AlreadyExists` where the file's place is taken by what is no array of an image; a folder that cannot be written, a full
 /// disk.
-pub(super) fn write(picture: &Path, pixels: &RgbImage) -> io::Result<()> {
-    let modified = modified(picture)?;
-    let path = path(picture);
+pub(super) fn write(image: &Path, pixels: &RgbImage) -> io::Result<()> {
+    let modified = modified(image)?;
+    let path = path(image);
     if is_other(&path)? {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
@@ -64,7 +64,7 @@ pub(super) fn write(picture: &Path, pixels: &RgbImage) -> io::Result<()> {
     file.rename()
 }
 
-/// Removes what a killed process left half-written beside the pictures of a folder.
+/// Removes what a killed process left half-written beside the images of a folder.
 ///
 /// # Errors
 /// A leftover that cannot be removed.
@@ -72,7 +72,7 @@ pub(super) fn sweep(folder: &Path) -> io::Result<()> {
     ghostzoo_files::sweep_folder(folder, |name| name.ends_with(".npy"))
 }
 
-/// Whether there is something that may be dear to somebody: anything but an array of a picture, whole or cut.
+/// Whether there is something that may be dear to somebody: anything but an array of an image, whole or cut.
 fn is_other(path: &Path) -> io::Result<bool> {
     let mut head = Vec::new();
     match File::open(path) {
@@ -83,15 +83,15 @@ fn is_other(path: &Path) -> io::Result<bool> {
     };
     let text = head.get(MAGIC.len() + 2..).map(String::from_utf8_lossy).unwrap_or_default();
     let sides = text.strip_prefix(BEFORE_SIDES).and_then(|rest| rest.split_once(AFTER_SIDES)).map(|(sides, _)| sides);
-    let is_picture = sides.is_some_and(|sides| {
+    let is_image = sides.is_some_and(|sides| {
         let sides = sides.split(", ").map(str::parse::<usize>).collect::<Vec<_>>();
         sides.len() == 2 && sides.iter().all(Result::is_ok)
     });
-    Ok(!(head.starts_with(MAGIC) && is_picture))
+    Ok(!(head.starts_with(MAGIC) && is_image))
 }
 
-fn modified(picture: &Path) -> io::Result<SystemTime> {
-    fs::metadata(picture)?.modified()
+fn modified(image: &Path) -> io::Result<SystemTime> {
+    fs::metadata(image)?.modified()
 }
 
 /// Red for blue, and back.
@@ -99,7 +99,7 @@ fn exchange(pixels: &mut [u8]) {
     pixels.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| pixel.swap(0, 2));
 }
 
-/// What stands before the pixels of a picture of [height, width].
+/// What stands before the pixels of an image of [height, width].
 fn head([height, width]: [usize; 2]) -> Vec<u8> {
     let mut text = format!("{BEFORE_SIDES}{height}, {width}{AFTER_SIDES}");
     text += &" ".repeat(GROWTH.saturating_sub(height.to_string().len()));
@@ -121,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    fn picture(folder: &Path, level: u8) -> (PathBuf, RgbImage) {
+    fn image(folder: &Path, level: u8) -> (PathBuf, RgbImage) {
         let path = folder.join("a.b.png");
         let pixels = RgbImage::from_fn(7, 5, |x, y| Rgb([level, x as u8, y as u8]));
         save(&pixels, &path).unwrap();
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn a_file_is_that_of_numpy() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, pixels) = picture(folder.path(), 9);
+        let (path, pixels) = image(folder.path(), 9);
         write(&path, &pixels).unwrap();
         let bytes = fs::read(folder.path().join("a.b.npy")).unwrap();
         // numpy.save of an array of shape (5, 7, 3), in numpy 2.5.
@@ -146,9 +146,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_array_of_a_picture_is_left_alone() {
+    fn what_is_no_array_of_an_image_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, pixels) = picture(folder.path(), 9);
+        let (path, pixels) = image(folder.path(), 9);
         let npy = super::path(&path);
         write(&path, &pixels).unwrap();
         let whole = fs::read(&npy).unwrap();
@@ -177,16 +177,16 @@ mod tests {
     }
 
     #[test]
-    fn pixels_of_a_picture_that_changed_are_not_used() {
+    fn pixels_of_an_image_that_changed_are_not_used() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, pixels) = picture(folder.path(), 9);
+        let (path, pixels) = image(folder.path(), 9);
         let now = modified(&path).unwrap();
         write(&path, &pixels).unwrap();
         assert_eq!(modified(&super::path(&path)).unwrap(), now);
         for other in [now + Duration::from_secs(5), now - Duration::from_secs(5)] {
-            picture(folder.path(), 8);
+            image(folder.path(), 8);
             File::options().append(true).open(&path).unwrap().set_modified(other).unwrap();
-            assert_eq!(read(&path, [5, 7]), None, "the picture is newer, or older");
+            assert_eq!(read(&path, [5, 7]), None, "the image is newer, or older");
         }
         File::options().append(true).open(&path).unwrap().set_modified(now).unwrap();
         assert_eq!(read(&path, [7, 5]), None, "the shape is another");

@@ -4,26 +4,26 @@ use std::path::Path;
 
 use candle_vision::image::{Rgb, RgbImage, save};
 
-use crate::data::{ImageId, Label, LabelBox, LabelledPicture};
+use crate::data::{ImageId, Label, LabelBox, AnnotatedImage};
 
-/// `count` pictures of several shapes with one to three objects each, as files of a folder.
-pub(super) fn pictures(folder: &Path, count: usize) -> Vec<LabelledPicture> {
-    (0..count).map(|number| picture(folder, number)).collect()
+/// `count` images of several shapes with one to three objects each, as files of a folder.
+pub(super) fn images(folder: &Path, count: usize) -> Vec<AnnotatedImage> {
+    (0..count).map(|number| image(folder, number)).collect()
 }
 
-fn picture(folder: &Path, number: usize) -> LabelledPicture {
+fn image(folder: &Path, number: usize) -> AnnotatedImage {
     let (width, height) = [(40, 30), (30, 40), (32, 32), (64, 20)][number % 4];
     let level = |x: u32, y: u32, c: u32| (x * (3 + c) + y * 5 + x * y / 7 + 11 * number as u32) as u8;
-    let picture = RgbImage::from_fn(width, height, |x, y| Rgb([0, 1, 2].map(|c| level(x, y, c))));
+    let image = RgbImage::from_fn(width, height, |x, y| Rgb([0, 1, 2].map(|c| level(x, y, c))));
     let path = folder.join(format!("{number}.png"));
-    save(&picture, &path).unwrap();
+    save(&image, &path).unwrap();
     let label = |object: usize| Label {
         class: (number + object) % 5,
         place: LabelBox::Normalised([0.3 + 0.2 * object as f64, 0.5, 0.4, 0.6]),
         outline_area: None,
         crowd: false,
     };
-    LabelledPicture {
+    AnnotatedImage {
         image_id: ImageId::of_path(&path),
         path,
         size: None,

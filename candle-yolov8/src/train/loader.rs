@@ -1,6 +1,6 @@
-//! Batches of augmented pictures, made on threads beside the training.
+//! Batches of augmented images, made on threads beside the training.
 //!
-//! Everything that is drawn depends on the seed, the epoch and the picture's number: batches are the same for any
+//! Everything that is drawn depends on the seed, the epoch and the image's number: batches are the same for any
 //! number of threads, and an epoch may begin at any of its batches.
 
 use std::path::PathBuf;
@@ -27,23 +27,23 @@ const ORDER: u64 = u64::from_be_bytes(*b"det-ordr");
 const SAMPLE: u64 = u64::from_be_bytes(*b"det-samp");
 /// Most threads by default.
 const MOST_WORKERS: usize = 8;
-/// A mosaic's pictures are among this many batches of the last ones,
+/// A mosaic's images are among this many batches of the last ones,
 const NEIGHBOUR_BATCHES: usize = 8;
-/// and among this many pictures, as with Ultralytics.
+/// and among this many images, as with Ultralytics.
 const MOST_NEIGHBOURS: usize = 1000;
 
 /// How batches are made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoaderOptions {
-    /// Pictures per batch; the last one of an epoch may have fewer.
+    /// Images per batch; the last one of an epoch may have fewer.
     pub batch: usize,
     /// Threads that make batches ahead; 0 makes them when they are asked for.
     pub workers: usize,
     /// Of all random numbers.
     pub seed: u64,
-    /// How pictures are changed.
+    /// How images are changed.
     pub augment: AugmentOptions,
-    /// Batches of pictures of similar shapes, in one order and without mosaics and mixtures, whose sides are multiples of
+    /// Batches of images of similar shapes, in one order and without mosaics and mixtures, whose sides are multiples of
     /// this, at least; nothing makes square ones.
     pub rect: Option<usize>,
 }
@@ -55,33 +55,33 @@ impl Default for LoaderOptions {
     }
 }
 
-/// Pictures with their objects, as a training step takes them.
+/// Images with their objects, as a training step takes them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    /// Levels of shape (pictures, 3, height, width): red, green, blue.
+    /// Levels of shape (images, 3, height, width): red, green, blue.
     pub images: Vec<u8>,
-    /// [height, width] of the pictures in pixels.
+    /// [height, width] of the images in pixels.
     pub size: [usize; 2],
-    /// All objects, by picture.
+    /// All objects, by image.
     pub targets: Vec<Target>,
-    /// The files, of mosaics that of the picture at the top left.
+    /// The files, of mosaics that of the image at the top left.
     pub paths: Vec<PathBuf>,
 }
 
 impl Batch {
-    /// Number of pictures.
+    /// Number of images.
     #[must_use]
     pub fn len(&self) -> usize {
         self.paths.len()
     }
 
-    /// Whether there is no picture.
+    /// Whether there is no image.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.paths.is_empty()
     }
 
-    /// Levels / 255 as f32 of shape (pictures, 3, height, width).
+    /// Levels / 255 as f32 of shape (images, 3, height, width).
     ///
     /// # Errors
     /// If the tensor cannot be allocated on `device`.
@@ -152,14 +152,14 @@ impl Loader {
     }
 
     /// The batches of an epoch, counted from 0, from the batch `first` on. Without `joined`, as in the last epochs, no
-    /// pictures are joined to mosaics and mixtures. Threads begin at once: an epoch may be asked for before it is
+    /// images are joined to mosaics and mixtures. Threads begin at once: an epoch may be asked for before it is
     /// needed.
     ///
     /// # Errors
     /// Threads that the system refuses.
     pub fn epoch(&self, epoch: usize, joined: bool, first: usize) -> Result<Epoch, AheadError> {
         let joined = joined && self.rect.is_none();
-        let augment = if joined { self.options.augment.clone() } else { self.options.augment.of_single_pictures() };
+        let augment = if joined { self.options.augment.clone() } else { self.options.augment.of_single_images() };
         let mut order: Vec<usize> = match &self.rect {
             Some(rect) => rect.order().to_vec(),
             None => (0..self.set.len()).collect(),
@@ -175,7 +175,7 @@ impl Loader {
     }
 }
 
-/// Number of pictures that a mosaic's partners are drawn from.
+/// Number of images that a mosaic's partners are drawn from.
 fn neighbours(set: &TrainSet, options: &LoaderOptions) -> usize {
     (NEIGHBOUR_BATCHES * options.batch).min(MOST_NEIGHBOURS).min(set.len())
 }
@@ -196,8 +196,8 @@ impl Work {
     /// A batch; an unfinished one where it was stopped.
     fn batch(&self, number: usize, stop: &AtomicBool) -> Batch {
         let size = self.rect.as_ref().map_or([self.set.imgsz(); 2], |rect| rect.shape(number));
-        let pictures = self.options.batch;
-        let places = number * pictures..((number + 1) * pictures).min(self.order.len());
+        let images = self.options.batch;
+        let places = number * images..((number + 1) * images).min(self.order.len());
         let make = |place: usize| {
             if stop.load(Ordering::Relaxed) {
                 return None;
@@ -217,15 +217,15 @@ impl Work {
         batch
     }
 
-    /// What is drawn for the sample at a place of the order. A mosaic's pictures are among the last ones of the
+    /// What is drawn for the sample at a place of the order. A mosaic's images are among the last ones of the
     /// order; at its begin, of its end.
     fn plan(&self, place: usize) -> SamplePlan {
-        let pictures = self.order.len();
+        let images = self.order.len();
         let mut neighbour = |stream: &mut Stream| {
             let back = stream.random_range(0..self.neighbours as u64) as usize;
-            self.order[(place + pictures - back) % pictures]
+            self.order[(place + images - back) % images]
         };
-        let mut any = |stream: &mut Stream| stream.random_range(0..pictures as u64) as usize;
+        let mut any = |stream: &mut Stream| stream.random_range(0..images as u64) as usize;
         let mut stream = stream(self.options.seed, &[SAMPLE, self.epoch as u64, self.order[place] as u64]);
         SamplePlan::draw(&self.augment, self.set.imgsz(), &mut stream, &mut neighbour, &mut any)
     }

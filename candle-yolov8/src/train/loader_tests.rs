@@ -1,13 +1,13 @@
 use super::*;
 use crate::train::augment::{Object, Scale};
 use crate::train::dataset::{Cache, TrainSetOptions};
-use crate::train::fixtures::pictures;
+use crate::train::fixtures::images;
 
 const IMGSZ: usize = 32;
 
 fn set(folder: &std::path::Path, count: usize, cache: Cache) -> Arc<TrainSet> {
     let options = TrainSetOptions { imgsz: IMGSZ, cache, ..Default::default() };
-    Arc::new(TrainSet::new(pictures(folder, count), &options).unwrap())
+    Arc::new(TrainSet::new(images(folder, count), &options).unwrap())
 }
 
 fn options(batch: usize, workers: usize) -> LoaderOptions {
@@ -37,7 +37,7 @@ fn batches_are_the_same_for_any_threads_and_any_begin() {
 }
 
 #[test]
-fn each_epoch_shows_each_picture_once_in_an_order_of_its_own() {
+fn each_epoch_shows_each_image_once_in_an_order_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let loader = Loader::new(set(folder.path(), 13, Cache::Ram), options(5, 2)).unwrap();
     let orders: Vec<Vec<PathBuf>> = (0..4)
@@ -53,7 +53,7 @@ fn each_epoch_shows_each_picture_once_in_an_order_of_its_own() {
 }
 
 #[test]
-fn seeds_and_epochs_change_the_pictures() {
+fn seeds_and_epochs_change_the_images() {
     let folder = tempfile::tempdir().unwrap();
     let set = set(folder.path(), 4, Cache::Ram);
     let one = |seed: u64, epoch: usize| {
@@ -91,9 +91,9 @@ fn planes_and_targets_are_those_of_the_samples() {
     for (image, path) in batch.paths.iter().enumerate() {
         let index = (0..3).find(|index| set.path(*index) == path).unwrap();
         let scene = set.scene(index);
-        let [height, width] = [scene.picture.height() as usize, scene.picture.width() as usize];
+        let [height, width] = [scene.image.height() as usize, scene.image.width() as usize];
         let [top, left] = [(IMGSZ - height) / 2, (IMGSZ - width) / 2];
-        for (x, y, pixel) in scene.picture.enumerate_pixels() {
+        for (x, y, pixel) in scene.image.enumerate_pixels() {
             for channel in 0..3 {
                 let place = ((image * 3 + channel) * IMGSZ + top + y as usize) * IMGSZ + left + x as usize;
                 assert_eq!(batch.images[place], pixel[channel], "{path:?} {x} {y}");

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::Target;
 use super::anchors::anchors;
 use super::assign::{Object, Positive};
-use super::picture::Picture;
+use super::image::Image;
 use crate::modules::REG_MAX;
 
 /// What each part of the loss is multiplied by.
@@ -31,7 +31,7 @@ impl Default for Gains {
 /// The loss of a batch.
 #[derive(Debug, Clone)]
 pub struct Losses {
-    /// The scalar to differentiate: the sum of the parts times the number of pictures. `f64` for levels in `f64`, else
+    /// The scalar to differentiate: the sum of the parts times the number of images. `f64` for levels in `f64`, else
     /// `f32`.
     pub total: Tensor,
     /// Box, class and DFL loss with their gains.
@@ -70,27 +70,27 @@ impl DetectionLoss {
     }
 
     /// The loss of raw levels (n, 4 · 16 + nc, h, w), as [`crate::Yolo::forward_t`] gives them, for the objects of the
-    /// n pictures. Computed on the CPU, wherever the levels are; the gradient by the levels is computed along with it.
+    /// n images. Computed on the CPU, wherever the levels are; the gradient by the levels is computed along with it.
     ///
     /// The loss of a batch with NaN among its class logits is NaN.
     ///
     /// # Errors
-    /// Levels of another shape; an object of a picture or class that is not there, or with a box that is not finite.
+    /// Levels of another shape; an object of an image or class that is not there, or with a box that is not finite.
     pub fn forward(&self, levels: &[Tensor], targets: &[Target]) -> Result<Losses> {
         let double = levels.iter().any(|level| level.dtype() == DType::F64);
         let dtype = if double { DType::F64 } else { DType::F32 };
         let levels: Vec<Tensor> = levels.iter().map(|level| level.to_dtype(dtype)).collect::<Result<_>>()?;
         let grid = self.grid(&levels)?;
-        let pictures = levels[0].dim(0)?;
+        let images = levels[0].dim(0)?;
         let size = [0, 1].map(|axis| grid[0].0[1 - axis] as f64 * grid[0].1);
-        let objects = self.objects(targets, pictures, size)?;
+        let objects = self.objects(targets, images, size)?;
         let (parts, gradients) = match dtype {
             DType::F64 => self.run::<f64>(&levels, &grid, &objects)?,
             _ => self.run::<f32>(&levels, &grid, &objects)?,
         };
         let mut total = Tensor::zeros((), dtype, levels[0].device())?;
         for (index, (level, gradient)) in levels.iter().zip(gradients).enumerate() {
-            let value = if index == 0 { pictures as f64 * parts.iter().sum::<f64>() } else { 0. };
+            let value = if index == 0 { images as f64 * parts.iter().sum::<f64>() } else { 0. };
             total = (total + with_gradient(level, value, gradient)?)?;
         }
         Ok(Losses { total, parts })
@@ -101,25 +101,25 @@ impl DetectionLoss {
         if levels.len() != self.strides.len() || levels.is_empty() {
             bail!("a detector with strides {:?} has not {} levels", self.strides, levels.len())
         }
-        let pictures = levels[0].dims().first();
+        let images = levels[0].dims().first();
         let mut grid = Vec::new();
         for (level, stride) in levels.iter().zip(&self.strides) {
             let (batch, channels, h, w) = level.dims4()?;
-            if channels != 4 * REG_MAX + self.classes || Some(&batch) != pictures || batch * h * w == 0 {
+            if channels != 4 * REG_MAX + self.classes || Some(&batch) != images || batch * h * w == 0 {
                 let expected = 4 * REG_MAX + self.classes;
-                bail!("raw levels must be (n, {expected}, h, w) of the same pictures, got {:?}", level.dims())
+                bail!("raw levels must be (n, {expected}, h, w) of the same images, got {:?}", level.dims())
             }
             grid.push(([h, w], *stride));
         }
         Ok(grid)
     }
 
-    /// The objects of each picture, boxes in pixels of an input of `size`, width and height.
-    fn objects(&self, targets: &[Target], pictures: usize, size: [f64; 2]) -> Result<Vec<Vec<Object>>> {
-        let mut objects = vec![Vec::new(); pictures];
+    /// The objects of each image, boxes in pixels of an input of `size`, width and height.
+    fn objects(&self, targets: &[Target], images: usize, size: [f64; 2]) -> Result<Vec<Vec<Object>>> {
+        let mut objects = vec![Vec::new(); images];
         for (index, target) in targets.iter().enumerate() {
             let Some(objects) = objects.get_mut(target.image) else {
-                bail!("object {index} belongs to picture {} of a batch of {pictures}", target.image)
+                bail!("object {index} belongs to image {} of a batch of {images}", target.image)
             };
             if target.class >= self.classes {
                 bail!("object {index} has class {}, but the detector has {} classes", target.class, self.classes)
@@ -157,29 +157,29 @@ impl DetectionLoss {
         let anchors = anchors(grid);
         let least_side = *self.strides.get(1).unwrap_or(&self.strides[0]);
 
-        let number = |picture: usize| Picture {
-            levels: raw.iter().zip(&sizes).map(|(raw, size)| &raw[picture * size..][..*size]).collect(),
-            objects: &objects[picture],
+        let number = |image: usize| Image {
+            levels: raw.iter().zip(&sizes).map(|(raw, size)| &raw[image * size..][..*size]).collect(),
+            objects: &objects[image],
             anchors: &anchors,
         };
-        let pictures: Vec<Picture<T>> = (0..objects.len()).map(number).collect();
-        let positives: Vec<Vec<Positive>> = pictures.par_iter().map(|picture| picture.positives(least_side)).collect();
+        let images: Vec<Image<T>> = (0..objects.len()).map(number).collect();
+        let positives: Vec<Vec<Positive>> = images.par_iter().map(|image| image.positives(least_side)).collect();
         let scores = positives.iter().map(|positives| positives.iter().map(|positive| positive.score).sum::<f64>());
         let scores = scores.sum::<f64>();
         // A number below 1 becomes 1, NaN stays.
         let scale = 1. / if scores < 1. { 1. } else { scores };
 
         let mut gradients: Vec<Vec<T>> = raw.iter().map(|raw| vec![T::zero(); raw.len()]).collect();
-        let mut by_picture: Vec<Vec<&mut [T]>> = pictures.iter().map(|_| Vec::new()).collect();
+        let mut by_image: Vec<Vec<&mut [T]>> = images.iter().map(|_| Vec::new()).collect();
         for (gradient, size) in gradients.iter_mut().zip(&sizes) {
-            by_picture.iter_mut().zip(gradient.chunks_exact_mut(*size)).for_each(|(all, part)| all.push(part));
+            by_image.iter_mut().zip(gradient.chunks_exact_mut(*size)).for_each(|(all, part)| all.push(part));
         }
         let scales = [self.gains.boxes, self.gains.classes, self.gains.dfl].map(|gain| gain * scale);
-        let total_scales = scales.map(|scale| scale * pictures.len() as f64);
+        let total_scales = scales.map(|scale| scale * images.len() as f64);
         let weights = self.class_weights.as_deref();
-        let work = pictures.par_iter().zip(&positives).zip(by_picture);
+        let work = images.par_iter().zip(&positives).zip(by_image);
         let sums: Vec<[f64; 3]> = work
-            .map(|((picture, positives), gradient)| picture.terms(positives, total_scales, weights, gradient))
+            .map(|((image, positives), gradient)| image.terms(positives, total_scales, weights, gradient))
             .collect();
         let parts = [0, 1, 2].map(|part| scales[part] * sums.iter().map(|sums| sums[part]).sum::<f64>());
 

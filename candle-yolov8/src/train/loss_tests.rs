@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::anchors::{Anchor, anchors};
 use super::assign::Object;
-use super::picture::Picture;
+use super::image::Image;
 use super::terms::{box_terms, softplus_sum};
 use super::{DetectionLoss, Gains, Target, ciou};
 use crate::modules::REG_MAX;
@@ -78,10 +78,10 @@ fn dfl_and_its_gradient_equal_ultralytics() {
     }
 }
 
-/// The raw level of a case of `losses`, (pictures, 4 · 16 + classes, cells).
-fn level(name: &str, pictures: usize, classes: usize, cells: usize) -> Vec<f64> {
+/// The raw level of a case of `losses`, (images, 4 · 16 + classes, cells).
+fn level(name: &str, images: usize, classes: usize, cells: usize) -> Vec<f64> {
     let channels = 4 * REG_MAX + classes;
-    let mut values = uniform(name, pictures * channels * cells);
+    let mut values = uniform(name, images * channels * cells);
     for (index, value) in values.iter_mut().enumerate() {
         let channel = index / cells % channels;
         *value = *value * 2. - if channel < 4 * REG_MAX { (channel % REG_MAX) as f64 / 4. } else { 0. };
@@ -115,8 +115,8 @@ fn assignments_equal_ultralytics() {
             };
             let objects: Vec<Object> = rows.map(object).collect();
             let levels = raw.iter().map(|level| level.chunks_exact(level.len() / images).nth(image).expect("a part"));
-            let picture = Picture { levels: levels.collect(), objects: &objects, anchors: &anchors };
-            let positives = picture.positives(*strides.get(1).unwrap_or(&strides[0]));
+            let image = Image { levels: levels.collect(), objects: &objects, anchors: &anchors };
+            let positives = image.positives(*strides.get(1).unwrap_or(&strides[0]));
             found.extend(positives.iter().map(|p| (image, p.anchor, p.object, p.score)));
         }
         let expected: Vec<[f64; 4]> = list(&case["positives"]).iter().map(array).collect();
@@ -124,7 +124,7 @@ fn assignments_equal_ultralytics() {
         for ((image, anchor, object, score), [e_image, e_anchor, e_object, e_score]) in found.into_iter().zip(expected)
         {
             let place = [image, anchor, object].map(|number| number as f64);
-            assert_eq!(place, [e_image, e_anchor, e_object], "{name}: picture, anchor and object");
+            assert_eq!(place, [e_image, e_anchor, e_object], "{name}: image, anchor and object");
             assert_close(name, score, e_score);
             shares.push(score);
         }
@@ -160,7 +160,7 @@ fn softplus_holds_from_tiny_to_huge_and_keeps_nan() {
 const STRIDES: [f64; 3] = [8., 16., 32.];
 const CLASSES: usize = 2;
 
-/// Raw levels for two pictures of 64 x 64 pixels.
+/// Raw levels for two images of 64 x 64 pixels.
 fn levels(dtype: DType) -> Vec<Var> {
     let level = |(index, stride): (usize, &f64)| {
         let side = (64. / stride) as usize;
@@ -218,7 +218,7 @@ fn a_multiple_of_the_total_has_that_multiple_of_its_gradient() -> Result<()> {
 }
 
 #[test]
-fn the_total_is_the_sum_of_parts_for_each_picture() -> Result<()> {
+fn the_total_is_the_sum_of_parts_for_each_image() -> Result<()> {
     for dtype in [DType::F64, DType::F32, DType::F16] {
         let losses = criterion().forward(&tensors(&levels(dtype)), &[target(0, 1, BOX)])?;
         let expected = 2. * losses.parts.iter().sum::<f64>();
@@ -245,7 +245,7 @@ fn other_devices_get_the_same_value_and_gradient() -> Result<()> {
 }
 
 #[test]
-fn pictures_without_objects_have_a_class_loss_only() -> Result<()> {
+fn images_without_objects_have_a_class_loss_only() -> Result<()> {
     let levels = tensors(&levels(DType::F64));
     let none = criterion().forward(&levels, &[])?;
     assert!(none.parts[0] == 0. && none.parts[1] > 0. && none.parts[2] == 0., "{:?}", none.parts);
@@ -285,7 +285,7 @@ fn what_does_not_fit_is_refused() -> Result<()> {
     let fits = target(0, 0, BOX);
     for (levels, target, expected) in [
         (&levels[..], Target { class: 2, ..fits }, "object 0 has class 2, but the detector has 2 classes"),
-        (&levels, Target { image: 2, ..fits }, "object 0 belongs to picture 2 of a batch of 2"),
+        (&levels, Target { image: 2, ..fits }, "object 0 belongs to image 2 of a batch of 2"),
         (&levels, Target { xywhn: [0.5, f32::NAN, 0.1, 0.1], ..fits }, "object 0 has no finite box"),
         (&levels[..2], fits, "has not 2 levels"),
         (&[levels[0].clone(), levels[1].clone(), levels[2].narrow(1, 0, 65)?], fits, "must be (n, 66, h, w)"),

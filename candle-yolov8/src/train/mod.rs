@@ -1,6 +1,6 @@
 //! Training a detector.
 //!
-//! A [`TrainSet`] holds the pictures, a [`Loader`] makes batches of them as [`augment`] says, and a [`Trainer`] learns from
+//! A [`TrainSet`] holds the images, a [`Loader`] makes batches of them as [`augment`] says, and a [`Trainer`] learns from
 //! these by a [`Recipe`].
 
 mod anchors;
@@ -15,7 +15,7 @@ mod freeze;
 mod loader;
 mod loss;
 mod multi_scale;
-mod picture;
+mod image;
 mod recent;
 mod recipe;
 mod rect;
@@ -42,7 +42,7 @@ mod loss_tests;
 /// One object of a batch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Target {
-    /// Number of the picture in its batch.
+    /// Number of the image in its batch.
     pub image: usize,
     /// Number of the class.
     pub class: usize,

@@ -1,4 +1,4 @@
-//! The loss of one picture.
+//! The loss of one image.
 
 use ghostzoo_kernels::Real;
 
@@ -7,15 +7,15 @@ use super::assign::{Object, Positive, assign};
 use super::terms::{box_terms, distances, softplus_sum};
 use crate::modules::REG_MAX;
 
-/// One picture: its raw levels, each (4 · 16 + nc, cells), and what is to be found in it.
-pub(super) struct Picture<'a, T> {
+/// One image: its raw levels, each (4 · 16 + nc, cells), and what is to be found in it.
+pub(super) struct Image<'a, T> {
     pub(super) levels: Vec<&'a [T]>,
     pub(super) objects: &'a [Object],
     pub(super) anchors: &'a [Anchor],
 }
 
-impl<T: Real> Picture<'_, T> {
-    /// The anchors that answer for the picture's objects.
+impl<T: Real> Image<'_, T> {
+    /// The anchors that answer for the image's objects.
     pub(super) fn positives(&self, least_side: f64) -> Vec<Positive> {
         if self.objects.is_empty() {
             return Vec::new();

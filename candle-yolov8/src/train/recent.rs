@@ -1,4 +1,4 @@
-//! The pictures that were decoded last, where not all are in memory.
+//! The images that were decoded last, where not all are in memory.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::augment::Scene;
 use super::dataset::TrainSet;
 
-/// Keeps a number of pictures, the first in being the first out.
+/// Keeps a number of images, the first in being the first out.
 #[derive(Debug)]
 pub(super) struct Recent {
     capacity: usize,
@@ -24,7 +24,7 @@ impl Recent {
         Self { capacity, held: Mutex::default() }
     }
 
-    /// A picture of the set, decoded if it is not held.
+    /// An image of the set, decoded if it is not held.
     pub(super) fn scene(&self, set: &TrainSet, index: usize) -> Scene {
         if set.is_cached() {
             return set.scene(index);

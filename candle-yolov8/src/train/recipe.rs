@@ -14,7 +14,7 @@ use super::Gains;
 pub struct Recipe {
     /// Passes over the data.
     pub epochs: usize,
-    /// Pictures of a batch.
+    /// Images of a batch.
     pub batch: usize,
     /// Which optimizer: `auto`, or a name that [`OptimizerName`] knows.
     pub optimizer: String,
@@ -34,7 +34,7 @@ pub struct Recipe {
     pub warmup_bias_lr: f64,
     /// Whether the rate falls along a cosine.
     pub cos_lr: bool,
-    /// Pictures that a step should see.
+    /// Images that a step should see.
     pub nbs: usize,
     /// Weight of the box loss.
     #[serde(rename = "box")]
@@ -120,7 +120,7 @@ impl FromStr for OptimizerName {
 const SHORT_RUN: usize = 10_000;
 
 impl Recipe {
-    /// The recipe with `auto` replaced by what it stands for, for a training set of `pictures` of `classes`.
+    /// The recipe with `auto` replaced by what it stands for, for a training set of `images` of `classes`.
     ///
     /// Ultralytics' rule: up to 10,000 updates AdamW at `round(0.002·5 / (4 + classes), 6)`, above MuSGD at 0.01; no rate of
     /// its own for biases in both. The momentum is 0.9, but that a warm-up leads MuSGD's to the recipe's. The warm-up is cut
@@ -128,13 +128,13 @@ impl Recipe {
     ///
     /// # Errors
     /// A name that is no optimizer.
-    pub fn resolve(&self, pictures: usize, classes: usize) -> Result<Self, String> {
+    pub fn resolve(&self, images: usize, classes: usize) -> Result<Self, String> {
         let name: OptimizerName = self.optimizer.parse()?;
         let warmup_epochs = self.warmup_epochs.min(self.epochs.saturating_sub(1) as f64);
         if name != OptimizerName::Auto {
             return Ok(Self { warmup_epochs, ..self.clone() });
         }
-        let updates = pictures.div_ceil(self.batch.max(self.nbs).max(1)) * self.epochs;
+        let updates = images.div_ceil(self.batch.max(self.nbs).max(1)) * self.epochs;
         let fitted = (0.002 * 5. / (4 + classes) as f64 * 1e6).round_ties_even() / 1e6;
         let is_long = updates > SHORT_RUN;
         let (optimizer, lr0) = if is_long { ("MuSGD", 0.01) } else { ("AdamW", fitted) };
@@ -219,7 +219,7 @@ mod tests {
         let short = recipe.resolve(205, 3)?;
         assert_eq!((short.optimizer.as_str(), short.lr0, short.momentum), ("AdamW", 0.001429, 0.9));
         assert_eq!(short.warmup_bias_lr, 0.);
-        // 118,287 pictures of 80 classes: 1,849 updates an epoch.
+        // 118,287 images of 80 classes: 1,849 updates an epoch.
         assert_eq!(Recipe { epochs: 5, ..recipe.clone() }.resolve(118_287, 80)?.optimizer, "AdamW");
         let long = Recipe { epochs: 6, ..recipe.clone() }.resolve(118_287, 80)?;
         assert_eq!((long.optimizer.as_str(), long.lr0, long.momentum), ("MuSGD", 0.01, 0.937));

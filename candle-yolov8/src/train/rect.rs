@@ -1,6 +1,6 @@
-//! Batches of pictures of similar shapes.
+//! Batches of images of similar shapes.
 
-/// The order of pictures by their shapes, and the shapes of the batches that they make in it.
+/// The order of images by their shapes, and the shapes of the batches that they make in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rect {
     order: Vec<usize>,
@@ -8,15 +8,15 @@ pub(super) struct Rect {
 }
 
 impl Rect {
-    /// Of pictures of these sizes, [height, width], from the widest to the highest, those of one shape in their own order. A
-    /// batch has `imgsz` as its longer side, and as much of the other as its pictures need, rounded up to a multiple of
-    /// `stride`; one of wide and high pictures is a square.
+    /// Of images of these sizes, [height, width], from the widest to the highest, those of one shape in their own order. A
+    /// batch has `imgsz` as its longer side, and as much of the other as its images need, rounded up to a multiple of
+    /// `stride`; one of wide and high images is a square.
     pub(super) fn new(sizes: &[[usize; 2]], batch: usize, imgsz: usize, stride: usize) -> Self {
         let aspect = |index: &usize| sizes[*index][0] as f64 / sizes[*index][1] as f64;
         let mut order: Vec<usize> = (0..sizes.len()).collect();
         order.sort_by(|a, b| aspect(a).total_cmp(&aspect(b)));
-        let shape = |pictures: &[usize]| {
-            let aspects = || pictures.iter().map(aspect);
+        let shape = |images: &[usize]| {
+            let aspects = || images.iter().map(aspect);
             let (least, most) = (aspects().fold(f64::INFINITY, f64::min), aspects().fold(0., f64::max));
             let shares = match () {
                 () if most < 1. => [most, 1.],
@@ -29,7 +29,7 @@ impl Rect {
         Self { order, shapes }
     }
 
-    /// The pictures in order.
+    /// The images in order.
     pub(super) fn order(&self) -> &[usize] {
         &self.order
     }
@@ -39,7 +39,7 @@ impl Rect {
         self.shapes[batch]
     }
 
-    /// Whether all batches have one shape: then each may hold any of the pictures.
+    /// Whether all batches have one shape: then each may hold any of the images.
     pub(super) fn is_uniform(&self) -> bool {
         self.shapes.iter().all(|shape| *shape == self.shapes[0])
     }
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_of_one_shape_keep_their_order() {
+    fn images_of_one_shape_keep_their_order() {
         let rect = Rect::new(&[[10, 20], [5, 5], [20, 40], [7, 7], [1, 2]], 2, 64, 32);
         assert_eq!(rect.order(), [0, 2, 4, 1, 3]);
     }

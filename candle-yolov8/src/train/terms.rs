@@ -1,4 +1,4 @@
-//! The terms of the loss over one picture's raw output, and their gradients.
+//! The terms of the loss over one image's raw output, and their gradients.
 //!
 //! Elements are `f32` or `f64`; sums, and all that concerns single anchors, are `f64`.
 

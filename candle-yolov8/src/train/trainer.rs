@@ -108,11 +108,11 @@ impl Trainer {
         Ok(())
     }
 
-    /// Learns from a batch of pictures (n, 3, h, w) in [0, 1]; `iteration` counts the steps of all epochs from 0. The losses
+    /// Learns from a batch of images (n, 3, h, w) in [0, 1]; `iteration` counts the steps of all epochs from 0. The losses
     /// are those before the step; nothing is learnt from a loss that is not finite.
-    pub fn step(&mut self, iteration: usize, pictures: &Tensor, targets: &[Target]) -> Result<[f64; 3]> {
+    pub fn step(&mut self, iteration: usize, images: &Tensor, targets: &[Target]) -> Result<[f64; 3]> {
         self.schedule.apply(self.learner.optimizer_mut(), iteration);
-        let raw = self.net.forward_t(pictures, true)?;
+        let raw = self.net.forward_t(images, true)?;
         let Losses { total, parts } = self.loss.forward(&raw, targets)?;
         if parts.iter().any(|part| !part.is_finite()) {
             return Ok(parts);
@@ -168,7 +168,7 @@ impl Trainer {
         &self.def
     }
 
-    /// Where pictures must be for [`Trainer::step`].
+    /// Where images must be for [`Trainer::step`].
     pub fn device(&self) -> &Device {
         &self.device
     }

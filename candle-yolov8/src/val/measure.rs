@@ -3,11 +3,11 @@
 use candle_vision::metrics::{ConfusionMatrix, Metrics, PrecisionRecall, coco, match_boxes};
 use candle_vision::nms::Candidate;
 
-use super::batches::ValPicture;
-use crate::data::LabelledPicture;
+use super::batches::ValSample;
+use crate::data::AnnotatedImage;
 use crate::detector::Detection;
 
-/// Collects pictures; then [`Measure::finish`].
+/// Collects images; then [`Measure::finish`].
 #[derive(Debug)]
 pub struct Measure {
     classes: usize,
@@ -42,20 +42,20 @@ impl Measure {
         }
     }
 
-    /// Adds a picture and what was found in it, best first, in pixels of the input. `image` is its place in the order of
+    /// Adds an image and what was found in it, best first, in pixels of the input. `image` is its place in the order of
     /// ids, in which COCO takes detections of equal confidence.
     ///
-    /// Gives the detections in pixels of the picture. Labels of crowds count for COCO only.
+    /// Gives the detections in pixels of the image. Labels of crowds count for COCO only.
     pub fn add(
         &mut self,
         image: usize,
-        labels: &LabelledPicture,
-        picture: &ValPicture,
+        labels: &AnnotatedImage,
+        image: &ValSample,
         found: &[Candidate],
     ) -> Vec<Detection> {
         let objects = labels.labels.iter().filter(|label| !label.crowd);
         let objects: Vec<(usize, [f32; 4])> =
-            objects.map(|label| (label.class, picture.to_input(label.xywhn(picture.original)))).collect();
+            objects.map(|label| (label.class, image.to_input(label.xywhn(image.original)))).collect();
         let boxes: Vec<(usize, [f32; 4])> = found.iter().map(|c| (c.class_id, c.xyxy)).collect();
         let right = match_boxes(&boxes, &objects);
         let rows = found.iter().zip(right).map(|(c, right)| (c.class_id, c.confidence, right));
@@ -63,14 +63,14 @@ impl Measure {
         let confident = found.iter().take_while(|c| c.confidence > self.confusion_conf).count();
         self.confusion.add(&boxes[..confident], &objects);
         self.truths.extend(labels.labels.iter().map(|label| {
-            let [x1, y1, x2, y2] = label.xyxy(picture.original);
-            let (bbox, area) = ([x1, y1, x2 - x1, y2 - y1], label.area(picture.original));
+            let [x1, y1, x2, y2] = label.xyxy(image.original);
+            let (bbox, area) = ([x1, y1, x2 - x1, y2 - y1], label.area(image.original));
             coco::Truth { image, class: label.class, bbox, area, crowd: label.crowd }
         }));
         let detection = |c: &Candidate| Detection {
             class_id: c.class_id,
             confidence: c.confidence,
-            xyxy: picture.to_original(c.xyxy),
+            xyxy: image.to_original(c.xyxy),
         };
         let detections: Vec<Detection> = found.iter().map(detection).collect();
         self.scored.extend(detections.iter().map(|detection| {
@@ -81,7 +81,7 @@ impl Measure {
         detections
     }
 
-    /// The numbers of all pictures added.
+    /// The numbers of all images added.
     pub fn finish(self) -> Measured {
         Measured {
             ultralytics: self.precision_recall.finish(),

@@ -1,13 +1,13 @@
 //! How good a detector is on a labelled data set.
 //!
-//! Pictures are looked at as Ultralytics validates, which is not as it predicts: see [`ValOptions`]. The same detections
+//! Images are looked at as Ultralytics validates, which is not as it predicts: see [`ValOptions`]. The same detections
 //! are measured twice: as Ultralytics defines precision, recall and mAP, in pixels of the network's input, and as COCO does,
-//! in pixels of the picture.
+//! in pixels of the image.
 
 mod batches;
 mod measure;
 mod run;
 
-pub use batches::{ValBatch, ValPicture, batches};
+pub use batches::{ValBatch, ValSample, batches};
 pub use measure::{Measure, Measured};
 pub use run::{Looked, ValOptions, Validated, validate};

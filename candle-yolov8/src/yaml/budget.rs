@@ -10,11 +10,11 @@ const MAX_PARAMETERS: f64 = 1e9;
 const MAX_MODULES: usize = 10_000;
 /// Most channels of a layer.
 const MAX_CHANNELS: usize = 1 << 20;
-/// Pixels of the picture per element of a layer's output, the least and the most.
+/// Pixels of the image per element of a layer's output, the least and the most.
 const STRIDES: [f64; 2] = [1. / 64., 1024.];
 /// Most pixels that a kernel spans along an axis, with its dilation.
 const MAX_SPAN: usize = 256;
-/// Most elements of a layer's output for the smallest picture that the model takes.
+/// Most elements of a layer's output for the smallest image that the model takes.
 const MAX_MAP: f64 = (1_u64 << 22) as f64;
 
 /// What the rows so far ask for.
@@ -60,7 +60,7 @@ impl Budget {
         Ok(())
     }
 
-    /// Refuses a row whose output is too large for the smallest picture that the rows, all of them counted, take. A detection layer
+    /// Refuses a row whose output is too large for the smallest image that the rows, all of them counted, take. A detection layer
     /// gives boxes and `nc` classes for each element of its levels.
     pub(super) fn check_maps(&self, rows: &[Row], nc: usize) -> Result<(), YamlError> {
         let side = rows.iter().map(|row| row.stride).fold(32., f64::max);
@@ -78,7 +78,7 @@ impl Budget {
             };
             if elements > MAX_MAP {
                 let problem = format!(
-                    "its output has about {elements:.1e} elements at the smallest picture and can have at most {MAX_MAP:.1e}"
+                    "its output has about {elements:.1e} elements at the smallest image and can have at most {MAX_MAP:.1e}"
                 );
                 return Err(YamlError::Row { index, module: self.names[index].clone(), problem });
             }
@@ -165,7 +165,7 @@ mod tests {
             ),
             (
                 "[-1, 1, Conv, [65536, 6, 2]], [-1, 1, Conv, [16]]",
-                "layer 1 (Conv): its output has about 3.2e7 elements at the smallest picture",
+                "layer 1 (Conv): its output has about 3.2e7 elements at the smallest image",
             ),
             ("[-1, 1, Conv, [65536]], [-1, 1, Conv, [16, 1, 128]]", "layer 1 (Conv): its output has about"),
             (many.as_str(), "layer 10 (Conv): up to here the model has 10001 modules and can have at most 10000"),

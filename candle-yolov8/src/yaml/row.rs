@@ -9,7 +9,7 @@ use crate::YamlError;
 /// One layer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
-    /// Numbers of the layers it reads; `None` is the picture.
+    /// Numbers of the layers it reads; `None` is the image.
     pub from: Vec<Option<usize>>,
     /// What it computes.
     pub module: Module,
@@ -17,7 +17,7 @@ pub struct Row {
     pub repeats: usize,
     /// Output channels.
     pub channels: usize,
-    /// Pixels of the picture per element of the output, along each axis.
+    /// Pixels of the image per element of the output, along each axis.
     pub stride: f64,
 }
 

@@ -21,7 +21,7 @@ use candle_core::{DType, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::autograd::{Gradient, differentiable};
-use super::maps::{Maps, read, tensor, unwritten, with_dense_pictures};
+use super::maps::{Maps, read, tensor, unwritten, with_dense_images};
 use super::real::{Real, sums_of, widest};
 use super::shared::with_compute_dtype;
 use super::{Activation, Geometry};
@@ -88,7 +88,7 @@ fn on_cpu(
     activation: Activation,
 ) -> Result<Tensor> {
     let extents = Extents::new(xs.shape(), weight.shape(), geometry)?;
-    let kept = with_dense_pictures(&xs.detach())?;
+    let kept = with_dense_images(&xs.detach())?;
     let kept_weight = weight.detach().contiguous()?;
     let (weight_shape, xs_shape) = (weight.shape().clone(), xs.shape().clone());
     let mut operands = vec![xs, weight];
@@ -162,14 +162,14 @@ fn gradients<T: Real>(grads: [Option<Vec<T>>; 3], shapes: [Shape; 3]) -> Result<
 }
 
 fn contiguous<T: Real>(xs: Maps<'_, T>) -> Vec<T> {
-    (0..xs.batch()).flat_map(|picture| xs.picture(picture)).copied().collect()
+    (0..xs.batch()).flat_map(|image| xs.image(image)).copied().collect()
 }
 
-/// The sum of each channel over pictures and positions.
+/// The sum of each channel over images and positions.
 fn channel_sums<T: Real>(xs: Maps<'_, T>, channels: usize) -> Vec<T> {
-    let plane = xs.picture_len() / channels;
+    let plane = xs.image_len() / channels;
     let sum = |channel: usize| {
-        let planes = (0..xs.batch()).map(|picture| &xs.picture(picture)[channel * plane..][..plane]);
+        let planes = (0..xs.batch()).map(|image| &xs.image(image)[channel * plane..][..plane]);
         let sum = planes.map(|xs| widest(|| sums_of(xs, xs, |x, _| [x, 0.]))[0]);
         T::nearest(sum.sum())
     };

@@ -10,7 +10,7 @@ use crate::Geometry;
 
 /// Elements of scratch memory and output that one task works on: what stays in a core's second-level cache.
 pub(super) const TASK_ELEMENTS: usize = 128 * 1024;
-/// Positions that a product should have: pictures with fewer than half of them go into one product together.
+/// Positions that a product should have: images with fewer than half of them go into one product together.
 const STACK_POSITIONS: usize = 256;
 /// Parts of a batch that are stacked apart, so that there is work for several threads.
 const STACKS: usize = 8;
@@ -95,27 +95,27 @@ impl Axis {
     }
 }
 
-/// Layout of the phases of a channel, for a band of output rows; behind a picture's channel comes the same channel of the
+/// Layout of the phases of a channel, for a band of output rows; behind an image's channel comes the same channel of the
 /// others of its stack.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layout {
     /// Elements per row of a phase.
     pub(super) pitch: usize,
     rows: usize,
-    /// Elements per channel of one picture.
+    /// Elements per channel of one image.
     pub(super) channel: usize,
-    /// Pictures.
+    /// Images.
     pub(super) stack: usize,
 }
 
 impl Layout {
-    /// For bands of at most `band` rows, of one picture.
+    /// For bands of at most `band` rows, of one image.
     pub(super) fn new(rows: &Axis, columns: &Axis, band: usize) -> Self {
         let (pitch, rows_of_phase) = (columns.extent(columns.positions.len()), rows.extent(band));
         Self { pitch, rows: rows_of_phase, channel: rows.phases * columns.phases * rows_of_phase * pitch, stack: 1 }
     }
 
-    /// For as many pictures of a batch as share a product; each has `positions` output elements and takes `elements` of
+    /// For as many images of a batch as share a product; each has `positions` output elements and takes `elements` of
     /// scratch memory.
     pub(super) fn stacked(self, positions: usize, elements: usize, batch: usize, groups: usize) -> Self {
         if 2 * positions > STACK_POSITIONS {
@@ -140,9 +140,9 @@ impl Layout {
         offsets
     }
 
-    /// Positions of a band of rows of so many pictures, from its first to its last.
-    pub(super) fn positions(&self, pictures: usize, band: usize, columns: &Axis) -> usize {
-        (pictures - 1) * self.channel + (band - 1) * self.pitch + columns.positions.len()
+    /// Positions of a band of rows of so many images, from its first to its last.
+    pub(super) fn positions(&self, images: usize, band: usize, columns: &Axis) -> usize {
+        (images - 1) * self.channel + (band - 1) * self.pitch + columns.positions.len()
     }
 
     /// Elements of scratch memory for `channels`.
@@ -150,14 +150,14 @@ impl Layout {
         channels * self.stack * self.channel + SLACK
     }
 
-    /// Writes the phases of the planes of the stack's picture `picture` from which the output rows of `band` are computed.
+    /// Writes the phases of the planes of the stack's image `image` from which the output rows of `band` are computed.
     pub(super) fn fill(
         &self,
         rows: &Axis,
         columns: &Axis,
         band: Range<usize>,
         planes: &[f32],
-        picture: usize,
+        image: usize,
         out: &mut [f32],
     ) {
         let source_plane = rows.source * columns.source;
@@ -169,7 +169,7 @@ impl Layout {
             let first = columns.positions.start;
             let (left, source, width) = columns.overlap(column_phase, first..first + self.pitch);
             let is_whole = rows.phases == 1 && columns.phases == 1 && width == self.pitch && width == columns.source;
-            let outs = outs.chunks_exact_mut(self.channel).skip(picture).step_by(self.stack);
+            let outs = outs.chunks_exact_mut(self.channel).skip(image).step_by(self.stack);
             for (out, plane) in outs.zip(planes.chunks_exact(source_plane)) {
                 let out = &mut out[phase * self.rows * self.pitch..][..self.rows * self.pitch];
                 out[..skip * self.pitch].fill(0.);
@@ -196,18 +196,18 @@ impl Layout {
     }
 }
 
-/// Writes planes with their rows at the distance of `pitch` and zeros between them, as picture `picture` of a stack of
-/// `stack` pictures that take `span` elements each of a plane.
+/// Writes planes with their rows at the distance of `pitch` and zeros between them, as image `image` of a stack of
+/// `stack` images that take `span` elements each of a plane.
 pub(super) fn spread(
     planes: &[f32],
     [height, width]: [usize; 2],
     pitch: usize,
     [stack, span]: [usize; 2],
-    picture: usize,
+    image: usize,
     out: &mut [f32],
 ) {
     debug_assert_eq!(planes.len() % (height * width), 0, "whole planes");
-    let outs = out.chunks_exact_mut(span).skip(picture).step_by(stack);
+    let outs = out.chunks_exact_mut(span).skip(image).step_by(stack);
     for (out, plane) in outs.zip(planes.chunks_exact(height * width)) {
         let (rows, rest) = out.split_at_mut(height * pitch);
         for (out, row) in rows.chunks_exact_mut(pitch).zip(plane.chunks_exact(width)) {

@@ -120,9 +120,9 @@ fn check(problem: &Problem) -> Result<()> {
     Ok(())
 }
 
-/// Many small pictures share a product, of the last stack fewer than of the others.
+/// Many small images share a product, of the last stack fewer than of the others.
 #[test]
-fn stacked_pictures_equal_the_reference() -> Result<()> {
+fn stacked_images_equal_the_reference() -> Result<()> {
     for (in_hw, groups, out_c) in [([4, 4], 9, 9), ([2, 3], 8, 16), ([1, 1], 1, 24), ([7, 7], 1, 5), ([8, 8], 12, 12)] {
         for geometry in [Geometry::square(1), Geometry::square(3).same(), Geometry::square(5).same().stride([2; 2])] {
             let geometry = geometry.groups(groups);

@@ -61,7 +61,7 @@ fn add_to(sum: &mut [f32], xs: &[f32]) {
 struct WeightWork<'a> {
     extents: &'a Extents,
     isa: Isa,
-    /// Whether positions are the operands' own elements, picture by picture.
+    /// Whether positions are the operands' own elements, image by image.
     direct: bool,
     rows: Axis,
     columns: Axis,
@@ -85,20 +85,20 @@ impl<'a> WeightWork<'a> {
         Self { extents, isa: Isa::best(), direct, rows, columns, layout, offsets }
     }
 
-    /// Adds what the pictures of a group give to `sum`.
+    /// Adds what the images of a group give to `sum`.
     fn run(
         &self,
         xs: Maps<'_, f32>,
         grad: Maps<'_, f32>,
         group: usize,
-        pictures: Range<usize>,
+        images: Range<usize>,
         scratch: &mut Vec<f32>,
         sum: &mut [f32],
     ) {
         let extents = self.extents;
         let (group_in, group_out) = (extents.group_in(), extents.group_out());
-        let source = |picture: usize| &xs.picture(picture)[group * group_in * extents.in_plane()..];
-        let grad = |picture: usize| &grad.picture(picture)[group * group_out * extents.out_plane()..];
+        let source = |image: usize| &xs.image(image)[group * group_in * extents.in_plane()..];
+        let grad = |image: usize| &grad.image(image)[group * group_out * extents.out_plane()..];
         let mut part = vec![0.; sum.len()];
         let mut correlate = |pairs: &[Pair<'_>], left_stride: usize| {
             let (rows, offsets) = (group_out, &self.offsets);
@@ -110,12 +110,12 @@ impl<'a> WeightWork<'a> {
             let most = (TASK_ELEMENTS / (group_in + group_out)).max(256).min(plane);
             let (runs, together) = (plane.div_ceil(most), (TASK_ELEMENTS / (group_in + group_out) / plane).max(1));
             let mut pairs = Vec::new();
-            for first in pictures.clone().step_by(together) {
+            for first in images.clone().step_by(together) {
                 for run in 0..runs {
                     let range = share(plane, runs, run);
-                    pairs.extend((first..(first + together).min(pictures.end)).map(|picture| Pair {
-                        left: &grad(picture)[range.start..],
-                        right: &source(picture)[range.start..],
+                    pairs.extend((first..(first + together).min(images.end)).map(|image| Pair {
+                        left: &grad(image)[range.start..],
+                        right: &source(image)[range.start..],
                         positions: range.len(),
                     }));
                     correlate(&pairs, plane);
@@ -128,27 +128,27 @@ impl<'a> WeightWork<'a> {
         let height = extents.out_hw[0];
         let span = if stack == 1 { height * pitch } else { channel };
         let (lefts, rights) = (group_out * stack * span, self.layout.len(group_in));
-        let together = (TASK_ELEMENTS / (lefts + rights)).clamp(1, pictures.len().max(1).div_ceil(stack));
+        let together = (TASK_ELEMENTS / (lefts + rights)).clamp(1, images.len().max(1).div_ceil(stack));
         scratch.resize(together * (lefts + rights), 0.);
-        for first in pictures.clone().step_by(together * stack) {
-            let pictures = first..(first + together * stack).min(pictures.end);
-            let starts = pictures.clone().step_by(stack);
-            let stacks = starts.map(|start| start..(start + stack).min(pictures.end));
-            for (pictures, scratch) in stacks.clone().zip(scratch.chunks_exact_mut(lefts + rights)) {
+        for first in images.clone().step_by(together * stack) {
+            let images = first..(first + together * stack).min(images.end);
+            let starts = images.clone().step_by(stack);
+            let stacks = starts.map(|start| start..(start + stack).min(images.end));
+            for (images, scratch) in stacks.clone().zip(scratch.chunks_exact_mut(lefts + rights)) {
                 let (left, right) = scratch.split_at_mut(lefts);
-                for (place, picture) in pictures.enumerate() {
-                    let planes = &grad(picture)[..group_out * extents.out_plane()];
+                for (place, image) in images.enumerate() {
+                    let planes = &grad(image)[..group_out * extents.out_plane()];
                     spread(planes, extents.out_hw, pitch, [stack, span], place, left);
-                    let planes = &source(picture)[..group_in * extents.in_plane()];
+                    let planes = &source(image)[..group_in * extents.in_plane()];
                     self.layout.fill(&self.rows, &self.columns, 0..height, planes, place, right);
                 }
             }
             let pairs: Vec<Pair<'_>> = stacks
                 .zip(scratch.chunks_exact(lefts + rights))
-                .map(|(pictures, scratch)| Pair {
+                .map(|(images, scratch)| Pair {
                     left: &scratch[..lefts],
                     right: &scratch[lefts..],
-                    positions: self.layout.positions(pictures.len(), height, &self.columns),
+                    positions: self.layout.positions(images.len(), height, &self.columns),
                 })
                 .collect();
             correlate(&pairs, stack * span);

@@ -129,7 +129,7 @@ fn find<'a>(graphs: &'a mut [(Key, Option<Graph>)], (program, images, dtype): &K
     graphs.iter_mut().find(|(key, _)| is_it(key)).map(|(_, graph)| graph)
 }
 
-/// Runs a program on pictures, on their device's stream; `times` gets how long each launch took.
+/// Runs a program on images, on their device's stream; `times` gets how long each launch took.
 pub(super) fn run(
     forward: &Forward,
     pictures: &CudaStorage,
@@ -153,7 +153,7 @@ fn typed<T: WithDType + CudaDType + DeviceRepr>(
     let (device, images) = (pictures.device(), layout.dims()[0]);
     let (weights, biases) = (forward.weights.storage_and_layout().0, forward.biases.storage_and_layout().0);
     let (Storage::Cuda(weights), Storage::Cuda(biases)) = (&*weights, &*biases) else {
-        bail!("the weights are not on the pictures' device")
+        bail!("the weights are not on the images' device")
     };
     let (weights, biases) = (weights.as_cuda_slice::<T>()?, biases.as_cuda_slice::<f32>()?);
     let start = layout.start_offset();
@@ -186,7 +186,7 @@ fn typed<T: WithDType + CudaDType + DeviceRepr>(
     match find(graphs, &key) {
         Some(slot) if may_capture => {
             if slot.is_none() {
-                // SAFETY: pictures are copied before each launch of the graph, which writes the whole output.
+                // SAFETY: images are copied before each launch of the graph, which writes the whole output.
                 let (own_pictures, own_output) = unsafe {
                     let len = pictures.len() * size_of::<T>();
                     (device.alloc::<u8>(len).map_err(memory)?, device.alloc::<f32>(output_len).map_err(memory)?)
@@ -203,7 +203,7 @@ fn typed<T: WithDType + CudaDType + DeviceRepr>(
                 Some(graph) => {
                     // SAFETY: bytes of elements that any bytes are.
                     let bytes = unsafe { pictures.transmute::<u8>(pictures.len() * size_of::<T>()) };
-                    let Some(bytes) = bytes else { bail!("pictures of no bytes") };
+                    let Some(bytes) = bytes else { bail!("images of no bytes") };
                     device.memcpy_dtod(&bytes, &mut graph.pictures)?;
                     graph.graph.launch().map_err(Error::wrap)?;
                     device.memcpy_dtod(&graph.output, &mut output)?;

@@ -291,7 +291,7 @@ fn halves<T>(bytes: &[u8], of: fn(u16) -> T) -> Vec<T> {
     bytes.as_chunks::<2>().0.iter().map(|bytes| of(u16::from_ne_bytes(*bytes))).collect()
 }
 
-/// Runs a program on pictures.
+/// Runs a program on images.
 pub(super) fn run(forward: &Forward, pictures: &CpuStorage, images: usize) -> Result<(CpuStorage, Shape)> {
     let (program, dtype) = (&forward.program, forward.weights.dtype());
     let outputs = program.output_len(images);

@@ -1,4 +1,4 @@
-//! A program as an operation on a batch of pictures.
+//! A program as an operation on a batch of images.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub(crate) struct Workspace {
     pub(super) metal: super::metal::Arena,
 }
 
-/// A program with its weights on a device. As an operation on contiguous pictures (images, channels, height, width) in the
+/// A program with its weights on a device. As an operation on contiguous images (images, channels, height, width) in the
 /// weights' type it gives all outputs, one after the other, in `f32`.
 #[derive(Debug, Clone)]
 pub(crate) struct Forward {
@@ -30,7 +30,7 @@ pub(crate) struct Forward {
 }
 
 impl Forward {
-    /// Runs the program on contiguous pictures; the time of each launch.
+    /// Runs the program on contiguous images; the time of each launch.
     pub(crate) fn profile(&self, pictures: &Tensor) -> Result<Vec<Duration>> {
         let (storage, layout) = pictures.storage_and_layout();
         match &*storage {
@@ -60,7 +60,7 @@ impl CustomOp1 for Forward {
     #[cfg(feature = "emulate")]
     fn cpu_fwd(&self, pictures: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         if !layout.is_contiguous() || layout.start_offset() != 0 {
-            bail!("pictures are contiguous")
+            bail!("images are contiguous")
         }
         super::emulate::run(self, pictures, layout.dims()[0])
     }
@@ -72,7 +72,7 @@ impl CustomOp1 for Forward {
         layout: &Layout,
     ) -> Result<(candle_core::CudaStorage, Shape)> {
         if !layout.is_contiguous() {
-            bail!("pictures are contiguous")
+            bail!("images are contiguous")
         }
         super::cuda::run(self, pictures, layout, None)
     }
@@ -84,7 +84,7 @@ impl CustomOp1 for Forward {
         layout: &Layout,
     ) -> Result<(candle_core::MetalStorage, Shape)> {
         if !layout.is_contiguous() {
-            bail!("pictures are contiguous")
+            bail!("images are contiguous")
         }
         super::metal::run(self, pictures, layout)
     }

@@ -1,4 +1,4 @@
-// A picture of bytes, scaled to fit and centred on grey, as planes of levels / 255, of type ELEMENT: the arithmetic of
+// An image of bytes, scaled to fit and centred on grey, as planes of levels / 255, of type ELEMENT: the arithmetic of
 // `image::letterbox`. After bodies.h.
 
 #define GREY 114
@@ -6,13 +6,13 @@
 // Of `Scaling` in letterbox.rs.
 enum Scaling : uint { AS_IT_IS, HALVED, FILTERED };
 
-// The picture's levels lie in words from `first` on.
+// The image's levels lie in words from `first` on.
 BODY int level_at(PTR(const uint) words, uint first, uint index) {
     return int(words[first + index / 4] >> index % 4 * 8 & 255u);
 }
 
-// The level of a channel at a pixel of the scaled picture, `second`. `words` has first, second, near weight and far weight of each
-// of its columns, then of its rows, then the levels of the picture, `input`.
+// The level of a channel at a pixel of the scaled image, `second`. `words` has first, second, near weight and far weight of each
+// of its columns, then of its rows, then the levels of the image, `input`.
 BODY int scaled(GIVEN(Step) s, PTR(const uint) words, uint row, uint column, uint channel) {
     const uint first = 4 * (s.second.width + s.second.height), width = s.input.width;
     if (s.operation == AS_IT_IS) {
@@ -35,7 +35,7 @@ BODY int scaled(GIVEN(Step) s, PTR(const uint) words, uint row, uint column, uin
     return sum >> 2;
 }
 
-// A thread per pixel of a plane of `out`, the first of which lies at its offset; the scaled picture begins `padding` from its
+// A thread per pixel of a plane of `out`, the first of which lies at its offset; the scaled image begins `padding` from its
 // corner.
 BODY void letterbox(GIVEN(Step) s, PTR(const uint) words, PTR(ELEMENT) output, uint index) {
     const uint plane = s.out.height * s.out.width;

@@ -5,7 +5,7 @@ use candle_core::{DType, Result, Tensor, bail};
 use super::run::{Memories, Run, plain};
 use super::{Launch, Map, Step, Window, word};
 
-/// How a picture becomes the scaled one, as in `letterbox.h`.
+/// How an image becomes the scaled one, as in `letterbox.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scaling {
     /// Copied.
@@ -16,10 +16,10 @@ pub enum Scaling {
     Filtered,
 }
 
-/// Where a picture lies in its letterbox, in pixels.
+/// Where an image lies in its letterbox, in pixels.
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
-    /// [height, width] of the picture.
+    /// [height, width] of the image.
     pub picture: [usize; 2],
     /// [height, width] of what it is scaled to.
     pub scaled: [usize; 2],
@@ -29,14 +29,14 @@ pub struct Sizes {
     pub pad: [usize; 2],
 }
 
-/// The planes (pictures, 3, height, width) of pictures whose letterboxes have one size, in a type of elements, from words on
-/// a device that has kernels. Those of a picture: of each column and then of each row of the scaled picture two positions in
-/// the picture and their weights, then the picture's bytes, four to a word, the first the lowest.
+/// The planes (images, 3, height, width) of images whose letterboxes have one size, in a type of elements, from words on
+/// a device that has kernels. Those of an image: of each column and then of each row of the scaled image two positions in
+/// the image and their weights, then the image's bytes, four to a word, the first the lowest.
 ///
 /// # Errors
-/// If there are no pictures, their letterboxes differ in size, or the device has no memory left.
+/// If there are no images, their letterboxes differ in size, or the device has no memory left.
 pub fn letterbox(pictures: &[(&Tensor, Sizes, Scaling)], dtype: DType) -> Result<Tensor> {
-    let Some((_, Sizes { out: [height, width], .. }, _)) = pictures.first() else { bail!("a batch of no pictures") };
+    let Some((_, Sizes { out: [height, width], .. }, _)) = pictures.first() else { bail!("a batch of no images") };
     let (mut run, len) = (Run::of(dtype), 3 * height * width);
     let output = run.own(pictures.len() * len);
     for (index, (words, sizes, scaling)) in pictures.iter().enumerate() {

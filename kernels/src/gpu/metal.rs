@@ -89,7 +89,7 @@ impl Compiled {
     }
 }
 
-/// Encodes a launch on parts of buffers: arena, picture, weights, biases, output. Of these the arena and the output count as
+/// Encodes a launch on parts of buffers: arena, image, weights, biases, output. Of these the arena and the output count as
 /// written.
 pub(super) fn encode(device: &MetalDevice, dtype: DType, launch: &Launch, parts: [Part<'_>; 5]) -> Result<()> {
     let (module, name) = (module(launch.kernel, dtype)?, format!("{}_{}", launch.name, dtype.as_str()));
@@ -124,11 +124,11 @@ pub(super) fn dispatch<T>(
     Ok(())
 }
 
-/// Runs a program on pictures.
+/// Runs a program on images.
 pub(super) fn run(forward: &Forward, pictures: &MetalStorage, layout: &Layout) -> Result<(MetalStorage, Shape)> {
     let (device, images, dtype) = (pictures.device(), layout.dims()[0], forward.weights.dtype());
     if pictures.dtype() != dtype {
-        bail!("pictures in {:?} for a network in {dtype:?}", pictures.dtype())
+        bail!("images in {:?} for a network in {dtype:?}", pictures.dtype())
     }
     let launches = forward.program.launches(images, false)?;
     let (weights, biases) = (forward.weights.storage_and_layout().0, forward.biases.storage_and_layout().0);
@@ -158,7 +158,7 @@ pub(super) fn run(forward: &Forward, pictures: &MetalStorage, layout: &Layout) -
 
 /// The elements of a flat tensor.
 fn part<'a>(storage: &'a Storage, tensor: &Tensor) -> Result<Part<'a>> {
-    let Storage::Metal(storage) = storage else { bail!("the weights are not on the pictures' device") };
+    let Storage::Metal(storage) = storage else { bail!("the weights are not on the images' device") };
     Ok((storage.buffer(), tensor.layout().start_offset() * tensor.dtype().size_in_bytes()))
 }
 

@@ -144,7 +144,7 @@ pub(crate) struct Launch {
     pub(crate) step: Step,
 }
 
-/// A network's launches for pictures of one size.
+/// A network's launches for images of one size.
 #[derive(Debug)]
 pub(crate) struct Program {
     pub(crate) steps: Vec<(Kernel, Step)>,
@@ -183,7 +183,7 @@ impl Map {
 pub(crate) fn word(len: usize) -> Result<u32> {
     match u32::try_from(len) {
         Ok(word) => Ok(word),
-        Err(_) => bail!("{len} elements are too many for a GPU's indices: give smaller pictures"),
+        Err(_) => bail!("{len} elements are too many for a GPU's indices: give smaller images"),
     }
 }
 
@@ -336,7 +336,7 @@ impl Kernel {
             _ => out.height as usize * out.width as usize * quads as usize * images,
         };
         let Ok(threads) = u32::try_from(threads * QUAD) else {
-            bail!("a batch of {images} pictures is too large for a launch: give a smaller one")
+            bail!("a batch of {images} images is too large for a launch: give a smaller one")
         };
         let (each, sums) =
             ([(threads / QUAD as u32).div_ceil(THREADS), 1], [out.channels.div_ceil(SUMMED_CHANNELS), step.images]);

@@ -94,7 +94,7 @@ BODY void channels(GIVEN(Step) s, HELD(Memories) m, SHARED(float) parts, uint bl
 
 // What follows from the parts of `channels` in the arena; a thread per channel. Of SUM the sums; of MOMENTS what a channel is
 // normalised by; of PRODUCTS the rows of gradients. `input` has the channels of the map, and is it for MOMENTS; `weights` and
-// `biases` are batch norm's; `picture` is what the channels were normalised by, for PRODUCTS.
+// `biases` are batch norm's; `image` is what the channels were normalised by, for PRODUCTS.
 BODY void settle(GIVEN(Step) s, HELD(Memories) m, uint channel) {
     const uint count = quads(s.input.channels) * QUAD;
     if (channel >= count) {

@@ -5,7 +5,7 @@
 
 // Elements (image, y, x, channel) of a map are at
 //   offset + image * batch + (y * width + x) * position + channel * step
-// of the buffer that `memory` names: the arena, the picture or the output.
+// of the buffer that `memory` names: the arena, the image or the output.
 struct Map {
     uint memory, offset, batch, position, step;
     uint height, width, channels;

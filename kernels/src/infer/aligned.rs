@@ -1,5 +1,5 @@
 //! Memory for packed weights and maps: on cache lines, and on huge pages where the system has them, since a small network
-//! streams its weights once per picture and waits for page tables otherwise.
+//! streams its weights once per image and waits for page tables otherwise.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};

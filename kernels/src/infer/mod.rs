@@ -67,8 +67,8 @@ impl View {
 pub(crate) struct Call {
     /// The arena, in which every view of the kernel ends.
     pub(crate) arena: *mut f32,
-    /// The picture, as planes (channels, height, width).
-    pub(crate) picture: *const f32,
+    /// The image, as planes (channels, height, width).
+    pub(crate) image: *const f32,
     /// The output tensors.
     pub(crate) outputs: *const *mut f32,
     /// This thread's scratch memory of [`Kernel::scratch`] elements, on a cache line.

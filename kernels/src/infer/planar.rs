@@ -1,4 +1,4 @@
-//! The picture's end of the network: planes (channels, height, width) to channels-last maps.
+//! The image's end of the network: planes (channels, height, width) to channels-last maps.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::simd::Vector;
 
 /// The first convolution, read straight from the planes: few channels make rows of a gathered matrix too short.
 pub(crate) struct Stem {
-    /// Channels, height and width of the picture.
-    picture: [usize; 3],
+    /// Channels, height and width of the image.
+    image: [usize; 3],
     geometry: Geometry,
     weights: Arc<Packed>,
     bias: Bias,
@@ -24,7 +24,7 @@ pub(crate) struct Stem {
 impl Stem {
     /// A convolution with one group; `weights`' depth is ordered by channel, window row, window column.
     pub(crate) fn new(
-        picture: [usize; 3],
+        image: [usize; 3],
         geometry: Geometry,
         weights: Arc<Packed>,
         bias: Bias,
@@ -32,18 +32,18 @@ impl Stem {
         threads: usize,
     ) -> Self {
         let [kernel_h, kernel_w] = geometry.kernel;
-        let row = picture[2] + 2 * geometry.padding[1];
+        let row = image[2] + 2 * geometry.padding[1];
         let mut offsets = Vec::with_capacity(weights.k);
-        for line in 0..picture[0] * kernel_h {
+        for line in 0..image[0] * kernel_h {
             offsets.extend((0..kernel_w).map(|tap| line * row + tap * geometry.dilation[1]));
         }
         let macs = epilogue.out.positions() * weights.k * weights.n;
         let chunks = chunks(threads, macs, epilogue.out.height);
-        Self { picture, geometry, weights, bias, epilogue, offsets, chunks }
+        Self { image, geometry, weights, bias, epilogue, offsets, chunks }
     }
 
     fn row(&self) -> usize {
-        self.picture[2] + 2 * self.geometry.padding[1]
+        self.image[2] + 2 * self.geometry.padding[1]
     }
 }
 
@@ -68,7 +68,7 @@ impl Kernel for Stem {
     }
 
     fn scratch(&self) -> usize {
-        self.picture[0] * self.geometry.kernel[0] * self.row()
+        self.image[0] * self.geometry.kernel[0] * self.row()
     }
 
     fn describe(&self) -> String {
@@ -88,7 +88,7 @@ impl Kernel for Stem {
 impl Body for Stem {
     #[inline(always)]
     unsafe fn body<V: Vector>(&self, call: Call) {
-        let [channels, height, width] = self.picture;
+        let [channels, height, width] = self.image;
         let Geometry { kernel: [kernel_h, _], stride, padding, dilation, .. } = self.geometry;
         let (row, out) = (self.row(), self.epilogue.out);
         // SAFETY: the views end in the arena.
@@ -98,12 +98,12 @@ impl Body for Stem {
                 for tap in 0..kernel_h {
                     let line = (channel * kernel_h + tap) * row;
                     let in_y = (y * stride[0] + tap * dilation[0]).wrapping_sub(padding[0]);
-                    // SAFETY: the scratch memory holds all padded rows, and the picture has row `in_y`.
+                    // SAFETY: the scratch memory holds all padded rows, and the image has row `in_y`.
                     unsafe {
                         let to = std::slice::from_raw_parts_mut(call.scratch.add(line), row);
                         to.fill(0.);
                         if in_y < height {
-                            let from = call.picture.add((channel * height + in_y) * width);
+                            let from = call.image.add((channel * height + in_y) * width);
                             to[padding[1]..][..width].copy_from_slice(std::slice::from_raw_parts(from, width));
                         }
                     }
@@ -116,7 +116,7 @@ impl Body for Stem {
     }
 }
 
-/// The picture as a channels-last map.
+/// The image as a channels-last map.
 pub(crate) struct Interleave {
     out: View,
 }
@@ -144,9 +144,9 @@ impl Kernel for Interleave {
         let positions = self.out.positions();
         for position in 0..positions {
             for channel in 0..self.out.channels {
-                // SAFETY: the view ends in the arena, and the picture has its size.
+                // SAFETY: the view ends in the arena, and the image has its size.
                 unsafe {
-                    let x = *call.picture.add(channel * positions + position);
+                    let x = *call.image.add(channel * positions + position);
                     *call.arena.add(self.out.offset + position * self.out.stride + channel) = x;
                 }
             }

@@ -14,7 +14,7 @@ pub(crate) struct Program {
     arena: usize,
     /// Elements of scratch memory per thread.
     scratch: usize,
-    picture: usize,
+    image: usize,
     /// Elements of each output.
     outputs: Vec<usize>,
 }
@@ -22,8 +22,8 @@ pub(crate) struct Program {
 impl Program {
     /// Checks that every step stays inside an arena of `arena` elements and never reads what it writes.
     ///
-    /// The steps that read the picture or write outputs are built for `picture` and `outputs` elements.
-    pub(crate) fn new(steps: Vec<Box<dyn Kernel>>, arena: usize, picture: usize, outputs: Vec<usize>) -> Result<Self> {
+    /// The steps that read the image or write outputs are built for `image` and `outputs` elements.
+    pub(crate) fn new(steps: Vec<Box<dyn Kernel>>, arena: usize, image: usize, outputs: Vec<usize>) -> Result<Self> {
         for step in &steps {
             let (read, written) = step.views();
             for view in read.iter().chain(&written) {
@@ -39,7 +39,7 @@ impl Program {
             }
         }
         let scratch = steps.iter().map(|step| step.scratch()).max().unwrap_or(0).next_multiple_of(super::aligned::LINE);
-        Ok(Self { steps, arena, scratch, picture, outputs })
+        Ok(Self { steps, arena, scratch, image, outputs })
     }
 
     pub(crate) fn steps(&self) -> &[Box<dyn Kernel>] {
@@ -51,42 +51,42 @@ impl Program {
         self.arena.next_multiple_of(super::aligned::LINE) + self.scratch * team.threads()
     }
 
-    /// Runs the steps on a picture; `times`, if given, gets the duration of each.
+    /// Runs the steps on an image; `times`, if given, gets the duration of each.
     pub(crate) fn run(
         &self,
         team: &Team,
         memory: &mut Aligned,
-        picture: &[f32],
+        image: &[f32],
         outputs: &mut [&mut [f32]],
         mut times: Option<&mut Vec<Duration>>,
     ) {
         assert!(memory.len() >= self.memory(team), "memory for the program");
-        assert_eq!(picture.len(), self.picture, "elements of the picture");
+        assert_eq!(image.len(), self.image, "elements of the image");
         assert!(outputs.iter().map(|output| output.len()).eq(self.outputs.iter().copied()), "elements of the outputs");
         let crew = team.crew();
         let pointers: Vec<Shared<f32>> = outputs.iter_mut().map(|output| Shared(output.as_mut_ptr())).collect();
-        let (arena, picture, outputs) = (Shared(memory.as_mut_ptr()), picture.as_ptr() as usize, pointers.as_slice());
+        let (arena, image, outputs) = (Shared(memory.as_mut_ptr()), image.as_ptr() as usize, pointers.as_slice());
         for step in &self.steps {
             let start = times.is_some().then(Instant::now);
-            self.step(step.as_ref(), &crew, arena, picture, outputs);
+            self.step(step.as_ref(), &crew, arena, image, outputs);
             if let (Some(times), Some(start)) = (times.as_mut(), start) {
                 times.push(start.elapsed());
             }
         }
     }
 
-    fn step(&self, step: &dyn Kernel, crew: &Crew, arena: Shared<f32>, picture: usize, outputs: &[Shared<f32>]) {
+    fn step(&self, step: &dyn Kernel, crew: &Crew, arena: Shared<f32>, image: usize, outputs: &[Shared<f32>]) {
         let first_scratch = self.arena.next_multiple_of(super::aligned::LINE);
         crew.each(step.chunks(), &|chunk, slot| {
             let arena = arena.get();
             let call = Call {
                 arena,
-                picture: picture as *const f32,
+                image: image as *const f32,
                 outputs: outputs.as_ptr().cast(),
                 scratch: arena.wrapping_add(first_scratch + slot * self.scratch),
                 chunk,
             };
-            // SAFETY: views end in the arena and no step reads what it writes (`new`); scratch memory, picture and outputs
+            // SAFETY: views end in the arena and no step reads what it writes (`new`); scratch memory, image and outputs
             // have their sizes (`run`); `each` runs a chunk once, on a slot of its own, and chunks write disjoint elements.
             unsafe { step.run(call) }
         });

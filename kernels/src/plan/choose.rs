@@ -37,8 +37,8 @@ pub(super) enum Form {
 /// A form and the vectors it is computed with.
 pub(super) type Choice = (Form, Width);
 
-/// How to compute a convolution whose output is `out`; `of_picture` where it reads the picture's planes.
-pub(super) fn choose(conv: &Conv, of_picture: bool, out: [usize; 2], isa: Isa) -> Choice {
+/// How to compute a convolution whose output is `out`; `of_image` where it reads the image's planes.
+pub(super) fn choose(conv: &Conv, of_image: bool, out: [usize; 2], isa: Isa) -> Choice {
     let Geometry { kernel, stride, dilation, groups, .. } = conv.geometry;
     let [out_c, in_c] = [conv.weight.dims()[0], conv.weight.dims()[1]];
     let width = Packed::best_width(out_c, isa);
@@ -46,7 +46,7 @@ pub(super) fn choose(conv: &Conv, of_picture: bool, out: [usize; 2], isa: Isa) -
         return (Form::Depthwise, width);
     }
     // Rows of few channels are too short to gather.
-    if of_picture && in_c <= 4 {
+    if of_image && in_c <= 4 {
         return (Form::Planar, width);
     }
     if dilation == [1, 1] {

@@ -1,4 +1,4 @@
-//! A network's programs on a GPU, by picture size.
+//! A network's programs on a GPU, by image size.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use super::lower::Note;
 use super::session::StepTime;
 use crate::gpu::{Forward, QUAD, Workspace};
 
-/// Programs that are kept: networks on pictures of many shapes rebuild the oldest.
+/// Programs that are kept: networks on images of many shapes rebuild the oldest.
 const KEPT: usize = 8;
 
-/// What was recorded, for which pictures, and where its weights are.
+/// What was recorded, for which images, and where its weights are.
 type Key = (&'static str, [usize; 3], DeviceLocation, DType);
 
 /// A launch of a program, without running it.
@@ -32,7 +32,7 @@ pub struct LaunchInfo {
     pub is_conv: bool,
 }
 
-/// A program, the dimensions of its outputs for one picture, and what its launches are.
+/// A program, the dimensions of its outputs for one image, and what its launches are.
 #[derive(Clone)]
 struct Plan {
     forward: Forward,
@@ -49,7 +49,7 @@ pub(super) struct Forwards {
 }
 
 impl Forwards {
-    /// Runs what `record` describes on pictures (images, channels, height, width), on their device and in their type. Gives
+    /// Runs what `record` describes on images (images, channels, height, width), on their device and in their type. Gives
     /// the recorded outputs in `f32`; maps are (images, channels, height, width), their channels last in memory.
     pub(super) fn run(
         &mut self,
@@ -131,21 +131,21 @@ impl Forwards {
     }
 }
 
-/// The pictures, contiguous from an element on at which a GPU may read four at once.
+/// The images, contiguous from an element on at which a GPU may read four at once.
 fn aligned(xs: &Tensor) -> Result<Tensor> {
     let is_aligned = xs.is_contiguous() && xs.layout().start_offset().is_multiple_of(QUAD);
     if is_aligned { Ok(xs.clone()) } else { xs.force_contiguous() }
 }
 
-/// The launches of a network on one picture of `[channels, height, width]`.
+/// The launches of a network on one image of `[channels, height, width]`.
 pub(super) fn launches(
-    picture: [usize; 3],
+    image: [usize; 3],
     record: impl FnOnce(&mut Graph, Value) -> Result<()>,
 ) -> Result<Vec<LaunchInfo>> {
-    infos(&lowered(picture, record)?.0)
+    infos(&lowered(image, record)?.0)
 }
 
-/// What the launches for one picture are.
+/// What the launches for one image are.
 fn infos(Lowered { program, notes, convs }: &Lowered) -> Result<Vec<LaunchInfo>> {
     let mut weights = convs.iter().map(|conv| conv.weight.elem_count() + conv.weight.dims()[0]);
     let info = |(launch, Note { name, macs }): (crate::gpu::Launch, &Note)| {
@@ -159,17 +159,17 @@ fn infos(Lowered { program, notes, convs }: &Lowered) -> Result<Vec<LaunchInfo>>
 
 /// A recording's program, and the dimensions of its outputs.
 fn lowered(
-    picture: [usize; 3],
+    image: [usize; 3],
     record: impl FnOnce(&mut Graph, Value) -> Result<()>,
 ) -> Result<(Lowered, Vec<Vec<usize>>)> {
-    let (mut graph, value) = Graph::new(picture);
+    let (mut graph, value) = Graph::new(image);
     record(&mut graph, value)?;
     let dims = graph.outputs.iter().map(|output| output.dims(&graph)).collect();
     Ok((lower(graph)?, dims))
 }
 
 impl Output {
-    /// Dimensions for one picture.
+    /// Dimensions for one image.
     pub(super) fn dims(&self, graph: &Graph) -> Vec<usize> {
         match self {
             Self::Map(xs) => graph.shape(*xs).to_vec(),

@@ -1,4 +1,4 @@
-//! The operations of a network on one picture, before they are placed in memory.
+//! The operations of a network on one image, before they are placed in memory.
 
 use candle_core::{Result, Tensor, bail};
 
@@ -8,7 +8,7 @@ use crate::{Activation, Geometry};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Value(pub(super) usize);
 
-/// What a network computes from one picture, recorded by its layers.
+/// What a network computes from one image, recorded by its layers.
 #[derive(Default)]
 pub struct Graph {
     pub(super) nodes: Vec<Node>,
@@ -23,7 +23,7 @@ pub(super) struct Node {
 }
 
 pub(super) enum Op {
-    Picture,
+    Image,
     Conv {
         xs: Value,
         conv: Conv,
@@ -69,11 +69,11 @@ pub(super) enum Output {
 }
 
 impl Graph {
-    /// A graph with its picture of `[channels, height, width]`.
+    /// A graph with its image of `[channels, height, width]`.
     pub(super) fn new([channels, height, width]: [usize; 3]) -> (Self, Value) {
         let mut graph = Self::default();
-        let picture = graph.push(Op::Picture, [height, width, channels]);
-        (graph, picture)
+        let image = graph.push(Op::Image, [height, width, channels]);
+        (graph, image)
     }
 
     fn push(&mut self, op: Op, shape: [usize; 3]) -> Value {
@@ -216,7 +216,7 @@ impl Op {
     /// The maps that the operation reads.
     pub(super) fn inputs(&self) -> Vec<Value> {
         match self {
-            Self::Picture | Self::Gone => Vec::new(),
+            Self::Image | Self::Gone => Vec::new(),
             Self::Conv { xs, residual, .. } => [*xs].into_iter().chain(*residual).collect(),
             Self::Plain(xs)
             | Self::Pool { xs, .. }

@@ -104,7 +104,7 @@ struct Lowering<'a> {
 impl Lowering<'_> {
     /// Adds a launch that reads and writes these maps: those of the arena may not overlap.
     fn push(&mut self, kernel: Kernel, step: Step, read: &[Value], written: &[View], name: &str) -> Result<()> {
-        let views = read.iter().filter(|value| !self.is_picture(**value)).map(|value| self.places.view(*value));
+        let views = read.iter().filter(|value| !self.is_image(**value)).map(|value| self.places.view(*value));
         let views: Vec<View> = views.collect();
         for to in written {
             if let Some(from) = views.iter().find(|from| overlap(from, to)) {
@@ -123,7 +123,7 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    fn is_picture(&self, value: Value) -> bool {
+    fn is_image(&self, value: Value) -> bool {
         self.places.root(value).0 == Value(0)
     }
 
@@ -133,7 +133,7 @@ impl Lowering<'_> {
         if root != Value(0) {
             return Map::of(self.places.view(value), self.places.arena);
         }
-        // The picture stays where it is, in planes.
+        // The image stays where it is, in planes.
         let ([height, width, channels], [.., own]) = (self.graph.shape(root), self.graph.shape(value));
         let plane = height * width;
         Map::new(PICTURE, [channel * plane, channels * plane, 1, plane], [height, width, own])
@@ -142,7 +142,7 @@ impl Lowering<'_> {
     fn node(&mut self, value: Value) -> Result<()> {
         let graph = self.graph;
         match &graph.nodes[value.0].op {
-            Op::Picture | Op::Plain(_) | Op::Narrow { .. } | Op::Gone => Ok(()),
+            Op::Image | Op::Plain(_) | Op::Narrow { .. } | Op::Gone => Ok(()),
             Op::Conv { xs, conv, residual } => self.conv(value, *xs, conv, *residual),
             Op::Pool { xs, geometry, is_max } => {
                 let step = Step { window: Window::new(geometry)?, is_max: u32::from(*is_max), ..Step::default() };

@@ -87,8 +87,8 @@ impl Lowering<'_> {
         let out = self.places.view(value);
         let (isa, threads) = (self.isa, self.threads);
         match &graph.nodes[value.0].op {
-            Op::Picture => {
-                if self.reads_picture_as_map() {
+            Op::Image => {
+                if self.reads_image_as_map() {
                     self.push(Interleave::new(out), "picture", 0);
                 }
             }
@@ -126,7 +126,7 @@ impl Lowering<'_> {
         self.push(Combine::new(operation, [first, second, out], indices, self.isa, self.threads), name, 0);
     }
 
-    fn reads_picture_as_map(&self) -> bool {
+    fn reads_image_as_map(&self) -> bool {
         let is_planes = |value: usize| self.choices.get(&Value(value)).is_some_and(|choice| choice.0 == Form::Planar);
         let reads = |(value, node): (usize, &Node)| match &node.op {
             Op::Conv { xs, residual, .. } => (*xs == Value(0) && !is_planes(value)) || *residual == Some(Value(0)),

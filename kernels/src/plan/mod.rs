@@ -1,5 +1,5 @@
-//! Inference as a plan: a network's layers record a [`Graph`] for one picture size, which is lowered once to kernels over
-//! one arena, of the CPU or of a GPU, and then run for every picture of that size.
+//! Inference as a plan: a network's layers record a [`Graph`] for one image size, which is lowered once to kernels over
+//! one arena, of the CPU or of a GPU, and then run for every image of that size.
 
 mod choose;
 mod forwards;

@@ -1,4 +1,4 @@
-//! Packed weights, made once per layer and shared by the plans for different picture sizes.
+//! Packed weights, made once per layer and shared by the plans for different image sizes.
 
 use std::collections::HashMap;
 use std::sync::Arc;

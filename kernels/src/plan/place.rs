@@ -38,7 +38,7 @@ impl Places {
                     let mut channel = 0;
                     for part in parts {
                         let is_own = self.parent[part.0].0 == *part;
-                        if is_own && !matches!(graph.nodes[part.0].op, Op::Picture) {
+                        if is_own && !matches!(graph.nodes[part.0].op, Op::Image) {
                             self.parent[part.0] = (*value, channel);
                         } else {
                             self.copies.push((*value, channel, *part));

@@ -1,4 +1,4 @@
-//! Plans by picture size, and their runs.
+//! Plans by image size, and their runs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,13 +16,13 @@ use crate::gpu::is_emulating;
 use crate::infer::{MemoryPool, Program};
 use crate::{Isa, Team, is_stock};
 
-/// Pictures per thread from which on a batch runs side by side. Then no thread waits for another within a picture.
+/// Images per thread from which on a batch runs side by side. Then no thread waits for another within an image.
 pub(super) const PER_THREAD: usize = 2;
-/// Plans that are kept: networks on pictures of many shapes rebuild the oldest.
+/// Plans that are kept: networks on images of many shapes rebuild the oldest.
 const KEPT: usize = 8;
 
 /// A network's plans, its packed weights and their memory. Results depend neither on the number of threads nor on the other
-/// pictures of a batch.
+/// images of a batch.
 pub struct Session {
     isa: Isa,
     state: Mutex<State>,
@@ -38,13 +38,13 @@ struct State {
     keys: Vec<Key>,
 }
 
-/// What was recorded, and the picture's channels, height and width.
+/// What was recorded, and the image's channels, height and width.
 type Key = (&'static str, [usize; 3]);
 
 struct Plan {
     program: Program,
     notes: Vec<Note>,
-    /// Dimensions of each output for one picture.
+    /// Dimensions of each output for one image.
     outputs: Vec<Vec<usize>>,
 }
 
@@ -87,7 +87,7 @@ impl Session {
         fits && !is_stock() && !cost::is_counting() && !xs.track_op() && xs.rank() == 4 && xs.elem_count() > 0
     }
 
-    /// Runs the network that `record` describes on pictures (n, c, h, w): a few one after the other, each on all threads;
+    /// Runs the network that `record` describes on images (n, c, h, w): a few one after the other, each on all threads;
     /// many side by side, each on one. The outputs are those the recording declared, stacked over the batch, in `f32`; maps
     /// are (n, c, h, w) with their channels last in memory.
     ///
@@ -114,15 +114,15 @@ impl Session {
         self.forwards.lock().unwrap_or_else(PoisonError::into_inner).run(name, xs, record)
     }
 
-    /// The launches that a GPU runs for one picture of `[channels, height, width]`. Needs no GPU.
+    /// The launches that a GPU runs for one image of `[channels, height, width]`. Needs no GPU.
     pub fn launches(
-        picture: [usize; 3],
+        image: [usize; 3],
         record: impl FnOnce(&mut Graph, Value) -> Result<()>,
     ) -> Result<Vec<LaunchInfo>> {
-        forwards::launches(picture, record)
+        forwards::launches(image, record)
     }
 
-    /// [`Session::run`] with the time of each step: on the CPU of the first picture, on a GPU of the whole batch.
+    /// [`Session::run`] with the time of each step: on the CPU of the first image, on a GPU of the whole batch.
     pub fn profile(
         &self,
         name: &'static str,
@@ -161,7 +161,7 @@ impl Session {
         let xs = xs.to_dtype(DType::F32)?.contiguous()?;
         let (storage, layout) = xs.storage_and_layout();
         let candle_core::Storage::Cpu(storage) = &*storage else { bail!("a session runs on the CPU") };
-        let pictures = &storage.as_slice::<f32>()?[layout.start_offset()..];
+        let images = &storage.as_slice::<f32>()?[layout.start_offset()..];
         let lens: Vec<usize> = plan.outputs.iter().map(|dims| dims.iter().product()).collect();
         let mut outputs: Vec<Vec<f32>> = lens.iter().map(|len| vec![0.; batch * len]).collect();
         let mut parts: Vec<Vec<&mut [f32]>> = (0..batch).map(|_| Vec::with_capacity(lens.len())).collect();
@@ -170,15 +170,15 @@ impl Session {
         }
         if times.is_none() && batch >= PER_THREAD * team.threads() {
             let alone = Team::alone();
-            pictures.par_chunks_exact(c * h * w).zip(parts).for_each(|(picture, mut parts)| {
+            images.par_chunks_exact(c * h * w).zip(parts).for_each(|(image, mut parts)| {
                 self.memory.with(plan.program.memory(alone), |memory| {
-                    plan.program.run(alone, memory, picture, &mut parts, None);
+                    plan.program.run(alone, memory, image, &mut parts, None);
                 });
             });
         } else {
             self.memory.with(plan.program.memory(team), |memory| {
-                for (picture, mut parts) in pictures.chunks_exact(c * h * w).zip(parts) {
-                    plan.program.run(team, memory, picture, &mut parts, times.as_deref_mut());
+                for (image, mut parts) in images.chunks_exact(c * h * w).zip(parts) {
+                    plan.program.run(team, memory, image, &mut parts, times.as_deref_mut());
                 }
             });
         }
@@ -195,8 +195,8 @@ impl Session {
         if let Some(plan) = state.plans.get(&key) {
             return Ok(plan.clone());
         }
-        let (mut graph, picture) = Graph::new(key.1);
-        record(&mut graph, picture)?;
+        let (mut graph, image) = Graph::new(key.1);
+        record(&mut graph, image)?;
         let outputs = graph.outputs.iter().map(|output| output.dims(&graph)).collect();
         let (program, notes) = lower(graph, self.isa, Team::global().threads(), &mut state.packs, None)?;
         let plan = Arc::new(Plan { program, notes, outputs });

@@ -69,10 +69,10 @@ fn rounding_of(dtype: DType) -> [f64; 2] {
     }
 }
 
-/// Runs a network on a batch: the outputs are true, and one picture's bits are those of a run on it alone, for
+/// Runs a network on a batch: the outputs are true, and one image's bits are those of a run on it alone, for
 /// any number of threads, in memory full of NaN.
 fn check(net: &Net, batch: usize) -> Result<()> {
-    let [channels, height, width] = net.picture;
+    let [channels, height, width] = net.image;
     // Every type holds these.
     let exact = random((batch, channels, height, width), 5)?.to_dtype(DType::BF16)?.to_dtype(DType::F64)?;
     let xs = exact.to_dtype(DType::F32)?;
@@ -83,10 +83,10 @@ fn check(net: &Net, batch: usize) -> Result<()> {
         if place.device().is_cuda() {
             // The run after the first is captured, and later ones are replayed.
             for _ in 0..2 {
-                session.forward("net", &(&xs * 0.5)?, |graph, picture| net.record(graph, picture))?;
+                session.forward("net", &(&xs * 0.5)?, |graph, image| net.record(graph, image))?;
             }
         }
-        let got = place.run(|| session.forward("net", &xs, |graph, picture| net.record(graph, picture)))?;
+        let got = place.run(|| session.forward("net", &xs, |graph, image| net.record(graph, image)))?;
         for (got, output) in got.iter().zip(&net.outputs) {
             let what = format!("launches in {dtype:?} on {place:?}, value {output} of {net:?}");
             assert_close(got, &truths[*output], least, &what)?;
@@ -94,7 +94,7 @@ fn check(net: &Net, batch: usize) -> Result<()> {
     }
     let truths = net.truths(&exact, 1.)?;
     for isa in Isa::available() {
-        let got = Session::new(isa)?.run("net", &xs, |graph, picture| net.record(graph, picture))?;
+        let got = Session::new(isa)?.run("net", &xs, |graph, image| net.record(graph, image))?;
         for (got, output) in got.iter().zip(&net.outputs) {
             assert_close(got, &truths[*output], 0., &format!("{isa}, value {output} of {net:?}"))?;
         }
@@ -114,9 +114,9 @@ fn check(net: &Net, batch: usize) -> Result<()> {
     Ok(())
 }
 
-/// A program lowered for `threads` on one picture.
-fn run_alone(net: &Net, isa: Isa, threads: usize, team: &Team, picture: &Tensor) -> Result<Vec<Vec<f32>>> {
-    let (mut graph, value) = Graph::new(net.picture);
+/// A program lowered for `threads` on one image.
+fn run_alone(net: &Net, isa: Isa, threads: usize, team: &Team, image: &Tensor) -> Result<Vec<Vec<f32>>> {
+    let (mut graph, value) = Graph::new(net.image);
     net.record(&mut graph, value)?;
     let (program, _) = lower(graph, isa, threads, &mut Packs::default(), None)?;
     let mut memory = Aligned::zeroed(program.memory(team));
@@ -124,13 +124,13 @@ fn run_alone(net: &Net, isa: Isa, threads: usize, team: &Team, picture: &Tensor)
     let len = |output: &usize| net.shapes[*output].iter().product::<usize>();
     let mut outputs: Vec<Vec<f32>> = net.outputs.iter().map(|output| vec![f32::NAN; len(output)]).collect();
     let mut parts: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
-    program.run(team, &mut memory, &picture.flatten_all()?.to_vec1::<f32>()?, &mut parts, None);
+    program.run(team, &mut memory, &image.flatten_all()?.to_vec1::<f32>()?, &mut parts, None);
     Ok(outputs)
 }
 
 /// What each step of a network's program is for, and its kernel.
 fn steps(net: &Net, isa: Isa) -> Result<Vec<(String, String)>> {
-    let (mut graph, value) = Graph::new(net.picture);
+    let (mut graph, value) = Graph::new(net.image);
     net.record(&mut graph, value)?;
     let (program, notes) = lower(graph, isa, 2, &mut Packs::default(), None)?;
     let kernels = program.steps().iter().map(|step| step.describe());

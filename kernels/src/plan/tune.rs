@@ -16,12 +16,12 @@ const RUNS: usize = 25;
 /// How much faster than the rule's choice another must be to enter a table.
 const GAIN: f64 = 0.95;
 
-/// The dense convolutions of the network that `record` describes, on a picture of `[channels, height, width]`.
+/// The dense convolutions of the network that `record` describes, on an image of `[channels, height, width]`.
 pub fn conv_shapes(
-    picture: [usize; 3],
+    image: [usize; 3],
     record: impl FnOnce(&mut Graph, super::Value) -> Result<()>,
 ) -> Result<Vec<ConvShape>> {
-    let (mut graph, xs) = Graph::new(picture);
+    let (mut graph, xs) = Graph::new(image);
     record(&mut graph, xs)?;
     let mut shapes = Vec::new();
     for node in &graph.nodes {
@@ -60,7 +60,7 @@ fn measure(shape: &ConvShape, choice: Choice, isa: Isa) -> Result<Duration> {
     let (mut graph, xs) = Graph::new([in_c, side(0), side(1)]);
     let weight = Tensor::full(0.01f32, (out_c, in_c, kernel[0], kernel[1]), &Device::Cpu)?;
     let bias = Tensor::zeros(out_c, DType::F32, &Device::Cpu)?;
-    // A map of its own, as inside a network: a convolution of the picture would read planes.
+    // A map of its own, as inside a network: a convolution of the image would read planes.
     let map = graph.max_pool2d(xs, &Geometry::square(1))?;
     let ys = graph.conv2d(map, &weight, Some(&bias), &geometry, Activation::Silu, "conv")?;
     graph.output(ys);
@@ -68,13 +68,13 @@ fn measure(shape: &ConvShape, choice: Choice, isa: Isa) -> Result<Duration> {
     let mut packs = Packs::default();
     let (program, notes) = lower(graph, isa, team.threads(), &mut packs, Some(choice))?;
     let step = notes.iter().position(|note| note.name == "conv").unwrap_or(0);
-    let picture = vec![0.5; in_c * side(0) * side(1)];
+    let image = vec![0.5; in_c * side(0) * side(1)];
     let mut output = vec![0.; out_c * out[0] * out[1]];
     let mut memory = Aligned::zeroed(program.memory(team));
     let mut best = Duration::MAX;
     for _ in 0..RUNS {
         let mut times = Vec::new();
-        program.run(team, &mut memory, &picture, &mut [&mut output], Some(&mut times));
+        program.run(team, &mut memory, &image, &mut [&mut output], Some(&mut times));
         best = best.min(times[step]);
     }
     Ok(best)

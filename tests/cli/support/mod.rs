@@ -1,4 +1,4 @@
-//! The binary, pictures and checkpoints for the tests of the command line.
+//! The binary, images and checkpoints for the tests of the command line.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -94,8 +94,8 @@ impl Place {
         run(self.command(arguments), stdin)
     }
 
-    /// Writes a picture of `[width, height]`; pictures of different seeds differ.
-    pub(crate) fn picture(&self, name: &str, [width, height]: [u32; 2], seed: u32) -> PathBuf {
+    /// Writes an image of `[width, height]`; images of different seeds differ.
+    pub(crate) fn image(&self, name: &str, [width, height]: [u32; 2], seed: u32) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         let level = |x: u32, y: u32, c: u32| ((x * (3 + seed) + y * (5 + c) + (x * y / 7) * (seed + c)) % 256) as u8;

@@ -9,10 +9,10 @@ pub(crate) struct BenchArgs {
     /// Architecture, yaml file or checkpoint; an architecture runs with made-up weights, which cost the same
     #[arg(long, short, value_name = "NAME|FILE", required_unless_present = "tune")]
     pub(crate) model: Option<OsString>,
-    /// Pictures per run [default: 1; with --train 16, GhostNet 32]
+    /// Images per run [default: 1; with --train 16, GhostNet 32]
     #[arg(long, value_name = "N", value_parser = super::detect::batch)]
     pub(crate) batch: Option<usize>,
-    /// Side of the pictures, or HEIGHT,WIDTH [default: 640, GhostNet 224; with --train 320, GhostNet 224]
+    /// Side of the images, or HEIGHT,WIDTH [default: 640, GhostNet 224; with --train 320, GhostNet 224]
     #[arg(long, value_name = "N|H,W", value_parser = super::detect::image_size)]
     pub(crate) imgsz: Option<[usize; 2]>,
     /// Timed runs
@@ -21,7 +21,7 @@ pub(crate) struct BenchArgs {
     /// What computes on the CPU
     #[arg(long, default_value = "plan")]
     pub(crate) engine: Engine,
-    /// Time steps of training on made-up pictures: forward, loss, gradients, update by SGD; prints the peak memory of the
+    /// Time steps of training on made-up images: forward, loss, gradients, update by SGD; prints the peak memory of the
     /// process and the median of five steps
     #[arg(long, conflicts_with_all = ["runs", "isa", "tune", "profile", "stdin", "json"])]
     pub(crate) train: bool,
@@ -35,7 +35,7 @@ pub(crate) struct BenchArgs {
     /// Print a table of the plan's steps
     #[arg(long, conflicts_with = "stdin")]
     pub(crate) profile: bool,
-    /// Print what a GPU launches for a picture, and the least time that an H100 needs for it. Needs no GPU
+    /// Print what a GPU launches for an image, and the least time that an H100 needs for it. Needs no GPU
     #[arg(long, conflicts_with_all = ["profile", "stdin", "json", "train", "tune"])]
     pub(crate) launches: bool,
     /// Take turns with other programs: after `ready`, each line read makes one turn (a pause of 30 ms, a run, the median of

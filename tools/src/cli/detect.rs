@@ -6,7 +6,7 @@ use clap::Args;
 /// Arguments of `ghostzoo detect`.
 #[derive(Debug, Args)]
 pub(crate) struct DetectArgs {
-    /// Pictures, folders, globs, a .txt file with one path a line, or - for those on stdin [default: a picture
+    /// Images, folders, globs, a .txt file with one path a line, or - for those on stdin [default: an image
     /// of blood cells that is built in]
     #[arg(value_name = "SOURCE")]
     pub(crate) sources: Vec<OsString>,
@@ -20,13 +20,13 @@ pub(crate) struct DetectArgs {
     /// Overlap above which the less confident of two boxes of a class goes
     #[arg(long, default_value_t = 0.7, value_parser = share)]
     pub(crate) iou: f32,
-    /// Most boxes per picture
+    /// Most boxes per image
     #[arg(long, default_value_t = 300, value_name = "N")]
     pub(crate) max_det: usize,
-    /// Side that pictures are scaled to, in pixels, or HEIGHT,WIDTH [default: as the model was trained, else 640]
+    /// Side that images are scaled to, in pixels, or HEIGHT,WIDTH [default: as the model was trained, else 640]
     #[arg(long, value_name = "N|H,W", value_parser = image_size)]
     pub(crate) imgsz: Option<[usize; 2]>,
-    /// Pad pictures to the next multiple of the stride only, instead of to the full size
+    /// Pad images to the next multiple of the stride only, instead of to the full size
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
     pub(crate) rect: bool,
     /// Keep only these classes: numbers or names, comma-separated
@@ -37,7 +37,7 @@ pub(crate) struct DetectArgs {
     pub(crate) agnostic_nms: bool,
     #[command(flatten)]
     pub(crate) largest: super::Limit,
-    /// Pictures per forward pass; those of one size after scaling share it
+    /// Images per forward pass; those of one size after scaling share it
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = batch)]
     pub(crate) batch: usize,
     /// Where files go; a number is added where it exists [default: runs/detect/predict]
@@ -46,30 +46,30 @@ pub(crate) struct DetectArgs {
     /// Write into the folder even where it exists
     #[arg(long)]
     pub(crate) exist_ok: bool,
-    /// Write labels/NAME.txt: class, centre x, centre y, width, height, as shares of the picture
+    /// Write labels/NAME.txt: class, centre x, centre y, width, height, as shares of the image
     #[arg(long)]
     pub(crate) save_txt: bool,
     /// Add the confidence to each line of --save-txt
     #[arg(long, requires = "save_txt")]
     pub(crate) save_conf: bool,
-    /// Write each box's part of the picture (2 % and 10 pixels larger) to crops/CLASS/NAME.jpg, NAME-2.jpg and so on
+    /// Write each box's part of the image (2 % and 10 pixels larger) to crops/CLASS/NAME.jpg, NAME-2.jpg and so on
     #[arg(long)]
     pub(crate) save_crop: bool,
     /// Write predictions.json, COCO's list of results: image_id is the number in the file's name where that is all of
-    /// it and no other picture has that number, else the name without its extension, with -2 and so on where it is there
+    /// it and no other image has that number, else the name without its extension, with -2 and so on where it is there
     /// already; category_id is the class's number; bbox is [x, y, width, height]
     #[arg(long)]
     pub(crate) coco_json: bool,
-    /// Print one JSON object per picture and line to stdout, nothing else
+    /// Print one JSON object per image and line to stdout, nothing else
     #[arg(long, conflicts_with = "csv")]
     pub(crate) json: bool,
     /// Print a header and one row per box to stdout, nothing else
     #[arg(long)]
     pub(crate) csv: bool,
-    /// Do not write the pictures with their boxes
+    /// Do not write the images with their boxes
     #[arg(long)]
     pub(crate) no_save: bool,
-    /// Pixels of a box's lines; text grows with them [default: 0.003 of the mean of the picture's sides, at least 2]
+    /// Pixels of a box's lines; text grows with them [default: 0.003 of the mean of the image's sides, at least 2]
     #[arg(long, value_name = "N", value_parser = line_width)]
     pub(crate) line_width: Option<u32>,
     /// Draw no class names
@@ -83,7 +83,7 @@ pub(crate) struct DetectArgs {
     pub(crate) hide_boxes: bool,
 }
 
-/// Largest side a picture may be scaled to.
+/// Largest side an image may be scaled to.
 pub(crate) const MAX_SIDE: usize = 16_384;
 
 /// Parses a number from 0 to 1.
@@ -102,10 +102,10 @@ pub(crate) fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Most pictures per forward pass or step.
+/// Most images per forward pass or step.
 const MAX_BATCH: usize = 65_536;
 
-/// Parses a number of pictures per forward pass or step.
+/// Parses a number of images per forward pass or step.
 pub(crate) fn batch(text: &str) -> Result<usize, String> {
     within(text, MAX_BATCH)
 }

@@ -8,17 +8,17 @@ use clap::{Args, ValueEnum};
 /// Arguments of `ghostzoo eval`.
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
-    /// Labelled pictures: class folders, pictures with --labels, a tar or tar shards, Parquet shards (file, folder or glob)
+    /// Labelled images: class folders, images with --labels, a tar or tar shards, Parquet shards (file, folder or glob)
     #[arg(long, value_name = "PATH")]
     pub(crate) data: PathBuf,
     /// Checkpoints: names of `ghostzoo models` (* and ? allowed), files, folders of files, or hf://org/repo@rev/file; all
-    /// look at each picture in one pass
+    /// look at each image in one pass
     #[arg(long, short, num_args = 1.., value_delimiter = ',', value_name = "NAME|FILE|hf://…")]
     pub(crate) model: Vec<OsString>,
     /// Folder or shards below --data to take [default: val or validation, else test, where there are]
     #[arg(long, value_name = "NAME")]
     pub(crate) split: Option<String>,
-    /// Labels of pictures without class folders: csv, `name label` lines, labels in the order of names, or the devkit's
+    /// Labels of images without class folders: csv, `name label` lines, labels in the order of names, or the devkit's
     /// ground truth
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,
@@ -32,24 +32,24 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) real_labels: Option<PathBuf>,
     /// Predict only these classes: a file of indices or WordNet ids, imagenet-a, imagenet-r, or `data` for those that have
-    /// pictures
+    /// images
     #[arg(long, value_name = "FILE|NAME")]
     pub(crate) valid_labels: Option<OsString>,
     #[command(flatten)]
     pub(crate) largest: super::Limit,
-    /// Pictures per forward pass
+    /// Images per forward pass
     #[arg(long, alias = "batch-size", default_value_t = 64, value_name = "N", value_parser = super::detect::batch)]
     pub(crate) batch: usize,
     /// Side of the network's input [default: as the model was trained]
     #[arg(long, alias = "imgsz", value_name = "N|H,W", value_parser = super::detect::image_size)]
     pub(crate) img_size: Option<[usize; 2]>,
-    /// Share of the resized picture that the crop keeps [default: as the model was trained]
+    /// Share of the resized image that the crop keeps [default: as the model was trained]
     #[arg(long, value_name = "SHARE", value_parser = crop_pct)]
     pub(crate) crop_pct: Option<f64>,
     /// Filter of the resize, bicubic or bilinear [default: as the model was trained]
     #[arg(long, value_name = "NAME")]
     pub(crate) interpolation: Option<Interpolation>,
-    /// Look at N pictures only, spread evenly over the data
+    /// Look at N images only, spread evenly over the data
     #[arg(long, value_name = "N", value_parser = super::detect::positive)]
     pub(crate) limit: Option<usize>,
     /// Look at part I (from 0) of N equal parts only; `ghostzoo merge` adds parts up
@@ -67,7 +67,7 @@ pub(crate) struct EvalArgs {
     /// Write how often each class was taken for which
     #[arg(long, value_name = "FILE.csv")]
     pub(crate) confusion: Option<PathBuf>,
-    /// Write the logits, a row per picture, those of unreadable ones NaN; for one model
+    /// Write the logits, a row per image, those of unreadable ones NaN; for one model
     #[arg(long, value_name = "FILE.npy", conflicts_with_all = ["resume", "shard"])]
     pub(crate) logits: Option<PathBuf>,
     /// Print one JSON object per model and line to stdout, nothing else

@@ -2,10 +2,10 @@ use candle_vision::image::{DecodeOptions, MAX_PIXELS};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-/// The limit of a picture's size.
+/// The limit of an image's size.
 #[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
 pub(crate) struct Limit {
-    /// Most pixels of a picture; a larger one is refused before it takes memory [default: 178956970, as Pillow]
+    /// Most pixels of an image; a larger one is refused before it takes memory [default: 178956970, as Pillow]
     #[arg(long, default_value_t = MAX_PIXELS, hide_default_value = true, value_name = "N",
         value_parser = clap::value_parser!(u64).range(1..))]
     #[serde(default = "most", skip_serializing_if = "is_most")]
@@ -13,12 +13,12 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
-    /// How classifiers read pictures.
+    /// How classifiers read images.
     pub(crate) fn stored(&self) -> DecodeOptions {
         DecodeOptions { max_pixels: self.max_pixels, ..DecodeOptions::stored() }
     }
 
-    /// How detectors read pictures.
+    /// How detectors read images.
     pub(crate) fn upright(&self) -> DecodeOptions {
         DecodeOptions { max_pixels: self.max_pixels, ..DecodeOptions::default() }
     }

@@ -53,16 +53,16 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Find objects in pictures: boxes, classes, confidences
+    /// Find objects in images: boxes, classes, confidences
     #[command(visible_alias = "predict")]
     Detect(DetectArgs),
-    /// Say what a picture shows
+    /// Say what an image shows
     Classify(ClassifyArgs),
-    /// Train a detector or a classifier on pictures of your own
+    /// Train a detector or a classifier on images of your own
     Train(TrainArgs),
-    /// Measure a detector on labelled pictures: COCO's and Ultralytics' mAP
+    /// Measure a detector on labelled images: COCO's and Ultralytics' mAP
     Val(ValArgs),
-    /// Measure classifiers on labelled pictures: top-1, top-5, loss, calibration
+    /// Measure classifiers on labelled images: top-1, top-5, loss, calibration
     Eval(EvalArgs),
     /// Add up the parts of an evaluation
     Merge(MergeArgs),

@@ -12,7 +12,7 @@ pub(crate) struct SummaryArgs {
     /// Number of classes [default: as the model says]
     #[arg(long, value_name = "N", value_parser = classes)]
     pub(crate) nc: Option<usize>,
-    /// Side of the picture whose arithmetic is counted, or HEIGHT,WIDTH [default: 640, GhostNet 224]
+    /// Side of the image whose arithmetic is counted, or HEIGHT,WIDTH [default: 640, GhostNet 224]
     #[arg(long, value_name = "N|H,W", value_parser = super::detect::image_size)]
     pub(crate) imgsz: Option<[usize; 2]>,
     /// Print one JSON object per row and line to stdout, nothing else

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-/// Most boxes per picture unless told otherwise: Ultralytics' default.
+/// Most boxes per image unless told otherwise: Ultralytics' default.
 pub(crate) const MAX_DET: usize = 300;
 
 /// Arguments of `ghostzoo val`.
@@ -18,19 +18,19 @@ pub(crate) struct ValArgs {
     /// Part of a data.yaml to look at: val, test or train
     #[arg(long, default_value = "val", value_name = "NAME")]
     pub(crate) split: String,
-    /// Folder of the pictures that an instances file names [default: beside it, or images/ beside or above it]
+    /// Folder of the images that an instances file names [default: beside it, or images/ beside or above it]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) images: Option<PathBuf>,
-    /// Pixels that a picture's longer side is scaled to, rounded up to a multiple of 32 [default: as the model was trained,
+    /// Pixels that an image's longer side is scaled to, rounded up to a multiple of 32 [default: as the model was trained,
     /// else 640]
     #[arg(long, value_name = "N", value_parser = super::detect::side)]
     pub(crate) imgsz: Option<usize>,
     #[command(flatten)]
     pub(crate) largest: super::Limit,
-    /// Pictures per forward pass; with --rect it decides the shapes too
+    /// Images per forward pass; with --rect it decides the shapes too
     #[arg(long, default_value_t = 16, value_name = "N", value_parser = super::detect::batch)]
     pub(crate) batch: usize,
-    /// Give each batch the shape that fits its pictures, instead of a square
+    /// Give each batch the shape that fits its images, instead of a square
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
     pub(crate) rect: bool,
     /// Least confidence of a box, exclusive
@@ -39,7 +39,7 @@ pub(crate) struct ValArgs {
     /// Overlap above which the less confident of two boxes of a class goes
     #[arg(long, default_value_t = 0.7, value_parser = super::detect::share)]
     pub(crate) iou: f32,
-    /// Most boxes per picture; 300 is raised to the most objects of a picture
+    /// Most boxes per image; 300 is raised to the most objects of an image
     #[arg(long, default_value_t = MAX_DET, value_name = "N")]
     pub(crate) max_det: usize,
     /// Let boxes of different classes suppress each other
@@ -54,7 +54,7 @@ pub(crate) struct ValArgs {
     /// Whose definition of the metrics to print
     #[arg(long, default_value = "both")]
     pub(crate) metric: Metric,
-    /// Write predictions.json, COCO's list of results in pixels of the pictures. Categories are those of an instances
+    /// Write predictions.json, COCO's list of results in pixels of the images. Categories are those of an instances
     /// file; for COCO's own lists, val2017.txt and test-dev2017.txt, COCO's, 1 to 90; else the class's number plus 1: all as
     /// Ultralytics writes them
     #[arg(long)]

@@ -1,4 +1,4 @@
-//! `ghostzoo classify`: what a picture shows.
+//! `ghostzoo classify`: what an image shows.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use crate::output::{
 use crate::reader::{Item, Reader};
 use crate::subject::Subject;
 
-/// Classifies every picture that the arguments name, or the one that is built in.
+/// Classifies every image that the arguments name, or the one that is built in.
 pub(crate) fn run(args: &ClassifyArgs, global: &GlobalArgs) -> Result<()> {
     let Subject { choice, entries } = Subject::of(Task::Classify, args.model.as_deref(), &args.sources)?;
     let device = global.open(global.quiet)?;
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &ClassifyArgs, global: &GlobalArgs) -> Result<()> {
     };
     let mut reader = Reader::start(entries, args.batch, !device.is_cpu(), args.largest.stored(), move || {
         let transform = transform.clone();
-        move |picture: &RgbImage| Ok(transform.apply(picture, &Device::Cpu)?)
+        move |image: &RgbImage| Ok(transform.apply(image, &Device::Cpu)?)
     })?;
     while let Some(items) = reader.next()? {
         run.batch(items)?;
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &ClassifyArgs, global: &GlobalArgs) -> Result<()> {
 /// Classes with their probabilities, the likeliest first.
 type Ranking = Vec<(usize, f32)>;
 
-/// The state of a run over all pictures.
+/// The state of a run over all images.
 struct Run<'a> {
     args: &'a ClassifyArgs,
     quiet: bool,

@@ -1,4 +1,4 @@
-//! `ghostzoo detect`: boxes in pictures.
+//! `ghostzoo detect`: boxes in images.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -23,18 +23,18 @@ use crate::subject::Subject;
 /// Where runs go unless told otherwise.
 const RUNS: &str = "runs/detect/predict";
 
-/// Detects objects in every picture that the arguments name, or in the one that is built in.
+/// Detects objects in every image that the arguments name, or in the one that is built in.
 pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
     let Subject { choice, entries } = Subject::of(Task::Detect, args.model.as_deref(), &args.sources)?;
     let device = global.open(global.quiet)?;
     let folder = folder(args)?;
-    // Pictures are decoded while the model is loaded.
+    // Images are decoded while the model is loaded.
     let total = entries.len();
     let view = Arc::new(OnceLock::<Letterbox>::new());
     let (shared, target) = (view.clone(), device.clone());
     let reader = Reader::start(entries, args.batch, !device.is_cpu(), args.largest.upright(), move || {
         let (view, target) = (*shared.wait(), target.clone());
-        move |picture: &RgbImage| Ok(Prepared::new(picture, &view, &target)?)
+        move |image: &RgbImage| Ok(Prepared::new(image, &view, &target)?)
     })?;
     let loaded = choice.load(global, &device, args.json || args.csv)?;
     let Network::Detector(network) = loaded.network else {
@@ -85,7 +85,7 @@ fn folder(args: &DetectArgs) -> Result<Option<RunDir>> {
     RunDir::create(&base, args.exist_ok).map(Some)
 }
 
-/// What of boxes is drawn into pictures.
+/// What of boxes is drawn into images.
 fn annotation(args: &DetectArgs, names: &[String], quiet: bool) -> Annotation {
     let hidden = Hidden { labels: args.hide_labels, conf: args.hide_conf, boxes: args.hide_boxes };
     let names = if args.no_save { &[] } else { names };
@@ -115,7 +115,7 @@ fn class_filter(wanted: &[String], names: &[String]) -> Result<Option<Vec<usize>
     wanted.iter().map(number).collect::<Result<_>>().map(Some)
 }
 
-/// The state of a run over all pictures.
+/// The state of a run over all images.
 struct Run<'a> {
     args: &'a DetectArgs,
     quiet: bool,
@@ -151,7 +151,7 @@ impl Run<'_> {
         if self.failed > 0 { Err(SomeFailed.into()) } else { Ok(()) }
     }
 
-    /// The pictures that could be read through the model, then all results in order.
+    /// The images that could be read through the model, then all results in order.
     fn batch(&mut self, items: Vec<Item<Prepared>>) -> Result<()> {
         self.total += items.iter().filter(|item| item.follows).count();
         let prepared: Vec<&Prepared> =
@@ -171,7 +171,7 @@ impl Run<'_> {
                 if !self.quiet {
                     self.frames.add(&item.label, ready.frames);
                 }
-                let prediction = predictions.next().context("a picture without a result; this is a bug of ghostzoo")?;
+                let prediction = predictions.next().context("an image without a result; this is a bug of ghostzoo")?;
                 if prediction.dropped > 0 && !self.quiet {
                     let (label, dropped) = (shown(&item.label), prediction.dropped);
                     say!("note: {label}: the {dropped} least confident candidates were left out; raise --conf");
@@ -180,7 +180,7 @@ impl Run<'_> {
             });
             match found.and_then(|(source, found)| self.save(&source, &found).map(|()| found)) {
                 Ok(found) => self.show(&found)?,
-                // The next pictures would fail too.
+                // The next images would fail too.
                 Err(error) if error::is_out_of_memory(&error::text(&error)) => return Err(error),
                 Err(error) => self.fail(&item.label, &error)?,
             }
@@ -264,5 +264,5 @@ fn found(label: &str, ready: Ready<Prepared>, prediction: Prediction) -> (Source
         postprocess: milliseconds(prediction.postprocess),
     };
     let Prediction { detections, input, .. } = prediction;
-    (ready.source, Found { path: label.to_owned(), picture: ready.picture, detections, input_size: input, speed })
+    (ready.source, Found { path: label.to_owned(), image: ready.image, detections, input_size: input, speed })
 }

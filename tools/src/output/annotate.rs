@@ -1,10 +1,10 @@
-//! The picture with its boxes.
+//! The image with its boxes.
 
 use std::ffi::OsStr;
 use std::path::Path;
 
 use anyhow::Result;
-use candle_vision::image::{self as pictures, BoxLabel, Pen};
+use candle_vision::image::{self as images, BoxLabel, Pen};
 use candle_yolov8::Detection;
 
 use super::{Found, class_name, file_name};
@@ -22,7 +22,7 @@ pub(crate) struct Annotation {
     has_conf: bool,
     /// Whether at all.
     has_boxes: bool,
-    /// Pixels of a line; of the picture's own width where there is none.
+    /// Pixels of a line; of the image's own width where there is none.
     line_width: Option<u32>,
 }
 
@@ -54,7 +54,7 @@ impl Annotation {
     }
 }
 
-/// Writes the picture with boxes and labels into `folder` under its own name, or with `.jpg` where its format can be
+/// Writes the image with boxes and labels into `folder` under its own name, or with `.jpg` where its format can be
 /// read only.
 pub(crate) fn save_annotated(found: &Found, folder: &Path, stem: &OsStr, annotation: &Annotation) -> Result<()> {
     let extension = Path::new(&found.path).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
@@ -64,9 +64,9 @@ pub(crate) fn save_annotated(found: &Found, folder: &Path, stem: &OsStr, annotat
         |found: &Detection| BoxLabel { xyxy: found.xyxy, class_id: found.class_id, text: annotation.text(found) };
     let shown = found.detections.iter().filter(|_| annotation.has_boxes);
     let boxes: Vec<BoxLabel> = shown.map(label).collect();
-    let mut picture = found.picture.clone();
-    pictures::draw_boxes(&mut picture, &boxes, &Pen { line_width: annotation.line_width, font: typeface() });
-    Ok(pictures::save(&picture, &folder.join(name))?)
+    let mut image = found.image.clone();
+    images::draw_boxes(&mut image, &boxes, &Pen { line_width: annotation.line_width, font: typeface() });
+    Ok(images::save(&image, &folder.join(name))?)
 }
 
 #[cfg(test)]

@@ -12,17 +12,17 @@ use crate::files;
 /// Name of the file in the run's folder.
 const FILE: &str = "predictions.json";
 
-/// The results of all pictures, in their order. Which id a picture has depends on all names, so they get it at the end.
+/// The results of all images, in their order. Which id an image has depends on all names, so they get it at the end.
 #[derive(Debug, Default)]
 pub(crate) struct CocoResults {
-    /// Names of the pictures without extension.
+    /// Names of the images without extension.
     stems: Vec<String>,
     boxes: Vec<Scored>,
 }
 
 #[derive(Debug)]
 struct Scored {
-    picture: usize,
+    image: usize,
     path: String,
     category_id: usize,
     xywh: [f32; 4],
@@ -40,14 +40,14 @@ struct CocoResult<'a> {
 }
 
 impl CocoResults {
-    /// Adds a picture's detections; `stem` is its name without extension.
+    /// Adds an image's detections; `stem` is its name without extension.
     pub(crate) fn add(&mut self, found: &Found, stem: String) {
-        let picture = self.stems.len();
+        let image = self.stems.len();
         self.stems.push(stem);
         self.boxes.extend(found.detections.iter().map(|detection| {
             let [x1, y1, x2, y2] = detection.xyxy;
             Scored {
-                picture,
+                image,
                 path: found.path.clone(),
                 category_id: detection.class_id,
                 xywh: [x1, y1, x2 - x1, y2 - y1],
@@ -60,9 +60,9 @@ impl CocoResults {
     pub(crate) fn save(&self, folder: &Path) -> Result<()> {
         let ids = image_ids(&self.stems);
         let mut results = Vec::with_capacity(self.boxes.len());
-        for Scored { picture, path, category_id, xywh, score } in &self.boxes {
+        for Scored { image, path, category_id, xywh, score } in &self.boxes {
             results.push(CocoResult {
-                image_id: &ids[*picture],
+                image_id: &ids[*image],
                 file_name: path,
                 category_id: *category_id,
                 bbox: *xywh,

@@ -15,14 +15,14 @@ impl CsvRows {
         text(|rows| rows.write_record(HEADER))
     }
 
-    /// The lines of one picture.
+    /// The lines of one image.
     pub(crate) fn of(found: &Found, names: &[String]) -> Result<String> {
         text(|rows| {
             for detection in &found.detections {
                 let mut row = vec![
                     found.path.clone(),
-                    found.picture.width().to_string(),
-                    found.picture.height().to_string(),
+                    found.image.width().to_string(),
+                    found.image.height().to_string(),
                     detection.class_id.to_string(),
                     class_name(names, detection.class_id),
                     detection.confidence.to_string(),

@@ -1,11 +1,11 @@
-//! JSON Lines: one object per picture.
+//! JSON Lines: one object per image.
 
 use candle_yolov8::Detection;
 use serde::Serialize;
 
 use super::{Found, Speed, class_name};
 
-/// The objects in one picture.
+/// The objects in one image.
 #[derive(Debug, Serialize)]
 pub(crate) struct JsonDetections<'a> {
     path: &'a str,
@@ -24,7 +24,7 @@ struct JsonDetection {
     xyxy: JsonBox,
 }
 
-/// Corners in pixels of the picture.
+/// Corners in pixels of the image.
 #[derive(Debug, Serialize)]
 struct JsonBox {
     x1: f32,
@@ -46,22 +46,22 @@ impl<'a> JsonDetections<'a> {
         };
         Self {
             path: &found.path,
-            width: found.picture.width(),
-            height: found.picture.height(),
+            width: found.image.width(),
+            height: found.image.height(),
             detections: found.detections.iter().map(detection).collect(),
             speed_ms: found.speed,
         }
     }
 }
 
-/// The likeliest classes of one picture.
+/// The likeliest classes of one image.
 #[derive(Debug, Serialize)]
 pub(crate) struct JsonTop<'a> {
     pub(crate) path: &'a str,
     pub(crate) top: Vec<JsonClass>,
 }
 
-/// One class of a picture.
+/// One class of an image.
 #[derive(Debug, Serialize)]
 pub(crate) struct JsonClass {
     pub(crate) class_id: usize,
@@ -69,7 +69,7 @@ pub(crate) struct JsonClass {
     pub(crate) probability: f32,
 }
 
-/// A picture that failed.
+/// An image that failed.
 #[derive(Debug, Serialize)]
 pub(crate) struct JsonError<'a> {
     pub(crate) path: &'a str,

@@ -35,7 +35,7 @@ pub(crate) use txt::save_txt;
 /// Most notes of one kind.
 const MOST_NOTES: usize = 20;
 
-/// Says what may hold of many pictures: the first twenty, and how many more.
+/// Says what may hold of many images: the first twenty, and how many more.
 pub(crate) fn notes<T: Display>(messages: &[T]) {
     for message in messages.iter().take(MOST_NOTES) {
         say!("note: {message}");
@@ -73,19 +73,19 @@ impl FrameNotes {
     }
 }
 
-/// A picture and the objects in it.
+/// An image and the objects in it.
 pub(crate) struct Found {
     /// The source's name.
     pub(crate) path: String,
-    pub(crate) picture: RgbImage,
-    /// The most confident first, in pixels of the picture.
+    pub(crate) image: RgbImage,
+    /// The most confident first, in pixels of the image.
     pub(crate) detections: Vec<Detection>,
     /// [height, width] that the model saw.
     pub(crate) input_size: [usize; 2],
     pub(crate) speed: Speed,
 }
 
-/// Time spent on one picture, in milliseconds; a batch's time is shared out evenly.
+/// Time spent on one image, in milliseconds; a batch's time is shared out evenly.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Speed {
     pub(crate) preprocess: f64,
@@ -94,7 +94,7 @@ pub(crate) struct Speed {
 }
 
 impl Speed {
-    /// The part of each of `count` pictures.
+    /// The part of each of `count` images.
     pub(crate) fn shared(self, count: usize) -> Self {
         let share = |time: f64| time / count.max(1) as f64;
         Self {
@@ -137,7 +137,7 @@ pub(crate) fn safe(text: &str) -> Cow<'_, str> {
     text.chars().map(escape).collect()
 }
 
-/// The name of a file of what is saved of a picture.
+/// The name of a file of what is saved of an image.
 pub(crate) fn file_name(stem: &OsStr, end: &str) -> OsString {
     let mut name = stem.to_owned();
     name.push(end);

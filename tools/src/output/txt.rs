@@ -9,13 +9,13 @@ use anyhow::Result;
 use super::{Found, file_name};
 use crate::files;
 
-/// Writes `folder/labels/stem.txt`: per box `class x y w h` with the centre and the size as shares of the picture, and
-/// its confidence. A picture without boxes gets no file.
+/// Writes `folder/labels/stem.txt`: per box `class x y w h` with the centre and the size as shares of the image, and
+/// its confidence. An image without boxes gets no file.
 pub(crate) fn save_txt(found: &Found, folder: &Path, stem: &OsStr, with_confidence: bool) -> Result<()> {
     if found.detections.is_empty() {
         return Ok(());
     }
-    let (width, height) = (found.picture.width() as f32, found.picture.height() as f32);
+    let (width, height) = (found.image.width() as f32, found.image.height() as f32);
     let mut text = String::new();
     for detection in &found.detections {
         let [x1, y1, x2, y2] = detection.xyxy;

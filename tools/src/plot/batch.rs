@@ -1,4 +1,4 @@
-//! The pictures of a batch side by side, with their boxes.
+//! The images of a batch side by side, with their boxes.
 
 use std::path::Path;
 
@@ -7,14 +7,14 @@ use candle_yolov8::train::Batch;
 
 use crate::lettering::{drawable_line, typeface};
 
-/// Most pictures that are shown.
+/// Most images that are shown.
 const MOST_PICTURES: usize = 16;
 /// Largest width and height.
 const LARGEST: usize = 1920;
-/// Width of the white line around a picture.
+/// Width of the white line around an image.
 const BORDER: u32 = 1;
 /// How titles look, as Ultralytics draws them: letters, grey, pixels from the corner, font size at least and as a share of
-/// the whole picture's sides.
+/// the whole image's sides.
 const LONGEST_TITLE: usize = 40;
 const TITLE_COLOR: [u8; 3] = [220; 3];
 const TITLE_MARGIN: f32 = 5.;
@@ -25,29 +25,29 @@ const SIZE_PER_LINE: f32 = 10.;
 /// From the highest to the lowest point of the bundled font, in font sizes.
 const EM: f32 = 1.164;
 
-/// Draws up to 16 pictures of a training batch in a square, with the boxes and the names of their objects.
+/// Draws up to 16 images of a training batch in a square, with the boxes and the names of their objects.
 pub(crate) fn batch_mosaic(batch: &Batch, names: &[String]) -> RgbImage {
     let shown = 0..batch.len().min(MOST_PICTURES);
-    let pictures: Vec<RgbImage> = shown.clone().map(|number| pixels(batch, number)).collect();
+    let images: Vec<RgbImage> = shown.clone().map(|number| pixels(batch, number)).collect();
     let boxes: Vec<Vec<BoxLabel>> = shown.map(|number| boxes(batch, number, names)).collect();
     let titles: Vec<String> = batch.paths.iter().map(|path| title(path)).collect();
-    mosaic(&pictures.iter().collect::<Vec<_>>(), &boxes, &titles, batch.size)
+    mosaic(&images.iter().collect::<Vec<_>>(), &boxes, &titles, batch.size)
 }
 
-/// The name of a picture's file, of which a tile shows the beginning.
+/// The name of an image's file, of which a tile shows the beginning.
 pub(crate) fn title(path: &Path) -> String {
     drawable_line(path.file_name().unwrap_or_default().to_string_lossy().chars().take(LONGEST_TITLE).collect())
 }
 
-/// Draws up to 16 pictures of `[height, width]` each in a square, column by column, at most 1920 pixels wide or high, each
+/// Draws up to 16 images of `[height, width]` each in a square, column by column, at most 1920 pixels wide or high, each
 /// with its boxes and, where there are some, its title at the top left.
 pub(crate) fn mosaic(
-    pictures: &[&RgbImage],
+    images: &[&RgbImage],
     boxes: &[Vec<BoxLabel>],
     titles: &[String],
     [height, width]: [usize; 2],
 ) -> RgbImage {
-    let count = pictures.len().min(MOST_PICTURES);
+    let count = images.len().min(MOST_PICTURES);
     let across = (1..).find(|across| across * across >= count).unwrap_or(count).max(1);
     let scale = ((LARGEST / across) as f64 / height.max(width).max(1) as f64).min(1.);
     let cell = [height, width].map(|side| ((side as f64 * scale) as usize).max(1));
@@ -55,21 +55,21 @@ pub(crate) fn mosaic(
     let size = (((cell[0] + cell[1]) * across) as f32 * TITLE_SHARE).floor().max(SMALLEST_TITLE);
     let pen = Pen { line_width: Some((size / SIZE_PER_LINE).round_ties_even() as u32), font: typeface() };
     let mut whole = RgbImage::from_pixel(whole_width, whole_height, Rgb([255; 3]));
-    for (number, (picture, boxes)) in pictures.iter().zip(boxes).take(count).enumerate() {
-        let mut picture = if scale < 1. { resize_bilinear(picture, cell) } else { (*picture).clone() };
+    for (number, (image, boxes)) in images.iter().zip(boxes).take(count).enumerate() {
+        let mut image = if scale < 1. { resize_bilinear(image, cell) } else { (*image).clone() };
         let scaled = |label: &BoxLabel| BoxLabel { xyxy: label.xyxy.map(|side| side * scale as f32), ..label.clone() };
-        draw_boxes(&mut picture, &boxes.iter().map(scaled).collect::<Vec<_>>(), &pen);
-        frame(&mut picture);
+        draw_boxes(&mut image, &boxes.iter().map(scaled).collect::<Vec<_>>(), &pen);
+        frame(&mut image);
         if let Some(title) = titles.get(number) {
-            draw_text(&mut picture, title, [TITLE_MARGIN; 2], size * EM, TITLE_COLOR, typeface());
+            draw_text(&mut image, title, [TITLE_MARGIN; 2], size * EM, TITLE_COLOR, typeface());
         }
         let [left, top] = [(number / across * cell[1]) as u32, (number % across * cell[0]) as u32];
-        picture.enumerate_pixels().for_each(|(x, y, pixel)| whole.put_pixel(left + x, top + y, *pixel));
+        image.enumerate_pixels().for_each(|(x, y, pixel)| whole.put_pixel(left + x, top + y, *pixel));
     }
     whole
 }
 
-/// A picture of its planes.
+/// An image of its planes.
 fn pixels(batch: &Batch, number: usize) -> RgbImage {
     let [height, width] = batch.size;
     let area = height * width;
@@ -85,7 +85,7 @@ fn boxes(batch: &Batch, number: usize, names: &[String]) -> Vec<BoxLabel> {
     objects.map(|target| label(target.class, target.xywhn, batch.size, names)).collect()
 }
 
-/// A box, given as fractions of a picture of `[height, width]`, under its class's name.
+/// A box, given as fractions of an image of `[height, width]`, under its class's name.
 pub(crate) fn label(class_id: usize, xywhn: [f32; 4], [height, width]: [usize; 2], names: &[String]) -> BoxLabel {
     let [cx, cy, w, h] = xywhn;
     let ([cx, w], [cy, h]) = ([cx, w].map(|part| part * width as f32), [cy, h].map(|part| part * height as f32));
@@ -94,9 +94,9 @@ pub(crate) fn label(class_id: usize, xywhn: [f32; 4], [height, width]: [usize; 2
 }
 
 /// White pixels along the edges.
-fn frame(picture: &mut RgbImage) {
-    let (width, height) = picture.dimensions();
-    for (x, y, pixel) in picture.enumerate_pixels_mut() {
+fn frame(image: &mut RgbImage) {
+    let (width, height) = image.dimensions();
+    for (x, y, pixel) in image.enumerate_pixels_mut() {
         if x.min(y) < BORDER || x + BORDER >= width || y + BORDER >= height {
             *pixel = Rgb([255; 3]);
         }

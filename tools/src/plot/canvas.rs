@@ -1,4 +1,4 @@
-//! A picture to plot on: its pixels, its font, its colours.
+//! An image to plot on: its pixels, its font, its colours.
 
 use std::sync::LazyLock;
 
@@ -11,7 +11,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::lettering;
 
-/// Pixels drawn per pixel of the picture, along each axis: the mean of them smooths all edges.
+/// Pixels drawn per pixel of the image, along each axis: the mean of them smooths all edges.
 const OVERSAMPLING: u32 = 2;
 /// Where `plotters` puts the baseline below the top of a text, as a part of its height.
 const BASELINE: f64 = 0.5;
@@ -34,7 +34,7 @@ static OTHER_FAMILY: LazyLock<Option<&'static str>> = LazyLock::new(|| {
     register_font(family, FontStyle::Normal, lettering::font()?.file).ok().map(|()| family)
 });
 
-/// A part of the picture. Positions and lengths are in pixels of the picture from the part's left top corner.
+/// A part of the image. Positions and lengths are in pixels of the image from the part's left top corner.
 pub(super) struct Canvas<'a> {
     area: DrawingArea<BitMapBackend<'a>, Shift>,
 }
@@ -56,7 +56,7 @@ pub(super) enum Align {
     RisingCentre,
 }
 
-/// Draws a picture of `[width, height]` on white.
+/// Draws an image of `[width, height]` on white.
 pub(super) fn paint(size: [u32; 2], draw: impl FnOnce(&Canvas<'_>) -> Result<()>) -> Result<RgbImage> {
     let [width, height] = size.map(|side| side * OVERSAMPLING);
     let mut pixels = vec![255; width as usize * height as usize * 3];
@@ -79,7 +79,7 @@ pub(super) fn paint(size: [u32; 2], draw: impl FnOnce(&Canvas<'_>) -> Result<()>
         let count = OVERSAMPLING * OVERSAMPLING;
         levels.extend(sums.into_iter().map(|sum| ((sum + count / 2) / count) as u8));
     }
-    RgbImage::from_raw(size[0], size[1], levels).context("the pixels do not fill the picture")
+    RgbImage::from_raw(size[0], size[1], levels).context("the pixels do not fill the image")
 }
 
 impl Canvas<'_> {

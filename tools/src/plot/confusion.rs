@@ -6,7 +6,7 @@ use plotters::style::{RGBColor, WHITE};
 
 use super::canvas::{Align, Canvas, INK, cut, paint, text_width};
 
-/// `[width, height]` of the picture.
+/// `[width, height]` of the image.
 const SIZE: [u32; 2] = [3000, 2250];
 /// Most rows whose cells hold numbers; more have none.
 const MOST_NUMBERS: usize = 31;
@@ -37,7 +37,7 @@ pub(crate) enum Cells {
     Normalised,
 }
 
-/// Where the matrix lies: as large as the names beside and below it allow, in the middle of the picture.
+/// Where the matrix lies: as large as the names beside and below it allow, in the middle of the image.
 struct Layout {
     left: f64,
     top: f64,

@@ -7,7 +7,7 @@ use plotters::style::RGBColor;
 use super::axes::Axes;
 use super::canvas::{Align, INK, curve_color, cut, paint, text_width};
 
-/// `[width, height]` of the picture.
+/// `[width, height]` of the image.
 const SIZE: [u32; 2] = [2250, 1500];
 /// Most classes with names and colours; more are grey.
 const MOST_NAMES: usize = 20;

@@ -7,7 +7,7 @@ use plotters::style::{RGBColor, WHITE};
 use super::axes::Axes;
 use super::canvas::{Align, Canvas, INK, curve_color, cut, paint};
 
-/// Width and height of the picture.
+/// Width and height of the image.
 const SIZE: u32 = 1600;
 /// Side of a panel with what is written around it.
 const PANEL: f64 = SIZE as f64 / 2.;
@@ -23,7 +23,7 @@ const TICK: f64 = 24.;
 /// Share of a bar's place that it fills.
 const BAR: f64 = 0.8;
 
-/// Draws objects, each a class and its centre x, centre y, width and height as fractions of its picture: numbers by
+/// Draws objects, each a class and its centre x, centre y, width and height as fractions of its image: numbers by
 /// class, outlines around a common centre, densities of the centres and of the sizes.
 pub(crate) fn label_overview(names: &[String], objects: &[(usize, [f32; 4])]) -> Result<RgbImage> {
     ensure!(!names.is_empty(), "an overview of labels needs a class");
@@ -74,7 +74,7 @@ fn histogram(canvas: &Canvas<'_>, names: &[String], counts: &[usize]) -> Result<
     Ok(())
 }
 
-/// Boxes drawn around the middle of their panel, which stands for the picture.
+/// Boxes drawn around the middle of their panel, which stands for the image.
 fn outlines(canvas: &Canvas<'_>, objects: &[(usize, [f32; 4])]) -> Result<()> {
     let [left, top, right, bottom] = frame([PANEL, 0.]);
     let side = (right - left).min(bottom - top);

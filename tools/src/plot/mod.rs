@@ -1,11 +1,11 @@
-//! Pictures of measures, as users of Ultralytics know them.
+//! Images of measures, as users of Ultralytics know them.
 //!
 //! - [`precision_recall`], [`against_confidence`]: one curve per class and one of all;
 //! - [`confusion_matrix`]: what was taken for what;
 //! - [`training_curves`]: columns of `results.csv` over the epochs;
 //! - [`label_overview`], [`batch_mosaic`], [`mosaic`]: what is trained on, and what is found.
 //!
-//! Each returns a picture, which `candle_vision::image::save` writes complete or not at all. Text is in the bundled font, in
+//! Each returns an image, which `candle_vision::image::save` writes complete or not at all. Text is in the bundled font, in
 //! that of [`crate::lettering`] where it lacks a character; one that no font has shows as its missing-glyph box.
 
 mod axes;

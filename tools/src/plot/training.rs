@@ -7,7 +7,7 @@ use plotters::style::RGBColor;
 use super::axes::{Axes, is_drawable, range};
 use super::canvas::{Align, INK, cut, paint};
 
-/// Width and height of one curve's part of the picture.
+/// Width and height of one curve's part of the image.
 const PANEL: [u32; 2] = [480, 600];
 /// Height of the legend above the panels.
 const LEGEND: u32 = 70;

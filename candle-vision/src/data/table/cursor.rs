@@ -1,4 +1,4 @@
-//! Pictures of a table one after another.
+//! Images of a table one after another.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -28,7 +28,7 @@ pub(in crate::data) struct Cursor {
 }
 
 impl Cursor {
-    /// The bytes of the picture at `index` of the set, in `table`, number `at` of the set's tables. `None` if the row
+    /// The bytes of the image at `index` of the set, in `table`, number `at` of the set's tables. `None` if the row
     /// has none. Goes on from where `cursor` stands if that is before it, and reads ahead as far as `end`.
     pub(in crate::data) fn read(
         cursor: &mut Option<Self>,

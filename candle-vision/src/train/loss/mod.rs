@@ -13,7 +13,7 @@ pub fn log_softmax(xs: &Tensor) -> Result<Tensor> {
     shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)
 }
 
-/// Distributions over the classes (n, num_classes): `1 − smoothing` on each picture's class and `smoothing` on all alike.
+/// Distributions over the classes (n, num_classes): `1 − smoothing` on each image's class and `smoothing` on all alike.
 ///
 /// PyTorch's `label_smoothing`, and what timm mixes. Source: Szegedy et al., <https://arxiv.org/abs/1512.00567>.
 pub fn class_targets(
@@ -27,7 +27,7 @@ pub fn class_targets(
     for (index, class) in classes.iter().enumerate() {
         match targets[index * num_classes..][..num_classes].get_mut(*class as usize) {
             Some(target) => *target += 1. - smoothing,
-            None => bail!("picture {index} of the batch has class {class}, of {num_classes} from 0"),
+            None => bail!("image {index} of the batch has class {class}, of {num_classes} from 0"),
         }
     }
     Tensor::from_vec(targets, (classes.len(), num_classes), &Device::Cpu)?.to_dtype(dtype)?.to_device(device)

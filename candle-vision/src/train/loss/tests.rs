@@ -117,6 +117,6 @@ fn neither_targets_nor_the_teacher_get_a_gradient() -> Result<()> {
     let mixed = distilled(&Tensor::new(8f64, &Device::Cpu)?, &Tensor::new(4f64, &Device::Cpu)?, 0.25)?;
     assert_eq!(mixed.to_scalar::<f64>()?, 7.);
     let error = class_targets(&[0, 3], 3, 0., DType::F32, &Device::Cpu).expect_err("classes count from 0").to_string();
-    assert!(error.contains("picture 1 of the batch has class 3, of 3"), "{error}");
+    assert!(error.contains("image 1 of the batch has class 3, of 3"), "{error}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A picture turned, scaled, sheared, moved and seen in perspective.
+//! An image turned, scaled, sheared, moved and seen in perspective.
 
 use candle_vision::image::{GREY, RgbImage, warp_affine, warp_perspective};
 use candle_vision::train::Stream;
@@ -8,7 +8,7 @@ use super::boxes::Placed;
 use super::options::AugmentOptions;
 use super::uniform;
 
-/// How a picture is laid into the input.
+/// How an image is laid into the input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AffinePlan {
     /// What the depth gains per pixel along x and y.
@@ -19,7 +19,7 @@ pub struct AffinePlan {
     pub scale: f64,
     /// Angles along x and y, in degrees.
     pub shear: [f64; 2],
-    /// x and y of the picture's middle, as fractions of the input's sides.
+    /// x and y of the image's middle, as fractions of the input's sides.
     pub translate: [f64; 2],
 }
 
@@ -35,7 +35,7 @@ impl AffinePlan {
         Self { perspective, degrees, scale, shear: pair(0., options.shear), translate: pair(0.5, options.translate) }
     }
 
-    /// Carries pixels of a picture of `size` = [height, width] to pixels of an input of `input` = [height, width].
+    /// Carries pixels of an image of `size` = [height, width] to pixels of an input of `input` = [height, width].
     #[must_use]
     pub fn matrix(&self, size: [usize; 2], input: [usize; 2]) -> Matrix {
         let [height, width] = size.map(|side| side as f32);
@@ -52,16 +52,16 @@ impl AffinePlan {
         [shear, turn, perspective, centre].iter().fold(place, product)
     }
 
-    /// The picture and its boxes in an input of `input` = [height, width], grey beyond the picture. Boxes are cut to the input; those
+    /// The image and its boxes in an input of `input` = [height, width], grey beyond the image. Boxes are cut to the input; those
     /// that are then narrower than 2 pixels, 100 times as long as wide, or a tenth of what they were are dropped.
     #[must_use]
-    pub fn apply(&self, picture: &RgbImage, objects: &[Placed], input: [usize; 2]) -> (RgbImage, Vec<Placed>) {
-        let matrix = self.matrix([picture.height() as usize, picture.width() as usize], input);
+    pub fn apply(&self, image: &RgbImage, objects: &[Placed], input: [usize; 2]) -> (RgbImage, Vec<Placed>) {
+        let matrix = self.matrix([image.height() as usize, image.width() as usize], input);
         let has_perspective = self.perspective != [0.; 2];
         let warped = if has_perspective {
-            warp_perspective(picture, &matrix, input, GREY)
+            warp_perspective(image, &matrix, input, GREY)
         } else {
-            warp_affine(picture, &[matrix[0], matrix[1]], input, GREY)
+            warp_affine(image, &[matrix[0], matrix[1]], input, GREY)
         };
         let kept = objects.iter().filter_map(|object| {
             let cut = object.warped(&matrix, has_perspective).clipped(input);

@@ -1,4 +1,4 @@
-//! Boxes of objects while their pictures change, in `f32` and in the order of operations of Ultralytics.
+//! Boxes of objects while their images change, in `f32` and in the order of operations of Ultralytics.
 
 /// Narrowest side, in pixels, of a box that is kept after a warp.
 const LEAST_SIDE: f32 = 2.;
@@ -9,12 +9,12 @@ const LEAST_PART: f32 = 0.1;
 /// Guard against division by zero.
 const TINY: f32 = 1e-16;
 
-/// An object of a picture.
+/// An object of an image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Object {
     /// Number of the class.
     pub class: usize,
-    /// Centre x, centre y, width and height as fractions of the picture.
+    /// Centre x, centre y, width and height as fractions of the image.
     pub xywhn: [f32; 4],
 }
 
@@ -28,7 +28,7 @@ pub struct Placed {
 }
 
 impl Object {
-    /// Its place where a picture of `size` = [height, width] has its left top corner at `corner` = [x, y].
+    /// Its place where an image of `size` = [height, width] has its left top corner at `corner` = [x, y].
     pub(super) fn place(&self, size: [usize; 2], corner: [f32; 2]) -> Placed {
         let [cx, cy, w, h] = self.xywhn;
         let [height, width] = size.map(|side| side as f32);

@@ -1,4 +1,4 @@
-//! A rectangle of a picture taken from another.
+//! A rectangle of an image taken from another.
 
 use candle_vision::image::RgbImage;
 use candle_vision::train::Stream;
@@ -11,23 +11,23 @@ use super::sample::ViewPlan;
 
 /// Rectangles that are tried.
 const AREAS: usize = 3;
-/// Least part of an object of the other picture within the rectangle, for it to be taken along.
+/// Least part of an object of the other image within the rectangle, for it to be taken along.
 const LEAST_PART: f32 = 0.1;
 /// Guard against division by zero.
 const TINY: f32 = 1e-7;
 
-/// Which rectangle of a picture is taken from which other one.
+/// Which rectangle of an image is taken from which other one.
 ///
 /// Source: Yun et al., CutMix, <https://arxiv.org/abs/1905.04899>.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CutMixPlan {
-    /// Number of the other picture.
+    /// Number of the other image.
     pub partner: usize,
     /// How that is laid into the input.
     pub view: ViewPlan,
     /// Left, top, right and bottom of rectangles, one of which is taken.
     pub areas: [[usize; 4]; AREAS],
-    /// Which of the rectangles that cover no object of the picture, as a share of their number, below 1.
+    /// Which of the rectangles that cover no object of the image, as a share of their number, below 1.
     pub choice: f64,
 }
 
@@ -50,9 +50,9 @@ impl CutMixPlan {
         Self { partner, view, areas, choice: stream.random() }
     }
 
-    /// Takes a rectangle that covers no object of the picture, and what lies in it, from `other`. Where there is none, or the
+    /// Takes a rectangle that covers no object of the image, and what lies in it, from `other`. Where there is none, or the
     /// chosen one holds no tenth of an object of `other`, nothing changes.
-    pub(super) fn apply(&self, picture: &mut RgbImage, objects: &mut Vec<Placed>, other: &RgbImage, others: &[Placed]) {
+    pub(super) fn apply(&self, image: &mut RgbImage, objects: &mut Vec<Placed>, other: &RgbImage, others: &[Placed]) {
         let free = |area: &&[usize; 4]| objects.iter().all(|object| part(object, area) <= 0.);
         let free: Vec<&[usize; 4]> = self.areas.iter().filter(free).collect();
         let Some(area) = free.get((self.choice * free.len() as f64) as usize) else { return };
@@ -61,8 +61,8 @@ impl CutMixPlan {
             return;
         }
         let [left, top, right, bottom] = **area;
-        let row = 3 * picture.width() as usize;
-        let lines = picture.chunks_exact_mut(row).zip(other.chunks_exact(row));
+        let row = 3 * image.width() as usize;
+        let lines = image.chunks_exact_mut(row).zip(other.chunks_exact(row));
         for (line, other) in lines.take(bottom).skip(top) {
             line[3 * left..3 * right].copy_from_slice(&other[3 * left..3 * right]);
         }
@@ -135,10 +135,10 @@ mod tests {
             ([far; 3], 0.5, vec![placed(1, [0., 0., 10., 10.])], None),
             ([far; 3], 0.5, vec![], None),
         ] {
-            let mut picture = RgbImage::from_pixel(16, 16, Rgb([1; 3]));
+            let mut image = RgbImage::from_pixel(16, 16, Rgb([1; 3]));
             let mut objects = vec![own];
-            plan(areas, choice).apply(&mut picture, &mut objects, &RgbImage::from_pixel(16, 16, Rgb([2; 3])), &others);
-            let changed = picture.pixels().filter(|pixel| pixel.0 == [2; 3]).count();
+            plan(areas, choice).apply(&mut image, &mut objects, &RgbImage::from_pixel(16, 16, Rgb([2; 3])), &others);
+            let changed = image.pixels().filter(|pixel| pixel.0 == [2; 3]).count();
             match expected {
                 None => assert_eq!((objects, changed), (vec![own], 0), "{areas:?}"),
                 Some(([left, top, right, bottom], xyxy)) => {

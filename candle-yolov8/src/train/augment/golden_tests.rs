@@ -1,4 +1,4 @@
-//! Whole samples against `tests/oracle/augment_detect.py`: plans that Ultralytics drew, its pictures and its boxes.
+//! Whole samples against `tests/oracle/augment_detect.py`: plans that Ultralytics drew, its images and its boxes.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use super::*;
 #[derive(Deserialize)]
 struct Golden {
     size: usize,
-    pictures: Vec<Picture>,
+    images: Vec<Image>,
     cases: Vec<Case>,
 }
 
 #[derive(Deserialize)]
-struct Picture {
+struct Image {
     size: [usize; 2],
     classes: Vec<usize>,
     boxes: Vec<[f32; 4]>,
@@ -44,13 +44,13 @@ fn objects(classes: &[usize], boxes: &[[f32; 4]]) -> Vec<Object> {
     classes.iter().zip(boxes).map(|(&class, &xywhn)| Object { class, xywhn }).collect()
 }
 
-/// The noise that the oracle makes of the picture's number.
-fn scene(number: usize, picture: &Picture) -> Scene {
-    let [height, width] = picture.size;
-    let noise = seeded::uniform(&format!("picture {number}"), &Shape::from(height * width * 3), &Device::Cpu).unwrap();
+/// The noise that the oracle makes of the image's number.
+fn scene(number: usize, image: &Image) -> Scene {
+    let [height, width] = image.size;
+    let noise = seeded::uniform(&format!("image {number}"), &Shape::from(height * width * 3), &Device::Cpu).unwrap();
     let levels = noise.to_vec1::<f32>().unwrap().into_iter().map(|level| ((level + 1.) * 128.) as u8).collect();
-    let picture_of = RgbImage::from_raw(width as u32, height as u32, levels).unwrap();
-    Scene { picture: Arc::new(picture_of), objects: objects(&picture.classes, &picture.boxes) }
+    let image_of = RgbImage::from_raw(width as u32, height as u32, levels).unwrap();
+    Scene { image: Arc::new(image_of), objects: objects(&image.classes, &image.boxes) }
 }
 
 /// 64-bit FNV-1a in hexadecimal.
@@ -62,12 +62,12 @@ fn digest(bytes: &[u8]) -> String {
 
 #[test]
 fn samples_are_bit_equal_with_ultralytics() {
-    let Golden { size, pictures, cases } = golden();
-    let scenes: Vec<Scene> = pictures.iter().enumerate().map(|(number, picture)| scene(number, picture)).collect();
+    let Golden { size, images, cases } = golden();
+    let scenes: Vec<Scene> = images.iter().enumerate().map(|(number, image)| scene(number, image)).collect();
     assert!(cases.len() >= 30 && cases.iter().map(|case| case.boxes.len()).sum::<usize>() > 100);
     for case in cases {
         let sample = case.plan.apply(case.index, &|index| scenes[index].clone(), case.input.unwrap_or([size; 2]));
-        let what = format!("picture {} with {}", case.index, case.change);
+        let what = format!("image {} with {}", case.index, case.change);
         assert_eq!(sample.objects, objects(&case.classes, &case.boxes), "{what}");
         assert_eq!(digest(&sample.planes), case.digest, "{what}");
     }

@@ -1,4 +1,4 @@
-//! Two pictures as one.
+//! Two images as one.
 
 use candle_vision::image::RgbImage;
 use candle_vision::train::Stream;
@@ -10,14 +10,14 @@ use super::sample::ViewPlan;
 /// Both parameters of the beta distribution that the ratio is drawn from.
 const CONCENTRATION: usize = 32;
 
-/// What a picture is mixed with.
+/// What an image is mixed with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MixupPlan {
-    /// Number of the other picture.
+    /// Number of the other image.
     pub partner: usize,
     /// How that is laid into the input.
     pub view: ViewPlan,
-    /// Share of the sample's own picture.
+    /// Share of the sample's own image.
     pub ratio: f64,
 }
 
@@ -29,8 +29,8 @@ pub(super) fn draw_ratio(stream: &mut Stream) -> f64 {
 }
 
 /// Weighted means of the levels, fractions cut off.
-pub(super) fn mix(picture: &mut RgbImage, other: &RgbImage, ratio: f64) {
-    for (level, other) in picture.iter_mut().zip(other.iter()) {
+pub(super) fn mix(image: &mut RgbImage, other: &RgbImage, ratio: f64) {
+    for (level, other) in image.iter_mut().zip(other.iter()) {
         *level = (f64::from(*level) * ratio + f64::from(*other) * (1. - ratio)) as u8;
     }
 }
@@ -59,9 +59,9 @@ mod tests {
 
     #[test]
     fn levels_are_cut_off() {
-        let picture = |levels: [u8; 3]| RgbImage::from_raw(1, 1, levels.to_vec()).expect("one pixel");
-        let mut own = picture([200, 0, 255]);
-        mix(&mut own, &picture([100, 255, 255]), 0.255);
+        let image = |levels: [u8; 3]| RgbImage::from_raw(1, 1, levels.to_vec()).expect("one pixel");
+        let mut own = image([200, 0, 255]);
+        mix(&mut own, &image([100, 255, 255]), 0.255);
         assert_eq!(own.get_pixel(0, 0).0, [125, 189, 255]);
     }
 }

@@ -1,16 +1,16 @@
-//! Pictures and their boxes changed at random, as Ultralytics 8.4 trains detectors.
+//! Images and their boxes changed at random, as Ultralytics 8.4 trains detectors.
 //!
 //! ```text
-//! picture ─ mosaic of four ─ affine or perspective ─┐
+//! image ─ mosaic of four ─ affine or perspective ─┐
 //! partner ─ mosaic of four ─ affine or perspective ─┼─ mixup ─ CutMix ─ HSV ─ flips ─ planes
 //! partner ─ mosaic of four ─ affine or perspective ─┘
 //! ```
 //!
 //! What is drawn is a plan, apart from what is done: [`SamplePlan::draw`] makes all random choices of a sample, and
-//! [`SamplePlan::apply`] makes none. A plan applied to equal pictures gives to the bit the pictures and boxes of
+//! [`SamplePlan::apply`] makes none. A plan applied to equal images gives to the bit the images and boxes of
 //! Ultralytics on x86 with AVX2.
 //!
-//! A picture without a mosaic is laid into the input by its warp alone, which puts its middle near the input's:
+//! An image without a mosaic is laid into the input by its warp alone, which puts its middle near the input's:
 //! Ultralytics 8.4 has no letterbox there. An outline counts as the box around it, also where Ultralytics would warp
 //! its points.
 

@@ -1,4 +1,4 @@
-//! Four pictures around a point of a canvas of twice the input's side.
+//! Four images around a point of a canvas of twice the input's side.
 
 use candle_vision::image::{GREY, Rgb, RgbImage};
 use candle_vision::train::Stream;
@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::boxes::Placed;
 use super::sample::Scene;
 
-/// Which pictures make a mosaic, and where they meet.
+/// Which images make a mosaic, and where they meet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MosaicPlan {
-    /// Numbers of the pictures at the top right, bottom left and bottom right. The sample's own is at the top left.
+    /// Numbers of the images at the top right, bottom left and bottom right. The sample's own is at the top left.
     pub partners: [usize; 3],
     /// x and y in pixels of the canvas.
     pub centre: [usize; 2],
@@ -26,17 +26,17 @@ impl MosaicPlan {
         Self { partners, centre }
     }
 
-    /// Lays the four pictures on grey. Boxes are cut to the canvas; those without area are dropped.
+    /// Lays the four images on grey. Boxes are cut to the canvas; those without area are dropped.
     #[must_use]
     pub fn apply(&self, scenes: [&Scene; 4], imgsz: usize) -> (RgbImage, Vec<Placed>) {
         let side = 2 * imgsz;
         let mut canvas = RgbImage::from_pixel(side as u32, side as u32, Rgb([GREY; 3]));
         let mut objects = Vec::new();
         for (number, scene) in scenes.into_iter().enumerate() {
-            let size = [scene.picture.height() as usize, scene.picture.width() as usize];
+            let size = [scene.image.height() as usize, scene.image.width() as usize];
             let across = Span::new(self.centre[0], size[1], side, number % 2 == 1);
             let down = Span::new(self.centre[1], size[0], side, number / 2 == 1);
-            let rows = scene.picture.chunks_exact(size[1].max(1) * 3).skip(down.source).take(down.length);
+            let rows = scene.image.chunks_exact(size[1].max(1) * 3).skip(down.source).take(down.length);
             for (row, out) in rows.zip(canvas.chunks_exact_mut(side * 3).skip(down.canvas)) {
                 let (from, to, length) = (across.source * 3, across.canvas * 3, across.length * 3);
                 out[to..to + length].copy_from_slice(&row[from..from + length]);
@@ -52,18 +52,18 @@ impl MosaicPlan {
     }
 }
 
-/// The part of a picture that shows on the canvas, along one axis.
+/// The part of an image that shows on the canvas, along one axis.
 struct Span {
     /// Where it begins on the canvas.
     canvas: usize,
-    /// Where it begins in the picture.
+    /// Where it begins in the image.
     source: usize,
     /// Its pixels.
     length: usize,
 }
 
 impl Span {
-    /// Of a picture of `side` pixels that begins at the centre or ends there.
+    /// Of an image of `side` pixels that begins at the centre or ends there.
     fn new(centre: usize, side: usize, canvas: usize, begins: bool) -> Self {
         if begins {
             Self { canvas: centre, source: 0, length: side.min(canvas.saturating_sub(centre)) }
@@ -73,7 +73,7 @@ impl Span {
         }
     }
 
-    /// Where the picture itself begins on the canvas.
+    /// Where the image itself begins on the canvas.
     fn corner(&self) -> f32 {
         self.canvas as f32 - self.source as f32
     }
@@ -106,9 +106,9 @@ mod tests {
     }
 
     #[test]
-    fn pictures_meet_at_the_point() {
+    fn images_meet_at_the_point() {
         let scene = |level: u8, width: u32, height: u32| Scene {
-            picture: Arc::new(RgbImage::from_fn(width, height, |x, y| Rgb([level, x as u8, y as u8]))),
+            image: Arc::new(RgbImage::from_fn(width, height, |x, y| Rgb([level, x as u8, y as u8]))),
             objects: vec![Object { class: level.into(), xywhn: [0.5, 0.5, 1., 1.] }],
         };
         let scenes = [scene(0, 8, 4), scene(1, 8, 8), scene(2, 3, 8), scene(3, 8, 8)];

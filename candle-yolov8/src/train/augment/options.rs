@@ -16,27 +16,27 @@ pub struct AugmentOptions {
     pub hsv_s: f64,
     /// Most that the value grows or shrinks, as a fraction of itself.
     pub hsv_v: f64,
-    /// Most that a picture is turned, in degrees.
+    /// Most that an image is turned, in degrees.
     pub degrees: f64,
-    /// Most that a picture is moved, as a fraction of the input's side.
+    /// Most that an image is moved, as a fraction of the input's side.
     pub translate: f64,
-    /// How much a picture grows or shrinks.
+    /// How much an image grows or shrinks.
     pub scale: Scale,
-    /// Most that a picture is sheared along each axis, in degrees.
+    /// Most that an image is sheared along each axis, in degrees.
     pub shear: f64,
     /// Most of the perspective along each axis; 0.001 is much.
     pub perspective: f64,
-    /// Probability of an upside-down picture.
+    /// Probability of an upside-down image.
     pub flipud: f64,
-    /// Probability of a mirrored picture.
+    /// Probability of a mirrored image.
     pub fliplr: f64,
     /// Probability of red and blue exchanged.
     pub bgr: f64,
-    /// Probability of a mosaic of four pictures.
+    /// Probability of a mosaic of four images.
     pub mosaic: f64,
-    /// Probability of a mixture with another picture.
+    /// Probability of a mixture with another image.
     pub mixup: f64,
-    /// Probability of a rectangle of another picture.
+    /// Probability of a rectangle of another image.
     pub cutmix: f64,
 }
 
@@ -62,9 +62,9 @@ impl Default for AugmentOptions {
 }
 
 impl AugmentOptions {
-    /// The same without what joins pictures: for the last epochs, which `close_mosaic` counts.
+    /// The same without what joins images: for the last epochs, which `close_mosaic` counts.
     #[must_use]
-    pub fn of_single_pictures(&self) -> Self {
+    pub fn of_single_images(&self) -> Self {
         Self { mosaic: 0., mixup: 0., cutmix: 0., ..self.clone() }
     }
 
@@ -106,7 +106,7 @@ impl AugmentOptions {
     }
 }
 
-/// The factors that pictures are scaled by, each as probable.
+/// The factors that images are scaled by, each as probable.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Scale {

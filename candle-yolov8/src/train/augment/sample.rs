@@ -1,4 +1,4 @@
-//! All that happens to a picture on its way into a batch.
+//! All that happens to an image on its way into a batch.
 
 use std::sync::Arc;
 
@@ -15,19 +15,19 @@ use super::mixup::{MixupPlan, draw_ratio, mix};
 use super::mosaic::MosaicPlan;
 use super::options::AugmentOptions;
 
-/// A picture as the data set gives it, its longer side of the input's size, with its objects.
+/// An image as the data set gives it, its longer side of the input's size, with its objects.
 #[derive(Debug, Clone)]
 pub struct Scene {
     /// The pixels.
-    pub picture: Arc<RgbImage>,
+    pub image: Arc<RgbImage>,
     /// What they show.
     pub objects: Vec<Object>,
 }
 
-/// How one picture, or a mosaic around it, is laid into the input.
+/// How one image, or a mosaic around it, is laid into the input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ViewPlan {
-    /// What surrounds the picture; nothing for the picture alone.
+    /// What surrounds the image; nothing for the image alone.
     pub mosaic: Option<MosaicPlan>,
     /// The warp.
     pub affine: AffinePlan,
@@ -36,7 +36,7 @@ pub struct ViewPlan {
 /// Everything that is drawn for a sample.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SamplePlan {
-    /// How the picture is laid into the input.
+    /// How the image is laid into the input.
     pub view: ViewPlan,
     /// What it is mixed with.
     pub mixup: Option<MixupPlan>,
@@ -84,16 +84,16 @@ impl ViewPlan {
                 self.affine.apply(&canvas, &objects, input)
             }
             None => {
-                let size = [own.picture.height() as usize, own.picture.width() as usize];
+                let size = [own.image.height() as usize, own.image.width() as usize];
                 let objects: Vec<Placed> = own.objects.iter().map(|object| object.place(size, [0.; 2])).collect();
-                self.affine.apply(&own.picture, &objects, input)
+                self.affine.apply(&own.image, &objects, input)
             }
         }
     }
 }
 
 impl SamplePlan {
-    /// Draws everything for a sample of an input of `imgsz`. `neighbour` draws the number of a picture for a mosaic,
+    /// Draws everything for a sample of an input of `imgsz`. `neighbour` draws the number of an image for a mosaic,
     /// `any` that of one to mix with.
     pub fn draw(
         options: &AugmentOptions,
@@ -115,30 +115,30 @@ impl SamplePlan {
         Self { view, mixup, cutmix, hsv, flip_vertical, flip_horizontal, bgr }
     }
 
-    /// Makes the sample of picture `index` for an input of `input` = [height, width]; `scene` gives the pictures by number.
+    /// Makes the sample of image `index` for an input of `input` = [height, width]; `scene` gives the images by number.
     #[must_use]
     pub fn apply(&self, index: usize, scene: &dyn Fn(usize) -> Scene, input: [usize; 2]) -> Augmented {
-        let (mut picture, mut objects) = self.view.apply(index, scene, input);
+        let (mut image, mut objects) = self.view.apply(index, scene, input);
         if let Some(mixup) = &self.mixup {
             let (other, others) = mixup.view.apply(mixup.partner, scene, input);
-            mix(&mut picture, &other, mixup.ratio);
+            mix(&mut image, &other, mixup.ratio);
             objects.extend(others);
         }
         if let Some(cutmix) = &self.cutmix {
             let (other, others) = cutmix.view.apply(cutmix.partner, scene, input);
-            cutmix.apply(&mut picture, &mut objects, &other, &others);
+            cutmix.apply(&mut image, &mut objects, &other, &others);
         }
         if let Some(hsv) = &self.hsv {
-            map_hsv(&mut picture, &hsv.tables());
+            map_hsv(&mut image, &hsv.tables());
         }
         let normalised = |object: &Placed| object.normalised(input, self.flip_vertical, self.flip_horizontal);
-        Augmented { planes: self.planes(&picture), objects: objects.iter().map(normalised).collect() }
+        Augmented { planes: self.planes(&image), objects: objects.iter().map(normalised).collect() }
     }
 
-    fn planes(&self, picture: &RgbImage) -> Vec<u8> {
-        let [height, width] = [picture.height(), picture.width()].map(|side| side as usize);
+    fn planes(&self, image: &RgbImage) -> Vec<u8> {
+        let [height, width] = [image.height(), image.width()].map(|side| side as usize);
         let mut planes = vec![0; 3 * height * width];
-        let rows = picture.as_chunks::<3>().0.chunks_exact(width.max(1));
+        let rows = image.as_chunks::<3>().0.chunks_exact(width.max(1));
         for (channel, plane) in planes.chunks_exact_mut((height * width).max(1)).enumerate() {
             let channel = if self.bgr { 2 - channel } else { channel };
             for (y, row) in rows.clone().enumerate() {
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn nothing_happens_at_probability_0_and_all_at_1() {
-        let none = AugmentOptions { fliplr: 0., ..AugmentOptions::default().of_single_pictures() };
+        let none = AugmentOptions { fliplr: 0., ..AugmentOptions::default().of_single_images() };
         let is_plain = |plan: &SamplePlan| {
             let SamplePlan { view, mixup, cutmix, flip_vertical, flip_horizontal, bgr, .. } = plan;
             view.mosaic.is_none()

@@ -2,7 +2,7 @@
 //
 // Reads from stdin, in the machine's byte order, all counts as 32-bit words: the type of elements (0 f32, 1 f16, 2 bf16); the
 // number of buffers, then each (bytes, then content); the number of launches, then each (letters of the kernel's name, the
-// name, blocks x, blocks y, threads, the numbers of five buffers: arena, picture, weights, biases, output, then Step); the
+// name, blocks x, blocks y, threads, the numbers of five buffers: arena, image, weights, biases, output, then Step); the
 // number of results, then the number of the buffer of each, which it writes. A type 3 stands for suppression, whose input
 // emulate_detect.h reads.
 
@@ -48,7 +48,7 @@ using Block = std::function<void(const Step &, const Memories &, uint, uint, uin
 template <class Memories>
 using Kernels = std::map<std::string, Block<Memories>>;
 
-// Runs kernels on what `memories(arena, picture, weights, biases, output)` gives of the buffers.
+// Runs kernels on what `memories(arena, image, weights, biases, output)` gives of the buffers.
 template <class Memories, class F>
 int run(const Kernels<Memories> &kernels, F memories) {
     std::vector<Buffer> buffers(word());

@@ -46,7 +46,7 @@ pub(crate) fn batch_norm(
     Ok((ys, found))
 }
 
-/// The sum of each channel over pictures and positions.
+/// The sum of each channel over images and positions.
 pub(super) fn channel_sums(xs: &Tensor) -> Result<Tensor> {
     statistics(xs, None, SUM, [None; 3], Step::default())
 }

@@ -43,7 +43,7 @@ pub(crate) fn resample(xs: &Tensor, [out_h, out_w]: [usize; 2]) -> Result<Tensor
     })
 }
 
-/// The mean of each channel of each picture.
+/// The mean of each channel of each image.
 pub(crate) fn global_mean(xs: &Tensor) -> Result<Tensor> {
     let (kept, [_, _, h, w]) = (readable(xs)?, dims(xs)?);
     let ys = reduced(&kept, None)?;
@@ -60,7 +60,7 @@ fn spread(xs: &Tensor, [h, w]: [usize; 2]) -> Result<Fresh> {
     map("combine", xs, Some(xs), [n, c, h, w], [None; 2], Step::default())
 }
 
-/// The mean of each channel of each picture, or the sum of its products with another's; without a gradient.
+/// The mean of each channel of each image, or the sum of its products with another's; without a gradient.
 pub(super) fn reduced(xs: &Tensor, second: Option<&Tensor>) -> Result<Fresh> {
     let [n, c, ..] = dims(xs)?;
     let mut run = Run::new();

@@ -10,7 +10,7 @@ use crate::{Isa, sources};
 /// Largest error of a coordinate in cells (bins go to 15), and of a probability.
 const ROUNDING: f64 = 1e-5;
 
-/// Two levels: a picture of raw values, and the picture resampled.
+/// Two levels: an image of raw values, and the image resampled.
 fn check([height, width]: [usize; 2], small: [usize; 2], classes: usize, scale: f64, batch: usize) -> Result<()> {
     let channels = 64 + classes;
     let xs = (random((batch, channels, height, width), 9)? * scale)?.to_dtype(DType::F32)?;
@@ -40,9 +40,9 @@ fn check([height, width]: [usize; 2], small: [usize; 2], classes: usize, scale: 
             }
         }
     }
-    let record = |graph: &mut Graph, picture: Value| {
-        let second = graph.upsample_nearest2d(picture, small);
-        graph.output_boxes(&[(picture, strides[0]), (second, strides[1])])
+    let record = |graph: &mut Graph, image: Value| {
+        let second = graph.upsample_nearest2d(image, small);
+        graph.output_boxes(&[(image, strides[0]), (second, strides[1])])
     };
     let mut runs = Vec::new();
     for isa in Isa::available() {
@@ -83,8 +83,8 @@ proptest! {
 fn levels_that_do_not_fit_are_refused() -> Result<()> {
     let xs = Tensor::zeros((1, 70, 2, 2), DType::F32, &Device::Cpu)?;
     for (first, second) in [(70, 69), (65, 70), (63, 63)] {
-        let result = Session::new(Isa::Portable)?.run("boxes", &xs, |graph, picture| {
-            let levels = [graph.narrow(picture, 0, first)?, graph.narrow(picture, 0, second)?];
+        let result = Session::new(Isa::Portable)?.run("boxes", &xs, |graph, image| {
+            let levels = [graph.narrow(image, 0, first)?, graph.narrow(image, 0, second)?];
             graph.output_boxes(&levels.map(|level| (level, 8.)))
         });
         assert!(result.is_err(), "levels of {first} and {second} channels");

@@ -11,7 +11,7 @@ use crate::{Activation, Geometry, Isa};
 struct Problem {
     batch: usize,
     /// Channels, height, width.
-    picture: [usize; 3],
+    image: [usize; 3],
     out_c: usize,
     geometry: Geometry,
     activation: Activation,
@@ -20,7 +20,7 @@ struct Problem {
 
 impl Problem {
     fn net(&self) -> Result<Net> {
-        let mut net = Net::new(self.picture);
+        let mut net = Net::new(self.image);
         let out = net.conv(0, self.out_c, self.geometry, self.activation, self.has_bias)?;
         net.outputs.push(out);
         Ok(net)
@@ -29,8 +29,8 @@ impl Problem {
     fn is_affordable(&self) -> bool {
         let Geometry { kernel: [kernel_h, kernel_w], groups, .. } = self.geometry;
         let sums = |[height, width]: [usize; 2]| height * width * self.out_c * self.batch;
-        let depth = self.picture[0] / groups * kernel_h * kernel_w;
-        self.geometry.out_hw([self.picture[1], self.picture[2]]).is_ok_and(|hw| sums(hw) * depth <= 8_000_000)
+        let depth = self.image[0] / groups * kernel_h * kernel_w;
+        self.geometry.out_hw([self.image[1], self.image[2]]).is_ok_and(|hw| sums(hw) * depth <= 8_000_000)
     }
 }
 
@@ -61,7 +61,7 @@ fn problems() -> impl Strategy<Value = Problem> {
                 _ => (groups, groups * in_c.div_ceil(groups), groups * out_c.div_ceil(groups)),
             };
             let geometry = geometry.groups(groups);
-            Problem { batch, picture: [in_c, size[0], size[1]], out_c, geometry, activation, has_bias }
+            Problem { batch, image: [in_c, size[0], size[1]], out_c, geometry, activation, has_bias }
         })
         .prop_filter("fits and is affordable", Problem::is_affordable)
 }
@@ -71,7 +71,7 @@ fn winograd_problems() -> impl Strategy<Value = Problem> {
     (sizes, proptest::sample::select(Activation::ALL.to_vec()), any::<bool>())
         .prop_map(|((size, [in_c, out_c], batch, padding), activation, has_bias)| {
             let geometry = Geometry::square(3).padding(padding);
-            Problem { batch, picture: [in_c, size[0], size[1]], out_c, geometry, activation, has_bias }
+            Problem { batch, image: [in_c, size[0], size[1]], out_c, geometry, activation, has_bias }
         })
         .prop_filter("fits and is affordable", Problem::is_affordable)
 }
@@ -102,8 +102,8 @@ fn every_kernel_is_taken_and_long_steps_do_not_depend_on_threads() -> Result<()>
         ("winograd", [67, 41, 67], 67, three),
         ("winograd", [48, 5, 7], 67, three),
     ];
-    for (kernel, picture, out_c, geometry) in cases {
-        let problem = Problem { batch: 1, picture, out_c, geometry, activation: Activation::Silu, has_bias: true };
+    for (kernel, image, out_c, geometry) in cases {
+        let problem = Problem { batch: 1, image, out_c, geometry, activation: Activation::Silu, has_bias: true };
         let net = problem.net()?;
         for isa in Isa::available() {
             let steps = steps(&net, isa)?;

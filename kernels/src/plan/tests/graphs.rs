@@ -11,8 +11,8 @@ const ONE: Geometry = Geometry::square(1);
 const THREE: Geometry = Geometry::square(3).same();
 
 /// A network from how it grows, with its last value as an output.
-fn net(picture: [usize; 3], grow: impl FnOnce(&mut Net) -> Result<usize>) -> Result<Net> {
-    let mut net = Net::new(picture);
+fn net(image: [usize; 3], grow: impl FnOnce(&mut Net) -> Result<usize>) -> Result<Net> {
+    let mut net = Net::new(image);
     let last = grow(&mut net)?;
     net.outputs.push(last);
     Ok(net)
@@ -47,7 +47,7 @@ fn a_residual_is_added_where_a_convolution_stores() -> Result<()> {
 }
 
 #[test]
-fn the_picture_is_a_residual() -> Result<()> {
+fn the_image_is_a_residual() -> Result<()> {
     for channels in [3, 12] {
         let residual = net([channels, 6, 5], |net| {
             let ys = conv(net, 0, channels, THREE)?;
@@ -222,10 +222,10 @@ fn gates_resampling_and_pools() -> Result<()> {
 
 #[test]
 fn a_bias_that_does_not_fit_is_refused() -> Result<()> {
-    let (mut graph, picture) = Graph::new([3, 4, 4]);
+    let (mut graph, image) = Graph::new([3, 4, 4]);
     let (weight, bias) = (random((20, 3, 1, 1), 1)?, random(8, 2)?);
     assert!(
-        graph.conv2d(picture, &weight, Some(&bias), &ONE, Activation::Identity, "conv").is_err(),
+        graph.conv2d(image, &weight, Some(&bias), &ONE, Activation::Identity, "conv").is_err(),
         "8 of 20 channels"
     );
     Ok(())

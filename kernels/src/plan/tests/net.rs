@@ -20,7 +20,7 @@ pub(super) struct Truth {
     pub(super) bound: Tensor,
 }
 
-/// An operation; operands are numbers of earlier values, the picture being 0.
+/// An operation; operands are numbers of earlier values, the image being 0.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
     Conv { xs: usize, weight: Tensor, bias: Option<Tensor>, geometry: Geometry, activation: Activation },
@@ -36,7 +36,7 @@ pub(super) enum Step {
 #[derive(Debug, Clone)]
 pub(super) struct Net {
     /// Channels, height, width.
-    pub(super) picture: [usize; 3],
+    pub(super) image: [usize; 3],
     steps: Vec<Step>,
     /// Height, width and channels of each value.
     pub(super) shapes: Vec<[usize; 3]>,
@@ -45,8 +45,8 @@ pub(super) struct Net {
 
 impl Net {
     pub(super) fn new([channels, height, width]: [usize; 3]) -> Self {
-        let picture = [channels, height, width];
-        Self { picture, steps: Vec::new(), shapes: vec![[height, width, channels]], outputs: Vec::new() }
+        let image = [channels, height, width];
+        Self { image, steps: Vec::new(), shapes: vec![[height, width, channels]], outputs: Vec::new() }
     }
 
     fn push(&mut self, step: Step, shape: [usize; 3]) -> usize {
@@ -119,8 +119,8 @@ impl Net {
         (0..self.shapes.len()).filter(|value| !read.contains(value)).collect()
     }
 
-    pub(super) fn record(&self, graph: &mut Graph, picture: Value) -> Result<()> {
-        let mut made = vec![picture];
+    pub(super) fn record(&self, graph: &mut Graph, image: Value) -> Result<()> {
+        let mut made = vec![image];
         for step in &self.steps {
             let value = match step {
                 Step::Conv { xs, weight, bias, geometry, activation } => {
@@ -141,9 +141,9 @@ impl Net {
         Ok(())
     }
 
-    /// Every value for an exact picture, where each operation rounds `scale` times as much as `f32` does.
-    pub(super) fn truths(&self, picture: &Tensor, scale: f64) -> Result<Vec<Truth>> {
-        let mut made = vec![Truth { value: picture.clone(), bound: picture.zeros_like()? }];
+    /// Every value for an exact image, where each operation rounds `scale` times as much as `f32` does.
+    pub(super) fn truths(&self, image: &Tensor, scale: f64) -> Result<Vec<Truth>> {
+        let mut made = vec![Truth { value: image.clone(), bound: image.zeros_like()? }];
         for step in &self.steps {
             let truth = self.truth(step, &made, scale)?;
             made.push(truth);

@@ -96,7 +96,7 @@ proptest! {
     }
 
     #[test]
-    fn pictures_side_by_side_are_those_one_by_one((net, _) in nets()) {
+    fn images_side_by_side_are_those_one_by_one((net, _) in nets()) {
         check(&net, PER_THREAD * Team::global().threads() + 1).map_err(failed)?;
     }
 }

@@ -11,7 +11,7 @@ use crate::cli::detect::{batch, side};
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
 #[command(args_override_self = true)]
 pub(crate) struct ClassifyTrainArgs {
-    /// Folder with train/ and val/ (or test/), each with a folder of pictures per class, or with train.tar and val.tar
+    /// Folder with train/ and val/ (or test/), each with a folder of images per class, or with train.tar and val.tar
     #[arg(long, value_name = "DIR", required_unless_present = "resume")]
     pub(crate) data: Option<PathBuf>,
     /// Architecture, trained from the start, or a checkpoint to start from: a file, a name of `ghostzoo models`
@@ -23,16 +23,16 @@ pub(crate) struct ClassifyTrainArgs {
     /// Start each class from the row of the head that has its name in the checkpoint
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
     pub(crate) cls_remap: bool,
-    /// Pictures per step; what is left of an epoch is not used
+    /// Images per step; what is left of an epoch is not used
     #[arg(long, visible_alias = "batch-size", default_value_t = 128, value_name = "N", value_parser = batch)]
     pub(crate) batch: usize,
     /// Side of the network's input, in pixels
     #[arg(long, visible_alias = "img-size", default_value_t = 224, value_name = "N", value_parser = side)]
     pub(crate) imgsz: usize,
-    /// Share of a validation picture that its centre crop keeps [default: the checkpoint's, else 0.875]
+    /// Share of a validation image that its centre crop keeps [default: the checkpoint's, else 0.875]
     #[arg(long, value_name = "SHARE", value_parser = positive_share)]
     pub(crate) crop_pct: Option<f64>,
-    /// Filter that scales validation pictures: bicubic or bilinear [default: the checkpoint's, else bicubic]
+    /// Filter that scales validation images: bicubic or bilinear [default: the checkpoint's, else bicubic]
     #[arg(long, value_name = "NAME")]
     pub(crate) interpolation: Option<String>,
     #[command(flatten)]
@@ -53,7 +53,7 @@ pub(crate) struct ClassifyOptimizerArgs {
     /// sgd (with Nesterov's momentum), adamw, adam or rmsproptf
     #[arg(long, default_value = "sgd", value_name = "NAME")]
     pub(crate) opt: String,
-    /// Learning rate after the warm-up [default: 0.1 per 256 pictures of a batch; adam per the root of it]
+    /// Learning rate after the warm-up [default: 0.1 per 256 images of a batch; adam per the root of it]
     #[arg(long, value_name = "RATE", value_parser = finite)]
     pub(crate) lr: Option<f64>,
     /// Momentum, beta1 of Adam
@@ -106,17 +106,17 @@ pub(crate) struct ClassifyOptimizerArgs {
     pub(crate) distill_temperature: f64,
 }
 
-/// How pictures change.
+/// How images change.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
 #[command(next_help_heading = "Augmentation")]
 pub(crate) struct ClassifyAugmentArgs {
-    /// Part of the picture's area that a crop takes, at least and at most
+    /// Part of the image's area that a crop takes, at least and at most
     #[arg(long, default_value = "0.08,1", value_name = "MIN,MAX")]
     pub(crate) scale: String,
     /// Width by height of a crop, at least and at most
     #[arg(long, default_value = "0.75,1.3333333333333333", value_name = "MIN,MAX")]
     pub(crate) ratio: String,
-    /// Crop after this many black pixels on every side, at the pictures' own scale, instead of a part at random
+    /// Crop after this many black pixels on every side, at the images' own scale, instead of a part at random
     #[arg(long, value_name = "N")]
     pub(crate) crop_pad: Option<usize>,
     /// Probability of left to right

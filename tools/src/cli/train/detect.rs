@@ -24,7 +24,7 @@ pub(crate) struct DetectTrainArgs {
     /// Start each class from the row of the head that has its name in the checkpoint
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
     pub(crate) cls_remap: bool,
-    /// Pictures per step; -1 or a share such as 0.7: as many as that part of a GPU's memory takes, at most 16 on a CPU
+    /// Images per step; -1 or a share such as 0.7: as many as that part of a GPU's memory takes, at most 16 on a CPU
     #[arg(long, default_value_t = 16, value_name = "N", value_parser = batch, overrides_with = "auto_batch")]
     pub(crate) batch: usize,
     /// The part of the memory; what `--batch` below 1 becomes
@@ -41,7 +41,7 @@ pub(crate) struct DetectTrainArgs {
     #[arg(long, value_name = "HOURS", value_parser = above_zero)]
     #[serde(default)]
     pub(crate) time: Option<f64>,
-    /// Keep decoded pictures: in ram, on disk as .npy files beside them, false, or auto: in ram where they take less than a quarter of it
+    /// Keep decoded images: in ram, on disk as .npy files beside them, false, or auto: in ram where they take less than a quarter of it
     #[arg(long, default_value = "auto", value_name = "auto|ram|disk|false")]
     pub(crate) cache: String,
     /// Take all classes as one
@@ -51,10 +51,10 @@ pub(crate) struct DetectTrainArgs {
     #[arg(long, value_name = "N,…")]
     #[serde(default)]
     pub(crate) classes: Option<Classes>,
-    /// Training pictures to use, from the first: a share, a count above 1, or both for train,val
+    /// Training images to use, from the first: a share, a count above 1, or both for train,val
     #[arg(long, default_value = "1.0", value_name = "SHARE|N|…,…")]
     pub(crate) fraction: Fractions,
-    /// Batches of pictures of similar shapes, in one order and without mosaics and mixtures, instead of square ones
+    /// Batches of images of similar shapes, in one order and without mosaics and mixtures, instead of square ones
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
     #[serde(default)]
     pub(crate) rect: bool,
@@ -68,13 +68,13 @@ pub(crate) struct DetectTrainArgs {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) augment: AugmentArgs,
-    /// Use single pictures instead of mosaics in the last epochs
+    /// Use single images instead of mosaics in the last epochs
     #[arg(long, default_value_t = 10, value_name = "N")]
     pub(crate) close_mosaic: usize,
     /// Overlap above which the less confident of two boxes goes in validation
     #[arg(long, default_value_t = 0.7, value_parser = share)]
     pub(crate) iou: f32,
-    /// Most boxes per picture in validation
+    /// Most boxes per image in validation
     #[arg(long, default_value_t = 300, value_name = "N")]
     pub(crate) max_det: usize,
 }
@@ -134,7 +134,7 @@ pub(crate) struct OptimizerArgs {
     pub(crate) freeze: String,
 }
 
-/// How pictures change.
+/// How images change.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
 #[command(next_help_heading = "Augmentation")]
 pub(crate) struct AugmentArgs {
@@ -171,13 +171,13 @@ pub(crate) struct AugmentArgs {
     /// Probability of blue for red
     #[arg(long, default_value_t = 0., value_name = "P", value_parser = probability)]
     pub(crate) bgr: f64,
-    /// Probability of four pictures in one
+    /// Probability of four images in one
     #[arg(long, default_value_t = 1., value_name = "P", value_parser = probability)]
     pub(crate) mosaic: f64,
-    /// Probability of two pictures on top of each other
+    /// Probability of two images on top of each other
     #[arg(long, default_value_t = 0., value_name = "P", value_parser = probability)]
     pub(crate) mixup: f64,
-    /// Probability of a rectangle of another picture, where it covers no object
+    /// Probability of a rectangle of another image, where it covers no object
     #[arg(long, default_value_t = 0., value_name = "P", value_parser = probability)]
     #[serde(default)]
     pub(crate) cutmix: f64,

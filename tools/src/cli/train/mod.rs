@@ -44,7 +44,7 @@ pub(crate) struct TrainArgs {
 pub(crate) enum TrainTask {
     /// Train a detector on labelled boxes. Options may be given as in `yolo train`: epochs=100 imgsz=320
     Detect(Box<DetectTrainArgs>),
-    /// Train a classifier on folders of pictures, one per class
+    /// Train a classifier on folders of images, one per class
     Classify(Box<ClassifyTrainArgs>),
 }
 
@@ -59,13 +59,13 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub(crate) cfg: Option<PathBuf>,
-    /// Passes over the training pictures
+    /// Passes over the training images
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = super::detect::positive)]
     pub(crate) epochs: usize,
     /// Stop after so many epochs without a better model; 0 never does
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub(crate) patience: usize,
-    /// Hold back this share of the pictures to validate with, where the data have none for that: as --seed and their names
+    /// Hold back this share of the images to validate with, where the data have none for that: as --seed and their names
     /// decide, of a classifier's as much of each class
     #[arg(long, value_name = "SHARE", value_parser = val_split)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -77,13 +77,13 @@ pub(crate) struct RunArgs {
     /// Number that decides every random choice
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) seed: u64,
-    /// Threads that prepare pictures beside the training; 0 prepares them between steps
+    /// Threads that prepare images beside the training; 0 prepares them between steps
     #[arg(long, value_name = "N", value_parser = workers)]
     pub(crate) workers: Option<usize>,
     /// Write weights/epochN.safetensors every so many epochs; -1 never does
     #[arg(long, default_value_t = -1, value_name = "N")]
     pub(crate) save_period: i64,
-    /// Look at the validation pictures after every epoch, instead of after the last only
+    /// Look at the validation images after every epoch, instead of after the last only
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
     pub(crate) val: bool,
     /// Draw curves and batches into the run's folder
@@ -115,7 +115,7 @@ fn val_split(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Most threads that prepare pictures.
+/// Most threads that prepare images.
 const MAX_WORKERS: usize = 256;
 
 fn workers(text: &str) -> Result<usize, String> {

@@ -186,7 +186,7 @@ pub(in crate::cli) fn is_key(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
-/// `batch`: a number of pictures; below 1, what the memory takes.
+/// `batch`: a number of images; below 1, what the memory takes.
 fn batch(value: &str) -> String {
     match value.parse::<f64>() {
         Ok(share) if share > 0. && share < 1. => format!("--auto-batch={share}"),

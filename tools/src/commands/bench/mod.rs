@@ -175,7 +175,7 @@ fn print_table(isa: Isa) -> Result<()> {
 }
 
 impl Bench {
-    /// One run: pictures in, logits or decoded boxes out.
+    /// One run: images in, logits or decoded boxes out.
     fn once(&self) -> Result<Duration> {
         let start = Instant::now();
         let forward = || match &self.network {
@@ -220,7 +220,7 @@ impl Bench {
         })
     }
 
-    /// The steps of one picture, the median of several runs each.
+    /// The steps of one image, the median of several runs each.
     fn print_profile(&self, out: &mut Stdout) -> Result<()> {
         if self.engine == Engine::Stock {
             bail!("--profile shows the steps of a plan; candle's own operations have none");

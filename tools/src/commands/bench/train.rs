@@ -26,10 +26,10 @@ const WARM_UP: usize = 2;
 /// As `torch.optim.SGD(lr=1e-3, momentum=0.9, nesterov=True)`.
 const SGD: Config =
     Config { algorithm: Algorithm::Sgd { nesterov: true }, learning_rate: 1e-3, momentum: 0.9, weight_decay: 0. };
-/// Objects of a picture.
+/// Objects of an image.
 const OBJECTS: usize = 12;
 
-/// Steps of a network from its first weights, on pictures of noise.
+/// Steps of a network from its first weights, on images of noise.
 pub(super) fn run(
     args: &BenchArgs,
     name: &str,
@@ -87,7 +87,7 @@ pub(super) fn run(
 }
 
 /// Boxes of 0.3 to 0.7 of a side with their centres between these.
-fn targets(pictures: usize, classes: usize) -> Vec<Target> {
+fn targets(images: usize, classes: usize) -> Vec<Target> {
     let mut state = 1;
     let mut part = || (0.5 + 0.2 * seeded::splitmix(&mut state)) as f32;
     let target = |number: usize| Target {
@@ -95,5 +95,5 @@ fn targets(pictures: usize, classes: usize) -> Vec<Target> {
         class: number * 7 % classes,
         xywhn: [part(), part(), part(), part()],
     };
-    (0..pictures * OBJECTS).map(target).collect()
+    (0..images * OBJECTS).map(target).collect()
 }

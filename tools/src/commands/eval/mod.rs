@@ -10,7 +10,7 @@ mod selection;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use candle_vision::data::{self, OpenOptions, PictureSet, RealLabels};
+use candle_vision::data::{self, OpenOptions, ImageIndex, RealLabels};
 
 use crate::cli::{EvalArgs, GlobalArgs, MergeArgs};
 use crate::error::{SomeFailed, usage};
@@ -23,7 +23,7 @@ use part::{Part, Subject};
 use pass::{Pass, Truth};
 use selection::Selection;
 
-/// Evaluates classifiers on labelled pictures.
+/// Evaluates classifiers on labelled images.
 pub(crate) fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
     let device = global.open(global.quiet)?;
     let outputs: Vec<_> =
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
         class_map: args.class_map.as_deref(),
         order: args.label_order.map(Into::into),
     };
-    let set = PictureSet::open(&args.data, &options)?;
+    let set = ImageIndex::open(&args.data, &options)?;
     let selection = Selection::new(set.len(), args.limit);
     let real_labels = args.real_labels.as_deref().map(|path| {
         let labels = RealLabels::read(path)?;
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
     let part = start(args, subject, &selection)?;
     if !global.quiet {
         set.notes().iter().for_each(|note| say!("note: {note}"));
-        say!("note: {} pictures; {}", set.len(), set.order());
+        say!("note: {} images; {}", set.len(), set.order());
     }
     let truth = Truth { real_labels, valid };
     let pass = Pass { args, global, device: &device, candidates: &candidates, set: &set, selection, truth };
@@ -126,7 +126,7 @@ fn start(args: &EvalArgs, subject: Subject, selection: &Selection) -> Result<Par
     }
     if (found.start, found.end) != (new.start, new.end) {
         return Err(usage(format!(
-            "--resume: {} is of pictures {} to {}, and this --shard of {} to {}",
+            "--resume: {} is of images {} to {}, and this --shard of {} to {}",
             path.display(),
             found.start,
             found.end,
@@ -138,7 +138,7 @@ fn start(args: &EvalArgs, subject: Subject, selection: &Selection) -> Result<Par
 }
 
 /// The classes that may be predicted, where not all.
-fn valid_labels(args: &EvalArgs, set: &PictureSet, num_classes: usize) -> Result<Option<Vec<usize>>> {
+fn valid_labels(args: &EvalArgs, set: &ImageIndex, num_classes: usize) -> Result<Option<Vec<usize>>> {
     let valid = match args.valid_labels.as_deref() {
         None => return Ok(None),
         Some(name) if name == "data" => set.classes().to_vec(),
@@ -150,7 +150,7 @@ fn valid_labels(args: &EvalArgs, set: &PictureSet, num_classes: usize) -> Result
     let beyond = set.classes().iter().filter(|class| !valid.contains(class)).count();
     if beyond > 0 {
         return Err(usage(format!(
-            "--valid-labels leaves out {beyond} classes that have pictures: these could never be right"
+            "--valid-labels leaves out {beyond} classes that have images: these could never be right"
         )));
     }
     Ok(Some(valid))
@@ -158,8 +158,8 @@ fn valid_labels(args: &EvalArgs, set: &PictureSet, num_classes: usize) -> Result
 
 /// Prints and writes the results.
 fn finish(part: &Part, outputs: Outputs, global: &GlobalArgs, names: &[String]) -> Result<()> {
-    if part.tallies.iter().all(|tally| tally.pictures() == 0) {
-        bail!("no picture counts: {} could not be read, {} have no label", part.unreadable.len(), part.unlabelled);
+    if part.tallies.iter().all(|tally| tally.images() == 0) {
+        bail!("no image counts: {} could not be read, {} have no label", part.unreadable.len(), part.unlabelled);
     }
     let results = report::results(part);
     // None of the three keeps the others back.

@@ -27,9 +27,9 @@ pub(super) struct Part {
     pub(super) start: usize,
     pub(super) end: usize,
     pub(super) next: usize,
-    /// Names of pictures that could not be read, and do not count.
+    /// Names of images that could not be read, and do not count.
     pub(super) unreadable: Vec<String>,
-    /// Pictures without a reassessed label, which do not count.
+    /// Images without a reassessed label, which do not count.
     pub(super) unlabelled: usize,
     /// Time spent, in seconds.
     pub(super) seconds: f64,
@@ -45,7 +45,7 @@ pub(super) struct Subject {
     pub(super) data: String,
     /// How labels became classes.
     pub(super) order: String,
-    /// Pictures of all parts.
+    /// Images of all parts.
     pub(super) total: usize,
     /// Classes.
     pub(super) num_classes: usize,
@@ -57,7 +57,7 @@ pub(super) struct Subject {
     pub(super) models: Vec<ModelRow>,
 }
 
-/// A model and how it sees pictures.
+/// A model and how it sees images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ModelRow {
@@ -141,21 +141,21 @@ impl Part {
             }
             if part.next < part.end {
                 bail!(
-                    "{} has {} of its pictures still to do; run it with --resume",
+                    "{} has {} of its images still to do; run it with --resume",
                     path.display(),
                     part.end - part.next
                 );
             }
             if part.start < merged.next {
                 return Err(usage(format!(
-                    "{} holds pictures that another part holds too: {} to {}",
+                    "{} holds images that another part holds too: {} to {}",
                     path.display(),
                     part.start,
                     merged.next.min(part.end)
                 )));
             }
             if part.start > merged.next {
-                bail!("the part with pictures {} to {} of {} is missing", merged.next, part.start, merged.end);
+                bail!("the part with images {} to {} of {} is missing", merged.next, part.start, merged.end);
             }
             merged.next = part.end;
             merged.unreadable.extend(part.unreadable);
@@ -164,7 +164,7 @@ impl Part {
             merged.tallies.iter_mut().zip(&part.tallies).for_each(|(sum, tally)| sum.merge(tally));
         }
         if merged.next < merged.end {
-            bail!("the part with pictures {} to {} is missing", merged.next, merged.end);
+            bail!("the part with images {} to {} is missing", merged.next, merged.end);
         }
         Ok(merged)
     }
@@ -186,10 +186,10 @@ impl Subject {
         }
         Some(match () {
             () if self.data != other.data || self.total != other.total => {
-                format!("they are of other pictures or labels ({} and {})", self.total, other.total)
+                format!("they are of other images or labels ({} and {})", self.total, other.total)
             }
             () if own.models != others.models => format!(
-                "their models ({} and {}) have other weights, or see pictures otherwise (--img-size, --crop-pct, \
+                "their models ({} and {}) have other weights, or see images otherwise (--img-size, --crop-pct, \
                  --interpolation, --dtype)",
                 names(self).join(", "),
                 names(other).join(", ")

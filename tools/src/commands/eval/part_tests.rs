@@ -22,12 +22,12 @@ fn subject(total: usize) -> Subject {
     }
 }
 
-/// A finished part whose pictures have logits made of their number.
+/// A finished part whose images have logits made of their number.
 fn part(positions: std::ops::Range<usize>, total: usize) -> Part {
     let mut part = Part::new(subject(total), positions.clone());
-    for picture in positions {
-        let logits = [(picture % 7) as f32, (picture % 5) as f32, (picture % 3) as f32];
-        part.tallies[0].add(&logits, picture % 3, &[picture % 3]);
+    for image in positions {
+        let logits = [(image % 7) as f32, (image % 5) as f32, (image % 3) as f32];
+        part.tallies[0].add(&logits, image % 3, &[image % 3]);
         part.next += 1;
     }
     part
@@ -68,11 +68,11 @@ fn parts_that_do_not_make_a_whole_are_refused() {
         part
     };
     for (second, expected) in [
-        (part(6..10, 10), "pictures 5 to 6 of 10 is missing"),
-        (part(4..10, 10), "holds pictures that another part holds too: 4 to 5"),
-        (part(5..9, 10), "pictures 9 to 10 is missing"),
-        (unfinished, "has 3 of its pictures still to do"),
-        (other(|subject| subject.data = "e".into()), "other pictures or labels"),
+        (part(6..10, 10), "images 5 to 6 of 10 is missing"),
+        (part(4..10, 10), "holds images that another part holds too: 4 to 5"),
+        (part(5..9, 10), "images 9 to 10 is missing"),
+        (unfinished, "has 3 of its images still to do"),
+        (other(|subject| subject.data = "e".into()), "other images or labels"),
         (other(|subject| subject.models[0].weights = 9), "other weights"),
         (other(|subject| subject.valid_labels = Some(vec![1])), "other --valid-labels"),
     ] {
@@ -83,7 +83,7 @@ fn parts_that_do_not_make_a_whole_are_refused() {
     assert!(merge(&[part(0..5, 10), renamed]).is_ok(), "the same weights by another path");
     let mut forged = part(5..10, 10);
     forged.next = 6;
-    let error = format!("{:#}", merge(&[part(0..5, 10), forged]).expect_err("more pictures than were looked at"));
+    let error = format!("{:#}", merge(&[part(0..5, 10), forged]).expect_err("more images than were looked at"));
     assert!(error.contains("is no part of this version"), "{error}");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("x.json");

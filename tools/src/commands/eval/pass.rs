@@ -1,4 +1,4 @@
-//! One pass over the pictures, which each model looks at.
+//! One pass over the images, which each model looks at.
 
 use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use candle_ghostnet::Layer;
-use candle_vision::data::{Picture, PictureError, PictureSet, RealLabels};
+use candle_vision::data::{Image, ImageReadError, ImageIndex, RealLabels};
 use candle_vision::image::{ClassifyTransform, RgbImage, decode_with};
 use rayon::prelude::*;
 
@@ -34,12 +34,12 @@ pub(super) struct Pass<'a> {
     pub(super) global: &'a GlobalArgs,
     pub(super) device: &'a Device,
     pub(super) candidates: &'a [Candidate],
-    pub(super) set: &'a PictureSet,
+    pub(super) set: &'a ImageIndex,
     pub(super) selection: Selection,
     pub(super) truth: Truth,
 }
 
-/// A picture as each transform gives it, or its name and why it cannot be read.
+/// An image as each transform gives it, or its name and why it cannot be read.
 struct Prepared {
     name: String,
     class: usize,
@@ -59,7 +59,7 @@ impl Pass<'_> {
             // Goes when this closure ends, however it ends, so that the reader does not wait for ever.
             let receiver = receiver;
             let transforms = &transforms;
-            scope.spawn(move || self.read(self.selection.pictures(rest), transforms, &sender));
+            scope.spawn(move || self.read(self.selection.images(rest), transforms, &sender));
             self.look(&receiver, transforms, &mut part, logits.as_mut(), &mut bar)
         })?;
         bar.finish();
@@ -72,7 +72,7 @@ impl Pass<'_> {
         Ok(part)
     }
 
-    /// The different ways in which the models see pictures.
+    /// The different ways in which the models see images.
     fn transforms(&self) -> Vec<ClassifyTransform> {
         let mut transforms: Vec<ClassifyTransform> = Vec::new();
         for candidate in self.candidates {
@@ -83,41 +83,41 @@ impl Pass<'_> {
         transforms
     }
 
-    /// Reads, decodes and scales pictures on all threads, a batch ahead of the models.
+    /// Reads, decodes and scales images on all threads, a batch ahead of the models.
     fn read(
         &self,
-        pictures: std::ops::Range<usize>,
+        images: std::ops::Range<usize>,
         transforms: &[ClassifyTransform],
         sender: &SyncSender<Vec<Prepared>>,
     ) {
-        let index = |picture: &Result<Picture, PictureError>| match picture {
-            Ok(picture) => picture.index,
+        let index = |image: &Result<Image, ImageReadError>| match image {
+            Ok(image) => image.index,
             Err(error) => error.index,
         };
-        let mut pictures = self.set.pictures(pictures).filter(|picture| self.selection.contains(index(picture)));
+        let mut images = self.set.images(images).filter(|image| self.selection.contains(index(image)));
         loop {
-            let batch: Vec<_> = pictures.by_ref().take(self.args.batch).collect();
+            let batch: Vec<_> = images.by_ref().take(self.args.batch).collect();
             let prepared: Vec<Prepared> =
-                batch.into_par_iter().map(|picture| self.prepare(picture, transforms)).collect();
+                batch.into_par_iter().map(|image| self.prepare(image, transforms)).collect();
             if prepared.is_empty() || sender.send(prepared).is_err() {
                 return;
             }
         }
     }
 
-    fn prepare(&self, picture: Result<Picture, PictureError>, transforms: &[ClassifyTransform]) -> Prepared {
-        match picture {
-            Ok(picture) => {
+    fn prepare(&self, image: Result<Image, ImageReadError>, transforms: &[ClassifyTransform]) -> Prepared {
+        match image {
+            Ok(image) => {
                 let mut warning = None;
-                let views = picture.read().map_err(anyhow::Error::from).and_then(|bytes| {
+                let views = image.read().map_err(anyhow::Error::from).and_then(|bytes| {
                     // As torchvision's ImageFolder: the stored orientation is not applied.
                     let decoded = decode_with(&bytes, &self.args.largest.stored())?;
                     warning = decoded.warning;
-                    Ok(transforms.iter().map(|transform| transform.resize_crop(&decoded.picture)).collect())
+                    Ok(transforms.iter().map(|transform| transform.resize_crop(&decoded.image)).collect())
                 });
-                Prepared { name: picture.name, class: picture.class, views, warning }
+                Prepared { name: image.name, class: image.class, views, warning }
             }
-            Err(PictureError { index, name, reason }) => {
+            Err(ImageReadError { index, name, reason }) => {
                 let views = Err(anyhow::Error::msg(reason));
                 Prepared { name, class: self.set.class_of(index), views, warning: None }
             }
@@ -136,7 +136,7 @@ impl Pass<'_> {
         let excluded = self.excluded();
         let (mut last, mut written) = (Instant::now(), Instant::now());
         while let Ok(batch) = batches.recv() {
-            let view = |view: usize| batch.iter().filter_map(move |picture| Some(&picture.views.as_ref().ok()?[view]));
+            let view = |view: usize| batch.iter().filter_map(move |image| Some(&image.views.as_ref().ok()?[view]));
             let inputs = transforms.iter().enumerate();
             let inputs = inputs.map(|(i, transform)| self.input(transform, &view(i).collect::<Vec<_>>()));
             let inputs: Vec<Option<Tensor>> = inputs.collect::<Result<_>>()?;
@@ -188,35 +188,35 @@ impl Pass<'_> {
     /// Adds a batch to the tallies.
     fn count(&self, batch: &[Prepared], rows: Vec<Vec<Vec<f32>>>, excluded: &[usize], part: &mut Part) {
         let mut rows: Vec<_> = rows.into_iter().map(Vec::into_iter).collect();
-        for picture in batch {
-            if let Some(warning) = picture.warning.filter(|_| !self.global.quiet) {
-                say!("note: {}: {warning}", picture.name);
+        for image in batch {
+            if let Some(warning) = image.warning.filter(|_| !self.global.quiet) {
+                say!("note: {}: {warning}", image.name);
             }
-            if let Err(error) = &picture.views {
-                say!("error: {}: {}; it does not count", picture.name, error::text(error));
-                part.unreadable.push(picture.name.clone());
+            if let Err(error) = &image.views {
+                say!("error: {}: {}; it does not count", image.name, error::text(error));
+                part.unreadable.push(image.name.clone());
                 continue;
             }
-            let own = [picture.class];
+            let own = [image.class];
             let accepted = match &self.truth.real_labels {
                 None => Some(own.as_slice()),
-                Some(real) => real.labels_of(&picture.name).filter(|labels| !labels.is_empty()),
+                Some(real) => real.labels_of(&image.name).filter(|labels| !labels.is_empty()),
             };
             part.unlabelled += usize::from(accepted.is_none());
             for (rows, tally) in rows.iter_mut().zip(&mut part.tallies) {
                 let (Some(mut row), Some(accepted)) = (rows.next(), accepted) else { continue };
                 excluded.iter().for_each(|class| row[*class] = f32::NEG_INFINITY);
-                tally.add(&row, picture.class, accepted);
+                tally.add(&row, image.class, accepted);
             }
         }
     }
 }
 
-/// A row per picture.
+/// A row per image.
 fn write_logits(file: &mut Npy, batch: &[Prepared], rows: &[Vec<f32>], classes: usize) -> Result<()> {
     let mut rows = rows.iter();
-    for picture in batch {
-        match picture.views.is_ok().then(|| rows.next()).flatten() {
+    for image in batch {
+        match image.views.is_ok().then(|| rows.next()).flatten() {
             Some(row) => file.write(row)?,
             None => file.write(&vec![f32::NAN; classes])?,
         }

@@ -14,7 +14,7 @@ use crate::output::{Stdout, Table, class_name, grouped, shown};
 
 /// Classes that are printed as the worst.
 const WORST: usize = 5;
-/// Pictures from which on accuracy near chance means something.
+/// Images from which on accuracy near chance means something.
 const MEANINGFUL: u64 = 50;
 /// Classes below which it does not.
 const FEW: usize = 7;
@@ -82,7 +82,7 @@ pub(super) fn save(path: &Path, results: &[(Row, &ModelRow, &Tally)]) -> Result<
     files::write(path, &bytes)
 }
 
-/// Writes a row per pair of classes that came: model, true class, predicted class, pictures.
+/// Writes a row per pair of classes that came: model, true class, predicted class, images.
 pub(super) fn save_confusion(path: &Path, part: &Part, names: &[String]) -> Result<()> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(["model", "label", "label_name", "predicted", "predicted_name", "pictures"])?;
@@ -113,7 +113,7 @@ pub(super) fn print(
             let mut object = serde_json::to_value(row)?;
             object["loss"] = json!(tally.loss());
             object["calibration_error"] = json!(tally.calibration_error());
-            object["pictures"] = json!(tally.pictures());
+            object["pictures"] = json!(tally.images());
             object["unreadable"] = json!(part.unreadable.len());
             object["without_real_label"] = json!(part.unlabelled);
             object["not_finite"] = json!(tally.not_finite());
@@ -132,7 +132,7 @@ pub(super) fn print(
                 format!("{:.3}", row.top5),
                 format!("{:.4}", tally.loss()),
                 format!("{:.4}", tally.calibration_error()),
-                grouped(tally.pictures() as usize),
+                grouped(tally.images() as usize),
                 format!("{:.2}", row.param_count),
                 format!("{}x{}", model.img_size[0], model.img_size[1]),
                 format!("{} {}", row.crop_pct, row.interpolation),
@@ -144,17 +144,17 @@ pub(super) fn print(
             if let ([(_, _, tally)], None) = (results, part.subject.real_labels) {
                 out.line(&worst(tally, names))?;
             }
-            out.line(&format!("{} pictures in {:.1} s: {rate:.1} images/s", grouped(looked), part.seconds))?;
+            out.line(&format!("{} images in {:.1} s: {rate:.1} images/s", grouped(looked), part.seconds))?;
         }
     }
     for (row, _, tally) in results.iter().filter(|_| !quiet) {
         warn(&part.subject, &row.model, tally);
     }
     if !part.unreadable.is_empty() && !quiet {
-        say!("note: {} pictures could not be read and do not count", part.unreadable.len());
+        say!("note: {} images could not be read and do not count", part.unreadable.len());
     }
     if part.unlabelled > 0 && !quiet {
-        say!("note: {} pictures have no reassessed label and do not count", part.unlabelled);
+        say!("note: {} images have no reassessed label and do not count", part.unlabelled);
     }
     Ok(())
 }
@@ -183,11 +183,11 @@ fn worst(tally: &Tally, names: &[String]) -> String {
 /// Says what makes a result doubtful.
 fn warn(subject: &Subject, model: &str, tally: &Tally) {
     if tally.not_finite() > 0 {
-        say!("note: {model}: {} pictures gave logits that are not finite and count as wrong", tally.not_finite());
+        say!("note: {model}: {} images gave logits that are not finite and count as wrong", tally.not_finite());
     }
     let classes = subject.valid_labels.as_ref().map_or(subject.num_classes, Vec::len);
     let chance = 1. / classes.max(1) as f64;
-    if tally.pictures() < MEANINGFUL || classes < FEW || tally.top1() > NEAR * chance {
+    if tally.images() < MEANINGFUL || classes < FEW || tally.top1() > NEAR * chance {
         return;
     }
     say!(
@@ -201,10 +201,10 @@ fn warn(subject: &Subject, model: &str, tally: &Tally) {
 
 /// What an accuracy near chance usually comes from.
 fn cause(tally: &Tally) -> String {
-    let pictures = tally.pictures().max(1) as f64;
+    let images = tally.images().max(1) as f64;
     for (shift, what) in [(1i64, "above"), (-1, "below")] {
         let shifted = tally.confusion().filter(|((label, predicted), _)| *predicted as i64 == *label as i64 + shift);
-        let share = shifted.map(|(_, count)| count).sum::<u64>() as f64 / pictures;
+        let share = shifted.map(|(_, count)| count).sum::<u64>() as f64 / images;
         if share > 0.2 {
             return format!(
                 "{:.0} % of the predictions are one {what} the label: the labels count from another number \

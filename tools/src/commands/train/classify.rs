@@ -1,6 +1,6 @@
 //! Training a classifier.
 
-mod pictures;
+mod images;
 mod setup;
 mod source;
 mod task;

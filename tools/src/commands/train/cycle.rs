@@ -42,7 +42,7 @@ pub(crate) trait Task {
     fn step(&mut self) -> Result<Step>;
     /// Takes up another number of epochs, of which the rates of those to come follow.
     fn replan(&mut self, epochs: usize);
-    /// The epoch, from 0, from which on pictures are prepared in another way, where there is one.
+    /// The epoch, from 0, from which on images are prepared in another way, where there is one.
     fn closes_at(&self) -> Option<usize>;
     /// The labels of the data at a glance, where there is something to draw.
     fn draw_labels(&self) -> Result<Option<RgbImage>>;
@@ -65,10 +65,10 @@ pub(crate) trait Task {
 /// What a step gave.
 #[derive(Debug, Clone)]
 pub(crate) struct Step {
-    /// Per picture.
+    /// Per image.
     pub(crate) losses: Vec<f64>,
-    /// How many pictures.
-    pub(crate) pictures: usize,
+    /// How many images.
+    pub(crate) images: usize,
     /// Whether the weights moved; else the gradients are kept for a later step.
     pub(crate) moved: bool,
     /// Time spent waiting for them.
@@ -296,7 +296,7 @@ pub(crate) fn planned(hours: f64, seconds: f64, done: usize) -> usize {
 }
 
 /// The steps, counted over all epochs from 0, whose batches are drawn: the first three of the run, and of the epoch from
-/// which on pictures are prepared in another way.
+/// which on images are prepared in another way.
 fn drawn_steps(batches: usize, closes_at: Option<usize>) -> Vec<usize> {
     std::iter::once(0).chain(closes_at.map(|epoch| epoch * batches)).flat_map(|first| first..first + 3).collect()
 }

@@ -16,7 +16,7 @@ struct Told<'a> {
     close_mosaic: usize,
     step: usize,
     validated: usize,
-    /// Epochs that began with single pictures.
+    /// Epochs that began with single images.
     closed: Vec<usize>,
     clock: &'a Cell<f64>,
     seconds: f64,
@@ -49,7 +49,7 @@ impl Task for Told<'_> {
     fn step(&mut self) -> Result<Step> {
         self.clock.set(self.clock.get() + self.seconds);
         self.step += 1;
-        Ok(Step { losses: vec![1.], pictures: 2, moved: true, waited: Duration::ZERO })
+        Ok(Step { losses: vec![1.], images: 2, moved: true, waited: Duration::ZERO })
     }
 
     fn replan(&mut self, epochs: usize) {

@@ -1,4 +1,4 @@
-//! What tells that a run which goes on finds other pictures than it began with.
+//! What tells that a run which goes on finds other images than it began with.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -10,19 +10,19 @@ use serde_json::{Value, json};
 
 /// Bytes of a file's beginning and end that are looked at.
 const PART: u64 = 4096;
-/// Digits of a picture's fingerprint.
+/// Digits of an image's fingerprint.
 const DIGITS: usize = 8;
-/// Most pictures that are named.
+/// Most images that are named.
 const SHOWN: usize = 3;
 
-/// A picture of the data: what names it, where it is, and what else makes it what it is.
+/// An image of the data: what names it, where it is, and what else makes it what it is.
 pub(crate) struct Item {
     pub(crate) name: String,
     pub(crate) path: PathBuf,
     pub(crate) labels: String,
 }
 
-/// The fingerprints of a split's pictures, in their order: of name, labels, length, and the first and last bytes, so that
+/// The fingerprints of a split's images, in their order: of name, labels, length, and the first and last bytes, so that
 /// large data sets are not read through. A file that cannot be read has that of its name.
 pub(crate) fn of(items: &[Item]) -> Value {
     let digits: Vec<String> = items.par_iter().map(|item| format!("{:08x}", fingerprint(item))).collect();
@@ -51,7 +51,7 @@ fn parts(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What differs between a split's pictures then and now: how many, and the names of those that are new or other ones.
+/// What differs between a split's images then and now: how many, and the names of those that are new or other ones.
 /// `then` of an older run, which has no fingerprints, differs in nothing.
 pub(crate) fn differing(split: &str, then: &Value, now: &Value, items: &[Item]) -> Option<String> {
     let [then, now] = [then.as_str()?, now.as_str()?];
@@ -80,7 +80,7 @@ pub(crate) fn differing(split: &str, then: &Value, now: &Value, items: &[Item]) 
         [] => "some are gone".to_owned(),
         names => format!("new or changed: {}{more}", names[..names.len().min(SHOWN)].join(", ")),
     };
-    Some(format!("{split} pictures ({counts}{which})"))
+    Some(format!("{split} images ({counts}{which})"))
 }
 
 fn split_digits(text: &str) -> impl Iterator<Item = &str> {
@@ -93,7 +93,7 @@ mod tests {
     use anyhow::Result;
 
     #[test]
-    fn pictures_that_are_others_are_named() -> Result<()> {
+    fn images_that_are_others_are_named() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let item = |name: &str, labels: &str| Item {
             name: name.to_owned(),
@@ -110,26 +110,26 @@ mod tests {
         let said = |items: &[Item]| differing("training", &then, &of(items), items);
         assert_eq!(said(&all), None);
         assert_eq!(differing("training", &Value::Null, &of(&all), &all), None, "of an older run");
-        assert_eq!(said(&all[1..]).as_deref(), Some("training pictures (5 then, 4 now; some are gone)"));
+        assert_eq!(said(&all[1..]).as_deref(), Some("training images (5 then, 4 now; some are gone)"));
         let turned: Vec<Item> = names.iter().rev().map(|name| item(name, "0 1")).collect();
-        assert_eq!(said(&turned).as_deref(), Some("training pictures (in another order)"));
+        assert_eq!(said(&turned).as_deref(), Some("training images (in another order)"));
         let mut labelled = items(&names);
         labelled[1] = item("b", "0 2");
-        assert_eq!(said(&labelled).as_deref(), Some("training pictures (new or changed: b)"));
+        assert_eq!(said(&labelled).as_deref(), Some("training images (new or changed: b)"));
         // The length, the first and the last bytes count.
         for (name, bytes) in
             [("c", vec![7; 5001]), ("d", [vec![8], vec![7; 8999]].concat()), ("e", [vec![7; 19_999], vec![8]].concat())]
         {
             let before = std::fs::read(folder.path().join(name))?;
             std::fs::write(folder.path().join(name), bytes)?;
-            assert_eq!(said(&all), Some(format!("training pictures (new or changed: {name})")));
+            assert_eq!(said(&all), Some(format!("training images (new or changed: {name})")));
             std::fs::write(folder.path().join(name), before)?;
         }
         std::fs::write(folder.path().join("f"), "")?;
         let more = items(&["f", "a", "b", "c", "d", "e", "f", "f", "f"]);
         assert_eq!(
             said(&more).as_deref(),
-            Some("training pictures (5 then, 9 now; new or changed: f, f, f and 1 more)")
+            Some("training images (5 then, 9 now; new or changed: f, f, f and 1 more)")
         );
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! `ghostzoo train`: from labelled pictures to a checkpoint, in a folder that shows how it went.
+//! `ghostzoo train`: from labelled images to a checkpoint, in a folder that shows how it went.
 
 mod args_yaml;
 mod arguments;

@@ -29,7 +29,7 @@ pub(crate) struct Shown {
     start: Instant,
     /// When the process took the run up, and after how many epochs.
     taken_up: Option<(Instant, f64)>,
-    pictures: usize,
+    images: usize,
     waited: Duration,
     has_header: bool,
 }
@@ -43,7 +43,7 @@ impl Shown {
             epoch: [0; 2],
             start: Instant::now(),
             taken_up: None,
-            pictures: 0,
+            images: 0,
             waited: Duration::ZERO,
             has_header: false,
         }
@@ -63,12 +63,12 @@ impl Shown {
         }
         self.bar.set_prefix(format!("{epoch}/{epochs}"));
         (self.losses, self.epoch, self.start) = (losses, [epoch, epochs], Instant::now());
-        (self.pictures, self.waited) = (0, Duration::ZERO);
+        (self.images, self.waited) = (0, Duration::ZERO);
     }
 
     /// A step, from 1, of so many, and the sums of the losses so far.
     pub(crate) fn step(&mut self, batch: usize, batches: usize, sums: &[f64], step: &Step) {
-        self.pictures += step.pictures;
+        self.images += step.images;
         self.waited += step.waited;
         self.bar.set_length(batches as u64);
         self.bar.set_position(batch as u64);
@@ -90,9 +90,9 @@ impl Shown {
         Duration::try_from_secs_f64(remaining.round()).ok()
     }
 
-    /// Pictures per second of this epoch.
+    /// Images per second of this epoch.
     fn rate(&self) -> f64 {
-        self.pictures as f64 / self.start.elapsed().as_secs_f64().max(1e-9)
+        self.images as f64 / self.start.elapsed().as_secs_f64().max(1e-9)
     }
 
     /// Ends the bar of the steps: what follows is validation.

@@ -48,8 +48,8 @@ pub(super) trait Training: Sized {
     fn facts(&self) -> Result<[Value; 2]>;
     /// Names and texts of the files of the run's folder that tell the parts of its data.
     fn files(&self) -> &[(String, String)];
-    /// The pictures of both splits, in order.
-    fn pictures(&self) -> [Vec<Item>; 2];
+    /// The images of both splits, in order.
+    fn images(&self) -> [Vec<Item>; 2];
     /// What other arguments do to the rates of an epoch, from 0, that is the next.
     fn extension(&self, before: &Self::Args, after: &Self::Args, epoch: usize) -> Result<String>;
     /// The task; `is_new` loads the first weights and tells how it starts.
@@ -82,7 +82,7 @@ pub(super) fn run<T: Training>(args: &T::Args, global: &GlobalArgs, explicit: &[
 fn begin<T: Training>(args: &T::Args, global: &GlobalArgs) -> Result<()> {
     let setup = T::of(args, global, None)?;
     let facts = setup.facts()?;
-    let files = setup.pictures().map(|items| fingerprints::of(&items));
+    let files = setup.images().map(|items| fingerprints::of(&items));
     let lists = setup.files().to_vec();
     let task = setup.task(args, global, true)?;
     let folder = place::create(T::run_args(args), T::NAME)?;
@@ -122,7 +122,7 @@ fn resume<T: Training>(folder: &Path, given: &T::Args, global: &GlobalArgs, expl
         return Err(end.error(&folder.display().to_string(), &progress));
     }
     let setup = T::of(&args, global, Some(&progress.decided))?;
-    let ([data, decided], items) = (setup.facts()?, setup.pictures());
+    let ([data, decided], items) = (setup.facts()?, setup.images());
     checks::decided(&progress.decided, &decided).map_err(edited)?;
     let mut differing = arguments::differing(&progress.data, &data);
     let files = items.each_ref().map(|items| fingerprints::of(items));
@@ -156,7 +156,7 @@ fn resume<T: Training>(folder: &Path, given: &T::Args, global: &GlobalArgs, expl
     let mut task = setup.task(&args, global, false)?;
     let expected = Results::new(columns(&task, task.rates().len()));
     if is_changed && progress.batch > 0 {
-        // The epoch's steps so far are those of other pictures.
+        // The epoch's steps so far are those of other images.
         progress.batch = 0;
         progress.losses.clear();
         if !global.quiet {

@@ -44,7 +44,7 @@ pub(crate) struct Progress {
     /// The epochs of a run of limited time, as planned after the last.
     #[serde(default)]
     pub(crate) planned: Option<usize>,
-    /// Fingerprints of the pictures of both splits.
+    /// Fingerprints of the images of both splits.
     pub(crate) files: [Value; 2],
     /// What the data were when the run began, so that it does not go on with others.
     pub(crate) data: Value,

@@ -1,10 +1,10 @@
-//! The labelled pictures of a validation.
+//! The labelled images of a validation.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_yolov8::data::{
-    ClassMatch, CocoInstances, DataYaml, LabelReport, LabelledPicture, Split, coco_category_ids,
+    ClassMatch, CocoInstances, DataYaml, LabelReport, AnnotatedImage, Split, coco_category_ids,
 };
 
 use crate::cli::ValArgs;
@@ -18,12 +18,12 @@ const SINGLE: &str = "item";
 /// What the arguments name, whose labels are still to be read.
 pub(crate) enum Labels {
     Yaml { split: Split, names: Vec<String>, coco_ids: Option<Vec<i64>> },
-    Coco { instances: CocoInstances, pictures: Vec<LabelledPicture>, report: LabelReport },
+    Coco { instances: CocoInstances, images: Vec<AnnotatedImage>, report: LabelReport },
 }
 
-/// Pictures, and what their classes are called.
+/// Images, and what their classes are called.
 pub(crate) struct Dataset {
-    pub(crate) pictures: Vec<LabelledPicture>,
+    pub(crate) images: Vec<AnnotatedImage>,
     pub(crate) names: Vec<String>,
     pub(crate) report: LabelReport,
     /// COCO's id of each class; none where an instances file lacks the class.
@@ -36,13 +36,13 @@ impl Labels {
         let is_json = args.data.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
         if is_json {
             let instances = CocoInstances::read(&args.data)?;
-            let found = instances.pictures(args.images.as_deref());
-            let advised = || "--images FOLDER says where the pictures are";
-            let (pictures, report) = if args.images.is_some() { found? } else { found.with_context(advised)? };
-            return Ok(Self::Coco { instances, pictures, report });
+            let found = instances.images(args.images.as_deref());
+            let advised = || "--images FOLDER says where the images are";
+            let (images, report) = if args.images.is_some() { found? } else { found.with_context(advised)? };
+            return Ok(Self::Coco { instances, images, report });
         }
         if args.images.is_some() {
-            return Err(usage("--images goes with an instances file; a data.yaml says where its pictures are"));
+            return Err(usage("--images goes with an instances file; a data.yaml says where its images are"));
         }
         let data = DataYaml::read(&args.data)?;
         let coco_ids = coco_category_ids(&data.entries(&args.split)?, data.names().len());
@@ -54,23 +54,23 @@ impl Labels {
         match self {
             Self::Yaml { split, names, coco_ids } => {
                 let split = split.single_cls(single_cls);
-                let (pictures, report) = split.labels()?;
+                let (images, report) = split.labels()?;
                 let numbered = |class: usize| Some(class as i64 + 1);
                 let categories = match (split.categories(), coco_ids) {
                     (Some(categories), _) => categories.into_iter().map(|c| c.map(|category| category.id)).collect(),
                     (None, Some(ids)) => ids.into_iter().map(Some).collect(),
                     (None, None) => (0..names.len()).map(numbered).collect(),
                 };
-                Ok(Dataset { pictures, names, report, categories })
+                Ok(Dataset { images, names, report, categories })
             }
-            Self::Coco { instances, mut pictures, report } => {
+            Self::Coco { instances, mut images, report } => {
                 if single_cls {
-                    pictures.iter_mut().flat_map(|picture| &mut picture.labels).for_each(|label| label.class = 0);
+                    images.iter_mut().flat_map(|image| &mut image.labels).for_each(|label| label.class = 0);
                 }
                 let categories = instances.categories();
                 let names = categories.iter().map(|category| category.name.clone()).collect();
                 let categories = categories.iter().map(|category| Some(category.id)).collect();
-                Ok(Dataset { pictures, names, report, categories })
+                Ok(Dataset { images, names, report, categories })
             }
         }
     }
@@ -82,9 +82,9 @@ impl Dataset {
         self.categories.get(class).copied().flatten()
     }
 
-    /// Most objects of a picture.
+    /// Most objects of an image.
     pub(crate) fn most(&self) -> usize {
-        self.pictures.iter().map(|picture| picture.labels.len()).max().unwrap_or(0)
+        self.images.iter().map(|image| image.labels.len()).max().unwrap_or(0)
     }
 
     /// Says what was left out, the first few one by one, and what is there.
@@ -125,17 +125,17 @@ impl Dataset {
         let unknown: Vec<String> =
             self.names.iter().zip(&found.places).filter(|(_, place)| place.is_none()).map(|(n, _)| n.clone()).collect();
         let mut left_out = 0;
-        for picture in &mut self.pictures {
-            let before = picture.labels.len();
-            picture.labels.retain_mut(|label| match found.places[label.class] {
+        for image in &mut self.images {
+            let before = image.labels.len();
+            image.labels.retain_mut(|label| match found.places[label.class] {
                 Some(place) => {
                     label.class = place;
                     true
                 }
                 None => false,
             });
-            left_out += before - picture.labels.len();
-            self.report.backgrounds += usize::from(before > 0 && picture.labels.is_empty());
+            left_out += before - image.labels.len();
+            self.report.backgrounds += usize::from(before > 0 && image.labels.is_empty());
         }
         self.report.objects -= left_out;
         self.report.left_out_objects += left_out;

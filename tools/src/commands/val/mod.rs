@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use candle_vision::image;
 use candle_vision::metrics::{CURVE_POINTS, ClassMetrics};
-use candle_yolov8::data::{ImageId, LabelledPicture};
+use candle_yolov8::data::{ImageId, AnnotatedImage};
 use candle_yolov8::val::{Looked, Measured, ValOptions, Validated, validate};
 use candle_yolov8::{Detection, Detector, NmsOptions};
 use serde::Serialize;
@@ -28,7 +28,7 @@ pub(crate) use report::ultralytics as table;
 
 /// Where runs go unless told otherwise.
 const RUNS: &str = "runs/detect/val";
-/// Side that pictures are scaled to where neither the command nor the checkpoint says.
+/// Side that images are scaled to where neither the command nor the checkpoint says.
 const DEFAULT_SIDE: usize = 640;
 
 /// Measures a detector on a data set.
@@ -73,14 +73,14 @@ pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
     // Before the work: where it cannot be made, that should show now.
     let folder = folder(args)?;
     let mut bar = Count::new("val", global.quiet || args.json);
-    let validated = validate(&detector, &dataset.pictures, &options, &mut |Looked { done, total, .. }| {
+    let validated = validate(&detector, &dataset.images, &options, &mut |Looked { done, total, .. }| {
         bar.show(done, total, "");
         Ok(())
     })?;
     bar.finish();
-    let failed = warn(&dataset.pictures, &validated, global);
-    if failed == dataset.pictures.len() {
-        bail!("none of the {failed} pictures could be read");
+    let failed = warn(&dataset.images, &validated, global);
+    if failed == dataset.images.len() {
+        bail!("none of the {failed} images could be read");
     }
     let mut out = Stdout::new();
     let printed = if args.json {
@@ -119,34 +119,34 @@ fn tell(dataset: &Dataset, options: &ValOptions, args: &ValArgs, is_trained_so: 
     }
     let (most, kept) = (dataset.most(), options.nms.max_det);
     if kept > args.max_det {
-        say!("note: a picture has {most} objects: {kept} boxes are kept of each, --max-det says otherwise");
+        say!("note: an image has {most} objects: {kept} boxes are kept of each, --max-det says otherwise");
     } else if most > kept {
-        say!("note: a picture has {most} objects, and --max-det keeps {kept}: recall is capped");
+        say!("note: an image has {most} objects, and --max-det keeps {kept}: recall is capped");
     }
 }
 
-/// Says what does not count; how many pictures could not be read.
-fn warn(pictures: &[LabelledPicture], validated: &Validated, global: &GlobalArgs) -> usize {
+/// Says what does not count; how many images could not be read.
+fn warn(images: &[AnnotatedImage], validated: &Validated, global: &GlobalArgs) -> usize {
     let mut failed = 0;
-    for (picture, found) in pictures.iter().zip(&validated.pictures) {
+    for (image, found) in images.iter().zip(&validated.images) {
         if let Err(error) = found {
             failed += 1;
             let message = error::text(&anyhow::Error::msg(error.to_string()));
-            say!("error: {}: {message}; it does not count", picture.path.display());
+            say!("error: {}: {message}; it does not count", image.path.display());
         }
     }
     if global.quiet {
         return failed;
     }
     let damaged = validated.damaged.iter();
-    notes(&damaged.map(|(picture, why)| format!("{}: {why}", pictures[*picture].path.display())).collect::<Vec<_>>());
-    for (picture, dropped) in &validated.dropped {
-        let path = pictures[*picture].path.display();
+    notes(&damaged.map(|(image, why)| format!("{}: {why}", images[*image].path.display())).collect::<Vec<_>>());
+    for (image, dropped) in &validated.dropped {
+        let path = images[*image].path.display();
         say!("note: {path}: the {dropped} least confident candidates were left out; raise --conf");
     }
     if validated.other_size > 0 {
         say!(
-            "note: {} pictures are not of the size that their labels say: the boxes may be of other pictures",
+            "note: {} images are not of the size that their labels say: the boxes may be of other images",
             validated.other_size
         );
     }
@@ -187,13 +187,13 @@ struct CocoResult<'a> {
 
 fn predictions(dataset: &Dataset, validated: &Validated) -> Result<Vec<u8>> {
     let mut results = Vec::new();
-    for (picture, found) in dataset.pictures.iter().zip(&validated.pictures) {
-        let file_name = picture.path.file_name().unwrap_or_default().to_string_lossy();
+    for (image, found) in dataset.images.iter().zip(&validated.images) {
+        let file_name = image.path.file_name().unwrap_or_default().to_string_lossy();
         for Detection { class_id, confidence, xyxy: [x1, y1, x2, y2] } in found.iter().flatten() {
             // An instances file has no id for a class that it lacks, and no object of it.
             let Some(category_id) = dataset.category(*class_id) else { continue };
             results.push(CocoResult {
-                image_id: &picture.image_id,
+                image_id: &image.image_id,
                 file_name: file_name.clone().into_owned(),
                 category_id,
                 bbox: [*x1, *y1, x2 - x1, y2 - y1],
@@ -204,7 +204,7 @@ fn predictions(dataset: &Dataset, validated: &Validated) -> Result<Vec<u8>> {
     Ok(serde_json::to_vec(&results)?)
 }
 
-/// The pictures that Ultralytics' users know; `names` are the classes' as they are drawn.
+/// The images that Ultralytics' users know; `names` are the classes' as they are drawn.
 pub(crate) fn draw(folder: &Path, names: &[String], measured: &Measured, confusion_conf: f32) -> Result<()> {
     let classes = &measured.ultralytics.classes;
     let seen: Vec<String> = classes.iter().map(|class| names[class.class].clone()).collect();
@@ -214,7 +214,7 @@ pub(crate) fn draw(folder: &Path, names: &[String], measured: &Measured, confusi
     let count = |predicted: usize, truth: usize| measured.confusion.count(predicted, truth);
     let confusion = |cells| plot::confusion_matrix(names, count, cells, Some(confusion_conf));
     let against = |metric, of| plot::against_confidence(metric, &points, &curves(of), &seen);
-    for (name, picture) in [
+    for (name, image) in [
         ("BoxPR_curve", plot::precision_recall(&points, &curves(|class| &class.pr_curve), &ap50, &seen)?),
         ("BoxP_curve", against(plot::Metric::Precision, |class| &class.precision_curve)?),
         ("BoxR_curve", against(plot::Metric::Recall, |class| &class.recall_curve)?),
@@ -222,7 +222,7 @@ pub(crate) fn draw(folder: &Path, names: &[String], measured: &Measured, confusi
         ("confusion_matrix", confusion(plot::Cells::Counts)?),
         ("confusion_matrix_normalized", confusion(plot::Cells::Normalised)?),
     ] {
-        image::save(&picture, &folder.join(format!("{name}.png")))?;
+        image::save(&image, &folder.join(format!("{name}.png")))?;
     }
     Ok(())
 }

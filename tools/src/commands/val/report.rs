@@ -18,7 +18,7 @@ pub(crate) fn print(
     options: &ValOptions,
     validated: &Validated,
 ) -> Result<()> {
-    let looked = validated.pictures.iter().filter(|picture| picture.is_ok()).count();
+    let looked = validated.images.iter().filter(|image| image.is_ok()).count();
     if args.metric != Metric::Coco {
         let metrics = &validated.measured.ultralytics;
         out.line(&format!(
@@ -35,8 +35,8 @@ pub(crate) fn print(
         coco_table(&validated.measured.coco.summary).lines().iter().try_for_each(|line| out.line(line))?;
     }
     if !global.quiet {
-        let per_picture = |time| milliseconds(time) / looked.max(1) as f64;
-        let [preprocess, inference, postprocess] = validated.times.map(per_picture);
+        let per_image = |time| milliseconds(time) / looked.max(1) as f64;
+        let [preprocess, inference, postprocess] = validated.times.map(per_image);
         let rate = looked as f64 / validated.elapsed.as_secs_f64();
         out.line(&format!(
             "Speed: {preprocess:.1}ms preprocess, {inference:.1}ms inference, {postprocess:.1}ms postprocess per image, \
@@ -50,19 +50,19 @@ pub(crate) fn print(
 /// Ultralytics' metrics of each class and their means.
 pub(crate) fn ultralytics(names: &[String], validated: &Validated) -> Table {
     let metrics = &validated.measured.ultralytics;
-    let looked = validated.pictures.iter().filter(|picture| picture.is_ok()).count();
+    let looked = validated.images.iter().filter(|image| image.is_ok()).count();
     let mut table = Table::new(&["class", "images", "instances", "P", "R", "mAP50", "mAP50-95"], 1);
     let objects = metrics.classes.iter().map(|class| class.truths).sum();
     let numbers = |values: [f64; 4]| values.map(|value| format!("{value:.4}"));
-    let mut row = |name: String, pictures, truths, values| {
-        let mut cells = vec![name, grouped(pictures), grouped(truths)];
+    let mut row = |name: String, images, truths, values| {
+        let mut cells = vec![name, grouped(images), grouped(truths)];
         cells.extend(numbers(values));
         table.row(cells);
     };
     row("all".to_owned(), looked, objects, metrics.means());
     for class in &metrics.classes {
         let values = [class.precision, class.recall, class.ap50(), class.ap50_95()];
-        row(class_name(names, class.class), class.pictures, class.truths, values);
+        row(class_name(names, class.class), class.images, class.truths, values);
     }
     table
 }
@@ -104,7 +104,7 @@ pub(crate) fn json(
     let class = |class: &ClassMetrics| {
         let [ap, ap50] = validated.measured.coco.by_class[class.class];
         json!({
-            "class_id": class.class, "class": class_name(&dataset.names, class.class), "images": class.pictures,
+            "class_id": class.class, "class": class_name(&dataset.names, class.class), "images": class.images,
             "instances": class.truths,
             "ultralytics": {
                 "precision": class.precision, "recall": class.recall, "f1": class.f1, "map50": class.ap50(),
@@ -121,7 +121,7 @@ pub(crate) fn json(
     let [preprocess, inference, postprocess] = validated.times.map(milliseconds);
     let [precision, recall, map50, map50_95] = metrics.means();
     json!({
-        "model": model, "images": validated.pictures.len() - failed, "unreadable_images": failed,
+        "model": model, "images": validated.images.len() - failed, "unreadable_images": failed,
         "left_out_images": dataset.report.left_out, "left_out_instances": dataset.report.left_out_objects,
         "images_without_labels": dataset.report.backgrounds,
         "imgsz": options.side(), "batch": options.batch, "rect": options.rect, "conf": decimal(options.nms.conf),

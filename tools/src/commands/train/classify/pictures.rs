@@ -1,4 +1,4 @@
-//! A classifier's pictures as people see them.
+//! A classifier's images as people see them.
 
 use std::path::Path;
 
@@ -8,11 +8,11 @@ use candle_vision::image::{BoxLabel, ClassifyTransform, Rgb, RgbImage, resize_bi
 use crate::lettering::drawable;
 use crate::plot;
 
-/// Shortest side at which a picture is drawn, so that there is room for a name.
+/// Shortest side at which an image is drawn, so that there is room for a name.
 const SHORTEST: usize = 320;
 
 /// Names of the classes, and how inputs were normalised.
-pub(super) struct Pictures {
+pub(super) struct Images {
     pub(super) classes: Vec<String>,
     /// The names as they are drawn.
     pub(super) drawn: Vec<String>,
@@ -20,30 +20,30 @@ pub(super) struct Pictures {
     std: [f32; 3],
 }
 
-impl Pictures {
+impl Images {
     pub(super) fn new(classes: Vec<String>, view: &ClassifyTransform, quiet: bool) -> Self {
         Self { drawn: drawable(&classes, quiet), classes, mean: view.mean, std: view.std }
     }
 
-    /// Up to 16 pictures of a batch side by side, each under the name of the class that `classes` has at its place and of its
-    /// file, which `name` knows by the picture's number.
+    /// Up to 16 images of a batch side by side, each under the name of the class that `classes` has at its place and of its
+    /// file, which `name` knows by the image's number.
     pub(super) fn draw<'a>(&self, batch: &Batch, classes: &[usize], name: impl Fn(usize) -> &'a str) -> RgbImage {
         let [height, width] = batch.size;
         let times = SHORTEST.div_ceil(height.min(width).max(1));
         let size = [times * height, times * width];
-        let pictures: Vec<RgbImage> =
-            (0..classes.len()).map(|number| resize_bilinear(&self.picture(batch, number), size)).collect();
-        let label = |(&class_id, &picture): (&usize, &usize)| {
+        let images: Vec<RgbImage> =
+            (0..classes.len()).map(|number| resize_bilinear(&self.image(batch, number), size)).collect();
+        let label = |(&class_id, &image): (&usize, &usize)| {
             let class = self.drawn.get(class_id).cloned().unwrap_or_else(|| class_id.to_string());
-            let text = format!("{class} {}", plot::title(Path::new(name(picture))));
+            let text = format!("{class} {}", plot::title(Path::new(name(image))));
             vec![BoxLabel { xyxy: [0., 0., size[1] as f32, size[0] as f32], class_id, text }]
         };
         let labels: Vec<Vec<BoxLabel>> = classes.iter().zip(&batch.indices).map(label).collect();
-        plot::mosaic(&pictures.iter().collect::<Vec<_>>(), &labels, &[], size)
+        plot::mosaic(&images.iter().collect::<Vec<_>>(), &labels, &[], size)
     }
 
     /// The levels that became a network's input.
-    fn picture(&self, batch: &Batch, number: usize) -> RgbImage {
+    fn image(&self, batch: &Batch, number: usize) -> RgbImage {
         let [height, width] = batch.size;
         let area = height * width;
         let planes = &batch.images[number * 3 * area..(number + 1) * 3 * area];
@@ -70,10 +70,10 @@ mod tests {
         };
         let images = (0..6).map(|place| input(place / 2, place % 2)).collect();
         let batch = Batch { images, size: [1, 2], classes: vec![0], indices: vec![0], soft: None };
-        let pictures = Pictures::new(vec!["cell".into()], &view, true);
-        let picture = pictures.picture(&batch, 0);
-        assert_eq!([picture.get_pixel(0, 0).0, picture.get_pixel(1, 0).0], levels);
-        let drawn = pictures.draw(&batch, &[0], |_| "a.png");
+        let images = Images::new(vec!["cell".into()], &view, true);
+        let image = images.image(&batch, 0);
+        assert_eq!([image.get_pixel(0, 0).0, image.get_pixel(1, 0).0], levels);
+        let drawn = images.draw(&batch, &[0], |_| "a.png");
         assert_eq!(drawn.dimensions(), (2 * SHORTEST as u32, SHORTEST as u32));
     }
 }

@@ -8,14 +8,14 @@ use candle_core::Device;
 use candle_ghostnet::train::{Recipe, Trainer, TrainerConfig};
 use candle_ghostnet::{Config, GhostNet, Variant};
 use candle_vision::augment::{ClassifyAugment, Loader, LoaderOptions, TrainTransform};
-use candle_vision::data::{ClassifySet, DecodedSet, PictureSet};
+use candle_vision::data::{ClassifySet, DecodedSet, ImageIndex};
 use candle_vision::image::ClassifyTransform;
 use candle_vision::memory;
 use ghostzoo_weights::{Checkpoint, Preprocessing};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::pictures::Pictures;
+use super::images::Images;
 use super::source::Source;
 use super::task::{ClassifyTask, Parts};
 use crate::cli::{ClassifyTrainArgs, GlobalArgs, RunArgs};
@@ -27,16 +27,16 @@ use crate::model::{self, Network};
 
 /// Most notes of one kind.
 const SHOWN: usize = 20;
-/// Part of the available memory that decoded pictures may take, and what they may where it is not known.
+/// Part of the available memory that decoded images may take, and what they may where it is not known.
 const MEMORY_SHARE: u64 = 4;
 const UNKNOWN_BYTES: u64 = 1 << 30;
-/// Most threads that prepare pictures, unless told otherwise.
+/// Most threads that prepare images, unless told otherwise.
 const MOST_WORKERS: usize = 8;
 
 /// All that is known before the first step.
 pub(crate) struct Setup {
     data: PathBuf,
-    /// Whether the pictures to validate with are held back of those of one split.
+    /// Whether the images to validate with are held back of those of one split.
     has_one_split: bool,
     classes: Vec<String>,
     train: Arc<DecodedSet>,
@@ -118,13 +118,13 @@ impl Training for Setup {
         // Maps of 32 pixels and less end at one cell, of which a batch norm needs two.
         if recipe.batch.min(train.set().len()) == 1 && args.imgsz <= 32 {
             return Err(usage(
-                "a batch of one picture of at most 32 pixels teaches nothing: give a larger --batch or --imgsz",
+                "a batch of one image of at most 32 pixels teaches nothing: give a larger --batch or --imgsz",
             ));
         }
         check_side(&args.model, config.variant, args.imgsz)?;
         if !global.quiet {
             say!(
-                "note: {} pictures of {} classes to train with, {} to validate with; {} px",
+                "note: {} images of {} classes to train with, {} to validate with; {} px",
                 train.set().len(),
                 classes.len(),
                 val.set().len(),
@@ -163,7 +163,7 @@ impl Training for Setup {
         None
     }
 
-    fn pictures(&self) -> [Vec<Item>; 2] {
+    fn images(&self) -> [Vec<Item>; 2] {
         let val = if self.has_one_split { ["train", "."] } else { ["val", "test"] };
         [(&self.train, ["train", "."]), (&self.val, val)].map(|(set, splits)| {
             let set = set.set();
@@ -177,8 +177,8 @@ impl Training for Setup {
 
     fn facts(&self) -> Result<[Value; 2]> {
         let [labels, val] = [&self.train, &self.val].map(|set| set.set().fingerprint());
-        let pictures = self.train.set().len();
-        let data = json!({"classes": self.classes, "pictures": pictures, "labels": labels, "val": val});
+        let images = self.train.set().len();
+        let data = json!({"classes": self.classes, "pictures": images, "labels": labels, "val": val});
         let decided = Decided {
             arch: self.config.variant.name.to_owned(),
             recipe: self.recipe.clone(),
@@ -242,19 +242,19 @@ impl Training for Setup {
         if is_new && !global.quiet {
             say!("note: {}", start(&self.config, &self.recipe, &trainer, train.batches()));
         }
-        let pictures = Pictures::new(self.classes, &self.view, global.quiet || !args.run.plots);
-        let parts = Parts { trainer, sets: [self.train, self.val], train, val, view: self.view, pictures };
+        let images = Images::new(self.classes, &self.view, global.quiet || !args.run.plots);
+        let parts = Parts { trainer, sets: [self.train, self.val], train, val, view: self.view, images };
         Ok(ClassifyTask::new(parts, args))
     }
 }
 
 impl Setup {
-    /// The network whose answers are learnt from: of the same classes, and of pictures prepared alike.
+    /// The network whose answers are learnt from: of the same classes, and of images prepared alike.
     fn teacher(&self, name: &str, args: &ClassifyTrainArgs, global: &GlobalArgs, device: &Device) -> Result<GhostNet> {
         let loaded = model::load(name, &GlobalArgs { arch: None, ..global.clone() }, device, args.run.json)
             .context("the run learns from its --teacher to the end")?;
         let Network::Classifier(teacher) = loaded.network else {
-            return Err(usage(format!("--teacher {name} is a detector: it has no answers for a whole picture")));
+            return Err(usage(format!("--teacher {name} is a detector: it has no answers for a whole image")));
         };
         check_side(&format!("--teacher {name}"), teacher.config().variant, args.imgsz)?;
         if loaded.class_names != self.classes {
@@ -267,19 +267,19 @@ impl Setup {
         let ClassifyTransform { mean, std, .. } = loaded.transform;
         if (mean, std) != (self.view.mean, self.view.std) {
             return Err(usage(format!(
-                "--teacher {name} has its pictures normalised by {mean:?} and {std:?}, not as here"
+                "--teacher {name} has its images normalised by {mean:?} and {std:?}, not as here"
             )));
         }
         Ok(*teacher)
     }
 }
 
-/// The pictures of a part by their names, one a line.
-fn names(set: &PictureSet) -> String {
+/// The images of a part by their names, one a line.
+fn names(set: &ImageIndex) -> String {
     (0..set.len()).map(|index| format!("{}\n", set.name(index))).collect()
 }
 
-/// A picture of a class folder, or of the tar file of a split.
+/// An image of a class folder, or of the tar file of a split.
 fn item(data: &Path, splits: [&str; 2], name: &str, class: usize) -> Item {
     let folder = splits.iter().map(|split| data.join(split).join(name));
     let tar = splits.iter().map(|split| data.join(format!("{split}.tar")));
@@ -287,12 +287,12 @@ fn item(data: &Path, splits: [&str; 2], name: &str, class: usize) -> Item {
     Item { name: name.to_owned(), path, labels: class.to_string() }
 }
 
-/// Refuses pictures that are too small for a network.
+/// Refuses images that are too small for a network.
 fn check_side(name: &str, variant: Variant, imgsz: usize) -> Result<()> {
     let least = variant.least_side();
     match imgsz < least {
         true => {
-            Err(usage(format!("{name} takes pictures of at least {least} pixels: give a larger --imgsz than {imgsz}")))
+            Err(usage(format!("{name} takes images of at least {least} pixels: give a larger --imgsz than {imgsz}")))
         }
         false => Ok(()),
     }
@@ -303,7 +303,7 @@ fn batches(set: &DecodedSet, batch: usize) -> usize {
     (set.set().len() / batch).max(1)
 }
 
-/// How pictures are prepared: as the arguments say, else as the weights have it.
+/// How images are prepared: as the arguments say, else as the weights have it.
 fn asked_view(args: &ClassifyTrainArgs, view: ClassifyTransform) -> Result<ClassifyTransform> {
     let interpolation = args.interpolation.as_deref().map(str::parse).transpose();
     Ok(ClassifyTransform {
@@ -356,7 +356,7 @@ fn recipe(args: &ClassifyTrainArgs) -> Result<Recipe> {
 fn start(config: &Config, recipe: &Recipe, trainer: &Trainer, batches: usize) -> String {
     let trained: usize = trainer.learner().variables().parameters().iter().map(|(_, var)| var.elem_count()).sum();
     format!(
-        "{}, {trained} parameters in training; {} at {} with momentum {}; {batches} steps of {} pictures an epoch",
+        "{}, {trained} parameters in training; {} at {} with momentum {}; {batches} steps of {} images an epoch",
         config.variant.name,
         recipe.opt,
         recipe.rate(),

@@ -10,7 +10,7 @@ use crate::cli::{ClassifyTrainArgs, GlobalArgs};
 use crate::error::{text, usage};
 use crate::{model, soundness};
 
-/// An architecture, the weights it starts from, and how those have their pictures prepared.
+/// An architecture, the weights it starts from, and how those have their images prepared.
 pub(super) struct Source {
     pub(super) config: Config,
     pub(super) weights: Option<(String, Checkpoint)>,

@@ -17,7 +17,7 @@ use candle_vision::metrics::Tally;
 use ghostzoo_weights::{Checkpoint, Metadata};
 use serde_json::{Value, json};
 
-use super::pictures::Pictures;
+use super::images::Images;
 use crate::cli::ClassifyTrainArgs;
 use crate::commands::train::arguments;
 use crate::commands::train::cycle::{Step, Task, Validation};
@@ -42,7 +42,7 @@ pub(super) struct Parts {
     pub(super) train: Loader,
     pub(super) val: Loader,
     pub(super) view: ClassifyTransform,
-    pub(super) pictures: Pictures,
+    pub(super) images: Images,
 }
 
 /// A classifier in training, with its data.
@@ -53,7 +53,7 @@ pub(crate) struct ClassifyTask {
     /// The next step, counted over all epochs.
     iteration: usize,
     drawn: Option<Batch>,
-    /// Unreadable pictures that were named, of each set.
+    /// Unreadable images that were named, of each set.
     told: RefCell<[HashSet<usize>; 2]>,
 }
 
@@ -62,7 +62,7 @@ impl ClassifyTask {
         Self { parts, args: args.clone(), epoch: None, iteration: 0, drawn: None, told: RefCell::default() }
     }
 
-    /// Looks at the validation pictures; draws the first batches into `folder`. Nothing where `interrupt` asked to end.
+    /// Looks at the validation images; draws the first batches into `folder`. Nothing where `interrupt` asked to end.
     fn measure(&self, network: &GhostNet, folder: Option<&Path>, interrupt: &Interrupt) -> Result<Option<Tally>> {
         let mut tally = Tally::default();
         for (number, batch) in self.parts.val.epoch(0)?.enumerate() {
@@ -72,34 +72,34 @@ impl ClassifyTask {
             let batch = batch?;
             let kept = folder.filter(|_| number < DRAWN).map(|folder| (folder, batch.clone()));
             let classes = batch.classes.clone();
-            let (pictures, _) = batch.into_tensors(self.parts.trainer.device())?;
-            let logits = network.forward(&pictures)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+            let (images, _) = batch.into_tensors(self.parts.trainer.device())?;
+            let logits = network.forward(&images)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
             let verdict = |(logits, &class): (&Vec<f32>, &usize)| tally.add(logits, class, &[class]).predicted;
             let predicted: Vec<usize> = logits.iter().zip(&classes).map(verdict).collect();
             if let Some((folder, batch)) = kept {
                 for (name, classes) in [("labels", &classes), ("pred", &predicted)] {
-                    let picture =
-                        self.parts.pictures.draw(&batch, classes, |number| self.parts.sets[1].set().name(number));
-                    image::save(&picture, &folder.join(format!("val_batch{number}_{name}.jpg")))?;
+                    let image =
+                        self.parts.images.draw(&batch, classes, |number| self.parts.sets[1].set().name(number));
+                    image::save(&image, &folder.join(format!("val_batch{number}_{name}.jpg")))?;
                 }
             }
         }
         self.tell_unreadable();
-        if tally.pictures() == 0 {
-            bail!("none of the {} validation pictures can be read", self.parts.sets[1].set().len());
+        if tally.images() == 0 {
+            bail!("none of the {} validation images can be read", self.parts.sets[1].set().len());
         }
         if tally.not_finite() > 0 {
             bail!(
-                "the answers to {} of {} validation pictures are no numbers: begin again with a lower --lr or a longer \
+                "the answers to {} of {} validation images are no numbers: begin again with a lower --lr or a longer \
                  --warmup-epochs",
                 tally.not_finite(),
-                tally.pictures()
+                tally.images()
             );
         }
         Ok(Some(tally))
     }
 
-    /// Names pictures that could not be read, each once.
+    /// Names images that could not be read, each once.
     fn tell_unreadable(&self) {
         let mut told = self.told.borrow_mut();
         let becomes = ["the next that can be read takes its place", "it does not count in validation"];
@@ -115,22 +115,22 @@ impl ClassifyTask {
     fn confusion(&self, tally: &Tally, folder: &Path) -> Result<()> {
         let counts: HashMap<(usize, usize), u64> = tally.confusion().collect();
         let count = |predicted, truth| counts.get(&(truth, predicted)).copied().unwrap_or(0);
-        let names = &self.parts.pictures.drawn;
+        let names = &self.parts.images.drawn;
         for (name, cells) in
             [("confusion_matrix", plot::Cells::Counts), ("confusion_matrix_normalized", plot::Cells::Normalised)]
         {
-            let picture = plot::confusion_matrix(names, count, cells, None)?;
-            image::save(&picture, &folder.join(format!("{name}.png")))?;
+            let image = plot::confusion_matrix(names, count, cells, None)?;
+            image::save(&image, &folder.join(format!("{name}.png")))?;
         }
         Ok(())
     }
 }
 
-/// Accuracies of all pictures, and of each class where they are few.
+/// Accuracies of all images, and of each class where they are few.
 fn table(names: &[String], tally: &Tally) -> Table {
     let mut table = Table::new(&["class", "images", "top1", "top5"], 1);
     let [top1, top5] = [tally.top1(), tally.top5()].map(|share| format!("{share:.4}"));
-    table.row(vec!["all".to_owned(), grouped(tally.pictures() as usize), top1, top5]);
+    table.row(vec!["all".to_owned(), grouped(tally.images() as usize), top1, top5]);
     if names.len() <= MOST_LISTED {
         let mut counts = vec![[0_u64; 2]; names.len()];
         for ((truth, predicted), count) in tally.confusion() {
@@ -177,12 +177,12 @@ impl Task for ClassifyTask {
         let before = epoch.waited();
         let batch = epoch.next().context("an epoch ended before its last batch")??;
         let waited = epoch.waited() - before;
-        let pictures = batch.classes.len();
+        let images = batch.classes.len();
         self.drawn = (self.args.run.plots && self.iteration < DRAWN).then(|| batch.clone());
         let (images, targets) = batch.into_tensors(self.parts.trainer.device())?;
         let loss = self.parts.trainer.step(self.iteration, &images, &targets)?;
         self.iteration += 1;
-        Ok(Step { losses: vec![loss], pictures, moved: true, waited })
+        Ok(Step { losses: vec![loss], images, moved: true, waited })
     }
 
     fn draw_labels(&self) -> Result<Option<RgbImage>> {
@@ -191,7 +191,7 @@ impl Task for ClassifyTask {
 
     fn draw_batch(&self) -> Result<RgbImage> {
         let batch = self.drawn.as_ref().context("no batch was kept")?;
-        Ok(self.parts.pictures.draw(batch, &batch.classes, |number| self.parts.sets[0].set().name(number)))
+        Ok(self.parts.images.draw(batch, &batch.classes, |number| self.parts.sets[0].set().name(number)))
     }
 
     fn rates(&self) -> Vec<f64> {
@@ -209,7 +209,7 @@ impl Task for ClassifyTask {
         for tensor in tensors.values_mut() {
             *tensor = tensor.to_device(&Device::Cpu)?;
         }
-        let classes = &self.parts.pictures.classes;
+        let classes = &self.parts.images.classes;
         let metadata = Metadata {
             arch: Some(self.parts.trainer.config().variant.name.to_owned()),
             task: Some("classify".to_owned()),
@@ -247,7 +247,7 @@ impl Task for ClassifyTask {
         match reader {
             Reader::Nobody => Ok(()),
             Reader::Person => {
-                let (mut out, table) = (Stdout::beside_the_work(), table(&self.parts.pictures.classes, &tally));
+                let (mut out, table) = (Stdout::beside_the_work(), table(&self.parts.images.classes, &tally));
                 table.lines().iter().try_for_each(|line| out.line(line))
             }
             Reader::Program => {

@@ -1,4 +1,4 @@
-//! `batch=-1`: as many pictures a step as the memory takes.
+//! `batch=-1`: as many images a step as the memory takes.
 
 use candle_core::Device;
 use candle_vision::memory;
@@ -6,10 +6,10 @@ use candle_yolov8::ModelDef;
 
 /// The batch where the memory sets no bound: what Ultralytics takes on a CPU.
 const DEFAULT: usize = 16;
-/// Bytes that a training holds of a picture for each value that a layer of the model puts out.
+/// Bytes that a training holds of an image for each value that a layer of the model puts out.
 const BYTES_A_VALUE: f64 = 60.;
 
-/// Pictures a step that take at most `share` of the memory, and how that came about.
+/// Images a step that take at most `share` of the memory, and how that came about.
 ///
 /// A GPU does not say what is free; there it is [`DEFAULT`].
 pub(super) fn auto_batch(share: f64, def: &ModelDef, imgsz: usize, device: &Device) -> (usize, String) {
@@ -20,7 +20,7 @@ pub(super) fn auto_batch(share: f64, def: &ModelDef, imgsz: usize, device: &Devi
             (
                 batch,
                 format!(
-                    "--batch {batch}: a picture takes some {each:.2} GB of {free:.1} GB that are free; {DEFAULT} at most"
+                    "--batch {batch}: an image takes some {each:.2} GB of {free:.1} GB that are free; {DEFAULT} at most"
                 ),
             )
         }
@@ -28,12 +28,12 @@ pub(super) fn auto_batch(share: f64, def: &ModelDef, imgsz: usize, device: &Devi
     }
 }
 
-/// Pictures in so many bytes.
+/// Images in so many bytes.
 fn fitting(room: f64, each: f64) -> usize {
     ((room / each) as usize).clamp(1, DEFAULT)
 }
 
-/// Bytes that a training holds of one picture.
+/// Bytes that a training holds of one image.
 fn bytes(def: &ModelDef, imgsz: usize) -> f64 {
     let values = |row: &candle_yolov8::Row| row.channels as f64 * (imgsz as f64 / row.stride).powi(2);
     def.rows.iter().map(values).sum::<f64>() * BYTES_A_VALUE

@@ -1,10 +1,10 @@
-//! The labelled pictures of a training and of its validation.
+//! The labelled images of a training and of its validation.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use candle_vision::data::held_out;
-use candle_yolov8::data::{DataYaml, LabelReport, LabelledPicture, Split, part_files};
+use candle_yolov8::data::{DataYaml, LabelReport, AnnotatedImage, Split, part_files};
 
 use crate::cli::{DetectTrainArgs, GlobalArgs};
 use crate::error::usage;
@@ -12,9 +12,9 @@ use crate::output::notes;
 
 /// Both parts.
 pub(super) struct Data {
-    pub(super) train: Vec<LabelledPicture>,
-    pub(super) val: Vec<LabelledPicture>,
-    /// Files of the run's folder that tell which picture is in which part, where no data.yaml does.
+    pub(super) train: Vec<AnnotatedImage>,
+    pub(super) val: Vec<AnnotatedImage>,
+    /// Files of the run's folder that tell which image is in which part, where no data.yaml does.
     pub(super) files: Vec<(String, String)>,
 }
 
@@ -28,7 +28,7 @@ impl Data {
         if let Some(share) = args.run.val_split {
             if has("val") && splits.len() > 1 {
                 return Err(usage(format!(
-                    "--val-split: {file} has pictures to validate with already: leave the option out, or take the key `val:` \
+                    "--val-split: {file} has images to validate with already: leave the option out, or take the key `val:` \
                      out of the file"
                 )));
             }
@@ -38,7 +38,7 @@ impl Data {
         }
         if let Some(lacking) = ["train", "val"].into_iter().find(|split| !has(split)) {
             return Err(usage(format!(
-                "{file} has no split `{lacking}`, only {}: add the key `{lacking}:`, or hold back a part of its pictures to \
+                "{file} has no split `{lacking}`, only {}: add the key `{lacking}:`, or hold back a part of its images to \
                  validate with, --val-split 0.2",
                 splits.join(", ")
             )));
@@ -51,25 +51,25 @@ impl Data {
     }
 
     fn of_one(data: &DataYaml, split: &Split, share: f64, args: &DetectTrainArgs, global: &GlobalArgs) -> Result<Self> {
-        let (pictures, report) = split.labels()?;
+        let (images, report) = split.labels()?;
         tell("data", &report, global);
-        let count = pictures.len();
+        let count = images.len();
         if count < 2 {
             return Err(usage(format!(
-                "--val-split: {} has one picture: there is none to hold back",
+                "--val-split: {} has one image: there is none to hold back",
                 data.file().display()
             )));
         }
-        let names = names(&pictures.iter().map(|picture| picture.path.as_path()).collect::<Vec<_>>());
+        let names = names(&images.iter().map(|image| image.path.as_path()).collect::<Vec<_>>());
         let mut held = held_out(&names, &vec![0; count], share, args.run.seed).into_iter();
-        let (mut val, mut train): (Vec<_>, Vec<_>) = pictures.into_iter().partition(|_| held.next() == Some(true));
+        let (mut val, mut train): (Vec<_>, Vec<_>) = images.into_iter().partition(|_| held.next() == Some(true));
         let files = part_files(data, split, [&train, &val]);
         if !global.quiet {
             let again = match &files {
                 Some(_) => "`val --data split.yaml` of the run's folder looks at the same",
                 None => "no list of them can be written",
             };
-            say!("note: {} of {count} pictures are held back to validate with; {again}", val.len());
+            say!("note: {} of {count} images are held back to validate with; {again}", val.len());
         }
         train.truncate(args.fraction.train().of(train.len()));
         val.truncate(args.fraction.val().of(val.len()));
@@ -77,7 +77,7 @@ impl Data {
     }
 }
 
-/// The paths from the lowest folder that holds them all, so that pictures keep their names where that folder is moved.
+/// The paths from the lowest folder that holds them all, so that images keep their names where that folder is moved.
 fn names(paths: &[&Path]) -> Vec<String> {
     let mut common: PathBuf = paths.first().and_then(|path| path.parent()).unwrap_or(Path::new("")).to_path_buf();
     for path in paths {
@@ -95,8 +95,8 @@ fn tell(split: &str, report: &LabelReport, global: &GlobalArgs) {
     notes(&report.messages);
     if !global.quiet && report.missing + report.left_out > 0 {
         say!(
-            "note: {split}: {} pictures, {} without a label file count as background, {} are left out",
-            report.pictures,
+            "note: {split}: {} images, {} without a label file count as background, {} are left out",
+            report.images,
             report.missing,
             report.left_out
         );

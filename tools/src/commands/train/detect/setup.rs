@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use candle_core::Tensor;
 use candle_vision::train::optim::Role;
 use candle_yolov8::ModelDef;
-use candle_yolov8::data::{DataYaml, LabelledPicture};
+use candle_yolov8::data::{DataYaml, AnnotatedImage};
 use candle_yolov8::train::augment::AugmentOptions;
 use candle_yolov8::train::{
     Cache, Freeze, MultiScale, Recipe, TrainSet, TrainSetOptions, Trainer, TrainerConfig, class_weights,
@@ -36,7 +36,7 @@ const SHOWN: usize = 20;
 pub(crate) struct Setup {
     names: Vec<String>,
     train: Arc<TrainSet>,
-    val: Vec<LabelledPicture>,
+    val: Vec<AnnotatedImage>,
     /// Of the run's folder.
     files: Vec<(String, String)>,
     source: Source,
@@ -82,17 +82,17 @@ impl Training for Setup {
         };
         // A filter looks at the classes' own numbers, so it goes before they become one.
         let single_cls = args.single_cls && args.classes.is_none();
-        let Data { train: mut pictures, mut val, files } = Data::read(&data, args, single_cls, global)?;
+        let Data { train: mut images, mut val, files } = Data::read(&data, args, single_cls, global)?;
         if let Some(classes) = &args.classes {
             if let Some(class) = classes.beyond(data.names().len()) {
                 let most = data.names().len() - 1;
                 return Err(usage(format!("--classes {class}: the classes of {} are 0 to {most}", path.display())));
             }
-            classes.filter(&mut pictures);
+            classes.filter(&mut images);
             classes.filter(&mut val);
         }
         if args.single_cls {
-            val.iter_mut().flat_map(|picture| &mut picture.labels).for_each(|label| label.class = 0);
+            val.iter_mut().flat_map(|image| &mut image.labels).for_each(|label| label.class = 0);
         }
         let cache = match args.cache.as_str() {
             "auto" => Cache::Auto,
@@ -104,7 +104,7 @@ impl Training for Setup {
         let imgsz = args.imgsz.next_multiple_of(source.stride());
         let (single_cls, max_pixels) = (args.single_cls, args.run.largest.max_pixels);
         let options = TrainSetOptions { imgsz, cache, single_cls, max_pixels };
-        let train = Arc::new(TrainSet::new(pictures, &options)?);
+        let train = Arc::new(TrainSet::new(images, &options)?);
         notes(&train.take_messages());
         let recipe = match decided {
             Some(Decided { recipe, .. }) => Recipe { epochs: args.run.epochs, ..recipe },
@@ -127,14 +127,14 @@ impl Training for Setup {
         let least = if args.multi_scale > 0. { scale.least() } else { imgsz };
         if train.len() % recipe.batch == 1 && least < 2 * source.stride() {
             return Err(usage(format!(
-                "the last batch of an epoch has one picture, of one cell at {least} pixels, which a batch norm cannot learn \
+                "the last batch of an epoch has one image, of one cell at {least} pixels, which a batch norm cannot learn \
                  from: change --batch, --imgsz or --multi-scale"
             )));
         }
-        let objects: usize = (0..train.len()).map(|picture| train.objects(picture).len()).sum();
+        let objects: usize = (0..train.len()).map(|image| train.objects(image).len()).sum();
         if !global.quiet {
             say!(
-                "note: {} pictures with {objects} objects of {} classes to train with, {} to validate with; {}, {} px",
+                "note: {} images with {objects} objects of {} classes to train with, {} to validate with; {}, {} px",
                 train.len(),
                 names.len(),
                 val.len(),
@@ -160,7 +160,7 @@ impl Training for Setup {
         args.time
     }
 
-    fn pictures(&self) -> [Vec<Item>; 2] {
+    fn images(&self) -> [Vec<Item>; 2] {
         let item = |path: &Path, labels: String| Item {
             name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             path: path.to_path_buf(),
@@ -168,7 +168,7 @@ impl Training for Setup {
         };
         let train = (0..self.train.len())
             .map(|number| item(self.train.path(number), format!("{:?}", self.train.objects(number))));
-        let val = self.val.iter().map(|picture| item(&picture.path, format!("{:?}", picture.labels)));
+        let val = self.val.iter().map(|image| item(&image.path, format!("{:?}", image.labels)));
         [train.collect(), val.collect()]
     }
 
@@ -178,9 +178,9 @@ impl Training for Setup {
 
     fn facts(&self) -> Result<[Value; 2]> {
         let mut text = String::new();
-        for picture in 0..self.train.len() {
-            let name = self.train.path(picture).file_name().unwrap_or_default().to_string_lossy();
-            text += &format!("{name} {:?}\n", self.train.objects(picture));
+        for image in 0..self.train.len() {
+            let name = self.train.path(image).file_name().unwrap_or_default().to_string_lossy();
+            text += &format!("{name} {:?}\n", self.train.objects(image));
         }
         let labels = format!("{:08x}", crc32fast::hash(text.as_bytes()));
         let data = json!({"classes": self.names, "pictures": self.train.len(), "labels": labels});
@@ -226,7 +226,7 @@ impl Training for Setup {
             say!("note: {}", start(&source.arch, &recipe, &trainer, batches));
         }
         let mut counts = vec![0; names.len()];
-        (0..train.len()).flat_map(|picture| train.objects(picture)).for_each(|object| counts[object.class] += 1);
+        (0..train.len()).flat_map(|image| train.objects(image)).for_each(|object| counts[object.class] += 1);
         if let Some(weights) = class_weights(&counts, recipe.cls_pw) {
             if !global.quiet {
                 let shown: Vec<String> = weights.iter().map(|weight| format!("{weight:.3}")).collect();
@@ -236,8 +236,8 @@ impl Training for Setup {
         }
         let augment: AugmentOptions = serde_json::from_value(serde_json::to_value(&args.augment)?)?;
         augment.check().map_err(usage)?;
-        let objects = (0..train.len()).map(|picture| train.objects(picture).len());
-        let most = val.iter().map(|picture| picture.labels.len()).chain(objects).max().unwrap_or(0);
+        let objects = (0..train.len()).map(|image| train.objects(image).len());
+        let most = val.iter().map(|image| image.labels.len()).chain(objects).max().unwrap_or(0);
         let parts = Parts { trainer, train, val, names, augment, arch: source.arch, yaml: source.yaml };
         DetectTask::new(parts, args, &recipe, most, global)
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
 use candle_vision::image::{self, BoxLabel, RgbImage};
-use candle_yolov8::data::LabelledPicture;
+use candle_yolov8::data::AnnotatedImage;
 use candle_yolov8::train::augment::AugmentOptions;
 use candle_yolov8::train::{Batch, Epoch, Loader, LoaderOptions, MultiScale, Recipe, Target, TrainSet, Trainer};
 use candle_yolov8::val::{Looked, ValOptions, Validated, validate};
@@ -29,7 +29,7 @@ use crate::plot;
 
 const LOSSES: &[&str] = &["box_loss", "cls_loss", "dfl_loss"];
 const METRICS: &[&str] = &["precision(B)", "recall(B)", "mAP50(B)", "mAP50-95(B)"];
-/// Most boxes per picture unless told otherwise: Ultralytics' default.
+/// Most boxes per image unless told otherwise: Ultralytics' default.
 const MAX_DET: usize = 300;
 /// Batches of the validation that are drawn.
 const DRAWN: usize = 3;
@@ -38,7 +38,7 @@ const DRAWN: usize = 3;
 pub(super) struct Parts {
     pub(super) trainer: Trainer,
     pub(super) train: Arc<TrainSet>,
-    pub(super) val: Vec<LabelledPicture>,
+    pub(super) val: Vec<AnnotatedImage>,
     pub(super) names: Vec<String>,
     pub(super) augment: AugmentOptions,
     pub(super) arch: String,
@@ -60,12 +60,12 @@ pub(crate) struct DetectTask {
     /// The next step, counted over all epochs.
     iteration: usize,
     drawn: Option<Batch>,
-    /// Whether unreadable validation pictures were named.
+    /// Whether unreadable validation images were named.
     told: Cell<bool>,
 }
 
 impl DetectTask {
-    /// `most` is the largest number of objects in a picture, of training or of validation.
+    /// `most` is the largest number of objects in an image, of training or of validation.
     pub(super) fn new(
         parts: Parts,
         args: &DetectTrainArgs,
@@ -76,7 +76,7 @@ impl DetectTask {
         let max_det = if args.max_det == MAX_DET { most.max(MAX_DET) } else { args.max_det };
         if most > args.max_det && !global.quiet {
             say!(
-                "note: a picture has {most} objects: {max_det} boxes are kept of each in validation, --max-det says otherwise"
+                "note: an image has {most} objects: {max_det} boxes are kept of each in validation, --max-det says otherwise"
             );
         }
         let nms = NmsOptions { conf: 0.001, iou: args.iou, max_det, multi_label: true, ..Default::default() };
@@ -110,7 +110,7 @@ impl DetectTask {
         })
     }
 
-    /// Looks at the validation pictures; the losses are means over the batches. The first batches are drawn into `folder`.
+    /// Looks at the validation images; the losses are means over the batches. The first batches are drawn into `folder`.
     /// Nothing where `interrupt` asked to end.
     fn measure(
         &self,
@@ -143,41 +143,41 @@ impl DetectTask {
         Ok(Some((validated, sums.map(|sum| sum / batches.max(1) as f64))))
     }
 
-    /// Names the validation pictures that cannot be read, once; fails where there is no other.
+    /// Names the validation images that cannot be read, once; fails where there is no other.
     fn tell_unreadable(&self, validated: &Validated) -> Result<()> {
-        let pictures = self.parts.val.iter().zip(&validated.pictures);
-        let failed: Vec<_> = pictures.filter_map(|(picture, found)| Some((picture, found.as_ref().err()?))).collect();
+        let images = self.parts.val.iter().zip(&validated.images);
+        let failed: Vec<_> = images.filter_map(|(image, found)| Some((image, found.as_ref().err()?))).collect();
         if !self.told.replace(true) {
-            for (picture, error) in &failed {
-                say!("note: {}: {error}; it does not count in validation", picture.path.display());
+            for (image, error) in &failed {
+                say!("note: {}: {error}; it does not count in validation", image.path.display());
             }
         }
         if failed.len() == self.parts.val.len() {
-            bail!("none of the {} validation pictures can be read", failed.len());
+            bail!("none of the {} validation images can be read", failed.len());
         }
         Ok(())
     }
 
     /// The labels of a batch, in the network's input.
     fn targets(&self, looked: &Looked<'_>) -> Vec<Target> {
-        let of = |(image, (number, picture)): (usize, (&usize, &candle_yolov8::val::ValPicture))| {
+        let of = |(image, (number, image)): (usize, (&usize, &candle_yolov8::val::ValSample))| {
             let labels = self.parts.val[*number].labels.iter().filter(|label| !label.crowd);
             let target = |label: &candle_yolov8::data::Label| Target {
                 image,
                 class: label.class,
-                xywhn: picture.to_target(label.xywhn(picture.original)),
+                xywhn: image.to_target(label.xywhn(image.original)),
             };
             labels.map(target).collect::<Vec<_>>()
         };
-        looked.numbers.iter().zip(looked.pictures).enumerate().flat_map(of).collect()
+        looked.numbers.iter().zip(looked.images).enumerate().flat_map(of).collect()
     }
 
     fn draw_validation(&self, looked: &Looked<'_>, targets: &[Target], folder: &Path, batch: usize) -> Result<()> {
-        let pictures: Vec<&RgbImage> = looked.pictures.iter().map(|picture| &picture.input).collect();
-        let Some(first) = pictures.first() else { return Ok(()) };
+        let images: Vec<&RgbImage> = looked.images.iter().map(|image| &image.input).collect();
+        let Some(first) = images.first() else { return Ok(()) };
         let size = [first.height() as usize, first.width() as usize];
         let names = &self.drawn_names;
-        let mut labels: Vec<Vec<BoxLabel>> = vec![Vec::new(); pictures.len()];
+        let mut labels: Vec<Vec<BoxLabel>> = vec![Vec::new(); images.len()];
         for target in targets {
             labels[target.image].push(plot::label(target.class, target.xywhn, size, names));
         }
@@ -191,7 +191,7 @@ impl DetectTask {
             looked.numbers.iter().map(|&number| plot::title(&self.parts.val[number].path)).collect();
         for (name, boxes) in [("labels", &labels), ("pred", &found)] {
             let path = folder.join(format!("val_batch{batch}_{name}.jpg"));
-            image::save(&plot::mosaic(&pictures, boxes, &titles, size), &path)?;
+            image::save(&plot::mosaic(&images, boxes, &titles, size), &path)?;
         }
         Ok(())
     }
@@ -241,14 +241,14 @@ impl Task for DetectTask {
         notes(&self.parts.train.take_messages());
         self.parts.train.check_decoded()?;
         let device = self.parts.trainer.device();
-        let pictures = match &self.scale {
+        let images = match &self.scale {
             Some(scale) => batch.scaled(scale.shape(scale.size(self.iteration), batch.size), device)?,
             None => batch.tensor(device)?,
         };
-        let losses = self.parts.trainer.step(self.iteration, &pictures, &batch.targets)?.to_vec();
+        let losses = self.parts.trainer.step(self.iteration, &images, &batch.targets)?.to_vec();
         let moved = self.parts.trainer.moves(self.iteration);
         self.iteration += 1;
-        let step = Step { losses, pictures: batch.len(), moved, waited };
+        let step = Step { losses, images: batch.len(), moved, waited };
         self.drawn = Some(batch);
         Ok(step)
     }
@@ -256,7 +256,7 @@ impl Task for DetectTask {
     fn draw_labels(&self) -> Result<Option<RgbImage>> {
         let train = &self.parts.train;
         let objects: Vec<(usize, [f32; 4])> = (0..train.len())
-            .flat_map(|picture| train.objects(picture))
+            .flat_map(|image| train.objects(image))
             .map(|object| (object.class, object.xywhn))
             .collect();
         plot::label_overview(&self.drawn_names, &objects).map(Some)
