@@ -4,11 +4,11 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::layers::{ConvBn, ConvBnConfig, Layer, Modules, SqueezeExcite};
 use ghostzoo_kernels::plan::{Graph, Value};
-use ghostzoo_kernels::{Activation, Geometry, add};
+use ghostzoo_kernels::{Activation, ConvGeometry, add};
 
-use crate::config::{BATCH_NORM, Block, Branches, Config, Version, round_channels};
-use crate::module::{CONV_BN_ACT, GhostModule};
-use crate::rep::RepGhostModule;
+use crate::config::{BATCH_NORM, Block, Config, Reparam, Version, round_channels};
+use crate::ghost_module::{CONV_BN_ACT, GhostModule};
+use crate::rep_ghost::RepGhostModule;
 use crate::reparam::{Branched, CONV_BRANCHES};
 
 /// `ghost2(se(depthwise(ghost1(x)))) + shortcut(x)`.
@@ -33,7 +33,7 @@ impl Bottleneck {
         vb: VarBuilder,
     ) -> Result<Self> {
         let (mid_c, out_c) = (config.variant.scale(block.mid_c), config.variant.scale(block.out_c));
-        let window = Geometry::square(block.kernel).stride([block.stride; 2]).same();
+        let window = ConvGeometry::square(block.kernel).stride([block.stride; 2]).same();
         let ghost1 = ghost([in_c, mid_c], Activation::Relu, has_attention, config, vb.pp("ghost1"))?;
         let depthwise = Branched {
             in_c: mid_c,
@@ -61,7 +61,7 @@ impl Bottleneck {
                     ConvBnConfig { in_c, out_c, geometry, activation, batch_norm: BATCH_NORM, norm: config.norm };
                 ConvBn::new(&layer, vb.pp(index), vb.pp(index + 1))
             };
-            Some([conv(0, in_c, window.groups(in_c))?, conv(2, out_c, Geometry::square(1))?])
+            Some([conv(0, in_c, window.groups(in_c))?, conv(2, out_c, ConvGeometry::square(1))?])
         } else {
             None
         };
@@ -86,7 +86,7 @@ impl Bottleneck {
             (Version::V3, has_depthwise) => {
                 let branches = match (has_depthwise, config.branches) {
                     (false, _) => Modules::leaves(2),
-                    (true, Branches::Deploy) => Modules::default(),
+                    (true, Reparam::Deploy) => Modules::default(),
                     (true, _) => Modules::containers(1) + CONV_BN_ACT.times(CONV_BRANCHES + 1),
                 };
                 Modules::leaves(2) + branches + squeeze_excite.unwrap_or(Modules::leaves(1))

@@ -1,6 +1,6 @@
 //! Variants of GhostNet and the options a network is built with.
 
-use candle_vision::layers::{BatchNormConfig, Norm};
+use candle_vision::layers::{BatchNormConfig, BatchNormMode};
 
 /// The family of a GhostNet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -92,13 +92,13 @@ pub(crate) fn round_channels(channels: f64) -> usize {
 /// What becomes of the parallel branches of GhostNetV3 and RepGhostNet when a model is built. V1 and V2 have none and
 /// ignore it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Branches {
-    /// Kept as layers, as trained. [`Norm::Fold`] merges them all the same.
+pub enum Reparam {
+    /// Kept as layers, as trained. [`BatchNormMode::Fuse`] merges them all the same.
     #[default]
-    Training,
+    Train,
     /// Read, then merged into one convolution with a bias each, as timm's `reparameterize` does.
-    Merge,
-    /// Already merged in the checkpoint. [`Norm::Folded`] implies it.
+    Fuse,
+    /// Already merged in the checkpoint. [`BatchNormMode::Fused`] implies it.
     Deploy,
 }
 
@@ -110,21 +110,21 @@ pub struct Config {
     /// Outputs of the classifier; without any, the network ends at the pooled features.
     pub num_classes: usize,
     /// Treatment of GhostNetV3's and RepGhostNet's branches.
-    pub branches: Branches,
+    pub branches: Reparam,
     /// Treatment of the batch norms. The stem keeps its own in a checkpoint of any form, see [`crate::GhostNet::features`].
-    pub norm: Norm,
+    pub norm: BatchNormMode,
 }
 
 impl Config {
     /// `variant` as trained on ImageNet: 1,000 classes, all branches and batch norms separate.
     pub fn new(variant: Variant) -> Self {
-        Self { variant, num_classes: 1000, branches: Branches::Training, norm: Norm::Separate }
+        Self { variant, num_classes: 1000, branches: Reparam::Train, norm: BatchNormMode::Keep }
     }
 
     /// The same network, read from the same checkpoint, with everything folded that can be.
     pub fn for_inference(self) -> Self {
-        let branches = if self.branches == Branches::Training { Branches::Merge } else { self.branches };
-        let norm = if self.norm == Norm::Separate { Norm::Fold } else { self.norm };
+        let branches = if self.branches == Reparam::Train { Reparam::Fuse } else { self.branches };
+        let norm = if self.norm == BatchNormMode::Keep { BatchNormMode::Fuse } else { self.norm };
         Self { branches, norm, ..self }
     }
 

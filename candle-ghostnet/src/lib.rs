@@ -27,23 +27,23 @@
 //!
 //! | checkpoint | `branches` (V3, RepGhostNet) | `norm` |
 //! |---|---|---|
-//! | as trained, run as it is | `Training` | `Separate` |
-//! | as trained, merged and folded at load | `Merge` | `Fold` |
-//! | timm's `reparameterize` | `Deploy` | `Separate` or `Fold` |
-//! | folded, as [`Layer::tensors`] of a `Fold` model gives it | any | `Folded` or `Fold` |
+//! | as trained, run as it is | `Train` | `Keep` |
+//! | as trained, merged and folded at load | `Fuse` | `Fuse` |
+//! | timm's `reparameterize` | `Deploy` | `Keep` or `Fuse` |
+//! | folded, as [`Layer::tensors`] of a `Fuse` model gives it | any | `Fused` or `Fuse` |
 
 mod bottleneck;
 mod config;
-mod infer;
-mod module;
+mod from_shapes;
+mod ghost_module;
 mod net;
-mod rep;
+mod rep_ghost;
 mod reparam;
 pub mod train;
 
-pub use candle_vision::layers::{Layer, Norm};
-pub use config::{Branches, Config, HEAD_CHANNELS, Variant, Version};
-pub use infer::infer;
+pub use candle_vision::layers::{BatchNormMode, Layer};
+pub use config::{Config, HEAD_CHANNELS, Reparam, Variant, Version};
+pub use from_shapes::config_from_shapes;
 pub use net::{DROP_RATE, GhostNet, Summary, summary};
 
 /// Side of the square image that the published weights expect, in pixels.

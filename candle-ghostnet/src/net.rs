@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::layers::{BatchNorm, Conv, ConvBn, ConvBnConfig, Layer, Linear, Modules, Norm, fold_batch_norm};
-use candle_vision::spec::Spec;
+use candle_vision::layers::{
+    BatchNorm, BatchNormMode, Conv, ConvBn, ConvBnConfig, Layer, Linear, Modules, fold_batch_norm,
+};
+use candle_vision::spec::ParamSpec;
 use candle_vision::train::{Stream, dropout};
 use ghostzoo_kernels::cost::{self, Cost};
-use ghostzoo_kernels::plan::{self, ConvShape, Graph, LaunchInfo, Session, StepTime, Value};
-use ghostzoo_kernels::{Activation, Geometry, Isa, global_avg_pool2d, with_tape};
+use ghostzoo_kernels::plan::{self, ConvShape, Graph, KernelLaunch, OpTiming, Session, Value};
+use ghostzoo_kernels::{Activation, ConvGeometry, Isa, global_avg_pool2d, joint_backward};
 
 use crate::bottleneck::Bottleneck;
 use crate::config::{BATCH_NORM, BLOCKS_WITHOUT_ATTENTION, Config, HEAD_CHANNELS, STEM_CHANNELS};
-use crate::module::CONV_BN_ACT;
+use crate::ghost_module::CONV_BN_ACT;
 
 /// Share of the head's hidden units that timm's training drops.
 pub const DROP_RATE: f64 = 0.2;
@@ -38,7 +40,7 @@ impl GhostNet {
     /// Pixels of the image per position, along each axis, of each map of [`GhostNet::features`].
     pub const FEATURE_REDUCTIONS: [usize; 5] = [2, 4, 8, 16, 32];
 
-    /// Reads a network under timm's tensor names. With [`Norm::Fold`] the tensors may be folded already.
+    /// Reads a network under timm's tensor names. With [`BatchNormMode::Fuse`] the tensors may be folded already.
     pub fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
         let mut in_c = config.variant.scale(STEM_CHANNELS);
         let stem = Stem::new(in_c, config, &vb)?;
@@ -58,7 +60,7 @@ impl GhostNet {
             stages.push(layers);
         }
         let out_c = config.final_channels();
-        let (geometry, activation) = (Geometry::square(1), Activation::Relu);
+        let (geometry, activation) = (ConvGeometry::square(1), Activation::Relu);
         let layer = ConvBnConfig { in_c, out_c, geometry, activation, batch_norm: BATCH_NORM, norm: config.norm };
         let last = blocks.pp(stages.len()).pp(0);
         let mut net = Self {
@@ -73,7 +75,7 @@ impl GhostNet {
                 classes => Some(Linear::new(HEAD_CHANNELS, classes, vb.pp("classifier"))?),
             },
         };
-        if config.norm != Norm::Separate {
+        if config.norm != BatchNormMode::Keep {
             let mut tensors = BTreeMap::new();
             net.tensors(&mut tensors);
             net.session = Session::of_constants(&tensors)?;
@@ -108,7 +110,7 @@ impl GhostNet {
         if !train {
             return map(xs);
         }
-        Ok(with_tape(xs, |xs| Ok(vec![map(xs)?]))?.remove(0))
+        Ok(joint_backward(xs, |xs| Ok(vec![map(xs)?]))?.remove(0))
     }
 
     /// [`GhostNet::forward_features`]' map to the pooled hidden layer (n, 1280), without dropout.
@@ -193,7 +195,7 @@ impl GhostNet {
     }
 
     /// One image (1, 3, h, w) through the inference plan, step by step. Fails where batch norms are not folded.
-    pub fn profile(&self, xs: &Tensor) -> Result<Vec<StepTime>> {
+    pub fn profile(&self, xs: &Tensor) -> Result<Vec<OpTiming>> {
         let Some(session) = &self.session else { candle_core::bail!("only a folded network has an inference plan") };
         self.check_size(xs)?;
         session.profile("logits", xs, |graph, xs| {
@@ -204,7 +206,7 @@ impl GhostNet {
     }
 
     /// What a GPU launches for an image of `[height, width]`. Needs no GPU. Fails where batch norms are not folded.
-    pub fn launches(&self, [height, width]: [usize; 2]) -> Result<Vec<LaunchInfo>> {
+    pub fn launches(&self, [height, width]: [usize; 2]) -> Result<Vec<KernelLaunch>> {
         Session::launches([3, height, width], |graph, xs| {
             let logits = self.record(graph, xs)?;
             graph.output(logits);
@@ -293,11 +295,11 @@ struct Stem {
 
 impl Stem {
     fn new(out_c: usize, config: &Config, vb: &VarBuilder) -> Result<Self> {
-        let geometry = Geometry::square(3).stride([2, 2]).same();
+        let geometry = ConvGeometry::square(3).stride([2, 2]).same();
         let path = vb.pp("conv_stem");
         let conv = Conv::new(3, out_c, geometry, false, Activation::Identity, path.clone())?;
         let norm = BatchNorm::new(out_c, BATCH_NORM, vb.pp("bn1"))?;
-        let fused = if config.norm == Norm::Separate {
+        let fused = if config.norm == BatchNormMode::Keep {
             None
         } else {
             let (weight, bias) = fold_batch_norm(conv.weight(), None, &norm)?;
@@ -351,7 +353,7 @@ pub struct Summary {
 
 /// Sizes a network from its graph alone, on one image of `[height, width]`.
 pub fn summary(config: &Config, [height, width]: [usize; 2]) -> Result<Summary> {
-    let (model, spec) = Spec::of(|vb| GhostNet::new(config, vb))?;
+    let (model, spec) = ParamSpec::of(|vb| GhostNet::new(config, vb))?;
     let xs = Tensor::zeros((1, 3, height, width), candle_core::DType::F32, &candle_core::Device::Cpu)?;
     let (result, cost) = cost::count(|| model.forward(&xs));
     result?;

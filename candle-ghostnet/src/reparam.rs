@@ -7,10 +7,10 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::layers::{BatchNorm, Conv, ConvBn, ConvBnConfig, Layer, Norm, fold_batch_norm};
-use ghostzoo_kernels::{Activation, Geometry, add};
+use candle_vision::layers::{BatchNorm, BatchNormMode, Conv, ConvBn, ConvBnConfig, Layer, fold_batch_norm};
+use ghostzoo_kernels::{Activation, ConvGeometry, add};
 
-use crate::config::{BATCH_NORM, Branches, Config, Version};
+use crate::config::{BATCH_NORM, Config, Reparam, Version};
 
 /// Parallel `k` × `k` branches of a re-parameterisable convolution.
 pub(crate) const CONV_BRANCHES: usize = 3;
@@ -19,7 +19,7 @@ pub(crate) const CONV_BRANCHES: usize = 3;
 pub(crate) struct Branched {
     pub(crate) in_c: usize,
     pub(crate) out_c: usize,
-    pub(crate) geometry: Geometry,
+    pub(crate) geometry: ConvGeometry,
     pub(crate) activation: Activation,
     /// Paths of the convolution (also of the merged one) and of its batch norm.
     pub(crate) conv: &'static str,
@@ -48,7 +48,7 @@ impl Branched {
             |geometry, path: String| Branch { geometry, conv: format!("{path}.conv"), norm: format!("{path}.bn1") };
         let mut convs = Vec::with_capacity(CONV_BRANCHES + 1);
         if self.scale {
-            let geometry = Geometry { kernel: [1, 1], padding: [0, 0], ..self.geometry };
+            let geometry = ConvGeometry { kernel: [1, 1], padding: [0, 0], ..self.geometry };
             convs.push(branch(geometry, format!("{}_scale", self.branches)));
         }
         convs.extend((0..CONV_BRANCHES).map(|i| branch(self.geometry, format!("{}_conv.{i}", self.branches))));
@@ -60,7 +60,7 @@ impl Branched {
 
 /// One convolution of a [`BranchSum`]: `norm(conv(x))`.
 pub(crate) struct Branch {
-    pub(crate) geometry: Geometry,
+    pub(crate) geometry: ConvGeometry,
     /// Paths of the convolution and of its batch norm.
     pub(crate) conv: String,
     pub(crate) norm: String,
@@ -71,7 +71,7 @@ pub(crate) struct BranchSum {
     pub(crate) in_c: usize,
     pub(crate) out_c: usize,
     /// Window of the merged convolution, in whose middle those of the branches lie.
-    pub(crate) geometry: Geometry,
+    pub(crate) geometry: ConvGeometry,
     pub(crate) activation: Activation,
     /// At least one.
     pub(crate) convs: Vec<Branch>,
@@ -85,24 +85,24 @@ impl BranchSum {
     /// Builds the form that `config` asks for.
     pub(crate) fn build(&self, config: &Config, vb: &VarBuilder) -> Result<Box<dyn Layer>> {
         let is_folded = || vb.pp(self.merged).contains_tensor("bias");
-        if config.branches == Branches::Deploy
-            || config.norm == Norm::Folded
-            || (config.norm == Norm::Fold && is_folded())
+        if config.branches == Reparam::Deploy
+            || config.norm == BatchNormMode::Fused
+            || (config.norm == BatchNormMode::Fuse && is_folded())
         {
             let conv = Conv::new(self.in_c, self.out_c, self.geometry, true, self.activation, vb.pp(self.merged))?;
             return Ok(Box::new(conv));
         }
-        if config.branches == Branches::Merge || config.norm == Norm::Fold {
+        if config.branches == Reparam::Fuse || config.norm == BatchNormMode::Fuse {
             return Ok(Box::new(self.merge(vb)?));
         }
         Ok(Box::new(Sum {
-            convs: self.convs(Norm::Separate, vb)?,
+            convs: self.convs(BatchNormMode::Keep, vb)?,
             skip: self.skip_norm(vb)?,
             activation: self.activation,
         }))
     }
 
-    fn convs(&self, norm: Norm, vb: &VarBuilder) -> Result<Vec<ConvBn>> {
+    fn convs(&self, norm: BatchNormMode, vb: &VarBuilder) -> Result<Vec<ConvBn>> {
         let read = |Branch { geometry, conv, norm: path }: &Branch| {
             let (in_c, out_c, activation) = (self.in_c, self.out_c, Activation::Identity);
             let layer = ConvBnConfig { in_c, out_c, geometry: *geometry, activation, batch_norm: BATCH_NORM, norm };
@@ -122,7 +122,7 @@ impl BranchSum {
         let group_c = self.in_c / self.geometry.groups;
         let mut weight = Tensor::zeros((self.out_c, group_c, kernel_h, kernel_w), DType::F64, &Device::Cpu)?;
         let mut bias = Tensor::zeros(self.out_c, DType::F64, &Device::Cpu)?;
-        for branch in self.convs(Norm::Fold, &wide)? {
+        for branch in self.convs(BatchNormMode::Fuse, &wide)? {
             weight = (weight + self.centre(branch.conv().weight())?)?;
             if let Some(shift) = branch.conv().bias() {
                 bias = (bias + shift)?;

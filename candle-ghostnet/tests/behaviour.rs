@@ -1,10 +1,10 @@
 //! Training, class counts and refusals.
 
 use candle_core::{DType, Device, Result, Tensor};
-use candle_ghostnet::{Config, GhostNet, Layer, Norm, Variant, infer, summary};
+use candle_ghostnet::{BatchNormMode, Config, GhostNet, Layer, Variant, config_from_shapes, summary};
 use candle_nn::{VarBuilder, VarMap};
 use candle_vision::seeded;
-use candle_vision::spec::Spec;
+use candle_vision::spec::ParamSpec;
 use candle_vision::train::stream;
 
 fn variant(name: &str) -> Variant {
@@ -27,7 +27,7 @@ fn every_parameter_gets_a_gradient() -> Result<()> {
         let labels = Tensor::new(&[1u32, 4, 7], &Device::Cpu)?;
         let grads = candle_nn::loss::cross_entropy(&model.forward_t(&xs, true)?, &labels)?.backward()?;
         assert_ne!(mean("bn1.running_mean")?, mean_before, "training moves the running statistics");
-        let (_, spec) = Spec::of(|vb| GhostNet::new(&config, vb))?;
+        let (_, spec) = ParamSpec::of(|vb| GhostNet::new(&config, vb))?;
         assert_eq!(vars.len(), spec.shapes.len());
         for (tensor, var) in vars.iter().filter(|(tensor, _)| !tensor.contains(".running_")) {
             let grad = grads.get(var).unwrap_or_else(|| panic!("{name}: {tensor} has no gradient"));
@@ -61,8 +61,11 @@ fn dropout_acts_in_training_only_and_as_the_stream_says() -> Result<()> {
 fn any_class_count_is_built_and_inferred() -> Result<()> {
     for num_classes in [0, 1, 37] {
         let config = Config { num_classes, ..Config::new(variant("ghostnetv2_130")) };
-        let (model, spec) = Spec::of(|vb| GhostNet::new(&config, vb))?;
-        assert_eq!(infer(spec.shapes.iter().map(|(name, shape)| (name.as_str(), shape.dims()))), Some(config));
+        let (model, spec) = ParamSpec::of(|vb| GhostNet::new(&config, vb))?;
+        assert_eq!(
+            config_from_shapes(spec.shapes.iter().map(|(name, shape)| (name.as_str(), shape.dims()))),
+            Some(config)
+        );
         assert_eq!(model.modules().all, 524, "without classes timm has an identity");
         let logits = model.forward(&Tensor::zeros((2, 3, 64, 64), DType::F32, &Device::Cpu)?)?;
         assert_eq!(logits.dims(), [2, if num_classes == 0 { 1280 } else { num_classes }]);
@@ -73,24 +76,31 @@ fn any_class_count_is_built_and_inferred() -> Result<()> {
 #[test]
 fn other_networks_are_not_inferred() {
     let dims = |dims: &'static [usize]| dims;
-    assert_eq!(infer([]), None);
-    assert_eq!(infer([("conv_stem.weight", dims(&[16, 3, 3, 3])), ("blocks.0.0.conv_pw.weight", dims(&[1]))]), None);
+    assert_eq!(config_from_shapes([]), None);
+    assert_eq!(
+        config_from_shapes([("conv_stem.weight", dims(&[16, 3, 3, 3])), ("blocks.0.0.conv_pw.weight", dims(&[1]))]),
+        None
+    );
     let ghost = ("blocks.0.0.ghost1.primary_conv.0.weight", dims(&[8, 16, 1, 1]));
     let last = |out_c| ("blocks.9.0.conv.weight", out_c);
     let stem = |out_c| ("conv_stem.weight", out_c);
     let (wide, narrow) = (dims(&[960, 160, 1, 1]), dims(&[16, 3, 3, 3]));
-    assert!(infer([stem(narrow), last(wide), ghost]).is_some());
-    assert_eq!(infer([stem(dims(&[17, 3, 3, 3])), last(wide), ghost]), None, "no variant has this width");
-    assert_eq!(infer([stem(narrow), last(dims(&[964, 160, 1, 1])), ghost]), None, "no variant has this width");
-    assert_eq!(infer([stem(dims(&[])), last(wide), ghost]), None);
-    assert_eq!(infer([stem(narrow), ghost]), None, "there is no last convolution");
+    assert!(config_from_shapes([stem(narrow), last(wide), ghost]).is_some());
+    assert_eq!(config_from_shapes([stem(dims(&[17, 3, 3, 3])), last(wide), ghost]), None, "no variant has this width");
+    assert_eq!(
+        config_from_shapes([stem(narrow), last(dims(&[964, 160, 1, 1])), ghost]),
+        None,
+        "no variant has this width"
+    );
+    assert_eq!(config_from_shapes([stem(dims(&[])), last(wide), ghost]), None);
+    assert_eq!(config_from_shapes([stem(narrow), ghost]), None, "there is no last convolution");
 }
 
 #[test]
 fn maps_have_the_stated_channels_and_reductions() -> Result<()> {
     for variant in Variant::ALL {
         let config = Config::new(variant).for_inference();
-        let (model, _) = Spec::of(|vb| GhostNet::new(&config, vb))?;
+        let (model, _) = ParamSpec::of(|vb| GhostNet::new(&config, vb))?;
         let maps = model.features(&Tensor::zeros((1, 3, 97, 131), DType::F32, &Device::Cpu)?, false)?;
         for ((map, channels), reduction) in maps.iter().zip(config.feature_channels()).zip(GhostNet::FEATURE_REDUCTIONS)
         {
@@ -104,7 +114,7 @@ fn maps_have_the_stated_channels_and_reductions() -> Result<()> {
 
 #[test]
 fn an_image_too_small_for_the_attention_is_refused() -> Result<()> {
-    let (model, _) = Spec::of(|vb| GhostNet::new(&Config::new(variant("ghostnetv2_100")), vb))?;
+    let (model, _) = ParamSpec::of(|vb| GhostNet::new(&Config::new(variant("ghostnetv2_100")), vb))?;
     let forward = |side| model.forward(&Tensor::zeros((1, 3, side, 64), DType::F32, &Device::Cpu)?);
     assert!(forward(33).is_ok());
     let error = forward(32).expect_err("the last map is one position high").to_string();
@@ -116,7 +126,7 @@ fn an_image_too_small_for_the_attention_is_refused() -> Result<()> {
 fn folding_leaves_the_multiplications_and_drops_the_batch_norms() -> Result<()> {
     for name in ["ghostnet_050", "ghostnetv2_100"] {
         let separate = summary(&Config::new(variant(name)), [64, 96])?.cost;
-        let folded = summary(&Config { norm: Norm::Fold, ..Config::new(variant(name)) }, [64, 96])?.cost;
+        let folded = summary(&Config { norm: BatchNormMode::Fuse, ..Config::new(variant(name)) }, [64, 96])?.cost;
         assert!(separate.batch_norm_outputs > 0, "{name}");
         assert_eq!((folded.macs, folded.batch_norm_outputs), (separate.macs, 0), "{name}");
     }

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use candle_core::{DType, Device, Result, Tensor};
-use candle_ghostnet::{Branches, Config, GhostNet, Layer, Norm, Variant, Version, infer, summary};
+use candle_ghostnet::{BatchNormMode, Config, GhostNet, Layer, Reparam, Variant, Version, config_from_shapes, summary};
 use candle_nn::VarBuilder;
 use candle_vision::layers::Modules;
 use candle_vision::seeded;
-use candle_vision::spec::Spec;
+use candle_vision::spec::ParamSpec;
 use ghostzoo_kernels::{Isa, with_emulated_gpu};
 use serde_json::Value;
 
@@ -120,7 +120,7 @@ fn load(config: &Config, tensors: Tensors) -> Result<GhostNet> {
 }
 
 fn seeded_tensors(config: &Config) -> Result<Tensors> {
-    let (_, spec) = Spec::of(|vb| GhostNet::new(config, vb))?;
+    let (_, spec) = ParamSpec::of(|vb| GhostNet::new(config, vb))?;
     spec.shapes.iter().map(|(n, s)| Ok((n.clone(), seeded::tensor(n, s, DType::F32, &Device::Cpu)?))).collect()
 }
 
@@ -131,7 +131,7 @@ fn state_dict(model: &GhostNet) -> Tensors {
 }
 
 fn inferred(tensors: &Tensors) -> Option<Config> {
-    infer(tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.dims())))
+    config_from_shapes(tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.dims())))
 }
 
 /// Loads a state dict by what `infer` makes of it, and checks that it is the model it came from.
@@ -139,7 +139,7 @@ fn assert_loads_back(model: &GhostNet, expected: Config) -> Result<GhostNet> {
     let tensors = state_dict(model);
     let config = inferred(&tensors).expect("a GhostNet");
     assert_eq!(config, expected);
-    let (_, spec) = Spec::of(|vb| GhostNet::new(&config, vb))?;
+    let (_, spec) = ParamSpec::of(|vb| GhostNet::new(&config, vb))?;
     let mismatch = spec.check(tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.dims())));
     assert!(mismatch.is_empty(), "{mismatch}");
     let again = load(&config, tensors)?;
@@ -167,18 +167,18 @@ fn every_form_gives_timms_values() -> Result<()> {
         // Folded, a V3 is the V2 of its width.
         let alias = Variant::ALL.into_iter().find(|v| v.version == Version::V2 && v.width == variant.width);
         let alias = alias.filter(|_| variant.version == Version::V3).unwrap_or(variant);
-        let branches = if alias.version.has_branches() { Branches::Deploy } else { Branches::Training };
-        let form = Config { variant: alias, branches, norm: Norm::Folded, ..trained };
+        let branches = if alias.version.has_branches() { Reparam::Deploy } else { Reparam::Train };
+        let form = Config { variant: alias, branches, norm: BatchNormMode::Fused, ..trained };
         let again = assert_loads_back(&folded, form)?;
-        for named in [Config { norm: Norm::Folded, ..trained }, trained.for_inference()] {
+        for named in [Config { norm: BatchNormMode::Fused, ..trained }, trained.for_inference()] {
             let model = load(&named, state_dict(&again))?;
             assert_close(&model, &golden["trained"]["cases"], "from a folded checkpoint")?;
         }
 
         if variant.version.has_branches() {
-            let merged = load(&Config { branches: Branches::Merge, ..trained }, tensors)?;
+            let merged = load(&Config { branches: Reparam::Fuse, ..trained }, tensors)?;
             assert_close(&merged, &golden["trained"]["cases"], "merged")?;
-            let deploy = Config { branches: Branches::Deploy, ..trained };
+            let deploy = Config { branches: Reparam::Deploy, ..trained };
             assert_loads_back(&merged, deploy)?;
             for form in [deploy, deploy.for_inference()] {
                 let model = load(&form, seeded_tensors(&form)?)?;
@@ -223,7 +223,7 @@ fn a_gpu_gives_timms_values() -> Result<()> {
 fn a_gpu_launches_little_more_than_the_convolutions() -> Result<()> {
     for variant in Variant::ALL {
         let config = Config::new(variant).for_inference();
-        let (model, _) = Spec::of(|vb| GhostNet::new(&config, vb))?;
+        let (model, _) = ParamSpec::of(|vb| GhostNet::new(&config, vb))?;
         let launches = model.launches([224, 224])?;
         let convs = launches.iter().filter(|launch| launch.is_conv).count();
         println!("{}: {} launches for {convs} convolutions", variant.name, launches.len());
@@ -261,7 +261,7 @@ fn no_tensor_can_be_lost_unnoticed() -> Result<()> {
 fn sizes_equal_timms() -> Result<()> {
     for variant in Variant::ALL {
         let golden = golden(variant);
-        for (form, branches) in [("trained", Branches::Training), ("deployed", Branches::Deploy)] {
+        for (form, branches) in [("trained", Reparam::Train), ("deployed", Reparam::Deploy)] {
             if let Some(golden) = golden.get(form) {
                 let summary = summary(&Config { branches, ..Config::new(variant) }, [224, 224])?;
                 let modules = Modules { all: number(&golden["modules"]), leaves: number(&golden["layers"]) };
@@ -271,7 +271,7 @@ fn sizes_equal_timms() -> Result<()> {
             }
         }
         for config in [Config::new(variant), Config::new(variant).for_inference()] {
-            let (model, _) = Spec::of(|vb| GhostNet::new(&config, vb))?;
+            let (model, _) = ParamSpec::of(|vb| GhostNet::new(&config, vb))?;
             assert_eq!(model.modules().all, number(&golden["trained"]["modules"]), "{} {config:?}", variant.name);
         }
     }

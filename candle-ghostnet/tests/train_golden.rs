@@ -8,7 +8,7 @@ use candle_ghostnet::{Config, GhostNet, Variant};
 use candle_nn::Optimizer;
 use candle_vision::seeded;
 use candle_vision::train::optim::{Algorithm, Config as OptimConfig, GroupedOptimizer, timm_groups};
-use candle_vision::train::{Decay, Ema, GradientSum, Variables, loss, stream};
+use candle_vision::train::{Ema, EmaDecay, GradAccumulator, VarStore, loss, stream};
 use ghostzoo_kernels::with_emulated_gpu;
 use serde_json::Value;
 
@@ -53,7 +53,7 @@ fn train(
     factor: f64,
 ) -> Result<(Vec<f64>, Tensors, [Tensors; 3])> {
     let config = Config { num_classes: NUM_CLASSES, ..Config::new(Variant::from_name(name).expect("a variant")) };
-    let variables = Variables::new(dtype, device, 0);
+    let variables = VarStore::new(dtype, device, 0);
     let model = GhostNet::new(&config, variables.builder())?;
     let seed = |name: &str, tensor: &Tensor| seeded::tensor(name, tensor.shape(), dtype, device);
     let before: Tensors =
@@ -64,7 +64,7 @@ fn train(
     let options = OptimConfig { algorithm, learning_rate: 0., momentum: 0., weight_decay: 0.01 };
     let parameters = variables.parameters();
     let mut optimizer = GroupedOptimizer::of_groups(algorithm, timm_groups(parameters.clone(), &options))?;
-    let mut ema = Ema::new(&variables, Decay::Constant(0.75))?;
+    let mut ema = Ema::new(&variables, EmaDecay::Constant(0.75))?;
     let images = (seeded::uniform(batch, &SIZE.into(), device)?.to_dtype(dtype)? * 2.)?;
     let targets = loss::class_targets(&LABELS, NUM_CLASSES, 0.1, dtype, device)?;
     let (mut losses, mut first) = (Vec::new(), Tensors::new());
@@ -74,7 +74,7 @@ fn train(
         }
         let loss = loss::cross_entropy(&model.forward_train(&images, 0., &mut stream(0, &[]))?, &targets)?;
         losses.push(loss.to_dtype(DType::F64)?.to_scalar()?);
-        let mut sum = GradientSum::new(&parameters);
+        let mut sum = GradAccumulator::new(&parameters);
         sum.add(loss.backward()?)?;
         let grads = sum.take().expect("gradients");
         if first.is_empty() {

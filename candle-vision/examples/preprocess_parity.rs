@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use candle_vision::image::{ClassifyTransform, Interpolation, Letterbox, open, resize, resize_bilinear, save};
+use candle_vision::image::{EvalTransform, Interpolation, Letterbox, open, resize, resize_bilinear, save};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args_os().skip(1);
@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let path = entry?.path();
         let image = open(&path)?;
         let original = [image.height() as usize, image.width() as usize];
-        let short_256 = ClassifyTransform::default().resized(original);
+        let short_256 = EvalTransform::default().resized(original);
         let write = |kind: &str, image: &_| {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
             save(image, &Path::new(&output).join(format!("{stem}.{kind}.png")))

@@ -10,12 +10,12 @@ use candle_nn::{Init, VarBuilder};
 
 /// Names and shapes of a model's tensors, in the order of their names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Spec {
+pub struct ParamSpec {
     /// Shape of each tensor by its full name.
     pub shapes: BTreeMap<String, Shape>,
 }
 
-impl Spec {
+impl ParamSpec {
     /// Builds a model on a builder that allocates nothing (every tensor is one zero, broadcast) and notes each request.
     pub fn of<M>(build: impl FnOnce(VarBuilder<'static>) -> Result<M>) -> Result<(M, Self)> {
         let shapes = Arc::new(Mutex::new(BTreeMap::new()));
@@ -32,9 +32,9 @@ impl Spec {
     }
 
     /// Compares with the tensors of a checkpoint, given as names and dimensions.
-    pub fn check<'a>(&self, found: impl IntoIterator<Item = (&'a str, &'a [usize])>) -> Mismatch {
+    pub fn check<'a>(&self, found: impl IntoIterator<Item = (&'a str, &'a [usize])>) -> KeyMismatch {
         let found: BTreeMap<&str, &[usize]> = found.into_iter().collect();
-        let mut mismatch = Mismatch::default();
+        let mut mismatch = KeyMismatch::default();
         for (name, shape) in &self.shapes {
             match found.get(name.as_str()) {
                 None => mismatch.missing.push(name.clone()),
@@ -52,7 +52,7 @@ impl Spec {
 
 /// Every way in which a checkpoint does not fit a model.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Mismatch {
+pub struct KeyMismatch {
     /// Tensors that the model needs and the checkpoint lacks.
     pub missing: Vec<String>,
     /// Tensors of the checkpoint that the model does not know.
@@ -61,7 +61,7 @@ pub struct Mismatch {
     pub misshaped: Vec<(String, Vec<usize>, Vec<usize>)>,
 }
 
-impl Mismatch {
+impl KeyMismatch {
     /// Whether the checkpoint fits exactly.
     pub fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.unexpected.is_empty() && self.misshaped.is_empty()
@@ -71,7 +71,7 @@ impl Mismatch {
 /// Most tensors of each kind that a message names.
 const SHOWN: usize = 6;
 
-impl fmt::Display for Mismatch {
+impl fmt::Display for KeyMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = [self.missing.len(), self.unexpected.len(), self.misshaped.len()];
         write!(f, "{} missing, {} unexpected, {} misshaped tensors", counts[0], counts[1], counts[2])?;
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_checkpoint_that_does_not_fit_is_listed_in_full() -> Result<()> {
-        let (_, spec) = Spec::of(|vb| {
+        let (_, spec) = ParamSpec::of(|vb| {
             vb.get((2, 3), "a.weight")?;
             vb.get(2, "bn.running_var")?;
             vb.get(4, "b.bias")
@@ -135,7 +135,7 @@ mod tests {
         let misshaped = |count| names(count).into_iter().map(|name| (name, vec![1], vec![2])).collect();
         let text = |missing, unexpected, shapes| {
             let mismatch =
-                Mismatch { missing: names(missing), unexpected: names(unexpected), misshaped: misshaped(shapes) };
+                KeyMismatch { missing: names(missing), unexpected: names(unexpected), misshaped: misshaped(shapes) };
             mismatch.to_string()
         };
         let long = text(865, 7, 33);

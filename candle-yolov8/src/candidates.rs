@@ -91,14 +91,14 @@ fn sigmoid(x: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Yolo, architecture};
-    use candle_vision::layers::Norm;
+    use crate::{Yolo, model_config};
+    use candle_vision::layers::BatchNormMode;
     use candle_vision::seeded;
 
     #[test]
     fn candidates_are_what_decode_gives() -> Result<()> {
-        let def = architecture("yolov8n", Some(3)).expect("shipped");
-        let model = Yolo::new(&def, Norm::Fold, seeded::var_builder(DType::F32, &Device::Cpu))?;
+        let def = model_config("yolov8n", Some(3)).expect("shipped");
+        let model = Yolo::new(&def, BatchNormMode::Fuse, seeded::var_builder(DType::F32, &Device::Cpu))?;
         let xs = seeded::tensor("input.weight", &(2, 3, 64, 96).into(), DType::F32, &Device::Cpu)?;
         let raw = model.forward_t(&xs, false)?;
         let decoded = model.decode(&raw)?.transpose(1, 2)?.contiguous()?;

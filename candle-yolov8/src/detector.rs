@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Result, Tensor};
-use candle_vision::image::{Letterbox, LetterboxInfo, RgbImage, Upload, letterbox, letterbox_uploads, to_tensor};
-use candle_vision::nms::{Candidate, Kept, NmsOptions, nms, suppress};
+use candle_vision::image::{Letterbox, LetterboxTransform, RgbImage, Upload, letterbox, letterbox_uploads, to_tensor};
+use candle_vision::nms::{Candidate, NmsOptions, NmsOutput, nms, nms_batched};
 use ghostzoo_kernels::has_kernels;
 use rayon::prelude::*;
 
@@ -44,9 +44,9 @@ impl Default for PredictOptions {
 
 /// An image ready for the network: letterboxed, or on its way to a GPU that letterboxes it.
 #[derive(Debug)]
-pub struct Prepared {
+pub struct PreparedImage {
     pixels: Pixels,
-    info: LetterboxInfo,
+    info: LetterboxTransform,
 }
 
 #[derive(Debug)]
@@ -55,7 +55,7 @@ enum Pixels {
     Sent(Upload),
 }
 
-impl Prepared {
+impl PreparedImage {
     /// Letterboxes an image as [`Detector::view`] says, or sends it to `device` where that has a kernel for it. Neither
     /// changes a result. Made on another thread than the one that detects, it takes none of that one's time.
     ///
@@ -118,7 +118,7 @@ impl Detector {
     }
 
     /// The letterbox that `options` mean for this network.
-    pub fn view(&self, options: &PredictOptions) -> Letterbox {
+    pub fn letterbox(&self, options: &PredictOptions) -> Letterbox {
         let stride = self.model.max_stride();
         let size = options.imgsz.unwrap_or(self.imgsz).map(|side| side.max(1).next_multiple_of(stride));
         Letterbox { stride, auto: options.rect, ..Letterbox::new(size) }
@@ -126,36 +126,41 @@ impl Detector {
 
     /// Looks at images in order.
     pub fn predict(&self, images: &[RgbImage], options: &PredictOptions) -> Result<Vec<Prediction>> {
-        let (start, view) = (Instant::now(), self.view(options));
-        let prepare = |image| Prepared::new(image, &view, &self.device);
+        let (start, view) = (Instant::now(), self.letterbox(options));
+        let prepare = |image| PreparedImage::new(image, &view, &self.device);
         // A GPU's launches stay on this thread's stream.
-        let prepared: Vec<Prepared> = match has_kernels(&self.device) {
+        let prepared: Vec<PreparedImage> = match has_kernels(&self.device) {
             true => images.iter().map(prepare).collect::<Result<_>>()?,
             false => images.par_iter().map(prepare).collect::<Result<_>>()?,
         };
         let scaling = start.elapsed() / images.len().max(1) as u32;
-        let mut predictions = self.detect(&prepared.iter().collect::<Vec<_>>(), &options.nms)?;
+        let mut predictions = self.predict_prepared(&prepared.iter().collect::<Vec<_>>(), &options.nms)?;
         predictions.iter_mut().for_each(|found| found.preprocess += scaling);
         Ok(predictions)
     }
 
     /// Looks at prepared images in order. Those of one shape run as one batch, so that no result depends on the other
     /// images.
-    pub fn detect(&self, images: &[&Prepared], options: &NmsOptions) -> Result<Vec<Prediction>> {
+    pub fn predict_prepared(&self, images: &[&PreparedImage], options: &NmsOptions) -> Result<Vec<Prediction>> {
         let mut groups: BTreeMap<[usize; 2], Vec<usize>> = BTreeMap::new();
         for (index, image) in images.iter().enumerate() {
             groups.entry(image.info.size).or_default().push(index);
         }
         let mut predictions: Vec<Option<Prediction>> = vec![None; images.len()];
         for (input, indices) in groups {
-            let members: Vec<&Prepared> = indices.iter().map(|index| images[*index]).collect();
-            let found = self.detect_group(&members, input, options)?;
+            let members: Vec<&PreparedImage> = indices.iter().map(|index| images[*index]).collect();
+            let found = self.predict_group(&members, input, options)?;
             indices.into_iter().zip(found).for_each(|(index, found)| predictions[index] = Some(found));
         }
         Ok(predictions.into_iter().map(|found| found.expect("every image is in one group")).collect())
     }
 
-    fn detect_group(&self, images: &[&Prepared], input: [usize; 2], options: &NmsOptions) -> Result<Vec<Prediction>> {
+    fn predict_group(
+        &self,
+        images: &[&PreparedImage],
+        input: [usize; 2],
+        options: &NmsOptions,
+    ) -> Result<Vec<Prediction>> {
         let start = Instant::now();
         let (mut seen, mut sent) = (Vec::new(), Vec::new());
         for image in images {
@@ -167,13 +172,13 @@ impl Detector {
         let (found, times) = match (seen.is_empty(), sent.is_empty()) {
             (true, _) => self.keep_on_device(&letterbox_uploads(&sent, self.dtype)?, start, options)?,
             (false, true) => {
-                let (_, found, times) = self.look(&seen, options)?;
+                let (_, found, times) = self.forward_batch(&seen, options)?;
                 (found, times)
             }
             (false, false) => candle_core::bail!("images that were prepared for two devices"),
         };
         let [preprocess, inference, postprocess] = times.map(|time| time / images.len().max(1) as u32);
-        let prediction = |(Kept { candidates, dropped }, image): (Kept, &&Prepared)| {
+        let prediction = |(NmsOutput { candidates, dropped }, image): (NmsOutput, &&PreparedImage)| {
             let detection = |Candidate { class_id, confidence, xyxy }| Detection {
                 class_id,
                 confidence,
@@ -187,11 +192,11 @@ impl Detector {
 
     /// One forward pass over images of one size, which the network takes as they are: its output, what is left of each
     /// image, in its pixels, and the time of the copy to the device, of the network, and of decoding and suppression.
-    pub fn look(
+    pub fn forward_batch(
         &self,
         images: &[&RgbImage],
         options: &NmsOptions,
-    ) -> Result<(Vec<Tensor>, Vec<Kept>, [Duration; 3])> {
+    ) -> Result<(Vec<Tensor>, Vec<NmsOutput>, [Duration; 3])> {
         let start = Instant::now();
         if images.is_empty() {
             return Ok(Default::default());
@@ -212,14 +217,19 @@ impl Detector {
 
     /// [`Detector::look`] at planes (images, 3, height, width) that were begun at `start`, where boxes are decoded, and if
     /// it can be suppressed, on the device.
-    fn keep_on_device(&self, xs: &Tensor, start: Instant, options: &NmsOptions) -> Result<(Vec<Kept>, [Duration; 3])> {
+    fn keep_on_device(
+        &self,
+        xs: &Tensor,
+        start: Instant,
+        options: &NmsOptions,
+    ) -> Result<(Vec<NmsOutput>, [Duration; 3])> {
         let preprocess = start.elapsed();
         let start = Instant::now();
         let decoded = self.model.forward(xs)?;
         self.device.synchronize()?;
         let inference = start.elapsed();
         let start = Instant::now();
-        let found = suppress(&decoded, options)?;
+        let found = nms_batched(&decoded, options)?;
         Ok((found, [preprocess, inference, start.elapsed()]))
     }
 }
@@ -227,8 +237,8 @@ impl Detector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::architecture;
-    use candle_vision::layers::Norm;
+    use crate::model_config;
+    use candle_vision::layers::BatchNormMode;
     use candle_vision::seeded;
     use ghostzoo_kernels::with_emulated_gpu;
 
@@ -242,8 +252,8 @@ mod tests {
     /// With letterboxes of the device's and its launches.
     #[test]
     fn a_gpu_finds_what_the_cpu_finds() -> Result<()> {
-        let def = architecture("yolov8n-ghostnet", Some(4)).expect("shipped");
-        let model = Yolo::new(&def, Norm::Fold, seeded::var_builder(DType::F32, &Device::Cpu))?;
+        let def = model_config("yolov8n-ghostnet", Some(4)).expect("shipped");
+        let model = Yolo::new(&def, BatchNormMode::Fuse, seeded::var_builder(DType::F32, &Device::Cpu))?;
         let detector = Detector::new(model, Device::Cpu, DType::F32, None);
         let images = [image(97, 60, 1), image(60, 97, 2), image(128, 80, 3), image(97, 60, 5)];
         let nms = NmsOptions { conf: 0.1, ..Default::default() };
@@ -264,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_detector_looks_at_the_size_it_was_trained_at_unless_told_otherwise() -> Result<()> {
-        let def = architecture("yolov8n-ghostnet", Some(4)).expect("shipped");
+        let def = model_config("yolov8n-ghostnet", Some(4)).expect("shipped");
         let square = |imgsz: Option<[usize; 2]>| PredictOptions { imgsz, rect: false, nms: NmsOptions::default() };
         for (own, asked, expected) in [
             (Some([96, 128]), None, [96, 128]),
@@ -272,13 +282,13 @@ mod tests {
             (Some([100; 2]), None, [128; 2]),
             (None, None, [640; 2]),
         ] {
-            let model = Yolo::new(&def, Norm::Fold, seeded::var_builder(DType::F32, &Device::Cpu))?;
+            let model = Yolo::new(&def, BatchNormMode::Fuse, seeded::var_builder(DType::F32, &Device::Cpu))?;
             let detector = Detector::new(model, Device::Cpu, DType::F32, own);
-            assert_eq!(detector.view(&square(asked)).size, expected, "{own:?} {asked:?}");
+            assert_eq!(detector.letterbox(&square(asked)).size, expected, "{own:?} {asked:?}");
             if expected[0] < 640 {
                 let found = detector.predict(&[image(97, 60, 1)], &square(asked))?;
                 assert_eq!(found[0].input, expected);
-                assert_eq!(asked.is_none(), found[0].input == detector.view(&PredictOptions::default()).size);
+                assert_eq!(asked.is_none(), found[0].input == detector.letterbox(&PredictOptions::default()).size);
             }
         }
         Ok(())
@@ -286,11 +296,10 @@ mod tests {
 
     #[test]
     fn no_result_depends_on_the_other_images_and_boxes_lie_inside() -> Result<()> {
-        let def = architecture("yolov8n-ghostnet", Some(4)).expect("shipped");
-        let model = Yolo::new(&def, Norm::Fold, seeded::var_builder(DType::F32, &Device::Cpu))?;
+        let def = model_config("yolov8n-ghostnet", Some(4)).expect("shipped");
+        let model = Yolo::new(&def, BatchNormMode::Fuse, seeded::var_builder(DType::F32, &Device::Cpu))?;
         let detector = Detector::new(model, Device::Cpu, DType::F32, None);
-        let images =
-            [image(97, 60, 1), image(60, 97, 2), image(128, 80, 3), image(1, 1, 4), image(97, 60, 5)];
+        let images = [image(97, 60, 1), image(60, 97, 2), image(128, 80, 3), image(1, 1, 4), image(97, 60, 5)];
         for rect in [true, false] {
             let nms = NmsOptions { conf: 0.1, ..Default::default() };
             let options = PredictOptions { imgsz: Some([128; 2]), rect, nms };

@@ -2,12 +2,12 @@
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
-//! use candle_vision::{layers::Norm, seeded};
+//! use candle_vision::{layers::BatchNormMode, seeded};
 //! use candle_yolov8::{Yolo, architecture};
 //!
 //! # fn main() -> candle_core::Result<()> {
-//! let def = architecture("yolov8n-ghostnet", Some(3)).expect("a shipped architecture");
-//! let model = Yolo::new(&def, Norm::Fold, seeded::var_builder(DType::F32, &Device::Cpu))?;
+//! let def = model_config("yolov8n-ghostnet", Some(3)).expect("a shipped architecture");
+//! let model = Yolo::new(&def, BatchNormMode::Fuse, seeded::var_builder(DType::F32, &Device::Cpu))?;
 //! let boxes = model.forward(&Tensor::zeros((1, 3, 64, 96), DType::F32, &Device::Cpu)?)?;
 //! assert_eq!(boxes.dims(), [1, 4 + 3, 8 * 12 + 4 * 6 + 2 * 3]);
 //! # Ok(())
@@ -22,18 +22,20 @@ mod detector;
 mod error;
 mod modules;
 mod net;
+mod registry;
 mod summary;
 pub mod train;
 pub mod val;
 mod yaml;
-mod zoo;
 
 pub use candidates::candidates;
-pub use candle_vision::nms::{Candidate, Kept, MAX_CANDIDATES, NmsOptions, iou, nms};
+pub use candle_vision::nms::{Candidate, MAX_CANDIDATES, NmsOptions, NmsOutput, iou, nms};
 pub use constants::absent_bins;
-pub use detector::{DEFAULT_SIDE, Detection, Detector, PredictOptions, Prediction, Prepared};
+pub use detector::{DEFAULT_SIDE, Detection, Detector, PredictOptions, Prediction, PreparedImage};
 pub use error::YamlError;
 pub use net::Yolo;
+pub use registry::{
+    MAX_CLASSES, architectures, config_from_shapes, in_class_channels_of, model_config, spec, trained_on_from,
+};
 pub use summary::{Summary, summary};
-pub use yaml::{Csp, ModelDef, Module, Row};
-pub use zoo::{MAX_CLASSES, architecture, architectures, in_class_channels_of, infer, spec, trained_on_from};
+pub use yaml::{CspVariant, LayerKind, LayerSpec, ModelConfig};

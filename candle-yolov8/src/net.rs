@@ -1,18 +1,18 @@
-//! The network that a [`ModelDef`] describes.
+//! The network that a [`ModelConfig`] describes.
 
 use std::collections::BTreeMap;
 
 use candle_core::{Context, Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::layers::{Layer, Modules, Norm};
-use ghostzoo_kernels::plan::{self, ConvShape, Graph, LaunchInfo, Session, StepTime, Value};
-use ghostzoo_kernels::{Isa, concat, upsample_nearest2d, with_tape};
+use candle_vision::layers::{BatchNormMode, Layer, Modules};
+use ghostzoo_kernels::plan::{self, ConvShape, Graph, KernelLaunch, OpTiming, Session, Value};
+use ghostzoo_kernels::{Isa, concat, joint_backward, upsample_nearest2d};
 
 use crate::modules::{
     Bottleneck, BottleneckConfig, Conv, ConvConfig, CspBlock, CspConfig, Detect, GhostBottleneck, GhostConv, Sppf,
     Style,
 };
-use crate::yaml::{ModelDef, Module, Row};
+use crate::yaml::{LayerKind, LayerSpec, ModelConfig};
 
 /// A YOLO detector: images (n, 3, h, w) in [0, 1], sides multiples of the largest stride, to boxes and class scores.
 ///
@@ -44,11 +44,11 @@ enum Op {
 
 impl Yolo {
     /// Builds the network from tensors named `model.{layer}.…` under `vb`.
-    pub fn new(def: &ModelDef, norm: Norm, vb: VarBuilder) -> Result<Self> {
+    pub fn new(def: &ModelConfig, norm: BatchNormMode, vb: VarBuilder) -> Result<Self> {
         let style = Style { activation: def.activation, norm };
         let vb = vb.pp("model");
         let Some((head, rows)) = def.rows.split_last() else { candle_core::bail!("a model without layers") };
-        let Module::Detect { ch, class_channels } = &head.module else {
+        let LayerKind::Detect { ch, class_channels } = &head.module else {
             candle_core::bail!("a model whose last layer is not Detect")
         };
         let mut nodes = Vec::new();
@@ -64,7 +64,7 @@ impl Yolo {
             row.from.iter().flatten().for_each(|from| last_reader[*from] = reader);
         }
         let mut net = Self { nodes, detect, levels, strides, last_reader, nc: def.nc, session: None };
-        if norm != Norm::Separate {
+        if norm != BatchNormMode::Keep {
             net.session = Session::of_constants(&net.tensors())?;
         }
         Ok(net)
@@ -95,7 +95,7 @@ impl Yolo {
             })?;
             return levels.iter().map(|level| level.to_dtype(xs.dtype())).collect();
         }
-        if train { with_tape(xs, |xs| self.levels(xs, true)) } else { self.levels(xs, false) }
+        if train { joint_backward(xs, |xs| self.levels(xs, true)) } else { self.levels(xs, false) }
     }
 
     /// [`Yolo::forward_t`], layer by layer.
@@ -146,7 +146,7 @@ impl Yolo {
     }
 
     /// What a GPU launches for an image of `[height, width]`. Needs no GPU. Fails where batch norms are not folded.
-    pub fn launches(&self, [height, width]: [usize; 2]) -> Result<Vec<LaunchInfo>> {
+    pub fn launches(&self, [height, width]: [usize; 2]) -> Result<Vec<KernelLaunch>> {
         Session::launches([3, height, width], |graph, xs| {
             let levels = self.record(graph, xs)?;
             graph.output_boxes(&levels)
@@ -155,7 +155,7 @@ impl Yolo {
 
     /// Images (n, 3, h, w) through the inference plan, step by step: on the CPU the first, on a GPU the whole batch. Fails
     /// where batch norms are not folded.
-    pub fn profile(&self, xs: &Tensor) -> Result<Vec<StepTime>> {
+    pub fn profile(&self, xs: &Tensor) -> Result<Vec<OpTiming>> {
         let Some(session) = &self.session else { candle_core::bail!("only a folded network has an inference plan") };
         self.check_size(xs)?;
         session.profile("boxes", xs, |graph, xs| {
@@ -253,47 +253,47 @@ impl Op {
     }
 }
 
-fn build(row: &Row, style: Style, vb: VarBuilder) -> Result<Op> {
+fn build(row: &LayerSpec, style: Style, vb: VarBuilder) -> Result<Op> {
     if row.repeats > 1 {
         let blocks = (0..row.repeats).map(|i| block(&row.module, style, vb.pp(i)));
         return Ok(Op::Chain(blocks.collect::<Result<_>>()?));
     }
     Ok(match &row.module {
-        Module::Upsample { scale } => Op::Upsample(*scale),
-        Module::Concat => Op::Concat,
+        LayerKind::Upsample { scale } => Op::Upsample(*scale),
+        LayerKind::Concat => Op::Concat,
         module => Op::Block(block(module, style, vb)?),
     })
 }
 
-fn block(module: &Module, style: Style, vb: VarBuilder) -> Result<Box<dyn Layer>> {
+fn block(module: &LayerKind, style: Style, vb: VarBuilder) -> Result<Box<dyn Layer>> {
     Ok(match *module {
-        Module::Conv { c1, c2, k, s, p, g, d, act } => {
+        LayerKind::Conv { c1, c2, k, s, p, g, d, act } => {
             let config =
                 ConvConfig { c1, c2, kernel: k, stride: s, padding: p, groups: g, dilation: d, activation: act };
             Box::new(Conv::new(config, style.norm, vb)?)
         }
-        Module::DwConv { c1, c2, k, s, d, act } => {
+        LayerKind::DwConv { c1, c2, k, s, d, act } => {
             let groups = greatest_common_divisor(c1, c2);
             let config =
                 ConvConfig { c1, c2, kernel: k, stride: s, padding: None, groups, dilation: d, activation: act };
             Box::new(Conv::new(config, style.norm, vb)?)
         }
-        Module::GhostConv { c1, c2, k, s, g, act } => {
+        LayerKind::GhostConv { c1, c2, k, s, g, act } => {
             let config =
                 ConvConfig { c1, c2, kernel: k, stride: s, padding: None, groups: g, dilation: 1, activation: act };
             Box::new(GhostConv::new(config, style.norm, vb)?)
         }
-        Module::Bottleneck { c1, c2, shortcut, g, e } => {
+        LayerKind::Bottleneck { c1, c2, shortcut, g, e } => {
             let config = BottleneckConfig { c1, c2, shortcut, groups: g, kernels: [3, 3], expansion: e };
             Box::new(Bottleneck::new(config, style, vb)?)
         }
-        Module::GhostBottleneck { c1, c2, k, s } => Box::new(GhostBottleneck::new(c1, c2, k, s, style, vb)?),
-        Module::Csp { kind, c1, c2, n, shortcut, g, e } => {
+        LayerKind::GhostBottleneck { c1, c2, k, s } => Box::new(GhostBottleneck::new(c1, c2, k, s, style, vb)?),
+        LayerKind::CspVariant { kind, c1, c2, n, shortcut, g, e } => {
             let config = CspConfig { kind, c1, c2, n, shortcut, groups: g, expansion: e };
             Box::new(CspBlock::new(config, style, vb)?)
         }
-        Module::Sppf { c1, c2, k } => Box::new(Sppf::new(c1, c2, k, style, vb)?),
-        Module::Upsample { .. } | Module::Concat | Module::Detect { .. } => {
+        LayerKind::Sppf { c1, c2, k } => Box::new(Sppf::new(c1, c2, k, style, vb)?),
+        LayerKind::Upsample { .. } | LayerKind::Concat | LayerKind::Detect { .. } => {
             candle_core::bail!("{module:?} cannot be repeated")
         }
     })
@@ -306,13 +306,13 @@ pub(crate) fn greatest_common_divisor(a: usize, b: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::architecture;
+    use crate::model_config;
     use candle_core::{DType, Device};
     use candle_vision::seeded;
 
     fn model(name: &str, dtype: DType) -> Result<Yolo> {
-        let def = architecture(name, Some(2)).expect("shipped");
-        Yolo::new(&def, Norm::Fold, seeded::var_builder(dtype, &Device::Cpu))
+        let def = model_config(name, Some(2)).expect("shipped");
+        Yolo::new(&def, BatchNormMode::Fuse, seeded::var_builder(dtype, &Device::Cpu))
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! The size of a model, as Ultralytics' summary counts it.
 
 use candle_core::{DType, Device, Result, Tensor};
-use candle_vision::layers::{Modules, Norm};
-use candle_vision::spec::Spec;
+use candle_vision::layers::{BatchNormMode, Modules};
+use candle_vision::spec::ParamSpec;
 use ghostzoo_kernels::cost;
 
 use crate::net::Yolo;
-use crate::yaml::ModelDef;
+use crate::yaml::ModelConfig;
 
 /// Modules, parameters and arithmetic of an unfused model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +25,8 @@ pub struct Summary {
 const SIDE: usize = 640;
 
 /// Counts the layers, parameters and operations of `def` without allocating its weights.
-pub fn summary(def: &ModelDef) -> Result<Summary> {
-    let (model, spec) = Spec::of(|vb| Yolo::new(def, Norm::Separate, vb))?;
+pub fn summary(def: &ModelConfig) -> Result<Summary> {
+    let (model, spec) = ParamSpec::of(|vb| Yolo::new(def, BatchNormMode::Keep, vb))?;
     let side = model.max_stride();
     let xs = Tensor::zeros((1, 3, side, side), DType::F32, &Device::Cpu)?;
     let (boxes, cost) = cost::count(|| model.forward(&xs));

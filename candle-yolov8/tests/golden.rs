@@ -5,11 +5,13 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::layers::{Modules, Norm};
+use candle_vision::layers::{BatchNormMode, Modules};
 use candle_vision::seeded;
 use candle_vision::train::class_rows;
 use candle_yolov8::train::{Freeze, Recipe, Trainer, TrainerConfig};
-use candle_yolov8::{ModelDef, Summary, Yolo, architecture, architectures, infer, spec, summary, trained_on_from};
+use candle_yolov8::{
+    ModelConfig, Summary, Yolo, architectures, config_from_shapes, model_config, spec, summary, trained_on_from,
+};
 use ghostzoo_kernels::{Isa, with_emulated_gpu};
 use serde_json::Value;
 
@@ -24,14 +26,14 @@ type Tensors = HashMap<String, Tensor>;
 const OWN: &str = include_str!("../../tests/golden/yolov8/own.yaml");
 
 /// Name, definition and golden entry of every shipped architecture and of [`OWN`].
-fn zoo() -> Vec<(String, ModelDef, Value)> {
+fn zoo() -> Vec<(String, ModelConfig, Value)> {
     let entry = |name: String| {
         let (family, scale) = family(&name);
         let entry = golden(&family)["scales"][scale].clone();
-        let def = architecture(&name, None).expect("a shipped architecture");
+        let def = model_config(&name, None).expect("a shipped architecture");
         (name, def, entry)
     };
-    let own = ModelDef::from_yaml(OWN, Some("own.yaml"), None).expect("a model");
+    let own = ModelConfig::from_yaml(OWN, Some("own.yaml"), None).expect("a model");
     architectures().map(entry).chain([("own".to_owned(), own, golden("own"))]).collect()
 }
 
@@ -113,12 +115,12 @@ fn assert_close_on(device: &Device, name: &str, form: &str, model: &Yolo, entry:
     Ok(())
 }
 
-fn load(def: &ModelDef, norm: Norm, tensors: Tensors) -> Result<Yolo> {
+fn load(def: &ModelConfig, norm: BatchNormMode, tensors: Tensors) -> Result<Yolo> {
     Yolo::new(def, norm, VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu))
 }
 
-fn seeded_tensors(def: &ModelDef) -> Result<Tensors> {
-    let shapes = spec(def, Norm::Separate)?.shapes;
+fn seeded_tensors(def: &ModelConfig) -> Result<Tensors> {
+    let shapes = spec(def, BatchNormMode::Keep)?.shapes;
     shapes.iter().map(|(n, s)| Ok((n.clone(), seeded::tensor(n, s, DType::F32, &Device::Cpu)?))).collect()
 }
 
@@ -126,8 +128,8 @@ fn seeded_tensors(def: &ModelDef) -> Result<Tensors> {
 fn every_form_gives_ultralytics_values() -> Result<()> {
     for (name, def, entry) in zoo() {
         let tensors = seeded_tensors(&def)?;
-        assert_close(&name, "as trained", &load(&def, Norm::Separate, tensors.clone())?, &entry)?;
-        let mut folded = load(&def, Norm::Fold, tensors)?;
+        assert_close(&name, "as trained", &load(&def, BatchNormMode::Keep, tensors.clone())?, &entry)?;
+        let mut folded = load(&def, BatchNormMode::Fuse, tensors)?;
         for isa in Isa::available() {
             folded.set_isa(isa)?;
             assert_close(&name, &format!("folded, {isa}"), &folded, &entry)?;
@@ -135,7 +137,7 @@ fn every_form_gives_ultralytics_values() -> Result<()> {
         let mut tensors: Tensors = folded.tensors().into_iter().collect();
         assert!(tensors.keys().all(|name| !name.contains(".bn.")), "{name}");
         tensors.retain(|name, _| !name.ends_with("dfl.conv.weight"));
-        for norm in [Norm::Folded, Norm::Fold] {
+        for norm in [BatchNormMode::Fused, BatchNormMode::Fuse] {
             let again = load(&def, norm, tensors.clone())?;
             assert_close(&name, "from a folded checkpoint without bins", &again, &entry)?;
         }
@@ -149,7 +151,7 @@ fn a_gpu_gives_ultralytics_values() -> Result<()> {
     let emulated = with_emulated_gpu(|| {
         // The other scales have the same launches on more channels.
         for (name, def, entry) in zoo().into_iter().filter(|(name, ..)| name.starts_with("yolov8n") || name == "own") {
-            assert_close(&name, "folded, emulated", &load(&def, Norm::Fold, seeded_tensors(&def)?)?, &entry)?;
+            assert_close(&name, "folded, emulated", &load(&def, BatchNormMode::Fuse, seeded_tensors(&def)?)?, &entry)?;
         }
         Ok::<_, candle_core::Error>(())
     });
@@ -163,7 +165,7 @@ fn a_gpu_gives_ultralytics_values() -> Result<()> {
     for (name, def, entry) in zoo() {
         let tensors = seeded_tensors(&def)?.into_iter().map(|(name, tensor)| Ok((name, tensor.to_device(&gpu)?)));
         let vb = VarBuilder::from_tensors(tensors.collect::<Result<_>>()?, DType::F32, &gpu);
-        assert_close_on(&gpu, &name, "folded, on CUDA", &Yolo::new(&def, Norm::Fold, vb)?, &entry)?;
+        assert_close_on(&gpu, &name, "folded, on CUDA", &Yolo::new(&def, BatchNormMode::Fuse, vb)?, &entry)?;
     }
     Ok(())
 }
@@ -172,8 +174,8 @@ fn a_gpu_gives_ultralytics_values() -> Result<()> {
 #[test]
 fn a_gpu_launches_little_more_than_the_convolutions() -> Result<()> {
     for name in ["yolov8n", "yolov8n-ghost", "yolov8n-ghostnet"] {
-        let def = architecture(name, None).expect("shipped");
-        let launches = load(&def, Norm::Fold, seeded_tensors(&def)?)?.launches([640, 640])?;
+        let def = model_config(name, None).expect("shipped");
+        let launches = load(&def, BatchNormMode::Fuse, seeded_tensors(&def)?)?.launches([640, 640])?;
         let convs = launches.iter().filter(|launch| launch.is_conv).count();
         println!("{name}: {} launches for {convs} convolutions", launches.len());
         assert!(launches.len() as f64 <= 1.2 * convs as f64, "{name}: {launches:#?}");
@@ -195,7 +197,8 @@ fn no_tensor_can_be_lost_unnoticed() -> Result<()> {
             let lost = names[(2 * index + 1) * names.len() / (2 * count)];
             let mut damaged = tensors.clone();
             damaged.insert(lost.clone(), tensors[lost].zeros_like()?);
-            let (relative, _) = difference(&load(&def, Norm::Separate, damaged)?, &Device::Cpu, &entry["cases"][0])?;
+            let (relative, _) =
+                difference(&load(&def, BatchNormMode::Keep, damaged)?, &Device::Cpu, &entry["cases"][0])?;
             if relative < TOLERANCE {
                 unnoticed.push((lost, relative));
             }
@@ -211,12 +214,12 @@ fn assert_counts(name: &str, counted: &Summary, entry: &Value) {
     assert_eq!([all as u64, leaves as u64, counted.parameters as u64, counted.flops], expected, "{name}");
 }
 
-fn assert_size(name: &str, def: &ModelDef, entry: &Value) -> Result<()> {
+fn assert_size(name: &str, def: &ModelConfig, entry: &Value) -> Result<()> {
     let counted = summary(def)?;
     assert_counts(name, &counted, entry);
     let Summary { modules, parameters, gradients, .. } = counted;
     assert_eq!(gradients, parameters - 16, "{name}");
-    for norm in [Norm::Separate, Norm::Fold] {
+    for norm in [BatchNormMode::Keep, BatchNormMode::Fuse] {
         let model = Yolo::new(def, norm, seeded::var_builder(DType::F32, &Device::Cpu))?;
         assert_eq!(model.modules(), modules, "{name} {norm:?}");
         assert_eq!(model.strides(), numbers(&entry["strides"]), "{name}");
@@ -238,7 +241,7 @@ fn sizes_equal_ultralytics_for_every_class_count() -> Result<()> {
     }
     for family in families {
         for (nc, entry) in golden(&family)["classes"].as_object().expect("class counts") {
-            let def = architecture(&family, nc.parse().ok()).expect("a family means its smallest scale");
+            let def = model_config(&family, nc.parse().ok()).expect("a family means its smallest scale");
             assert_size(&format!("{family} with {nc} classes"), &def, entry)?;
         }
     }
@@ -248,17 +251,17 @@ fn sizes_equal_ultralytics_for_every_class_count() -> Result<()> {
 #[test]
 fn a_bare_state_dict_says_what_it_is() -> Result<()> {
     for name in architectures() {
-        for (nc, norm) in [(80, Norm::Separate), (64, Norm::Folded), (1, Norm::Separate)] {
-            let def = architecture(&name, Some(nc)).expect("shipped");
+        for (nc, norm) in [(80, BatchNormMode::Keep), (64, BatchNormMode::Fused), (1, BatchNormMode::Keep)] {
+            let def = model_config(&name, Some(nc)).expect("shipped");
             let mut shapes = spec(&def, norm)?.shapes;
             shapes.retain(|name, _| !name.ends_with("dfl.conv.weight"));
-            assert_eq!(infer(&shapes), Some((name.clone(), def.clone(), norm)));
+            assert_eq!(config_from_shapes(&shapes), Some((name.clone(), def.clone(), norm)));
             shapes.remove("model.2.cv1.conv.weight").expect("in every family");
             shapes.insert("extra".to_owned(), 1.into());
-            assert_eq!(infer(&shapes), Some((name.clone(), def, norm)), "the nearest");
+            assert_eq!(config_from_shapes(&shapes), Some((name.clone(), def, norm)), "the nearest");
         }
     }
-    let only = |names: &[&str]| infer(&names.iter().map(|name| ((*name).to_owned(), 80.into())).collect());
+    let only = |names: &[&str]| config_from_shapes(&names.iter().map(|name| ((*name).to_owned(), 80.into())).collect());
     assert_eq!(only(&["model.22.cv3.0.2.bias", "other", "more", "still.more"]), None);
     assert_eq!(only(&["conv_stem.weight"]), None);
     Ok(())
@@ -272,7 +275,7 @@ fn a_network_trained_on_for_other_classes_gives_ultralytics_values() -> Result<(
         let name = entry["model"].as_str().expect("a name");
         let classes = texts(&entry["names"]);
         let label = format!("{name} for {} classes", classes.len());
-        let of = |nc: usize| architecture(name, Some(nc)).expect("shipped");
+        let of = |nc: usize| model_config(name, Some(nc)).expect("shipped");
         let source = seeded_tensors(&of(texts(&entry["source"]).len()))?;
         let shapes = source.iter().map(|(name, tensor)| (name.clone(), tensor.shape().clone())).collect();
         let def = trained_on_from(&shapes, of(classes.len()));
@@ -283,10 +286,10 @@ fn a_network_trained_on_for_other_classes_gives_ultralytics_values() -> Result<(
         let modules = counted.modules + Modules::leaves(1);
         assert_counts(&label, &Summary { modules, ..counted }, entry);
         let tensors = seeded_tensors(&def)?;
-        assert_close(&label, "as trained", &load(&def, Norm::Separate, tensors.clone())?, entry)?;
-        assert_close(&label, "folded", &load(&def, Norm::Fold, tensors)?, entry)?;
-        let shapes = spec(&def, Norm::Separate)?.shapes;
-        assert_eq!(infer(&shapes), Some((name.to_owned(), def, Norm::Separate)), "{label}");
+        assert_close(&label, "as trained", &load(&def, BatchNormMode::Keep, tensors.clone())?, entry)?;
+        assert_close(&label, "folded", &load(&def, BatchNormMode::Fuse, tensors)?, entry)?;
+        let shapes = spec(&def, BatchNormMode::Keep)?.shapes;
+        assert_eq!(config_from_shapes(&shapes), Some((name.to_owned(), def, BatchNormMode::Keep)), "{label}");
     }
     Ok(())
 }
@@ -298,10 +301,10 @@ fn a_training_takes_what_ultralytics_takes() -> Result<()> {
     for entry in entries.as_array().expect("a list") {
         let name = entry["model"].as_str().expect("a name");
         let (theirs, ours) = (texts(&entry["source"]), texts(&entry["names"]));
-        let def = architecture(name, Some(theirs.len())).expect("shipped");
+        let def = model_config(name, Some(theirs.len())).expect("shipped");
         let source: BTreeMap<String, Tensor> = seeded_tensors(&def)?.into_iter().collect();
         let shapes = source.iter().map(|(name, tensor)| (name.clone(), tensor.shape().clone())).collect();
-        let def = trained_on_from(&shapes, architecture(name, Some(ours.len())).expect("shipped"));
+        let def = trained_on_from(&shapes, model_config(name, Some(ours.len())).expect("shipped"));
         let recipe = Recipe::default().resolve(1, ours.len()).expect("Ultralytics' defaults");
         let numbers: Vec<String> = (0..ours.len()).map(|id| id.to_string()).collect();
         for (key, classes) in [("by_name", &ours), ("by_place", &numbers)] {
@@ -319,7 +322,7 @@ fn a_training_takes_what_ultralytics_takes() -> Result<()> {
             let taken = number(&golden["tensors"]) as usize - anew.len() - 1;
             assert_eq!(transferred.matched.len() + counters, taken, "{label}");
             for (tensor, rows) in golden["rows"].as_object().expect("tensors") {
-                let found = trainer.learner().variables().get(tensor).expect("a variable");
+                let found = trainer.train_state().variables().get(tensor).expect("a variable");
                 for (class, row) in numbers_of(rows).into_iter().enumerate() {
                     let own = found.get(class)?.flatten_all()?.to_vec1::<f32>()?;
                     let is_row = |row: usize| -> Result<bool> {

@@ -2,14 +2,14 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
-use candle_vision::layers::Norm;
+use candle_vision::layers::BatchNormMode;
 use candle_vision::seeded;
-use candle_yolov8::{Yolo, architecture};
+use candle_yolov8::{Yolo, model_config};
 
 const FAMILIES: [&str; 3] = ["yolov8n", "yolov8n-ghost", "yolov8n-ghostnet"];
 
 /// Trained variables by name, in the order of their names.
-type Variables = Vec<(String, Var)>;
+type VarStore = Vec<(String, Var)>;
 
 fn noise(name: &str, dims: &[usize]) -> Result<Tensor> {
     seeded::uniform(name, &dims.into(), &Device::Cpu)?.to_dtype(DType::F64)
@@ -20,10 +20,10 @@ fn is_trained(name: &str) -> bool {
 }
 
 /// The trained variables of a network of seeded values, and the function of them to differentiate.
-fn network(name: &str) -> Result<(Variables, impl Fn() -> Result<Tensor>)> {
+fn network(name: &str) -> Result<(VarStore, impl Fn() -> Result<Tensor>)> {
     let map = VarMap::new();
-    let def = architecture(name, Some(3)).expect("a shipped architecture");
-    let model = Yolo::new(&def, Norm::Separate, VarBuilder::from_varmap(&map, DType::F64, &Device::Cpu))?;
+    let def = model_config(name, Some(3)).expect("a shipped architecture");
+    let model = Yolo::new(&def, BatchNormMode::Keep, VarBuilder::from_varmap(&map, DType::F64, &Device::Cpu))?;
     let variables = map.data().lock().expect("no other thread").clone();
     let mut trained = Vec::new();
     for (name, var) in variables {
@@ -50,7 +50,7 @@ fn every_parameter_has_a_finite_gradient_that_equals_differences_of_the_loss() -
     for family in FAMILIES {
         let (variables, loss) = network(family)?;
         let parameters: usize = variables.iter().map(|(_, var)| var.elem_count()).sum();
-        let def = architecture(family, Some(3)).expect("a shipped architecture");
+        let def = model_config(family, Some(3)).expect("a shipped architecture");
         assert_eq!(parameters, candle_yolov8::summary(&def)?.gradients, "{family}");
 
         let grads = loss()?.backward()?;
@@ -83,8 +83,8 @@ fn every_parameter_has_a_finite_gradient_that_equals_differences_of_the_loss() -
 /// Packed weights would miss both.
 #[test]
 fn a_folded_network_of_variables_follows_them_and_has_gradients_outside_training() -> Result<()> {
-    let def = architecture("yolov8n-ghostnet", Some(3)).expect("a shipped architecture");
-    for norm in [Norm::Fold, Norm::Folded] {
+    let def = model_config("yolov8n-ghostnet", Some(3)).expect("a shipped architecture");
+    for norm in [BatchNormMode::Fuse, BatchNormMode::Fused] {
         let map = VarMap::new();
         let model = Yolo::new(&def, norm, VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu))?;
         let xs = noise("picture", &[1, 3, 64, 64])?.to_dtype(DType::F32)?;

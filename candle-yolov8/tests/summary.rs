@@ -1,12 +1,12 @@
 //! Sizes of every shipped architecture, as Ultralytics counts them.
 
-use candle_yolov8::{architecture, architectures, summary};
+use candle_yolov8::{architectures, model_config, summary};
 
 /// Family, then per scale n, s, m, l, x: modules, parameters, GFLOPs at 640 pixels.
 /// The operations, exactly, are in `tests/golden/yolov8`.
-type Row = (&'static str, [(usize, usize, f64); 5]);
+type LayerSpec = (&'static str, [(usize, usize, f64); 5]);
 
-const SIZES: [Row; 3] = [
+const SIZES: [LayerSpec; 3] = [
     (
         "yolov8{}",
         [
@@ -44,7 +44,7 @@ fn every_scale_has_the_size_that_ultralytics_counts() {
     for (family, sizes) in SIZES {
         for (scale, (modules, parameters, gflops)) in ["n", "s", "m", "l", "x"].iter().zip(sizes) {
             let name = family.replace("{}", scale);
-            let counted = summary(&architecture(&name, None).expect("shipped")).expect("countable");
+            let counted = summary(&model_config(&name, None).expect("shipped")).expect("countable");
             assert_eq!((counted.modules.all, counted.parameters), (modules, parameters), "{name}");
             assert_eq!(counted.gradients, parameters - 16, "{name}");
             assert_eq!((counted.flops as f64 / 1e8).round() / 10., gflops, "{name}: {}", counted.flops);

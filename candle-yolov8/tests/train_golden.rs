@@ -5,13 +5,13 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::Optimizer;
-use candle_vision::layers::Norm;
+use candle_vision::layers::BatchNormMode;
 use candle_vision::seeded;
 use candle_vision::train::optim::{Algorithm, Config, GroupedOptimizer, ultralytics_groups};
 use candle_vision::train::schedule::UltralyticsSchedule;
-use candle_vision::train::{Decay, Ema, GradientSum, Variables};
-use candle_yolov8::train::{DetectionLoss, Gains, Target, initial_head_biases};
-use candle_yolov8::{Yolo, architecture};
+use candle_vision::train::{Ema, EmaDecay, GradAccumulator, VarStore};
+use candle_yolov8::train::{DetectionLoss, LossWeights, Target, initial_head_biases};
+use candle_yolov8::{Yolo, model_config};
 use ghostzoo_kernels::with_emulated_gpu;
 use serde_json::Value;
 
@@ -141,7 +141,7 @@ fn losses_of_raw_levels_and_their_gradients_equal_ultralytics() -> Result<()> {
             let levels = raw_levels(case, precision.dtype)?;
             let raw: Vec<Tensor> = levels.iter().map(|level| level.as_tensor().clone()).collect();
             let mut criterion =
-                DetectionLoss::new(count(&case["classes"]), &numbers(&case["strides"]), Gains::default());
+                DetectionLoss::new(count(&case["classes"]), &numbers(&case["strides"]), LossWeights::default());
             if case["class_weights"].is_array() {
                 criterion = criterion.with_class_weights(numbers(&case["class_weights"]))?;
             }
@@ -173,10 +173,10 @@ fn images(golden: &Value) -> Result<Tensor> {
 }
 
 /// A network on the weights of `fill` of the script.
-fn network(name: &str, classes: usize, dtype: DType, device: &Device) -> Result<(Variables, Yolo)> {
-    let def = architecture(name, Some(classes)).expect("a shipped architecture");
-    let variables = Variables::new(dtype, device, 0);
-    let model = Yolo::new(&def, Norm::Separate, variables.builder())?;
+fn network(name: &str, classes: usize, dtype: DType, device: &Device) -> Result<(VarStore, Yolo)> {
+    let def = model_config(name, Some(classes)).expect("a shipped architecture");
+    let variables = VarStore::new(dtype, device, 0);
+    let model = Yolo::new(&def, BatchNormMode::Keep, variables.builder())?;
     let falling: Vec<f64> = (0..64).map(|channel| f64::from(channel % 16) / 2.).collect();
     let falling = Tensor::new(falling, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?;
     for (name, var) in variables.iter() {
@@ -217,7 +217,7 @@ fn assert_first_steps(name: &str, precision: Precision, device: &Device) -> Resu
     let (variables, model) = network(name, classes, precision.dtype, device)?;
     let images = images(&golden)?.to_dtype(precision.dtype)?.to_device(device)?;
     let targets = targets(&golden["objects"]);
-    let criterion = DetectionLoss::new(classes, model.strides(), Gains::default());
+    let criterion = DetectionLoss::new(classes, model.strides(), LossWeights::default());
     let title = |what: &str| format!("{name} in {:?}, {what}", precision.dtype);
 
     let mut worst = Worst::default();
@@ -245,7 +245,7 @@ fn assert_first_steps(name: &str, precision: Precision, device: &Device) -> Resu
     let parameters = variables.parameters();
     let groups = ultralytics_groups(parameters.clone(), &config, |_| false);
     let mut optimizer = GroupedOptimizer::of_groups(algorithm, groups)?;
-    let mut ema = Ema::new(&variables, Decay::ULTRALYTICS)?;
+    let mut ema = Ema::new(&variables, EmaDecay::ULTRALYTICS)?;
     let start = variables.tensors()?;
     let steps = list(&golden["steps"]);
     assert_eq!(steps.len(), STEPS);
@@ -270,7 +270,7 @@ fn assert_first_steps(name: &str, precision: Precision, device: &Device) -> Resu
                 parameters.iter().map(|(name, var)| (name.clone(), grads.get(var).expect("a gradient").clone()));
             compare_part(&golden, "gradients", &named.collect(), precision)?.check(&title("gradients"));
         }
-        let mut sum = GradientSum::new(&parameters);
+        let mut sum = GradAccumulator::new(&parameters);
         sum.add(grads)?;
         let norm = sum.clip_norm(10.)?;
         assert!((norm / golden_step[4] - 1.).abs() < precision.tensor, "{}: {norm}", title("norm of the gradient"));
@@ -320,7 +320,7 @@ fn first_steps_on_a_gpu_equal_ultralytics() -> Result<()> {
 fn heads_start_with_ultralytics_biases() {
     for name in MODELS {
         let golden = golden(name);
-        let def = architecture(name, Some(count(&golden["classes"]))).expect("a shipped architecture");
+        let def = model_config(name, Some(count(&golden["classes"]))).expect("a shipped architecture");
         let expected: BTreeMap<String, Vec<f32>> = golden["biases"]
             .as_object()
             .expect("biases")

@@ -6,18 +6,18 @@ use candle_core::{Device, Result, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};
 use ghostzoo_kernels::plan::Session;
 use ghostzoo_kernels::seeded;
-use ghostzoo_kernels::{Activation, Geometry, Isa, conv2d, max_pool2d, with_stock_kernels};
+use ghostzoo_kernels::{Activation, ConvGeometry, Isa, conv2d, max_pool2d, with_candle_ops};
 
 /// A convolution with SiLU: name, channels in and out, side of the input, geometry.
-const CONVOLUTIONS: [(&str, [usize; 2], usize, Geometry); 8] = [
-    ("stem 3x3/2", [3, 16], 640, Geometry::square(3).stride([2, 2]).same()),
-    ("1x1", [64, 64], 80, Geometry::square(1)),
-    ("1x1 to few channels", [72, 12], 56, Geometry::square(1)),
-    ("3x3", [64, 64], 80, Geometry::square(3).same()),
-    ("3x3/2", [32, 64], 160, Geometry::square(3).stride([2, 2]).same()),
-    ("depthwise 3x3", [120, 120], 28, Geometry::square(3).same().groups(120)),
-    ("depthwise 3x3/2", [72, 72], 56, Geometry::square(3).stride([2, 2]).same().groups(72)),
-    ("depthwise 5x5", [64, 64], 80, Geometry::square(5).same().groups(64)),
+const CONVOLUTIONS: [(&str, [usize; 2], usize, ConvGeometry); 8] = [
+    ("stem 3x3/2", [3, 16], 640, ConvGeometry::square(3).stride([2, 2]).same()),
+    ("1x1", [64, 64], 80, ConvGeometry::square(1)),
+    ("1x1 to few channels", [72, 12], 56, ConvGeometry::square(1)),
+    ("3x3", [64, 64], 80, ConvGeometry::square(3).same()),
+    ("3x3/2", [32, 64], 160, ConvGeometry::square(3).stride([2, 2]).same()),
+    ("depthwise 3x3", [120, 120], 28, ConvGeometry::square(3).same().groups(120)),
+    ("depthwise 3x3/2", [72, 72], 56, ConvGeometry::square(3).stride([2, 2]).same().groups(72)),
+    ("depthwise 5x5", [64, 64], 80, ConvGeometry::square(5).same().groups(64)),
 ];
 
 fn convolutions(criterion: &mut Criterion) -> Result<()> {
@@ -35,7 +35,7 @@ fn convolutions(criterion: &mut Criterion) -> Result<()> {
                 Ok(())
             })
         };
-        let stock = || with_stock_kernels(|| conv2d(&xs, &weight, Some(&bias), &geometry, Activation::Silu));
+        let stock = || with_candle_ops(|| conv2d(&xs, &weight, Some(&bias), &geometry, Activation::Silu));
         let mut group = criterion.benchmark_group(format!("{name} {in_c}-{out_c} {side}"));
         group.bench_function("plan", |bencher| bencher.iter(|| plan().expect("the plan runs")));
         group.sample_size(10);
@@ -46,7 +46,7 @@ fn convolutions(criterion: &mut Criterion) -> Result<()> {
 
 fn pools(criterion: &mut Criterion) -> Result<()> {
     let xs = seeded::uniform("xs", &(1, 128, 20, 20).into(), &Device::Cpu)?;
-    let window = Geometry::square(5).same();
+    let window = ConvGeometry::square(5).same();
     let session = Session::new(Isa::best())?;
     let plan = || -> Result<Vec<Tensor>> {
         session.run("pool", &xs, |graph, xs| {
@@ -58,7 +58,7 @@ fn pools(criterion: &mut Criterion) -> Result<()> {
     let mut group = criterion.benchmark_group("max pool 5x5 128 20");
     group.bench_function("plan", |bencher| bencher.iter(|| plan().expect("the plan runs")));
     group.bench_function("candle", |bencher| {
-        bencher.iter(|| with_stock_kernels(|| max_pool2d(&xs, &window)).expect("candle runs"));
+        bencher.iter(|| with_candle_ops(|| max_pool2d(&xs, &window)).expect("candle runs"));
     });
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! How the kernels take part in candle's differentiation, with any number of operands.
 //!
 //! A kernel computes its result from plain elements, and says with [`differentiable`] how the gradients of its operands
-//! follow from the result's. Outside of [`super::with_tape`] each result becomes a node of candle's graph. Inside, the kernels
+//! follow from the result's. Outside of [`super::joint_backward`] each result becomes a node of candle's graph. Inside, the kernels
 //! note their gradients on a tape of their own, and the whole function becomes one node: gradients of kernels are summed in
 //! place, views of them are not copied, and what only the gradient needs is freed as soon as it has been used.
 

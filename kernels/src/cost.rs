@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use candle_core::{Result, Tensor};
 
-use crate::Geometry;
+use crate::ConvGeometry;
 
 /// What one forward pass computes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ fn record(update: impl FnOnce(&mut Cost)) {
 }
 
 /// Counts a convolution on a thread that counts, and gives its shape in zeros.
-pub(crate) fn record_conv(xs: &Tensor, weight: &Tensor, geometry: &Geometry) -> Result<Option<Tensor>> {
+pub(crate) fn record_conv(xs: &Tensor, weight: &Tensor, geometry: &ConvGeometry) -> Result<Option<Tensor>> {
     if !is_counting() {
         return Ok(None);
     }

@@ -6,7 +6,7 @@ use candle_core::{Result, bail};
 ///
 /// Padding is symmetric per axis: `padding[0]` rows above and below, `padding[1]` columns left and right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Geometry {
+pub struct ConvGeometry {
     /// Window size in elements.
     pub kernel: [usize; 2],
     /// Step between windows in elements.
@@ -19,13 +19,13 @@ pub struct Geometry {
     pub groups: usize,
 }
 
-impl Geometry {
+impl ConvGeometry {
     /// A dense window of `kernel` elements with stride 1, no padding and no dilation.
     pub const fn new(kernel: [usize; 2]) -> Self {
         Self { kernel, stride: [1, 1], padding: [0, 0], dilation: [1, 1], groups: 1 }
     }
 
-    /// [`Geometry::new`] for a `k` × `k` window.
+    /// [`ConvGeometry::new`] for a `k` × `k` window.
     pub const fn square(k: usize) -> Self {
         Self::new([k, k])
     }
@@ -114,11 +114,11 @@ mod tests {
     #[test]
     fn output_sizes_follow_the_floor_formula() -> Result<()> {
         let cases = [
-            (Geometry::square(3).stride([2, 2]).same(), [640, 641], [320, 321]),
-            (Geometry::new([1, 5]).same(), [7, 7], [7, 7]),
-            (Geometry::new([5, 1]).same(), [7, 9], [7, 9]),
-            (Geometry::square(2).stride([2, 2]), [7, 6], [3, 3]),
-            (Geometry::square(3).dilation([2, 2]).same(), [9, 9], [9, 9]),
+            (ConvGeometry::square(3).stride([2, 2]).same(), [640, 641], [320, 321]),
+            (ConvGeometry::new([1, 5]).same(), [7, 7], [7, 7]),
+            (ConvGeometry::new([5, 1]).same(), [7, 9], [7, 9]),
+            (ConvGeometry::square(2).stride([2, 2]), [7, 6], [3, 3]),
+            (ConvGeometry::square(3).dilation([2, 2]).same(), [9, 9], [9, 9]),
         ];
         for (geometry, input, expected) in cases {
             assert_eq!(geometry.out_hw(input)?, expected, "{geometry:?} on {input:?}");
@@ -129,13 +129,13 @@ mod tests {
     #[test]
     fn impossible_windows_are_refused() {
         for geometry in [
-            Geometry::square(0),
-            Geometry::square(3).stride([0, 1]),
-            Geometry::square(3).dilation([0, 1]),
-            Geometry::square(3).groups(0),
-            Geometry::square(5),
-            Geometry::square(usize::MAX).dilation([2, 2]),
-            Geometry::square(3).padding([usize::MAX, 1]),
+            ConvGeometry::square(0),
+            ConvGeometry::square(3).stride([0, 1]),
+            ConvGeometry::square(3).dilation([0, 1]),
+            ConvGeometry::square(3).groups(0),
+            ConvGeometry::square(5),
+            ConvGeometry::square(usize::MAX).dilation([2, 2]),
+            ConvGeometry::square(3).padding([usize::MAX, 1]),
         ] {
             assert!(geometry.out_hw([4, 4]).is_err(), "{geometry:?}");
         }
@@ -146,7 +146,7 @@ mod tests {
         for (kernel, stride, pad, dilation, len) in
             [(3, 1, 1, 1, 5), (5, 2, 2, 1, 7), (3, 2, 0, 2, 9), (3, 3, 4, 1, 2), (7, 1, 3, 1, 1)]
         {
-            let geometry = Geometry::square(kernel).stride([stride; 2]).padding([pad; 2]).dilation([dilation; 2]);
+            let geometry = ConvGeometry::square(kernel).stride([stride; 2]).padding([pad; 2]).dilation([dilation; 2]);
             let Ok([out, _]) = geometry.out_hw([len, len]) else { continue };
             for tap in 0..kernel {
                 let range = geometry.valid_outputs(0, tap, len, out);

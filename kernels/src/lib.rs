@@ -4,7 +4,7 @@
 //! [`plan`] is inference as kernels over one arena; [`cost`] counts the arithmetic of a forward pass; [`seeded`] makes inputs
 //! for tests and benchmarks.
 //!
-//! Each operation has one front door that checks its operands. It runs a kernel of ours, with its own gradients ([`with_tape`] joins
+//! Each operation has one front door that checks its operands. It runs a kernel of ours, with its own gradients ([`joint_backward`] joins
 //! those of a network), on the CPU in `f32` and `f64`, on CUDA and Metal in `f32`; elsewhere it composes candle's operations.
 //! `f16` and `bf16` tensors are widened to `f32` and the result is rounded once. Results do not depend on the
 //! number of threads.
@@ -21,9 +21,9 @@ mod geometry;
 )]
 mod gpu;
 mod infer;
+mod malloc;
 mod maps;
 mod matrix;
-mod memory;
 mod norm;
 pub mod plan;
 mod pool;
@@ -33,14 +33,14 @@ mod shared;
 mod simd;
 mod stock;
 mod tape;
-mod team;
+mod thread_pool;
 mod update;
 mod upsample;
 
 pub use activation::Activation;
 pub use conv::conv2d;
 pub use elementwise::{add, concat, multiply, narrow_channels};
-pub use geometry::Geometry;
+pub use geometry::ConvGeometry;
 pub use gpu::ability::check_dtype;
 #[cfg(feature = "emulate")]
 pub use gpu::{
@@ -48,16 +48,16 @@ pub use gpu::{
     place::{PLACES, Place},
 };
 pub use gpu::{has_kernels, letterbox, staging, suppress};
+pub use malloc::retain_heap;
 pub use matrix::{Transposed, product};
-pub use memory::keep_freed_memory;
-pub use norm::{Moments, batch_norm};
+pub use norm::{BatchStats, batch_norm};
 pub use pool::{avg_pool2d, global_avg_pool2d, max_pool2d};
 pub use real::{Real, widest};
 pub(crate) use simd::Width;
 pub use simd::{Isa, peak_flops};
-pub use stock::{is_stock, with_stock_kernels};
-pub use tape::with_tape;
-pub(crate) use team::Team;
+pub use stock::{is_stock, with_candle_ops};
+pub use tape::joint_backward;
+pub(crate) use thread_pool::Team;
 pub use update::Update;
 pub(crate) use upsample::sources;
 pub use upsample::upsample_nearest2d;

@@ -19,7 +19,7 @@ use super::{Activation, gpu, is_stock};
 const PART: usize = 1024;
 
 /// Mean and biased variance of a batch, each (c), and the number of elements per channel.
-pub struct Moments {
+pub struct BatchStats {
     /// Mean over batch and positions.
     pub mean: Tensor,
     /// Mean squared distance from the mean.
@@ -35,7 +35,7 @@ pub fn batch_norm(
     bias: &Tensor,
     eps: f64,
     activation: Activation,
-) -> Result<(Tensor, Moments)> {
+) -> Result<(Tensor, BatchStats)> {
     let (batch, channels, h, w) = xs.dims4()?;
     if weight.dims() != [channels] || bias.dims() != [channels] {
         bail!("batch norm weight {:?} and bias {:?} do not fit {:?}", weight.dims(), bias.dims(), xs.dims())
@@ -57,7 +57,7 @@ pub fn batch_norm(
         Ok(ys)
     })?;
     let Some([mean, var]) = found else { bail!("batch norm without moments") };
-    Ok((ys, Moments { mean, var, count }))
+    Ok((ys, BatchStats { mean, var, count }))
 }
 
 /// [`batch_norm`] composed of candle's own operations.
@@ -68,14 +68,14 @@ fn compose(
     eps: f64,
     activation: Activation,
     count: usize,
-) -> Result<(Tensor, Moments)> {
+) -> Result<(Tensor, BatchStats)> {
     let mean_over = |xs: &Tensor| xs.mean_keepdim(0)?.mean_keepdim(2)?.mean_keepdim(3);
     let mean = mean_over(xs)?;
     let centred = xs.broadcast_sub(&mean)?;
     let var = mean_over(&centred.sqr()?)?;
     let scale = (&var + eps)?.sqrt()?.recip()?.broadcast_mul(&weight.reshape((1, (), 1, 1))?)?;
     let ys = centred.broadcast_mul(&scale)?.broadcast_add(&bias.reshape((1, (), 1, 1))?)?;
-    let moments = Moments { mean: mean.detach().flatten_all()?, var: var.detach().flatten_all()?, count };
+    let moments = BatchStats { mean: mean.detach().flatten_all()?, var: var.detach().flatten_all()?, count };
     Ok((activation.apply(&ys)?, moments))
 }
 

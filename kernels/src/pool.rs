@@ -5,7 +5,7 @@
 use candle_core::{D, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::Geometry;
+use super::ConvGeometry;
 use super::autograd::{Gradient, differentiable};
 use super::gpu::train::{self, Kind};
 use super::is_stock;
@@ -16,16 +16,16 @@ use super::shared::with_compute_dtype;
 /// The largest element of each window. Windows that lie in the padding alone are refused.
 ///
 /// The gradient goes to the first largest element of a window in row-major order, as in PyTorch.
-pub fn max_pool2d(xs: &Tensor, geometry: &Geometry) -> Result<Tensor> {
+pub fn max_pool2d(xs: &Tensor, geometry: &ConvGeometry) -> Result<Tensor> {
     pool2d(xs, geometry, Kind::Max)
 }
 
 /// The mean of each window over its elements inside the input (PyTorch's `count_include_pad=False`).
-pub fn avg_pool2d(xs: &Tensor, geometry: &Geometry) -> Result<Tensor> {
+pub fn avg_pool2d(xs: &Tensor, geometry: &ConvGeometry) -> Result<Tensor> {
     pool2d(xs, geometry, Kind::Average)
 }
 
-fn pool2d(xs: &Tensor, geometry: &Geometry, kind: Kind) -> Result<Tensor> {
+fn pool2d(xs: &Tensor, geometry: &ConvGeometry, kind: Kind) -> Result<Tensor> {
     let shape = check(xs.shape(), geometry)?;
     let on_gpu = train::takes(xs);
     if (!xs.device().is_cpu() && !on_gpu) || is_stock() {
@@ -50,7 +50,7 @@ fn pool2d(xs: &Tensor, geometry: &Geometry, kind: Kind) -> Result<Tensor> {
 }
 
 /// Output shape, once every window is known to touch the input.
-fn check(xs: &Shape, geometry: &Geometry) -> Result<Shape> {
+fn check(xs: &Shape, geometry: &ConvGeometry) -> Result<Shape> {
     let (batch, channels, in_h, in_w) = xs.dims4()?;
     let [out_h, out_w] = geometry.out_hw([in_h, in_w])?;
     if geometry.groups != 1 {
@@ -66,12 +66,12 @@ fn check(xs: &Shape, geometry: &Geometry) -> Result<Shape> {
 
 #[derive(Debug, Clone, Copy)]
 struct Pool {
-    geometry: Geometry,
+    geometry: ConvGeometry,
     kind: Kind,
 }
 
 /// The rows (or columns) of the input under window `position`.
-fn window(geometry: &Geometry, axis: usize, position: usize, len: usize) -> impl Iterator<Item = usize> + Clone {
+fn window(geometry: &ConvGeometry, axis: usize, position: usize, len: usize) -> impl Iterator<Item = usize> + Clone {
     let (start, pad, dilation) = (position * geometry.stride[axis], geometry.padding[axis], geometry.dilation[axis]);
     (0..geometry.kernel[axis]).filter_map(move |tap| (start + tap * dilation).checked_sub(pad).filter(|i| *i < len))
 }
@@ -183,7 +183,7 @@ fn maximum<T: Real>(a: T, b: T) -> T {
 }
 
 /// Pooling composed of candle's own differentiable operations, for devices without a kernel of ours.
-fn compose(xs: &Tensor, geometry: &Geometry, kind: Kind) -> Result<Tensor> {
+fn compose(xs: &Tensor, geometry: &ConvGeometry, kind: Kind) -> Result<Tensor> {
     let (_, _, in_h, in_w) = xs.dims4()?;
     let [out_h, out_w] = geometry.out_hw([in_h, in_w])?;
     let reduce = |xs: &Tensor, axis: usize, in_len: usize, out_len: usize| -> Result<Tensor> {
@@ -263,14 +263,14 @@ mod tests {
     use candle_core::{Device, Var};
     use proptest::prelude::*;
 
-    fn problems() -> impl Strategy<Value = (Geometry, [usize; 2])> {
+    fn problems() -> impl Strategy<Value = (ConvGeometry, [usize; 2])> {
         let axis =
             (1..=5usize, 1..=3usize, 1..=2usize, 1..=11usize).prop_flat_map(|(kernel, stride, dilation, len)| {
                 (Just(kernel), Just(stride), 0..=kernel / 2, Just(dilation), Just(len))
             });
         (axis.clone(), axis)
             .prop_map(|(rows, columns)| {
-                let geometry = Geometry {
+                let geometry = ConvGeometry {
                     kernel: [rows.0, columns.0],
                     stride: [rows.1, columns.1],
                     padding: [rows.2, columns.2],
@@ -297,7 +297,7 @@ mod tests {
         Tensor::from_vec(values, (1, 2, in_hw[0], in_hw[1]), &Device::Cpu)
     }
 
-    fn check_problem(geometry: &Geometry, in_hw: [usize; 2]) -> Result<()> {
+    fn check_problem(geometry: &ConvGeometry, in_hw: [usize; 2]) -> Result<()> {
         let xs = Var::from_tensor(&input(in_hw)?)?;
         let [out_h, out_w] = geometry.out_hw(in_hw)?;
         let plane = in_hw[0] * in_hw[1];
@@ -358,10 +358,10 @@ mod tests {
     #[test]
     fn padding_is_never_the_maximum_and_nan_is() -> Result<()> {
         let xs = (Tensor::ones((1, 1, 3, 3), candle_core::DType::F32, &Device::Cpu)? * -2.)?;
-        let ys = max_pool2d(&xs, &Geometry::square(5).same())?;
+        let ys = max_pool2d(&xs, &ConvGeometry::square(5).same())?;
         assert_eq!(ys.flatten_all()?.to_vec1::<f32>()?, [-2.; 9], "all windows reach into the padding");
         let xs = Tensor::new(&[[[[1f32, f32::NAN, 3.]]]], &Device::Cpu)?;
-        let ys = max_pool2d(&xs, &Geometry::new([1, 3]).same())?.flatten_all()?.to_vec1::<f32>()?;
+        let ys = max_pool2d(&xs, &ConvGeometry::new([1, 3]).same())?.flatten_all()?.to_vec1::<f32>()?;
         assert!(ys.iter().all(|y| y.is_nan()), "{ys:?}");
         Ok(())
     }
@@ -369,7 +369,7 @@ mod tests {
     #[test]
     fn stock_candle_has_no_gradient_of_overlapping_windows_that_ours_have() -> Result<()> {
         let xs = Var::from_tensor(&input([4, 4])?)?;
-        let grads = max_pool2d(&xs, &Geometry::square(3))?.sum_all()?.backward()?;
+        let grads = max_pool2d(&xs, &ConvGeometry::square(3))?.sum_all()?.backward()?;
         assert_eq!(values(grads.get(&xs).expect("xs takes part"))?.iter().sum::<f64>(), 8.);
         let stock = xs.max_pool2d_with_stride(3, 1)?.sum_all()?.backward();
         let error = stock.expect_err("candle is mended: use its operation").to_string();
@@ -380,9 +380,12 @@ mod tests {
     #[test]
     fn impossible_pooling_is_refused() -> Result<()> {
         let xs = Tensor::zeros((1, 1, 4, 4), candle_core::DType::F32, &Device::Cpu)?;
-        assert!(max_pool2d(&xs, &Geometry::square(2).padding([2, 2])).is_err(), "more padding than half the kernel");
-        assert!(max_pool2d(&xs, &Geometry::square(6)).is_err(), "larger than the input");
-        assert!(avg_pool2d(&xs, &Geometry::square(2).groups(2)).is_err(), "groups");
+        assert!(
+            max_pool2d(&xs, &ConvGeometry::square(2).padding([2, 2])).is_err(),
+            "more padding than half the kernel"
+        );
+        assert!(max_pool2d(&xs, &ConvGeometry::square(6)).is_err(), "larger than the input");
+        assert!(avg_pool2d(&xs, &ConvGeometry::square(2).groups(2)).is_err(), "groups");
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ thread_local! {
 ///
 /// The results and their gradients are those of `f(xs)`; operations of candle's own may take part, at their usual cost. The
 /// gradients can be computed once, as in PyTorch: what they need is freed on the way.
-pub fn with_tape(xs: &Tensor, f: impl FnOnce(&Tensor) -> Result<Vec<Tensor>>) -> Result<Vec<Tensor>> {
+pub fn joint_backward(xs: &Tensor, f: impl FnOnce(&Tensor) -> Result<Vec<Tensor>>) -> Result<Vec<Tensor>> {
     let wide = matches!(xs.dtype(), DType::F32 | DType::F64);
     let has_kernels = xs.device().is_cpu() || train::takes(xs);
     if !has_kernels || !wide || is_stock() || is_recording() {

@@ -1,8 +1,8 @@
 use candle_core::{DType, Device, Result, Tensor, Var};
 
-use super::with_tape;
+use super::joint_backward;
 use crate::{
-    Activation, Geometry, add, avg_pool2d, batch_norm, concat, conv2d, global_avg_pool2d, max_pool2d, multiply,
+    Activation, ConvGeometry, add, avg_pool2d, batch_norm, concat, conv2d, global_avg_pool2d, max_pool2d, multiply,
     narrow_channels, upsample_nearest2d,
 };
 
@@ -19,14 +19,14 @@ fn values(xs: &Tensor) -> Result<Vec<f64>> {
 /// Every kernel, results used several times, views, and operations of candle's own between them.
 pub(crate) fn network(xs: &Tensor, weights: &[Tensor]) -> Result<Vec<Tensor>> {
     let [conv, depthwise, scale, shift] = weights else { unreachable!("four variables") };
-    let three = Geometry::square(3).same();
+    let three = ConvGeometry::square(3).same();
     let ys = conv2d(xs, conv, None, &three, Activation::Identity)?;
     let (ys, _) = batch_norm(&ys, scale, shift, 1e-3, Activation::Silu)?;
     let (first, second) = (narrow_channels(&ys, 0, 2)?, narrow_channels(&ys, 2, 2)?);
     let cheap = conv2d(&second, depthwise, Some(shift), &three.groups(2), Activation::Relu)?;
     let joined = concat(&[&first, &cheap, &ys])?;
     let gated = multiply(&joined, &Activation::Sigmoid.apply(&global_avg_pool2d(&joined)?)?)?;
-    let small = avg_pool2d(&gated, &Geometry::square(2).stride([2, 2]))?;
+    let small = avg_pool2d(&gated, &ConvGeometry::square(2).stride([2, 2]))?;
     let again = upsample_nearest2d(&max_pool2d(&small, &three)?, [6, 8])?;
     // Candle's own operations see the tape's results as they see variables.
     let mixed = (add(&gated, &again)?.tanh()? * (scale.sum_all()? / 4.)?.broadcast_as(gated.shape())?)?;
@@ -49,7 +49,7 @@ fn results_and_gradients_are_those_without_a_tape() -> Result<()> {
     let xs = Var::from_tensor(&random((2, 3, 6, 8), 9)?)?;
     let run = |taped: bool, used: &[usize]| -> Result<[Vec<Vec<f64>>; 2]> {
         let f = |xs: &Tensor| network(xs, &tensors(&variables));
-        let results = if taped { with_tape(&xs, f)? } else { f(&xs)? };
+        let results = if taped { joint_backward(&xs, f)? } else { f(&xs)? };
         let weighted = |i: &usize| (&results[*i] * random(results[*i].shape(), 20 + *i as u64)?)?.sum_all();
         let loss = Tensor::stack(&used.iter().map(weighted).collect::<Result<Vec<_>>>()?, 0)?.sum_all()?;
         let grads = loss.backward()?;
@@ -72,9 +72,9 @@ fn results_and_gradients_are_those_without_a_tape() -> Result<()> {
 #[test]
 fn constants_need_no_tape_and_gradients_come_once() -> Result<()> {
     let (variables, xs) = (variables()?, random((2, 3, 6, 8), 9)?);
-    let results = with_tape(&xs, |xs| Ok(vec![global_avg_pool2d(xs)?]))?;
+    let results = joint_backward(&xs, |xs| Ok(vec![global_avg_pool2d(xs)?]))?;
     assert!(!results[0].track_op(), "a function of constants");
-    let loss = with_tape(&xs, |xs| network(xs, &tensors(&variables)))?[0].sum_all()?;
+    let loss = joint_backward(&xs, |xs| network(xs, &tensors(&variables)))?[0].sum_all()?;
     loss.backward()?;
     let error = loss.backward().expect_err("what the gradients need was freed").to_string();
     assert!(error.contains("run the network again"), "{error}");
@@ -84,8 +84,8 @@ fn constants_need_no_tape_and_gradients_come_once() -> Result<()> {
 #[test]
 fn a_failed_network_leaves_no_tape_behind() -> Result<()> {
     let xs = random((2, 3, 6, 8), 9)?;
-    assert!(with_tape(&xs, |_| candle_core::bail!("a failure")).is_err());
-    let results = with_tape(&xs, |xs| network(xs, &tensors(&variables()?)))?;
+    assert!(joint_backward(&xs, |_| candle_core::bail!("a failure")).is_err());
+    let results = joint_backward(&xs, |xs| network(xs, &tensors(&variables()?)))?;
     assert!(results.iter().all(Tensor::track_op));
     Ok(())
 }

@@ -149,7 +149,7 @@ impl InplaceOp3 for Update {
 mod tests {
     use super::*;
     use crate::gpu::emulate::{Emulated, with_emulated};
-    use crate::with_stock_kernels;
+    use crate::with_candle_ops;
     use candle_core::{D, Device, Shape};
 
     /// Rounding of f64 at values below 10.
@@ -183,7 +183,7 @@ mod tests {
                 let xs = Var::from_tensor(&tensor("x", &shape)?)?;
                 let apply = || update.apply(&xs, &ys, &zs);
                 if stock {
-                    with_stock_kernels(apply)?
+                    with_candle_ops(apply)?
                 } else {
                     apply()?
                 }

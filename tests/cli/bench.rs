@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::support::Place;
+use crate::support::TestDir;
 
 #[test]
 fn a_run_reports_its_times_and_its_share_of_the_machine() {
-    let place = Place::new();
+    let place = TestDir::new();
     let run = place.run("bench --model ghostnet_050 --imgsz 64 --batch 2 --runs 5 --threads 2 --json").succeeded();
     let report = &run.json()[0];
     let number = |name: &str| report[name].as_f64().unwrap_or_else(|| panic!("{name} of {report}"));
@@ -31,7 +31,7 @@ fn a_run_reports_its_times_and_its_share_of_the_machine() {
 
 #[test]
 fn every_engine_and_instruction_set_runs_and_others_are_refused() {
-    let place = Place::new();
+    let place = TestDir::new();
     for arguments in ["--engine stock", "--isa portable"] {
         place.run(&format!("bench --model yolov8n-ghostnet --imgsz 64 --runs 1 {arguments} --json")).succeeded();
     }
@@ -45,7 +45,7 @@ fn every_engine_and_instruction_set_runs_and_others_are_refused() {
 
 #[test]
 fn the_profile_names_each_layer_and_its_kernel() {
-    let table = Place::new().run("bench --model yolov8n --imgsz 64 --runs 1 --profile").succeeded();
+    let table = TestDir::new().run("bench --model yolov8n --imgsz 64 --runs 1 --profile").succeeded();
     let row =
         |name: &str| table.lines().into_iter().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}"));
     assert!(row("model.0.conv ").contains("planar"), "{}", table.stdout);
@@ -56,7 +56,7 @@ fn the_profile_names_each_layer_and_its_kernel() {
 
 #[test]
 fn a_gpus_launches_are_counted_without_one() {
-    let place = Place::new();
+    let place = TestDir::new();
     let printed = place.run("bench --model ghostnet_100 --launches").succeeded();
     let lines = printed.lines();
     // 96 convolutions; a mean and a gate for each of 7 squeeze-and-excite layers, the mean before the head, the output.
@@ -80,7 +80,7 @@ fn a_gpus_launches_are_counted_without_one() {
 
 #[test]
 fn a_training_step_reports_its_time_and_memory() {
-    let place = Place::new();
+    let place = TestDir::new();
     for (model, size) in [("yolov8n-ghostnet", 64), ("ghostnet_050", 64)] {
         let run = place.run(&format!("bench --train --model {model} --imgsz {size} --batch 2 --threads 2")).succeeded();
         let words: Vec<&str> = run.stdout.split_whitespace().collect();

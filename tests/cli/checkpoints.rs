@@ -3,28 +3,32 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::support::{Place, seeded_tensors};
+use crate::support::{TestDir, seeded_tensors};
 use candle_core::{DType, Device, Tensor};
 use candle_ghostnet::{Config, GhostNet, Variant};
-use candle_vision::layers::Norm;
-use candle_vision::spec::Spec;
-use candle_yolov8::{architecture, spec};
-use ghostzoo_weights::{Checkpoint, Layout, Metadata, read, write};
+use candle_vision::layers::BatchNormMode;
+use candle_vision::spec::ParamSpec;
+use candle_yolov8::{model_config, spec};
+use ghostzoo_weights::{Checkpoint, KeyLayout, Metadata, read, write};
 use serde_json::{Value, json};
 
 const MODEL: &str = "yolov8n-ghostnet";
 
 /// A seeded detector of three classes.
-fn detector(norm: Norm) -> Checkpoint {
-    let tensors = seeded_tensors(&spec(&architecture(MODEL, Some(3)).unwrap(), norm).unwrap());
-    let metadata =
-        Metadata { arch: Some(MODEL.to_owned()), layout: Layout::Ultralytics, imgsz: Some(64), ..Default::default() };
+fn detector(norm: BatchNormMode) -> Checkpoint {
+    let tensors = seeded_tensors(&spec(&model_config(MODEL, Some(3)).unwrap(), norm).unwrap());
+    let metadata = Metadata {
+        arch: Some(MODEL.to_owned()),
+        layout: KeyLayout::Ultralytics,
+        imgsz: Some(64),
+        ..Default::default()
+    };
     Checkpoint { tensors, metadata }
 }
 
-fn classifier(name: &str) -> Spec {
+fn classifier(name: &str) -> ParamSpec {
     let config = Config { num_classes: 3, ..Config::new(Variant::from_name(name).unwrap()) };
-    Spec::of(|vb| GhostNet::new(&config, vb)).unwrap().1
+    ParamSpec::of(|vb| GhostNet::new(&config, vb)).unwrap().1
 }
 
 /// `tests/oracle/strict_load.py` writes the golden file, and loads what `train` and `convert` write.
@@ -36,8 +40,8 @@ fn names_and_shapes_are_those_that_ultralytics_and_timm_load_strictly() {
     let models = golden["models"].as_object().unwrap();
     assert_eq!(models.len(), 11);
     for (name, golden) in models {
-        let spec = match architecture(name, Some(3)) {
-            Some(def) => spec(&def, Norm::Separate).unwrap(),
+        let spec = match model_config(name, Some(3)) {
+            Some(def) => spec(&def, BatchNormMode::Keep).unwrap(),
             None => classifier(name),
         };
         let mut lines: BTreeMap<String, String> = BTreeMap::new();
@@ -57,8 +61,8 @@ fn names_and_shapes_are_those_that_ultralytics_and_timm_load_strictly() {
 
 #[test]
 fn a_converted_detector_has_the_bins_that_its_file_lacked() {
-    let place = Place::new();
-    let mut checkpoint = detector(Norm::Separate);
+    let place = TestDir::new();
+    let mut checkpoint = detector(BatchNormMode::Keep);
     let whole: Vec<String> = checkpoint.tensors.keys().cloned().collect();
     let bins = checkpoint.tensors.remove("model.22.dfl.conv.weight").expect("the head has bins");
     write(&place.path("m.safetensors"), &checkpoint).unwrap();
@@ -73,9 +77,9 @@ fn a_converted_detector_has_the_bins_that_its_file_lacked() {
 
 #[test]
 fn weights_that_are_no_numbers_are_refused_by_name() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.image("a.png", [64, 64], 1);
-    let mut checkpoint = detector(Norm::Separate);
+    let mut checkpoint = detector(BatchNormMode::Keep);
     for name in ["model.22.cv2.0.2.bias", "model.1.cv1.bn.weight", "model.1.cv1.bn.bias", "model.1.cv1.bn.running_mean"]
     {
         let shape = checkpoint.tensors[name].shape().clone();
@@ -91,14 +95,14 @@ fn weights_that_are_no_numbers_are_refused_by_name() {
 
 #[test]
 fn models_for_other_tasks_and_of_other_families_are_told_from_yolov8_detectors() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.image("a.png", [64, 64], 1);
     let said = |checkpoint: &Checkpoint, parts: &[&str]| {
         write(&place.path("m.safetensors"), checkpoint).unwrap();
         place.run("detect a.png --no-save -m m.safetensors").failed(1, parts);
     };
     for task in ["segment", "pose", "obb", "classify"] {
-        let mut checkpoint = detector(Norm::Separate);
+        let mut checkpoint = detector(BatchNormMode::Keep);
         checkpoint.metadata.task = Some(task.to_owned());
         said(&checkpoint, &["m.safetensors", &format!("task `{task}`"), "`detect`"]);
     }
@@ -106,8 +110,8 @@ fn models_for_other_tasks_and_of_other_families_are_told_from_yolov8_detectors()
     for (part, count, task) in
         [("proto.cv1.conv.weight", 4, "segment"), ("cv4.0.2.bias", 51, "pose"), ("cv4.0.2.bias", 1, "obb")]
     {
-        let mut checkpoint = detector(Norm::Separate);
-        checkpoint.metadata = Metadata { layout: Layout::Ultralytics, ..Default::default() };
+        let mut checkpoint = detector(BatchNormMode::Keep);
+        checkpoint.metadata = Metadata { layout: KeyLayout::Ultralytics, ..Default::default() };
         checkpoint.tensors.insert(format!("model.22.{part}"), tensor(count));
         said(&checkpoint, &[&format!("task `{task}`")]);
     }
@@ -118,12 +122,12 @@ fn models_for_other_tasks_and_of_other_families_are_told_from_yolov8_detectors()
         ("", "C3k2", "YOLO11 or YOLO26"),
         ("mine.yaml", "A2C2f", "YOLO12"),
     ] {
-        let mut checkpoint = detector(Norm::Separate);
+        let mut checkpoint = detector(BatchNormMode::Keep);
         let rows = json!([[-1, 1, "Conv", [64, 3, 2]], [-1, 2, module, [128, true]]]);
         checkpoint.metadata.yaml = Some(json!({"yaml_file": file, "nc": 3, "backbone": rows, "head": []}));
         said(&checkpoint, &[&format!("it is of {family} (layer 1 is {module})"), "YOLOv8"]);
     }
-    let mut own = detector(Norm::Separate);
+    let mut own = detector(BatchNormMode::Keep);
     let rows = json!([[-1, 1, "Conv", [64, 3, 2]], [-1, 2, "C3k2", [128, true]]]);
     own.metadata.yaml = Some(json!({"yaml_file": "yolov8-mine.yaml", "nc": 3, "backbone": rows, "head": []}));
     said(&own, &["layer 1 (C3k2): this module is not known"]);
@@ -134,8 +138,8 @@ fn models_for_other_tasks_and_of_other_families_are_told_from_yolov8_detectors()
 
 #[test]
 fn folded_batch_norms_are_refused_as_pretrained_weights_too() {
-    let place = Place::new();
-    write(&place.path("folded.safetensors"), &detector(Norm::Folded)).unwrap();
+    let place = TestDir::new();
+    write(&place.path("folded.safetensors"), &detector(BatchNormMode::Fused)).unwrap();
     place.image("set/images/train/a.png", [64, 64], 1);
     place.write("set/labels/train/a.txt", "0 0.5 0.5 0.5 0.5\n");
     place.write("set/data.yaml", "train: images/train\nval: images/train\nnames: [a, b, c]\n");

@@ -1,6 +1,6 @@
 //! What the command line takes and tells, whatever the command: names of any bytes, options, completions, manual pages.
 
-use crate::support::{Place, Ran};
+use crate::support::{CommandOutput, TestDir};
 
 /// The commands that help lists.
 const COMMANDS: [&str; 14] = [
@@ -21,15 +21,15 @@ const COMMANDS: [&str; 14] = [
 ];
 
 /// A shipped detector in a file of our own, and an image.
-fn place() -> Place {
-    let place = Place::new();
+fn place() -> TestDir {
+    let place = TestDir::new();
     place.run("convert yolov8n-ghostnet-bccd m.safetensors --quiet").succeeded();
     place.image("a.png", [96, 64], 1);
     place
 }
 
-fn ended(output: std::process::Output) -> Ran {
-    Ran {
+fn ended(output: std::process::Output) -> CommandOutput {
+    CommandOutput {
         code: output.status.code().unwrap(),
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
@@ -44,7 +44,7 @@ mod bytes {
     use super::*;
 
     /// Runs the words between blanks, where `%` stands for the byte E9 and `$` for E8.
-    fn run(place: &Place, words: &str) -> Ran {
+    fn run(place: &TestDir, words: &str) -> CommandOutput {
         let mut command = place.command("");
         command.args(words.split(' ').map(|word| OsStr::from_bytes(&named(word)).to_owned()));
         ended(command.output().unwrap())
@@ -60,7 +60,7 @@ mod bytes {
     }
 
     /// The place with each file a second time, under a name that is not UTF-8.
-    fn place() -> Place {
+    fn place() -> TestDir {
         let place = super::place();
         let path = |name: &str| place.path("").join(OsStr::from_bytes(&named(name)));
         for (from, to) in [("m.safetensors", "m%.safetensors"), ("a.png", "in%/caf%.png"), ("a.png", "in%/caf$.png")] {
@@ -72,7 +72,7 @@ mod bytes {
     }
 
     /// The files of a folder, as they are.
-    fn files(place: &Place, folder: &str) -> Vec<Vec<u8>> {
+    fn files(place: &TestDir, folder: &str) -> Vec<Vec<u8>> {
         let folder = std::fs::read_dir(place.path("").join(OsStr::from_bytes(&named(folder)))).unwrap();
         let mut names: Vec<_> = folder.map(|file| file.unwrap().file_name().as_bytes().to_vec()).collect();
         names.sort();
@@ -277,7 +277,7 @@ fn of_files_with_several_frames_the_first_is_read_and_the_first_three_are_named(
 
 #[test]
 fn completions_and_manual_pages_tell_of_every_command() {
-    let place = Place::new();
+    let place = TestDir::new();
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let script = place.run(&format!("completions {shell}")).succeeded().stdout;
         for command in COMMANDS {

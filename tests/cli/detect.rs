@@ -1,19 +1,19 @@
 //! `ghostzoo detect` from checkpoint and images to boxes, files and exit codes.
 
-use crate::support::{Place, seeded_tensors};
-use candle_vision::layers::Norm;
-use candle_yolov8::{architecture, spec};
+use crate::support::{TestDir, seeded_tensors};
+use candle_vision::layers::BatchNormMode;
+use candle_yolov8::{model_config, spec};
 use ghostzoo_weights::{Checkpoint, Metadata, write};
 use serde_json::{Value, json};
 
 /// A seeded yolov8n-ghostnet of three named classes, in a file of our own.
-fn checkpoint(place: &Place, name: &str) {
+fn checkpoint(place: &TestDir, name: &str) {
     named_checkpoint(place, name, &["cat", "dog", "traffic light"]);
 }
 
-fn named_checkpoint(place: &Place, name: &str, names: &[&str]) {
-    let def = architecture("yolov8n-ghostnet", Some(3)).unwrap();
-    let tensors = seeded_tensors(&spec(&def, Norm::Separate).unwrap());
+fn named_checkpoint(place: &TestDir, name: &str, names: &[&str]) {
+    let def = model_config("yolov8n-ghostnet", Some(3)).unwrap();
+    let tensors = seeded_tensors(&spec(&def, BatchNormMode::Keep).unwrap());
     let metadata = Metadata {
         arch: Some("yolov8n-ghostnet".to_owned()),
         nc: Some(3),
@@ -25,8 +25,8 @@ fn named_checkpoint(place: &Place, name: &str, names: &[&str]) {
 }
 
 /// A folder with a checkpoint and images of several shapes.
-fn place() -> Place {
-    let place = Place::new();
+fn place() -> TestDir {
+    let place = TestDir::new();
     checkpoint(&place, "m.safetensors");
     for (name, size) in
         [("in/a.png", [120, 80]), ("in/b.jpg", [80, 120]), ("in/c.bmp", [64, 64]), ("in/d.webp", [120, 80])]
@@ -92,8 +92,7 @@ fn neither_batch_nor_source_kind_changes_a_result() {
     assert_eq!(strip(piped.json()), expected[1..2]);
     let stream = [bytes.as_slice(), &std::fs::read(place.path("in/a.png")).unwrap(), &bytes, b"no image"].concat();
     let piped = place.run_with_stdin("detect - --json --quiet --conf 0.3 --save-dir o -m m.safetensors", &stream);
-    let piped =
-        piped.failed(1, &["error: stdin-4: the last 10 bytes on stdin, after image 3, are no image"]).json();
+    let piped = piped.failed(1, &["error: stdin-4: the last 10 bytes on stdin, after image 3, are no image"]).json();
     let paths: Vec<&str> = piped.iter().map(|line| line["path"].as_str().unwrap()).collect();
     assert_eq!(paths, ["-", "stdin-2", "stdin-3", "stdin-4"]);
     assert_eq!(strip(piped)[..3], [&expected[1], &expected[0], &expected[1]].map(Value::clone));

@@ -10,10 +10,10 @@ use std::process::Command;
 use image::RgbImage;
 use serde_json::Value;
 
-use crate::support::Ran;
+use crate::support::CommandOutput;
 
 /// `ghostzoo` with some arguments, and variables for the driver; what it left, and what the driver counted.
-fn run(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (Ran, Value) {
+fn run(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (CommandOutput, Value) {
     let path = |name| std::env::var(name).unwrap_or_else(|_| panic!("`make cuda-emulate` sets {name}"));
     let log = folder.join("counts.json");
     let mut command = Command::new(path("GHOSTZOO_GPU_PROGRAM"));
@@ -23,11 +23,11 @@ fn run(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (Ran, V
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     let code = output.status.code().expect("an exit code");
     let counts = std::fs::read_to_string(log).map(|text| serde_json::from_str(&text).expect("JSON"));
-    (Ran { code, stdout: text(output.stdout), stderr: text(output.stderr) }, counts.unwrap_or_default())
+    (CommandOutput { code, stdout: text(output.stdout), stderr: text(output.stderr) }, counts.unwrap_or_default())
 }
 
 /// The objects of each image.
-fn objects(ran: Ran) -> Vec<Vec<Value>> {
+fn objects(ran: CommandOutput) -> Vec<Vec<Value>> {
     let of = |image: Value| image["detections"].as_array().expect("objects").clone();
     ran.succeeded().json().into_iter().map(of).collect()
 }

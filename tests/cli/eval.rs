@@ -1,16 +1,16 @@
 //! `ghostzoo eval` and `ghostzoo merge` from labelled images to accuracy.
 
 use crate::hub;
-use crate::support::{Place, seeded_tensors};
+use crate::support::{TestDir, seeded_tensors};
 use candle_ghostnet::{Config, GhostNet, Variant};
-use candle_vision::spec::Spec;
+use candle_vision::spec::ParamSpec;
 use ghostzoo_weights::{Checkpoint, Metadata, write};
 use serde_json::{Value, json};
 
 /// A seeded network in timm's names.
-fn network(place: &Place, name: &str, variant: &str, classes: usize) {
+fn network(place: &TestDir, name: &str, variant: &str, classes: usize) {
     let config = Config { num_classes: classes, ..Config::new(Variant::from_name(variant).unwrap()) };
-    let (_, spec) = Spec::of(|vb| GhostNet::new(&config, vb)).unwrap();
+    let (_, spec) = ParamSpec::of(|vb| GhostNet::new(&config, vb)).unwrap();
     let metadata = Metadata { arch: Some(variant.to_owned()), ..Default::default() };
     write(&place.path(name), &Checkpoint { tensors: seeded_tensors(&spec), metadata }).unwrap();
 }
@@ -19,13 +19,13 @@ fn network(place: &Place, name: &str, variant: &str, classes: usize) {
 const SMALL: &str = "--data in --labels labels.csv --label-order index --img-size 64";
 
 /// Writes `labels.csv` with a label per image.
-fn write_labels(place: &Place, labels: impl Iterator<Item = usize>) {
+fn write_labels(place: &TestDir, labels: impl Iterator<Item = usize>) {
     let rows: String = labels.enumerate().map(|(i, label)| format!("p{i:02}.png,{label}\n")).collect();
     place.write("labels.csv", format!("filename,label\n{rows}"));
 }
 
 /// Makes images and gives the class that the model sees in each, by the logits that `eval` writes.
-fn predicted(place: &Place, model: &str, images: u32) -> Vec<usize> {
+fn predicted(place: &TestDir, model: &str, images: u32) -> Vec<usize> {
     (0..images).for_each(|i| drop(place.image(&format!("in/p{i:02}.png"), [70 + i, 64], i)));
     write_labels(place, std::iter::repeat_n(0, images as usize));
     place.run(&format!("eval {SMALL} -m {model} --logits first.npy")).succeeded();
@@ -35,14 +35,14 @@ fn predicted(place: &Place, model: &str, images: u32) -> Vec<usize> {
 }
 
 /// Ten images, and a list that calls six of them what the model does and the others one class more.
-fn labelled(place: &Place, model: &str, classes: usize) {
+fn labelled(place: &TestDir, model: &str, classes: usize) {
     let found = predicted(place, model, 10);
     write_labels(place, found.iter().enumerate().map(|(i, class)| if i < 6 { *class } else { (class + 1) % classes }));
 }
 
 #[test]
 fn accuracy_is_the_share_that_classify_says_too() {
-    let place = Place::new();
+    let place = TestDir::new();
     network(&place, "a.safetensors", "ghostnet_050", 7);
     network(&place, "b.safetensors", "ghostnetv2_100", 7);
     labelled(&place, "a.safetensors", 7);
@@ -76,7 +76,7 @@ fn accuracy_is_the_share_that_classify_says_too() {
 
 #[test]
 fn shards_add_up_exactly_and_a_run_goes_on_where_it_ended() {
-    let place = Place::new();
+    let place = TestDir::new();
     network(&place, "a.safetensors", "ghostnet_050", 7);
     labelled(&place, "a.safetensors", 7);
     let numbers =
@@ -105,7 +105,7 @@ fn shards_add_up_exactly_and_a_run_goes_on_where_it_ended() {
 
 #[test]
 fn what_cannot_be_read_is_counted_and_never_silently_left_out() {
-    let place = Place::new();
+    let place = TestDir::new();
     network(&place, "a.safetensors", "ghostnet_050", 7);
     labelled(&place, "a.safetensors", 7);
     place.write("in/p03.png", b"no image");
@@ -135,7 +135,7 @@ fn what_cannot_be_read_is_counted_and_never_silently_left_out() {
 
 #[test]
 fn accuracy_near_chance_says_what_it_may_come_from() {
-    let place = Place::new();
+    let place = TestDir::new();
     network(&place, "a.safetensors", "ghostnet_050", 7);
     let found = predicted(&place, "a.safetensors", 60);
     assert!(found.iter().filter(|class| **class > 0).count() > 40, "most have a class below: {found:?}");
@@ -148,7 +148,7 @@ fn accuracy_near_chance_says_what_it_may_come_from() {
 
 #[test]
 fn a_name_on_the_hub_becomes_an_accuracy_with_its_own_preprocessing() {
-    let place = Place::new();
+    let place = TestDir::new();
     network(&place, "m.safetensors", "ghostnet_100", 1000);
     for (wnid, seed) in [("n01440764", 1), ("n01443537", 2), ("n15075141", 3)] {
         place.image(&format!("set/val/{wnid}/x.JPEG"), [120, 90], seed);
@@ -189,7 +189,7 @@ fn a_name_on_the_hub_becomes_an_accuracy_with_its_own_preprocessing() {
 
 #[test]
 fn an_error_on_the_way_ends_the_run_and_a_closed_stdout_loses_no_file() {
-    let place = Place::new();
+    let place = TestDir::new();
     network(&place, "a.safetensors", "ghostnet_050", 7);
     network(&place, "v2.safetensors", "ghostnetv2_100", 7);
     labelled(&place, "a.safetensors", 7);
@@ -211,7 +211,7 @@ fn an_error_on_the_way_ends_the_run_and_a_closed_stdout_loses_no_file() {
 
 #[test]
 fn few_classes_are_not_taken_for_guessing() {
-    let place = Place::new();
+    let place = TestDir::new();
     network(&place, "two.safetensors", "ghostnet_050", 2);
     let found = predicted(&place, "two.safetensors", 60);
     write_labels(&place, found.into_iter());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::Place;
+use crate::support::TestDir;
 use image::{Rgb, RgbImage};
 
 /// Leaves the weights where they start.
@@ -10,8 +10,8 @@ const AT_REST: &str =
     "--imgsz 64 --batch 2 --epochs 1 --optimizer SGD --lr0 0 --warmup-bias-lr 0 --plots false --device cpu --threads 2";
 
 /// Two images of a bright square, labelled with the classes 0 and 1 of each `names`.
-fn place(names: &[(&str, &[String])]) -> Place {
-    let place = Place::new();
+fn place(names: &[(&str, &[String])]) -> TestDir {
+    let place = TestDir::new();
     for i in 0..2u32 {
         let mut image = RgbImage::from_pixel(96, 80, Rgb([90, 100, 110]));
         (0..400).for_each(|p| image.put_pixel(20 + p % 20, 30 + p / 20, Rgb([250, 240, 30])));
@@ -25,7 +25,7 @@ fn place(names: &[(&str, &[String])]) -> Place {
     place
 }
 
-fn class_biases(place: &Place, run: &str) -> Vec<f32> {
+fn class_biases(place: &TestDir, run: &str) -> Vec<f32> {
     let checkpoint =
         ghostzoo_weights::read(&place.path(&format!("runs/detect/{run}/weights/last.safetensors"))).unwrap();
     let bias = &checkpoint.tensors["model.22.cv3.1.2.bias"];

@@ -1,9 +1,9 @@
 //! Shipped models and images through the binary: no file of weights, an empty cache, and a Hub that must not be asked.
 
 use crate::hub;
-use crate::support::{Place, seeded_tensors};
-use candle_vision::layers::Norm;
-use candle_yolov8::{architecture, spec};
+use crate::support::{TestDir, seeded_tensors};
+use candle_vision::layers::BatchNormMode;
+use candle_yolov8::{model_config, spec};
 use ghostzoo_weights::{Checkpoint, Metadata, Registry, Task, read, write};
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ fn detections(line: &Value) -> &Vec<Value> {
 
 #[test]
 fn detect_without_arguments_asks_nobody() {
-    let place = Place::new();
+    let place = TestDir::new();
     let server = hub::Server::start(|_, _| hub::Answer::new(404));
     let mut command = place.command("detect");
     let output = command.env("HF_ENDPOINT", &server.address).env("HF_HUB_OFFLINE", "0").output().unwrap();
@@ -41,7 +41,7 @@ fn detect_without_arguments_asks_nobody() {
 
 #[test]
 fn classify_without_arguments_asks_nobody() {
-    let place = Place::new();
+    let place = TestDir::new();
     let server = hub::Server::start(|_, _| hub::Answer::new(404));
     let mut command = place.command("classify");
     let output = command.env("HF_ENDPOINT", &server.address).env("HF_HUB_OFFLINE", "0").output().unwrap();
@@ -60,7 +60,7 @@ fn classify_without_arguments_asks_nobody() {
 
 #[test]
 fn the_shipped_classifier_gives_the_same_from_the_program_and_from_a_file() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("ship.jpg", SHIP);
     let run = |arguments: &str| {
         let run = place.run(&format!("classify {arguments} --json --quiet --topk 10")).succeeded();
@@ -77,7 +77,7 @@ fn the_shipped_classifier_gives_the_same_from_the_program_and_from_a_file() {
 
 #[test]
 fn the_shipped_detector_gives_the_same_from_the_program_and_from_a_file() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("cells.jpg", CELLS);
     // Many boxes, whatever the weights make of the image.
     let run = |arguments: &str| {
@@ -109,7 +109,7 @@ fn the_shipped_detector_gives_the_same_from_the_program_and_from_a_file() {
 
 #[test]
 fn shipped_models_are_listed_and_need_no_download() {
-    let place = Place::new();
+    let place = TestDir::new();
     let text = place.run("models").succeeded().stdout;
     let row = text.lines().find(|line| line.starts_with(DETECTOR)).unwrap();
     let cells: Vec<&str> = row.split_whitespace().collect();
@@ -126,7 +126,7 @@ fn shipped_models_are_listed_and_need_no_download() {
 
 #[test]
 fn a_shipped_name_is_a_models_name_everywhere() {
-    let place = Place::new();
+    let place = TestDir::new();
     let registry = Registry::builtin();
     for entry in registry.shipped(Task::Detect).chain(registry.shipped(Task::Classify)) {
         let sizes = place.run(&format!("summary {} --json", entry.name)).succeeded().json();
@@ -149,10 +149,10 @@ fn a_shipped_name_is_a_models_name_everywhere() {
 
 #[test]
 fn images_without_a_model_mean_the_hubs_and_its_licence() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.image("a.png", [64, 48], 1);
-    let def = architecture("yolov8n", None).unwrap();
-    let tensors = seeded_tensors(&spec(&def, Norm::Separate).unwrap());
+    let def = model_config("yolov8n", None).unwrap();
+    let tensors = seeded_tensors(&spec(&def, BatchNormMode::Keep).unwrap());
     let cached = place.write("hf/hub/models--Ultralytics--YOLOv8/snapshots/main/yolov8n.pt", "");
     write(&cached, &Checkpoint { tensors, metadata: Metadata::default() }).unwrap();
     let run = place.run("detect a.png --no-save --imgsz 64").succeeded();
@@ -164,7 +164,7 @@ fn images_without_a_model_mean_the_hubs_and_its_licence() {
 
 #[test]
 fn without_the_hub_one_line_says_what_is_built_in() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.image("a.png", [64, 48], 1);
     let ways_out = ["yolov8n.pt", "local file to --model", "yolov8n-ghostnet-bccd finds WBC, RBC, Platelets"];
     place.run("detect a.png --no-save").failed(1, &["HF_HUB_OFFLINE"]).failed(1, &ways_out);
@@ -184,7 +184,7 @@ fn without_the_hub_one_line_says_what_is_built_in() {
 
 #[test]
 fn the_readme_shows_what_its_first_command_prints() {
-    let place = Place::new();
+    let place = TestDir::new();
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
     let command = readme.lines().find_map(|line| line.strip_prefix("cargo run --release -- ")).expect("a command");
     let run = place.run(command).succeeded();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use image::{Rgb, RgbImage};
 
-use crate::support::Place;
+use crate::support::TestDir;
 
 /// Images in a plain `cargo test`.
 const PICTURES: usize = 240;
@@ -48,7 +48,7 @@ fn samples(child: &mut Child) -> Vec<Sample> {
 }
 
 #[track_caller]
-fn stays_flat(place: &Place, arguments: &str) {
+fn stays_flat(place: &TestDir, arguments: &str) {
     let mut command = place.command(arguments);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let stderr = child.stderr.take().unwrap();
@@ -77,7 +77,7 @@ fn stays_flat(place: &Place, arguments: &str) {
 
 #[test]
 fn memory_and_descriptors_of_images_are_flat() {
-    let place = Place::new();
+    let place = TestDir::new();
     for seed in 0..20 {
         place.image(&format!("seeds/{seed}.jpg"), [160, 120], seed);
     }
@@ -97,7 +97,7 @@ fn memory_and_descriptors_of_images_are_flat() {
 
 #[test]
 fn memory_and_descriptors_of_a_training_are_flat() {
-    let place = Place::new();
+    let place = TestDir::new();
     for i in 0..8u32 {
         let mut image = RgbImage::from_pixel(48, 32, Rgb([90 + i as u8, 110, 100]));
         (0..256).for_each(|p| image.put_pixel(4 * i + p % 16, i + p / 16, Rgb([250, 250, 40])));

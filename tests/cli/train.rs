@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::support::Place;
+use crate::support::TestDir;
 use image::{Rgb, RgbImage};
 
 /// A run of few and small steps.
@@ -12,8 +12,8 @@ const SMALL: &str =
     "train detect --data set/data.yaml --imgsz 64 --batch 4 --epochs 3 --optimizer SGD --device cpu --threads 2";
 
 /// Images of bright and dark squares on grey, of two classes: ten to train with, four to validate with.
-fn place() -> Place {
-    let place = Place::new();
+fn place() -> TestDir {
+    let place = TestDir::new();
     for i in 0..14u32 {
         let split = if i < 10 { "train" } else { "val" };
         let [width, height] = [[96, 64], [64, 96], [80, 80]][i as usize % 3];
@@ -88,12 +88,12 @@ fn a_run_leaves_the_files_that_its_users_know() {
 }
 
 /// The tensors of a checkpoint, byte for byte; its header holds the run's name.
-fn weights(place: &Place, run: &str, name: &str) -> BTreeMap<String, Vec<u8>> {
+fn weights(place: &TestDir, run: &str, name: &str) -> BTreeMap<String, Vec<u8>> {
     place.tensors(&format!("runs/detect/{run}/weights/{name}.safetensors"))
 }
 
 /// Every checkpoint of a run that is there can be read, whatever happened to the run.
-fn all_readable(place: &Place, run: &str) {
+fn all_readable(place: &TestDir, run: &str) {
     for name in ["best", "last", "resume"] {
         let path = place.path(&format!("runs/detect/{run}/weights/{name}.safetensors"));
         if path.exists() {
@@ -163,7 +163,7 @@ fn a_signal_saves_and_leaves_and_nothing_is_lost() {
 
 /// Waits until a run has saved its state once, then sends it a signal.
 #[cfg(target_os = "linux")]
-fn signal_when_saved(place: &Place, name: &str, child: &std::process::Child, signal: &str) {
+fn signal_when_saved(place: &TestDir, name: &str, child: &std::process::Child, signal: &str) {
     let state = place.path(&format!("runs/detect/{name}/weights/resume.safetensors"));
     let start = Instant::now();
     while !state.exists() && start.elapsed() < Duration::from_secs(300) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::support::Place;
+use crate::support::TestDir;
 use image::{Rgb, RgbImage};
 
 /// A run of few and small steps.
@@ -12,8 +12,8 @@ const SMALL: &str = "train classify --data set --model ghostnet_050 --imgsz 32 -
                      --warmup-epochs 1 --device cpu --threads 2";
 
 /// Images of three colours with some noise: eight a class to train with, three to validate with.
-fn place() -> Place {
-    let place = Place::new();
+fn place() -> TestDir {
+    let place = TestDir::new();
     for (class, color) in [("blue", [30, 40, 220]), ("green", [40, 200, 50]), ("red", [210, 30, 40])] {
         for i in 0..11_u32 {
             let split = if i < 8 { "train" } else { "val" };
@@ -27,7 +27,7 @@ fn place() -> Place {
 }
 
 /// The tensors of a checkpoint by name, byte for byte.
-fn weights(place: &Place, run: &str, name: &str) -> BTreeMap<String, Vec<u8>> {
+fn weights(place: &TestDir, run: &str, name: &str) -> BTreeMap<String, Vec<u8>> {
     place.tensors(&format!("runs/classify/{run}/weights/{name}.safetensors"))
 }
 

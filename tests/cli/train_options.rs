@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use crate::support::Place;
+use crate::support::TestDir;
 use image::{Rgb, RgbImage};
 
 const SMALL: &str =
     "train detect --data set/data.yaml --imgsz 64 --batch 4 --device cpu --threads 2 --plots false --warmup-epochs 1";
 
 /// Bright and dark squares on grey, two bright ones to a dark one: ten images to train with, three to validate with.
-fn place() -> Place {
-    let place = Place::new();
+fn place() -> TestDir {
+    let place = TestDir::new();
     for i in 0..13u32 {
         let split = if i < 10 { "train" } else { "val" };
         let [width, height] = [[96, 48], [48, 96], [80, 80]][i as usize % 3];
@@ -34,7 +34,7 @@ fn place() -> Place {
 }
 
 /// The tensors of the last checkpoint, byte for byte.
-fn weights(place: &Place, run: &str) -> BTreeMap<String, Vec<u8>> {
+fn weights(place: &TestDir, run: &str) -> BTreeMap<String, Vec<u8>> {
     place.tensors(&format!("runs/detect/{run}/weights/last.safetensors"))
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::{Place, TINY_DETECTOR};
+use crate::support::{TINY_DETECTOR, TestDir};
 use image::{Rgb, RgbImage};
 
 /// A run of few and small steps, as `yolo` is called.
@@ -10,8 +10,8 @@ const SMALL: &str = "train detect data=set/data.yaml model=tiny.yaml imgsz=32 ba
                      --threads 2";
 
 /// Images of a square each: six to train with, two to validate with.
-fn place() -> Place {
-    let place = Place::new();
+fn place() -> TestDir {
+    let place = TestDir::new();
     for i in 0..8u32 {
         let split = if i < 6 { "train" } else { "val" };
         let mut image = RgbImage::from_pixel(48, 32, Rgb([90 + i as u8, 110, 100]));
@@ -27,7 +27,7 @@ fn place() -> Place {
 }
 
 /// The tensors of a checkpoint, byte for byte.
-fn weights(place: &Place, run: &str) -> BTreeMap<String, Vec<u8>> {
+fn weights(place: &TestDir, run: &str) -> BTreeMap<String, Vec<u8>> {
     place.tensors(&format!("runs/detect/{run}/weights/last.safetensors"))
 }
 
@@ -86,7 +86,7 @@ fn the_arguments_of_ultralytics_begin_a_run_here_and_those_of_the_command_line_w
 }
 
 /// Lets a run believe that its first epoch was a good one.
-fn praise_the_first_epoch(place: &Place, run: &str) {
+fn praise_the_first_epoch(place: &TestDir, run: &str) {
     let path = place.path(&format!("runs/detect/{run}/weights/resume.safetensors"));
     let bytes = std::fs::read(&path).unwrap();
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();

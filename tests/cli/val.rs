@@ -1,8 +1,8 @@
 //! `ghostzoo val` from labelled images to average precision.
 
-use crate::support::{Place, seeded_tensors};
-use candle_vision::layers::Norm;
-use candle_yolov8::{architecture, spec};
+use crate::support::{TestDir, seeded_tensors};
+use candle_vision::layers::BatchNormMode;
+use candle_yolov8::{model_config, spec};
 use ghostzoo_weights::{Checkpoint, Metadata, write};
 use serde_json::{Value, json};
 
@@ -22,12 +22,12 @@ fn labels(found: &Value, [width, height]: [f64; 2]) -> String {
 }
 
 /// A seeded detector of three named classes, and images labelled by what it finds in them.
-fn place() -> Place {
-    let place = Place::new();
-    let def = architecture("yolov8n-ghostnet", Some(3)).unwrap();
+fn place() -> TestDir {
+    let place = TestDir::new();
+    let def = model_config("yolov8n-ghostnet", Some(3)).unwrap();
     let names = ["cat", "dog", "elk"].map(str::to_owned).to_vec();
     let metadata = Metadata { nc: Some(3), names: Some(names), imgsz: Some(320), ..Default::default() };
-    let tensors = seeded_tensors(&spec(&def, Norm::Separate).unwrap());
+    let tensors = seeded_tensors(&spec(&def, BatchNormMode::Keep).unwrap());
     write(&place.path("m.safetensors"), &Checkpoint { tensors, metadata }).unwrap();
     for (i, size) in SIZES.into_iter().enumerate() {
         place.image(&format!("set/images/val/{i}.png"), size, i as u32);
@@ -42,7 +42,7 @@ fn place() -> Place {
 }
 
 /// The boxes of the label files as COCO's instances, the classes numbered 10, 20 and 30.
-fn instances(place: &Place) -> Value {
+fn instances(place: &TestDir) -> Value {
     let (mut images, mut annotations) = (Vec::new(), Vec::new());
     for (i, [width, height]) in SIZES.map(|size| size.map(f64::from)).into_iter().enumerate() {
         images.push(json!({"id": i, "file_name": format!("{i}.png"), "width": width as u32, "height": height as u32}));
@@ -133,13 +133,13 @@ fn labels_follow_the_models_order_of_the_same_names() {
 }
 
 /// The numbers of a validation, and what was said.
-fn measured(place: &Place, more: &str) -> (Value, String) {
+fn measured(place: &TestDir, more: &str) -> (Value, String) {
     let ran = place.run(&format!("val -m m.safetensors --json --plots false {more}")).succeeded();
     (ran.json()[0].clone(), ran.stderr)
 }
 
 /// Changes each row of the label files, given its class and the rest; `None` removes it.
-fn relabel(place: &Place, change: impl Fn(usize, &str) -> Option<String>) {
+fn relabel(place: &TestDir, change: impl Fn(usize, &str) -> Option<String>) {
     for i in 0..4 {
         let file = format!("set/labels/val/{i}.txt");
         let row = |line: &str| {
@@ -152,11 +152,11 @@ fn relabel(place: &Place, change: impl Fn(usize, &str) -> Option<String>) {
 }
 
 /// Number of the label files' rows.
-fn objects(place: &Place) -> usize {
+fn objects(place: &TestDir) -> usize {
     (0..4).map(|i| place.read(&format!("set/labels/val/{i}.txt")).lines().count()).sum()
 }
 
-fn named(place: &Place, names: &str) {
+fn named(place: &TestDir, names: &str) {
     place.write("set/data.yaml", format!("train: images/val\nval: images/val\nnames: [{names}]\n"));
 }
 
@@ -189,8 +189,8 @@ fn three_hundred_boxes_are_raised_to_the_most_objects_and_another_number_is_kept
 #[test]
 fn a_model_of_one_class_is_measured_on_all_where_it_was_trained_so_or_is_told() {
     let place = place();
-    let def = architecture("yolov8n-ghostnet", Some(1)).unwrap();
-    let tensors = seeded_tensors(&spec(&def, Norm::Separate).unwrap());
+    let def = model_config("yolov8n-ghostnet", Some(1)).unwrap();
+    let tensors = seeded_tensors(&spec(&def, BatchNormMode::Keep).unwrap());
     let model = |name: &str, train_args: Option<Value>| {
         let metadata = Metadata { nc: Some(1), imgsz: Some(320), train_args, ..Default::default() };
         write(&place.path(name), &Checkpoint { tensors: tensors.clone(), metadata }).unwrap();
@@ -296,9 +296,9 @@ fn an_instances_file_may_be_a_split_and_lack_images() {
 
 #[test]
 fn cocos_own_list_gives_cocos_ids_of_categories() {
-    let place = Place::new();
-    let def = architecture("yolov8n-ghostnet", Some(80)).unwrap();
-    let tensors = seeded_tensors(&spec(&def, Norm::Separate).unwrap());
+    let place = TestDir::new();
+    let def = model_config("yolov8n-ghostnet", Some(80)).unwrap();
+    let tensors = seeded_tensors(&spec(&def, BatchNormMode::Keep).unwrap());
     let metadata = Metadata { nc: Some(80), imgsz: Some(64), ..Default::default() };
     write(&place.path("m.safetensors"), &Checkpoint { tensors, metadata }).unwrap();
     place.image("coco/images/val2017/000000000139.png", [64, 64], 1);

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::hub;
-use crate::support::{Place, seeded_tensors};
+use crate::support::{TestDir, seeded_tensors};
 use candle_ghostnet::{Config, GhostNet, Variant};
-use candle_vision::spec::Spec;
+use candle_vision::spec::ParamSpec;
 use ghostzoo_weights::{Checkpoint, Metadata, write};
 use serde_json::{Value, json};
 
 #[test]
 fn the_seeds_table_is_what_summary_prints() {
-    let run = Place::new().run("summary yolov8n yolov8n-ghostnet").succeeded();
+    let run = TestDir::new().run("summary yolov8n yolov8n-ghostnet").succeeded();
     let cells = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(cells(run.lines()[1]), ["yolov8n", "129", "225", "3,157,200", "3,157,184", "8.9", "640x640"]);
     let ours =
@@ -22,7 +22,7 @@ fn the_seeds_table_is_what_summary_prints() {
 
 #[test]
 fn a_yaml_and_a_class_count_of_ones_own_are_summed_up() {
-    let place = Place::new();
+    let place = TestDir::new();
     let yaml = "
 nc: 4
 scales: {n: [0.33, 0.25, 1024]}
@@ -48,7 +48,7 @@ head: [[[2], 1, Detect, [nc]]]
 
 #[test]
 fn models_lists_every_name_with_its_licence() {
-    let place = Place::new();
+    let place = TestDir::new();
     let text = place.run("models").succeeded().stdout;
     for part in
         ["ghostnet_100.in1k", "Apache-2.0", "yolov8n-lmz", "AGPL-3.0", "timm/ghostnetv3_100.in1k", "yolov8x-ghost-p6"]
@@ -61,16 +61,16 @@ fn models_lists_every_name_with_its_licence() {
 }
 
 /// A seeded ghostnet_050 in timm's names.
-fn ghostnet(place: &Place, name: &str, classes: usize) {
+fn ghostnet(place: &TestDir, name: &str, classes: usize) {
     let config = Config { num_classes: classes, ..Config::new(Variant::from_name("ghostnet_050").unwrap()) };
-    let (_, spec) = Spec::of(|vb| GhostNet::new(&config, vb)).unwrap();
+    let (_, spec) = ParamSpec::of(|vb| GhostNet::new(&config, vb)).unwrap();
     let checkpoint = Checkpoint { tensors: seeded_tensors(&spec), metadata: Metadata::default() };
     write(&place.path(name), &checkpoint).unwrap();
 }
 
 #[test]
 fn every_classifier_command_leaves_images_as_they_are_stored() {
-    let place = Place::new();
+    let place = TestDir::new();
     ghostnet(&place, "m.safetensors", 2);
     let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/image");
     for (class, file) in [("a", "orientation-1.jpg"), ("b", "orientation-6.jpg")] {
@@ -92,7 +92,7 @@ fn every_classifier_command_leaves_images_as_they_are_stored() {
 
 #[test]
 fn classify_names_imagenets_classes_and_gives_the_likeliest_first() {
-    let place = Place::new();
+    let place = TestDir::new();
     ghostnet(&place, "m.safetensors", 1000);
     place.image("a.png", [300, 200], 3);
     place.image("b.png", [200, 300], 4);
@@ -122,7 +122,7 @@ fn classify_names_imagenets_classes_and_gives_the_likeliest_first() {
 
 #[test]
 fn a_named_model_is_downloaded_once_with_its_preprocessing() {
-    let place = Place::new();
+    let place = TestDir::new();
     ghostnet(&place, "m.safetensors", 5);
     place.image("a.png", [300, 200], 3);
     let weights = std::fs::read(place.path("m.safetensors")).unwrap();
@@ -166,7 +166,7 @@ fn a_named_model_is_downloaded_once_with_its_preprocessing() {
 
 #[test]
 fn a_damaged_file_in_the_cache_is_named_and_pulled_again() {
-    let place = Place::new();
+    let place = TestDir::new();
     ghostnet(&place, "m.safetensors", 5);
     place.image("a.png", [300, 200], 3);
     let weights = std::fs::read(place.path("m.safetensors")).unwrap();

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::hub::{Answer, Server, hub_file};
-use crate::support::Place;
+use crate::support::TestDir;
 
 /// How long a command may take.
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -47,7 +47,7 @@ pub(crate) struct Struck {
 
 /// A folder whose state before a command can be put back, with a Hub that has one checkpoint.
 pub(crate) struct Stage {
-    pub(crate) place: Place,
+    pub(crate) place: TestDir,
     /// The folder by its whole path without links.
     pub(crate) root: PathBuf,
     /// What lies in the folder when a command starts.
@@ -61,8 +61,8 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    pub(crate) fn new(inputs: fn(&Place)) -> Self {
-        let place = Place::new();
+    pub(crate) fn new(inputs: fn(&TestDir)) -> Self {
+        let place = TestDir::new();
         inputs(&place);
         let root = place.path("").canonicalize().unwrap();
         let body: Vec<u8> = fs::read(root.join("c.safetensors")).unwrap_or_default();

@@ -1,19 +1,19 @@
 //! The commands that write files, on inputs that take a moment.
 
 use candle_ghostnet::{Config, GhostNet, Variant};
-use candle_vision::spec::Spec;
+use candle_vision::spec::ParamSpec;
 use ghostzoo_weights::{Checkpoint, Metadata, write};
 use image::{Rgb, RgbImage};
 
 use crate::attack::Stage;
-use crate::support::{Place, seeded_tensors};
+use crate::support::{TestDir, seeded_tensors};
 
 /// A command to strike at.
 pub(crate) struct Command {
     pub(crate) name: &'static str,
     /// Whether a plain `cargo test` leaves it out.
     pub(crate) is_slow: bool,
-    pub(crate) inputs: fn(&Place),
+    pub(crate) inputs: fn(&TestDir),
     /// What runs undisturbed before.
     pub(crate) before: &'static [&'static str],
     /// A name and a time: `line` was killed when it renamed the file to this name so often, and who goes on is struck.
@@ -174,7 +174,7 @@ fn go_on(stage: &Stage, task: &str, line: &str) -> String {
 }
 
 /// Four labelled images to train with and two to validate with, and a network of three layers and a head.
-fn detection(place: &Place) {
+fn detection(place: &TestDir) {
     for i in 0..6_u32 {
         let split = if i < 4 { "train" } else { "val" };
         let mut image = RgbImage::from_pixel(64, 48, Rgb([120, 110, 100]));
@@ -194,7 +194,7 @@ fn detection(place: &Place) {
 }
 
 /// Images of two colours, a seeded classifier of two classes, and a folder for results.
-pub(crate) fn classifier(place: &Place) {
+pub(crate) fn classifier(place: &TestDir) {
     for (class, color) in [("a", [200, 40, 30]), ("b", [30, 40, 200])] {
         for i in 0..6_u8 {
             let split = if i < 4 { "train" } else { "val" };
@@ -203,7 +203,7 @@ pub(crate) fn classifier(place: &Place) {
         }
     }
     let config = Config { num_classes: 2, ..Config::new(Variant::from_name("ghostnet_050").unwrap()) };
-    let (_, spec) = Spec::of(|vb| GhostNet::new(&config, vb)).unwrap();
+    let (_, spec) = ParamSpec::of(|vb| GhostNet::new(&config, vb)).unwrap();
     let metadata = Metadata { arch: Some("ghostnet_050".to_owned()), ..Default::default() };
     write(&place.path("c.safetensors"), &Checkpoint { tensors: seeded_tensors(&spec), metadata }).unwrap();
     place.write("out/notes.txt", "of somebody else\n");

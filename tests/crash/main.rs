@@ -30,7 +30,7 @@ fn setting(name: &str, default: u64) -> u64 {
 
 /// What came of a command's points.
 #[derive(Default)]
-struct Tally {
+struct ClassificationMetrics {
     kills: usize,
     errors: usize,
     /// I/O errors after which the work went on to its whole outcome.
@@ -68,7 +68,13 @@ fn error(operation: &Operation, random: &mut ChaCha8Rng) -> Blow {
 }
 
 /// One point: the blow, what it left, and the start after it.
-fn strike(stage: &Stage, (command, line): (&Command, &str), operation: &Operation, blow: Blow, tally: &mut Tally) {
+fn strike(
+    stage: &Stage,
+    (command, line): (&Command, &str),
+    operation: &Operation,
+    blow: Blow,
+    tally: &mut ClassificationMetrics,
+) {
     let mut wrong = Vec::new();
     stage.restore();
     let struck = stage.run(line, operation.number, blow);
@@ -116,7 +122,7 @@ fn strike(stage: &Stage, (command, line): (&Command, &str), operation: &Operatio
     }
 }
 
-fn attack(command: &Command, kills: usize, errors: usize, seed: u64) -> (usize, usize, Tally) {
+fn attack(command: &Command, kills: usize, errors: usize, seed: u64) -> (usize, usize, ClassificationMetrics) {
     let begun = Instant::now();
     let mut stage = Stage::new(command.inputs);
     for line in command.before {
@@ -132,7 +138,7 @@ fn attack(command: &Command, kills: usize, errors: usize, seed: u64) -> (usize, 
     assert_eq!(checks::unreadable(&stage), [""; 0], "{}", command.name);
     stage.remember(checks::contents(&stage, command, false));
     let all = points(&whole.operations);
-    let mut tally = Tally::default();
+    let mut tally = ClassificationMetrics::default();
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut order = all.clone();
     order.shuffle(&mut random);
@@ -162,7 +168,7 @@ fn a_kill_or_an_error_at_any_file_operation_loses_nothing() {
             continue;
         }
         let (operations, points, tally) = attack(command, kills, errors, seed);
-        let Tally { kills, errors, outlived, taken, .. } = &tally;
+        let ClassificationMetrics { kills, errors, outlived, taken, .. } = &tally;
         println!(
             "{:22} {operations:5} operations, {points:4} points: {kills:4} kills, {errors:3} I/O errors ({outlived} outlived), {} \
              wrong, {taken:.0?}",

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use candle_vision::data::{OpenOptions, ImageIndex};
+use candle_vision::data::{DatasetOptions, ImageIndex};
 use candle_vision::image::{DecodeOptions, decode_with};
-use candle_yolov8::data::{CocoInstances, DataYaml, Split};
-use candle_yolov8::{ModelDef, summary};
+use candle_yolov8::data::{CocoInstances, DataYaml, DatasetSplit};
+use candle_yolov8::{ModelConfig, summary};
 use image::{ImageFormat, RgbImage};
 use serde_json::{Value, json};
 
@@ -29,11 +29,11 @@ pub(crate) struct Format {
 pub(crate) const FORMATS: [Format; 18] = [
     image("jpeg", || {
         let names = ["baseline-420.jpg", "progressive.jpg", "cmyk.jpg", "grey.jpg", "ycck.jpg", "orientation-6.jpg"];
-        names.map(image).to_vec()
+        names.map(golden).to_vec()
     }),
-    image("png", || ["rgb.png", "palette-transparent.png", "grey16.png", "rotated.png"].map(image).to_vec()),
-    image("webp", || ["lossy.webp", "lossless-alpha.webp", "rotated.webp"].map(image).to_vec()),
-    image("bmp", || ["rgb.bmp", "palette.bmp", "grey.bmp"].map(image).to_vec()),
+    image("png", || ["rgb.png", "palette-transparent.png", "grey16.png", "rotated.png"].map(golden).to_vec()),
+    image("webp", || ["lossy.webp", "lossless-alpha.webp", "rotated.webp"].map(golden).to_vec()),
+    image("bmp", || ["rgb.bmp", "palette.bmp", "grey.bmp"].map(golden).to_vec()),
     image("gif", || vec![encoded(ImageFormat::Gif)]),
     image("tiff", || stored("more_formats.json", ".tif")),
     image("avif", || stored("avif.json", ".avif")),
@@ -42,16 +42,16 @@ pub(crate) const FORMATS: [Format; 18] = [
         "a.parquet",
         || ["hub.parquet", "pages.parquet", "named.parquet"].map(set).to_vec(),
         |path, _| {
-            images(path, &OpenOptions { num_classes: 1000, ..OpenOptions::default() })
-                || images(path, &OpenOptions { num_classes: 10, ..OpenOptions::default() })
-                || images(path, &OpenOptions { num_classes: 7, ..OpenOptions::default() })
+            images(path, &DatasetOptions { num_classes: 1000, ..DatasetOptions::default() })
+                || images(path, &DatasetOptions { num_classes: 10, ..DatasetOptions::default() })
+                || images(path, &DatasetOptions { num_classes: 7, ..DatasetOptions::default() })
         },
     ),
     file(
         "tar",
         "a.tar",
         || ["gnu.tar", "pax.tar"].map(set).to_vec(),
-        |path, _| images(path, &OpenOptions { num_classes: 1000, ..OpenOptions::default() }),
+        |path, _| images(path, &DatasetOptions { num_classes: 1000, ..DatasetOptions::default() }),
     ),
     file(
         "labels.csv",
@@ -62,7 +62,7 @@ pub(crate) const FORMATS: [Format; 18] = [
             for name in ["a.jpg", "b.jpg", "c d.jpg"] {
                 place(&folder.join(name), &[]);
             }
-            let options = OpenOptions { num_classes: 3, labels: Some(path), ..OpenOptions::default() };
+            let options = DatasetOptions { num_classes: 3, labels: Some(path), ..DatasetOptions::default() };
             ImageIndex::open(&folder, &options).is_ok()
         },
     ),
@@ -85,22 +85,23 @@ pub(crate) const FORMATS: [Format; 18] = [
     ),
     file("model.yaml", "own.yaml", models, |_, bytes| {
         let Ok(text) = std::str::from_utf8(bytes) else { return false };
-        ModelDef::from_yaml(text, Some("own.yaml"), None).is_ok_and(|model| summary(&model).is_ok())
+        ModelConfig::from_yaml(text, Some("own.yaml"), None).is_ok_and(|model| summary(&model).is_ok())
     }),
     file("data.yaml", "data.yaml", data_yaml, |path, _| {
-        place(&path.with_file_name("images").join("a.png"), &image("rgb.png"));
-        DataYaml::read(path).is_ok_and(|data| Split::open(&data, "val").is_ok_and(|split| split.labels().is_ok()))
+        place(&path.with_file_name("images").join("a.png"), &golden("rgb.png"));
+        DataYaml::read(path)
+            .is_ok_and(|data| DatasetSplit::open(&data, "val").is_ok_and(|split| split.labels().is_ok()))
     }),
     file("label lines", "a.txt", label_lines, |path, bytes| {
         let folder = path.with_file_name("detect");
-        place(&folder.join("images").join("a.png"), &image("rgb.png"));
+        place(&folder.join("images").join("a.png"), &golden("rgb.png"));
         place(&folder.join("labels").join("a.txt"), bytes);
         place(&folder.join("data.yaml"), b"train: images\nval: images\nnames: [a, b]\n");
         let data = DataYaml::read(&folder.join("data.yaml")).expect("a whole file");
-        Split::open(&data, "val").is_ok_and(|split| split.labels().is_ok())
+        DatasetSplit::open(&data, "val").is_ok_and(|split| split.labels().is_ok())
     }),
     file("instances.json", "instances.json", instances, |path, _| {
-        place(&path.with_file_name("images").join("a.png"), &image("rgb.png"));
+        place(&path.with_file_name("images").join("a.png"), &golden("rgb.png"));
         CocoInstances::read(path).is_ok_and(|instances| instances.images(None).is_ok())
     }),
 ];
@@ -133,7 +134,7 @@ fn is_decoded(_: &Path, bytes: &[u8]) -> bool {
     decode_with(bytes, &few).is_ok()
 }
 
-fn images(path: &Path, options: &OpenOptions<'_>) -> bool {
+fn images(path: &Path, options: &DatasetOptions<'_>) -> bool {
     let Ok(set) = ImageIndex::open(path, options) else { return false };
     for image in set.images(0..set.len()).flatten() {
         let _ = image.read();
@@ -149,7 +150,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn image(name: &str) -> Vec<u8> {
+fn golden(name: &str) -> Vec<u8> {
     read(root().join("tests/golden/image").join(name))
 }
 
@@ -163,7 +164,7 @@ fn pickle(name: &str) -> Vec<u8> {
 
 /// The files of a golden list that Pillow and `cv2` read.
 fn stored(list: &str, extension: &str) -> Vec<Vec<u8>> {
-    let golden: Value = serde_json::from_slice(&image(list)).expect("JSON");
+    let golden: Value = serde_json::from_slice(&golden(list)).expect("JSON");
     let cases = golden["files"].as_array().expect("files").iter();
     let whole = cases.filter(|case| {
         case["name"].as_str().is_some_and(|name| name.ends_with(extension))

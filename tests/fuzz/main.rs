@@ -32,7 +32,7 @@ fn setting(name: &str, default: u64) -> u64 {
 
 /// What is measured of a format's cases.
 #[derive(Default)]
-struct Tally {
+struct ClassificationMetrics {
     read: u64,
     refused: u64,
     most_bytes: usize,
@@ -41,7 +41,12 @@ struct Tally {
 }
 
 /// Runs one case; what is wrong with it, if anything.
-fn run(format: &'static Format, file: &Arc<PathBuf>, bytes: Vec<u8>, tally: &mut Tally) -> Option<String> {
+fn run(
+    format: &'static Format,
+    file: &Arc<PathBuf>,
+    bytes: Vec<u8>,
+    tally: &mut ClassificationMetrics,
+) -> Option<String> {
     std::fs::write(file.as_path(), &bytes).expect("the case is written");
     let allowed = 2 * bytes.len() + SPARE_BYTES;
     let path = file.clone();
@@ -62,9 +67,9 @@ fn run(format: &'static Format, file: &Arc<PathBuf>, bytes: Vec<u8>, tally: &mut
     (peak > allowed).then(|| format!("takes {peak} bytes, allowed are {allowed}"))
 }
 
-fn cases_of(format: &'static Format, cases: u64, seed: u64, root: &Path) -> Tally {
+fn cases_of(format: &'static Format, cases: u64, seed: u64, root: &Path) -> ClassificationMetrics {
     let seeds = (format.seeds)();
-    let mut tally = Tally::default();
+    let mut tally = ClassificationMetrics::default();
     let file = Arc::new(root.join(format.file_name));
     for (number, whole) in seeds.iter().enumerate() {
         if let Some(wrong) = run(format, &file, whole.clone(), &mut tally) {
@@ -94,7 +99,7 @@ fn mutated_files_do_no_harm() {
     let (mut failures, mut ran) = (Vec::new(), 0);
     for format in FORMATS.iter().filter(|format| only.is_empty() || only == format.name) {
         let tally = cases_of(format, cases, seed, root.path());
-        let Tally { read, refused, most_bytes, slowest, .. } = &tally;
+        let ClassificationMetrics { read, refused, most_bytes, slowest, .. } = &tally;
         let most = *most_bytes as f64 / f64::from(1 << 20);
         println!("{:12} read {read}, refused {refused}, at most {most:.1} MB, slowest {slowest:.1?}", format.name);
         failures.extend(tally.failures);

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::Shape;
-use candle_ghostnet::{Branches, Config, Variant};
-use candle_vision::layers::{Modules, Norm};
-use candle_vision::spec::{Mismatch, Spec};
-use candle_yolov8::{ModelDef, Yolo};
-use ghostzoo_weights::{Checkpoint, Entry, Registry, nearest};
+use candle_ghostnet::{Config, Reparam, Variant};
+use candle_vision::layers::{BatchNormMode, Modules};
+use candle_vision::spec::{KeyMismatch, ParamSpec};
+use candle_yolov8::{ModelConfig, Yolo};
+use ghostzoo_weights::{Checkpoint, ModelEntry, Registry, nearest};
 
 use crate::cli::{GlobalArgs, bytes};
 use crate::error::usage;
@@ -19,7 +19,7 @@ use crate::error::usage;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Architecture {
     Classifier(Config),
-    Detector { def: ModelDef, norm: Norm },
+    Detector { def: ModelConfig, norm: BatchNormMode },
 }
 
 /// The size of a network.
@@ -45,7 +45,7 @@ impl Architecture {
             let config = Config::new(variant);
             return Some(Self::Classifier(Config { num_classes: nc.unwrap_or(config.num_classes), ..config }));
         }
-        candle_yolov8::architecture(name, nc).map(|def| Self::Detector { def, norm: Norm::Separate })
+        candle_yolov8::model_config(name, nc).map(|def| Self::Detector { def, norm: BatchNormMode::Keep })
     }
 
     /// The architecture of a name or of a yaml file.
@@ -55,8 +55,8 @@ impl Architecture {
         let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
         if is_yaml && (path.is_file() || Self::named(&text, nc).is_none()) {
             let yaml = std::fs::read_to_string(path).with_context(|| format!("cannot read {text}"))?;
-            let def = ModelDef::from_yaml(&yaml, Some(&text), nc).with_context(|| format!("in {text}"))?;
-            return Ok(Some(Self::Detector { def, norm: Norm::Separate }));
+            let def = ModelConfig::from_yaml(&yaml, Some(&text), nc).with_context(|| format!("in {text}"))?;
+            return Ok(Some(Self::Detector { def, norm: BatchNormMode::Keep }));
         }
         Ok(Self::named(&text, nc))
     }
@@ -68,7 +68,7 @@ impl Architecture {
         }
         let text = &bytes::shown(word);
         let registry = Registry::builtin();
-        let registered = |entry: &Entry| Self::named(&entry.architecture, nc.or(Some(entry.num_classes)));
+        let registered = |entry: &ModelEntry| Self::named(&entry.architecture, nc.or(Some(entry.num_classes)));
         if let Some(found) = registry.find(text).and_then(registered) {
             return Ok(found);
         }
@@ -93,7 +93,7 @@ impl Architecture {
     pub(crate) fn with_classes(self, nc: usize) -> Self {
         match self {
             Self::Classifier(config) => Self::Classifier(Config { num_classes: nc, ..config }),
-            Self::Detector { def, norm } => Self::Detector { def: ModelDef { nc, ..def }, norm },
+            Self::Detector { def, norm } => Self::Detector { def: ModelConfig { nc, ..def }, norm },
         }
     }
 
@@ -101,7 +101,7 @@ impl Architecture {
     pub(crate) fn of_checkpoint(checkpoint: &Checkpoint, arch: Option<&OsStr>) -> Result<Self> {
         let shapes = checkpoint.shapes();
         let dims = || shapes.iter().map(|(name, shape)| (name.as_str(), shape.dims()));
-        let bare = candle_ghostnet::infer(dims());
+        let bare = candle_ghostnet::config_from_shapes(dims());
         let nc = match &bare {
             Some(config) => Some(config.num_classes),
             None => detector_classes(&shapes),
@@ -120,20 +120,20 @@ impl Architecture {
         let said = match &metadata.yaml {
             // A model's yaml as its file is, from a training here: its name tells the scale.
             Some(serde_json::Value::String(yaml)) => {
-                let def = ModelDef::from_yaml(yaml, metadata.arch.as_deref(), metadata.nc.or(nc));
-                Some(Self::Detector { def: def.context("in the checkpoint's model yaml")?, norm: Norm::Separate })
+                let def = ModelConfig::from_yaml(yaml, metadata.arch.as_deref(), metadata.nc.or(nc));
+                Some(Self::Detector { def: def.context("in the checkpoint's model yaml")?, norm: BatchNormMode::Keep })
             }
             Some(yaml) => {
                 let scale = yaml.get("scale").and_then(|s| s.as_str()).and_then(|s| s.chars().next());
-                let def =
-                    ModelDef::from_value(yaml, scale, metadata.nc.or(nc)).context("in the checkpoint's model yaml")?;
-                Some(Self::Detector { def, norm: Norm::Separate })
+                let def = ModelConfig::from_value(yaml, scale, metadata.nc.or(nc))
+                    .context("in the checkpoint's model yaml")?;
+                Some(Self::Detector { def, norm: BatchNormMode::Keep })
             }
             None => metadata.arch.as_deref().and_then(|arch| Self::named(arch, nc)),
         };
         let by_shapes = || match bare {
             Some(config) => Some(Self::Classifier(config)),
-            None => candle_yolov8::infer(&shapes).map(|(_, def, norm)| Self::Detector { def, norm }),
+            None => candle_yolov8::config_from_shapes(&shapes).map(|(_, def, norm)| Self::Detector { def, norm }),
         };
         match said.map(|said| said.in_form(&bare, &shapes)) {
             // Training scripts replace modules behind the yaml's back; then the shapes know better.
@@ -143,7 +143,7 @@ impl Architecture {
             }
             Some(said) => Ok(said),
             None => by_shapes().with_context(|| {
-                "it does not say its architecture, and its tensors are those of none that ships; say it with --arch NAME or \
+                "it does not status its architecture, and its tensors are those of none that ships; status it with --arch NAME or \
                  --arch FILE.yaml"
             }),
         }
@@ -155,28 +155,28 @@ impl Architecture {
             (Self::Classifier(config), Some(found)) => {
                 let has_branches = |name: &String| name.contains("_rpr_") || name.contains(".fusion_bn.");
                 let is_deploy = config.variant.version.has_branches() && !shapes.keys().any(has_branches);
-                let branches = if is_deploy { Branches::Deploy } else { Branches::Training };
+                let branches = if is_deploy { Reparam::Deploy } else { Reparam::Train };
                 Self::Classifier(Config { branches, norm: found.norm, ..config })
             }
             (Self::Detector { def, .. }, _) => {
                 let has_norms = shapes.keys().any(|name| name.ends_with("running_mean"));
                 let def = candle_yolov8::in_class_channels_of(shapes, def);
-                Self::Detector { def, norm: if has_norms { Norm::Separate } else { Norm::Folded } }
+                Self::Detector { def, norm: if has_norms { BatchNormMode::Keep } else { BatchNormMode::Fused } }
             }
             (classifier, None) => classifier,
         }
     }
 
     /// The tensors it is read from.
-    pub(crate) fn spec(&self) -> Result<Spec> {
+    pub(crate) fn spec(&self) -> Result<ParamSpec> {
         Ok(match self {
-            Self::Classifier(config) => Spec::of(|vb| candle_ghostnet::GhostNet::new(config, vb))?.1,
-            Self::Detector { def, norm } => Spec::of(|vb| Yolo::new(def, *norm, vb))?.1,
+            Self::Classifier(config) => ParamSpec::of(|vb| candle_ghostnet::GhostNet::new(config, vb))?.1,
+            Self::Detector { def, norm } => ParamSpec::of(|vb| Yolo::new(def, *norm, vb))?.1,
         })
     }
 
     /// How a checkpoint differs from what it needs; the bins of the DFL are a constant and may be absent.
-    pub(crate) fn mismatch(&self, checkpoint: &Checkpoint) -> Result<Mismatch> {
+    pub(crate) fn mismatch(&self, checkpoint: &Checkpoint) -> Result<KeyMismatch> {
         let found = checkpoint.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.dims()));
         let mut mismatch = self.spec()?.check(found);
         mismatch.missing.retain(|name| !name.ends_with("dfl.conv.weight"));
@@ -203,14 +203,14 @@ impl Architecture {
             }
             Self::Classifier(config) => {
                 let size = |branches| -> Result<Size> {
-                    let config = Config { branches, norm: Norm::Separate, ..*config };
+                    let config = Config { branches, norm: BatchNormMode::Keep, ..*config };
                     let found = candle_ghostnet::summary(&config, input)?;
                     let candle_ghostnet::Summary { modules, parameters, cost } = found;
                     Ok(Size { modules, parameters, gradients: parameters, flops: cost.flops() })
                 };
-                let mut sizes = vec![("", size(Branches::Training)?)];
+                let mut sizes = vec![("", size(Reparam::Train)?)];
                 if config.variant.version.has_branches() {
-                    sizes.push(("deploy", size(Branches::Deploy)?));
+                    sizes.push(("deploy", size(Reparam::Deploy)?));
                 }
                 Ok(sizes)
             }

@@ -1,7 +1,7 @@
 //! What is built in: images to try a model on (`tools/assets`), and in words what the shipped models know.
 
 use anyhow::{Context, Result};
-use ghostzoo_weights::{Entry, Task};
+use ghostzoo_weights::{ModelEntry, Task};
 
 /// An image in the program's own memory.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(crate) fn image(task: Task) -> &'static Image {
 }
 
 /// A shipped model and its classes: `NAME finds A, B`.
-pub(crate) fn described(entry: &Entry) -> Result<String> {
+pub(crate) fn described(entry: &ModelEntry) -> Result<String> {
     let shipped = entry.shipped().with_context(|| format!("{} is not built in", entry.name))?;
     let verb = if entry.task == Task::Detect { "finds" } else { "tells apart" };
     let classes = shipped.metadata()?.names.unwrap_or_default();

@@ -57,7 +57,7 @@ impl Choice {
                 };
                 Ok(gpu.unwrap_or_else(|error| {
                     if !quiet {
-                        say!("note: computing on the CPU, no GPU opens: {}", crate::error::text(&error));
+                        status!("note: computing on the CPU, no GPU opens: {}", crate::error::text(&error));
                     }
                     Device::Cpu
                 }))

@@ -68,12 +68,12 @@ pub(crate) fn report(error: &anyhow::Error, batch: Option<usize>) -> ExitCode {
         return ExitCode::from(STDOUT_CLOSED);
     }
     if error.is::<Interrupted>() {
-        say!("note: {error}");
+        status!("note: {error}");
         return ExitCode::from(INTERRUPTED);
     }
     if !error.is::<SomeFailed>() {
         let text = text(error);
-        say!("error: {}", out_of_memory(&text, batch).unwrap_or(text));
+        status!("error: {}", out_of_memory(&text, batch).unwrap_or(text));
     }
     ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
 }
@@ -105,8 +105,9 @@ fn out_of_memory(text: &str, batch: Option<usize>) -> Option<String> {
         Some(batch) if batch > 1 => {
             format!("the GPU's memory does not suffice for --batch {batch}: try --batch {}", batch / 2)
         }
-        _ => "the GPU's memory does not suffice, for one image at a time: try smaller images, or --dtype f16"
-            .to_owned(),
+        _ => {
+            "the GPU's memory does not suffice, for one image at a time: try smaller images, or --dtype f16".to_owned()
+        }
     })
 }
 

@@ -1,7 +1,7 @@
 //! Checkpoints and names of other YOLOs than those that are read: what they are, and what is read instead.
 
 use anyhow::{Result, bail};
-use ghostzoo_weights::{Checkpoint, Layout};
+use ghostzoo_weights::{Checkpoint, KeyLayout};
 use serde_json::Value;
 
 /// What is read.
@@ -34,7 +34,7 @@ const MODULES: [(&str, &str); 20] = [
 /// Refuses a checkpoint of Ultralytics' that is for another task than detection, or of another family than YOLOv8.
 pub(crate) fn refuse(checkpoint: &Checkpoint) -> Result<()> {
     let metadata = &checkpoint.metadata;
-    if metadata.layout != Layout::Ultralytics && metadata.yaml.is_none() {
+    if metadata.layout != KeyLayout::Ultralytics && metadata.yaml.is_none() {
         return Ok(());
     }
     let task = metadata.task.as_deref().filter(|task| *task != "detect").or_else(|| task_of(checkpoint));

@@ -42,7 +42,7 @@ pub(crate) fn drawable(names: &[String], quiet: bool) -> Vec<String> {
     let (drawn, note) = replaced(names, found(&lacking));
     static TOLD: Once = Once::new();
     if let Some(note) = note.filter(|_| !quiet) {
-        TOLD.call_once(|| say!("note: {note}"));
+        TOLD.call_once(|| status!("note: {note}"));
     }
     drawn
 }

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 /// A line on stderr, what would steer a terminal escaped; one that nobody reads any more is no error.
-macro_rules! say {
+macro_rules! status {
     ($($text:tt)*) => {{
         use std::io::Write as _;
         let _ = writeln!(std::io::stderr(), "{}", crate::output::safe(&format!($($text)*)));
@@ -26,11 +26,11 @@ mod output;
 mod plot;
 mod progress;
 mod reader;
+mod request;
 mod run_dir;
 mod soundness;
 mod source;
 mod stdin;
-mod subject;
 
 use std::process::ExitCode;
 

@@ -2,17 +2,17 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use candle_core::{DType, Device};
 use candle_ghostnet::GhostNet;
 use candle_nn::VarBuilder;
-use candle_vision::image::{ClassifyTransform, Interpolation};
-use candle_vision::layers::Norm;
+use candle_vision::image::{EvalTransform, Interpolation};
+use candle_vision::layers::BatchNormMode;
 use candle_yolov8::Yolo;
 use ghostzoo_weights::{
-    Checkpoint, Entry, Origin, Preprocessing, Registry, ResolveError, ResolveOptions, Resolved, nearest,
+    Checkpoint, CheckpointSource, ModelEntry, Preprocessing, Registry, ResolveError, ResolveOptions, ResolvedModel,
+    nearest,
 };
 
 use crate::architecture::{self, Architecture};
@@ -39,11 +39,11 @@ pub(crate) struct Loaded {
     /// Whether a detector was trained with all classes as one.
     pub(crate) single_cls: bool,
     /// How images are prepared for a classifier.
-    pub(crate) transform: ClassifyTransform,
+    pub(crate) transform: EvalTransform,
     /// Trainable elements of the checkpoint.
     pub(crate) parameters: usize,
     /// Where the checkpoint is.
-    pub(crate) origin: Origin,
+    pub(crate) origin: CheckpointSource,
 }
 
 /// The model that must be named.
@@ -56,7 +56,7 @@ pub(crate) fn required(model: Option<&OsStr>) -> Result<&OsStr> {
 }
 
 /// Finds a model's files, downloading them where they are not cached, and prints a licence that binds its user.
-pub(crate) fn find(model: impl AsRef<OsStr>, global: &GlobalArgs, machine: bool) -> Result<Resolved> {
+pub(crate) fn find(model: impl AsRef<OsStr>, global: &GlobalArgs, machine: bool) -> Result<ResolvedModel> {
     find_with(model, &ResolveOptions::default(), global, machine)
 }
 
@@ -66,16 +66,17 @@ pub(crate) fn find_with(
     options: &ResolveOptions,
     global: &GlobalArgs,
     machine: bool,
-) -> Result<Resolved> {
+) -> Result<ResolvedModel> {
     let mut bar = Bar::new(global.quiet || machine);
     let found = ghostzoo_weights::resolve(&model, options, &mut bar);
     let model = &*bytes::shown(model.as_ref());
     match found {
         Ok(found) => {
-            if let Some(Entry { licence, .. }) = found.entry.as_ref().filter(|entry| entry.licence.starts_with("AGPL"))
+            if let Some(ModelEntry { licence, .. }) =
+                found.entry.as_ref().filter(|entry| entry.licence.starts_with("AGPL"))
                 && !global.quiet
             {
-                say!("note: the weights of {model} are under {licence}, which binds what you build on them");
+                status!("note: the weights of {model} are under {licence}, which binds what you build on them");
             }
             Ok(found)
         }
@@ -104,7 +105,7 @@ pub(crate) fn find_with(
 }
 
 /// Reads a found model, with what its registry entry adds.
-pub(crate) fn read(found: &Resolved) -> Result<Checkpoint> {
+pub(crate) fn read(found: &ResolvedModel) -> Result<Checkpoint> {
     let mut checkpoint = found.origin.read().map_err(|error| in_cache(found, error))?;
     if let Some(entry) = &found.entry {
         let metadata = &mut checkpoint.metadata;
@@ -116,7 +117,7 @@ pub(crate) fn read(found: &Resolved) -> Result<Checkpoint> {
 }
 
 /// What to do about a damaged file that lies in the Hub's cache.
-fn in_cache(found: &Resolved, error: ghostzoo_weights::Error) -> anyhow::Error {
+fn in_cache(found: &ResolvedModel, error: ghostzoo_weights::Error) -> anyhow::Error {
     use ghostzoo_weights::Error;
     let is_damage = match &error {
         Error::Invalid { .. } | Error::Incomplete { .. } => true,
@@ -158,7 +159,7 @@ pub(crate) fn build_with(architecture: &Architecture, vb: VarBuilder) -> Result<
     Ok(match architecture {
         Architecture::Classifier(config) => Network::Classifier(Box::new(GhostNet::new(&config.for_inference(), vb)?)),
         Architecture::Detector { def, norm } => {
-            let norm = if *norm == Norm::Separate { Norm::Fold } else { *norm };
+            let norm = if *norm == BatchNormMode::Keep { BatchNormMode::Fuse } else { *norm };
             Network::Detector(Box::new(Yolo::new(def, norm, vb)?))
         }
     })
@@ -196,7 +197,7 @@ pub(crate) fn load(model: impl AsRef<OsStr>, global: &GlobalArgs, device: &Devic
         single_cls: metadata.train_args.as_ref().is_some_and(|args| args["single_cls"] == true),
         parameters: architecture.spec()?.parameters(),
         origin: found.origin,
-        transform: metadata.preprocessing.as_ref().map_or_else(|| Ok(ClassifyTransform::default()), transform)?,
+        transform: metadata.preprocessing.as_ref().map_or_else(|| Ok(EvalTransform::default()), transform)?,
     })
 }
 
@@ -212,18 +213,18 @@ fn checked_size([height, width]: [usize; 2]) -> Result<[usize; 2]> {
 }
 
 /// A classifier's view of an image, as its checkpoint says it.
-pub(crate) fn transform(preprocessing: &Preprocessing) -> Result<ClassifyTransform> {
+pub(crate) fn transform(preprocessing: &Preprocessing) -> Result<EvalTransform> {
     let Preprocessing { input_size, crop_pct, ref interpolation, mean, std } = *preprocessing;
     let interpolation: Interpolation = interpolation.parse().map_err(|error: String| usage(error))?;
     // The shortest decimal of the stored number: 0.875, and 0.9 where f32 holds 0.89999998.
     let crop_pct = crop_pct.to_string().parse().unwrap_or(f64::from(crop_pct));
     let input_size = checked_size(input_size)?;
-    Ok(ClassifyTransform { input_size, crop_pct, interpolation, mean, std })
+    Ok(EvalTransform { input_size, crop_pct, interpolation, mean, std })
 }
 
 /// What [`transform`] reads.
-pub(crate) fn preprocessing(transform: &ClassifyTransform) -> Preprocessing {
-    let ClassifyTransform { input_size, crop_pct, interpolation, mean, std } = *transform;
+pub(crate) fn preprocessing(transform: &EvalTransform) -> Preprocessing {
+    let EvalTransform { input_size, crop_pct, interpolation, mean, std } = *transform;
     Preprocessing { input_size, crop_pct: crop_pct as f32, interpolation: interpolation.to_string(), mean, std }
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use ghostzoo_weights::Progress;
+use ghostzoo_weights::DownloadProgress;
 
 use crate::output::safe;
 
@@ -20,7 +20,7 @@ impl Bar {
     }
 }
 
-impl Progress for Bar {
+impl DownloadProgress for Bar {
     fn start(&mut self, name: &str, total: Option<u64>, done: u64) {
         let target = if self.hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(total, target).with_message(safe(name).into_owned());
@@ -76,7 +76,7 @@ impl Count {
         self.bar.set_prefix(so_far.to_owned());
         if !self.hidden && self.bar.is_hidden() && self.last.elapsed() >= BETWEEN_LINES {
             self.last = Instant::now();
-            say!("note: {} {done}/{total} {so_far}", self.name);
+            status!("note: {} {done}/{total} {so_far}", self.name);
         }
     }
 

@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow, bail};
 use candle_vision::image::{self, DecodeOptions, Decoded, ImageError, RgbImage};
 use rayon::prelude::*;
 
-use crate::source::{Entry, Source};
+use crate::source::{ModelEntry, Source};
 use crate::stdin::Files;
 
 /// An image ready for the model.
@@ -44,7 +44,7 @@ impl<T: Send + 'static> Reader<T> {
     /// turns a decoded image into what that needs. `options` say how to decode. `on_all_threads`: the images of a batch are decoded side by side, where the network
     /// computes elsewhere.
     pub(crate) fn start<P>(
-        entries: Vec<Entry>,
+        entries: Vec<ModelEntry>,
         batch: usize,
         on_all_threads: bool,
         options: DecodeOptions,
@@ -92,13 +92,13 @@ impl<T: Send + 'static> Reader<T> {
 /// A file that is to be decoded.
 enum File {
     /// The entry's own.
-    Of(Entry),
+    Of(ModelEntry),
     /// One from stdin, and how many came before it.
     Streamed(usize, Result<Vec<u8>>),
 }
 
 /// The files of an entry: those in the stream where it is stdin.
-fn files(entry: Entry) -> Box<dyn Iterator<Item = File>> {
+fn files(entry: ModelEntry) -> Box<dyn Iterator<Item = File>> {
     match entry.source {
         Ok(Source::Stdin) => {
             Box::new(Files::new(std::io::stdin()).map(|(before, bytes)| File::Streamed(before, bytes)))
@@ -112,7 +112,7 @@ type Opened = (String, bool, Result<(Source, Decoded)>);
 
 fn decoded(file: File, options: &DecodeOptions) -> Opened {
     match file {
-        File::Of(Entry { label, source }) => {
+        File::Of(ModelEntry { label, source }) => {
             let image = source.and_then(|source| {
                 let image = source.decode(options)?;
                 Ok((source, image))

@@ -1,7 +1,7 @@
 //! Whether the tensors of a checkpoint can be computed with.
 
 use anyhow::{Result, bail};
-use candle_vision::spec::Mismatch;
+use candle_vision::spec::KeyMismatch;
 use ghostzoo_weights::Checkpoint;
 
 use crate::error::usage;
@@ -26,7 +26,7 @@ pub(crate) fn finite(name: &str, checkpoint: &Checkpoint) -> Result<()> {
 }
 
 /// Refuses a checkpoint whose tensors a network needs and candle does not hold; others that it holds beside are unexpected.
-pub(crate) fn read(name: &str, checkpoint: &Checkpoint, mut mismatch: Mismatch) -> Result<Mismatch> {
+pub(crate) fn read(name: &str, checkpoint: &Checkpoint, mut mismatch: KeyMismatch) -> Result<KeyMismatch> {
     let unread = &checkpoint.metadata.unread;
     if let Some((tensor, why)) = mismatch.missing.iter().find_map(|missing| unread.get_key_value(missing)) {
         bail!("{name} cannot be used: its tensor {tensor} {why}");

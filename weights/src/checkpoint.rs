@@ -21,7 +21,7 @@ pub(crate) const DTYPES: [DType; 9] =
 /// Whose tensor names a file had before they were mapped to ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Layout {
+pub enum KeyLayout {
     /// Names that no map knows, passed through.
     #[default]
     Other,
@@ -76,7 +76,7 @@ pub struct Metadata {
     #[serde(skip)]
     pub unread: BTreeMap<String, String>,
     /// Whose names the file had.
-    pub layout: Layout,
+    pub layout: KeyLayout,
     /// Whether batch norms are folded into their convolutions.
     pub fused: bool,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::checkpoint::Layout;
+use crate::checkpoint::KeyLayout;
 
 /// Where each part of lmz/candle-yolo-v8 sits in Ultralytics' list of layers.
 const LMZ_PARTS: [(&str, usize); 17] = [
@@ -42,7 +42,7 @@ const WRAPPERS: [&str; 9] =
 ///
 /// Wrappers' prefixes are stripped, of any number and in any order. A tensor that lies outside of them (a loss's weights)
 /// keeps its name, for a check to name it.
-pub(crate) fn to_ours<T>(tensors: BTreeMap<String, T>) -> (BTreeMap<String, T>, Layout) {
+pub(crate) fn to_ours<T>(tensors: BTreeMap<String, T>) -> (BTreeMap<String, T>, KeyLayout) {
     const COUNTERS: [&str; 4] = ["num_batches_tracked", "total_ops", "total_params", "n_averaged"];
     let is_counter = |name: &str| COUNTERS.contains(&name.rsplit('.').next().unwrap_or(name));
     let mut tensors: BTreeMap<String, T> = tensors.into_iter().filter(|(name, _)| !is_counter(name)).collect();
@@ -54,11 +54,11 @@ pub(crate) fn to_ours<T>(tensors: BTreeMap<String, T>) -> (BTreeMap<String, T>, 
         }
     }
     if tensors.contains_key("net.b1.0.conv.weight") {
-        return (rename(tensors, |name| from_lmz(name).unwrap_or_else(|| name.to_owned())), Layout::Lmz);
+        return (rename(tensors, |name| from_lmz(name).unwrap_or_else(|| name.to_owned())), KeyLayout::Lmz);
     }
     if tensors.contains_key("conv_stem.weight") {
         let is_huawei = tensors.keys().any(|name| from_huawei(name) != *name);
-        let layout = if is_huawei { Layout::Huawei } else { Layout::Timm };
+        let layout = if is_huawei { KeyLayout::Huawei } else { KeyLayout::Timm };
         return (rename(tensors, from_huawei), layout);
     }
     let numbered = |name: &str| name.split('.').next().is_some_and(|part| part.parse::<usize>().is_ok());
@@ -66,7 +66,7 @@ pub(crate) fn to_ours<T>(tensors: BTreeMap<String, T>) -> (BTreeMap<String, T>, 
         tensors = rename(tensors, |name| format!("model.{name}"));
     }
     let ultralytics = |name: &str| name.strip_prefix("model.").is_some_and(numbered);
-    let layout = if tensors.keys().all(|name| ultralytics(name)) { Layout::Ultralytics } else { Layout::Other };
+    let layout = if tensors.keys().all(|name| ultralytics(name)) { KeyLayout::Ultralytics } else { KeyLayout::Other };
     (tensors, layout)
 }
 
@@ -128,7 +128,7 @@ fn from_huawei(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn map(names: &[&str]) -> (Vec<String>, Layout) {
+    fn map(names: &[&str]) -> (Vec<String>, KeyLayout) {
         let tensors = names.iter().map(|name| ((*name).to_owned(), ())).collect();
         let (tensors, layout) = to_ours(tensors);
         (tensors.into_keys().collect(), layout)
@@ -136,9 +136,9 @@ mod tests {
 
     #[test]
     fn each_foreign_layout_becomes_ours() {
-        type Case = (&'static str, &'static [&'static str], &'static [&'static str], Layout);
+        type Case = (&'static str, &'static [&'static str], &'static [&'static str], KeyLayout);
         let cases: [Case; 8] = [
-            ("timm", &["bn1.weight", "conv_stem.weight"], &["bn1.weight", "conv_stem.weight"], Layout::Timm),
+            ("timm", &["bn1.weight", "conv_stem.weight"], &["bn1.weight", "conv_stem.weight"], KeyLayout::Timm),
             (
                 "Huawei v3 with counters, in DataParallel",
                 &[
@@ -153,20 +153,20 @@ mod tests {
                     "blocks.0.0.ghost1.cheap_rpr_conv.2.bn1.running_var",
                     "conv_stem.weight",
                 ],
-                Layout::Huawei,
+                KeyLayout::Huawei,
             ),
             (
                 "Ultralytics",
                 &["model.0.conv.weight", "model.22.dfl.conv.weight"],
                 &["model.0.conv.weight", "model.22.dfl.conv.weight"],
-                Layout::Ultralytics,
+                KeyLayout::Ultralytics,
             ),
-            ("a whole YOLO object", &["model.model.0.conv.weight"], &["model.0.conv.weight"], Layout::Ultralytics),
+            ("a whole YOLO object", &["model.model.0.conv.weight"], &["model.0.conv.weight"], KeyLayout::Ultralytics),
             (
                 "the inner Sequential",
                 &["0.conv.weight", "1.bn.bias"],
                 &["model.0.conv.weight", "model.1.bn.bias"],
-                Layout::Ultralytics,
+                KeyLayout::Ultralytics,
             ),
             (
                 "lmz",
@@ -182,10 +182,10 @@ mod tests {
                     "model.2.cv1.bn.weight",
                     "model.22.cv2.0.2.bias",
                 ],
-                Layout::Lmz,
+                KeyLayout::Lmz,
             ),
-            ("unknown", &["encoder.weight"], &["encoder.weight"], Layout::Other),
-            ("compiled", &["_orig_mod.model.0.conv.weight"], &["model.0.conv.weight"], Layout::Ultralytics),
+            ("unknown", &["encoder.weight"], &["encoder.weight"], KeyLayout::Other),
+            ("compiled", &["_orig_mod.model.0.conv.weight"], &["model.0.conv.weight"], KeyLayout::Ultralytics),
         ];
         for (what, names, expected, layout) in cases {
             let (names, found) = map(names);

@@ -24,13 +24,13 @@ mod resolve;
 mod shipped;
 mod write;
 
-pub use checkpoint::{Checkpoint, Layout, Metadata, Preprocessing};
+pub use checkpoint::{Checkpoint, KeyLayout, Metadata, Preprocessing};
 pub use error::Error;
-pub use progress::{Progress, Silent};
+pub use progress::{DownloadProgress, NoProgress};
 pub use read::read;
-pub use registry::{Entry, Place, Published, Registry, Task, nearest};
-pub use resolve::{Origin, ResolveError, ResolveOptions, Resolved, resolve};
-pub use shipped::Shipped;
+pub use registry::{Location, ModelEntry, PublishedMetrics, Registry, Task, nearest};
+pub use resolve::{CheckpointSource, ResolveError, ResolveOptions, ResolvedModel, resolve};
+pub use shipped::Bundled;
 pub use write::write;
 
 /// The program of the guide compiles.

@@ -1,7 +1,7 @@
 //! How long work tells what it has done.
 
 /// Hears about downloads.
-pub trait Progress {
+pub trait DownloadProgress {
     /// A download of `total` bytes (where known) begins or is continued; `done` bytes were there already.
     fn start(&mut self, name: &str, total: Option<u64>, done: u64);
     /// `bytes` more have arrived.
@@ -14,9 +14,9 @@ pub trait Progress {
 
 /// Hears nothing.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Silent;
+pub struct NoProgress;
 
-impl Progress for Silent {
+impl DownloadProgress for NoProgress {
     fn start(&mut self, _: &str, _: Option<u64>, _: u64) {}
     fn advance(&mut self, _: u64) {}
     fn finish(&mut self) {}

@@ -9,7 +9,7 @@ use candle_core::DType;
 use rayon::prelude::*;
 
 use crate::budget::{Budget, json_bytes};
-use crate::checkpoint::{Checkpoint, DTYPES, Layout, Metadata};
+use crate::checkpoint::{Checkpoint, DTYPES, KeyLayout, Metadata};
 use crate::elements;
 use crate::error::Error;
 use crate::header::{self, Header, Info, Wrong};
@@ -54,7 +54,7 @@ pub fn read(path: &Path) -> Result<Checkpoint, Error> {
         Bytes::Mapped(_) => 0,
     };
     let mut checkpoint = read_bytes(path, &bytes, held)?;
-    if matches!(checkpoint.metadata.layout, Layout::Timm | Layout::Huawei) {
+    if matches!(checkpoint.metadata.layout, KeyLayout::Timm | KeyLayout::Huawei) {
         merge_sibling_config(path, &mut checkpoint);
     }
     Ok(checkpoint)
@@ -89,7 +89,7 @@ pub(crate) fn read_bytes(path: &Path, bytes: &[u8], held: usize) -> Result<Check
             Err(why) => drop(metadata.unread.insert(name, why)),
         }
     }
-    if metadata.layout == Layout::Other {
+    if metadata.layout == KeyLayout::Other {
         metadata.layout = layout;
     }
     // A folded GhostNet keeps the batch norm of its stem, whose input is one of its feature maps.

@@ -3,11 +3,11 @@
 use serde::Deserialize;
 
 use crate::checkpoint::Preprocessing;
-use crate::shipped::Shipped;
+use crate::shipped::Bundled;
 
 /// One model with weights.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Entry {
+pub struct ModelEntry {
     /// What a user types.
     pub name: String,
     /// Other names for the same entry.
@@ -19,7 +19,7 @@ pub struct Entry {
     pub task: Task,
     /// Where the file is.
     #[serde(flatten)]
-    pub place: Place,
+    pub place: Location,
     /// Hash of the file, where it is known.
     pub sha256: Option<String>,
     /// Length of the file in bytes, where it is known.
@@ -33,13 +33,13 @@ pub struct Entry {
     /// How a classifier's images are prepared.
     pub preprocessing: Option<Preprocessing>,
     /// Accuracy as its authors published it, in per cent.
-    pub published: Published,
+    pub published: PublishedMetrics,
 }
 
-/// Where a model's file is. Fields that are neither these nor [`Entry`]'s are refused.
+/// Where a model's file is. Fields that are neither these nor [`ModelEntry`]'s are refused.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
-pub enum Place {
+pub enum Location {
     /// On the Hub.
     Hub {
         /// Repository, `organisation/name`.
@@ -50,7 +50,7 @@ pub enum Place {
         file: String,
     },
     /// In `weights/shipped`, built into the program.
-    Shipped {
+    Bundled {
         /// The file's name.
         #[serde(rename = "shipped")]
         file: String,
@@ -70,7 +70,7 @@ pub enum Task {
 /// Published accuracy in per cent.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Published {
+pub struct PublishedMetrics {
     /// ImageNet-1k top-1.
     pub top1: Option<f64>,
     /// ImageNet-1k top-5.
@@ -82,15 +82,15 @@ pub struct Published {
 /// All entries.
 #[derive(Debug, Clone)]
 pub struct Registry {
-    entries: Vec<Entry>,
+    entries: Vec<ModelEntry>,
 }
 
-impl Entry {
+impl ModelEntry {
     /// The checkpoint, where it is built into this program.
-    pub fn shipped(&self) -> Option<Shipped> {
+    pub fn shipped(&self) -> Option<Bundled> {
         match &self.place {
-            Place::Shipped { file } => Shipped::find(file),
-            Place::Hub { .. } => None,
+            Location::Bundled { file } => Bundled::find(file),
+            Location::Hub { .. } => None,
         }
     }
 }
@@ -103,19 +103,19 @@ impl Registry {
     }
 
     /// Every entry, in the order of the file.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[ModelEntry] {
         &self.entries
     }
 
     /// The entry of this name or alias; letter case does not count.
-    pub fn find(&self, name: &str) -> Option<&Entry> {
+    pub fn find(&self, name: &str) -> Option<&ModelEntry> {
         let is_named = |candidate: &str| candidate.eq_ignore_ascii_case(name);
         self.entries.iter().find(|entry| is_named(&entry.name) || entry.aliases.iter().any(|alias| is_named(alias)))
     }
 
     /// The entries of this task whose files are in `weights/shipped`, in the order of the registry.
-    pub fn shipped(&self, task: Task) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().filter(move |entry| entry.task == task && matches!(entry.place, Place::Shipped { .. }))
+    pub fn shipped(&self, task: Task) -> impl Iterator<Item = &ModelEntry> {
+        self.entries.iter().filter(move |entry| entry.task == task && matches!(entry.place, Location::Bundled { .. }))
     }
 
     /// The names most like `name`, best first, at most three.
@@ -149,17 +149,17 @@ mod tests {
                 assert_eq!(registry.find(name), Some(entry), "{name}");
             }
             match &entry.place {
-                Place::Hub { repo, .. } => assert_eq!(repo.split('/').count(), 2, "{}", entry.name),
-                Place::Shipped { file } => assert_eq!(*file, format!("{}.safetensors", entry.name)),
+                Location::Hub { repo, .. } => assert_eq!(repo.split('/').count(), 2, "{}", entry.name),
+                Location::Bundled { file } => assert_eq!(*file, format!("{}.safetensors", entry.name)),
             }
             assert!(!entry.licence.is_empty() && entry.num_classes > 0 && entry.parameters > 0, "{}", entry.name);
             if let Some(hash) = &entry.sha256 {
                 assert!(hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()), "{}", entry.name);
             }
-            let is_told = entry.task == Task::Classify && matches!(entry.place, Place::Hub { .. });
+            let is_told = entry.task == Task::Classify && matches!(entry.place, Location::Hub { .. });
             assert_eq!(entry.preprocessing.is_some(), is_told, "{}: a shipped file says it itself", entry.name);
         }
-        let on_the_hub = registry.entries().iter().filter(|entry| matches!(entry.place, Place::Hub { .. }));
+        let on_the_hub = registry.entries().iter().filter(|entry| matches!(entry.place, Location::Hub { .. }));
         assert_eq!(on_the_hub.count(), 23);
     }
 
@@ -170,12 +170,12 @@ mod tests {
                 r#"{{"name": "n", "architecture": "a", "task": "detect", "licence": "MIT", "num_classes": 1,
                 "parameters": 1, "published": {{}}, {more}}}"#
             );
-            serde_json::from_str::<Entry>(&row).map(|entry| entry.place)
+            serde_json::from_str::<ModelEntry>(&row).map(|entry| entry.place)
         };
         let shipped = row(r#""shipped": "n.safetensors""#).expect("a place");
-        assert_eq!(shipped, Place::Shipped { file: "n.safetensors".to_owned() });
+        assert_eq!(shipped, Location::Bundled { file: "n.safetensors".to_owned() });
         let hub = row(r#""repo": "me/n", "revision": "main", "file": "n.pt""#).expect("a place");
-        assert!(matches!(hub, Place::Hub { file, .. } if file == "n.pt"));
+        assert!(matches!(hub, Location::Hub { file, .. } if file == "n.pt"));
         for wrong in [r#""sha256": null"#, r#""shipped": "n", "aliass": []"#, r#""shipped": "n", "repo": "me/n""#] {
             assert!(row(wrong).is_err(), "{wrong}");
         }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Error;
-use crate::progress::Progress;
-use crate::registry::{Entry, Place, Registry};
-use crate::shipped::Shipped;
+use crate::progress::DownloadProgress;
+use crate::registry::{Location, ModelEntry, Registry};
+use crate::shipped::Bundled;
 
 /// Why a model could not be found.
 #[derive(Debug, thiserror::Error)]
@@ -68,14 +68,14 @@ fn suggestion(nearest: &[String]) -> String {
 
 /// Where a checkpoint's bytes are.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Origin {
+pub enum CheckpointSource {
     /// A file.
     File(PathBuf),
     /// In the program.
-    Shipped(Shipped),
+    Bundled(Bundled),
 }
 
-impl Origin {
+impl CheckpointSource {
     /// Reads the checkpoint, as [`crate::read`] does.
     ///
     /// # Errors
@@ -83,20 +83,20 @@ impl Origin {
     pub fn read(&self) -> Result<Checkpoint, Error> {
         match self {
             Self::File(path) => crate::read(path),
-            Self::Shipped(shipped) => shipped.read(),
+            Self::Bundled(shipped) => shipped.read(),
         }
     }
 }
 
 /// A model's files.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Resolved {
+pub struct ResolvedModel {
     /// The checkpoint.
-    pub origin: Origin,
+    pub origin: CheckpointSource,
     /// timm's `config.json` beside it, where there is one.
     pub config: Option<PathBuf>,
     /// The registry's entry, where the model was named.
-    pub entry: Option<Entry>,
+    pub entry: Option<ModelEntry>,
     /// The registry's name or the address, where the files are in the Hub's cache and can be downloaded again.
     pub cached_as: Option<String>,
 }
@@ -118,8 +118,8 @@ pub struct ResolveOptions {
 pub fn resolve(
     model: impl AsRef<OsStr>,
     options: &ResolveOptions,
-    progress: &mut dyn Progress,
-) -> Result<Resolved, ResolveError> {
+    progress: &mut dyn DownloadProgress,
+) -> Result<ResolvedModel, ResolveError> {
     let path = Path::new(model.as_ref());
     let name = path.to_str();
     if let Some((name, address)) = name.and_then(|name| Some((name, name.strip_prefix("hf://")?))) {
@@ -130,20 +130,25 @@ pub fn resolve(
     if path.is_file() {
         let config = path.with_file_name("config.json");
         let config = config.is_file().then_some(config);
-        return Ok(Resolved { origin: Origin::File(path.to_path_buf()), config, entry: None, cached_as: None });
+        return Ok(ResolvedModel {
+            origin: CheckpointSource::File(path.to_path_buf()),
+            config,
+            entry: None,
+            cached_as: None,
+        });
     }
     // Only a file has a name that is not UTF-8.
     let Some(model) = name else { return Err(ResolveError::NoSuchFile { path: path.to_path_buf() }) };
     let registry = Registry::builtin();
     if let Some(entry) = registry.find(model) {
         return match &entry.place {
-            Place::Hub { repo, revision, file } => {
+            Location::Hub { repo, revision, file } => {
                 from_hub(model, [repo, revision, file], entry.sha256.as_deref(), Some(entry), options, progress)
             }
-            Place::Shipped { .. } => {
+            Location::Bundled { .. } => {
                 let shipped = entry.shipped().ok_or_else(|| ResolveError::NotBuiltIn { name: model.to_owned() })?;
                 let entry = Some(entry.clone());
-                Ok(Resolved { origin: Origin::Shipped(shipped), config: None, entry, cached_as: None })
+                Ok(ResolvedModel { origin: CheckpointSource::Bundled(shipped), config: None, entry, cached_as: None })
             }
         };
     }
@@ -171,10 +176,10 @@ fn from_hub(
     name: &str,
     [repo, revision, file]: [&String; 3],
     sha256: Option<&str>,
-    entry: Option<&Entry>,
+    entry: Option<&ModelEntry>,
     options: &ResolveOptions,
-    progress: &mut dyn Progress,
-) -> Result<Resolved, ResolveError> {
+    progress: &mut dyn DownloadProgress,
+) -> Result<ResolvedModel, ResolveError> {
     use crate::hub::{HubConfig, HubError, RepoFile, fetch, fetch_with, refetch};
     let from_env;
     let config = match &options.hub {
@@ -208,8 +213,8 @@ fn from_hub(
             }
         }
     })?;
-    Ok(Resolved {
-        origin: Origin::File(path),
+    Ok(ResolvedModel {
+        origin: CheckpointSource::File(path),
         config,
         entry: entry.cloned(),
         cached_as: Some(entry.map_or(name, |entry| &entry.name).to_owned()),
@@ -221,10 +226,10 @@ fn from_hub(
     name: &str,
     [repo, _, file]: [&String; 3],
     _: Option<&str>,
-    _: Option<&Entry>,
+    _: Option<&ModelEntry>,
     _: &ResolveOptions,
-    _: &mut dyn Progress,
-) -> Result<Resolved, ResolveError> {
+    _: &mut dyn DownloadProgress,
+) -> Result<ResolvedModel, ResolveError> {
     Err(ResolveError::NoHub { name: name.to_owned(), repo: repo.clone(), file: file.clone() })
 }
 
@@ -247,7 +252,7 @@ mod tests {
 
     #[test]
     fn paths_and_names_are_told_apart() {
-        let find = |model: &str| resolve(model, &ResolveOptions::default(), &mut crate::progress::Silent);
+        let find = |model: &str| resolve(model, &ResolveOptions::default(), &mut crate::progress::NoProgress);
         assert!(matches!(find("no/such/model"), Err(ResolveError::NoSuchFile { .. })));
         assert!(matches!(find("best.pt"), Err(ResolveError::NoSuchFile { .. })));
         let error = find("yolo8n").expect_err("unknown").to_string();
@@ -258,10 +263,10 @@ mod tests {
     #[test]
     fn a_shipped_name_is_found_in_the_program_or_said_not_to_be_there() {
         for entry in Registry::builtin().shipped(crate::Task::Detect) {
-            let found = resolve(&entry.name, &ResolveOptions::default(), &mut crate::progress::Silent);
+            let found = resolve(&entry.name, &ResolveOptions::default(), &mut crate::progress::NoProgress);
             if cfg!(feature = "shipped") {
                 let found = found.expect("built in");
-                assert!(matches!(found.origin, Origin::Shipped(_)), "{found:?}");
+                assert!(matches!(found.origin, CheckpointSource::Bundled(_)), "{found:?}");
                 assert_eq!((found.entry.as_ref(), found.config), (Some(entry), None));
             } else {
                 let error = found.expect_err("not built in").to_string();

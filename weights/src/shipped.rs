@@ -10,7 +10,7 @@ use crate::read::{read_bytes, read_metadata};
 
 /// A checkpoint in the program's own memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Shipped {
+pub struct Bundled {
     file: &'static str,
     bytes: &'static [u8],
 }
@@ -19,16 +19,16 @@ pub struct Shipped {
 #[cfg(feature = "shipped")]
 macro_rules! shipped {
     ($file:literal) => {
-        Shipped { file: $file, bytes: include_bytes!(concat!("../shipped/", $file)) }
+        Bundled { file: $file, bytes: include_bytes!(concat!("../shipped/", $file)) }
     };
 }
 
 #[cfg(feature = "shipped")]
-const ALL: &[Shipped] = &[shipped!("yolov8n-ghostnet-bccd.safetensors"), shipped!("ghostnet_050-cifar10.safetensors")];
+const ALL: &[Bundled] = &[shipped!("yolov8n-ghostnet-bccd.safetensors"), shipped!("ghostnet_050-cifar10.safetensors")];
 #[cfg(not(feature = "shipped"))]
-const ALL: &[Shipped] = &[];
+const ALL: &[Bundled] = &[];
 
-impl Shipped {
+impl Bundled {
     /// The checkpoint of this file name; `None` where it is not built in.
     pub(crate) fn find(file: &str) -> Option<Self> {
         ALL.iter().copied().find(|shipped| shipped.file == file)
@@ -61,7 +61,7 @@ impl Shipped {
     }
 }
 
-impl std::fmt::Debug for Shipped {
+impl std::fmt::Debug for Bundled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Shipped({}, {} bytes)", self.file, self.bytes.len())
     }
@@ -70,11 +70,11 @@ impl std::fmt::Debug for Shipped {
 #[cfg(all(test, feature = "shipped"))]
 mod tests {
     use super::*;
-    use crate::registry::{Entry, Registry, Task};
+    use crate::registry::{ModelEntry, Registry, Task};
     use sha2::{Digest, Sha256};
 
     /// Each row of a shipped file, with the file.
-    fn rows() -> Vec<(Entry, Shipped)> {
+    fn rows() -> Vec<(ModelEntry, Bundled)> {
         let registry = Registry::builtin();
         let entries = registry.shipped(Task::Detect).chain(registry.shipped(Task::Classify));
         entries.map(|entry| (entry.clone(), entry.shipped().expect("a file of ALL"))).collect()

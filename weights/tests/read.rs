@@ -5,7 +5,7 @@ mod pickles;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
-use ghostzoo_weights::{Checkpoint, Error, Layout, Metadata, Preprocessing, read, write};
+use ghostzoo_weights::{Checkpoint, Error, KeyLayout, Metadata, Preprocessing, read, write};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -77,11 +77,11 @@ fn a_pickled_module_gives_its_metadata() {
         // The yaml says C3Ghost; the layer is of the user's own class.
         assert_eq!(yaml["head"][0], serde_json::json!([-1, 3, "C2fGhost", [128]]), "{file}");
         assert_eq!(metadata.stride, Some(vec![8, 16, 32]), "{file}");
-        assert_eq!((metadata.layout, metadata.fused), (Layout::Ultralytics, false), "{file}");
+        assert_eq!((metadata.layout, metadata.fused), (KeyLayout::Ultralytics, false), "{file}");
     }
     let metadata = read(&data("state_dict.pt")).expect("readable").metadata;
     assert_eq!((metadata.arch.as_deref(), metadata.epoch), (Some("ghostnet_100"), Some(3)));
-    assert_eq!(metadata.layout, Layout::Timm);
+    assert_eq!(metadata.layout, KeyLayout::Timm);
 }
 
 #[test]

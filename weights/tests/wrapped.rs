@@ -5,7 +5,7 @@ mod pickles;
 use std::path::Path;
 
 use candle_core::DType;
-use ghostzoo_weights::{Checkpoint, Layout, read};
+use ghostzoo_weights::{Checkpoint, KeyLayout, read};
 use pickles::{Py, dict, save};
 
 fn of(value: &Py) -> Checkpoint {
@@ -51,7 +51,7 @@ fn prefixes_of_wrappers_are_stripped_in_every_number_and_order() {
     for prefix in &prefixes {
         let checkpoint = of(&ghostnet(prefix, 1.));
         assert_eq!(found(&checkpoint), GHOSTNET, "{prefix}");
-        assert_eq!(checkpoint.metadata.layout, Layout::Timm, "{prefix}");
+        assert_eq!(checkpoint.metadata.layout, KeyLayout::Timm, "{prefix}");
         let yolo = |first: &str| {
             let tensors = [(format!("{prefix}{first}"), Py::Tensor(&[1], 1.))];
             of(&dict(tensors))
@@ -59,7 +59,7 @@ fn prefixes_of_wrappers_are_stripped_in_every_number_and_order() {
         for first in ["model.0.conv.weight", "model.0.cv1.conv.weight"] {
             let checkpoint = yolo(first);
             assert_eq!(found(&checkpoint), [(first, 1.)], "{prefix}{first}");
-            assert_eq!(checkpoint.metadata.layout, Layout::Ultralytics, "{prefix}{first}");
+            assert_eq!(checkpoint.metadata.layout, KeyLayout::Ultralytics, "{prefix}{first}");
         }
     }
 }
@@ -77,7 +77,7 @@ fn what_lies_outside_of_a_wrapper_keeps_its_name_and_two_networks_keep_theirs() 
     let checkpoint = of(&Py::Dict(lightning));
     assert!(checkpoint.tensors.contains_key("model.conv_stem.weight"), "{:?}", found(&checkpoint));
     let other = of(&dict([("module._orig_mod.encoder.weight", Py::Tensor(&[1], 1.))]));
-    assert_eq!((found(&other), other.metadata.layout), (vec![("encoder.weight", 1.)], Layout::Other));
+    assert_eq!((found(&other), other.metadata.layout), (vec![("encoder.weight", 1.)], KeyLayout::Other));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 /// Whether the tensor called `name` lies in the first `layers` layers of a network: the stem, then one stage each.
 ///
-/// For [`candle_vision::train::Variables::freeze`]; 11 layers are all but the hidden layer and the classifier.
+/// For [`candle_vision::train::VarStore::freeze`]; 11 layers are all but the hidden layer and the classifier.
 #[must_use]
 pub fn is_frozen(name: &str, layers: usize) -> bool {
     let stage = |rest: &str| rest.split('.').next().and_then(|index| index.parse::<usize>().ok());

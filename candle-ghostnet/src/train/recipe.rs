@@ -1,7 +1,7 @@
 //! How a classifier is trained: timm's hyperparameters, and what follows from them.
 
 use candle_vision::train::optim::{Algorithm, Config};
-use candle_vision::train::schedule::{Course, TimmSchedule};
+use candle_vision::train::schedule::{LrCurve, TimmSchedule};
 use serde::{Deserialize, Serialize};
 
 /// timm's hyperparameters of the optimizer and the loss, with its defaults.
@@ -114,8 +114,8 @@ impl Recipe {
         let steps = self.epochs * batches;
         let warmup = ((self.warmup_epochs * batches as f64) as usize).min(steps);
         let course = match self.sched.as_str() {
-            "cosine" => Course::Cosine { length: steps - warmup, min_rate: self.min_lr },
-            "step" => Course::Step { length: self.decay_epochs * batches as f64, factor: self.decay_rate },
+            "cosine" => LrCurve::Cosine { length: steps - warmup, min_rate: self.min_lr },
+            "step" => LrCurve::Step { length: self.decay_epochs * batches as f64, factor: self.decay_rate },
             other => return Err(format!("`{other}` is no schedule here: give cosine or step")),
         };
         Ok(TimmSchedule {

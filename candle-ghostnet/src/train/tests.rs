@@ -6,17 +6,17 @@ use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{Optimizer as _, VarBuilder};
 use candle_vision::layers::Layer;
 use candle_vision::train::optim::{Algorithm, Config as OptimConfig, GroupedOptimizer, timm_groups};
-use candle_vision::train::{Variables, loss, stream};
-use candle_vision::{seeded, spec::Spec};
+use candle_vision::train::{VarStore, loss, stream};
+use candle_vision::{seeded, spec::ParamSpec};
 
 use super::is_frozen;
-use crate::{Branches, Config, GhostNet, Variant};
+use crate::{Config, GhostNet, Reparam, Variant};
 
 fn config(name: &str, num_classes: usize) -> Config {
     Config { num_classes, ..Config::new(Variant::from_name(name).expect("a variant")) }
 }
 
-fn values(variables: &Variables) -> Result<BTreeMap<String, Vec<f32>>> {
+fn values(variables: &VarStore) -> Result<BTreeMap<String, Vec<f32>>> {
     let flat = |(name, tensor): (String, Tensor)| Ok((name, tensor.flatten_all()?.to_vec1()?));
     variables.tensors()?.into_iter().map(flat).collect()
 }
@@ -25,7 +25,7 @@ fn images() -> Result<Tensor> {
     seeded::uniform("pictures", &(3, 3, 64, 64).into(), &Device::Cpu)
 }
 
-fn step(model: &GhostNet, variables: &Variables, num_classes: usize) -> Result<()> {
+fn step(model: &GhostNet, variables: &VarStore, num_classes: usize) -> Result<()> {
     let algorithm = Algorithm::Sgd { nesterov: true };
     let config = OptimConfig { algorithm, learning_rate: 0.01, momentum: 0.9, weight_decay: 0.01 };
     let groups = timm_groups(variables.parameters(), &config);
@@ -37,7 +37,7 @@ fn step(model: &GhostNet, variables: &Variables, num_classes: usize) -> Result<(
 
 #[test]
 fn layers_are_counted_from_the_stem() -> Result<()> {
-    let (_, spec) = Spec::of(|vb| GhostNet::new(&config("ghostnet_050", 10), vb))?;
+    let (_, spec) = ParamSpec::of(|vb| GhostNet::new(&config("ghostnet_050", 10), vb))?;
     let frozen = |layers| spec.shapes.keys().filter(|name| is_frozen(name, layers)).cloned().collect::<Vec<_>>();
     assert!(frozen(0).is_empty());
     let stem = ["bn1.bias", "bn1.running_mean", "bn1.running_var", "bn1.weight", "conv_stem.weight"];
@@ -52,7 +52,7 @@ fn layers_are_counted_from_the_stem() -> Result<()> {
 #[test]
 fn a_step_moves_all_that_is_not_frozen() -> Result<()> {
     for layers in [0, 4] {
-        let variables = Variables::new(DType::F32, &Device::Cpu, 0).freeze(move |name| is_frozen(name, layers));
+        let variables = VarStore::new(DType::F32, &Device::Cpu, 0).freeze(move |name| is_frozen(name, layers));
         let model = GhostNet::new(&config("ghostnet_050", 5), variables.builder())?;
         let before = values(&variables)?;
         step(&model, &variables, 5)?;
@@ -65,9 +65,9 @@ fn a_step_moves_all_that_is_not_frozen() -> Result<()> {
 
 #[test]
 fn a_new_set_of_classes_resets_the_head_alone() -> Result<()> {
-    let pretrained = Variables::new(DType::F32, &Device::Cpu, 1);
+    let pretrained = VarStore::new(DType::F32, &Device::Cpu, 1);
     GhostNet::new(&config("ghostnet_050", 10), pretrained.builder())?;
-    let variables = Variables::new(DType::F32, &Device::Cpu, 0);
+    let variables = VarStore::new(DType::F32, &Device::Cpu, 0);
     GhostNet::new(&config("ghostnet_050", 7), variables.builder())?;
     let fresh = values(&variables)?;
     let transferred = variables.load(&pretrained.tensors()?)?;
@@ -89,7 +89,7 @@ const MERGE_TOLERANCE: f32 = 1e-4;
 fn what_was_trained_in_branches_merges_into_the_same_network() -> Result<()> {
     for name in ["ghostnetv3_050", "repghostnet_050"] {
         let config = config(name, 5);
-        let variables = Variables::new(DType::F32, &Device::Cpu, 0);
+        let variables = VarStore::new(DType::F32, &Device::Cpu, 0);
         let model = GhostNet::new(&config, variables.builder())?;
         let untrained = model.forward(&images()?)?;
         for _ in 0..2 {
@@ -102,7 +102,7 @@ fn what_was_trained_in_branches_merges_into_the_same_network() -> Result<()> {
         let scale = trained.abs()?.max_all()?.to_scalar::<f32>()?;
         let moved = difference(&trained, &untrained)? / scale;
         assert!(moved > 100. * MERGE_TOLERANCE, "{name}: the steps moved the logits by {moved}");
-        for form in [Config { branches: Branches::Merge, ..config }, config.for_inference()] {
+        for form in [Config { branches: Reparam::Fuse, ..config }, config.for_inference()] {
             let merged = GhostNet::new(&form, vb.clone())?.forward(&images()?)?;
             let off = difference(&trained, &merged)? / scale;
             assert!(off < MERGE_TOLERANCE, "{name}: merging moved the logits by {off}");

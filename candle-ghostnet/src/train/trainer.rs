@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::augment::Targets;
-use candle_vision::layers::{Layer, Norm};
+use candle_vision::layers::{BatchNormMode, Layer};
 use candle_vision::train::loss::{class_targets, cross_entropy, distill_soft, distilled};
 use candle_vision::train::optim::{GroupedOptimizer, timm_groups};
 use candle_vision::train::schedule::TimmSchedule;
-use candle_vision::train::{Decay, Ema, Learner, Transferred, Variables, stream, take_class_rows};
+use candle_vision::train::{Ema, EmaDecay, LoadReport, TrainState, VarStore, stream, take_class_rows};
 
 use super::{Recipe, is_frozen};
-use crate::config::{Branches, Config};
+use crate::config::{Config, Reparam};
 use crate::net::GhostNet;
 
 /// Place of the random numbers that drop hidden units.
@@ -27,7 +27,7 @@ pub struct Trainer {
     recipe: Recipe,
     net: GhostNet,
     teacher: Option<GhostNet>,
-    learner: Learner,
+    train_state: TrainState,
     schedule: TimmSchedule,
     seed: u64,
     device: Device,
@@ -61,10 +61,10 @@ impl Trainer {
         config: TrainerConfig<'_>,
         pretrained: Option<&BTreeMap<String, Tensor>>,
         device: &Device,
-    ) -> Result<(Self, Option<Transferred>)> {
+    ) -> Result<(Self, Option<LoadReport>)> {
         let TrainerConfig { config, recipe, freeze, batches, seed, teacher, class_rows } = config;
-        let config = Config { norm: Norm::Separate, branches: Branches::Training, ..*config };
-        let variables = Variables::new(DType::F32, device, seed).freeze(move |name| is_frozen(name, freeze));
+        let config = Config { norm: BatchNormMode::Keep, branches: Reparam::Train, ..*config };
+        let variables = VarStore::new(DType::F32, device, seed).freeze(move |name| is_frozen(name, freeze));
         let net = GhostNet::new(&config, variables.builder())?;
         let transfer = |tensors: &BTreeMap<String, Tensor>| {
             let mut tensors = tensors.clone();
@@ -77,11 +77,11 @@ impl Trainer {
         let settings = recipe.optimizer().map_err(candle_core::Error::msg)?;
         let groups = timm_groups(variables.parameters(), &settings);
         let optimizer = GroupedOptimizer::of_groups(settings.algorithm, groups)?;
-        let average = Ema::new(&variables, Decay::Constant(recipe.model_ema_decay))?;
-        let learner = Learner::new(variables, optimizer, average);
+        let average = Ema::new(&variables, EmaDecay::Constant(recipe.model_ema_decay))?;
+        let train_state = TrainState::new(variables, optimizer, average);
         let schedule = recipe.schedule(batches).map_err(candle_core::Error::msg)?;
         let (recipe, device) = (recipe.clone(), device.clone());
-        Ok((Self { config, recipe, net, teacher, learner, schedule, seed, device }, transferred))
+        Ok((Self { config, recipe, net, teacher, train_state, schedule, seed, device }, transferred))
     }
 
     /// Learns from a batch of normalised images (n, 3, h, w); `iteration` counts the steps of all epochs from 0. The loss
@@ -97,8 +97,8 @@ impl Trainer {
             loss = distilled(&loss, &distill_soft(&logits, &answers, distill_temperature)?, distill_alpha)?;
         }
         let value = f64::from(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?);
-        self.learner.learn(&loss)?;
-        self.learner.update(self.recipe.clip_grad)?;
+        self.train_state.backward(&loss)?;
+        self.train_state.step(self.recipe.clip_grad)?;
         Ok(value)
     }
 
@@ -109,7 +109,7 @@ impl Trainer {
 
     fn set_rates(&mut self, iteration: usize) {
         let rate = self.schedule.rate(iteration);
-        for group in self.learner.optimizer_mut().groups_mut() {
+        for group in self.train_state.optimizer_mut().groups_mut() {
             group.learning_rate = rate * group.rate_factor;
         }
     }
@@ -128,7 +128,11 @@ impl Trainer {
 
     /// What is measured and saved: the average where the recipe has `model_ema`, else the last weights.
     pub fn weights(&self) -> Result<BTreeMap<String, Tensor>> {
-        if self.recipe.model_ema { self.learner.average().tensors() } else { self.learner.variables().tensors() }
+        if self.recipe.model_ema {
+            self.train_state.average().tensors()
+        } else {
+            self.train_state.variables().tensors()
+        }
     }
 
     /// [`Trainer::weights`] as a network for inference.
@@ -138,8 +142,8 @@ impl Trainer {
     }
 
     /// Weights, optimizer and average.
-    pub fn learner(&self) -> &Learner {
-        &self.learner
+    pub fn train_state(&self) -> &TrainState {
+        &self.train_state
     }
 
     /// The network's configuration, in its training form.
@@ -154,12 +158,12 @@ impl Trainer {
 
     /// The rate of each group at its last step.
     pub fn rates(&self) -> Vec<f64> {
-        self.learner.optimizer().groups().iter().map(|group| group.learning_rate).collect()
+        self.train_state.optimizer().groups().iter().map(|group| group.learning_rate).collect()
     }
 
     /// All that the next step depends on beside its batch: tensors by name, and the updates of the average.
     pub fn state(&self) -> Result<(BTreeMap<String, Tensor>, u64)> {
-        self.learner.state()
+        self.train_state.state()
     }
 
     /// Restores [`Trainer::state`].
@@ -167,7 +171,7 @@ impl Trainer {
     /// # Errors
     /// A state of another network or optimizer; then the trainer must not be used.
     pub fn load_state(&mut self, tensors: &BTreeMap<String, Tensor>, updates: u64) -> Result<()> {
-        self.learner.load_state(tensors, updates)
+        self.train_state.load_state(tensors, updates)
     }
 }
 

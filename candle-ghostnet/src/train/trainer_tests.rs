@@ -50,9 +50,9 @@ fn a_trainer_goes_on_from_its_state_to_the_same_weights() -> Result<()> {
     resumed.load_state(&state, updates)?;
     steps(&mut resumed, 3..6)?;
     assert_eq!(bits(&resumed.state()?.0)?, bits(&whole.state()?.0)?);
-    let (average, last) = (bits(&whole.weights()?)?, bits(&whole.learner().variables().tensors()?)?);
+    let (average, last) = (bits(&whole.weights()?)?, bits(&whole.train_state().variables().tensors()?)?);
     assert_ne!(average, last, "with an average, that is what is saved");
-    assert_eq!(average, bits(&whole.learner().average().tensors()?)?);
+    assert_eq!(average, bits(&whole.train_state().average().tensors()?)?);
     Ok(())
 }
 

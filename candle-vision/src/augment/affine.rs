@@ -4,7 +4,7 @@ use image::{Rgb, RgbImage};
 
 /// How levels between pixels are computed; without antialiasing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Filter {
+pub enum Resample {
     /// Between 2x2 pixels.
     Bilinear,
     /// Keys' cubic with a = -1 between 4x4 pixels, as PIL's `transform` has it (its `resize` has a = -0.5).
@@ -29,11 +29,11 @@ pub fn rotation(degrees: f64, [height, width]: [usize; 2]) -> Affine {
 
 /// The image mapped; pixels whose place is outside the image become `fill`.
 #[must_use]
-pub fn affine(image: &RgbImage, map: &Affine, filter: Filter, fill: [u8; 3]) -> RgbImage {
+pub fn affine(image: &RgbImage, map: &Affine, filter: Resample, fill: [u8; 3]) -> RgbImage {
     let mut out = RgbImage::from_pixel(image.width(), image.height(), Rgb(fill));
     match filter {
-        Filter::Bilinear => fill_rows::<2>(image, map, &mut out, bilinear),
-        Filter::Bicubic => fill_rows::<4>(image, map, &mut out, bicubic),
+        Resample::Bilinear => fill_rows::<2>(image, map, &mut out, bilinear),
+        Resample::Bicubic => fill_rows::<4>(image, map, &mut out, bicubic),
     }
     out
 }

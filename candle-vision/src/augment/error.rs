@@ -1,6 +1,6 @@
 //! What can be wrong with the options of an augmentation, and with a loader.
 
-use crate::train::ahead::AheadError;
+use crate::train::prefetch::LoaderError;
 
 /// Why an augmentation or a batch cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -36,5 +36,5 @@ pub enum AugmentError {
     },
     /// No threads, or a mistake in the program.
     #[error(transparent)]
-    Ahead(#[from] AheadError),
+    Ahead(#[from] LoaderError),
 }

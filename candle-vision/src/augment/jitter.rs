@@ -33,7 +33,7 @@ impl JitterRanges {
 
 /// One change of colour.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Adjustment {
+pub enum JitterOp {
     /// [`color::brightness`] by this factor.
     Brightness(f32),
     /// [`color::contrast`] by this factor.
@@ -44,7 +44,7 @@ pub enum Adjustment {
     Hue(f64),
 }
 
-impl Adjustment {
+impl JitterOp {
     /// Changes the image.
     pub fn apply(&self, image: &mut RgbImage) {
         match *self {
@@ -58,7 +58,7 @@ impl Adjustment {
 
 /// Changes of colour in their order.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct ColorJitter(pub Vec<Adjustment>);
+pub struct ColorJitter(pub Vec<JitterOp>);
 
 impl ColorJitter {
     /// Draws a value from each range, and an order.
@@ -67,12 +67,12 @@ impl ColorJitter {
         let factors = [draw(ranges.brightness), draw(ranges.contrast), draw(ranges.saturation)];
         let [brightness, contrast, saturation] = factors.map(|factor| factor.map(|factor| factor as f32));
         let changes = [
-            brightness.map(Adjustment::Brightness),
-            contrast.map(Adjustment::Contrast),
-            saturation.map(Adjustment::Saturation),
-            draw(ranges.hue).map(Adjustment::Hue),
+            brightness.map(JitterOp::Brightness),
+            contrast.map(JitterOp::Contrast),
+            saturation.map(JitterOp::Saturation),
+            draw(ranges.hue).map(JitterOp::Hue),
         ];
-        let mut changes: Vec<Adjustment> = changes.into_iter().flatten().collect();
+        let mut changes: Vec<JitterOp> = changes.into_iter().flatten().collect();
         changes.shuffle(rng);
         Self(changes)
     }
@@ -94,10 +94,10 @@ mod tests {
         check_images("jitter", |case| {
             let changes: Vec<(String, f64)> = value(case, "changes");
             let changes = changes.iter().map(|(name, value)| match name.as_str() {
-                "brightness" => Adjustment::Brightness(*value as f32),
-                "contrast" => Adjustment::Contrast(*value as f32),
-                "saturation" => Adjustment::Saturation(*value as f32),
-                "hue" => Adjustment::Hue(*value),
+                "brightness" => JitterOp::Brightness(*value as f32),
+                "contrast" => JitterOp::Contrast(*value as f32),
+                "saturation" => JitterOp::Saturation(*value as f32),
+                "hue" => JitterOp::Hue(*value),
                 _ => panic!("the change {name}"),
             });
             let mut image = image(case);
@@ -118,10 +118,10 @@ mod tests {
                 .iter()
                 .map(|change| {
                     let (at, value) = match *change {
-                        Adjustment::Brightness(factor) => (0, f64::from(factor)),
-                        Adjustment::Contrast(factor) => (1, f64::from(factor)),
-                        Adjustment::Saturation(factor) => (2, f64::from(factor)),
-                        Adjustment::Hue(shift) => (3, shift),
+                        JitterOp::Brightness(factor) => (0, f64::from(factor)),
+                        JitterOp::Contrast(factor) => (1, f64::from(factor)),
+                        JitterOp::Saturation(factor) => (2, f64::from(factor)),
+                        JitterOp::Hue(shift) => (3, shift),
                     };
                     values[usize::from(at)].push(value);
                     at

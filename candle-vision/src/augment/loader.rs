@@ -1,4 +1,4 @@
-//! Batches of an image set, made ahead on threads of their own.
+//! PrefetchIter of an image set, made ahead on threads of their own.
 //!
 //! What a batch holds depends on the seed, the epoch and its place in it alone: not on the number of threads, nor on the
 //! epochs before. So a run that is resumed anywhere sees the batches of the run that was not interrupted.
@@ -12,9 +12,9 @@ use rayon::prelude::*;
 
 use super::mixup::{Mixup, mix_images, mixed_targets};
 use super::{AugmentError, Batch, TrainTransform};
-use crate::data::DecodedSet;
-use crate::image::{ClassifyTransform, write_planes};
-use crate::train::ahead::{Ahead, Batches};
+use crate::data::CachedDataset;
+use crate::image::{EvalTransform, write_planes};
+use crate::train::prefetch::{PrefetchIter, Prefetcher};
 use crate::train::stream;
 
 /// Places of [`stream`]: the order of an epoch, the changes of an image, the mixing of a batch.
@@ -50,35 +50,35 @@ enum View {
     /// Random changes, in random order; the place of an image that cannot be read goes to the next that can, as in timm.
     Train { transform: Box<TrainTransform>, mixing: Option<Mixup>, num_classes: usize },
     /// Resize and crop, in the set's order; images that cannot be read are left out.
-    Eval { transform: ClassifyTransform, tables: Box<[[f32; 256]; 3]> },
+    Eval { transform: EvalTransform, tables: Box<[[f32; 256]; 3]> },
 }
 
 /// What all threads share.
 struct Source {
-    set: Arc<DecodedSet>,
+    set: Arc<CachedDataset>,
     view: View,
     options: LoaderOptions,
 }
 
 /// Makes the batches of any epoch.
-pub struct Loader {
+pub struct DataLoader {
     source: Arc<Source>,
-    ahead: Ahead,
+    ahead: Prefetcher,
 }
 
-impl std::fmt::Debug for Loader {
+impl std::fmt::Debug for DataLoader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Loader").field("options", &self.source.options).finish_non_exhaustive()
     }
 }
 
-impl Loader {
-    /// Batches to train on, of `num_classes` classes.
+impl DataLoader {
+    /// PrefetchIter to train on, of `num_classes` classes.
     ///
     /// # Errors
     /// An option out of its range, or threads that the system refuses.
     pub fn train(
-        set: Arc<DecodedSet>,
+        set: Arc<CachedDataset>,
         transform: TrainTransform,
         num_classes: usize,
         options: LoaderOptions,
@@ -87,25 +87,25 @@ impl Loader {
         Self::new(set, View::Train { transform: Box::new(transform), mixing, num_classes }, options)
     }
 
-    /// Batches to evaluate on: all images in order, as [`ClassifyTransform`] has them, without those that cannot be
+    /// PrefetchIter to evaluate on: all images in order, as [`EvalTransform`] has them, without those that cannot be
     /// read. The seed and `drop_last` mean nothing.
     ///
     /// # Errors
     /// As [`train`](Self::train).
     pub fn eval(
-        set: Arc<DecodedSet>,
-        transform: ClassifyTransform,
+        set: Arc<CachedDataset>,
+        transform: EvalTransform,
         options: LoaderOptions,
     ) -> Result<Self, AugmentError> {
         let tables = Box::new(transform.tables());
         Self::new(set, View::Eval { transform, tables }, LoaderOptions { drop_last: false, ..options })
     }
 
-    fn new(set: Arc<DecodedSet>, view: View, options: LoaderOptions) -> Result<Self, AugmentError> {
+    fn new(set: Arc<CachedDataset>, view: View, options: LoaderOptions) -> Result<Self, AugmentError> {
         if options.batch == 0 {
             return Err(AugmentError::Option { name: "batch", found: "0".into(), expected: "it has to be at least 1" });
         }
-        let ahead = Ahead::new(options.workers)?;
+        let ahead = Prefetcher::new(options.workers)?;
         Ok(Self { source: Arc::new(Source { set, view, options }), ahead })
     }
 
@@ -121,7 +121,7 @@ impl Loader {
     ///
     /// # Errors
     /// Threads that the system refuses.
-    pub fn epoch(&self, epoch: usize) -> Result<Epoch, AugmentError> {
+    pub fn epoch(&self, epoch: usize) -> Result<EpochIter, AugmentError> {
         self.epoch_from(epoch, 0)
     }
 
@@ -129,10 +129,10 @@ impl Loader {
     ///
     /// # Errors
     /// As [`epoch`](Self::epoch).
-    pub fn epoch_from(&self, epoch: usize, first: usize) -> Result<Epoch, AugmentError> {
+    pub fn epoch_from(&self, epoch: usize, first: usize) -> Result<EpochIter, AugmentError> {
         let work = Work { source: Arc::clone(&self.source), order: self.source.order(epoch), epoch };
         let batches = first.min(self.batches())..self.batches();
-        Ok(Epoch(self.ahead.start(epoch, batches, move |number, stop| work.batch(number, stop))?))
+        Ok(EpochIter(self.ahead.start(epoch, batches, move |number, stop| work.batch(number, stop))?))
     }
 }
 
@@ -236,9 +236,9 @@ impl Work {
 
 /// The batches of one epoch, in order; after an error there are none. Dropping it ends its threads' work.
 #[derive(Debug)]
-pub struct Epoch(Batches<Batch, AugmentError>);
+pub struct EpochIter(PrefetchIter<Batch, AugmentError>);
 
-impl Epoch {
+impl EpochIter {
     /// Time that the caller has spent waiting for batches.
     #[must_use]
     pub fn waited(&self) -> Duration {
@@ -246,7 +246,7 @@ impl Epoch {
     }
 }
 
-impl Iterator for Epoch {
+impl Iterator for EpochIter {
     type Item = Result<Batch, AugmentError>;
 
     /// The next batch with an image that can be read.

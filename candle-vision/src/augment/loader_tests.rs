@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 use candle_core::{DType, Device};
 
 use super::*;
-use crate::augment::{ClassifyAugment, Targets, TrainInterpolation};
-use crate::data::{ClassifySet, DecodedSet};
+use crate::augment::{ClassificationAugment, Targets, TrainInterpolation};
+use crate::data::{CachedDataset, ClassificationDataset};
 use crate::image::fixtures::synthetic;
 use crate::image::{Interpolation, save};
 
 /// A training set of two classes: `count` small images of several sizes, of which those of `broken` are damaged.
-fn folder(count: usize, broken: &[usize]) -> (tempfile::TempDir, Arc<DecodedSet>) {
+fn folder(count: usize, broken: &[usize]) -> (tempfile::TempDir, Arc<CachedDataset>) {
     let dir = tempfile::tempdir().unwrap();
     for part in ["train/cat", "train/dog", "val/cat", "val/dog"] {
         std::fs::create_dir_all(dir.path().join(part)).unwrap();
@@ -26,22 +26,17 @@ fn folder(count: usize, broken: &[usize]) -> (tempfile::TempDir, Arc<DecodedSet>
     for class in ["cat", "dog"] {
         save(&synthetic(1, 20, 20), &dir.path().join(format!("val/{class}/1.png"))).unwrap();
     }
-    let set = ClassifySet::open(dir.path(), 1 << 20).unwrap();
+    let set = ClassificationDataset::open(dir.path(), 1 << 20).unwrap();
     (dir, Arc::new(set.train))
 }
 
-fn view() -> ClassifyTransform {
-    ClassifyTransform {
-        input_size: [16, 16],
-        crop_pct: 1.,
-        interpolation: Interpolation::Bilinear,
-        ..Default::default()
-    }
+fn view() -> EvalTransform {
+    EvalTransform { input_size: [16, 16], crop_pct: 1., interpolation: Interpolation::Bilinear, ..Default::default() }
 }
 
 /// All kinds of changes at once.
-fn augment() -> ClassifyAugment {
-    ClassifyAugment {
+fn augment() -> ClassificationAugment {
+    ClassificationAugment {
         aa: Some("rand-m9-mstd0.5-inc1".parse().unwrap()),
         vflip: 0.5,
         grayscale_prob: 0.2,
@@ -52,13 +47,13 @@ fn augment() -> ClassifyAugment {
     }
 }
 
-fn loader(set: &Arc<DecodedSet>, augment: ClassifyAugment, workers: usize) -> Loader {
+fn loader(set: &Arc<CachedDataset>, augment: ClassificationAugment, workers: usize) -> DataLoader {
     let transform = TrainTransform::new(augment, &view()).unwrap();
     let options = LoaderOptions { batch: 4, workers, seed: 5, ..Default::default() };
-    Loader::train(Arc::clone(set), transform, 2, options).unwrap()
+    DataLoader::train(Arc::clone(set), transform, 2, options).unwrap()
 }
 
-fn batches(loader: &Loader, epoch: usize) -> Vec<Batch> {
+fn batches(loader: &DataLoader, epoch: usize) -> Vec<Batch> {
     loader.epoch(epoch).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
@@ -96,17 +91,17 @@ fn batches_do_not_depend_on_threads_or_on_where_a_run_starts() {
 #[test]
 fn the_rest_of_an_epoch_is_kept_where_it_is_wanted() {
     let (_dir, set) = folder(6, &[]);
-    let transform = TrainTransform::new(ClassifyAugment::default(), &view()).unwrap();
+    let transform = TrainTransform::new(ClassificationAugment::default(), &view()).unwrap();
     for (batch, drop_last, sizes) in
         [(4, true, vec![4]), (4, false, vec![4, 2]), (3, true, vec![3, 3]), (9, true, vec![6]), (9, false, vec![6])]
     {
         let options = LoaderOptions { batch, drop_last, ..Default::default() };
-        let loader = Loader::train(Arc::clone(&set), transform.clone(), 2, options).unwrap();
+        let loader = DataLoader::train(Arc::clone(&set), transform.clone(), 2, options).unwrap();
         let found: Vec<usize> = batches(&loader, 0).iter().map(|batch| batch.classes.len()).collect();
         assert_eq!((loader.batches(), found), (sizes.len(), sizes), "{batch} {drop_last}");
     }
     let options = LoaderOptions { batch: 0, ..Default::default() };
-    let error = Loader::train(set, transform, 2, options).unwrap_err().to_string();
+    let error = DataLoader::train(set, transform, 2, options).unwrap_err().to_string();
     assert_eq!(error, "the option batch is 0; it has to be at least 1");
 }
 
@@ -114,7 +109,7 @@ fn the_rest_of_an_epoch_is_kept_where_it_is_wanted() {
 fn unreadable_images_give_their_place_to_the_next_and_are_reported() {
     let (_dir, set) = folder(8, &[2, 3, 7]);
     for workers in [0, 2] {
-        let mut indices: Vec<usize> = batches(&loader(&set, ClassifyAugment::cifar(), workers), 0)
+        let mut indices: Vec<usize> = batches(&loader(&set, ClassificationAugment::cifar(), workers), 0)
             .iter()
             .flat_map(|b| b.indices.clone())
             .collect();
@@ -132,7 +127,7 @@ fn evaluation_leaves_unreadable_images_out_and_keeps_the_order() {
     let (_dir, set) = folder(9, &[2, 7, 8]);
     for workers in [0, 3] {
         let options = LoaderOptions { batch: 4, workers, ..Default::default() };
-        let loader = Loader::eval(Arc::clone(&set), view(), options).unwrap();
+        let loader = DataLoader::eval(Arc::clone(&set), view(), options).unwrap();
         let batches = batches(&loader, 0);
         let found: Vec<Vec<usize>> = batches.iter().map(|batch| batch.indices.clone()).collect();
         assert_eq!(found, [vec![0, 2, 3], vec![5, 6, 7]], "{workers} workers");
@@ -165,7 +160,7 @@ fn a_panic_becomes_an_error() {
         let transform = TrainTransform::new(augment(), &view()).unwrap();
         let options = LoaderOptions { batch: 6, workers, ..Default::default() };
         // One class fewer than the set has.
-        let mut epoch = Loader::train(Arc::clone(&set), transform, 1, options).unwrap().epoch(3).unwrap();
+        let mut epoch = DataLoader::train(Arc::clone(&set), transform, 1, options).unwrap().epoch(3).unwrap();
         let error = epoch.next().unwrap().unwrap_err().to_string();
         assert!(error.contains("batch 0 of epoch 3 failed: the class 1 is none of 1"), "{error}");
         assert!(epoch.next().is_none());
@@ -198,7 +193,7 @@ fn waiting_is_measured() {
 #[test]
 fn tensors_have_the_batch_s_shape() {
     let (_dir, set) = folder(8, &[]);
-    for (augment, is_soft) in [(augment(), true), (ClassifyAugment::cifar(), false)] {
+    for (augment, is_soft) in [(augment(), true), (ClassificationAugment::cifar(), false)] {
         let batch = batches(&loader(&set, augment, 0), 0).remove(0);
         let classes = batch.classes.clone();
         let (images, targets) = batch.into_tensors(&Device::Cpu).unwrap();
@@ -218,7 +213,7 @@ fn tensors_have_the_batch_s_shape() {
 fn cifar_s_recipe_is_a_window_and_a_flip() {
     let (_dir, set) = folder(8, &[]);
     let mut flips = 0;
-    for batch in (0..8).flat_map(|epoch| batches(&loader(&set, ClassifyAugment::cifar(), 0), epoch)) {
+    for batch in (0..8).flat_map(|epoch| batches(&loader(&set, ClassificationAugment::cifar(), 0), epoch)) {
         for (at, &index) in batch.indices.iter().enumerate() {
             let source = set.get(index).unwrap();
             let (width, height) = (source.width() as usize, source.height() as usize);
@@ -247,16 +242,16 @@ fn cifar_s_recipe_is_a_window_and_a_flip() {
 fn time_of_a_sample() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     let bicubic =
-        ClassifyAugment { interpolation: TrainInterpolation::Bicubic, color_jitter: 0., ..Default::default() };
+        ClassificationAugment { interpolation: TrainInterpolation::Bicubic, color_jitter: 0., ..Default::default() };
     let policy = Some("rand-m9-mstd0.5-inc1".parse().unwrap());
     for (name, size, input, augment) in [
-        ("cifar", [32, 32], 64, ClassifyAugment::cifar()),
+        ("cifar", [32, 32], 64, ClassificationAugment::cifar()),
         ("crop", [375, 500], 224, bicubic.clone()),
-        ("RandAugment", [375, 500], 224, ClassifyAugment { aa: policy, ..bicubic.clone() }),
-        ("jitter", [375, 500], 224, ClassifyAugment { color_jitter: 0.4, ..bicubic.clone() }),
-        ("erasing", [375, 500], 224, ClassifyAugment { reprob: 0.25, ..bicubic }),
+        ("RandAugment", [375, 500], 224, ClassificationAugment { aa: policy, ..bicubic.clone() }),
+        ("jitter", [375, 500], 224, ClassificationAugment { color_jitter: 0.4, ..bicubic.clone() }),
+        ("erasing", [375, 500], 224, ClassificationAugment { reprob: 0.25, ..bicubic }),
     ] {
-        let view = ClassifyTransform { input_size: [input, input], ..Default::default() };
+        let view = EvalTransform { input_size: [input, input], ..Default::default() };
         let transform = TrainTransform::new(augment, &view).unwrap();
         let (image, mut out) = (synthetic(0, size[0], size[1]), vec![0.; 3 * input * input]);
         let count = 300;

@@ -37,7 +37,7 @@ pub struct Mixup {
 
 /// What happens to one image.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Mix {
+pub enum MixParams {
     /// Nothing.
     Keep,
     /// `share` of it and 1 - `share` of its partner.
@@ -56,7 +56,7 @@ pub enum Mix {
     },
 }
 
-impl Mix {
+impl MixParams {
     /// The rectangle of 1 - `share` of an image of `size` = [height, width] about `center`, cut at the borders, after
     /// which its share is what stays: timm's `rand_bbox` with `correct_lam`.
     #[must_use]
@@ -104,45 +104,45 @@ impl Mix {
 
 impl Mixup {
     /// Draws what happens to each of `count` images of `size` = [height, width].
-    pub fn draw(&self, rng: &mut impl Rng, count: usize, size: [usize; 2]) -> Vec<Mix> {
+    pub fn draw(&self, rng: &mut impl Rng, count: usize, size: [usize; 2]) -> Vec<MixParams> {
         match self.mode {
             MixMode::Batch => vec![self.draw_one(rng, size); count],
             MixMode::Elem => (0..count).map(|_| self.draw_one(rng, size)).collect(),
             MixMode::Pair => {
-                let mut mixes: Vec<Mix> = (0..count / 2).map(|_| self.draw_one(rng, size)).collect();
-                let mirrored: Vec<Mix> = mixes.iter().rev().copied().collect();
-                mixes.resize(count - mirrored.len(), Mix::Keep);
+                let mut mixes: Vec<MixParams> = (0..count / 2).map(|_| self.draw_one(rng, size)).collect();
+                let mirrored: Vec<MixParams> = mixes.iter().rev().copied().collect();
+                mixes.resize(count - mirrored.len(), MixParams::Keep);
                 mixes.extend(mirrored);
                 mixes
             }
         }
     }
 
-    fn draw_one(&self, rng: &mut impl Rng, size: [usize; 2]) -> Mix {
+    fn draw_one(&self, rng: &mut impl Rng, size: [usize; 2]) -> MixParams {
         let is_mixed = happens(rng, self.prob);
         let cuts = match (self.mixup_alpha > 0., self.cutmix_alpha > 0.) {
             (true, true) => happens(rng, self.switch_prob),
             (mixes, cuts) if mixes || cuts => cuts,
-            _ => return Mix::Keep,
+            _ => return MixParams::Keep,
         };
         if !is_mixed {
-            Mix::Keep
+            MixParams::Keep
         } else if cuts {
             let share = beta(rng, self.cutmix_alpha);
-            Mix::paste(share, size, size.map(|side| rng.random_range(0..side.max(1))))
+            MixParams::paste(share, size, size.map(|side| rng.random_range(0..side.max(1))))
         } else {
-            Mix::Blend { share: beta(rng, self.mixup_alpha) }
+            MixParams::Blend { share: beta(rng, self.mixup_alpha) }
         }
     }
 }
 
 /// Mixes a batch of images, each three planes of `size` = [height, width]; one `mixes` each. The middle one of an odd
 /// number is its own partner, and stays.
-pub fn mix_images(images: &mut [f32], size: [usize; 2], mixes: &[Mix]) {
+pub fn mix_images(images: &mut [f32], size: [usize; 2], mixes: &[MixParams]) {
     let length = 3 * size[0] * size[1];
     let count = mixes.len();
     for (i, pair) in mixes.iter().zip(mixes.iter().rev()).enumerate().take(count / 2) {
-        if pair == (&Mix::Keep, &Mix::Keep) {
+        if pair == (&MixParams::Keep, &MixParams::Keep) {
             continue;
         }
         let (head, tail) = images.split_at_mut((count - 1 - i) * length);
@@ -159,7 +159,7 @@ pub fn mix_images(images: &mut [f32], size: [usize; 2], mixes: &[Mix]) {
 /// # Panics
 /// If a class is not below `num_classes`, or there are fewer classes than `mixes`.
 #[must_use]
-pub fn mixed_targets(classes: &[usize], mixes: &[Mix], num_classes: usize, smoothing: f64) -> Vec<f32> {
+pub fn mixed_targets(classes: &[usize], mixes: &[MixParams], num_classes: usize, smoothing: f64) -> Vec<f32> {
     let off = smoothing / num_classes as f64;
     let [on, off] = [(1. - smoothing + off) as f32, off as f32];
     let level = |class: usize, of: usize| if class == of { on } else { off };
@@ -199,10 +199,10 @@ mod tests {
             let given = |at: usize| if shares.len() > 1 { f64::from(shares[at] as f32) } else { shares[at] };
             let one = |at: usize| match value(case, "cuts") {
                 // timm leaves a batch of share 1 alone, so no centre is drawn.
-                true => Mix::paste(given(at), size, centers[at]),
-                false => Mix::Blend { share: given(at) },
+                true => MixParams::paste(given(at), size, centers[at]),
+                false => MixParams::Blend { share: given(at) },
             };
-            let mixes: Vec<Mix> = match value(case, "mode") {
+            let mixes: Vec<MixParams> = match value(case, "mode") {
                 MixMode::Batch => vec![one(0); count],
                 MixMode::Pair => (0..count).map(|i| one(i.min(count - 1 - i))).collect(),
                 MixMode::Elem => (0..count).map(one).collect(),
@@ -245,9 +245,9 @@ mod tests {
             for _ in 0..DRAWS {
                 let mix = mixup.draw(&mut rng, 2, [16, 16])[0];
                 counts[match mix {
-                    Mix::Keep => 0,
-                    Mix::Blend { .. } => 1,
-                    Mix::Paste { .. } => 2,
+                    MixParams::Keep => 0,
+                    MixParams::Blend { .. } => 1,
+                    MixParams::Paste { .. } => 2,
                 }] += 1. / DRAWS as f64;
                 assert!((0. ..=1.).contains(&mix.share()), "{mix:?}");
             }

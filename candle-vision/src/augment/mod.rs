@@ -3,9 +3,9 @@
 //! Everything random is drawn into plain values first, from [`train::stream`](crate::train::stream), and done afterwards:
 //! with equal values, images of 8 bits come out as PIL's, to the bit.
 //!
-//! - [`ClassifyAugment`], [`TrainTransform`]: the options of a classifier's training images, and what they do;
-//! - [`Loader`]: batches made on threads of its own, the same for any number of them;
-//! - [`affine`], [`color`], [`levels`], [`CropBox`], [`EraseBox`], [`Mix`], [`Operation`]: the single changes.
+//! - [`ClassificationAugment`], [`TrainTransform`]: the options of a classifier's training images, and what they do;
+//! - [`DataLoader`]: batches made on threads of its own, the same for any number of them;
+//! - [`affine`], [`color`], [`levels`], [`CropBox`], [`EraseBox`], [`MixParams`], [`Operation`]: the single changes.
 
 mod affine;
 mod batch;
@@ -14,26 +14,26 @@ mod crop;
 mod erase;
 mod error;
 mod jitter;
-pub mod levels;
 mod loader;
 mod mixup;
 mod options;
-mod policy;
+pub mod point_ops;
+mod rand_augment;
 mod random;
 mod sample;
 
-pub use affine::{Affine, Filter, affine, rotation};
+pub use affine::{Affine, Resample, affine, rotation};
 pub use batch::{Batch, Targets};
 pub use crop::CropBox;
 pub use erase::{EraseBox, EraseFill, EraseMode};
 pub use error::AugmentError;
-pub use jitter::{Adjustment, ColorJitter, JitterRanges};
-pub use loader::{Epoch, Loader, LoaderOptions};
-pub use mixup::{Mix, MixMode, Mixup, mix_images, mixed_targets};
-pub use options::{ClassifyAugment, TrainInterpolation};
-pub use policy::{Operation, RandAugment};
+pub use jitter::{ColorJitter, JitterOp, JitterRanges};
+pub use loader::{DataLoader, EpochIter, LoaderOptions};
+pub use mixup::{MixMode, MixParams, Mixup, mix_images, mixed_targets};
+pub use options::{ClassificationAugment, TrainInterpolation};
+pub use rand_augment::{Operation, RandAugment};
 pub use random::beta;
-pub use sample::{SamplePlan, TrainTransform};
+pub use sample::{SampleParams, TrainTransform};
 
 #[cfg(test)]
 mod fixtures;

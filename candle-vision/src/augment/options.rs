@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::AugmentError;
-use super::affine::Filter;
+use super::affine::Resample;
 use super::erase::EraseMode;
 use super::jitter::JitterRanges;
 use super::mixup::{MixMode, Mixup};
-use super::policy::RandAugment;
+use super::rand_augment::RandAugment;
 use crate::image::Interpolation;
 
 /// How training images are resized, and turned by [`RandAugment`].
@@ -24,20 +24,20 @@ pub enum TrainInterpolation {
 
 impl TrainInterpolation {
     /// What is drawn from.
-    pub(super) fn filters(self) -> &'static [Filter] {
+    pub(super) fn filters(self) -> &'static [Resample] {
         match self {
-            Self::Random => &[Filter::Bilinear, Filter::Bicubic],
-            Self::Bilinear => &[Filter::Bilinear],
-            Self::Bicubic => &[Filter::Bicubic],
+            Self::Random => &[Resample::Bilinear, Resample::Bicubic],
+            Self::Bilinear => &[Resample::Bilinear],
+            Self::Bicubic => &[Resample::Bicubic],
         }
     }
 }
 
-impl From<Filter> for Interpolation {
-    fn from(filter: Filter) -> Self {
+impl From<Resample> for Interpolation {
+    fn from(filter: Resample) -> Self {
         match filter {
-            Filter::Bilinear => Self::Bilinear,
-            Filter::Bicubic => Self::Bicubic,
+            Resample::Bilinear => Self::Bilinear,
+            Resample::Bicubic => Self::Bicubic,
         }
     }
 }
@@ -46,7 +46,7 @@ impl From<Filter> for Interpolation {
 /// follow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct ClassifyAugment {
+pub struct ClassificationAugment {
     /// Range of the random resized crop's share of the area. 0.08 to 1.
     pub scale: [f64; 2],
     /// Range of the crop's ratio width / height. 3/4 to 4/3.
@@ -88,7 +88,7 @@ pub struct ClassifyAugment {
     pub smoothing: f64,
 }
 
-impl Default for ClassifyAugment {
+impl Default for ClassificationAugment {
     fn default() -> Self {
         Self {
             scale: [0.08, 1.],
@@ -114,7 +114,7 @@ impl Default for ClassifyAugment {
     }
 }
 
-impl ClassifyAugment {
+impl ClassificationAugment {
     /// CIFAR's usual recipe: four pixels of padding and a crop, horizontal flips, bilinear resize; nothing else.
     #[must_use]
     pub fn cifar() -> Self {
@@ -178,26 +178,26 @@ mod tests {
 
     #[test]
     fn options_outside_their_ranges_are_refused() {
-        let good = ClassifyAugment::default();
+        let good = ClassificationAugment::default();
         good.check().unwrap();
-        ClassifyAugment::cifar().check().unwrap();
+        ClassificationAugment::cifar().check().unwrap();
         for (options, name) in [
-            (ClassifyAugment { scale: [0., 1.], ..good.clone() }, "scale"),
-            (ClassifyAugment { scale: [0.5, 0.2], ..good.clone() }, "scale"),
-            (ClassifyAugment { scale: [0.5, 1.2], ..good.clone() }, "scale"),
-            (ClassifyAugment { ratio: [f64::NAN, 1.], ..good.clone() }, "ratio"),
-            (ClassifyAugment { hflip: 1.1, ..good.clone() }, "hflip"),
-            (ClassifyAugment { vflip: -0.1, ..good.clone() }, "vflip"),
-            (ClassifyAugment { color_jitter: f64::INFINITY, ..good.clone() }, "color_jitter"),
-            (ClassifyAugment { hue_jitter: 0.6, ..good.clone() }, "hue_jitter"),
-            (ClassifyAugment { grayscale_prob: f64::NAN, ..good.clone() }, "grayscale_prob"),
-            (ClassifyAugment { reprob: 2., ..good.clone() }, "reprob"),
-            (ClassifyAugment { recount: 0, ..good.clone() }, "recount"),
-            (ClassifyAugment { mixup: -1., ..good.clone() }, "mixup"),
-            (ClassifyAugment { cutmix: f64::NAN, ..good.clone() }, "cutmix"),
-            (ClassifyAugment { mixup_prob: 1.5, ..good.clone() }, "mixup_prob"),
-            (ClassifyAugment { mixup_switch_prob: -1., ..good.clone() }, "mixup_switch_prob"),
-            (ClassifyAugment { smoothing: 1., ..good.clone() }, "smoothing"),
+            (ClassificationAugment { scale: [0., 1.], ..good.clone() }, "scale"),
+            (ClassificationAugment { scale: [0.5, 0.2], ..good.clone() }, "scale"),
+            (ClassificationAugment { scale: [0.5, 1.2], ..good.clone() }, "scale"),
+            (ClassificationAugment { ratio: [f64::NAN, 1.], ..good.clone() }, "ratio"),
+            (ClassificationAugment { hflip: 1.1, ..good.clone() }, "hflip"),
+            (ClassificationAugment { vflip: -0.1, ..good.clone() }, "vflip"),
+            (ClassificationAugment { color_jitter: f64::INFINITY, ..good.clone() }, "color_jitter"),
+            (ClassificationAugment { hue_jitter: 0.6, ..good.clone() }, "hue_jitter"),
+            (ClassificationAugment { grayscale_prob: f64::NAN, ..good.clone() }, "grayscale_prob"),
+            (ClassificationAugment { reprob: 2., ..good.clone() }, "reprob"),
+            (ClassificationAugment { recount: 0, ..good.clone() }, "recount"),
+            (ClassificationAugment { mixup: -1., ..good.clone() }, "mixup"),
+            (ClassificationAugment { cutmix: f64::NAN, ..good.clone() }, "cutmix"),
+            (ClassificationAugment { mixup_prob: 1.5, ..good.clone() }, "mixup_prob"),
+            (ClassificationAugment { mixup_switch_prob: -1., ..good.clone() }, "mixup_switch_prob"),
+            (ClassificationAugment { smoothing: 1., ..good.clone() }, "smoothing"),
         ] {
             let message = options.check().unwrap_err().to_string();
             assert!(message.starts_with(&format!("the option {name} is ")), "{message}");
@@ -206,27 +206,30 @@ mod tests {
 
     #[test]
     fn options_survive_a_file_and_absent_ones_are_timm_s() {
-        let options =
-            ClassifyAugment { aa: Some("rand-m9-mstd0.5-inc1".parse().unwrap()), mixup: 0.2, ..Default::default() };
+        let options = ClassificationAugment {
+            aa: Some("rand-m9-mstd0.5-inc1".parse().unwrap()),
+            mixup: 0.2,
+            ..Default::default()
+        };
         let text = serde_json::to_string(&options).unwrap();
         assert!(text.contains(r#""interpolation":"random""#) && text.contains(r#""remode":"pixel""#), "{text}");
-        assert_eq!(serde_json::from_str::<ClassifyAugment>(&text).unwrap(), options);
-        let some: ClassifyAugment =
+        assert_eq!(serde_json::from_str::<ClassificationAugment>(&text).unwrap(), options);
+        let some: ClassificationAugment =
             serde_json::from_str(r#"{"reprob": 0.25, "remode": "const", "aa": "rand-m7"}"#).unwrap();
-        let expected = ClassifyAugment {
+        let expected = ClassificationAugment {
             reprob: 0.25,
             remode: EraseMode::Const,
             aa: Some(RandAugment { magnitude: 7, ..Default::default() }),
             ..Default::default()
         };
         assert_eq!(some, expected);
-        assert!(serde_json::from_str::<ClassifyAugment>(r#"{"aa": "augmix"}"#).is_err());
+        assert!(serde_json::from_str::<ClassificationAugment>(r#"{"aa": "augmix"}"#).is_err());
     }
 
     #[test]
     fn mixing_is_off_by_default() {
-        assert_eq!(ClassifyAugment::default().mixing(), None);
-        let mixing = ClassifyAugment { cutmix: 1., ..Default::default() }.mixing().unwrap();
+        assert_eq!(ClassificationAugment::default().mixing(), None);
+        let mixing = ClassificationAugment { cutmix: 1., ..Default::default() }.mixing().unwrap();
         assert_eq!((mixing.mixup_alpha, mixing.cutmix_alpha, mixing.prob), (0., 1., 1.));
     }
 }

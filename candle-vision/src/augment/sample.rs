@@ -6,16 +6,16 @@ use rand::Rng;
 use super::crop::CropBox;
 use super::erase::EraseBox;
 use super::jitter::ColorJitter;
-use super::options::ClassifyAugment;
-use super::policy::Operation;
+use super::options::ClassificationAugment;
+use super::rand_augment::Operation;
 use super::random::happens;
 use super::{AugmentError, color};
-use crate::image::{ClassifyTransform, Interpolation};
+use crate::image::{EvalTransform, Interpolation};
 
 /// A classifier's view of an image in training: random changes, and the input size and statistics of evaluation.
 #[derive(Debug, Clone)]
 pub struct TrainTransform {
-    options: ClassifyAugment,
+    options: ClassificationAugment,
     input_size: [usize; 2],
     /// Normalised value of each level, per channel.
     tables: [[f32; 256]; 3],
@@ -25,7 +25,7 @@ pub struct TrainTransform {
 
 /// All that is drawn for one image.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SamplePlan {
+pub struct SampleParams {
     /// Window that is resized to the input size.
     pub crop: CropBox,
     /// Filter of that resize.
@@ -49,7 +49,7 @@ impl TrainTransform {
     ///
     /// # Errors
     /// An option out of its range.
-    pub fn new(options: ClassifyAugment, view: &ClassifyTransform) -> Result<Self, AugmentError> {
+    pub fn new(options: ClassificationAugment, view: &EvalTransform) -> Result<Self, AugmentError> {
         options.check()?;
         let fill = view.mean.map(|mean| (f64::from(mean) * 255.).round_ties_even() as u8);
         Ok(Self { options, input_size: view.input_size, tables: view.tables(), fill })
@@ -63,19 +63,19 @@ impl TrainTransform {
 
     /// The options.
     #[must_use]
-    pub fn options(&self) -> &ClassifyAugment {
+    pub fn options(&self) -> &ClassificationAugment {
         &self.options
     }
 
     /// Draws what happens to an image of `size` = [height, width].
-    pub fn draw(&self, rng: &mut impl Rng, size: [usize; 2]) -> SamplePlan {
+    pub fn draw(&self, rng: &mut impl Rng, size: [usize; 2]) -> SampleParams {
         let options = &self.options;
         let crop = match options.padding {
             Some(padding) => CropBox::random_padded(rng, size, padding),
             None => CropBox::random_resized(rng, size, options.scale, options.ratio),
         };
         let filters = options.interpolation.filters();
-        SamplePlan {
+        SampleParams {
             crop,
             interpolation: filters[rng.random_range(0..filters.len())].into(),
             hflip: happens(rng, options.hflip),
@@ -89,7 +89,7 @@ impl TrainTransform {
 
     /// The image of `input_size` after everything but normalisation and erasing.
     #[must_use]
-    pub fn image(&self, plan: &SamplePlan, image: &RgbImage) -> RgbImage {
+    pub fn image(&self, plan: &SampleParams, image: &RgbImage) -> RgbImage {
         let mut image = plan.crop.apply_resized(image, self.input_size, plan.interpolation);
         if plan.hflip {
             imageops::flip_horizontal_in_place(&mut image);
@@ -109,7 +109,7 @@ impl TrainTransform {
     ///
     /// # Panics
     /// If `out` has another length.
-    pub fn apply(&self, plan: &SamplePlan, image: &RgbImage, out: &mut [f32]) {
+    pub fn apply(&self, plan: &SampleParams, image: &RgbImage, out: &mut [f32]) {
         crate::image::write_planes(&self.image(plan, image), &self.tables, out);
         plan.erase.iter().for_each(|erase| erase.apply(out, self.input_size));
     }
@@ -118,25 +118,25 @@ impl TrainTransform {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::augment::fixtures::{check, is_golden, image, value};
-    use crate::augment::{Adjustment, EraseFill, Filter};
+    use crate::augment::fixtures::{check, image, is_golden, value};
+    use crate::augment::{EraseFill, JitterOp, Resample};
     use crate::image::fixtures::synthetic;
     use crate::train::stream;
 
-    fn transform(options: ClassifyAugment) -> TrainTransform {
-        let view = ClassifyTransform { input_size: [24, 32], ..Default::default() };
+    fn transform(options: ClassificationAugment) -> TrainTransform {
+        let view = EvalTransform { input_size: [24, 32], ..Default::default() };
         TrainTransform::new(options, &view).unwrap()
     }
 
     /// The plans of the oracle's two pipelines.
-    fn plan(interpolation: Interpolation) -> SamplePlan {
+    fn plan(interpolation: Interpolation) -> SampleParams {
         let (policy, jitter) = match interpolation {
             Interpolation::Bilinear => {
-                (vec![Operation::Rotate(17., Filter::Bilinear), Operation::Posterize(3)], Vec::new())
+                (vec![Operation::Rotate(17., Resample::Bilinear), Operation::Posterize(3)], Vec::new())
             }
-            _ => (Vec::new(), vec![Adjustment::Brightness(1.3), Adjustment::Contrast(0.7)]),
+            _ => (Vec::new(), vec![JitterOp::Brightness(1.3), JitterOp::Contrast(0.7)]),
         };
-        SamplePlan {
+        SampleParams {
             crop: CropBox { top: 5, left: 9, height: 40, width: 51 },
             interpolation,
             hflip: true,
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn the_whole_is_bit_equal_with_timm_s_order_of_the_parts() {
-        let transform = transform(ClassifyAugment::default());
+        let transform = transform(ClassificationAugment::default());
         check("pipeline", |case| {
             let plan = plan(value::<String>(case, "interpolation").parse().unwrap());
             let mut out = vec![0.; 3 * 24 * 32];
@@ -162,9 +162,9 @@ mod tests {
 
     #[test]
     fn erasing_comes_after_normalisation() {
-        let transform = transform(ClassifyAugment::default());
+        let transform = transform(ClassificationAugment::default());
         let erase = EraseBox { top: 3, left: 4, height: 5, width: 6, fill: EraseFill::Color([0., 8., 9.]) };
-        let plan = SamplePlan { erase: vec![erase], ..plan(Interpolation::Bicubic) };
+        let plan = SampleParams { erase: vec![erase], ..plan(Interpolation::Bicubic) };
         let mut out = vec![7.; 3 * 24 * 32];
         transform.apply(&plan, &synthetic(1, 61, 83), &mut out);
         let at = |plane: usize| out[(plane * 24 + 3) * 32 + 4];
@@ -173,28 +173,35 @@ mod tests {
 
     #[test]
     fn each_option_changes_its_own_part_of_the_plan() {
-        let draws = |options: ClassifyAugment| -> Vec<SamplePlan> {
+        let draws = |options: ClassificationAugment| -> Vec<SampleParams> {
             let transform = transform(options);
             (0..400).map(|index| transform.draw(&mut stream(1, &[index]), [60, 80])).collect()
         };
-        let share = |plans: &[SamplePlan], holds: fn(&SamplePlan) -> bool| {
+        let share = |plans: &[SampleParams], holds: fn(&SampleParams) -> bool| {
             plans.iter().filter(|plan| holds(plan)).count() as f64 / plans.len() as f64
         };
-        let plain = ClassifyAugment { hflip: 0., color_jitter: 0., ..ClassifyAugment::default() };
+        let plain = ClassificationAugment { hflip: 0., color_jitter: 0., ..ClassificationAugment::default() };
         let none = draws(plain.clone());
         assert_eq!(share(&none, |p| p.hflip || p.vflip || p.grayscale || !p.policy.is_empty()), 0.);
         assert_eq!(share(&none, |p| p.jitter.0.is_empty() && p.erase.is_empty()), 1.);
         let near = |found: f64, expected: f64| (found - expected).abs() < 0.13;
         assert!(near(share(&none, |p| p.interpolation == Interpolation::Bicubic), 0.5));
-        assert!(near(share(&draws(ClassifyAugment { hflip: 0.5, ..plain.clone() }), |p| p.hflip), 0.5));
-        assert!(near(share(&draws(ClassifyAugment { vflip: 0.2, ..plain.clone() }), |p| p.vflip), 0.2));
-        assert!(near(share(&draws(ClassifyAugment { grayscale_prob: 0.7, ..plain.clone() }), |p| p.grayscale), 0.7));
-        assert!(near(share(&draws(ClassifyAugment { reprob: 0.3, ..plain.clone() }), |p| !p.erase.is_empty()), 0.3));
-        let jitter = draws(ClassifyAugment { color_jitter: 0.4, ..plain.clone() });
+        assert!(near(share(&draws(ClassificationAugment { hflip: 0.5, ..plain.clone() }), |p| p.hflip), 0.5));
+        assert!(near(share(&draws(ClassificationAugment { vflip: 0.2, ..plain.clone() }), |p| p.vflip), 0.2));
+        assert!(near(
+            share(&draws(ClassificationAugment { grayscale_prob: 0.7, ..plain.clone() }), |p| p.grayscale),
+            0.7
+        ));
+        assert!(near(
+            share(&draws(ClassificationAugment { reprob: 0.3, ..plain.clone() }), |p| !p.erase.is_empty()),
+            0.3
+        ));
+        let jitter = draws(ClassificationAugment { color_jitter: 0.4, ..plain.clone() });
         assert_eq!(share(&jitter, |p| p.jitter.0.len() == 3), 1.);
-        let policy = ClassifyAugment { aa: Some("rand-n2-p1".parse().unwrap()), color_jitter: 0.4, ..plain.clone() };
+        let policy =
+            ClassificationAugment { aa: Some("rand-n2-p1".parse().unwrap()), color_jitter: 0.4, ..plain.clone() };
         assert_eq!(share(&draws(policy), |p| p.policy.len() == 2 && p.jitter.0.is_empty()), 1., "timm's rule");
-        let padded = draws(ClassifyAugment { padding: Some(2), ..plain });
+        let padded = draws(ClassificationAugment { padding: Some(2), ..plain });
         assert_eq!(share(&padded, |p| [p.crop.height, p.crop.width] == [60, 80]), 1.);
     }
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 use super::error::examples;
 use super::files::read_text;
 use super::imagenet::is_wnid;
-use super::{DataError, LabelOrder};
+use super::{ClassIndexing, DataError};
 
 /// A class map by its kind.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(super) enum ClassMap {
 
 impl ClassMap {
     /// Reads a class map for a model of `num_classes` classes. `order` tells how numbers without a 0 count.
-    pub(super) fn read(path: &Path, num_classes: usize, order: Option<LabelOrder>) -> Result<Self, DataError> {
+    pub(super) fn read(path: &Path, num_classes: usize, order: Option<ClassIndexing>) -> Result<Self, DataError> {
         let text = read_text(path)?;
         let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         let rows = numbered(&lines).unwrap_or_else(|| listed(&lines));
@@ -37,12 +37,13 @@ impl ClassMap {
             return Err(DataError::classes(path, format!("names {} more than once", examples(repeated))));
         }
         let from_one = rows.iter().all(|(_, number)| *number > 0);
-        if from_one && rows.iter().all(|(name, _)| is_wnid(name)) && matches!(order, None | Some(LabelOrder::Devkit)) {
+        if from_one && rows.iter().all(|(name, _)| is_wnid(name)) && matches!(order, None | Some(ClassIndexing::Devkit))
+        {
             return Ok(Self::Devkit(rows.into_iter().map(|(name, number)| (number, name)).collect()));
         }
         let base = match (from_one, order) {
-            (false, _) | (true, Some(LabelOrder::Index)) => 0,
-            (true, Some(LabelOrder::OneBased)) => 1,
+            (false, _) | (true, Some(ClassIndexing::Index)) => 0,
+            (true, Some(ClassIndexing::OneBased)) => 1,
             (true, _) => {
                 let reason = "its numbers start at 1; say whether they are one-based, or count them from 0";
                 return Err(DataError::order(path, reason));

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use super::class_map::ClassMap;
 use super::error::{count, examples};
-use super::list::Origin;
-use super::{DataError, LabelOrder, OpenOptions, devkit, imagenet};
+use super::listing::Origin;
+use super::{ClassIndexing, DataError, DatasetOptions, devkit, imagenet};
 
 /// What labels mean.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) fn resolve(
     labels: &[String],
     origin: Origin,
     place: &Path,
-    options: &OpenOptions<'_>,
+    options: &DatasetOptions<'_>,
 ) -> Result<Resolved, DataError> {
     Naming { labels, origin, place, options }.resolve()
 }
@@ -37,7 +37,7 @@ struct Naming<'a> {
     labels: &'a [String],
     origin: Origin,
     place: &'a Path,
-    options: &'a OpenOptions<'a>,
+    options: &'a DatasetOptions<'a>,
 }
 
 impl Naming<'_> {
@@ -48,7 +48,7 @@ impl Naming<'_> {
             None => None,
         };
         if let Some((path, ClassMap::Classes(classes))) = &map
-            && options.order != Some(LabelOrder::Devkit)
+            && options.order != Some(ClassIndexing::Devkit)
         {
             return self.by_map(path, classes);
         }
@@ -94,7 +94,7 @@ impl Naming<'_> {
         let from_zero = numbers.contains(&0);
         let order = match self.options.order {
             Some(order) => order,
-            None if is_devkit => LabelOrder::Devkit,
+            None if is_devkit => ClassIndexing::Devkit,
             None => {
                 if let Some(resolved) = self.by_name_exactly() {
                     return Ok(resolved);
@@ -103,13 +103,13 @@ impl Naming<'_> {
                 if !from_zero && !counts_from_zero {
                     return Err(self.ambiguous(numbers));
                 }
-                LabelOrder::Index
+                ClassIndexing::Index
             }
         };
         let (base, order) = match order {
-            LabelOrder::Index => (0, "are numbers, taken as the model's class indices from 0"),
-            LabelOrder::OneBased => (1, "are numbers, taken as the model's class indices from 1"),
-            LabelOrder::Devkit => {
+            ClassIndexing::Index => (0, "are numbers, taken as the model's class indices from 0"),
+            ClassIndexing::OneBased => (1, "are numbers, taken as the model's class indices from 1"),
+            ClassIndexing::Devkit => {
                 let classes = devkit::classes(numbers, self.place, map, num_classes)?;
                 return Ok(self.resolved(classes, "are ILSVRC2012_ID numbers, taken by their WordNet ids"));
             }
@@ -254,7 +254,7 @@ impl Naming<'_> {
 }
 
 /// The model's classes by a form of their names; `None` for a form that two classes share.
-fn index(options: &OpenOptions<'_>, form: impl Fn(&str) -> String) -> HashMap<String, Option<usize>> {
+fn index(options: &DatasetOptions<'_>, form: impl Fn(&str) -> String) -> HashMap<String, Option<usize>> {
     let mut classes = HashMap::new();
     for (class, name) in options.class_names.iter().enumerate().take(options.num_classes) {
         classes.entry(form(name)).and_modify(|class| *class = None).or_insert(Some(class));

@@ -11,10 +11,10 @@ fn resolve_as(
     origin: Origin,
     names: &[&str],
     num_classes: usize,
-    order: Option<LabelOrder>,
+    order: Option<ClassIndexing>,
 ) -> Result<Resolved, DataError> {
     let names = strings(names);
-    let options = OpenOptions { num_classes, class_names: &names, order, ..Default::default() };
+    let options = DatasetOptions { num_classes, class_names: &names, order, ..Default::default() };
     resolve(&strings(labels), origin, Path::new("set"), &options)
 }
 
@@ -23,14 +23,14 @@ fn each_kind_of_label_is_understood() {
     const FILE: Origin = Origin::File { devkit: false };
     const FOLDERS: Origin = Origin::Folders;
     const LISTED: Origin = Origin::ListedColumn;
-    use LabelOrder::{Index, OneBased};
+    use ClassIndexing::{Index, OneBased};
     type Case = (
         &'static str,
         &'static [&'static str],
         Origin,
         &'static [&'static str],
         usize,
-        Option<LabelOrder>,
+        Option<ClassIndexing>,
         Result<&'static [usize], &'static str>,
     );
     let cases: [Case; 33] = [
@@ -138,18 +138,18 @@ fn each_kind_of_label_is_understood() {
 
 #[test]
 fn an_order_that_labels_do_not_need_is_noted() {
-    let resolved = resolve_as(&["n01440764"], Origin::Folders, &[], 1000, Some(LabelOrder::Devkit)).unwrap();
+    let resolved = resolve_as(&["n01440764"], Origin::Folders, &[], 1000, Some(ClassIndexing::Devkit)).unwrap();
     assert_eq!(resolved.notes, ["the label order Devkit was not needed: the class folders are no numbers"]);
 }
 
 #[test]
 fn class_maps_are_read() {
-    use LabelOrder::{Devkit, Index, OneBased};
+    use ClassIndexing::{Devkit, Index, OneBased};
     // Each row: the map, labels, the order, the classes; and the mistake it guards. The model has 1000 classes.
     type Case = (
         &'static str,
         &'static [&'static str],
-        Option<LabelOrder>,
+        Option<ClassIndexing>,
         Result<&'static [usize], &'static str>,
         &'static str,
     );
@@ -219,7 +219,7 @@ fn class_maps_are_read() {
     for (map, labels, order, expected, what) in cases {
         let tree = Tree::new(&[]);
         let path = tree.write("map.txt", map);
-        let options = OpenOptions { num_classes: 1000, class_map: Some(&path), order, ..Default::default() };
+        let options = DatasetOptions { num_classes: 1000, class_map: Some(&path), order, ..Default::default() };
         let found = resolve(&strings(labels), Origin::Folders, Path::new("set"), &options);
         match expected {
             Ok(classes) => assert_eq!(found.unwrap().classes, classes, "{what}"),

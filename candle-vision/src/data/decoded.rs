@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::{ImageReadError, ImageIndex};
+use super::{ImageIndex, ImageReadError};
 use crate::image::{DecodeOptions, RgbImage, decode_with};
 
 /// An image set whose images are decoded when they are asked for, from any thread. What it gives does not depend on
 /// what it keeps.
 #[derive(Debug)]
-pub struct DecodedSet {
+pub struct CachedDataset {
     set: ImageIndex,
     options: DecodeOptions,
     kept: Vec<OnceLock<Arc<RgbImage>>>,
@@ -20,7 +20,7 @@ pub struct DecodedSet {
     unreadable: Mutex<BTreeMap<usize, String>>,
 }
 
-impl DecodedSet {
+impl CachedDataset {
     /// Keeps up to `cache_bytes` of decoded images; those that come first.
     #[must_use]
     pub fn new(set: ImageIndex, cache_bytes: u64) -> Self {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::class_map::ClassMap;
 use super::error::examples;
-use super::{DataError, imagenet, mat};
+use super::{DataError, imagenet, matlab};
 
 /// The class index of each `ILSVRC2012_ID` in `numbers`, from the class map or else from `meta.mat` beside `place`.
 pub(super) fn classes(
@@ -32,7 +32,7 @@ pub(super) fn classes(
                               devkit's meta.mat beside it, or give map_clsloc.txt as the class map";
                 return Err(DataError::order(place, reason));
             };
-            let synsets = mat::read_synsets(&path)?;
+            let synsets = matlab::read_synsets(&path)?;
             read = synsets.into_iter().collect::<HashMap<usize, String>>();
             (path, &read)
         }

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{DataError, OpenOptions, ImageIndex};
+use super::{DataError, DatasetOptions, ImageIndex};
 
 /// Where `tests/oracle/data.py` writes.
 pub(super) fn data(name: &str) -> PathBuf {
@@ -77,7 +77,7 @@ pub(super) fn pairs(set: &ImageIndex) -> Vec<(String, usize)> {
 
 /// Opens a set for a model of some number of classes.
 pub(super) fn open(path: &Path, num_classes: usize) -> Result<ImageIndex, DataError> {
-    ImageIndex::open(path, &OpenOptions { num_classes, ..Default::default() })
+    ImageIndex::open(path, &DatasetOptions { num_classes, ..Default::default() })
 }
 
 /// The one line of an error.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use super::DataError;
 use super::error::{count, examples};
 use super::files::{Ending, Skipped};
-use super::list::{Labels, Listing, Names, Origin};
-use super::image::Store;
+use super::listing::{Labels, Listing, Names, Origin};
+use super::record::Store;
 
 /// Most folders below one another.
 const MAX_DEPTH: usize = 64;
@@ -99,7 +99,7 @@ impl Walk {
                 if !name.starts_with('.') {
                     entries.folders.push(name);
                 }
-            } else if kind.is_symlink() && target.is_none() && Ending::of(&name) == Ending::Image {
+            } else if kind.is_symlink() && target.is_none() && Ending::of(&name) == Ending::ImageRecord {
                 self.broken.push(join(relative, &name));
             } else if self.skipped.is_image(Ending::of(&name)) {
                 entries.images.push(name);
@@ -144,10 +144,7 @@ impl Walk {
         let lines = |names: &[String]| examples(names.iter().map(String::as_str));
         if !self.broken.is_empty() {
             let images = count(self.broken.len(), "image is a broken link", "images are broken links");
-            return Err(DataError::damaged(
-                root,
-                format!("{images}: {}; restore or remove them", lines(&self.broken)),
-            ));
+            return Err(DataError::damaged(root, format!("{images}: {}; restore or remove them", lines(&self.broken))));
         }
         if !self.not_utf8.is_empty() {
             let names = count(self.not_utf8.len(), "name is", "names are");

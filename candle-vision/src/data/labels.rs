@@ -17,7 +17,7 @@ use super::DataError;
 use super::error::{count, examples};
 use super::files::{Ending, base_name, read_text, without_ending};
 use super::imagenet;
-use super::list::{Labels, Names, Origin};
+use super::listing::{Labels, Names, Origin};
 
 /// File of the devkit, whose numbers are `ILSVRC2012_ID`.
 const DEVKIT_FILE: &str = "ILSVRC2012_validation_ground_truth.txt";
@@ -55,7 +55,7 @@ fn parse(path: &Path, text: &str) -> Result<Content, DataError> {
         return parse_csv(path, text);
     }
     let pairs: Option<Vec<(String, String)>> = lines.iter().map(|line| pair(line)).collect();
-    let images = lines.iter().filter(|line| Ending::of(first_word(line)) == Ending::Image).count();
+    let images = lines.iter().filter(|line| Ending::of(first_word(line)) == Ending::ImageRecord).count();
     match pairs {
         Some(pairs) if images > 0 || pairs.iter().all(|(_, label)| !label.contains(' ')) => Ok(Content::Named(pairs)),
         _ if images > 0 => {

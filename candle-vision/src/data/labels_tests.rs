@@ -1,13 +1,13 @@
 use super::*;
 use crate::data::fixtures::{Tree, data, error, pairs};
-use crate::data::{LabelOrder, OpenOptions, ImageIndex};
+use crate::data::{ClassIndexing, DatasetOptions, ImageIndex};
 
 /// Classes of four images of ImageNet's names, by a labels file.
-fn opened(file: &str, content: &str, order: Option<LabelOrder>) -> Result<ImageIndex, DataError> {
+fn opened(file: &str, content: &str, order: Option<ClassIndexing>) -> Result<ImageIndex, DataError> {
     let names = ["ILSVRC2012_val_00000002.JPEG", "ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000010.JPEG"];
     let tree = Tree::new(&names);
     let labels = tree.write(&format!("labels/{file}"), content);
-    let options = OpenOptions { num_classes: 1000, labels: Some(&labels), order, ..Default::default() };
+    let options = DatasetOptions { num_classes: 1000, labels: Some(&labels), order, ..Default::default() };
     std::fs::create_dir(tree.join("pictures")).unwrap();
     for name in names {
         std::fs::rename(tree.join(name), tree.join("pictures").join(name)).unwrap();
@@ -24,7 +24,7 @@ fn every_form_of_labels_is_read() {
     // Each row: name of the file, its content, the classes of images 1, 2 and 10, or a part of the error.
     const IMAGE: &str = "ILSVRC2012_val_000000";
     let named = |form: &str| form.replace('@', IMAGE);
-    type Case = (&'static str, &'static str, Option<LabelOrder>, Result<[usize; 3], &'static str>);
+    type Case = (&'static str, &'static str, Option<ClassIndexing>, Result<[usize; 3], &'static str>);
     let cases: [Case; 27] = [
         (
             "val.csv",
@@ -67,9 +67,9 @@ fn every_form_of_labels_is_read() {
         ("val.csv", "label\n5\n0\n7", None, Ok([5, 0, 7])),
         ("val.txt", "5\n0", None, Err("2 labels for 3 images")),
         ("val.txt", "5\n1\n7", None, Err("are numbers from 1 to 7 without 0")),
-        ("val.txt", "5\n1\n7", Some(LabelOrder::OneBased), Ok([4, 0, 6])),
-        ("val.txt", "5\n1\n7", Some(LabelOrder::Index), Ok([5, 1, 7])),
-        ("val.txt", "5\n1\n7", Some(LabelOrder::Devkit), Err("put the devkit's meta.mat beside it")),
+        ("val.txt", "5\n1\n7", Some(ClassIndexing::OneBased), Ok([4, 0, 6])),
+        ("val.txt", "5\n1\n7", Some(ClassIndexing::Index), Ok([5, 1, 7])),
+        ("val.txt", "5\n1\n7", Some(ClassIndexing::Devkit), Err("put the devkit's meta.mat beside it")),
         ("ILSVRC2012_validation_ground_truth.txt", "1\n300\n3", None, Err("put the devkit's meta.mat beside it")),
         ("val.txt", "", None, Err("the file is empty")),
         ("val.txt", "great white shark\ncat\ndog", None, Err("neither WordNet ids, numbers nor")),
@@ -93,10 +93,7 @@ fn spare_and_repeated_labels_are_noted() {
     let set = opened("val.txt", lines, None).unwrap();
     assert_eq!(
         set.notes()[..2],
-        [
-            "1 label is for images that are not there: `ILSVRC2012_val_00000003`",
-            "1 line repeats a label given before"
-        ]
+        ["1 label is for images that are not there: `ILSVRC2012_val_00000003`", "1 line repeats a label given before"]
     );
 }
 
@@ -113,25 +110,25 @@ fn devkit_numbers_go_by_meta_mat_or_the_class_map() {
     let tree = Tree::new(&["val/a.jpg", "val/b.jpg", "val/c.jpg"]);
     let labels = tree.write("devkit/ILSVRC2012_validation_ground_truth.txt", "1\n300\n3\n");
     std::fs::copy(data("meta.mat"), tree.join("devkit/meta.mat")).unwrap();
-    let options = OpenOptions { num_classes: 1000, labels: Some(&labels), ..Default::default() };
+    let options = DatasetOptions { num_classes: 1000, labels: Some(&labels), ..Default::default() };
     let set = ImageIndex::open(&tree.join("val"), &options).unwrap();
     assert_eq!(classes(&set), [278, 999, 0]);
     assert_eq!(set.order(), "the labels are ILSVRC2012_ID numbers, taken by their WordNet ids");
 
     let map = tree.write("map_clsloc.txt", "n01440764 1 tench\nn02119789 300 kit_fox\nn15075141 3 toilet_tissue\n");
-    let by_map = OpenOptions { class_map: Some(&map), ..options };
+    let by_map = DatasetOptions { class_map: Some(&map), ..options };
     assert_eq!(classes(&ImageIndex::open(&tree.join("val"), &by_map).unwrap()), [0, 278, 999]);
 
     tree.write("devkit/ILSVRC2012_validation_ground_truth.txt", "1\n1001\n3\n");
     assert!(error(ImageIndex::open(&tree.join("val"), &options)).contains("ILSVRC2012_ID `1001` is no class"));
-    let tuned = OpenOptions { num_classes: 10, ..options };
+    let tuned = DatasetOptions { num_classes: 10, ..options };
     assert!(error(ImageIndex::open(&tree.join("val"), &tuned)).contains("the model has 10"));
 }
 
 #[test]
 fn numeric_folders_may_be_the_devkits() {
     let tree = Tree::new(&["1/a.jpg", "3/b.jpg"]);
-    let options = OpenOptions { num_classes: 1000, order: Some(LabelOrder::Devkit), ..Default::default() };
+    let options = DatasetOptions { num_classes: 1000, order: Some(ClassIndexing::Devkit), ..Default::default() };
     assert!(error(ImageIndex::open(tree.path(), &options)).contains("meta.mat"));
     std::fs::copy(data("meta.mat"), tree.join("meta.mat")).unwrap();
     assert_eq!(classes(&ImageIndex::open(tree.path(), &options).unwrap()), [278, 0]);
@@ -142,7 +139,7 @@ fn paths_tell_equal_names_apart() {
     let tree = Tree::new(&["set/x/1.jpg", "set/y/1.jpg"]);
     let open = |content: &str| {
         let labels = tree.write("labels.txt", content);
-        let options = OpenOptions { num_classes: 2, labels: Some(&labels), ..Default::default() };
+        let options = DatasetOptions { num_classes: 2, labels: Some(&labels), ..Default::default() };
         ImageIndex::open(&tree.join("set"), &options)
     };
     assert_eq!(classes(&open("y/1.jpg 0\nx/1.jpg 1").unwrap()), [1, 0]);

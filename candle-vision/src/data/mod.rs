@@ -11,10 +11,11 @@
 //! A name in an archive is only a name: no path from one is ever opened or written.
 //!
 //! Labels become the model's class indices by meaning, never by position alone where a meaning is known: WordNet ids in
-//! ImageNet-1k's order, class names by name, numbers by a stated [`LabelOrder`]. [`ImageIndex::order`] says which.
+//! ImageNet-1k's order, class names by name, numbers by a stated [`ClassIndexing`]. [`ImageIndex::order`] says which.
 
 mod class_map;
 mod classes;
+mod classification;
 mod decoded;
 mod devkit;
 mod error;
@@ -22,26 +23,25 @@ mod files;
 mod folder;
 mod held_out;
 mod imagenet;
+mod index;
 mod labels;
-mod list;
-mod locate;
-mod mat;
-mod image;
-mod real;
-mod set;
+mod layout;
+mod listing;
+mod matlab;
+mod parquet;
+mod real_labels;
+mod record;
 mod subset;
-mod table;
-mod tarball;
-mod training;
+mod tar;
 
-pub use decoded::DecodedSet;
+pub use classification::ClassificationDataset;
+pub use decoded::CachedDataset;
 pub use error::{DataError, ImageReadError};
 pub use held_out::held_out;
-pub use image::{MAX_PICTURE_BYTES, Image, Images};
-pub use real::RealLabels;
-pub use set::{LabelOrder, OpenOptions, ImageIndex};
+pub use index::{ClassIndexing, DatasetOptions, ImageIndex};
+pub use real_labels::RealLabels;
+pub use record::{ImageRecord, MAX_PICTURE_BYTES, Records};
 pub use subset::subset;
-pub use training::ClassifySet;
 
 #[cfg(test)]
 mod fixtures;

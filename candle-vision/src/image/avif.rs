@@ -3,7 +3,7 @@
 use image::RgbImage;
 use image::metadata::Orientation;
 use re_rav1d::pixel::YUVRange;
-use re_rav1d::{Decoder, Image, PixelLayout, PlanarImageComponent, Settings};
+use re_rav1d::{Decoder, Picture, PixelLayout, PlanarImageComponent, Settings};
 
 use super::ImageError;
 use super::avif_boxes::{Container, Item, Signal, corrupt, unsupported};
@@ -123,7 +123,7 @@ fn decoded(data: Vec<u8>, size: [u32; 2], operating_point: u32) -> Result<Planes
         _ => {}
     }
     for _ in 0..TRIES {
-        match decoder.get_image() {
+        match decoder.get_picture() {
             Ok(image) => return planes_from(&image, size),
             Err(error) if !error.is_again() => return Err(failed(error)),
             Err(_) => {}
@@ -136,7 +136,7 @@ fn decoded(data: Vec<u8>, size: [u32; 2], operating_point: u32) -> Result<Planes
     Err(corrupt("its data hold no frame"))
 }
 
-fn planes_from(image: &Image, size: [u32; 2]) -> Result<Planes, ImageError> {
+fn planes_from(image: &Picture, size: [u32; 2]) -> Result<Planes, ImageError> {
     if [image.width(), image.height()] != size {
         return Err(corrupt("its size is told in two ways"));
     }

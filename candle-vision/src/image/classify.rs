@@ -11,7 +11,7 @@ use super::resize::{Interpolation, Window, resize_window};
 /// Sizes and roundings are torchvision's `Resize` and `CenterCrop` (square input) or timm's `ResizeKeepRatio` (any
 /// other), through [`resize`](super::resize).
 #[derive(Debug, Clone, PartialEq)]
-pub struct ClassifyTransform {
+pub struct EvalTransform {
     /// [height, width] of the network's input, in pixels.
     pub input_size: [usize; 2],
     /// Share of the resized image's shortest side that the crop keeps. `f64`, since the size is a floor of a quotient.
@@ -24,7 +24,7 @@ pub struct ClassifyTransform {
     pub std: [f32; 3],
 }
 
-impl Default for ClassifyTransform {
+impl Default for EvalTransform {
     /// timm's for the GhostNets: 224x224, 0.875, bicubic, ImageNet statistics.
     fn default() -> Self {
         Self {
@@ -37,7 +37,7 @@ impl Default for ClassifyTransform {
     }
 }
 
-impl ClassifyTransform {
+impl EvalTransform {
     /// [height, width] to which an image of `original` = [height, width] is resized before the crop.
     #[must_use]
     pub fn resized(&self, original: [usize; 2]) -> [usize; 2] {

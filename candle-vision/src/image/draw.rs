@@ -35,7 +35,7 @@ const EVEN_LUMINANCE: f32 = 0.179;
 
 /// A box to draw.
 #[derive(Debug, Clone, PartialEq)]
-pub struct BoxLabel {
+pub struct DrawnBox {
     /// [x1, y1, x2, y2] in pixels.
     pub xyxy: [f32; 4],
     /// Selects the colour.
@@ -72,7 +72,7 @@ pub fn class_color(class_id: usize) -> [u8; 3] {
 }
 
 /// Draws boxes and label plates, the first on top. Plates stay inside the image.
-pub fn draw_boxes(image: &mut RgbImage, boxes: &[BoxLabel], pen: &Pen<'_>) {
+pub fn draw_boxes(image: &mut RgbImage, boxes: &[DrawnBox], pen: &Pen<'_>) {
     if image.is_empty() {
         return;
     }
@@ -98,7 +98,7 @@ fn outline(image: &mut RgbImage, [x1, y1, x2, y2]: [f32; 4], line: f32, color: [
 }
 
 /// The label above the box's top left corner; below the corner where there is no room above; inside the image.
-fn plate(image: &mut RgbImage, shown: &BoxLabel, line: f32, text: Line<'_>, text_height: f32) {
+fn plate(image: &mut RgbImage, shown: &DrawnBox, line: f32, text: Line<'_>, text_height: f32) {
     let (margin, color) = (line, class_color(shown.class_id));
     let (width, height) = ((text.width + 2.0 * margin).ceil(), text_height.ceil());
     let [x1, y1, ..] = shown.xyxy;

@@ -1,8 +1,8 @@
 use super::*;
 use crate::image::{ImageError, decode, draw_text, is_in_bundled_font, open, save};
 
-fn label(xyxy: [f32; 4], class_id: usize, text: &str) -> BoxLabel {
-    BoxLabel { xyxy, class_id, text: text.into() }
+fn label(xyxy: [f32; 4], class_id: usize, text: &str) -> DrawnBox {
+    DrawnBox { xyxy, class_id, text: text.into() }
 }
 
 fn grey(width: u32, height: u32) -> RgbImage {

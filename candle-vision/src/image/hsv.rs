@@ -13,7 +13,7 @@ type Channel = [u8; BLOCK];
 
 /// New hues, saturations and values, by the old ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HsvTables {
+pub struct HsvLut {
     /// By hue; an entry of 180 or more is that many half degrees.
     pub hue: [u8; 256],
     /// By saturation.
@@ -67,13 +67,13 @@ pub fn rgb_from_hsv([hue, saturation, value]: [u8; 3]) -> [u8; 3] {
 }
 
 /// Replaces the hue, saturation and value of each pixel by what the tables say.
-pub fn map_hsv(image: &mut RgbImage, tables: &HsvTables) {
+pub fn map_hsv(image: &mut RgbImage, tables: &HsvLut) {
     pulp::Arch::new().dispatch(Map { pixels: image.as_chunks_mut::<3>().0, tables });
 }
 
 struct Map<'a> {
     pixels: &'a mut [[u8; 3]],
-    tables: &'a HsvTables,
+    tables: &'a HsvLut,
 }
 
 impl pulp::NullaryFnOnce for Map<'_> {

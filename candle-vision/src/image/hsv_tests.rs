@@ -24,7 +24,7 @@ fn colours_are_converted_as_by_cv2() {
 
 #[test]
 fn tables_map_each_pixel() {
-    let mut tables = HsvTables { hue: [0; 256], saturation: [0; 256], value: [0; 256] };
+    let mut tables = HsvLut { hue: [0; 256], saturation: [0; 256], value: [0; 256] };
     for level in 0..=u8::MAX {
         let index = usize::from(level);
         tables.hue[index] = level.wrapping_add(60);

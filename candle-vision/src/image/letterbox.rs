@@ -43,7 +43,7 @@ impl Letterbox {
 
     /// Where an image of `original` = [height, width] would lie, without its pixels. Zero sides count as 1.
     #[must_use]
-    pub fn plan(&self, original: [usize; 2]) -> LetterboxInfo {
+    pub fn plan(&self, original: [usize; 2]) -> LetterboxTransform {
         let original = original.map(|side| side.max(1));
         let fit = |size: [usize; 2]| {
             let ratio = (size[0] as f64 / original[0] as f64).min(size[1] as f64 / original[1] as f64);
@@ -58,7 +58,7 @@ impl Letterbox {
         });
         let size = [resized[0] + border[0], resized[1] + border[1]];
         let seen = scaled(fit(size));
-        LetterboxInfo {
+        LetterboxTransform {
             original,
             size,
             resized,
@@ -77,7 +77,7 @@ fn before(border: usize) -> usize {
 
 /// Where an image lies in its letterbox.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LetterboxInfo {
+pub struct LetterboxTransform {
     /// [height, width] of the image.
     pub original: [usize; 2],
     /// [height, width] of the letterbox: images with equal `size` can share a batch.
@@ -94,7 +94,7 @@ pub struct LetterboxInfo {
     box_pad: [usize; 2],
 }
 
-impl LetterboxInfo {
+impl LetterboxTransform {
     /// Carries a box [x1, y1, x2, y2] in pixels of the letterbox to pixels of the original image, clipped to it.
     #[must_use]
     pub fn to_original(&self, [x1, y1, x2, y2]: [f32; 4]) -> [f32; 4] {
@@ -108,7 +108,7 @@ impl LetterboxInfo {
 
 /// Scales `image` to fit, as `cv2.resize` with `INTER_LINEAR`, and pads it with [`GREY`].
 #[must_use]
-pub fn letterbox(image: &RgbImage, options: &Letterbox) -> (RgbImage, LetterboxInfo) {
+pub fn letterbox(image: &RgbImage, options: &Letterbox) -> (RgbImage, LetterboxTransform) {
     let info = options.plan([image.height() as usize, image.width() as usize]);
     let [height, width] = info.size;
     let mut out = RgbImage::from_pixel(width as u32, height as u32, image::Rgb([GREY; 3]));
@@ -137,7 +137,7 @@ impl Upload {
     ///
     /// # Errors
     /// If the device has no memory left.
-    pub fn new(image: &RgbImage, options: &Letterbox, device: &Device) -> Result<(Self, LetterboxInfo)> {
+    pub fn new(image: &RgbImage, options: &Letterbox, device: &Device) -> Result<(Self, LetterboxTransform)> {
         // Nothing becomes grey all over.
         let image = match image.is_empty() {
             true => {
@@ -148,7 +148,7 @@ impl Upload {
         let info = options.plan([image.height() as usize, image.width() as usize]);
         let fill = |words: &mut [u32]| write_words(&image, info.resized, words);
         let staged = Staged::new(device, words_len(&image, info.resized), fill)?;
-        let sizes = Sizes { image: info.original, scaled: info.resized, out: info.size, pad: info.pad };
+        let sizes = Sizes { picture: info.original, scaled: info.resized, out: info.size, pad: info.pad };
         Ok((Self { staged, sizes, scaling: scaling(&image, info.resized) }, info))
     }
 }

@@ -1,7 +1,7 @@
 //! Images in, images out: decode, resize as the models were trained, draw what they found.
 //!
 //! - [`decode`], [`open`]: a file to upright 8-bit RGB; [`DecodeOptions`]: as stored, and whose pixels;
-//! - [`ClassifyTransform`]: PIL's antialiased resize, centre crop and normalisation, as timm evaluates classifiers;
+//! - [`EvalTransform`]: PIL's antialiased resize, centre crop and normalisation, as timm evaluates classifiers;
 //! - [`Letterbox`]: cv2's bilinear resize with grey borders, as Ultralytics feeds detectors, and the way back;
 //! - [`warp_affine`], [`warp_perspective`], [`map_hsv`]: cv2's warps and colours, as training changes images;
 //! - [`draw_boxes`], [`save`]: the result as an image.
@@ -46,14 +46,14 @@ mod warp;
 mod webp;
 
 pub use bilinear::{resize_bilinear, resize_bilinear_alone};
-pub use classify::ClassifyTransform;
+pub use classify::EvalTransform;
 pub use decode::{DecodeOptions, Decoded, MAX_FILE_BYTES, MAX_PIXELS, Reference, decode, decode_with, open, open_with};
-pub use draw::{BoxLabel, Pen, class_color, draw_boxes, line_width};
+pub use draw::{DrawnBox, Pen, class_color, draw_boxes, line_width};
 pub use error::ImageError;
-pub use hsv::{HsvTables, hsv_from_rgb, map_hsv, rgb_from_hsv};
+pub use hsv::{HsvLut, hsv_from_rgb, map_hsv, rgb_from_hsv};
 pub use image::{Rgb, RgbImage};
 pub use inspect::upright_size;
-pub use letterbox::{GREY, Letterbox, LetterboxInfo, Upload, letterbox, letterbox_uploads, to_tensor};
+pub use letterbox::{GREY, Letterbox, LetterboxTransform, Upload, letterbox, letterbox_uploads, to_tensor};
 pub use resize::{Interpolation, resize};
 pub use save::save;
 pub use text::{FONT_FILE, Typeface, draw_text, is_in_bundled_font};

@@ -1,6 +1,6 @@
 use super::*;
 use crate::image::fixtures::{cases, check_digests, image, size, synthetic};
-use crate::image::{ClassifyTransform, resize_bilinear, resize_bilinear_alone};
+use crate::image::{EvalTransform, resize_bilinear, resize_bilinear_alone};
 
 fn interpolation(case: &serde_json::Value) -> Interpolation {
     case["interpolation"].as_str().unwrap().parse().unwrap()
@@ -20,11 +20,11 @@ fn bilinear_is_bit_equal_with_cv2() {
 #[test]
 fn classify_transform_is_bit_equal_with_timm() {
     check_digests("classify", |case| {
-        let transform = ClassifyTransform {
+        let transform = EvalTransform {
             input_size: size(case, "size"),
             crop_pct: case["crop_pct"].as_f64().unwrap(),
             interpolation: interpolation(case),
-            ..ClassifyTransform::default()
+            ..EvalTransform::default()
         };
         let tensor = transform.apply(&image(case), &candle_core::Device::Cpu).unwrap();
         let [height, width] = transform.input_size;
@@ -63,12 +63,12 @@ fn empty_images_give_black_or_nothing() {
     assert_eq!(resize(&RgbImage::new(0, 5), [2, 3], Interpolation::Bicubic), RgbImage::new(3, 2));
     assert_eq!(resize_bilinear(&RgbImage::new(5, 0), [2, 3]), RgbImage::new(3, 2));
     assert!(resize(&synthetic(1, 4, 4), [0, 3], Interpolation::Bilinear).is_empty());
-    assert_eq!(ClassifyTransform::default().resize_crop(&RgbImage::new(0, 0)), RgbImage::new(224, 224));
+    assert_eq!(EvalTransform::default().resize_crop(&RgbImage::new(0, 0)), RgbImage::new(224, 224));
 }
 
 #[test]
 fn long_strips_cost_only_their_crop() {
     let strip = synthetic(3, 10, 20_000);
-    assert_eq!(ClassifyTransform::default().resized([10, 20_000]), [256, 512_000]);
-    assert_eq!(ClassifyTransform::default().resize_crop(&strip).dimensions(), (224, 224));
+    assert_eq!(EvalTransform::default().resized([10, 20_000]), [256, 512_000]);
+    assert_eq!(EvalTransform::default().resize_crop(&strip).dimensions(), (224, 224));
 }

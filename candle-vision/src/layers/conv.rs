@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
-use super::{BatchNorm, BatchNormConfig, Layer, Modules, Norm, fold_batch_norm, path};
+use super::{BatchNorm, BatchNormConfig, BatchNormMode, Layer, Modules, fold_batch_norm, path};
 use ghostzoo_kernels::plan::{Graph, Value};
-use ghostzoo_kernels::{Activation, Geometry, conv2d};
+use ghostzoo_kernels::{Activation, ConvGeometry, conv2d};
 
 /// `act(conv(x) + bias)`: (n, in_c, h, w) to (n, out_c, oh, ow).
 pub struct Conv {
     weight: Tensor,
     bias: Option<Tensor>,
-    geometry: Geometry,
+    geometry: ConvGeometry,
     activation: Activation,
     path: String,
 }
@@ -23,7 +23,7 @@ impl Conv {
     pub fn new(
         in_c: usize,
         out_c: usize,
-        geometry: Geometry,
+        geometry: ConvGeometry,
         has_bias: bool,
         activation: Activation,
         vb: VarBuilder,
@@ -44,7 +44,7 @@ impl Conv {
     pub fn from_tensors(
         weight: Tensor,
         bias: Option<Tensor>,
-        geometry: Geometry,
+        geometry: ConvGeometry,
         activation: Activation,
         path: String,
     ) -> Self {
@@ -62,7 +62,7 @@ impl Conv {
     }
 
     /// Window geometry.
-    pub fn geometry(&self) -> &Geometry {
+    pub fn geometry(&self) -> &ConvGeometry {
         &self.geometry
     }
 }
@@ -93,13 +93,13 @@ pub struct ConvBnConfig {
     /// Output channels.
     pub out_c: usize,
     /// Window geometry.
-    pub geometry: Geometry,
+    pub geometry: ConvGeometry,
     /// Activation behind the batch norm.
     pub activation: Activation,
     /// The batch norm's numbers.
     pub batch_norm: BatchNormConfig,
     /// What becomes of the batch norm.
-    pub norm: Norm,
+    pub norm: BatchNormMode,
 }
 
 /// `act(norm(conv(x)))`, or the same in one convolution where the batch norm is folded.
@@ -116,7 +116,7 @@ impl ConvBn {
     pub fn new(config: &ConvBnConfig, conv: VarBuilder, norm: VarBuilder) -> Result<Self> {
         let ConvBnConfig { in_c, out_c, geometry, activation, batch_norm, .. } = *config;
         let has_bias_alone = || !norm.contains_tensor("running_mean") && conv.contains_tensor("bias");
-        if config.norm == Norm::Folded || (config.norm == Norm::Fold && has_bias_alone()) {
+        if config.norm == BatchNormMode::Fused || (config.norm == BatchNormMode::Fuse && has_bias_alone()) {
             return Ok(Self {
                 conv: Conv::new(in_c, out_c, geometry, true, activation, conv)?,
                 norm: None,
@@ -125,7 +125,7 @@ impl ConvBn {
         }
         let mut conv = Conv::new(in_c, out_c, geometry, false, Activation::Identity, conv)?;
         let norm = BatchNorm::new(out_c, batch_norm, norm)?;
-        if config.norm == Norm::Fold {
+        if config.norm == BatchNormMode::Fuse {
             let (weight, bias) = fold_batch_norm(&conv.weight, None, &norm)?;
             conv = Conv { weight, bias: Some(bias), activation, ..conv };
             return Ok(Self { conv, norm: None, activation });
@@ -174,13 +174,13 @@ mod tests {
     const CONFIG: ConvBnConfig = ConvBnConfig {
         in_c: 6,
         out_c: 8,
-        geometry: Geometry::square(3).same().groups(2),
+        geometry: ConvGeometry::square(3).same().groups(2),
         activation: Activation::Silu,
         batch_norm: BatchNormConfig { eps: 1e-3, momentum: 0.1 },
-        norm: Norm::Separate,
+        norm: BatchNormMode::Keep,
     };
 
-    fn build(norm: Norm, vb: VarBuilder) -> Result<ConvBn> {
+    fn build(norm: BatchNormMode, vb: VarBuilder) -> Result<ConvBn> {
         ConvBn::new(&ConvBnConfig { norm, ..CONFIG }, vb.pp("conv"), vb.pp("bn"))
     }
 
@@ -188,7 +188,7 @@ mod tests {
     fn folding_changes_nothing_and_a_folded_checkpoint_reads_back() -> Result<()> {
         let vb = crate::seeded::var_builder(DType::F32, &Device::Cpu);
         let xs = crate::seeded::tensor("xs.weight", &(2, 6, 9, 7).into(), DType::F32, &Device::Cpu)?;
-        let (separate, folded) = (build(Norm::Separate, vb.clone())?, build(Norm::Fold, vb)?);
+        let (separate, folded) = (build(BatchNormMode::Keep, vb.clone())?, build(BatchNormMode::Fuse, vb)?);
         let (expected, ys) = (separate.forward(&xs)?, folded.forward(&xs)?);
         let difference = (&expected - &ys)?.abs()?.max_all()?.to_scalar::<f32>()?;
         assert!(difference < 1e-6, "difference {difference}");
@@ -197,17 +197,17 @@ mod tests {
         folded.tensors(&mut tensors);
         assert_eq!(tensors.keys().collect::<Vec<_>>(), ["conv.bias", "conv.weight"]);
         let vb = VarBuilder::from_tensors(tensors.into_iter().collect(), DType::F32, &Device::Cpu);
-        for norm in [Norm::Folded, Norm::Fold] {
+        for norm in [BatchNormMode::Fused, BatchNormMode::Fuse] {
             let again = build(norm, vb.clone())?.forward(&xs)?;
             assert_eq!(again.flatten_all()?.to_vec1::<f32>()?, ys.flatten_all()?.to_vec1::<f32>()?, "{norm:?}");
         }
-        assert!(build(Norm::Separate, vb).is_err(), "there is no batch norm to train");
+        assert!(build(BatchNormMode::Keep, vb).is_err(), "there is no batch norm to train");
         Ok(())
     }
 
     #[test]
     fn the_unfused_state_dict_has_pytorchs_names() -> Result<()> {
-        let (layer, spec) = crate::spec::Spec::of(|vb| build(Norm::Separate, vb.pp("model.0")))?;
+        let (layer, spec) = crate::spec::ParamSpec::of(|vb| build(BatchNormMode::Keep, vb.pp("model.0")))?;
         let mut tensors = BTreeMap::new();
         layer.tensors(&mut tensors);
         assert_eq!(tensors.keys().collect::<Vec<_>>(), spec.shapes.keys().collect::<Vec<_>>());

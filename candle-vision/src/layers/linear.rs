@@ -7,7 +7,7 @@ use candle_nn::{Init, VarBuilder};
 
 use super::{Layer, path};
 use ghostzoo_kernels::plan::{Graph, Value};
-use ghostzoo_kernels::{Activation, Geometry, conv2d};
+use ghostzoo_kernels::{Activation, ConvGeometry, conv2d};
 
 /// `x · weightᵀ + bias`: (n, in_dim) to (n, out_dim), each row by itself, so that none depends on the others.
 pub struct Linear {
@@ -32,14 +32,15 @@ impl Layer for Linear {
         let (batch, in_dim) = xs.dims2()?;
         let (out_dim, _) = self.weight.dims2()?;
         let (xs, weight) = (xs.reshape((batch, in_dim, 1, 1))?, self.weight.reshape((out_dim, in_dim, 1, 1))?);
-        conv2d(&xs, &weight, Some(&self.bias), &Geometry::square(1), Activation::Identity)?.reshape((batch, out_dim))
+        conv2d(&xs, &weight, Some(&self.bias), &ConvGeometry::square(1), Activation::Identity)?
+            .reshape((batch, out_dim))
     }
 
     /// One position per image.
     fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
         let (out_dim, in_dim) = self.weight.dims2()?;
         let weight = self.weight.reshape((out_dim, in_dim, 1, 1))?;
-        graph.conv2d(xs, &weight, Some(&self.bias), &Geometry::square(1), Activation::Identity, &self.path)
+        graph.conv2d(xs, &weight, Some(&self.bias), &ConvGeometry::square(1), Activation::Identity, &self.path)
     }
 
     fn tensors(&self, out: &mut BTreeMap<String, Tensor>) {

@@ -20,7 +20,7 @@ pub use conv::{Conv, ConvBn, ConvBnConfig};
 pub use dfl::Dfl;
 pub use linear::Linear;
 pub use modules::Modules;
-pub use norm::{BatchNorm, BatchNormConfig, Norm, fold_batch_norm};
+pub use norm::{BatchNorm, BatchNormConfig, BatchNormMode, fold_batch_norm};
 pub use se::SqueezeExcite;
 
 /// A node of a model's module tree.

@@ -10,15 +10,15 @@ use ghostzoo_kernels::{Activation, batch_norm};
 
 /// What becomes of the batch norm behind each convolution when a model is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Norm {
+pub enum BatchNormMode {
     /// Kept as a layer, as trained: the form for training, and PyTorch's unfused numbers.
     #[default]
-    Separate,
+    Keep,
     /// Read, then folded into the convolution, unless the checkpoint has it folded already: the form for inference.
-    Fold,
-    /// Already folded in the checkpoint, whose convolutions have a bias and no batch norm. [`Norm::Fold`] finds that out by
+    Fuse,
+    /// Already folded in the checkpoint, whose convolutions have a bias and no batch norm. [`BatchNormMode::Fuse`] finds that out by
     /// itself.
-    Folded,
+    Fused,
 }
 
 /// The numbers of a [`BatchNorm`] that are not trained.

@@ -5,7 +5,7 @@ use candle_nn::VarBuilder;
 
 use super::{Conv, Layer, Modules};
 use ghostzoo_kernels::plan::{Graph, Value};
-use ghostzoo_kernels::{Activation, Geometry, global_avg_pool2d, multiply};
+use ghostzoo_kernels::{Activation, ConvGeometry, global_avg_pool2d, multiply};
 
 /// `x · hard_sigmoid(expand(relu(reduce(mean(x)))))`, one gate per channel of (n, c, h, w).
 ///
@@ -18,7 +18,7 @@ pub struct SqueezeExcite {
 impl SqueezeExcite {
     /// Reads `conv_reduce` (reduced, channels, 1, 1) and `conv_expand` (channels, reduced, 1, 1) with their biases.
     pub fn new(channels: usize, reduced: usize, vb: VarBuilder) -> Result<Self> {
-        let pointwise = Geometry::square(1);
+        let pointwise = ConvGeometry::square(1);
         let reduce = Conv::new(channels, reduced, pointwise, true, Activation::Relu, vb.pp("conv_reduce"))?;
         let expand = Conv::new(reduced, channels, pointwise, true, Activation::HardSigmoid, vb.pp("conv_expand"))?;
         Ok(Self { reduce, expand })

@@ -16,7 +16,7 @@ const MAX_LOSS: f64 = 1e4;
 /// Two tallies [`merge`](Self::merge) to exactly what one would hold that has seen the images of both.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Tally {
+pub struct ClassificationMetrics {
     images: u64,
     top1: u64,
     top5: u64,
@@ -40,7 +40,7 @@ struct Bin {
 
 /// What the model said of one image.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Verdict {
+pub struct SampleResult {
     /// The likeliest class, the first of equals.
     pub predicted: usize,
     /// Whether that is right.
@@ -49,18 +49,18 @@ pub struct Verdict {
     pub top5: bool,
 }
 
-impl Tally {
+impl ClassificationMetrics {
     /// Adds one image: its logits by class and its class. A prediction is right where `accepted` holds it, which is
     /// `[label]` but for ReaL labels. Classes with the logit −∞ are out of the question.
     ///
     /// The loss is the cross entropy with `label`. A class beyond the logits is an error of the caller and never right.
-    pub fn add(&mut self, logits: &[f32], label: usize, accepted: &[usize]) -> Verdict {
+    pub fn add(&mut self, logits: &[f32], label: usize, accepted: &[usize]) -> SampleResult {
         self.images += 1;
         let best = argmax(logits);
         *self.confusion.entry((label as u32, best as u32)).or_default() += 1;
         if logits.iter().any(|logit| logit.is_nan() || *logit == f32::INFINITY) {
             self.not_finite += 1;
-            return Verdict { predicted: best, top1: false, top5: false };
+            return SampleResult { predicted: best, top1: false, top5: false };
         }
         let top1 = accepted.contains(&best);
         let top5 = accepted.iter().any(|class| rank(logits, *class).is_some_and(|rank| rank < 5));
@@ -78,7 +78,7 @@ impl Tally {
         bin.images += 1;
         bin.right += u64::from(top1);
         bin.confidence += (confidence * UNIT).round() as u64;
-        Verdict { predicted: best, top1, top5 }
+        SampleResult { predicted: best, top1, top5 }
     }
 
     /// Adds the images of another tally.

@@ -2,8 +2,8 @@ use super::*;
 use proptest::prelude::*;
 
 /// Tallies of images given as logits and label.
-fn tally(images: &[(Vec<f32>, usize)]) -> Tally {
-    let mut tally = Tally::default();
+fn tally(images: &[(Vec<f32>, usize)]) -> ClassificationMetrics {
+    let mut tally = ClassificationMetrics::default();
     images.iter().for_each(|(logits, label)| {
         tally.add(logits, *label, &[*label]);
     });
@@ -12,11 +12,15 @@ fn tally(images: &[(Vec<f32>, usize)]) -> Tally {
 
 #[test]
 fn numbers_equal_those_computed_by_hand() {
-    let mut tally = Tally::default();
+    let mut tally = ClassificationMetrics::default();
     let (a, b) = (vec![2., 1., 0., -1., -2., -3., -4.], vec![0.; 7]);
-    assert_eq!(tally.add(&a, 0, &[0]), Verdict { predicted: 0, top1: true, top5: true });
-    assert_eq!(tally.add(&a, 5, &[5]), Verdict { predicted: 0, top1: false, top5: false });
-    assert_eq!(tally.add(&b, 4, &[4]), Verdict { predicted: 0, top1: false, top5: true }, "equal logits: by class");
+    assert_eq!(tally.add(&a, 0, &[0]), SampleResult { predicted: 0, top1: true, top5: true });
+    assert_eq!(tally.add(&a, 5, &[5]), SampleResult { predicted: 0, top1: false, top5: false });
+    assert_eq!(
+        tally.add(&b, 4, &[4]),
+        SampleResult { predicted: 0, top1: false, top5: true },
+        "equal logits: by class"
+    );
     assert!(!tally.add(&b, 5, &[5]).top5);
     assert_eq!((tally.images(), tally.top1(), tally.top5()), (4, 0.25, 0.5));
     let total: f64 = (-4..=2).map(|x| f64::from(x).exp()).sum();
@@ -31,21 +35,21 @@ fn numbers_equal_those_computed_by_hand() {
 
 #[test]
 fn real_labels_accept_any_and_masked_classes_are_out_of_the_question() {
-    let mut tally = Tally::default();
+    let mut tally = ClassificationMetrics::default();
     assert!(tally.add(&[1., 3., 2.], 0, &[0, 1]).top1);
     let masked = [f32::NEG_INFINITY, 3., f32::NEG_INFINITY];
-    assert_eq!(tally.add(&masked, 2, &[2]), Verdict { predicted: 1, top1: false, top5: false });
+    assert_eq!(tally.add(&masked, 2, &[2]), SampleResult { predicted: 1, top1: false, top5: false });
 }
 
 #[test]
 fn logits_that_are_not_finite_are_wrong_and_counted() {
-    let mut tally = Tally::default();
+    let mut tally = ClassificationMetrics::default();
     for logits in [[f32::NAN, 1.], [f32::INFINITY, 1.], [f32::NAN, f32::NAN]] {
         assert!(!tally.add(&logits, 0, &[0]).top1);
     }
     tally.add(&[1e30, -1e30], 1, &[1]);
     assert_eq!((tally.images(), tally.not_finite(), tally.top1(), tally.loss()), (4, 3, 0., 1e4));
-    assert_eq!(Tally::default().loss(), 0.);
+    assert_eq!(ClassificationMetrics::default().loss(), 0.);
 }
 
 proptest! {
@@ -59,6 +63,6 @@ proptest! {
         merged.merge(&tally(first));
         prop_assert_eq!(&merged, &tally(&images));
         let text = serde_json::to_string(&merged).expect("JSON");
-        prop_assert_eq!(serde_json::from_str::<Tally>(&text).expect("the same"), merged);
+        prop_assert_eq!(serde_json::from_str::<ClassificationMetrics>(&text).expect("the same"), merged);
     }
 }

@@ -19,7 +19,7 @@ const AREAS: [[f64; 2]; 4] = [[0., 1e10], [0., 1024.], [1024., 9216.], [9216., 1
 
 /// One labelled object.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Truth {
+pub struct GroundTruth {
     /// The image. Images count in the order of their numbers, which decides between equal scores.
     pub image: usize,
     /// The class.
@@ -34,7 +34,7 @@ pub struct Truth {
 
 /// One detection.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Scored {
+pub struct ScoredBox {
     /// The image.
     pub image: usize,
     /// The class.
@@ -47,7 +47,7 @@ pub struct Scored {
 
 /// The twelve numbers of COCO, from 0 to 1; `None` where no ground truth falls into the range (pycocotools prints −1).
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Summary {
+pub struct CocoStats {
     /// Average precision over overlaps 0.50 to 0.95.
     pub ap: Option<f64>,
     /// Average precision at overlap 0.50.
@@ -62,7 +62,7 @@ pub struct Summary {
     pub ar_by_area: [Option<f64>; 3],
 }
 
-impl Summary {
+impl CocoStats {
     /// Names of [`Self::stats`], in pycocotools' order.
     pub const NAMES: [&str; 12] =
         ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"];
@@ -78,9 +78,9 @@ impl Summary {
 
 /// What [`evaluate`] finds.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Evaluation {
+pub struct CocoEval {
     /// Over all classes.
-    pub summary: Summary,
+    pub summary: CocoStats,
     /// [AP, AP50] by class; `None` where a class has no ground truth.
     pub by_class: Vec<[Option<f64>; 2]>,
 }
@@ -88,7 +88,7 @@ pub struct Evaluation {
 /// Compares detections with ground truth. Classes are 0 to `classes` - 1; others do not count.
 ///
 /// Equal scores keep the order of the images, and within an image that of the slice.
-pub fn evaluate(truths: &[Truth], detections: &[Scored], classes: usize) -> Evaluation {
+pub fn evaluate(truths: &[GroundTruth], detections: &[ScoredBox], classes: usize) -> CocoEval {
     let truths = by_class(truths, classes, |t| (t.class, t.image));
     let detections = by_class(detections, classes, |d| (d.class, d.image));
     let found: Vec<ClassResult> = truths.par_iter().zip(&detections).map(|(t, d)| ClassResult::new(t, d)).collect();
@@ -104,7 +104,7 @@ pub fn evaluate(truths: &[Truth], detections: &[Scored], classes: usize) -> Eval
     let recall = |area: usize, limit: usize| {
         mean(found.iter().filter_map(|class| class.areas[area].as_ref()).flat_map(|found| &found.recall[limit]))
     };
-    let summary = Summary {
+    let summary = CocoStats {
         ap: precision(0, 0..IOUS),
         ap50: precision(0, 0..1),
         ap75: precision(0, 5..6),
@@ -116,7 +116,7 @@ pub fn evaluate(truths: &[Truth], detections: &[Scored], classes: usize) -> Eval
         let curves = class.areas[0].as_ref().map(|found| &found.precision);
         [curves.and_then(|c| mean(c.iter().flatten())), curves.and_then(|c| mean(c[0].iter()))]
     };
-    Evaluation { summary, by_class: found.iter().map(of_class).collect() }
+    CocoEval { summary, by_class: found.iter().map(of_class).collect() }
 }
 
 fn mean<'a>(values: impl Iterator<Item = &'a f64>) -> Option<f64> {
@@ -149,7 +149,7 @@ struct AreaResult {
 }
 
 impl ClassResult {
-    fn new(truths: &[Truth], detections: &[Scored]) -> Self {
+    fn new(truths: &[GroundTruth], detections: &[ScoredBox]) -> Self {
         let images = images(truths, detections);
         Self { areas: AREAS.map(|area| AreaResult::new(&images, &area)) }
     }
@@ -157,14 +157,14 @@ impl ClassResult {
 
 /// One image's objects of one class.
 struct Image<'a> {
-    truths: &'a [Truth],
+    truths: &'a [GroundTruth],
     /// Best first, at most 100.
-    detections: Vec<Scored>,
+    detections: Vec<ScoredBox>,
     /// Overlap of detection d and truth t at `d * truths.len() + t`.
     overlaps: Vec<f64>,
 }
 
-fn images<'a>(mut truths: &'a [Truth], mut detections: &[Scored]) -> Vec<Image<'a>> {
+fn images<'a>(mut truths: &'a [GroundTruth], mut detections: &[ScoredBox]) -> Vec<Image<'a>> {
     let mut images = Vec::new();
     while let Some(image) = truths.first().map(|t| t.image).into_iter().chain(detections.first().map(|d| d.image)).min()
     {
@@ -218,7 +218,7 @@ struct Judged {
 impl AreaResult {
     fn new(images: &[Image], area: &[f64; 2]) -> Option<Self> {
         let outside = |value: f64| value < area[0] || value > area[1];
-        let ignored = |truth: &Truth| truth.crowd || outside(truth.area);
+        let ignored = |truth: &GroundTruth| truth.crowd || outside(truth.area);
         let positives = images.iter().flat_map(|image| image.truths).filter(|truth| !ignored(truth)).count();
         if positives == 0 {
             return None;
@@ -242,7 +242,7 @@ impl AreaResult {
 }
 
 impl Image<'_> {
-    fn judge(&self, ignored: &impl Fn(&Truth) -> bool, outside: &impl Fn(f64) -> bool, out: &mut Vec<Judged>) {
+    fn judge(&self, ignored: &impl Fn(&GroundTruth) -> bool, outside: &impl Fn(f64) -> bool, out: &mut Vec<Judged>) {
         // What counts comes before what is ignored.
         let mut order: Vec<usize> = (0..self.truths.len()).collect();
         order.sort_by_key(|t| ignored(&self.truths[*t]));

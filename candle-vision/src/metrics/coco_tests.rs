@@ -14,7 +14,7 @@ fn all_twelve_numbers_are_those_of_pycocotools() {
         let (truths, detections) = (case.truths(), case.detections());
         let found = evaluate(&truths, &detections, case.classes);
         let shown = |value: Option<f64>| value.unwrap_or(-1.);
-        for ((label, found), expected) in Summary::NAMES.iter().zip(found.summary.stats()).zip(&case.coco.stats) {
+        for ((label, found), expected) in CocoStats::NAMES.iter().zip(found.summary.stats()).zip(&case.coco.stats) {
             assert!((shown(found) - expected).abs() <= TOLERANCE, "{name} {label}: {found:?}, pycocotools {expected}");
         }
         for (class, (found, expected)) in found.by_class.iter().zip(&case.coco.by_class).enumerate() {
@@ -25,21 +25,21 @@ fn all_twelve_numbers_are_those_of_pycocotools() {
     }
 }
 
-fn truth(image: usize, bbox: [f64; 4]) -> Truth {
-    Truth { image, class: 0, bbox, area: bbox[2] * bbox[3], crowd: false }
+fn truth(image: usize, bbox: [f64; 4]) -> GroundTruth {
+    GroundTruth { image, class: 0, bbox, area: bbox[2] * bbox[3], crowd: false }
 }
 
-fn scored(image: usize, bbox: [f64; 4], score: f64) -> Scored {
-    Scored { image, class: 0, bbox, score }
+fn scored(image: usize, bbox: [f64; 4], score: f64) -> ScoredBox {
+    ScoredBox { image, class: 0, bbox, score }
 }
 
 #[test]
 fn a_perfect_detector_has_precision_one_and_an_empty_set_has_none() {
     let boxes = [[0., 0., 10., 10.], [50., 50., 50., 50.], [0., 100., 200., 200.]];
-    let truths: Vec<Truth> = boxes.map(|bbox| truth(3, bbox)).to_vec();
-    let right: Vec<Scored> = boxes.map(|bbox| scored(3, bbox, 0.5)).to_vec();
+    let truths: Vec<GroundTruth> = boxes.map(|bbox| truth(3, bbox)).to_vec();
+    let right: Vec<ScoredBox> = boxes.map(|bbox| scored(3, bbox, 0.5)).to_vec();
     let stats = evaluate(&truths, &right, 1).summary.stats();
-    for (name, value) in Summary::NAMES.iter().zip(stats) {
+    for (name, value) in CocoStats::NAMES.iter().zip(stats) {
         let expected = if *name == "AR1" { 1. / 3. } else { 1. };
         assert!((value.expect("there are truths") - expected).abs() < 1e-12, "{name} {value:?}");
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::coco::{Scored, Truth};
+use super::coco::{GroundTruth, ScoredBox};
 
 #[derive(Deserialize)]
 pub(super) struct Golden {
@@ -54,18 +54,18 @@ pub(super) fn golden(name: &str) -> Golden {
 }
 
 impl Golden {
-    pub(super) fn truths(&self) -> Vec<Truth> {
+    pub(super) fn truths(&self) -> Vec<GroundTruth> {
         let truth = |row: &[f64; 8]| {
             let [image, class, x, y, w, h, area, crowd] = *row;
-            Truth { image: image as usize, class: class as usize, bbox: [x, y, w, h], area, crowd: crowd != 0. }
+            GroundTruth { image: image as usize, class: class as usize, bbox: [x, y, w, h], area, crowd: crowd != 0. }
         };
         self.truths.iter().map(truth).collect()
     }
 
-    pub(super) fn detections(&self) -> Vec<Scored> {
+    pub(super) fn detections(&self) -> Vec<ScoredBox> {
         let scored = |row: &[f64; 7]| {
             let [image, class, x, y, w, h, score] = *row;
-            Scored { image: image as usize, class: class as usize, bbox: [x, y, w, h], score }
+            ScoredBox { image: image as usize, class: class as usize, bbox: [x, y, w, h], score }
         };
         self.detections.iter().map(scored).collect()
     }

@@ -4,7 +4,7 @@
 pub const IOU_LEVELS: usize = 10;
 
 /// Whether a detection is right at each of the [`IOU_LEVELS`].
-pub type Levels = [bool; IOU_LEVELS];
+pub type IouMatches = [bool; IOU_LEVELS];
 
 /// `torch.linspace(0.5, 0.95, 10)`.
 pub fn iou_levels() -> [f32; IOU_LEVELS] {
@@ -19,7 +19,7 @@ pub fn iou_levels() -> [f32; IOU_LEVELS] {
 ///
 /// `detections` and `truths` are classes with boxes left, top, right, bottom, the detections best first. At each level, a
 /// detection takes the ground truth of its class, of those not yet taken, that it overlaps most.
-pub fn match_boxes(detections: &[(usize, [f32; 4])], truths: &[(usize, [f32; 4])]) -> Vec<Levels> {
+pub fn match_boxes(detections: &[(usize, [f32; 4])], truths: &[(usize, [f32; 4])]) -> Vec<IouMatches> {
     let levels = iou_levels();
     let mut taken = vec![[false; IOU_LEVELS]; truths.len()];
     let mut found = vec![[false; IOU_LEVELS]; detections.len()];

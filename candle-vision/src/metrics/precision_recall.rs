@@ -7,7 +7,7 @@
 //! Source: what Ultralytics 8.4 computes; `tests/oracle/metrics.py` compares.
 
 use super::curves::{argmax, interp, smooth, unit};
-use super::matching::{IOU_LEVELS, Levels};
+use super::matching::{IOU_LEVELS, IouMatches};
 
 /// Points of each curve: confidences or recalls from 0 to 1.
 pub const CURVE_POINTS: usize = 1000;
@@ -18,9 +18,9 @@ const SMOOTHED: usize = 101;
 
 /// Collects the detections of a data set; then [`Self::finish`].
 #[derive(Debug, Clone, Default)]
-pub struct PrecisionRecall {
+pub struct ApAccumulator {
     /// Class, confidence, rightness.
-    detections: Vec<(usize, f32, Levels)>,
+    detections: Vec<(usize, f32, IouMatches)>,
     /// Labelled objects by class.
     truths: Vec<usize>,
     /// Images that show a class.
@@ -66,7 +66,7 @@ impl ClassMetrics {
     }
 }
 
-/// The result of [`PrecisionRecall::finish`]: the classes that have labels, in order, and their means.
+/// The result of [`ApAccumulator::finish`]: the classes that have labels, in order, and their means.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metrics {
     /// Classes with labels.
@@ -100,10 +100,10 @@ impl Metrics {
     }
 }
 
-impl PrecisionRecall {
+impl ApAccumulator {
     /// Adds one image: its detections as (class, confidence, rightness by [`match_boxes`](super::match_boxes)), and
     /// the classes of its labels.
-    pub fn add(&mut self, detections: impl IntoIterator<Item = (usize, f32, Levels)>, truths: &[usize]) {
+    pub fn add(&mut self, detections: impl IntoIterator<Item = (usize, f32, IouMatches)>, truths: &[usize]) {
         self.detections.extend(detections);
         let mut seen: Vec<usize> = truths.to_vec();
         seen.sort_unstable();
@@ -122,7 +122,8 @@ impl PrecisionRecall {
         let mut classes: Vec<ClassMetrics> = labelled
             .map(|(class, &truths)| {
                 let of_class = self.detections.iter().filter(|(c, ..)| *c == class);
-                let found: Vec<(f32, Levels)> = of_class.map(|(_, confidence, right)| (*confidence, *right)).collect();
+                let found: Vec<(f32, IouMatches)> =
+                    of_class.map(|(_, confidence, right)| (*confidence, *right)).collect();
                 ClassMetrics::new(class, self.images[class], truths, &found)
             })
             .collect();
@@ -145,7 +146,7 @@ const EPS: f64 = 1e-16;
 
 impl ClassMetrics {
     /// From detections, best first. Without any, every curve is 0.
-    fn new(class: usize, images: usize, truths: usize, found: &[(f32, Levels)]) -> Self {
+    fn new(class: usize, images: usize, truths: usize, found: &[(f32, IouMatches)]) -> Self {
         let flat = || vec![0.; CURVE_POINTS];
         let mut metrics = Self {
             class,

@@ -1,8 +1,8 @@
 //! Against Ultralytics, by way of `tests/oracle/metrics.py`.
 
-use crate::metrics::coco::Scored;
+use crate::metrics::coco::ScoredBox;
 use crate::metrics::fixtures::{golden, names};
-use crate::metrics::{ConfusionMatrix, Metrics, PrecisionRecall, match_boxes};
+use crate::metrics::{ApAccumulator, ConfusionMatrix, Metrics, match_boxes};
 
 /// Tolerance of every number.
 const TOLERANCE: f64 = 1e-4;
@@ -28,10 +28,10 @@ fn every_number_is_that_of_ultralytics() {
         let Some(expected) = &case.ultralytics else { continue };
         compared += 1;
         let (truths, detections) = (case.truths(), case.detections());
-        let (mut collected, mut confusion) = (PrecisionRecall::default(), ConfusionMatrix::new(case.classes));
+        let (mut collected, mut confusion) = (ApAccumulator::default(), ConfusionMatrix::new(case.classes));
         for image in 0..truths.iter().map(|t| t.image + 1).max().unwrap_or(0) {
             let truths: Boxes = truths.iter().filter(|t| t.image == image).map(|t| (t.class, xyxy(t.bbox))).collect();
-            let mut found: Vec<&Scored> = detections.iter().filter(|d| d.image == image).collect();
+            let mut found: Vec<&ScoredBox> = detections.iter().filter(|d| d.image == image).collect();
             found.sort_by(|a, b| b.score.total_cmp(&a.score));
             let boxes: Boxes = found.iter().map(|d| (d.class, xyxy(d.bbox))).collect();
             let levels = match_boxes(&boxes, &truths);
@@ -75,14 +75,11 @@ fn every_number_is_that_of_ultralytics() {
 
 #[test]
 fn without_labels_or_without_detections_everything_is_zero() {
-    assert_eq!(PrecisionRecall::default().finish(), Metrics { classes: Vec::new(), best: 0 });
-    let mut only_labels = PrecisionRecall::default();
+    assert_eq!(ApAccumulator::default().finish(), Metrics { classes: Vec::new(), best: 0 });
+    let mut only_labels = ApAccumulator::default();
     only_labels.add([], &[2, 2, 0]);
     only_labels.add([(7, 0.9, [true; 10])], &[2]);
     let found = only_labels.finish();
-    assert_eq!(
-        found.classes.iter().map(|c| (c.class, c.images, c.truths)).collect::<Vec<_>>(),
-        [(0, 1, 1), (2, 2, 3)]
-    );
+    assert_eq!(found.classes.iter().map(|c| (c.class, c.images, c.truths)).collect::<Vec<_>>(), [(0, 1, 1), (2, 2, 3)]);
     assert_eq!(found.mean(|class| class.ap50_95()), 0.);
 }

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use ghostzoo_kernels::suppress as gpu;
 
-use super::{Candidate, Kept, MAX_CANDIDATES, NmsOptions, nms};
+use super::{Candidate, MAX_CANDIDATES, NmsOptions, NmsOutput, nms};
 
 /// What is kept of a detector's output (images, 4 + classes, anchors): rows of centre x, centre y, width, height, then a
 /// probability for each class.
@@ -16,7 +16,7 @@ use super::{Candidate, Kept, MAX_CANDIDATES, NmsOptions, nms};
 ///
 /// # Errors
 /// If the output has fewer than four rows per image, or the device fails.
-pub fn suppress(decoded: &Tensor, options: &NmsOptions) -> Result<Vec<Kept>> {
+pub fn nms_batched(decoded: &Tensor, options: &NmsOptions) -> Result<Vec<NmsOutput>> {
     let (images, rows, anchors) = decoded.dims3()?;
     if rows < 4 {
         candle_core::bail!("a detector's output has rows for boxes and classes, this one has {rows}")
@@ -26,7 +26,7 @@ pub fn suppress(decoded: &Tensor, options: &NmsOptions) -> Result<Vec<Kept>> {
         return Ok(kept);
     }
     if rows * anchors == 0 {
-        return Ok(vec![Kept::default(); images]);
+        return Ok(vec![NmsOutput::default(); images]);
     }
     let values = decoded.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
     let kept = |image: &[f32]| nms(candidates(image, anchors, options), options);
@@ -34,7 +34,7 @@ pub fn suppress(decoded: &Tensor, options: &NmsOptions) -> Result<Vec<Kept>> {
 }
 
 /// What kernels keep; `None` where that is the host's to say.
-fn on_gpu(decoded: &Tensor, options: &NmsOptions) -> Result<Option<Vec<Kept>>> {
+fn on_gpu(decoded: &Tensor, options: &NmsOptions) -> Result<Option<Vec<NmsOutput>>> {
     let NmsOptions { conf, iou, max_det, agnostic, ref classes, multi_label } = *options;
     if multi_label {
         return Ok(None);
@@ -46,7 +46,7 @@ fn on_gpu(decoded: &Tensor, options: &NmsOptions) -> Result<Option<Vec<Kept>>> {
         confidence: row[4],
         class_id: row[5] as usize,
     };
-    let kept = |image: &gpu::Suppressed| Kept {
+    let kept = |image: &gpu::Suppressed| NmsOutput {
         candidates: image.rows.iter().map(candidate).collect(),
         dropped: image.dropped,
     };

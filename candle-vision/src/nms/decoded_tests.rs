@@ -40,12 +40,12 @@ fn decoded([images, classes, anchors]: [usize; 3], levels: usize, seed: u64) -> 
 }
 
 /// All that was kept, to the bit.
-fn bits(kept: &[Kept]) -> Vec<u32> {
+fn bits(kept: &[NmsOutput]) -> Vec<u32> {
     let one = |c: &Candidate| {
         let [x1, y1, x2, y2] = c.xyxy.map(f32::to_bits);
         [c.class_id as u32, c.confidence.to_bits(), x1, y1, x2, y2]
     };
-    let image = |kept: &Kept| {
+    let image = |kept: &NmsOutput| {
         let counts = [kept.candidates.len() as u32, kept.dropped as u32];
         counts.into_iter().chain(kept.candidates.iter().flat_map(one)).collect::<Vec<_>>()
     };
@@ -53,16 +53,16 @@ fn bits(kept: &[Kept]) -> Vec<u32> {
 }
 
 /// What the host keeps, after a comparison with what kernels keep wherever they run.
-fn check(decoded: &Tensor, options: &NmsOptions) -> Vec<Kept> {
-    let expected = suppress(decoded, options).unwrap();
+fn check(decoded: &Tensor, options: &NmsOptions) -> Vec<NmsOutput> {
+    let expected = nms_batched(decoded, options).unwrap();
     for place in PLACES.iter() {
-        let found = place.run(|| suppress(&decoded.to_device(place.device()).unwrap(), options).unwrap());
+        let found = place.run(|| nms_batched(&decoded.to_device(place.device()).unwrap(), options).unwrap());
         assert!(bits(&found) == bits(&expected), "{place:?}: {:?} with {options:?}", decoded.dims());
     }
     expected
 }
 
-fn counts(kept: &[Kept]) -> Vec<usize> {
+fn counts(kept: &[NmsOutput]) -> Vec<usize> {
     kept.iter().map(|kept| kept.candidates.len()).collect()
 }
 
@@ -145,7 +145,7 @@ fn what_kernels_do_not_do_the_host_does() {
     assert_eq!(counts(&check(&self::decoded([1, 1600, 20], 40, 5), &far)).len(), 1);
     let empty = Tensor::zeros((2, 5, 0), DType::F32, &Device::Cpu).unwrap();
     // CUDA's driver has no memory of no bytes.
-    assert_eq!(counts(&suppress(&empty, &NmsOptions::default()).unwrap()), [0; 2]);
-    let error = suppress(&empty.narrow(1, 0, 3).unwrap(), &NmsOptions::default()).unwrap_err().to_string();
+    assert_eq!(counts(&nms_batched(&empty, &NmsOptions::default()).unwrap()), [0; 2]);
+    let error = nms_batched(&empty.narrow(1, 0, 3).unwrap(), &NmsOptions::default()).unwrap_err().to_string();
     assert!(error.contains("this one has 3"), "{error}");
 }

@@ -2,7 +2,7 @@
 
 mod decoded;
 
-pub use decoded::suppress;
+pub use decoded::nms_batched;
 
 /// One box of one class, in pixels of the network's input.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,7 +53,7 @@ pub fn iou(a: &[f32; 4], b: &[f32; 4]) -> f32 {
 
 /// What suppression leaves of one image's candidates.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Kept {
+pub struct NmsOutput {
     /// Best first; equal confidences in the order they came.
     pub candidates: Vec<Candidate>,
     /// How many candidates above the threshold were not looked at, being beyond the best [`MAX_CANDIDATES`].
@@ -63,7 +63,7 @@ pub struct Kept {
 /// Keeps the best of overlapping candidates.
 ///
 /// Candidates whose confidence is NaN, or whose box is not finite, do not count.
-pub fn nms(mut candidates: Vec<Candidate>, options: &NmsOptions) -> Kept {
+pub fn nms(mut candidates: Vec<Candidate>, options: &NmsOptions) -> NmsOutput {
     let is_wanted = |class_id| options.classes.as_ref().is_none_or(|classes| classes.contains(&class_id));
     candidates.retain(|c| c.confidence > options.conf && is_wanted(c.class_id) && c.xyxy.iter().all(|v| v.is_finite()));
     candidates.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
@@ -82,7 +82,7 @@ pub fn nms(mut candidates: Vec<Candidate>, options: &NmsOptions) -> Kept {
             kept.push(candidate);
         }
     }
-    Kept { candidates: kept, dropped }
+    NmsOutput { candidates: kept, dropped }
 }
 
 #[cfg(test)]
@@ -144,7 +144,7 @@ mod tests {
             let one = move |i: usize| candidate(last(i), 0.9 - i as f32 * 1e-5, [0., 0., 1., 1.]);
             (0..count).rev().map(one).collect::<Vec<_>>()
         };
-        let classes = |kept: &Kept| kept.candidates.iter().map(|c| c.class_id).collect::<Vec<_>>();
+        let classes = |kept: &NmsOutput| kept.candidates.iter().map(|c| c.class_id).collect::<Vec<_>>();
         let kept = nms(of(MAX_CANDIDATES), &NmsOptions::default());
         assert_eq!((classes(&kept), kept.dropped), (vec![0, 1], 0));
         let kept = nms(of(MAX_CANDIDATES + 1), &NmsOptions::default());
@@ -251,7 +251,7 @@ mod tests {
                 })
                 .collect();
             let options = NmsOptions { iou: 0.45, max_det, agnostic, ..Default::default() };
-            let Kept { candidates: kept, dropped: 0 } = nms(boxes.clone(), &options) else { panic!("dropped") };
+            let NmsOutput { candidates: kept, dropped: 0 } = nms(boxes.clone(), &options) else { panic!("dropped") };
             prop_assert_eq!(&kept, &by_removal(&boxes, &options));
             for (i, a) in kept.iter().enumerate() {
                 for b in &kept[..i] {

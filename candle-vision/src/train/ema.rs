@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
 
-use super::Variables;
+use super::VarStore;
 use ghostzoo_kernels::Update;
 
 /// The share of the old average that an update keeps.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Decay {
+pub enum EmaDecay {
     /// The same in each update: timm's `ModelEmaV3` without its warm-up.
     Constant(f64),
     /// `limit·(1 − e^(−t/tau))` in update `t`, counted from 1: the average follows the weights closely at first.
@@ -21,7 +21,7 @@ pub enum Decay {
     },
 }
 
-impl Decay {
+impl EmaDecay {
     /// Ultralytics' `ModelEMA`.
     pub const ULTRALYTICS: Self = Self::Ramp { limit: 0.9999, tau: 2000. };
 
@@ -38,19 +38,19 @@ impl Decay {
 /// The exponential moving average of all of a model's tensors, running statistics included:
 /// `e ← decay·e + (1 − decay)·w`.
 pub struct Ema {
-    averages: Variables,
-    decay: Decay,
+    averages: VarStore,
+    decay: EmaDecay,
     updates: u64,
 }
 
 impl Ema {
     /// Starts at the present values.
-    pub fn new(variables: &Variables, decay: Decay) -> Result<Self> {
+    pub fn new(variables: &VarStore, decay: EmaDecay) -> Result<Self> {
         Ok(Self { averages: variables.fork()?, decay, updates: 0 })
     }
 
     /// Takes in the values after a step.
-    pub fn update(&mut self, variables: &Variables) -> Result<()> {
+    pub fn update(&mut self, variables: &VarStore) -> Result<()> {
         self.updates += 1;
         let rate = 1. - self.decay.at(self.updates);
         for (name, average) in self.averages.iter() {
@@ -96,13 +96,13 @@ mod tests {
         ("conv.weight", &[3, 2, 1, 1]),
     ];
 
-    fn variables() -> Result<Variables> {
-        let variables = Variables::new(DType::F64, &Device::Cpu, 0);
+    fn variables() -> Result<VarStore> {
+        let variables = VarStore::new(DType::F64, &Device::Cpu, 0);
         SHAPES.iter().try_for_each(|(name, dims)| variables.builder().get(*dims, name).map(|_| ()))?;
         Ok(variables)
     }
 
-    fn fill(variables: &Variables, update: usize) -> Result<()> {
+    fn fill(variables: &VarStore, update: usize) -> Result<()> {
         let values =
             SHAPES.iter().map(|(name, dims)| Ok(((*name).into(), uniform(&format!("{name}.{update}"), dims)?)));
         variables.set_all(&values.collect::<Result<_>>()?)
@@ -112,9 +112,9 @@ mod tests {
     fn averages_equal_ultralytics_and_timms_and_resume() -> Result<()> {
         let golden = golden("averages");
         let cases = [
-            ("ramp", Decay::ULTRALYTICS, 0),
-            ("ramp_late", Decay::ULTRALYTICS, 3000),
-            ("constant", Decay::Constant(0.9), 0),
+            ("ramp", EmaDecay::ULTRALYTICS, 0),
+            ("ramp_late", EmaDecay::ULTRALYTICS, 3000),
+            ("constant", EmaDecay::Constant(0.9), 0),
         ];
         for (case, decay, start) in cases {
             let variables = variables()?;
@@ -145,9 +145,9 @@ mod tests {
 
     #[test]
     fn equal_values_stay_in_single_precision() -> Result<()> {
-        let variables = Variables::new(DType::F32, &Device::Cpu, 0);
+        let variables = VarStore::new(DType::F32, &Device::Cpu, 0);
         variables.builder().get_with_hints(1000, "weight", candle_nn::Init::Uniform { lo: -3., up: 3. })?;
-        let mut ema = Ema::new(&variables, Decay::Constant(0.9999))?;
+        let mut ema = Ema::new(&variables, EmaDecay::Constant(0.9999))?;
         for _ in 0..1000 {
             ema.update(&variables)?;
         }

@@ -13,12 +13,12 @@ const EPS: f64 = 1e-6;
 const CHUNK: usize = 1 << 14;
 
 /// The sum of the gradients of several backward passes, for some parameters.
-pub struct GradientSum {
+pub struct GradAccumulator {
     parameters: Vec<(String, Var)>,
     sum: Option<GradStore>,
 }
 
-impl GradientSum {
+impl GradAccumulator {
     /// No gradients yet, for these parameters.
     #[must_use]
     pub fn new(parameters: &[(String, Var)]) -> Self {
@@ -88,7 +88,7 @@ impl GradientSum {
         self.parameters.iter().filter_map(of).collect()
     }
 
-    /// Restores what [`GradientSum::tensors`] gave. Fails, and changes nothing, where a tensor belongs to no parameter or
+    /// Restores what [`GradAccumulator::tensors`] gave. Fails, and changes nothing, where a tensor belongs to no parameter or
     /// does not have its shape.
     pub fn set_all(&mut self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
         if tensors.is_empty() {
@@ -170,7 +170,7 @@ mod tests {
         let golden = golden("averages");
         for limit in [0.5, 1e3] {
             let parameters = parameters()?;
-            let mut sum = GradientSum::new(&parameters);
+            let mut sum = GradAccumulator::new(&parameters);
             sum.add(grads(&parameters, 0, |name| name != "row")?)?;
             let golden = &golden["clip_norm"][if limit < 1. { "0.5" } else { "1000.0" }];
             let norm = sum.clip_norm(limit)?;
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn sums_reach_from_pass_to_pass() -> Result<()> {
         let parameters = parameters()?;
-        let mut sum = GradientSum::new(&parameters);
+        let mut sum = GradAccumulator::new(&parameters);
         sum.add(grads(&parameters, 0, |name| name != "one")?)?;
         sum.add(grads(&parameters, 1, |name| name != "tall")?)?;
         sum.add(grads(&parameters, 2, |name| name == "wide")?)?;
@@ -222,7 +222,7 @@ mod tests {
             let loss = (var.as_tensor() * Tensor::new(factors, &Device::Cpu)?)?.sum_all()?;
             (loss + other.sum_all()?)?.backward()
         };
-        let mut sum = GradientSum::new(&parameters);
+        let mut sum = GradAccumulator::new(&parameters);
         sum.add(grads(&[-5., 0.25, 5.])?)?;
         sum.clip_value(0.5)?;
         assert_eq!(sum.take().expect("gradients").get(&var).expect("one").to_vec1::<f32>()?, [-0.5, 0.25, 0.5]);

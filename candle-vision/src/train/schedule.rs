@@ -1,7 +1,7 @@
 //! Learning rate, momentum and accumulation as pure functions of where a training is, so that a run which starts again
 //! has nothing to restore.
 
-use super::optim::{GroupedOptimizer, Role};
+use super::optim::{GroupedOptimizer, ParamKind};
 
 /// Ultralytics' schedule: a line or half a cosine over the epochs, after a warm-up over the first iterations.
 ///
@@ -52,9 +52,9 @@ impl UltralyticsSchedule {
 
     /// Rate of a group of this role and factor in an iteration.
     #[must_use]
-    pub fn rate(&self, role: Role, factor: f64, iteration: usize) -> f64 {
+    pub fn rate(&self, role: ParamKind, factor: f64, iteration: usize) -> f64 {
         let target = self.learning_rate * factor * self.fraction(iteration / self.batches.max(1));
-        let start = if role == Role::Bias { self.warmup_bias_rate } else { 0. };
+        let start = if role == ParamKind::Bias { self.warmup_bias_rate } else { 0. };
         self.warm(start, target, iteration)
     }
 
@@ -146,12 +146,12 @@ pub struct TimmSchedule {
     /// Whether the course after the warm-up starts with its end (`warmup_prefix`) instead of at time 0.
     pub warmup_prefix: bool,
     /// The course after the warm-up.
-    pub course: Course,
+    pub course: LrCurve,
 }
 
 /// How a [`TimmSchedule`] falls.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Course {
+pub enum LrCurve {
     /// Half a cosine.
     Cosine {
         /// Its length; the rate stays at `min_rate` afterwards.
@@ -177,12 +177,12 @@ impl TimmSchedule {
         }
         let time = if self.warmup_prefix { time - self.warmup } else { time };
         match self.course {
-            Course::Cosine { length, min_rate } if time < length => {
+            LrCurve::Cosine { length, min_rate } if time < length => {
                 let angle = std::f64::consts::PI * time as f64 / length as f64;
                 min_rate + 0.5 * (self.learning_rate - min_rate) * (1. + angle.cos())
             }
-            Course::Cosine { min_rate, .. } => min_rate,
-            Course::Step { length, factor } => self.learning_rate * factor.powf((time as f64 / length).floor()),
+            LrCurve::Cosine { min_rate, .. } => min_rate,
+            LrCurve::Step { length, factor } => self.learning_rate * factor.powf((time as f64 / length).floor()),
         }
     }
 }

@@ -1,5 +1,5 @@
 use super::super::golden::{golden, number, numbers};
-use super::super::optim::{Algorithm, Config, Group};
+use super::super::optim::{Algorithm, Config, ParamGroup};
 use super::*;
 use candle_core::Result;
 use serde_json::Value;
@@ -33,9 +33,9 @@ fn schedule(course: &Value) -> UltralyticsSchedule {
 fn rate(schedule: &UltralyticsSchedule, name: &str, iteration: usize) -> f64 {
     let (name, factor) = name.strip_suffix("_boosted").map_or((name, 1.), |name| (name, 3.));
     let role = match name {
-        "weight" | "muon" => Role::Weight,
-        "bn" => Role::Undecayed,
-        "bias" => Role::Bias,
+        "weight" | "muon" => ParamKind::Weight,
+        "bn" => ParamKind::Undecayed,
+        "bias" => ParamKind::Bias,
         other => panic!("no group {other}"),
     };
     schedule.rate(role, factor, iteration)
@@ -98,7 +98,7 @@ fn adams_betas_are_not_warmed_up() -> Result<()> {
         (Algorithm::Sgd { nesterov: true }, true),
     ] {
         let config = Config { algorithm, learning_rate: 1., momentum: 0.9, weight_decay: 0. };
-        let groups = vec![Group::new(Role::Bias, &config, Vec::new())];
+        let groups = vec![ParamGroup::new(ParamKind::Bias, &config, Vec::new())];
         let mut optimizer = GroupedOptimizer::of_groups(algorithm, groups)?;
         schedule.apply(&mut optimizer, 0);
         let group = &optimizer.groups()[0];
@@ -112,8 +112,8 @@ fn every_time_is_that_of_timms_schedulers() {
     for course in golden("schedules")["timm"].as_array().expect("schedules") {
         let warmup_prefix = course["prefix"].as_bool().expect("a flag");
         for (name, shape) in [
-            ("cosine", Course::Cosine { length: 20, min_rate: 0.01 }),
-            ("step", Course::Step { length: 2.4, factor: 0.9 }),
+            ("cosine", LrCurve::Cosine { length: 20, min_rate: 0.01 }),
+            ("step", LrCurve::Step { length: 2.4, factor: 0.9 }),
         ] {
             let schedule =
                 TimmSchedule { learning_rate: 0.4, warmup: 5, warmup_rate: 0.001, warmup_prefix, course: shape };

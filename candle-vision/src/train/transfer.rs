@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-use super::Variables;
+use super::VarStore;
 
 /// For each class of `target` the class of `source` that is called the same, without regard to case and to spaces around
 /// it, where the last layer is to be put together row by row; `None` where it is taken as it is, or not at all, by its shape.
@@ -31,7 +31,7 @@ pub fn class_rows(source: &[String], target: &[String]) -> Option<Vec<Option<usi
 /// # Errors
 /// A row that the tensor does not have.
 pub fn take_class_rows(
-    variables: &Variables,
+    variables: &VarStore,
     tensors: &mut BTreeMap<String, Tensor>,
     is_last: impl Fn(&str) -> bool,
     rows: &[Option<usize>],
@@ -57,7 +57,7 @@ pub fn take_class_rows(
 
 /// Gives the convolution `name` as many filters and channels of the checkpoint's as both have, where its counts are others and
 /// its kernel is the same; the rest keep their own values. Ultralytics does so with a detector's first convolution.
-pub fn take_filters(variables: &Variables, tensors: &mut BTreeMap<String, Tensor>, name: &str) -> Result<()> {
+pub fn take_filters(variables: &VarStore, tensors: &mut BTreeMap<String, Tensor>, name: &str) -> Result<()> {
     let (Some(own), Some(theirs)) = (variables.get(name), tensors.get(name)) else { return Ok(()) };
     let ([c2, c1, kernel @ ..], [their_c2, their_c1, their_kernel @ ..]) = (own.dims(), theirs.dims()) else {
         return Ok(());
@@ -115,8 +115,8 @@ mod tests {
         Tensor::arange(first, first + count as f32, &Device::Cpu)?.reshape(dims)
     }
 
-    fn model(dims: &[usize]) -> Result<Variables> {
-        let variables = Variables::new(DType::F32, &Device::Cpu, 0);
+    fn model(dims: &[usize]) -> Result<VarStore> {
+        let variables = VarStore::new(DType::F32, &Device::Cpu, 0);
         variables.builder().get_with_hints(dims, "last.weight", Init::Const(-1.))?;
         Ok(variables)
     }

@@ -11,17 +11,17 @@ use candle_nn::{Init, VarBuilder};
 use rand::Rng;
 
 use super::{Stream, stream};
-use crate::spec::{Mismatch, Spec};
+use crate::spec::{KeyMismatch, ParamSpec};
 use ghostzoo_kernels::seeded::fnv1a;
 
 type Rule = dyn Fn(&str) -> bool + Send + Sync;
 
 /// The variables of a model by checkpoint name: its parameters and the running statistics of its batch norms.
 ///
-/// They come into being as the model asks the [`Variables::builder`] for its tensors, and the model's layers hold the
+/// They come into being as the model asks the [`VarStore::builder`] for its tensors, and the model's layers hold the
 /// same storage: what is written here, the model computes with. A clone is another handle on the same variables.
 #[derive(Clone)]
-pub struct Variables {
+pub struct VarStore {
     by_name: Arc<Mutex<BTreeMap<String, Var>>>,
     frozen: Arc<Rule>,
     dtype: DType,
@@ -29,22 +29,22 @@ pub struct Variables {
     seed: u64,
 }
 
-/// What [`Variables::load`] took from a checkpoint.
+/// What [`VarStore::load`] took from a checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Transferred {
+pub struct LoadReport {
     /// Names whose values were taken.
     pub matched: Vec<String>,
     /// What did not fit: such variables keep their values.
-    pub mismatch: Mismatch,
+    pub mismatch: KeyMismatch,
 }
 
-impl fmt::Display for Transferred {
+impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} tensors taken, {}", self.matched.len(), self.mismatch)
     }
 }
 
-impl Variables {
+impl VarStore {
     /// No variables yet; those to come have this dtype, live on `device` and start at values drawn from `seed`.
     #[must_use]
     pub fn new(dtype: DType, device: &Device, seed: u64) -> Self {
@@ -88,7 +88,7 @@ impl Variables {
         self.iter().filter(|(name, _)| !is_running_statistic(name) && !self.is_frozen(name)).collect()
     }
 
-    /// Whether [`Variables::freeze`] picks this name.
+    /// Whether [`VarStore::freeze`] picks this name.
     #[must_use]
     pub fn is_frozen(&self, name: &str) -> bool {
         (self.frozen)(name)
@@ -98,7 +98,7 @@ impl Variables {
     ///
     /// What a checkpoint holds beside a model's variables by rule is not told as unexpected: the counters of PyTorch's
     /// batch norms (`num_batches_tracked`) and the constant of [`crate::layers::Dfl`].
-    pub fn load<'a>(&self, tensors: impl IntoIterator<Item = (&'a String, &'a Tensor)>) -> Result<Transferred> {
+    pub fn load<'a>(&self, tensors: impl IntoIterator<Item = (&'a String, &'a Tensor)>) -> Result<LoadReport> {
         let tensors: BTreeMap<&str, &Tensor> = tensors
             .into_iter()
             .map(|(name, tensor)| (name.as_str(), tensor))
@@ -112,7 +112,7 @@ impl Variables {
                 matched.push(name);
             }
         }
-        Ok(Transferred { matched, mismatch })
+        Ok(LoadReport { matched, mismatch })
     }
 
     /// Copies of all values, which later training does not change.
@@ -120,7 +120,7 @@ impl Variables {
         self.iter().map(|(name, var)| Ok((name, var.as_detached_tensor().copy()?))).collect()
     }
 
-    /// Restores what [`Variables::tensors`] gave. Fails, and changes nothing, where names or shapes differ.
+    /// Restores what [`VarStore::tensors`] gave. Fails, and changes nothing, where names or shapes differ.
     pub fn set_all(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
         let mismatch = self.spec().check(tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.dims())));
         if !mismatch.is_empty() {
@@ -136,8 +136,8 @@ impl Variables {
         Ok(Self { by_name: Arc::new(Mutex::new(by_name)), ..self.clone() })
     }
 
-    fn spec(&self) -> Spec {
-        Spec { shapes: self.iter().map(|(name, var)| (name, var.shape().clone())).collect() }
+    fn spec(&self) -> ParamSpec {
+        ParamSpec { shapes: self.iter().map(|(name, var)| (name, var.shape().clone())).collect() }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Var>> {
@@ -159,7 +159,7 @@ fn set(name: &str, var: &Var, value: &Tensor) -> Result<()> {
     var.set(&value).map_err(|error| error.context(format!("setting {name}")))
 }
 
-impl SimpleBackend for Variables {
+impl SimpleBackend for VarStore {
     fn get(&self, shape: Shape, name: &str, init: Init, dtype: DType, device: &Device) -> Result<Tensor> {
         let mut by_name = self.lock();
         let var = match by_name.get(name) {
@@ -183,7 +183,7 @@ impl SimpleBackend for Variables {
     }
 
     fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> Result<Tensor> {
-        match Variables::get(self, name) {
+        match VarStore::get(self, name) {
             Some(var) => Ok(var.into_inner()),
             None => bail!("a new variable needs a shape: {name}"),
         }

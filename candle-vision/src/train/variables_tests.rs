@@ -1,22 +1,22 @@
 use super::*;
-use crate::layers::{Conv, ConvBn, ConvBnConfig, Dfl, Layer, Norm};
+use crate::layers::{BatchNormMode, Conv, ConvBn, ConvBnConfig, Dfl, Layer};
 use candle_nn::init::NonLinearity;
-use ghostzoo_kernels::{Activation, Geometry};
+use ghostzoo_kernels::{Activation, ConvGeometry};
 
 const CONFIG: ConvBnConfig = ConvBnConfig {
     in_c: 3,
     out_c: 4,
-    geometry: Geometry::square(3).same(),
+    geometry: ConvGeometry::square(3).same(),
     activation: Activation::Silu,
     batch_norm: crate::layers::BatchNormConfig { eps: 1e-3, momentum: 0.1 },
-    norm: Norm::Separate,
+    norm: BatchNormMode::Keep,
 };
 
-fn variables(seed: u64) -> Variables {
-    Variables::new(DType::F32, &Device::Cpu, seed)
+fn variables(seed: u64) -> VarStore {
+    VarStore::new(DType::F32, &Device::Cpu, seed)
 }
 
-fn conv_bn(variables: &Variables, name: &str) -> Result<ConvBn> {
+fn conv_bn(variables: &VarStore, name: &str) -> Result<ConvBn> {
     let vb = variables.builder().pp(name);
     ConvBn::new(&CONFIG, vb.pp("conv"), vb.pp("bn"))
 }
@@ -25,7 +25,7 @@ fn values(tensor: &Tensor) -> Result<Vec<f32>> {
     tensor.flatten_all()?.to_vec1()
 }
 
-fn all(variables: &Variables) -> Result<BTreeMap<String, Vec<f32>>> {
+fn all(variables: &VarStore) -> Result<BTreeMap<String, Vec<f32>>> {
     variables.tensors()?.iter().map(|(name, tensor)| Ok((name.clone(), values(tensor)?))).collect()
 }
 
@@ -81,7 +81,7 @@ fn drawn_values_have_the_distribution_of_their_hint() -> Result<()> {
 #[test]
 fn the_model_computes_with_what_is_written_into_the_variables() -> Result<()> {
     let vars = variables(0);
-    let layer = Conv::new(3, 2, Geometry::square(1), true, Activation::Identity, vars.builder().pp("conv"))?;
+    let layer = Conv::new(3, 2, ConvGeometry::square(1), true, Activation::Identity, vars.builder().pp("conv"))?;
     let zeros = vars.tensors()?.into_iter().map(|(name, tensor)| Ok((name, tensor.zeros_like()?)));
     vars.set_all(&zeros.collect::<Result<_>>()?)?;
     assert_eq!(values(&layer.forward(&image()?)?)?, [0.; 256]);
@@ -135,10 +135,10 @@ fn copies_outlive_later_changes_and_are_restored_whole_or_not_at_all() -> Result
 
 #[test]
 fn a_checkpoint_of_another_class_count_gives_all_but_the_head() -> Result<()> {
-    let build = |variables: &Variables, classes| -> Result<Conv> {
+    let build = |variables: &VarStore, classes| -> Result<Conv> {
         conv_bn(variables, "body")?;
         Dfl::new(4, variables.builder().pp("dfl"))?;
-        Conv::new(4, classes, Geometry::square(1), true, Activation::Identity, variables.builder().pp("head"))
+        Conv::new(4, classes, ConvGeometry::square(1), true, Activation::Identity, variables.builder().pp("head"))
     };
     let (ours, theirs) = (variables(0), variables(1));
     build(&ours, 3)?;
@@ -175,7 +175,8 @@ fn a_checkpoint_of_another_class_count_gives_all_but_the_head() -> Result<()> {
 #[test]
 fn frozen_tensors_are_loaded_and_not_trained() -> Result<()> {
     let vars = variables(0).freeze(|name| name.starts_with("a."));
-    let build = |name: &str| Conv::new(3, 3, Geometry::square(1), true, Activation::Identity, vars.builder().pp(name));
+    let build =
+        |name: &str| Conv::new(3, 3, ConvGeometry::square(1), true, Activation::Identity, vars.builder().pp(name));
     let (a, b) = (build("a")?, build("b")?);
     let names: Vec<String> = vars.parameters().into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["b.bias", "b.weight"]);

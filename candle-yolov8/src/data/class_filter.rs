@@ -39,7 +39,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::data::{ImageId, Label, LabelBox};
+    use crate::data::{Annotation, BBox, ImageId};
     use crate::train::golden::options;
 
     #[derive(Deserialize)]
@@ -50,9 +50,9 @@ mod tests {
     }
 
     fn image(classes: &[usize]) -> AnnotatedImage {
-        let label = |&class: &usize| Label {
+        let label = |&class: &usize| Annotation {
             class,
-            place: LabelBox::Normalised([0.5, 0.5, 0.2, 0.2]),
+            place: BBox::Normalised([0.5, 0.5, 0.2, 0.2]),
             outline_area: None,
             crowd: false,
         };

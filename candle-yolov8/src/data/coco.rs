@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::coco_json::{Annotation, Category, Dataset, Field, parse};
-use super::{DataError, ImageId, Label, LabelBox, LabelReport, AnnotatedImage, files};
+use super::coco_json::{Category, CocoAnnotation, Dataset, Field, parse};
+use super::{AnnotatedImage, Annotation, BBox, DataError, ImageId, LabelReport, files};
 
 /// Most bytes of a COCO file: above those of the largest public ones.
 const MAX_BYTES: u64 = 8 << 30;
@@ -204,7 +204,7 @@ fn categories(dataset: &Dataset) -> Result<Vec<CocoCategory>, String> {
 
 /// Whether the first category is the root of the others, as Roboflow writes it: no object is of it, and the others name it
 /// as the category above them, or it alone has none above.
-fn is_root(sorted: &[(i64, &Category)], annotations: &[Annotation]) -> bool {
+fn is_root(sorted: &[(i64, &Category)], annotations: &[CocoAnnotation]) -> bool {
     let [(id, first), others @ ..] = sorted else { return false };
     let above = |category: &Category| category.supercategory.text().map(str::to_owned);
     let is_top = |category: &Category| above(category).as_deref() == Some("none");
@@ -218,17 +218,16 @@ fn is_root(sorted: &[(i64, &Category)], annotations: &[Annotation]) -> bool {
 
 /// The image of an annotation and its label.
 fn label(
-    annotation: &Annotation,
+    annotation: &CocoAnnotation,
     by_id: &HashMap<ImageId, usize>,
     classes: &HashMap<i64, usize>,
-) -> Result<(usize, Label), String> {
+) -> Result<(usize, Annotation), String> {
     let unknown = |what: &str, id: Option<ImageId>| match id {
         Some(id) => format!("there is no {what} with the id {id}"),
         None => format!("it names no {what}"),
     };
     let image = annotation.image_id.id();
-    let image =
-        image.as_ref().and_then(|id| by_id.get(id).copied()).ok_or_else(|| unknown("image", image.clone()))?;
+    let image = image.as_ref().and_then(|id| by_id.get(id).copied()).ok_or_else(|| unknown("image", image.clone()))?;
     let category = annotation.category_id.id();
     let class = match &category {
         Some(ImageId::Number(id)) => classes.get(id).copied(),
@@ -251,6 +250,6 @@ fn label(
     let outline_area = annotation.area.number();
     Ok((
         image,
-        Label { class, place: LabelBox::Pixels([x, y, w, h]), outline_area, crowd: annotation.iscrowd.is_true() },
+        Annotation { class, place: BBox::Pixels([x, y, w, h]), outline_area, crowd: annotation.iscrowd.is_true() },
     ))
 }

@@ -13,7 +13,7 @@ use super::ImageId;
 pub(super) struct Dataset {
     pub(super) images: Vec<Image>,
     #[serde(default)]
-    pub(super) annotations: Vec<Annotation>,
+    pub(super) annotations: Vec<CocoAnnotation>,
     pub(super) categories: Vec<Category>,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Image {
 
 #[derive(Deserialize, Default)]
 #[serde(default, expecting = "an annotation, an object with image_id, category_id and bbox")]
-pub(super) struct Annotation {
+pub(super) struct CocoAnnotation {
     pub(super) id: Field,
     pub(super) image_id: Field,
     pub(super) category_id: Field,

@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use candle_vision::metrics::coco::{Scored, Truth, evaluate};
+use candle_vision::metrics::coco::{GroundTruth, ScoredBox, evaluate};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -42,24 +42,24 @@ fn numbers_are_those_of_pycocotools_however_the_file_is_written() {
         let coco = read(root.path(), form["text"].as_str().unwrap()).unwrap_or_else(|error| panic!("{what}: {error}"));
         let (images, report) = coco.images(None).unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!((images.len(), report.objects, report.left_out, report.left_out_objects), (3, 8, 0, 0), "{what}");
-        let truths: Vec<Truth> = images
+        let truths: Vec<GroundTruth> = images
             .iter()
             .enumerate()
-            .flat_map(|(image, image)| image.labels.iter().map(move |label| (image, label)))
+            .flat_map(|(image, annotated)| annotated.labels.iter().map(move |label| (image, label)))
             .map(|(image, label)| {
-                let LabelBox::Pixels(bbox) = label.place else { panic!("{label:?}") };
-                Truth { image, class: label.class, bbox, area: label.area([240, 320]), crowd: label.crowd }
+                let BBox::Pixels(bbox) = label.place else { panic!("{label:?}") };
+                GroundTruth { image, class: label.class, bbox, area: label.area([240, 320]), crowd: label.crowd }
             })
             .collect();
         let number = |value: &Value| value.as_i64().unwrap();
         let class = |id: &Value| coco.categories().iter().position(|category| category.id == number(id)).unwrap();
-        let scored = |row: &Value| Scored {
+        let scored = |row: &Value| ScoredBox {
             image: number(&row["image_id"]) as usize - 1,
             class: class(&row["category_id"]),
             bbox: std::array::from_fn(|side| row["bbox"][side].as_f64().unwrap()),
             score: row["score"].as_f64().unwrap(),
         };
-        let scored: Vec<Scored> = golden["predictions"].as_array().unwrap().iter().map(scored).collect();
+        let scored: Vec<ScoredBox> = golden["predictions"].as_array().unwrap().iter().map(scored).collect();
         let found = evaluate(&truths, &scored, coco.categories().len()).summary.stats();
         for (found, expected) in found.into_iter().zip(form["stats"].as_array().unwrap()) {
             let (found, expected) = (found.unwrap_or(-1.), expected.as_f64().unwrap());
@@ -85,7 +85,7 @@ fn annotations_become_labels() {
         fs::write(root.path().join(name), "").unwrap();
     }
     let (images, report) = coco.images(None).expect("images beside the file");
-    let label = |class, xywh, outline_area, crowd| Label { class, place: LabelBox::Pixels(xywh), outline_area, crowd };
+    let label = |class, xywh, outline_area, crowd| Annotation { class, place: BBox::Pixels(xywh), outline_area, crowd };
     let expected = [
         AnnotatedImage {
             path: root.path().join("b.jpg"),
@@ -142,8 +142,7 @@ fn wrong_annotations_are_left_out_and_told() {
         let [message] = &report.messages[..] else { panic!("{change}: {report:?}") };
         assert!(message.contains(problem) && message.contains("instances_val.json"), "{change}: {message}");
         assert!(message.ends_with("; it is left out"), "{change}: {message}");
-        let expected =
-            LabelReport { images: 2, objects: 1, backgrounds: 1, left_out_objects: 1, ..Default::default() };
+        let expected = LabelReport { images: 2, objects: 1, backgrounds: 1, left_out_objects: 1, ..Default::default() };
         assert_eq!(LabelReport { messages: Vec::new(), ..report.clone() }, expected, "{change}");
         let error = read(root.path(), &with(json!([annotation]))).expect_err("nothing is left").to_string();
         assert!(error.contains("not one of its 1 annotations can be used") && error.contains(problem), "{error}");

@@ -75,9 +75,7 @@ pub enum DataError {
         first: Option<String>,
     },
     /// Not one image to train on shows an object.
-    #[error(
-        "none of the {images} images has an object; label files lie beside them, or in `labels` beside `images`"
-    )]
+    #[error("none of the {images} images has an object; label files lie beside them, or in `labels` beside `images`")]
     NoObjects {
         /// Number of images.
         images: usize,

@@ -23,9 +23,7 @@ impl Fraction {
     pub fn of(self, images: usize) -> usize {
         match self {
             Self::Count(count) => count.min(images),
-            Self::Share(share) => {
-                ((images as f64 * share.clamp(0., 1.)).round_ties_even() as usize).max(1).min(images)
-            }
+            Self::Share(share) => ((images as f64 * share.clamp(0., 1.)).round_ties_even() as usize).max(1).min(images),
         }
     }
 

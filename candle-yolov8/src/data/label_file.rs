@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 
 use super::text::{columns, lines};
-use super::{Label, LabelBox};
+use super::{Annotation, BBox};
 
 /// How far beyond the image, as a fraction of it, a centre may reach on the left or top.
 const LEAST: f32 = -0.01;
@@ -32,7 +32,7 @@ pub(super) struct Rows {
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Labels {
     /// The objects.
-    pub(super) labels: Vec<Label>,
+    pub(super) labels: Vec<Annotation>,
     /// Number of rows dropped because they repeat another.
     pub(super) duplicates: usize,
 }
@@ -52,8 +52,8 @@ pub(super) fn parse(text: &str, rows: Rows) -> Result<Labels, String> {
         let key: Vec<u32> = values.iter().map(|&value| (value as f32 + 0.).to_bits()).collect();
         let place = place(&values).map_err(|problem| format!("{number}: {problem}"))?;
         if seen.insert((class, key)) {
-            let (class, place) = (if rows.single_cls { 0 } else { class }, LabelBox::Normalised(place));
-            found.labels.push(Label { class, place, outline_area: None, crowd: false });
+            let (class, place) = (if rows.single_cls { 0 } else { class }, BBox::Normalised(place));
+            found.labels.push(Annotation { class, place, outline_area: None, crowd: false });
         } else {
             found.duplicates += 1;
         }

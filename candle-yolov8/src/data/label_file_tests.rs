@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::label_file::{Labels, Rows, parse};
-use super::{Label, LabelBox, label_path};
+use super::{Annotation, BBox, label_path};
 
 /// Ultralytics finds the box of an outline in 32 bits: one rounding per sum, one per half.
 const ROUNDING: f64 = 2. * f32::EPSILON as f64;
@@ -16,9 +16,9 @@ fn boxes(text: &str, nc: usize) -> Vec<(usize, [f64; 4])> {
     else {
         panic!("{text:?} has duplicates")
     };
-    let of = |label: &Label| match label.place {
-        LabelBox::Normalised(xywhn) => (label.class, xywhn),
-        LabelBox::Pixels(_) => panic!("{label:?}"),
+    let of = |label: &Annotation| match label.place {
+        BBox::Normalised(xywhn) => (label.class, xywhn),
+        BBox::Pixels(_) => panic!("{label:?}"),
     };
     labels.iter().map(of).collect()
 }
@@ -137,9 +137,9 @@ proptest! {
     #[test]
     fn no_text_panics(text in "([-+.0-9eE \t\n]|nan|inf|\\PC){0,200}", nc in 0..4usize) {
         if let Ok(Labels { labels, .. }) = parse(&text, rows(nc)) {
-            for Label { class, place, .. } in labels {
+            for Annotation { class, place, .. } in labels {
                 prop_assert!(class < nc);
-                let LabelBox::Normalised(values) = place else { panic!("{place:?}") };
+                let BBox::Normalised(values) = place else { panic!("{place:?}") };
                 prop_assert!(values.iter().all(|value| (-0.01..=1.01).contains(&(*value as f32))));
             }
         }

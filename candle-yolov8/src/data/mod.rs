@@ -2,12 +2,13 @@
 //!
 //! | form | read by | boxes |
 //! |---|---|---|
-//! | data.yaml, `images/**/x.jpg`, `labels/**/x.txt` | [`DataYaml`], [`Split`] | fractions of the image |
-//! | `instances_*.json`, by itself or as a split of a data.yaml | [`CocoInstances`], [`Split`] | pixels |
+//! | data.yaml, `images/**/x.jpg`, `labels/**/x.txt` | [`DataYaml`], [`DatasetSplit`] | fractions of the image |
+//! | `instances_*.json`, by itself or as a split of a data.yaml | [`CocoInstances`], [`DatasetSplit`] | pixels |
 //!
 //! Both become [`AnnotatedImage`]s, whose boxes keep the numbers of their file: no digit is lost between a file and the
 //! measure or the loss. No image is decoded here.
 
+mod annotated_image;
 mod class_filter;
 mod classes;
 mod coco;
@@ -19,13 +20,13 @@ mod files;
 mod fraction;
 mod label_file;
 mod part_files;
-mod image;
 mod report;
 mod split;
 mod split_instances;
 mod text;
 mod yaml_text;
 
+pub use annotated_image::{AnnotatedImage, Annotation, BBox, ImageId, image_ids};
 pub use class_filter::Classes;
 pub use classes::ClassMatch;
 pub use coco::{CocoCategory, CocoInstances};
@@ -35,9 +36,8 @@ pub use error::DataError;
 pub(crate) use fraction::entries;
 pub use fraction::{Fraction, Fractions};
 pub use part_files::part_files;
-pub use image::{ImageId, Label, LabelBox, AnnotatedImage, image_ids};
 pub use report::LabelReport;
-pub use split::{Split, label_path};
+pub use split::{DatasetSplit, label_path};
 pub use text::lines;
 
 #[cfg(test)]

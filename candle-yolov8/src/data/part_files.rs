@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use yaml_rust2::yaml::Hash;
 use yaml_rust2::{Yaml, YamlEmitter};
 
-use super::{DataYaml, ImageId, LabelBox, AnnotatedImage, Split};
+use super::{AnnotatedImage, BBox, DataYaml, DatasetSplit, ImageId};
 
 /// Names and texts of a data.yaml, `split.yaml`, and of the two files beside it that are its `train` and its `val`: lists of images by
 /// their whole paths, or COCO's instances where the split is one.
@@ -12,7 +12,11 @@ use super::{DataYaml, ImageId, LabelBox, AnnotatedImage, Split};
 /// `None` for images that no such file can name: of label files and instances files together, or with names that a line
 /// cannot hold.
 #[must_use]
-pub fn part_files(data: &DataYaml, split: &Split, parts: [&[AnnotatedImage]; 2]) -> Option<Vec<(String, String)>> {
+pub fn part_files(
+    data: &DataYaml,
+    split: &DatasetSplit,
+    parts: [&[AnnotatedImage]; 2],
+) -> Option<Vec<(String, String)>> {
     let (ending, texts) = match split.kinds() {
         [true, false] => (".txt", parts.map(list)),
         [false, true] => (".json", parts.map(|part| instances(data.names(), part))),
@@ -57,18 +61,18 @@ fn instances(names: &[String], part: &[AnnotatedImage]) -> Option<String> {
         ImageId::Name(name) => json!(name),
     };
     let (mut images, mut annotations) = (Vec::new(), Vec::new());
-    for image in part {
+    for annotated in part {
         let mut image = Map::new();
-        image.insert("id".to_owned(), id(&image.image_id));
-        image.insert("file_name".to_owned(), json!(image.path.to_str()?));
-        for (key, side) in ["height", "width"].into_iter().zip(image.size.into_iter().flatten()) {
+        image.insert("id".to_owned(), id(&annotated.image_id));
+        image.insert("file_name".to_owned(), json!(annotated.path.to_str()?));
+        for (key, side) in ["height", "width"].into_iter().zip(annotated.size.into_iter().flatten()) {
             image.insert(key.to_owned(), json!(side));
         }
         images.push(Value::Object(image));
-        for label in &image.labels {
-            let LabelBox::Pixels(bbox) = label.place else { return None };
+        for label in &annotated.labels {
+            let BBox::Pixels(bbox) = label.place else { return None };
             annotations.push(json!({
-                "id": annotations.len() + 1, "image_id": id(&image.image_id), "category_id": label.class + 1,
+                "id": annotations.len() + 1, "image_id": id(&annotated.image_id), "category_id": label.class + 1,
                 "bbox": bbox, "area": label.outline_area.unwrap_or(bbox[2] * bbox[3]), "iscrowd": u8::from(label.crowd),
             }));
         }
@@ -81,15 +85,15 @@ fn instances(names: &[String], part: &[AnnotatedImage]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Label;
+    use crate::data::Annotation;
     use std::path::Path;
 
     type Parts = [Vec<AnnotatedImage>; 2];
 
     /// The parts of the data in a folder: its images in turn.
-    fn parted(folder: &Path) -> (DataYaml, Split, Parts) {
+    fn parted(folder: &Path) -> (DataYaml, DatasetSplit, Parts) {
         let data = DataYaml::read(folder).expect("a data.yaml");
-        let split = Split::open(&data, "train").expect("a split");
+        let split = DatasetSplit::open(&data, "train").expect("a split");
         let (images, _) = split.labels().expect("labels");
         let (val, train): (Vec<_>, Vec<_>) = images.into_iter().enumerate().partition(|(number, _)| number % 2 == 1);
         let strip = |part: Vec<(usize, AnnotatedImage)>| part.into_iter().map(|(_, image)| image).collect();
@@ -97,13 +101,13 @@ mod tests {
     }
 
     /// What the files say when they are read again.
-    fn read_again(data: &DataYaml, split: &Split, parts: &Parts) -> (Vec<String>, Parts) {
+    fn read_again(data: &DataYaml, split: &DatasetSplit, parts: &Parts) -> (Vec<String>, Parts) {
         let folder = tempfile::tempdir().expect("a folder");
         for (name, text) in part_files(data, split, [&parts[0], &parts[1]]).expect("files") {
             std::fs::write(folder.path().join(name), text).expect("written");
         }
         let again = DataYaml::read(folder.path()).expect("the data.yaml");
-        let read = |name| Split::open(&again, name).expect(name).labels().expect(name).0;
+        let read = |name| DatasetSplit::open(&again, name).expect(name).labels().expect(name).0;
         (again.names().to_vec(), ["train", "val"].map(read))
     }
 
@@ -150,7 +154,7 @@ mod tests {
         assert_eq!(names, ["cat", "dog"]);
         // Without an outline the box's own area counts, which is then written.
         let plain = |parts: &Parts| {
-            let label = |label: &Label| (label.class, label.place, label.crowd);
+            let label = |label: &Annotation| (label.class, label.place, label.crowd);
             let image = |p: &AnnotatedImage| {
                 (p.path.clone(), p.image_id.clone(), p.size, p.labels.iter().map(label).collect::<Vec<_>>())
             };

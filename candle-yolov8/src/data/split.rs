@@ -9,7 +9,7 @@ use super::label_file::{self, Labels, Rows};
 use super::split_instances::Instances;
 use super::text::{lines, trimmed};
 use super::{
-    CocoCategory, CocoInstances, DataError, DataYaml, Fraction, ImageId, LabelReport, AnnotatedImage, files, image_ids,
+    AnnotatedImage, CocoCategory, CocoInstances, DataError, DataYaml, Fraction, ImageId, LabelReport, files, image_ids,
 };
 
 /// Most bytes of a label file.
@@ -19,7 +19,7 @@ const MAX_LIST_BYTES: u64 = 1 << 30;
 
 /// The images of a split.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Split {
+pub struct DatasetSplit {
     images: Vec<PathBuf>,
     instances: Vec<Instances>,
     rows: Rows,
@@ -34,7 +34,7 @@ enum Found {
     Wrong(String),
 }
 
-impl Split {
+impl DatasetSplit {
     /// Lists the images of a split (`train`, `val` or `test`) in the order of their paths' bytes, and reads its instances
     /// files. That a listed image exists shows when it is opened.
     ///
@@ -149,8 +149,7 @@ impl Split {
         if let (true, Some(first)) = (labelled.is_empty(), report.messages.first()) {
             return Err(DataError::AllLeftOut { images: report.images, first: first.clone() });
         }
-        let stem =
-            |image: &AnnotatedImage| image.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let stem = |image: &AnnotatedImage| image.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let stems: Vec<String> = labelled.iter().map(stem).collect();
         labelled.iter_mut().zip(image_ids(&stems)).for_each(|(image, id)| image.image_id = id);
         for instances in &self.instances {

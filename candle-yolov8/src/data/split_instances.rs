@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{ClassMatch, CocoCategory, CocoInstances, DataError, DataYaml, LabelReport, AnnotatedImage};
+use super::{AnnotatedImage, ClassMatch, CocoCategory, CocoInstances, DataError, DataYaml, LabelReport};
 
 /// An instances file, and what the yaml around it says.
 #[derive(Debug, Clone, PartialEq)]

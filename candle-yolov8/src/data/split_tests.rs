@@ -22,7 +22,7 @@ fn read(root: &Path, yaml: &str) -> Result<DataYaml, DataError> {
 /// The images of a split relative to `root`.
 fn open(root: &Path, yaml: &str, split: &str) -> Result<Vec<String>, DataError> {
     let shown = |path: &PathBuf| path.strip_prefix(root).unwrap_or(path).display().to_string();
-    Ok(Split::open(&read(root, yaml)?, split)?.images().iter().map(shown).collect())
+    Ok(DatasetSplit::open(&read(root, yaml)?, split)?.images().iter().map(shown).collect())
 }
 
 #[test]
@@ -227,22 +227,15 @@ fn labels_are_read_and_counted() {
     );
     fs::write(root.join("labels/binary.txt"), [0xff; 9]).unwrap();
     let data = read(root, "val: images\nnames: [a, b]").unwrap();
-    let (images, report) = Split::open(&data, "val").unwrap().labels().unwrap();
+    let (images, report) = DatasetSplit::open(&data, "val").unwrap().labels().unwrap();
     let shown: Vec<_> = images.iter().map(|p| (p.image_id.to_string(), p.labels.len())).collect();
     let expected = [("1", 1), ("b", 1), ("empty", 0), ("missing", 0), ("twice", 1)];
     assert_eq!(shown, expected.map(|(name, count)| (name.to_owned(), count)));
     assert_eq!(images[0].image_id, ImageId::Number(1));
     assert_eq!((images[0].labels[0].class, images[0].size), (1, None));
     assert_eq!(images[0].labels[0].xyxy([80, 40]), [15., 35., 25., 45.]);
-    let counts = LabelReport {
-        images: 7,
-        objects: 3,
-        backgrounds: 2,
-        missing: 1,
-        left_out: 2,
-        duplicates: 2,
-        ..report.clone()
-    };
+    let counts =
+        LabelReport { images: 7, objects: 3, backgrounds: 2, missing: 1, left_out: 2, duplicates: 2, ..report.clone() };
     assert_eq!(report, counts);
     let [binary, twice, wrong] = &report.messages[..] else { panic!("{:?}", report.messages) };
     assert!(binary.contains("binary.txt: no UTF-8 text"), "{binary}");
@@ -259,7 +252,7 @@ fn images_that_share_a_label_file_are_named() {
     write(root, &[("images/a.jpg", ""), ("images/a.png", ""), ("images/b.jpg", ""), ("images/b.png", "")]);
     write(root, &[("labels/a.txt", "0 .5 .5 .25 .125\n")]);
     let data = read(root, "val: images\nnames: [a, b]").unwrap();
-    let (images, report) = Split::open(&data, "val").unwrap().labels().unwrap();
+    let (images, report) = DatasetSplit::open(&data, "val").unwrap().labels().unwrap();
     assert_eq!((images.len(), report.objects), (4, 2));
     let file = root.join("labels/a.txt");
     assert_eq!(report.messages, [format!("{}: the labels of both a.jpg and a.png", file.display())]);
@@ -271,7 +264,7 @@ fn a_split_without_labels_is_told() {
     let root = root.path();
     write(root, &[("images/a.jpg", "")]);
     let data = read(root, "val: images\nnames: [a]").unwrap();
-    let split = Split::open(&data, "val").unwrap();
+    let split = DatasetSplit::open(&data, "val").unwrap();
     let (images, report) = split.labels().unwrap();
     assert_eq!((images.len(), report.missing), (1, 1));
     let place = root.join("labels/a.txt").display().to_string();
@@ -287,8 +280,8 @@ fn poses_count_as_their_boxes() {
     let root = root.path();
     write(root, &[("images/a.jpg", ""), ("images/b.jpg", "")]);
     write(root, &[("labels/a.txt", "1 .5 .5 .25 .125 .1 .2 .3 .4\n"), ("labels/b.txt", "0 .5 .5 .25 .125\n")]);
-    let read = |yaml: &str| Split::open(&read(root, yaml).unwrap(), "val").unwrap().labels().unwrap().0;
-    let place = LabelBox::Normalised([0.5, 0.5, 0.25, 0.125]);
+    let read = |yaml: &str| DatasetSplit::open(&read(root, yaml).unwrap(), "val").unwrap().labels().unwrap().0;
+    let place = BBox::Normalised([0.5, 0.5, 0.25, 0.125]);
     for images in
         [read("val: images\nnames: [a, b]\nkpt_shape: [2, 2]"), read("val: images\nnames: [a, b]\nkpt_shape: ['1', 4]")]
     {
@@ -305,10 +298,10 @@ fn a_single_class_takes_the_labels_of_all() {
     let root = root.path();
     write(root, &[("images/a.jpg", ""), ("labels/a.txt", "7 .5 .5 .25 .125\n1 .5 .5 .25 .125\n")]);
     let data = read(root, "val: images\nnames: [a, b]").unwrap();
-    let (images, report) = Split::open(&data, "val").unwrap().single_cls(true).labels().unwrap();
+    let (images, report) = DatasetSplit::open(&data, "val").unwrap().single_cls(true).labels().unwrap();
     let classes: Vec<usize> = images[0].labels.iter().map(|label| label.class).collect();
     assert_eq!((classes, report.left_out), (vec![0, 0], 0), "rows of two classes are no duplicates");
-    assert!(Split::open(&data, "val").unwrap().labels().is_err(), "class 7 is one too many else");
+    assert!(DatasetSplit::open(&data, "val").unwrap().labels().is_err(), "class 7 is one too many else");
 }
 
 #[test]
@@ -319,7 +312,7 @@ fn numbers_in_two_forms_are_two_ids() {
         write(root, &[(name, "")]);
     }
     let data = read(root, "val: images\nnames: [a]").unwrap();
-    let (images, _) = Split::open(&data, "val").unwrap().labels().unwrap();
+    let (images, _) = DatasetSplit::open(&data, "val").unwrap().labels().unwrap();
     let ids: Vec<_> = images.iter().map(|image| image.image_id.clone()).collect();
     let name = |name: &str| ImageId::Name(name.into());
     let expected = [name("001"), name("1"), name("2"), name("2-2"), ImageId::Number(3), name("1-2")];
@@ -353,7 +346,7 @@ fn a_split_may_be_cocos_instances() {
         let data = coco_splits(root, names, CATEGORIES).unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!(data.names(), expected, "{what}");
         for (split, path) in [("train", "images/train/train.jpg"), ("val", "val/val.jpg")] {
-            let split = Split::open(&data, split).unwrap();
+            let split = DatasetSplit::open(&data, split).unwrap();
             let found: Vec<_> = split.categories().unwrap().iter().map(|c| c.map(|category| category.id)).collect();
             assert_eq!(found, ids, "{what}");
             let (images, report) = split.labels().unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -368,15 +361,15 @@ fn a_split_may_be_cocos_instances() {
         }
     }
     let data = coco_splits(root, "names: [dog, owl]", CATEGORIES).unwrap();
-    let error = Split::open(&data, "val").unwrap().labels().expect_err("a category too many").to_string();
+    let error = DatasetSplit::open(&data, "val").unwrap().labels().expect_err("a category too many").to_string();
     assert!(error.contains("key `names`: it lacks `cat`, a category of") && error.contains("coco.json"), "{error}");
     let error = coco_splits(root, "", r#"{"id": 3, "name": "a"}, {"id": 7, "name": "a"}"#).expect_err("one name");
     assert!(error.to_string().contains("two classes are called `a`"), "{error}");
     let data = coco_splits(root, "", CATEGORIES).unwrap();
     fs::remove_file(root.join("val/val.jpg")).unwrap();
-    assert!(matches!(Split::open(&data, "val").unwrap().labels(), Err(DataError::NotFound { .. })));
+    assert!(matches!(DatasetSplit::open(&data, "val").unwrap().labels(), Err(DataError::NotFound { .. })));
     write(root, &[("val.jpg", "")]);
-    assert!(Split::open(&data, "val").unwrap().labels().is_ok(), "below the yaml's path");
+    assert!(DatasetSplit::open(&data, "val").unwrap().labels().is_ok(), "below the yaml's path");
 }
 
 proptest! {

@@ -2,9 +2,9 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::layers::{ConvBn, ConvBnConfig, Layer, Modules, Norm};
+use candle_vision::layers::{BatchNormMode, ConvBn, ConvBnConfig, Layer, Modules};
 use ghostzoo_kernels::plan::{Graph, Value};
-use ghostzoo_kernels::{Activation, Geometry, concat};
+use ghostzoo_kernels::{Activation, ConvGeometry, concat};
 
 use super::{BATCH_NORM, Style};
 
@@ -44,9 +44,9 @@ pub(crate) struct Conv {
 }
 
 impl Conv {
-    pub(crate) fn new(config: ConvConfig, norm: Norm, vb: VarBuilder) -> Result<Self> {
+    pub(crate) fn new(config: ConvConfig, norm: BatchNormMode, vb: VarBuilder) -> Result<Self> {
         let ConvConfig { c1, c2, kernel, stride, padding, groups, dilation, activation } = config;
-        let geometry = Geometry::new(kernel).stride([stride; 2]).dilation([dilation; 2]).groups(groups);
+        let geometry = ConvGeometry::new(kernel).stride([stride; 2]).dilation([dilation; 2]).groups(groups);
         let geometry = match padding {
             Some(padding) => geometry.padding([padding; 2]),
             None => geometry.same(),
@@ -87,7 +87,7 @@ pub(crate) struct GhostConv {
 
 impl GhostConv {
     /// Kernel, stride, groups and activation of `config` are those of the first half.
-    pub(crate) fn new(config: ConvConfig, norm: Norm, vb: VarBuilder) -> Result<Self> {
+    pub(crate) fn new(config: ConvConfig, norm: BatchNormMode, vb: VarBuilder) -> Result<Self> {
         let half = config.c2 / 2;
         let cheap = ConvConfig::new(half, half, 5, config.activation).groups(half);
         let cv1 = Conv::new(ConvConfig { c2: half, ..config }, norm, vb.pp("cv1"))?;

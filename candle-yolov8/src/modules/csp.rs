@@ -8,12 +8,12 @@ use ghostzoo_kernels::{concat, narrow_channels};
 
 use super::bottleneck::BottleneckConfig;
 use super::{Bottleneck, Conv, ConvConfig, GhostBottleneck, Style};
-use crate::yaml::Csp;
+use crate::yaml::CspVariant;
 
 /// What a [`CspBlock`] computes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CspConfig {
-    pub(crate) kind: Csp,
+    pub(crate) kind: CspVariant,
     pub(crate) c1: usize,
     pub(crate) c2: usize,
     pub(crate) n: usize,
@@ -24,7 +24,7 @@ pub(crate) struct CspConfig {
 
 /// Part of the channels through `n` bottlenecks, the rest around them, joined by a 1x1 convolution.
 pub(crate) struct CspBlock {
-    kind: Csp,
+    kind: CspVariant,
     hidden: usize,
     cv1: Conv,
     /// The way around the bottlenecks of C3 and C3Ghost; the others split `cv1`.
@@ -46,18 +46,22 @@ impl CspBlock {
         let inner = |i: usize| -> Result<Box<dyn Layer>> {
             let vb = vb.pp("m").pp(i);
             match kind {
-                Csp::C2f | Csp::C2 => bottleneck([3, 3], vb),
-                Csp::C3 => bottleneck([1, 3], vb),
-                Csp::C2fGhost | Csp::C3Ghost => Ok(Box::new(GhostBottleneck::new(hidden, hidden, 3, 1, style, vb)?)),
+                CspVariant::C2f | CspVariant::C2 => bottleneck([3, 3], vb),
+                CspVariant::C3 => bottleneck([1, 3], vb),
+                CspVariant::C2fGhost | CspVariant::C3Ghost => {
+                    Ok(Box::new(GhostBottleneck::new(hidden, hidden, 3, 1, style, vb)?))
+                }
             }
         };
         let bottlenecks = (0..n).map(inner).collect::<Result<_>>()?;
         let (cv1, around, join) = match kind {
-            Csp::C3 | Csp::C3Ghost => {
+            CspVariant::C3 | CspVariant::C3Ghost => {
                 (conv(c1, hidden, "cv1")?, Some(conv(c1, hidden, "cv2")?), conv(2 * hidden, c2, "cv3")?)
             }
-            Csp::C2 => (conv(c1, 2 * hidden, "cv1")?, None, conv(2 * hidden, c2, "cv2")?),
-            Csp::C2f | Csp::C2fGhost => (conv(c1, 2 * hidden, "cv1")?, None, conv((2 + n) * hidden, c2, "cv2")?),
+            CspVariant::C2 => (conv(c1, 2 * hidden, "cv1")?, None, conv(2 * hidden, c2, "cv2")?),
+            CspVariant::C2f | CspVariant::C2fGhost => {
+                (conv(c1, 2 * hidden, "cv1")?, None, conv((2 + n) * hidden, c2, "cv2")?)
+            }
         };
         Ok(Self { kind, hidden, cv1, around, join, bottlenecks })
     }
@@ -72,7 +76,7 @@ impl Layer for CspBlock {
         let ys = self.cv1.forward_t(xs, train)?;
         let parts = match (self.kind, &self.around) {
             (_, Some(around)) => vec![self.chain(ys, train)?, around.forward_t(xs, train)?],
-            (Csp::C2, None) => {
+            (CspVariant::C2, None) => {
                 let [first, second] = [0, self.hidden].map(|start| narrow_channels(&ys, start, self.hidden));
                 vec![self.chain(first?, train)?, second?]
             }
@@ -105,7 +109,7 @@ impl Layer for CspBlock {
                 let last = chain(graph, ys)?.pop().unwrap_or(ys);
                 vec![last, around.record(graph, xs)?]
             }
-            (Csp::C2, None) => {
+            (CspVariant::C2, None) => {
                 let first = graph.narrow(ys, 0, self.hidden)?;
                 let last = chain(graph, first)?.pop().unwrap_or(first);
                 vec![last, graph.narrow(ys, self.hidden, self.hidden)?]

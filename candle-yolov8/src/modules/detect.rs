@@ -4,7 +4,7 @@ use candle_core::{D, DType, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::layers::{self, Dfl, Layer, Modules};
 use ghostzoo_kernels::plan::{Graph, Value};
-use ghostzoo_kernels::{Activation, Geometry, concat};
+use ghostzoo_kernels::{Activation, ConvGeometry, concat};
 
 use super::{Conv, ConvConfig, REG_MAX, Style};
 
@@ -24,7 +24,7 @@ struct Branch {
 impl Branch {
     fn new(c1: usize, hidden: usize, c2: usize, style: Style, vb: VarBuilder) -> Result<Self> {
         let conv = |c1, i: usize| Conv::new(ConvConfig::new(c1, hidden, 3, style.activation), style.norm, vb.pp(i));
-        let last = layers::Conv::new(hidden, c2, Geometry::square(1), true, Activation::Identity, vb.pp(2))?;
+        let last = layers::Conv::new(hidden, c2, ConvGeometry::square(1), true, Activation::Identity, vb.pp(2))?;
         Ok(Self { convs: [conv(c1, 0)?, conv(hidden, 1)?], last })
     }
 }

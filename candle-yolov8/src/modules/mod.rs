@@ -12,7 +12,7 @@ pub(crate) use csp::{CspBlock, CspConfig};
 pub(crate) use detect::Detect;
 pub(crate) use sppf::Sppf;
 
-use candle_vision::layers::{BatchNormConfig, Norm};
+use candle_vision::layers::{BatchNormConfig, BatchNormMode};
 use ghostzoo_kernels::Activation;
 
 /// Epsilon and momentum of every batch norm.
@@ -26,5 +26,5 @@ pub(crate) struct Style {
     /// The activation of every convolution that names none.
     pub(crate) activation: Activation,
     /// What becomes of the batch norms.
-    pub(crate) norm: Norm,
+    pub(crate) norm: BatchNormMode,
 }

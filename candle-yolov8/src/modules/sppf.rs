@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::layers::{Layer, Modules};
 use ghostzoo_kernels::plan::{Graph, Value};
-use ghostzoo_kernels::{Geometry, concat, max_pool2d};
+use ghostzoo_kernels::{ConvGeometry, concat, max_pool2d};
 
 use super::{Conv, ConvConfig, Style};
 
@@ -14,7 +14,7 @@ use super::{Conv, ConvConfig, Style};
 pub(crate) struct Sppf {
     cv1: Conv,
     cv2: Conv,
-    window: Geometry,
+    window: ConvGeometry,
 }
 
 impl Sppf {
@@ -24,7 +24,7 @@ impl Sppf {
         Ok(Self {
             cv1: conv(c1, hidden, "cv1")?,
             cv2: conv(4 * hidden, c2, "cv2")?,
-            window: Geometry::square(k).same(),
+            window: ConvGeometry::square(k).same(),
         })
     }
 }

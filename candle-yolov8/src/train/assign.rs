@@ -19,7 +19,7 @@ const EPS: f64 = 1e-9;
 
 /// An object of an image, its box as left, top, right and bottom in pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Object {
+pub(super) struct BoxTarget {
     pub(super) class: usize,
     pub(super) xyxy: [f64; 4],
 }
@@ -50,7 +50,7 @@ struct Candidate {
 /// count as such where anchors inside are sought. Of equal metrics the first anchor's is taken, of equal overlaps the
 /// first object; anchors of metric 0, which would weigh nothing, are not taken.
 pub(super) fn assign(
-    objects: &[Object],
+    objects: &[BoxTarget],
     anchors: &[Anchor],
     least_side: f64,
     predict: impl Fn(usize, usize) -> ([f64; 4], f64),

@@ -1,7 +1,7 @@
 //! The biases that a detection head starts training with.
 
 use crate::modules::REG_MAX;
-use crate::yaml::ModelDef;
+use crate::yaml::ModelConfig;
 
 /// Box logits start alike: every distance at the middle of the bins.
 const BOX_BIAS: f32 = 2.;
@@ -15,7 +15,7 @@ const SIDE: f64 = 640.;
 /// Of the box branches 2; of the class branches the logarithm of the share of anchors that a class is expected at,
 /// `ln(5 / nc / (640 / stride)²)`, as Ultralytics has it. The prior keeps the many anchors without an object from
 /// dominating the first steps: Lin et al., Focal Loss, <https://arxiv.org/abs/1708.02002>.
-pub fn initial_head_biases(def: &ModelDef) -> Vec<(String, Vec<f32>)> {
+pub fn initial_head_biases(def: &ModelConfig) -> Vec<(String, Vec<f32>)> {
     let Some((head, layers)) = def.rows.split_last() else { return Vec::new() };
     let level = |(index, from): (usize, &Option<usize>)| {
         let stride = from.map_or(1., |from| layers[from].stride);

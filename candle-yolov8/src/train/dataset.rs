@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_vision::image::{self, DecodeOptions, Decoded, GREY, Rgb, RgbImage};
-use candle_vision::memory;
+use candle_vision::sysinfo;
 use rayon::prelude::*;
 
-use super::augment::{Object, Scene};
+use super::augment::{BoxTarget, RawSample};
 use super::decoded;
-use crate::data::{DataError, AnnotatedImage};
+use crate::data::{AnnotatedImage, DataError};
 
 /// Part of the available memory that images may take unasked.
 const MEMORY_SHARE: u64 = 4;
@@ -20,7 +20,7 @@ const UNKNOWN_BYTES: u64 = 1 << 30;
 
 /// Whether decoded images stay in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Cache {
+pub enum CacheMode {
     /// Where they take at most a quarter of the available memory.
     #[default]
     Auto,
@@ -34,26 +34,26 @@ pub enum Cache {
 
 /// What to train on.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TrainSetOptions {
+pub struct DetectionDatasetOptions {
     /// Pixels that an image's longer side is scaled to.
     pub imgsz: usize,
     /// Whether decoded images stay in memory. It changes no result.
-    pub cache: Cache,
+    pub cache: CacheMode,
     /// Whether all objects count as class 0.
     pub single_cls: bool,
     /// Most pixels of an image.
     pub max_pixels: u64,
 }
 
-impl Default for TrainSetOptions {
+impl Default for DetectionDatasetOptions {
     fn default() -> Self {
-        Self { imgsz: 640, cache: Cache::Auto, single_cls: false, max_pixels: image::MAX_PIXELS }
+        Self { imgsz: 640, cache: CacheMode::Auto, single_cls: false, max_pixels: image::MAX_PIXELS }
     }
 }
 
 /// Images with their objects.
 #[derive(Debug)]
-pub struct TrainSet {
+pub struct DetectionDataset {
     imgsz: usize,
     decode: DecodeOptions,
     items: Vec<Item>,
@@ -82,17 +82,17 @@ struct Item {
     whole: [usize; 2],
     /// [height, width] at which it is seen.
     size: [usize; 2],
-    objects: Vec<Object>,
+    objects: Vec<BoxTarget>,
 }
 
-impl TrainSet {
+impl DetectionDataset {
     /// Looks at all files as [`image::upright_size`] does: those that are no image, end too early or are too large are
     /// left out, with their objects. Decodes all images if they are cached. What was left out, or failed, is told by
-    /// [`TrainSet::take_messages`].
+    /// [`DetectionDataset::take_messages`].
     ///
     /// # Errors
-    /// `AllUnreadable` if no image is left, `NoObjects` if those left show none, and as [`TrainSet::check_decoded`].
-    pub fn new(images: Vec<AnnotatedImage>, options: &TrainSetOptions) -> Result<Self, DataError> {
+    /// `AllUnreadable` if no image is left, `NoObjects` if those left show none, and as [`DetectionDataset::check_decoded`].
+    pub fn new(images: Vec<AnnotatedImage>, options: &DetectionDatasetOptions) -> Result<Self, DataError> {
         let given = images.len();
         let decode = DecodeOptions { max_pixels: options.max_pixels, ..DecodeOptions::default() };
         let sizes: Vec<_> = images.par_iter().map(|image| image::upright_size(&image.path, &decode)).collect();
@@ -112,16 +112,16 @@ impl TrainSet {
         let told = Mutex::new(Told { messages, ..Default::default() });
         let mut set = Self { imgsz: options.imgsz, decode, items, cached: None, on_disk: HashSet::new(), told };
         let is_cached = match options.cache {
-            Cache::Ram => true,
-            Cache::Off | Cache::Disk => false,
-            Cache::Auto => set.bytes() <= memory::available().map_or(UNKNOWN_BYTES, |bytes| bytes / MEMORY_SHARE),
+            CacheMode::Ram => true,
+            CacheMode::Off | CacheMode::Disk => false,
+            CacheMode::Auto => set.bytes() <= sysinfo::available().map_or(UNKNOWN_BYTES, |bytes| bytes / MEMORY_SHARE),
         };
         if is_cached {
             set.cached = Some((0..set.len()).into_par_iter().map(|index| set.load(index).map(Arc::new)).collect());
             set.told.get_mut().unwrap_or_else(PoisonError::into_inner).messages.sort_unstable();
             set.check_decoded()?;
         }
-        if options.cache == Cache::Disk {
+        if options.cache == CacheMode::Disk {
             set.write_decoded();
         }
         Ok(set)
@@ -166,7 +166,7 @@ impl TrainSet {
 
     /// The objects of an image, as fractions of it. Those of crowds are not among them.
     #[must_use]
-    pub fn objects(&self, index: usize) -> &[Object] {
+    pub fn objects(&self, index: usize) -> &[BoxTarget] {
         &self.items[index].objects
     }
 
@@ -189,17 +189,17 @@ impl TrainSet {
 
     /// An image with its objects. One that cannot be decoded is grey and shows nothing.
     #[must_use]
-    pub fn scene(&self, index: usize) -> Scene {
+    pub fn scene(&self, index: usize) -> RawSample {
         let image = match &self.cached {
             Some(images) => images[index].clone(),
             None => self.load(index).map(Arc::new),
         };
         let Item { size: [height, width], objects, .. } = &self.items[index];
         match image {
-            Some(image) => Scene { image, objects: objects.clone() },
+            Some(image) => RawSample { image, objects: objects.clone() },
             None => {
                 let grey = RgbImage::from_pixel(*width as u32, *height as u32, Rgb([GREY; 3]));
-                Scene { image: Arc::new(grey), objects: Vec::new() }
+                RawSample { image: Arc::new(grey), objects: Vec::new() }
             }
         }
     }
@@ -297,8 +297,8 @@ impl TrainSet {
 }
 
 impl Item {
-    fn new(labelled: AnnotatedImage, size: [usize; 2], options: &TrainSetOptions) -> Self {
-        let objects = labelled.labels.iter().filter(|label| !label.crowd).map(|label| Object {
+    fn new(labelled: AnnotatedImage, size: [usize; 2], options: &DetectionDatasetOptions) -> Self {
+        let objects = labelled.labels.iter().filter(|label| !label.crowd).map(|label| BoxTarget {
             class: if options.single_cls { 0 } else { label.class },
             xywhn: label.xywhn(labelled.size.unwrap_or(size)),
         });

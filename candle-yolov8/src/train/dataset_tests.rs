@@ -1,11 +1,11 @@
 use std::fs;
 
 use super::*;
-use crate::data::LabelBox;
+use crate::data::BBox;
 use crate::train::fixtures::images;
 
-fn options(imgsz: usize, cache: Cache) -> TrainSetOptions {
-    TrainSetOptions { imgsz, cache, ..Default::default() }
+fn options(imgsz: usize, cache: CacheMode) -> DetectionDatasetOptions {
+    DetectionDatasetOptions { imgsz, cache, ..Default::default() }
 }
 
 #[test]
@@ -13,8 +13,8 @@ fn the_cache_changes_no_pixel() {
     let folder = tempfile::tempdir().unwrap();
     let images = images(folder.path(), 9);
     for imgsz in [64, 32] {
-        let held = TrainSet::new(images.clone(), &options(imgsz, Cache::Ram)).unwrap();
-        let decoded = TrainSet::new(images.clone(), &options(imgsz, Cache::Off)).unwrap();
+        let held = DetectionDataset::new(images.clone(), &options(imgsz, CacheMode::Ram)).unwrap();
+        let decoded = DetectionDataset::new(images.clone(), &options(imgsz, CacheMode::Off)).unwrap();
         assert_eq!((held.is_cached(), decoded.is_cached(), held.len()), (true, false, 9));
         let mut bytes = 0;
         for index in 0..9 {
@@ -33,13 +33,13 @@ fn the_cache_changes_no_pixel() {
 fn files_beside_the_images_change_no_pixel_and_are_written_once() {
     let folder = tempfile::tempdir().unwrap();
     let images = images(folder.path(), 4);
-    let plain = TrainSet::new(images.clone(), &options(32, Cache::Off)).unwrap();
+    let plain = DetectionDataset::new(images.clone(), &options(32, CacheMode::Off)).unwrap();
     let times = || -> Vec<_> {
         (0..4).map(|n| fs::metadata(folder.path().join(format!("{n}.npy"))).unwrap().created().unwrap()).collect()
     };
-    let set = TrainSet::new(images.clone(), &options(32, Cache::Disk)).unwrap();
+    let set = DetectionDataset::new(images.clone(), &options(32, CacheMode::Disk)).unwrap();
     let first = times();
-    let again = TrainSet::new(images.clone(), &options(32, Cache::Disk)).unwrap();
+    let again = DetectionDataset::new(images.clone(), &options(32, CacheMode::Disk)).unwrap();
     assert_eq!((set.on_disk(), again.on_disk(), plain.on_disk(), set.is_cached()), (4, 4, 0, false));
     assert_eq!(times(), first, "what is there is not written again");
     for index in 0..4 {
@@ -52,7 +52,7 @@ fn files_beside_the_images_change_no_pixel_and_are_written_once() {
     });
     image::save(&other.unwrap(), &images[1].path).unwrap();
     assert_eq!(again.scene(1).image, plain.scene(1).image, "the new pixels, without and with files");
-    let new = TrainSet::new(images, &options(32, Cache::Disk)).unwrap();
+    let new = DetectionDataset::new(images, &options(32, CacheMode::Disk)).unwrap();
     assert_eq!(new.scene(1).image, plain.scene(1).image);
     assert!([set, again, new].iter().all(|set| set.take_messages().is_empty()));
 }
@@ -64,8 +64,8 @@ fn images_that_would_share_a_file_are_decoded() {
     let twin = folder.path().join("0.bmp");
     image::save(&image::open(&images[2].path).unwrap(), &twin).unwrap();
     images[2].path = twin;
-    let plain = TrainSet::new(images.clone(), &options(32, Cache::Off)).unwrap();
-    let set = TrainSet::new(images, &options(32, Cache::Disk)).unwrap();
+    let plain = DetectionDataset::new(images.clone(), &options(32, CacheMode::Off)).unwrap();
+    let set = DetectionDataset::new(images, &options(32, CacheMode::Disk)).unwrap();
     assert_eq!(set.on_disk(), 1);
     let told = set.take_messages();
     assert!(told.len() == 1 && told[0].starts_with("2 images share a name but for its ending"), "{told:?}");
@@ -78,7 +78,7 @@ fn somebody_elses_files_stay() {
     let images = images(folder.path(), 4);
     fs::write(folder.path().join("1.npy"), "mine").unwrap();
     fs::create_dir(folder.path().join("2.npy")).unwrap();
-    let set = TrainSet::new(images, &options(32, Cache::Disk)).unwrap();
+    let set = DetectionDataset::new(images, &options(32, CacheMode::Disk)).unwrap();
     assert_eq!((set.on_disk(), fs::read_to_string(folder.path().join("1.npy")).unwrap().as_str()), (2, "mine"));
     let told = set.take_messages();
     assert!(told.len() == 1 && told[0].contains(".npy is no array of an image and stays as it is"), "{told:?}");
@@ -96,7 +96,7 @@ fn a_folder_that_takes_no_file_is_told_once() {
         // Nobody can write into this folder, root included.
         image.path = format!("/proc/self/fd/{}", file.as_raw_fd()).into();
     }
-    let set = TrainSet::new(images, &options(32, Cache::Disk)).unwrap();
+    let set = DetectionDataset::new(images, &options(32, CacheMode::Disk)).unwrap();
     assert_eq!(set.on_disk(), 0);
     let told = set.take_messages();
     assert!(told.len() == 1 && told[0].starts_with("cannot write /proc/self/fd/"), "{told:?}");
@@ -126,10 +126,10 @@ fn damaged_images_are_left_out_or_grey_and_named() {
     // Ultralytics 8.4.190 leaves it out too, as every image that its check cannot read to the end.
     let whole = fs::read(&images[5].path).unwrap();
     fs::write(&images[5].path, &whole[..whole.len() - 40]).unwrap();
-    for cache in [Cache::Ram, Cache::Off] {
-        let set = TrainSet::new(images.clone(), &options(64, cache)).unwrap();
+    for cache in [CacheMode::Ram, CacheMode::Off] {
+        let set = DetectionDataset::new(images.clone(), &options(64, cache)).unwrap();
         assert_eq!(set.len(), 3, "two are no images, one is cut");
-        let scenes: Vec<Scene> = (0..3).chain(0..3).map(|index| set.scene(index)).collect();
+        let scenes: Vec<RawSample> = (0..3).chain(0..3).map(|index| set.scene(index)).collect();
         assert!(scenes[1].objects.is_empty() && scenes[1].image.iter().all(|&level| level == GREY));
         assert_eq!(scenes[1].image.dimensions(), (64, 20), "the third left is the damaged one");
         assert!(scenes[0].objects.len() == 1 && scenes[2].objects.len() == 2);
@@ -148,7 +148,7 @@ fn damaged_images_are_left_out_or_grey_and_named() {
 fn images_most_of_which_cannot_be_decoded_are_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let images = images(folder.path(), 4);
-    let set = TrainSet::new(images.clone(), &options(64, Cache::Off)).unwrap();
+    let set = DetectionDataset::new(images.clone(), &options(64, CacheMode::Off)).unwrap();
     for (damaged, image) in images.iter().enumerate().take(3) {
         assert!(set.check_decoded().is_ok(), "{damaged} of 4");
         let mut bytes = fs::read(&image.path).unwrap();
@@ -157,7 +157,9 @@ fn images_most_of_which_cannot_be_decoded_are_an_error() {
         fs::write(&image.path, bytes).unwrap();
         assert!(set.scene(damaged).objects.is_empty());
     }
-    for error in [set.check_decoded().unwrap_err(), TrainSet::new(images, &options(64, Cache::Ram)).unwrap_err()] {
+    for error in
+        [set.check_decoded().unwrap_err(), DetectionDataset::new(images, &options(64, CacheMode::Ram)).unwrap_err()]
+    {
         let message = error.to_string();
         assert!(message.starts_with("3 of 4 images cannot be decoded, more than half"), "{message}");
         assert!(message.contains("; the first: ") && message.contains(".png"), "{message}");
@@ -168,7 +170,7 @@ fn images_most_of_which_cannot_be_decoded_are_an_error() {
 fn nothing_to_learn_from_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let mut images = images(folder.path(), 3);
-    let error = |images: Vec<AnnotatedImage>| TrainSet::new(images, &options(64, Cache::Off)).unwrap_err();
+    let error = |images: Vec<AnnotatedImage>| DetectionDataset::new(images, &options(64, CacheMode::Off)).unwrap_err();
     assert!(matches!(error(Vec::new()), DataError::AllUnreadable { images: 0, first: None }));
     images.iter_mut().for_each(|image| image.labels.clear());
     assert!(matches!(error(images.clone()), DataError::NoObjects { images: 3 }));
@@ -183,9 +185,11 @@ fn one_class_and_crowds() {
     let mut images = images(folder.path(), 5);
     images[1].labels[0].crowd = true;
     let read = |single_cls: bool| {
-        TrainSet::new(images.clone(), &TrainSetOptions { single_cls, ..options(64, Cache::Off) }).unwrap()
+        DetectionDataset::new(images.clone(), &DetectionDatasetOptions { single_cls, ..options(64, CacheMode::Off) })
+            .unwrap()
     };
-    let classes = |set: &TrainSet| (0..5).map(|index| set.objects(index).iter().map(|o| o.class).collect()).collect();
+    let classes =
+        |set: &DetectionDataset| (0..5).map(|index| set.objects(index).iter().map(|o| o.class).collect()).collect();
     let found: Vec<Vec<usize>> = classes(&read(false));
     assert_eq!(found, [vec![0], vec![2], vec![2, 3, 4], vec![3], vec![4, 0]]);
     let found: Vec<Vec<usize>> = classes(&read(true));
@@ -196,10 +200,10 @@ fn one_class_and_crowds() {
 fn boxes_in_pixels_are_of_the_size_that_the_labels_say() {
     let folder = tempfile::tempdir().unwrap();
     let mut images = images(folder.path(), 1);
-    images[0].labels[0].place = LabelBox::Pixels([10., 10., 20., 20.]);
+    images[0].labels[0].place = BBox::Pixels([10., 10., 20., 20.]);
     for (size, expected) in [(None, [0.5, 2. / 3., 0.5, 2. / 3.]), (Some([60, 80]), [0.25, 1. / 3., 0.25, 1. / 3.])] {
         images[0].size = size;
-        let set = TrainSet::new(images.clone(), &options(64, Cache::Off)).unwrap();
+        let set = DetectionDataset::new(images.clone(), &options(64, CacheMode::Off)).unwrap();
         let found = set.objects(0)[0].xywhn;
         assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{size:?}: {found:?}");
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use candle_vision::image::{Rgb, RgbImage, save};
 
-use crate::data::{ImageId, Label, LabelBox, AnnotatedImage};
+use crate::data::{AnnotatedImage, Annotation, BBox, ImageId};
 
 /// `count` images of several shapes with one to three objects each, as files of a folder.
 pub(super) fn images(folder: &Path, count: usize) -> Vec<AnnotatedImage> {
@@ -17,9 +17,9 @@ fn image(folder: &Path, number: usize) -> AnnotatedImage {
     let image = RgbImage::from_fn(width, height, |x, y| Rgb([0, 1, 2].map(|c| level(x, y, c))));
     let path = folder.join(format!("{number}.png"));
     save(&image, &path).unwrap();
-    let label = |object: usize| Label {
+    let label = |object: usize| Annotation {
         class: (number + object) % 5,
-        place: LabelBox::Normalised([0.3 + 0.2 * object as f64, 0.5, 0.4, 0.6]),
+        place: BBox::Normalised([0.3 + 0.2 * object as f64, 0.5, 0.4, 0.6]),
         outline_area: None,
         crowd: false,
     };

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use candle_core::{Device, Tensor};
-use candle_vision::train::ahead::{Ahead, AheadError, Batches, PREFETCH};
+use candle_vision::train::prefetch::{LoaderError, PREFETCH, PrefetchIter, Prefetcher};
 use candle_vision::train::{Stream, stream};
 use rand::Rng;
 use rand::seq::SliceRandom;
@@ -17,9 +17,9 @@ use rayon::prelude::*;
 
 use super::Target;
 use super::augment::{AugmentOptions, SamplePlan};
-use super::dataset::TrainSet;
+use super::dataset::DetectionDataset;
+use super::image_cache::ImageCache;
 use super::multi_scale::resize_bilinear;
-use super::recent::Recent;
 use super::rect::Rect;
 
 /// Places of the random numbers.
@@ -112,31 +112,31 @@ impl Batch {
 }
 
 /// The batches of an epoch in order.
-pub type Epoch = Batches<Batch, AheadError>;
+pub type EpochIter = PrefetchIter<Batch, LoaderError>;
 
 /// Makes the batches of all epochs.
 #[derive(Debug, Clone)]
-pub struct Loader {
-    set: Arc<TrainSet>,
-    recent: Arc<Recent>,
+pub struct DataLoader {
+    set: Arc<DetectionDataset>,
+    recent: Arc<ImageCache>,
     rect: Option<Arc<Rect>>,
     options: LoaderOptions,
-    ahead: Ahead,
+    ahead: Prefetcher,
 }
 
-impl Loader {
+impl DataLoader {
     /// Of a data set.
     ///
     /// # Errors
     /// Threads that the system refuses.
-    pub fn new(set: Arc<TrainSet>, options: LoaderOptions) -> Result<Self, AheadError> {
+    pub fn new(set: Arc<DetectionDataset>, options: LoaderOptions) -> Result<Self, LoaderError> {
         let options = LoaderOptions { batch: options.batch.clamp(1, set.len()), ..options };
         // The last ones of the order, and those that are made ahead.
         let capacity = neighbours(&set, &options) + (PREFETCH + 2) * options.batch;
-        let ahead = Ahead::new(options.workers)?;
+        let ahead = Prefetcher::new(options.workers)?;
         let sizes = || -> Vec<[usize; 2]> { (0..set.len()).map(|index| set.size(index)).collect() };
         let rect = options.rect.map(|stride| Arc::new(Rect::new(&sizes(), options.batch, set.imgsz(), stride.max(1))));
-        Ok(Self { recent: Arc::new(Recent::new(capacity)), rect, set, options, ahead })
+        Ok(Self { recent: Arc::new(ImageCache::new(capacity)), rect, set, options, ahead })
     }
 
     /// Number of batches of an epoch.
@@ -147,7 +147,7 @@ impl Loader {
 
     /// The data set.
     #[must_use]
-    pub fn set(&self) -> &Arc<TrainSet> {
+    pub fn set(&self) -> &Arc<DetectionDataset> {
         &self.set
     }
 
@@ -157,7 +157,7 @@ impl Loader {
     ///
     /// # Errors
     /// Threads that the system refuses.
-    pub fn epoch(&self, epoch: usize, joined: bool, first: usize) -> Result<Epoch, AheadError> {
+    pub fn epoch(&self, epoch: usize, joined: bool, first: usize) -> Result<EpochIter, LoaderError> {
         let joined = joined && self.rect.is_none();
         let augment = if joined { self.options.augment.clone() } else { self.options.augment.of_single_images() };
         let mut order: Vec<usize> = match &self.rect {
@@ -176,14 +176,14 @@ impl Loader {
 }
 
 /// Number of images that a mosaic's partners are drawn from.
-fn neighbours(set: &TrainSet, options: &LoaderOptions) -> usize {
+fn neighbours(set: &DetectionDataset, options: &LoaderOptions) -> usize {
     (NEIGHBOUR_BATCHES * options.batch).min(MOST_NEIGHBOURS).min(set.len())
 }
 
 /// What the threads of an epoch share.
 struct Work {
-    set: Arc<TrainSet>,
-    recent: Arc<Recent>,
+    set: Arc<DetectionDataset>,
+    recent: Arc<ImageCache>,
     rect: Option<Arc<Rect>>,
     options: LoaderOptions,
     augment: AugmentOptions,
@@ -210,7 +210,7 @@ impl Work {
         let mut batch = Batch { images, size, targets: Vec::new(), paths: Vec::with_capacity(samples.len()) };
         for (image, (index, sample)) in samples.into_iter().enumerate() {
             batch.images.extend_from_slice(&sample.planes);
-            let target = |object: super::augment::Object| Target { image, class: object.class, xywhn: object.xywhn };
+            let target = |object: super::augment::BoxTarget| Target { image, class: object.class, xywhn: object.xywhn };
             batch.targets.extend(sample.objects.into_iter().map(target));
             batch.paths.push(self.set.path(index).to_path_buf());
         }

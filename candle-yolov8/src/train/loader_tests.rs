@@ -1,13 +1,13 @@
 use super::*;
-use crate::train::augment::{Object, Scale};
-use crate::train::dataset::{Cache, TrainSetOptions};
+use crate::train::augment::{BoxTarget, Scale};
+use crate::train::dataset::{CacheMode, DetectionDatasetOptions};
 use crate::train::fixtures::images;
 
 const IMGSZ: usize = 32;
 
-fn set(folder: &std::path::Path, count: usize, cache: Cache) -> Arc<TrainSet> {
-    let options = TrainSetOptions { imgsz: IMGSZ, cache, ..Default::default() };
-    Arc::new(TrainSet::new(images(folder, count), &options).unwrap())
+fn set(folder: &std::path::Path, count: usize, cache: CacheMode) -> Arc<DetectionDataset> {
+    let options = DetectionDatasetOptions { imgsz: IMGSZ, cache, ..Default::default() };
+    Arc::new(DetectionDataset::new(images(folder, count), &options).unwrap())
 }
 
 fn options(batch: usize, workers: usize) -> LoaderOptions {
@@ -15,19 +15,19 @@ fn options(batch: usize, workers: usize) -> LoaderOptions {
     LoaderOptions { batch, workers, seed: 3, augment, rect: None }
 }
 
-fn batches(loader: &Loader, epoch: usize, joined: bool, first: usize) -> Vec<Batch> {
+fn batches(loader: &DataLoader, epoch: usize, joined: bool, first: usize) -> Vec<Batch> {
     loader.epoch(epoch, joined, first).unwrap().map(Result::unwrap).collect()
 }
 
 #[test]
 fn batches_are_the_same_for_any_threads_and_any_begin() {
     let folder = tempfile::tempdir().unwrap();
-    let sets = [Cache::Ram, Cache::Off].map(|cache| set(folder.path(), 11, cache));
+    let sets = [CacheMode::Ram, CacheMode::Off].map(|cache| set(folder.path(), 11, cache));
     for joined in [true, false] {
-        let expected = batches(&Loader::new(sets[0].clone(), options(4, 0)).unwrap(), 2, joined, 0);
+        let expected = batches(&DataLoader::new(sets[0].clone(), options(4, 0)).unwrap(), 2, joined, 0);
         assert_eq!(expected.iter().map(Batch::len).collect::<Vec<_>>(), [4, 4, 3]);
         for (workers, set) in [(0, 1), (1, 0), (1, 1), (2, 0), (5, 1)] {
-            let loader = Loader::new(sets[set].clone(), options(4, workers)).unwrap();
+            let loader = DataLoader::new(sets[set].clone(), options(4, workers)).unwrap();
             assert_eq!(loader.batches_per_epoch(), 3);
             for first in 0..=3 {
                 assert!(batches(&loader, 2, joined, first) == expected[first..], "{workers} threads from {first}");
@@ -39,7 +39,7 @@ fn batches_are_the_same_for_any_threads_and_any_begin() {
 #[test]
 fn each_epoch_shows_each_image_once_in_an_order_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
-    let loader = Loader::new(set(folder.path(), 13, Cache::Ram), options(5, 2)).unwrap();
+    let loader = DataLoader::new(set(folder.path(), 13, CacheMode::Ram), options(5, 2)).unwrap();
     let orders: Vec<Vec<PathBuf>> = (0..4)
         .map(|epoch| batches(&loader, epoch, true, 0).into_iter().flat_map(|batch| batch.paths).collect())
         .collect();
@@ -55,9 +55,9 @@ fn each_epoch_shows_each_image_once_in_an_order_of_its_own() {
 #[test]
 fn seeds_and_epochs_change_the_images() {
     let folder = tempfile::tempdir().unwrap();
-    let set = set(folder.path(), 4, Cache::Ram);
+    let set = set(folder.path(), 4, CacheMode::Ram);
     let one = |seed: u64, epoch: usize| {
-        let loader = Loader::new(set.clone(), LoaderOptions { seed, ..options(4, 0) }).unwrap();
+        let loader = DataLoader::new(set.clone(), LoaderOptions { seed, ..options(4, 0) }).unwrap();
         let mut batch = batches(&loader, epoch, false, 0).remove(0);
         let first = set.path(0).to_path_buf();
         let image = batch.paths.iter().position(|path| *path == first).unwrap();
@@ -71,7 +71,7 @@ fn seeds_and_epochs_change_the_images() {
 #[test]
 fn planes_and_targets_are_those_of_the_samples() {
     let folder = tempfile::tempdir().unwrap();
-    let set = set(folder.path(), 3, Cache::Ram);
+    let set = set(folder.path(), 3, CacheMode::Ram);
     let still = AugmentOptions {
         hsv_h: 0.,
         hsv_s: 0.,
@@ -82,7 +82,7 @@ fn planes_and_targets_are_those_of_the_samples() {
         mosaic: 0.,
         ..Default::default()
     };
-    let loader = Loader::new(set.clone(), LoaderOptions { augment: still, ..options(8, 1) }).unwrap();
+    let loader = DataLoader::new(set.clone(), LoaderOptions { augment: still, ..options(8, 1) }).unwrap();
     let batch = batches(&loader, 0, true, 0).remove(0);
     let tensor = batch.tensor(&Device::Cpu).unwrap();
     assert_eq!(tensor.dims(), [3, 3, IMGSZ, IMGSZ]);
@@ -101,7 +101,7 @@ fn planes_and_targets_are_those_of_the_samples() {
         }
         let targets: Vec<&Target> = batch.targets.iter().filter(|target| target.image == image).collect();
         assert_eq!(targets.len(), scene.objects.len());
-        for (target, Object { class, xywhn: [cx, cy, w, h] }) in targets.iter().zip(scene.objects) {
+        for (target, BoxTarget { class, xywhn: [cx, cy, w, h] }) in targets.iter().zip(scene.objects) {
             let side = IMGSZ as f32;
             let [fit_x, fit_y] = [width as f32 / side, height as f32 / side];
             let expected = [0.5 + (cx - 0.5) * fit_x, 0.5 + (cy - 0.5) * fit_y, w * fit_x, h * fit_y];
@@ -116,9 +116,9 @@ fn planes_and_targets_are_those_of_the_samples() {
 fn rectangular_batches_hold_similar_shapes_in_one_order() {
     let folder = tempfile::tempdir().unwrap();
     // Of 40 x 30, 30 x 40, 32 x 32 and 64 x 20 pixels, in turn.
-    let set = set(folder.path(), 11, Cache::Ram);
+    let set = set(folder.path(), 11, CacheMode::Ram);
     let rect = |batch: usize| LoaderOptions { rect: Some(8), ..options(batch, 1) };
-    let loader = Loader::new(set.clone(), rect(3)).unwrap();
+    let loader = DataLoader::new(set.clone(), rect(3)).unwrap();
     let first = batches(&loader, 0, true, 0);
     assert_eq!(first.iter().map(|batch| batch.size).collect::<Vec<_>>(), [[24, 32], [32, 32], [32, 32], [32, 24]]);
     let order: Vec<&PathBuf> = first.iter().flat_map(|batch| &batch.paths).collect();
@@ -134,7 +134,7 @@ fn rectangular_batches_hold_similar_shapes_in_one_order() {
     // No mosaics: as in the last epochs.
     assert!(batches(&loader, 1, false, 0) == second);
     // Batches of one shape are shuffled.
-    let loader = Loader::new(set, LoaderOptions { rect: Some(32), ..options(3, 1) }).unwrap();
+    let loader = DataLoader::new(set, LoaderOptions { rect: Some(32), ..options(3, 1) }).unwrap();
     let paths = |epoch| batches(&loader, epoch, true, 0).into_iter().flat_map(|b| b.paths).collect::<Vec<_>>();
     assert_ne!(paths(0), paths(1));
 }

@@ -7,13 +7,13 @@ use rayon::prelude::*;
 
 use super::Target;
 use super::anchors::anchors;
-use super::assign::{Object, Positive};
-use super::image::Image;
+use super::assign::{BoxTarget, Positive};
+use super::image_loss::Image;
 use crate::modules::REG_MAX;
 
 /// What each part of the loss is multiplied by.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Gains {
+pub struct LossWeights {
     /// Of `1 − CIoU` of boxes.
     pub boxes: f64,
     /// Of the binary cross entropy of classes.
@@ -22,7 +22,7 @@ pub struct Gains {
     pub dfl: f64,
 }
 
-impl Default for Gains {
+impl Default for LossWeights {
     fn default() -> Self {
         Self { boxes: 7.5, classes: 0.5, dfl: 1.5 }
     }
@@ -47,14 +47,14 @@ pub struct Losses {
 pub struct DetectionLoss {
     classes: usize,
     strides: Vec<f64>,
-    gains: Gains,
+    gains: LossWeights,
     /// One per class; none where all are 1.
     class_weights: Option<Vec<f64>>,
 }
 
 impl DetectionLoss {
     /// For a detector of `classes` classes with levels of `strides` pixels per cell, the finest first.
-    pub fn new(classes: usize, strides: &[f64], gains: Gains) -> Self {
+    pub fn new(classes: usize, strides: &[f64], gains: LossWeights) -> Self {
         Self { classes, strides: strides.to_vec(), gains, class_weights: None }
     }
 
@@ -115,7 +115,7 @@ impl DetectionLoss {
     }
 
     /// The objects of each image, boxes in pixels of an input of `size`, width and height.
-    fn objects(&self, targets: &[Target], images: usize, size: [f64; 2]) -> Result<Vec<Vec<Object>>> {
+    fn objects(&self, targets: &[Target], images: usize, size: [f64; 2]) -> Result<Vec<Vec<BoxTarget>>> {
         let mut objects = vec![Vec::new(); images];
         for (index, target) in targets.iter().enumerate() {
             let Some(objects) = objects.get_mut(target.image) else {
@@ -130,7 +130,7 @@ impl DetectionLoss {
             let [x, y, w, h] = target.xywhn.map(f64::from);
             let ([x, w], [y, h]) = ([x, w].map(|x| x * size[0]), [y, h].map(|y| y * size[1]));
             let xyxy = [x - w / 2., y - h / 2., x + w / 2., y + h / 2.];
-            objects.push(Object { class: target.class, xyxy });
+            objects.push(BoxTarget { class: target.class, xyxy });
         }
         Ok(objects)
     }
@@ -140,7 +140,7 @@ impl DetectionLoss {
         &self,
         levels: &[Tensor],
         grid: &[([usize; 2], f64)],
-        objects: &[Vec<Object>],
+        objects: &[Vec<BoxTarget>],
     ) -> Result<([f64; 3], Vec<Tensor>)> {
         let host = |level: &Tensor| level.detach().to_device(&Device::Cpu)?.contiguous();
         let host: Vec<Tensor> = levels.iter().map(host).collect::<Result<_>>()?;

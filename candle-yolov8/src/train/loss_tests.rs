@@ -6,10 +6,10 @@ use candle_vision::seeded;
 use serde_json::Value;
 
 use super::anchors::{Anchor, anchors};
-use super::assign::Object;
-use super::image::Image;
-use super::terms::{box_terms, softplus_sum};
-use super::{DetectionLoss, Gains, Target, ciou};
+use super::assign::BoxTarget;
+use super::image_loss::Image;
+use super::loss_terms::{box_terms, softplus_sum};
+use super::{DetectionLoss, LossWeights, Target, ciou};
 use crate::modules::REG_MAX;
 
 /// Difference to Ultralytics in `f64`, relative to the larger of the number and 1: the goldens have 12 digits.
@@ -111,12 +111,12 @@ fn assignments_equal_ultralytics() {
             let object = |[_, class, x, y, width, height]: [f64; 6]| {
                 let ([x, width], [y, height]) = ([x * w, width * w], [y * h, height * h]);
                 let xyxy = [x - width / 2., y - height / 2., x + width / 2., y + height / 2.];
-                Object { class: class as usize, xyxy }
+                BoxTarget { class: class as usize, xyxy }
             };
-            let objects: Vec<Object> = rows.map(object).collect();
+            let objects: Vec<BoxTarget> = rows.map(object).collect();
             let levels = raw.iter().map(|level| level.chunks_exact(level.len() / images).nth(image).expect("a part"));
-            let image = Image { levels: levels.collect(), objects: &objects, anchors: &anchors };
-            let positives = image.positives(*strides.get(1).unwrap_or(&strides[0]));
+            let terms = Image { levels: levels.collect(), objects: &objects, anchors: &anchors };
+            let positives = terms.positives(*strides.get(1).unwrap_or(&strides[0]));
             found.extend(positives.iter().map(|p| (image, p.anchor, p.object, p.score)));
         }
         let expected: Vec<[f64; 4]> = list(&case["positives"]).iter().map(array).collect();
@@ -176,7 +176,7 @@ fn tensors(levels: &[Var]) -> Vec<Tensor> {
 }
 
 fn criterion() -> DetectionLoss {
-    DetectionLoss::new(CLASSES, &STRIDES, Gains::default())
+    DetectionLoss::new(CLASSES, &STRIDES, LossWeights::default())
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Training a detector.
 //!
-//! A [`TrainSet`] holds the images, a [`Loader`] makes batches of them as [`augment`] says, and a [`Trainer`] learns from
+//! A [`DetectionDataset`] holds the images, a [`DataLoader`] makes batches of them as [`augment`] says, and a [`Trainer`] learns from
 //! these by a [`Recipe`].
 
 mod anchors;
@@ -12,22 +12,22 @@ mod class_weights;
 mod dataset;
 mod decoded;
 mod freeze;
+mod image_cache;
+mod image_loss;
 mod loader;
 mod loss;
+mod loss_terms;
 mod multi_scale;
-mod image;
-mod recent;
 mod recipe;
 mod rect;
-mod terms;
 mod trainer;
 
 pub use biases::initial_head_biases;
 pub use class_weights::class_weights;
-pub use dataset::{Cache, TrainSet, TrainSetOptions};
+pub use dataset::{CacheMode, DetectionDataset, DetectionDatasetOptions};
 pub use freeze::Freeze;
-pub use loader::{Batch, Epoch, Loader, LoaderOptions};
-pub use loss::{DetectionLoss, Gains, Losses};
+pub use loader::{Batch, DataLoader, EpochIter, LoaderOptions};
+pub use loss::{DetectionLoss, LossWeights, Losses};
 pub use multi_scale::MultiScale;
 pub use recipe::{OptimizerName, Recipe};
 pub use trainer::{Trainer, TrainerConfig};

@@ -6,7 +6,7 @@ use candle_vision::train::optim::{Algorithm, Config};
 use candle_vision::train::schedule::UltralyticsSchedule;
 use serde::{Deserialize, Serialize};
 
-use super::Gains;
+use super::LossWeights;
 
 /// Ultralytics' hyperparameters of the optimizer and the loss, with its defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -182,8 +182,8 @@ impl Recipe {
 
     /// The weights of the losses.
     #[must_use]
-    pub fn gains(&self) -> Gains {
-        Gains { boxes: self.box_gain, classes: self.cls_gain, dfl: self.dfl_gain }
+    pub fn gains(&self) -> LossWeights {
+        LossWeights { boxes: self.box_gain, classes: self.cls_gain, dfl: self.dfl_gain }
     }
 }
 

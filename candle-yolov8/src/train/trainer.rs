@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::layers::Norm;
+use candle_vision::layers::BatchNormMode;
 use candle_vision::train::optim::{GroupedOptimizer, ultralytics_groups};
 use candle_vision::train::schedule::UltralyticsSchedule;
-use candle_vision::train::{Decay, Ema, Learner, Transferred, Variables, take_class_rows, take_filters};
+use candle_vision::train::{Ema, EmaDecay, LoadReport, TrainState, VarStore, take_class_rows, take_filters};
 
 use super::{DetectionLoss, Freeze, Losses, Recipe, Target, initial_head_biases};
 use crate::detector::Detector;
 use crate::net::Yolo;
-use crate::yaml::ModelDef;
+use crate::yaml::ModelConfig;
 
 /// The norm that gradients are clipped to: Ultralytics' constant.
 const MAX_NORM: f64 = 10.;
@@ -22,10 +22,10 @@ const MAX_NORM: f64 = 10.;
 /// A step is a function of the batch, of the weights and of the iteration's number alone, so that a run which goes on from
 /// [`Trainer::state`] ends in the same weights to the bit.
 pub struct Trainer {
-    def: ModelDef,
+    def: ModelConfig,
     net: Yolo,
     loss: DetectionLoss,
-    learner: Learner,
+    train_state: TrainState,
     schedule: UltralyticsSchedule,
     device: Device,
 }
@@ -34,7 +34,7 @@ pub struct Trainer {
 #[derive(Debug, Clone)]
 pub struct TrainerConfig<'a> {
     /// The architecture, of as many classes as the data has.
-    pub def: &'a ModelDef,
+    pub def: &'a ModelConfig,
     /// How its weights move; resolved, see [`Recipe::resolve`].
     pub recipe: &'a Recipe,
     /// What stays as it is.
@@ -58,11 +58,11 @@ impl Trainer {
         config: &TrainerConfig<'_>,
         pretrained: Option<&BTreeMap<String, Tensor>>,
         device: &Device,
-    ) -> Result<(Self, Option<Transferred>)> {
+    ) -> Result<(Self, Option<LoadReport>)> {
         let TrainerConfig { def, recipe, batches, seed, .. } = *config;
         let freeze = config.freeze.clone();
-        let variables = Variables::new(DType::F32, device, seed).freeze(move |name| freeze.holds(name));
-        let net = Yolo::new(def, Norm::Separate, variables.builder())?;
+        let variables = VarStore::new(DType::F32, device, seed).freeze(move |name| freeze.holds(name));
+        let net = Yolo::new(def, BatchNormMode::Keep, variables.builder())?;
         for (name, values) in initial_head_biases(def) {
             let Some(bias) = variables.get(&name) else { candle_core::bail!("the network has no {name}") };
             bias.set(&Tensor::from_vec(values, bias.shape(), device)?)?;
@@ -92,11 +92,11 @@ impl Trainer {
         let settings = recipe.optimizer(batches).map_err(candle_core::Error::msg)?;
         let groups = ultralytics_groups(variables.parameters(), &settings, |name| name.starts_with(&class_branches));
         let optimizer = GroupedOptimizer::of_groups(settings.algorithm, groups)?;
-        let average = Ema::new(&variables, Decay::ULTRALYTICS)?;
-        let learner = Learner::new(variables, optimizer, average);
+        let average = Ema::new(&variables, EmaDecay::ULTRALYTICS)?;
+        let train_state = TrainState::new(variables, optimizer, average);
         let loss = DetectionLoss::new(def.nc, net.strides(), recipe.gains());
         let schedule = recipe.schedule(batches);
-        Ok((Self { def: def.clone(), net, loss, learner, schedule, device: device.clone() }, transferred))
+        Ok((Self { def: def.clone(), net, loss, train_state, schedule, device: device.clone() }, transferred))
     }
 
     /// Weights the class loss, here and in validation: see [`DetectionLoss::with_class_weights`].
@@ -111,15 +111,15 @@ impl Trainer {
     /// Learns from a batch of images (n, 3, h, w) in [0, 1]; `iteration` counts the steps of all epochs from 0. The losses
     /// are those before the step; nothing is learnt from a loss that is not finite.
     pub fn step(&mut self, iteration: usize, images: &Tensor, targets: &[Target]) -> Result<[f64; 3]> {
-        self.schedule.apply(self.learner.optimizer_mut(), iteration);
+        self.schedule.apply(self.train_state.optimizer_mut(), iteration);
         let raw = self.net.forward_t(images, true)?;
         let Losses { total, parts } = self.loss.forward(&raw, targets)?;
         if parts.iter().any(|part| !part.is_finite()) {
             return Ok(parts);
         }
-        self.learner.learn(&total)?;
+        self.train_state.backward(&total)?;
         if self.schedule.is_step(iteration) {
-            self.learner.update(Some(MAX_NORM))?;
+            self.train_state.step(Some(MAX_NORM))?;
         }
         Ok(parts)
     }
@@ -137,7 +137,7 @@ impl Trainer {
 
     /// Sets the rates as they were in the step before `iteration`, for a run that goes on there.
     pub fn seek(&mut self, iteration: usize) {
-        self.schedule.apply(self.learner.optimizer_mut(), iteration.saturating_sub(1));
+        self.schedule.apply(self.train_state.optimizer_mut(), iteration.saturating_sub(1));
     }
 
     /// The loss of raw levels that another form of the network gave.
@@ -147,15 +147,15 @@ impl Trainer {
 
     /// The averaged weights as a detector.
     pub fn detector(&self) -> Result<Detector> {
-        let tensors: HashMap<String, Tensor> = self.learner.average().tensors()?.into_iter().collect();
+        let tensors: HashMap<String, Tensor> = self.train_state.average().tensors()?.into_iter().collect();
         let vb = VarBuilder::from_tensors(tensors, DType::F32, &self.device);
-        let net = Yolo::new(&self.def, Norm::Fold, vb)?;
+        let net = Yolo::new(&self.def, BatchNormMode::Fuse, vb)?;
         Ok(Detector::new(net, self.device.clone(), DType::F32, None))
     }
 
     /// Weights, optimizer and average.
-    pub fn learner(&self) -> &Learner {
-        &self.learner
+    pub fn train_state(&self) -> &TrainState {
+        &self.train_state
     }
 
     /// The network in training.
@@ -164,7 +164,7 @@ impl Trainer {
     }
 
     /// The architecture.
-    pub fn def(&self) -> &ModelDef {
+    pub fn def(&self) -> &ModelConfig {
         &self.def
     }
 
@@ -175,12 +175,12 @@ impl Trainer {
 
     /// The rate of each group at its last step.
     pub fn rates(&self) -> Vec<f64> {
-        self.learner.optimizer().groups().iter().map(|group| group.learning_rate).collect()
+        self.train_state.optimizer().groups().iter().map(|group| group.learning_rate).collect()
     }
 
     /// All that the next step depends on beside its batch: tensors by name, and the updates of the average.
     pub fn state(&self) -> Result<(BTreeMap<String, Tensor>, u64)> {
-        self.learner.state()
+        self.train_state.state()
     }
 
     /// Restores [`Trainer::state`].
@@ -188,6 +188,6 @@ impl Trainer {
     /// # Errors
     /// A state of another network or optimizer; then the trainer must not be used.
     pub fn load_state(&mut self, tensors: &BTreeMap<String, Tensor>, updates: u64) -> Result<()> {
-        self.learner.load_state(tensors, updates)
+        self.train_state.load_state(tensors, updates)
     }
 }

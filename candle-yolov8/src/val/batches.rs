@@ -4,7 +4,7 @@
 //! centred on grey. With rectangles, images are sorted by height / width, and each batch gets the least shape that holds
 //! its images and half a stride more, rounded up to strides.
 
-use candle_vision::image::{Letterbox, LetterboxInfo, RgbImage, letterbox, resize_bilinear};
+use candle_vision::image::{Letterbox, LetterboxTransform, RgbImage, letterbox, resize_bilinear};
 
 /// Share of a stride that rectangles have as a margin.
 const MARGIN: f64 = 0.5;
@@ -59,7 +59,7 @@ pub struct ValSample {
     /// [height, width] of the scaled image.
     resized: [usize; 2],
     /// Where that lies in the input.
-    info: LetterboxInfo,
+    info: LetterboxTransform,
 }
 
 impl ValSample {

@@ -5,9 +5,9 @@
 //! in pixels of the image.
 
 mod batches;
-mod measure;
+mod evaluator;
 mod run;
 
 pub use batches::{ValBatch, ValSample, batches};
-pub use measure::{Measure, Measured};
-pub use run::{Looked, ValOptions, Validated, validate};
+pub use evaluator::{DetectionEvaluator, EvalResult};
+pub use run::{BatchOutput, ValOptions, ValReport, validate};

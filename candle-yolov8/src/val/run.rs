@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Result, Tensor};
 use candle_vision::image::{self, DecodeOptions, Decoded, ImageError};
-use candle_vision::nms::{Kept, NmsOptions};
+use candle_vision::nms::{NmsOptions, NmsOutput};
 use rayon::prelude::*;
 
 use super::batches::{ValSample, batches};
-use super::measure::{Measure, Measured};
+use super::evaluator::{DetectionEvaluator, EvalResult};
 use crate::data::AnnotatedImage;
 use crate::detector::{Detection, Detector};
 
@@ -58,9 +58,9 @@ impl Default for ValOptions {
 
 /// What a validation found.
 #[derive(Debug)]
-pub struct Validated {
+pub struct ValReport {
     /// The numbers, of all images that could be read.
-    pub measured: Measured,
+    pub measured: EvalResult,
     /// By image, in the order given: its detections in its own pixels, or why it could not be read.
     pub images: Vec<std::result::Result<Vec<Detection>, ImageError>>,
     /// Images whose files are damaged, and what is to be said of them: they count.
@@ -68,7 +68,7 @@ pub struct Validated {
     /// Images whose candidates were too many, and how many were not looked at: see [`crate::MAX_CANDIDATES`].
     pub dropped: Vec<(usize, usize)>,
     /// Images that are not of the size that their labels say: boxes in pixels are then of another image.
-    pub other_size: usize,
+    pub size_mismatches: usize,
     /// Time of scaling, of the network, and of decoding boxes and suppression. Reading images runs beside the network.
     pub times: [Duration; 3],
     /// The whole run.
@@ -77,7 +77,7 @@ pub struct Validated {
 
 /// A batch that was looked at, and how far the validation is.
 #[derive(Debug, Clone, Copy)]
-pub struct Looked<'a> {
+pub struct BatchOutput<'a> {
     /// Images done.
     pub done: usize,
     /// Images in all.
@@ -89,11 +89,11 @@ pub struct Looked<'a> {
     /// The network's output, of [`crate::Yolo::forward_t`].
     pub raw: &'a [Tensor],
     /// What was kept of each image, in pixels of the input.
-    pub found: &'a [Kept],
+    pub found: &'a [NmsOutput],
 }
 
 /// A batch on its way to the network.
-type Prepared = (Vec<usize>, Vec<ValSample>, Duration);
+type PreparedImage = (Vec<usize>, Vec<ValSample>, Duration);
 
 /// Images of a batch of which there is more to say.
 #[derive(Default)]
@@ -110,13 +110,13 @@ pub fn validate(
     detector: &Detector,
     images: &[AnnotatedImage],
     options: &ValOptions,
-    observe: &mut dyn FnMut(Looked<'_>) -> Result<()>,
-) -> Result<Validated> {
+    observe: &mut dyn FnMut(BatchOutput<'_>) -> Result<()>,
+) -> Result<ValReport> {
     let start = Instant::now();
     let decode = DecodeOptions { max_pixels: options.max_pixels, ..DecodeOptions::default() };
     let sizes: Vec<_> = images.par_iter().map(|image| image::upright_size(&image.path, &decode)).collect();
     let differs = |(image, size): &(&AnnotatedImage, &std::result::Result<[usize; 2], ImageError>)| matches!((image.size, size), (Some(said), Ok(size)) if said != *size);
-    let other_size = images.iter().zip(&sizes).filter(differs).count();
+    let size_mismatches = images.iter().zip(&sizes).filter(differs).count();
     let mut found: Vec<std::result::Result<Vec<Detection>, ImageError>> = Vec::with_capacity(images.len());
     let (mut readable, mut shapes) = (Vec::new(), Vec::new());
     for (index, size) in sizes.into_iter().enumerate() {
@@ -131,11 +131,11 @@ pub fn validate(
     let plan = batches(&shapes, side, options.batch, stride, options.rect);
     let ranks = ranks(images);
     let classes = if options.single_cls { 1 } else { detector.model().num_classes() };
-    let mut measure = Measure::new(classes, options.confusion_conf);
+    let mut measure = DetectionEvaluator::new(classes, options.confusion_conf);
     let nms = NmsOptions { agnostic: options.nms.agnostic || options.single_cls, ..options.nms.clone() };
     let (mut times, mut dropped, mut damaged) = ([Duration::ZERO; 3], Vec::new(), Vec::new());
     let (mut done, total) = (images.len() - readable.len(), images.len());
-    let (sender, receiver) = sync_channel::<(Prepared, Apart)>(1);
+    let (sender, receiver) = sync_channel::<(PreparedImage, Apart)>(1);
     std::thread::scope(|scope| -> Result<()> {
         let readable = &readable;
         scope.spawn(move || {
@@ -152,7 +152,7 @@ pub fn validate(
             failed.into_iter().for_each(|(number, error)| found[number] = Err(error));
             times[0] += scaling;
             let inputs: Vec<_> = prepared.iter().map(|image| &image.input).collect();
-            let (raw, mut kept, spent) = detector.look(&inputs, &nms)?;
+            let (raw, mut kept, spent) = detector.forward_batch(&inputs, &nms)?;
             if options.single_cls {
                 kept.iter_mut().flat_map(|kept| &mut kept.candidates).for_each(|candidate| candidate.class_id = 0);
             }
@@ -163,16 +163,16 @@ pub fn validate(
                 }
                 found[number] = Ok(measure.add(ranks[number], &images[number], image, &kept.candidates));
             }
-            observe(Looked { done, total, numbers: &numbers, images: &prepared, raw: &raw, found: &kept })?;
+            observe(BatchOutput { done, total, numbers: &numbers, images: &prepared, raw: &raw, found: &kept })?;
         }
         Ok(())
     })?;
-    Ok(Validated {
+    Ok(ValReport {
         measured: measure.finish(),
         images: found,
         damaged,
         dropped,
-        other_size,
+        size_mismatches,
         times,
         elapsed: start.elapsed(),
     })
@@ -185,7 +185,7 @@ fn read(
     decode: &DecodeOptions,
     imgsz: usize,
     shape: [usize; 2],
-) -> (Prepared, Apart) {
+) -> (PreparedImage, Apart) {
     let prepare = |number: usize| match image::open_with(&images[number].path, decode) {
         Ok(Decoded { image, warning, .. }) => {
             let start = Instant::now();
@@ -222,25 +222,24 @@ fn ranks(images: &[AnnotatedImage]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{ImageId, Label, LabelBox};
-    use crate::{Yolo, architecture};
+    use crate::data::{Annotation, BBox, ImageId};
+    use crate::{Yolo, model_config};
     use candle_core::{DType, Device};
     use candle_vision::image::{Rgb, RgbImage, save};
-    use candle_vision::layers::Norm;
+    use candle_vision::layers::BatchNormMode;
     use candle_vision::seeded;
 
     #[test]
     fn a_detector_finds_again_what_it_labelled() -> Result<()> {
         let folder = tempfile::tempdir().expect("a folder");
-        let def = architecture("yolov8n-ghostnet", Some(3)).expect("shipped");
-        let model = Yolo::new(&def, Norm::Fold, seeded::var_builder(DType::F32, &Device::Cpu))?;
+        let def = model_config("yolov8n-ghostnet", Some(3)).expect("shipped");
+        let model = Yolo::new(&def, BatchNormMode::Fuse, seeded::var_builder(DType::F32, &Device::Cpu))?;
         let detector = Detector::new(model, Device::Cpu, DType::F32, None);
         let options = ValOptions { imgsz: 320, batch: 3, ..Default::default() };
         let mut images = Vec::new();
         for (i, (width, height)) in [(400u32, 260u32), (260, 400), (320, 320), (200, 240)].into_iter().enumerate() {
             let level = |x: u32, y: u32, c: u32| (x * (3 + c) + y * 5 + x * y / 7) as u8;
-            let image =
-                RgbImage::from_fn(width, height, |x, y| Rgb([level(x, y, 0), level(x, y, 1), level(x, y, 2)]));
+            let image = RgbImage::from_fn(width, height, |x, y| Rgb([level(x, y, 0), level(x, y, 1), level(x, y, 2)]));
             let path = folder.path().join(format!("{i}.png"));
             save(&image, &path).expect("saved");
             let size = Some([height as usize, width as usize]);
@@ -254,13 +253,13 @@ mod tests {
             let found = found.as_ref().expect("it is there").iter().filter(|detection| inside(&detection.xyxy));
             for detection in found.take(10) {
                 let [x1, y1, x2, y2] = detection.xyxy.map(f64::from);
-                let place = LabelBox::Pixels([x1, y1, x2 - x1, y2 - y1]);
-                image.labels.push(Label { class: detection.class_id, place, outline_area: None, crowd: false });
+                let place = BBox::Pixels([x1, y1, x2 - x1, y2 - y1]);
+                image.labels.push(Annotation { class: detection.class_id, place, outline_area: None, crowd: false });
             }
             assert_eq!(image.labels.len(), 10);
         }
         let second = validate(&detector, &images, &options, &mut |_| Ok(()))?;
-        let recalls = |measured: &Measured| {
+        let recalls = |measured: &EvalResult| {
             let classes = &measured.ultralytics.classes;
             classes.iter().map(|class| class.recall_curve[0]).fold(1., f64::min)
         };
@@ -268,7 +267,10 @@ mod tests {
         assert_eq!(second.measured.coco.summary.ar[2], Some(1.), "and by COCO's");
         assert_eq!(second.images.iter().filter(|found| found.is_ok()).count(), 4);
         images[1].size = Some([1, 1]);
-        assert_eq!((second.other_size, validate(&detector, &images, &options, &mut |_| Ok(()))?.other_size), (0, 1));
+        assert_eq!(
+            (second.size_mismatches, validate(&detector, &images, &options, &mut |_| Ok(()))?.size_mismatches),
+            (0, 1)
+        );
         Ok(())
     }
 }

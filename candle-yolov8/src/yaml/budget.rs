@@ -1,6 +1,6 @@
 //! What a model may ask for: refused before anything is allocated.
 
-use super::row::{Csp, Module, Row};
+use super::row::{CspVariant, LayerKind, LayerSpec};
 use crate::YamlError;
 use crate::modules::REG_MAX;
 
@@ -28,10 +28,10 @@ pub(super) struct Budget {
 
 impl Budget {
     /// Counts the next row, whose module the yaml calls `name`, and refuses one that goes beyond a limit.
-    pub(super) fn add(&mut self, name: &str, row: &Row) -> Result<(), YamlError> {
+    pub(super) fn add(&mut self, name: &str, row: &LayerSpec) -> Result<(), YamlError> {
         let index = self.names.len();
-        let fail = |problem: String| Err(YamlError::Row { index, module: name.to_owned(), problem });
-        let inner = if let Module::Csp { n, .. } = row.module { n } else { 1 };
+        let fail = |problem: String| Err(YamlError::LayerSpec { index, module: name.to_owned(), problem });
+        let inner = if let LayerKind::CspVariant { n, .. } = row.module { n } else { 1 };
         self.modules = self.modules.saturating_add(row.repeats.saturating_mul(inner));
         if self.modules > MAX_MODULES {
             return fail(format!(
@@ -62,14 +62,14 @@ impl Budget {
 
     /// Refuses a row whose output is too large for the smallest image that the rows, all of them counted, take. A detection layer
     /// gives boxes and `nc` classes for each element of its levels.
-    pub(super) fn check_maps(&self, rows: &[Row], nc: usize) -> Result<(), YamlError> {
+    pub(super) fn check_maps(&self, rows: &[LayerSpec], nc: usize) -> Result<(), YamlError> {
         let side = rows.iter().map(|row| row.stride).fold(32., f64::max);
         let mut padded = 0.;
         for (index, row) in rows.iter().enumerate() {
-            if let Module::Conv { p: Some(p), .. } = row.module {
+            if let LayerKind::Conv { p: Some(p), .. } = row.module {
                 padded += (2 * p * row.repeats) as f64;
             }
-            let elements = if let Module::Detect { .. } = row.module {
+            let elements = if let LayerKind::Detect { .. } = row.module {
                 let strides = row.from.iter().map(|from| from.map_or(1., |from| rows[from].stride));
                 strides.map(|stride| (side / stride).powi(2)).sum::<f64>() * (4 * REG_MAX + nc) as f64
             } else {
@@ -80,7 +80,7 @@ impl Budget {
                 let problem = format!(
                     "its output has about {elements:.1e} elements at the smallest image and can have at most {MAX_MAP:.1e}"
                 );
-                return Err(YamlError::Row { index, module: self.names[index].clone(), problem });
+                return Err(YamlError::LayerSpec { index, module: self.names[index].clone(), problem });
             }
         }
         Ok(())
@@ -88,43 +88,43 @@ impl Budget {
 }
 
 /// Pixels that the kernel spans along the longer axis.
-fn span(module: &Module) -> usize {
+fn span(module: &LayerKind) -> usize {
     match *module {
-        Module::Conv { k, d, .. } | Module::DwConv { k, d, .. } => {
+        LayerKind::Conv { k, d, .. } | LayerKind::DwConv { k, d, .. } => {
             k[0].max(k[1]).saturating_sub(1).saturating_mul(d).saturating_add(1)
         }
-        Module::GhostConv { k, .. } => k[0].max(k[1]),
-        Module::GhostBottleneck { k, .. } | Module::Sppf { k, .. } => k,
+        LayerKind::GhostConv { k, .. } => k[0].max(k[1]),
+        LayerKind::GhostBottleneck { k, .. } | LayerKind::Sppf { k, .. } => k,
         _ => 1,
     }
 }
 
 /// About how many weights a module has; floating-point numbers, which cannot overflow here.
-fn parameters(module: &Module) -> f64 {
+fn parameters(module: &LayerKind) -> f64 {
     let of = |n: usize| n as f64;
     match *module {
-        Module::Conv { c1, c2, k, g, .. } => of(c1) / of(g) * of(c2) * of(k[0]) * of(k[1]),
-        Module::DwConv { c1, c2, k, .. } => {
+        LayerKind::Conv { c1, c2, k, g, .. } => of(c1) / of(g) * of(c2) * of(k[0]) * of(k[1]),
+        LayerKind::DwConv { c1, c2, k, .. } => {
             of(c1) / of(crate::net::greatest_common_divisor(c1, c2)) * of(c2) * of(k[0]) * of(k[1])
         }
-        Module::GhostConv { c1, c2, k, g, .. } => of(c2) / 2. * (of(c1) / of(g) * of(k[0]) * of(k[1]) + 25.),
-        Module::Bottleneck { c1, c2, g, e, .. } => 9. * of(c2) * e * (of(c1) + of(c2) / of(g)),
-        Module::GhostBottleneck { c1, c2, k, s } => {
+        LayerKind::GhostConv { c1, c2, k, g, .. } => of(c2) / 2. * (of(c1) / of(g) * of(k[0]) * of(k[1]) + 25.),
+        LayerKind::Bottleneck { c1, c2, g, e, .. } => 9. * of(c2) * e * (of(c1) + of(c2) / of(g)),
+        LayerKind::GhostBottleneck { c1, c2, k, s } => {
             let shortcut = if s > 1 { of(c1) * (of(c2) + of(k) * of(k)) } else { 0. };
             of(c2) / 4. * (of(c1) + of(c2)) + of(c2) * of(k) * of(k) + shortcut
         }
-        Module::Csp { kind, c1, c2, n, g, e, .. } => {
+        LayerKind::CspVariant { kind, c1, c2, n, g, e, .. } => {
             let hidden = of(c2) * e;
             let inner = match kind {
-                Csp::C2fGhost | Csp::C3Ghost => hidden * hidden / 2.,
-                Csp::C3 => hidden * hidden * (1. + 9. / of(g)),
-                Csp::C2f | Csp::C2 => hidden * hidden * (9. + 9. / of(g)),
+                CspVariant::C2fGhost | CspVariant::C3Ghost => hidden * hidden / 2.,
+                CspVariant::C3 => hidden * hidden * (1. + 9. / of(g)),
+                CspVariant::C2f | CspVariant::C2 => hidden * hidden * (9. + 9. / of(g)),
             };
             2. * of(c1) * hidden + (2. + of(n)) * hidden * of(c2) + of(n) * inner
         }
-        Module::Sppf { c1, c2, .. } => of(c1) * (of(c1) / 2. + 2. * of(c2)),
-        Module::Upsample { .. } | Module::Concat => 0.,
-        Module::Detect { ref ch, class_channels } => {
+        LayerKind::Sppf { c1, c2, .. } => of(c1) * (of(c1) / 2. + 2. * of(c2)),
+        LayerKind::Upsample { .. } | LayerKind::Concat => 0.,
+        LayerKind::Detect { ref ch, class_channels } => {
             let boxes = of(ch.first().copied().unwrap_or(0) / 4).max(64.);
             let level = |channels: &usize| {
                 let branch = |width: f64| 9. * width * (of(*channels) + width);
@@ -137,7 +137,7 @@ fn parameters(module: &Module) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use crate::yaml::ModelDef;
+    use crate::yaml::ModelConfig;
 
     #[test]
     fn rows_beyond_a_limit_are_named() {
@@ -171,16 +171,16 @@ mod tests {
             (many.as_str(), "layer 10 (Conv): up to here the model has 10001 modules and can have at most 10000"),
         ] {
             let text = format!("nc: 1\nbackbone: [[-1, 1, Conv, [16]], {rows}]\nhead: [[[-1], 1, Detect, [nc]]]");
-            let error = ModelDef::from_yaml(&text, None, None).expect_err("beyond a limit").to_string();
+            let error = ModelConfig::from_yaml(&text, None, None).expect_err("beyond a limit").to_string();
             assert!(error.starts_with(expected) && !error.contains('\n'), "{error} for {rows}");
         }
         let text = "nc: 65536\nbackbone: [[-1, 1, Conv, [16, 3, 2]]]\nhead: [[[-1], 1, Detect, [nc]]]";
-        let error = ModelDef::from_yaml(text, None, None).expect_err("many classes at many places").to_string();
+        let error = ModelConfig::from_yaml(text, None, None).expect_err("many classes at many places").to_string();
         assert!(error.starts_with("layer 1 (Detect): its output has about 1.7e7 elements"), "{error}");
         let doubled = vec!["-1"; 2000].join(", ");
         let rows = format!("[[{doubled}], 1, Concat, [1]], [[{doubled}], 1, Concat, [1]]");
         let text = format!("nc: 1\nbackbone: [[-1, 1, Conv, [16]], {rows}]\nhead: [[[-1], 1, Detect, [nc]]]");
-        let error = ModelDef::from_yaml(&text, None, None).expect_err("too many channels").to_string();
+        let error = ModelConfig::from_yaml(&text, None, None).expect_err("too many channels").to_string();
         assert_eq!(error, "layer 2 (Concat): it gives 64000000 channels and can give at most 1048576");
     }
 }

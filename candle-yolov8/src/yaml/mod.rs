@@ -12,13 +12,13 @@ use ghostzoo_kernels::Activation;
 use serde_json::Value;
 
 pub(crate) use load::load;
-pub use row::{Csp, Module, Row};
+pub use row::{CspVariant, LayerKind, LayerSpec};
 
 use crate::YamlError;
 
 /// A model's layers with all channels and repeats resolved.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ModelDef {
+pub struct ModelConfig {
     /// Number of classes.
     pub nc: usize,
     /// The letter of the scale, where the yaml has scales.
@@ -26,7 +26,7 @@ pub struct ModelDef {
     /// The activation of every layer that does not name one.
     pub activation: Activation,
     /// Backbone and head in order; the last row is `Detect`.
-    pub rows: Vec<Row>,
+    pub rows: Vec<LayerSpec>,
 }
 
 /// Depth multiple, width multiple and most channels before the width multiple.
@@ -37,7 +37,7 @@ struct Scale {
     most: f64,
 }
 
-impl ModelDef {
+impl ModelConfig {
     /// Reads a yaml. `file_name` may name the scale (`yolov8s-mine.yaml`); else the yaml's `scale` key counts, else its
     /// first scale. `nc` replaces the yaml's own class count.
     ///
@@ -47,10 +47,10 @@ impl ModelDef {
         Self::from_value(&literal::parse(text)?, file_name.and_then(scale_letter), nc)
     }
 
-    /// [`ModelDef::from_yaml`] for a tree that is parsed already, as a checkpoint carries it.
+    /// [`ModelConfig::from_yaml`] for a tree that is parsed already, as a checkpoint carries it.
     ///
     /// # Errors
-    /// As [`ModelDef::from_yaml`].
+    /// As [`ModelConfig::from_yaml`].
     pub fn from_value(yaml: &Value, scale: Option<char>, nc: Option<usize>) -> Result<Self, YamlError> {
         check_extras(yaml)?;
         let (letter, factors) = scale_of(yaml, scale)?;
@@ -78,7 +78,7 @@ impl ModelDef {
             }
         }
         budget.check_maps(&rows, nc)?;
-        match rows.iter().position(|row| matches!(row.module, Module::Detect { .. })) {
+        match rows.iter().position(|row| matches!(row.module, LayerKind::Detect { .. })) {
             Some(last) if last + 1 == rows.len() => Ok(Self { nc, scale: letter, activation, rows }),
             _ => Err(key("head", "its last row, and no other, must be Detect")),
         }
@@ -87,7 +87,7 @@ impl ModelDef {
     /// Channels between the convolutions of the head's class branches; 0 of a model without a head.
     pub fn class_channels(&self) -> usize {
         match self.rows.last().map(|row| &row.module) {
-            Some(Module::Detect { class_channels, .. }) => *class_channels,
+            Some(LayerKind::Detect { class_channels, .. }) => *class_channels,
             _ => 0,
         }
     }
@@ -95,7 +95,7 @@ impl ModelDef {
     /// The same network with `channels` between the convolutions of its class branches.
     #[must_use]
     pub fn with_class_channels(mut self, channels: usize) -> Self {
-        if let Some(Row { module: Module::Detect { class_channels, .. }, .. }) = self.rows.last_mut() {
+        if let Some(LayerSpec { module: LayerKind::Detect { class_channels, .. }, .. }) = self.rows.last_mut() {
             *class_channels = channels;
         }
         self

@@ -8,11 +8,11 @@ use crate::YamlError;
 
 /// One layer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Row {
+pub struct LayerSpec {
     /// Numbers of the layers it reads; `None` is the image.
     pub from: Vec<Option<usize>>,
     /// What it computes.
-    pub module: Module,
+    pub module: LayerKind,
     /// How often the module stands behind itself; C2f and its kin repeat inside instead.
     pub repeats: usize,
     /// Output channels.
@@ -24,10 +24,10 @@ pub struct Row {
 /// The modules of the grammar. `c1` and `c2` are input and output channels.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "the fields carry the grammar's own names")]
-pub enum Module {
+pub enum LayerKind {
     /// Convolution, batch norm, activation.
     Conv { c1: usize, c2: usize, k: [usize; 2], s: usize, p: Option<usize>, g: usize, d: usize, act: Activation },
-    /// [`Module::Conv`] with as many groups as `c1` and `c2` share.
+    /// [`LayerKind::Conv`] with as many groups as `c1` and `c2` share.
     DwConv { c1: usize, c2: usize, k: [usize; 2], s: usize, d: usize, act: Activation },
     /// Half the channels by a convolution, the other half by a cheap 5x5 depthwise one from those.
     GhostConv { c1: usize, c2: usize, k: [usize; 2], s: usize, g: usize, act: Activation },
@@ -36,7 +36,7 @@ pub enum Module {
     /// Two ghost convolutions, with a depthwise one between them at stride 2.
     GhostBottleneck { c1: usize, c2: usize, k: usize, s: usize },
     /// Cross-stage blocks of `n` inner bottlenecks.
-    Csp { kind: Csp, c1: usize, c2: usize, n: usize, shortcut: bool, g: usize, e: f64 },
+    CspVariant { kind: CspVariant, c1: usize, c2: usize, n: usize, shortcut: bool, g: usize, e: f64 },
     /// Three chained max pools of `k`, concatenated.
     Sppf { c1: usize, c2: usize, k: usize },
     /// Nearest-neighbour upsampling.
@@ -51,16 +51,16 @@ pub enum Module {
 
 /// The cross-stage blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Csp {
+pub enum CspVariant {
     /// All halves and intermediate results concatenated, bottlenecks inside.
     C2f,
-    /// [`Csp::C2f`] with ghost bottlenecks inside.
+    /// [`CspVariant::C2f`] with ghost bottlenecks inside.
     C2fGhost,
     /// Two halves of one convolution, bottlenecks on the first.
     C2,
     /// Two convolutions side by side, bottlenecks behind the first.
     C3,
-    /// [`Csp::C3`] with ghost bottlenecks inside.
+    /// [`CspVariant::C3`] with ghost bottlenecks inside.
     C3Ghost,
 }
 
@@ -171,13 +171,13 @@ impl Arguments<'_> {
 /// Resolves one `[from, repeats, module, arguments]`.
 pub(super) fn resolve(
     fields: &Value,
-    earlier: &[Row],
+    earlier: &[LayerSpec],
     scale: Scale,
     default_activation: Activation,
     nc: usize,
-) -> Result<Row, YamlError> {
+) -> Result<LayerSpec, YamlError> {
     let index = earlier.len();
-    let named = |module: &str, problem: String| YamlError::Row { index, module: module.to_owned(), problem };
+    let named = |module: &str, problem: String| YamlError::LayerSpec { index, module: module.to_owned(), problem };
     let Some([from, repeats, module, arguments]) = fields.as_array().map(Vec::as_slice) else {
         return Err(named("?", "a row is [from, repeats, module, arguments]".to_owned()));
     };
@@ -201,35 +201,35 @@ pub(super) fn resolve(
         return Err(fail(format!("it has {} arguments and can have at most {most}", values.len())));
     }
     check_groups(&module).map_err(fail)?;
-    if matches!(module, Module::Concat) && strides.iter().any(|stride| *stride != strides[0]) {
+    if matches!(module, LayerKind::Concat) && strides.iter().any(|stride| *stride != strides[0]) {
         return Err(fail(format!("the layers it reads have strides {strides:?}; they must be equal")));
     }
     let channels = match &module {
-        Module::Concat | Module::Detect { .. } => inputs.iter().sum(),
-        Module::Upsample { .. } => inputs[0],
-        Module::Conv { c2, .. }
-        | Module::DwConv { c2, .. }
-        | Module::GhostConv { c2, .. }
-        | Module::Bottleneck { c2, .. }
-        | Module::GhostBottleneck { c2, .. }
-        | Module::Csp { c2, .. }
-        | Module::Sppf { c2, .. } => *c2,
+        LayerKind::Concat | LayerKind::Detect { .. } => inputs.iter().sum(),
+        LayerKind::Upsample { .. } => inputs[0],
+        LayerKind::Conv { c2, .. }
+        | LayerKind::DwConv { c2, .. }
+        | LayerKind::GhostConv { c2, .. }
+        | LayerKind::Bottleneck { c2, .. }
+        | LayerKind::GhostBottleneck { c2, .. }
+        | LayerKind::CspVariant { c2, .. }
+        | LayerKind::Sppf { c2, .. } => *c2,
     };
     let factor = match &module {
-        Module::Conv { s, .. }
-        | Module::DwConv { s, .. }
-        | Module::GhostConv { s, .. }
-        | Module::GhostBottleneck { s, .. } => (*s as f64).powi(repeats as i32),
-        Module::Upsample { scale } => 1. / scale,
+        LayerKind::Conv { s, .. }
+        | LayerKind::DwConv { s, .. }
+        | LayerKind::GhostConv { s, .. }
+        | LayerKind::GhostBottleneck { s, .. } => (*s as f64).powi(repeats as i32),
+        LayerKind::Upsample { scale } => 1. / scale,
         _ => 1.,
     };
-    if repeats > 1 && matches!(module, Module::Upsample { .. } | Module::Concat | Module::Detect { .. }) {
+    if repeats > 1 && matches!(module, LayerKind::Upsample { .. } | LayerKind::Concat | LayerKind::Detect { .. }) {
         return Err(fail("it cannot be repeated".to_owned()));
     }
     if repeats > 1 && inputs[0] != channels {
         return Err(fail("a repeated module must keep its channels".to_owned()));
     }
-    Ok(Row { from, module, repeats, channels, stride: strides[0] * factor })
+    Ok(LayerSpec { from, module, repeats, channels, stride: strides[0] * factor })
 }
 
 /// Absolute layer numbers of a `from` field.
@@ -257,11 +257,11 @@ fn build(
     inputs: &[usize],
     scale: Scale,
     n: usize,
-) -> Result<(Module, usize), String> {
+) -> Result<(LayerKind, usize), String> {
     let c1 = inputs[0];
     let c2 = || arguments.count(0, None).map(|c2| scaled(c2, scale));
     let module = match name {
-        "Conv" => Module::Conv {
+        "Conv" => LayerKind::Conv {
             c1,
             c2: c2()?,
             k: arguments.kernel(1, 1)?,
@@ -271,7 +271,7 @@ fn build(
             d: arguments.count(5, Some(1))?,
             act: arguments.activation(6)?,
         },
-        "DWConv" => Module::DwConv {
+        "DWConv" => LayerKind::DwConv {
             c1,
             c2: c2()?,
             k: arguments.kernel(1, 1)?,
@@ -279,7 +279,7 @@ fn build(
             d: arguments.count(3, Some(1))?,
             act: arguments.activation(4)?,
         },
-        "GhostConv" => Module::GhostConv {
+        "GhostConv" => LayerKind::GhostConv {
             c1,
             c2: c2()?,
             k: arguments.kernel(1, 1)?,
@@ -290,7 +290,7 @@ fn build(
         "Bottleneck" if arguments.get(3).is_some_and(|k| k != serde_json::json!([3, 3])) => {
             return Err("other kernels than [3, 3] are not supported".to_owned());
         }
-        "Bottleneck" => Module::Bottleneck {
+        "Bottleneck" => LayerKind::Bottleneck {
             c1,
             c2: c2()?,
             shortcut: arguments.flag(1, true)?,
@@ -302,22 +302,22 @@ fn build(
             if s > 2 {
                 return Err(format!("its stride is {s} and must be 1 or 2"));
             }
-            Module::GhostBottleneck { c1, c2: c2()?, k: arguments.count(1, Some(3))?, s }
+            LayerKind::GhostBottleneck { c1, c2: c2()?, k: arguments.count(1, Some(3))?, s }
         }
         "C2f" | "C2fGhost" | "C2" | "C3" | "C3Ghost" => {
             let (kind, shortcut) = match name {
-                "C2f" => (Csp::C2f, false),
-                "C2fGhost" => (Csp::C2fGhost, true),
-                "C2" => (Csp::C2, true),
-                "C3" => (Csp::C3, true),
-                _ => (Csp::C3Ghost, true),
+                "C2f" => (CspVariant::C2f, false),
+                "C2fGhost" => (CspVariant::C2fGhost, true),
+                "C2" => (CspVariant::C2, true),
+                "C3" => (CspVariant::C3, true),
+                _ => (CspVariant::C3Ghost, true),
             };
             let (shortcut, g, e) =
                 (arguments.flag(1, shortcut)?, arguments.count(2, Some(1))?, arguments.factor(3, 0.5)?);
             // The repeats stand inside the block.
-            return Ok((Module::Csp { kind, c1, c2: c2()?, n, shortcut, g, e }, 1));
+            return Ok((LayerKind::CspVariant { kind, c1, c2: c2()?, n, shortcut, g, e }, 1));
         }
-        "SPPF" => Module::Sppf { c1, c2: c2()?, k: arguments.count(1, Some(5))? },
+        "SPPF" => LayerKind::Sppf { c1, c2: c2()?, k: arguments.count(1, Some(5))? },
         "nn.Upsample" => {
             if arguments.get(0).is_some_and(|size| !size.is_null()) {
                 return Err("a fixed size is not supported: give [None, scale, nearest]".to_owned());
@@ -327,11 +327,11 @@ fn build(
                 Some(Value::String(mode)) if mode == "nearest" => {}
                 Some(mode) => return Err(format!("mode {mode} is not supported: only nearest is")),
             }
-            Module::Upsample { scale: arguments.factor(1, 1.)? }
+            LayerKind::Upsample { scale: arguments.factor(1, 1.)? }
         }
         "Concat" => match arguments.get(0) {
-            None => Module::Concat,
-            Some(dim) if dim.as_i64() == Some(1) => Module::Concat,
+            None => LayerKind::Concat,
+            Some(dim) if dim.as_i64() == Some(1) => LayerKind::Concat,
             Some(dim) => return Err(format!("dimension {dim} is not supported: channels are dimension 1")),
         },
         "Detect" => {
@@ -339,7 +339,7 @@ fn build(
             if nc != arguments.nc {
                 return Err(format!("it has {nc} classes where the model has {}", arguments.nc));
             }
-            Module::Detect { ch: inputs.to_vec(), class_channels: c1.max(nc.min(100)) }
+            LayerKind::Detect { ch: inputs.to_vec(), class_channels: c1.max(nc.min(100)) }
         }
         _ => return Err(format!("this module is not known; known are {KNOWN}")),
     };
@@ -359,13 +359,13 @@ fn most_arguments(name: &str) -> usize {
 }
 
 /// Refuses channels that do not split into a module's groups.
-fn check_groups(module: &Module) -> Result<(), String> {
+fn check_groups(module: &LayerKind) -> Result<(), String> {
     let (channels, groups) = match *module {
-        Module::Conv { c1, c2, g, .. } => ([c1, c2], g),
-        Module::GhostConv { c1, c2, g, .. } => ([c1, c2 / 2], g),
-        Module::Bottleneck { c2, g, e, .. } => ([(c2 as f64 * e) as usize, c2], g),
-        Module::Csp { c2, g, e, .. } => ([(c2 as f64 * e) as usize; 2], g),
-        Module::GhostBottleneck { c1, c2, s: 1, .. } if c1 != c2 => {
+        LayerKind::Conv { c1, c2, g, .. } => ([c1, c2], g),
+        LayerKind::GhostConv { c1, c2, g, .. } => ([c1, c2 / 2], g),
+        LayerKind::Bottleneck { c2, g, e, .. } => ([(c2 as f64 * e) as usize, c2], g),
+        LayerKind::CspVariant { c2, g, e, .. } => ([(c2 as f64 * e) as usize; 2], g),
+        LayerKind::GhostBottleneck { c1, c2, s: 1, .. } if c1 != c2 => {
             return Err(format!("at stride 1 it keeps its channels, but it reads {c1} and gives {c2}"));
         }
         _ => return Ok(()),

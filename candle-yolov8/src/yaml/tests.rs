@@ -14,20 +14,20 @@ head:
   - [[1], 1, Detect, [nc]]
 ";
 
-fn parse(text: &str) -> Result<ModelDef, YamlError> {
-    ModelDef::from_yaml(text, None, None)
+fn parse(text: &str) -> Result<ModelConfig, YamlError> {
+    ModelConfig::from_yaml(text, None, None)
 }
 
 /// `SMALL` without the layers that need equal strides, and with `row` as its second layer.
-fn with_row(row: &str) -> Result<ModelDef, YamlError> {
+fn with_row(row: &str) -> Result<ModelConfig, YamlError> {
     parse(&format!("nc: 5\nbackbone:\n  - [-1, 1, Conv, [64, 3, 2]]\n  - {row}\nhead:\n  - [[-1], 1, Detect, [nc]]\n"))
 }
 
-fn module(row: &str) -> Module {
+fn module(row: &str) -> LayerKind {
     with_row(row).unwrap_or_else(|error| panic!("{row}: {error}")).rows.swap_remove(1).module
 }
 
-fn problem(result: Result<ModelDef, YamlError>) -> String {
+fn problem(result: Result<ModelConfig, YamlError>) -> String {
     result.expect_err("an error").to_string()
 }
 
@@ -40,15 +40,17 @@ fn channels_and_repeats_follow_the_scale() {
         (Some("some/yolov8m-mine.yaml"), 'm', [48, 80], 2),
         (Some("mine.yaml"), 'n', [16, 32], 1),
     ] {
-        let def = ModelDef::from_yaml(&text, file, None).expect("a model");
+        let def = ModelConfig::from_yaml(&text, file, None).expect("a model");
         assert_eq!((def.nc, def.scale), (5, Some(scale)), "{file:?}");
         assert_eq!([0, 1].map(|i| def.rows[i].channels), channels, "{file:?}");
-        let Module::Csp { kind: Csp::C2f, n, shortcut: true, .. } = def.rows[1].module else { panic!("{def:?}") };
+        let LayerKind::CspVariant { kind: CspVariant::C2f, n, shortcut: true, .. } = def.rows[1].module else {
+            panic!("{def:?}")
+        };
         assert_eq!(n, repeats, "{file:?}");
     }
-    let asked = ModelDef::from_yaml(&format!("scale: m\n{text}"), None, Some(7)).expect("a model");
+    let asked = ModelConfig::from_yaml(&format!("scale: m\n{text}"), None, Some(7)).expect("a model");
     assert_eq!((asked.nc, asked.scale), (7, Some('m')));
-    let error = problem(ModelDef::from_yaml(&text, Some("yolov8x.yaml"), None));
+    let error = problem(ModelConfig::from_yaml(&text, Some("yolov8x.yaml"), None));
     assert_eq!(error, "key `scales`: there is no scale `x`, only n, m");
 }
 
@@ -85,30 +87,36 @@ fn only_a_letter_behind_the_version_is_a_scale() {
 #[test]
 fn arguments_take_pythons_literals_and_defaults() {
     let act = Activation::Silu;
-    let conv = |k, s, p, g, d, act| Module::Conv { c1: 64, c2: 32, k, s, p, g, d, act };
+    let conv = |k, s, p, g, d, act| LayerKind::Conv { c1: 64, c2: 32, k, s, p, g, d, act };
     for (row, expected) in [
         ("[-1, 1, Conv, [32]]", conv([1, 1], 1, None, 1, 1, act)),
         ("[-1, 1, Conv, [32, 3, 2, None, 4]]", conv([3, 3], 2, None, 4, 1, act)),
         ("[-1, 1, Conv, [32, [1, 5], 1, 0, 1, 2, False]]", conv([1, 5], 1, Some(0), 1, 2, Activation::Identity)),
         ("[-1, 1, Conv, ['32', '3', \"1\", 'None', 1, 1, nn.ReLU()]]", conv([3, 3], 1, None, 1, 1, Activation::Relu)),
-        ("[-1, 1, DWConv, [32, 3, 2]]", Module::DwConv { c1: 64, c2: 32, k: [3, 3], s: 2, d: 1, act }),
-        ("[-1, 1, GhostConv, [32, 3, 2]]", Module::GhostConv { c1: 64, c2: 32, k: [3, 3], s: 2, g: 1, act }),
-        ("[-1, 1, Bottleneck, [32]]", Module::Bottleneck { c1: 64, c2: 32, shortcut: true, g: 1, e: 0.5 }),
+        ("[-1, 1, DWConv, [32, 3, 2]]", LayerKind::DwConv { c1: 64, c2: 32, k: [3, 3], s: 2, d: 1, act }),
+        ("[-1, 1, GhostConv, [32, 3, 2]]", LayerKind::GhostConv { c1: 64, c2: 32, k: [3, 3], s: 2, g: 1, act }),
+        ("[-1, 1, Bottleneck, [32]]", LayerKind::Bottleneck { c1: 64, c2: 32, shortcut: true, g: 1, e: 0.5 }),
         (
             "[-1, 1, Bottleneck, [32, False, 2, [3, 3], 1.0]]",
-            Module::Bottleneck { c1: 64, c2: 32, shortcut: false, g: 2, e: 1. },
+            LayerKind::Bottleneck { c1: 64, c2: 32, shortcut: false, g: 2, e: 1. },
         ),
-        ("[-1, 1, GhostBottleneck, [32, 5, 2]]", Module::GhostBottleneck { c1: 64, c2: 32, k: 5, s: 2 }),
+        ("[-1, 1, GhostBottleneck, [32, 5, 2]]", LayerKind::GhostBottleneck { c1: 64, c2: 32, k: 5, s: 2 }),
         (
             "[-1, 2, C2fGhost, [32, True]]",
-            Module::Csp { kind: Csp::C2fGhost, c1: 64, c2: 32, n: 2, shortcut: true, g: 1, e: 0.5 },
+            LayerKind::CspVariant { kind: CspVariant::C2fGhost, c1: 64, c2: 32, n: 2, shortcut: true, g: 1, e: 0.5 },
         ),
-        ("[-1, 1, C3, [32]]", Module::Csp { kind: Csp::C3, c1: 64, c2: 32, n: 1, shortcut: true, g: 1, e: 0.5 }),
-        ("[-1, 1, C2f, [32]]", Module::Csp { kind: Csp::C2f, c1: 64, c2: 32, n: 1, shortcut: false, g: 1, e: 0.5 }),
-        ("[-1, 1, SPPF, [32]]", Module::Sppf { c1: 64, c2: 32, k: 5 }),
-        ("[-1, 1, nn.Upsample, [None, 3, nearest]]", Module::Upsample { scale: 3. }),
+        (
+            "[-1, 1, C3, [32]]",
+            LayerKind::CspVariant { kind: CspVariant::C3, c1: 64, c2: 32, n: 1, shortcut: true, g: 1, e: 0.5 },
+        ),
+        (
+            "[-1, 1, C2f, [32]]",
+            LayerKind::CspVariant { kind: CspVariant::C2f, c1: 64, c2: 32, n: 1, shortcut: false, g: 1, e: 0.5 },
+        ),
+        ("[-1, 1, SPPF, [32]]", LayerKind::Sppf { c1: 64, c2: 32, k: 5 }),
+        ("[-1, 1, nn.Upsample, [None, 3, nearest]]", LayerKind::Upsample { scale: 3. }),
         // Ultralytics scales channels that happen to be the class count too: 5 becomes 8.
-        ("[-1, 1, Conv, [nc]]", Module::Conv { c1: 64, c2: 8, k: [1, 1], s: 1, p: None, g: 1, d: 1, act }),
+        ("[-1, 1, Conv, [nc]]", LayerKind::Conv { c1: 64, c2: 8, k: [1, 1], s: 1, p: None, g: 1, d: 1, act }),
     ] {
         assert_eq!(module(row), expected, "{row}");
     }
@@ -146,7 +154,7 @@ fn a_tree_from_a_checkpoint_reads_as_its_text_does() {
         "backbone": [[-1, 1, "Conv", [64, 3, 2]], [-1, 3, "C2f", [128, true]]],
         "head": [[-1, 1, "nn.Upsample", ["None", 2, "nearest"]], [[1, 1], 1, "Concat", [1]], [[1], 1, "Detect", ["nc"]]]
     });
-    assert_eq!(ModelDef::from_value(&tree, None, None), parse(&text));
+    assert_eq!(ModelConfig::from_value(&tree, None, None), parse(&text));
 }
 
 #[test]

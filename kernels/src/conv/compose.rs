@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::{Activation, Geometry};
+use crate::{Activation, ConvGeometry};
 
 /// [`super::conv2d`] for checked operands. Padding is added by hand and unequal strides are taken by selecting rows and
 /// columns, because candle's convolution knows one padding and one stride for both axes.
@@ -10,10 +10,10 @@ pub(super) fn conv2d(
     xs: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    geometry: &Geometry,
+    geometry: &ConvGeometry,
     activation: Activation,
 ) -> Result<Tensor> {
-    let Geometry { stride: [stride_h, stride_w], padding: [pad_h, pad_w], dilation, groups, .. } = *geometry;
+    let ConvGeometry { stride: [stride_h, stride_w], padding: [pad_h, pad_w], dilation, groups, .. } = *geometry;
     let xs = match (pad_h, pad_w) {
         (h, w) if h == w => xs.clone(),
         (h, w) => xs.pad_with_zeros(2, h, h)?.pad_with_zeros(3, w, w)?.contiguous()?,

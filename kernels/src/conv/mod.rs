@@ -24,7 +24,7 @@ use super::autograd::{Gradient, differentiable};
 use super::maps::{Maps, read, tensor, unwritten, with_dense_images};
 use super::real::{Real, sums_of, widest};
 use super::shared::with_compute_dtype;
-use super::{Activation, Geometry};
+use super::{Activation, ConvGeometry};
 use super::{gpu, is_stock};
 
 /// Convolves `xs` (n, c, h, w) with `weight` (o, c / groups, kh, kw), adds `bias` (o) and applies `activation`.
@@ -34,7 +34,7 @@ pub fn conv2d(
     xs: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    geometry: &Geometry,
+    geometry: &ConvGeometry,
     activation: Activation,
 ) -> Result<Tensor> {
     Extents::new(xs.shape(), weight.shape(), geometry)?;
@@ -70,7 +70,7 @@ fn on_gpu(
     xs: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    geometry: &Geometry,
+    geometry: &ConvGeometry,
     activation: Activation,
 ) -> Result<Tensor> {
     match gpu::train::conv2d(xs, weight, bias, geometry, activation)? {
@@ -84,7 +84,7 @@ fn on_cpu(
     xs: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    geometry: &Geometry,
+    geometry: &ConvGeometry,
     activation: Activation,
 ) -> Result<Tensor> {
     let extents = Extents::new(xs.shape(), weight.shape(), geometry)?;
@@ -185,11 +185,11 @@ struct Extents {
     out_c: usize,
     in_hw: [usize; 2],
     out_hw: [usize; 2],
-    geometry: Geometry,
+    geometry: ConvGeometry,
 }
 
 impl Extents {
-    fn new(xs: &Shape, weight: &Shape, geometry: &Geometry) -> Result<Self> {
+    fn new(xs: &Shape, weight: &Shape, geometry: &ConvGeometry) -> Result<Self> {
         let ((batch, in_c, in_h, in_w), (out_c, group_c, kernel_h, kernel_w)) = (xs.dims4()?, weight.dims4()?);
         let groups = geometry.groups;
         let out_hw = geometry.out_hw([in_h, in_w])?;

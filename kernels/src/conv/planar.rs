@@ -12,7 +12,7 @@ use super::product::{Panels, Product, SLACK, share};
 use crate::maps::{Maps, unwritten, zeros};
 use crate::shared::Scatter;
 use crate::simd::Isa;
-use crate::{Activation, Geometry};
+use crate::{Activation, ConvGeometry};
 
 /// One product per group: planes of the source, times weights, to positions of the output.
 struct Pass {
@@ -72,7 +72,7 @@ impl Pass {
                 let images = stack * layout.stack..((stack + 1) * layout.stack).min(source.batch());
                 let band = share(rows, bands, band);
                 let band = self.rows.positions.start + band.start..self.rows.positions.start + band.end;
-                let source = |image: usize| &source.picture(image)[group * self.group_source * source_plane..];
+                let source = |image: usize| &source.image(image)[group * self.group_source * source_plane..];
                 let first = |image: usize| (image * self.groups + group) * self.group_out;
                 if direct {
                     self.direct(
@@ -247,7 +247,7 @@ pub(super) fn grad_input(extents: &Extents, weight: &[f32], grad: Maps<'_, f32>)
 }
 
 /// Whether there is a tap for each residue of the input's elements modulo the stride.
-fn has_taps_for_all(geometry: &Geometry) -> bool {
+fn has_taps_for_all(geometry: &ConvGeometry) -> bool {
     (0..2).all(|axis| {
         let (kernel, stride, dilation) = (geometry.kernel[axis], geometry.stride[axis], geometry.dilation[axis]);
         (0..stride).all(|class| (0..kernel).any(|tap| tap * dilation % stride == class))

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::product::SLACK;
-use crate::Geometry;
+use crate::ConvGeometry;
 
 /// Elements of scratch memory and output that one task works on: what stays in a core's second-level cache.
 pub(super) const TASK_ELEMENTS: usize = 128 * 1024;
@@ -35,7 +35,7 @@ pub(super) struct Axis {
 
 impl Axis {
     /// An axis of a convolution.
-    pub(super) fn forward(geometry: &Geometry, axis: usize, source: usize, out: usize) -> Self {
+    pub(super) fn forward(geometry: &ConvGeometry, axis: usize, source: usize, out: usize) -> Self {
         let (stride, dilation) = (geometry.stride[axis], geometry.dilation[axis]);
         let tap = |k: usize| [k * dilation % stride, k * dilation / stride];
         Self {
@@ -52,7 +52,7 @@ impl Axis {
     /// The gradient of the input elements whose window position has the residue `class` modulo the stride, from the
     /// output's gradient; with the taps that reach them.
     pub(super) fn backward(
-        geometry: &Geometry,
+        geometry: &ConvGeometry,
         axis: usize,
         [input, out]: [usize; 2],
         class: usize,

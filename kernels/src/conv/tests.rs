@@ -2,7 +2,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 
 use super::{Extents, compose, conv2d, reference};
-use crate::{Activation, Geometry};
+use crate::{Activation, ConvGeometry};
 
 /// Largest difference from the `f64` reference, relative to the largest magnitude of the result.
 const F32_TOLERANCE: f64 = 1e-5;
@@ -13,7 +13,7 @@ struct Problem {
     in_c: usize,
     out_c: usize,
     in_hw: [usize; 2],
-    geometry: Geometry,
+    geometry: ConvGeometry,
 }
 
 impl Problem {
@@ -54,7 +54,7 @@ fn problems() -> impl Strategy<Value = Problem> {
                 1 => (groups, groups * c, groups * o),
                 _ => (groups + 1, groups + 1, (groups + 1) * o),
             };
-            let geometry = Geometry {
+            let geometry = ConvGeometry {
                 kernel: [rows.0, columns.0],
                 stride: [rows.1, columns.1],
                 padding: [rows.2, columns.2],
@@ -124,7 +124,9 @@ fn check(problem: &Problem) -> Result<()> {
 #[test]
 fn stacked_images_equal_the_reference() -> Result<()> {
     for (in_hw, groups, out_c) in [([4, 4], 9, 9), ([2, 3], 8, 16), ([1, 1], 1, 24), ([7, 7], 1, 5), ([8, 8], 12, 12)] {
-        for geometry in [Geometry::square(1), Geometry::square(3).same(), Geometry::square(5).same().stride([2; 2])] {
+        for geometry in
+            [ConvGeometry::square(1), ConvGeometry::square(3).same(), ConvGeometry::square(5).same().stride([2; 2])]
+        {
             let geometry = geometry.groups(groups);
             check(&Problem { batch: 43, in_c: 2 * groups, out_c, in_hw, geometry })?;
         }
@@ -135,7 +137,7 @@ fn stacked_images_equal_the_reference() -> Result<()> {
 #[test]
 fn a_fused_activation_has_the_gradient_of_the_composed_one() -> Result<()> {
     let problem =
-        Problem { batch: 2, in_c: 4, out_c: 6, in_hw: [7, 5], geometry: Geometry::square(3).same().groups(2) };
+        Problem { batch: 2, in_c: 4, out_c: 6, in_hw: [7, 5], geometry: ConvGeometry::square(3).same().groups(2) };
     for activation in [Activation::Relu, Activation::Silu, Activation::HardSwish] {
         let (xs, weight, bias) = problem.tensors(DType::F64)?;
         let vars = [Var::from_tensor(&xs)?, Var::from_tensor(&weight)?, Var::from_tensor(&bias)?];
@@ -156,7 +158,7 @@ fn a_fused_activation_has_the_gradient_of_the_composed_one() -> Result<()> {
 
 #[test]
 fn strided_views_and_half_precision_are_accepted() -> Result<()> {
-    let problem = Problem { batch: 1, in_c: 6, out_c: 4, in_hw: [9, 8], geometry: Geometry::square(3).same() };
+    let problem = Problem { batch: 1, in_c: 6, out_c: 4, in_hw: [9, 8], geometry: ConvGeometry::square(3).same() };
     let (xs, weight, bias) = problem.tensors(DType::F32)?;
     let expected = values(&conv2d(&xs, &weight, Some(&bias), &problem.geometry, Activation::Relu)?)?;
     let transposed = xs.transpose(2, 3)?.contiguous()?.transpose(2, 3)?;
@@ -174,7 +176,7 @@ fn strided_views_and_half_precision_are_accepted() -> Result<()> {
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
     for groups in [1, 16] {
-        let geometry = Geometry::square(3).stride([2, 2]).same().groups(groups);
+        let geometry = ConvGeometry::square(3).stride([2, 2]).same().groups(groups);
         let problem = Problem { batch: 2, in_c: 16, out_c: 16, in_hw: [61, 67], geometry };
         let (xs, weight, bias) = problem.tensors(DType::F32)?;
         let vars = [Var::from_tensor(&xs)?, Var::from_tensor(&weight)?, Var::from_tensor(&bias)?];
@@ -202,7 +204,7 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
 /// Candle takes the missing rows and columns of a strided convolution from the height alone.
 #[test]
 fn stock_candle_has_no_gradient_of_a_rectangular_input_that_ours_has() -> Result<()> {
-    let geometry = Geometry::square(3).stride([2, 2]).same();
+    let geometry = ConvGeometry::square(3).stride([2, 2]).same();
     let gradient = |conv: &dyn Fn(&Tensor, &Tensor) -> Result<Tensor>| -> Result<Vec<usize>> {
         let (xs, weight) = (Var::from_tensor(&random((1, 2, 7, 8), 1)?)?, random((3, 2, 3, 3), 2)?);
         let grads = conv(&xs, &weight)?.sum_all()?.backward()?;
@@ -218,14 +220,14 @@ fn stock_candle_has_no_gradient_of_a_rectangular_input_that_ours_has() -> Result
 fn operands_that_do_not_fit_are_refused() -> Result<()> {
     let xs = random((1, 4, 5, 5), 1)?;
     let weight = |shape: (usize, usize, usize, usize)| random(shape, 2);
-    let three = Geometry::square(3);
+    let three = ConvGeometry::square(3);
     for (weight, bias, geometry) in [
         (weight((2, 3, 3, 3))?, None, three),
         (weight((2, 4, 3, 1))?, None, three),
         (weight((3, 2, 3, 3))?, None, three.groups(2)),
         (weight((2, 4, 3, 3))?, Some(random(3, 3)?), three),
         (weight((2, 4, 3, 3))?.to_dtype(DType::F32)?, None, three),
-        (weight((2, 4, 7, 7))?, None, Geometry::square(7)),
+        (weight((2, 4, 7, 7))?, None, ConvGeometry::square(7)),
     ] {
         let result = conv2d(&xs, &weight, bias.as_ref(), &geometry, Activation::Identity);
         assert!(result.is_err(), "weight {:?} with {geometry:?}", weight.shape());

@@ -30,7 +30,7 @@ pub(crate) use forward::{Forward, Workspace};
 pub use run::has_kernels;
 
 use super::infer::View;
-use super::{Activation, Geometry};
+use super::{Activation, ConvGeometry};
 
 /// Where a map lies: `Memory` of `step.h`.
 pub(crate) const ARENA: u32 = 0;
@@ -107,7 +107,7 @@ pub(crate) struct Step {
     pub(crate) level: [Level; LEVELS],
 }
 
-/// A [`Geometry`] in words.
+/// A [`ConvGeometry`] in words.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Window {
@@ -188,7 +188,7 @@ pub(crate) fn word(len: usize) -> Result<u32> {
 }
 
 impl Window {
-    pub(crate) fn new(geometry: &Geometry) -> Result<Self> {
+    pub(crate) fn new(geometry: &ConvGeometry) -> Result<Self> {
         let words = |[a, b]: [usize; 2]| Ok::<_, candle_core::Error>([word(a)?, word(b)?]);
         Ok(Self {
             kernel: words(geometry.kernel)?,

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use super::place::PLACES;
 use crate::tape::tests::{network, variables};
 use crate::{
-    Activation, Geometry, add, avg_pool2d, batch_norm, concat, conv2d, global_avg_pool2d, max_pool2d, multiply,
-    narrow_channels, upsample_nearest2d, with_tape,
+    Activation, ConvGeometry, add, avg_pool2d, batch_norm, concat, conv2d, global_avg_pool2d, joint_backward,
+    max_pool2d, multiply, narrow_channels, upsample_nearest2d,
 };
 
 /// Largest difference, relative to the largest magnitude.
@@ -29,21 +29,21 @@ type Operation = (&'static str, fn(&[Tensor]) -> Result<Vec<Tensor>>);
 
 const OPERATIONS: [Operation; 11] = [
     ("convolution, bias, activation", |x| {
-        let geometry = Geometry::square(3).same().stride([2, 2]);
+        let geometry = ConvGeometry::square(3).same().stride([2, 2]);
         Ok(vec![conv2d(&x[0], &x[1], Some(&x[2]), &geometry, Activation::Silu)?])
     }),
     ("depthwise convolution", |x| {
-        let geometry = Geometry::square(5).same().stride([2, 1]).groups(8);
+        let geometry = ConvGeometry::square(5).same().stride([2, 1]).groups(8);
         Ok(vec![conv2d(&x[0], &x[3], None, &geometry, Activation::Identity)?])
     }),
     ("ghost module", |x| {
-        let primary = conv2d(&x[0], &x[1], None, &Geometry::square(3).same(), Activation::Relu)?;
-        let cheap = conv2d(&primary, &x[3], Some(&x[2]), &Geometry::square(5).same().groups(8), Activation::Relu)?;
+        let primary = conv2d(&x[0], &x[1], None, &ConvGeometry::square(3).same(), Activation::Relu)?;
+        let cheap = conv2d(&primary, &x[3], Some(&x[2]), &ConvGeometry::square(5).same().groups(8), Activation::Relu)?;
         Ok(vec![concat(&[&primary, &cheap])?])
     }),
     ("batch norm in training", |x| Ok(vec![batch_norm(&x[0], &x[2], &x[2], 1e-3, Activation::Silu)?.0])),
-    ("max pool with padding", |x| Ok(vec![max_pool2d(&x[0], &Geometry::square(5).same())?])),
-    ("average pool", |x| Ok(vec![avg_pool2d(&x[0], &Geometry::square(2).stride([2, 2]))?])),
+    ("max pool with padding", |x| Ok(vec![max_pool2d(&x[0], &ConvGeometry::square(5).same())?])),
+    ("average pool", |x| Ok(vec![avg_pool2d(&x[0], &ConvGeometry::square(2).stride([2, 2]))?])),
     ("global mean", |x| Ok(vec![global_avg_pool2d(&x[0])?])),
     ("nearest upsampling", |x| Ok(vec![upsample_nearest2d(&x[0], [18, 14])?])),
     ("gate", |x| Ok(vec![multiply(&x[0], &x[4])?])),
@@ -156,11 +156,11 @@ fn lying(xs: &Tensor, kind: usize) -> Result<Tensor> {
     }
 }
 
-fn axes() -> impl Strategy<Value = (Geometry, [usize; 2])> {
+fn axes() -> impl Strategy<Value = (ConvGeometry, [usize; 2])> {
     let axis = (1..=5usize, 1..=3usize, 0..=3usize, 1..=2usize, 1..=13usize);
     (axis.clone(), axis)
         .prop_map(|(rows, columns)| {
-            let geometry = Geometry {
+            let geometry = ConvGeometry {
                 kernel: [rows.0, columns.0],
                 stride: [rows.1, columns.1],
                 padding: [rows.2, columns.2],
@@ -313,7 +313,7 @@ fn a_network_on_a_tape_has_the_gradients_of_one_without() -> Result<()> {
     for is_taped in [false, true] {
         check(&format!("a network, taped: {is_taped}"), &operands, |operands| {
             let (xs, weights) = (&operands[4], &operands[..4]);
-            if is_taped { with_tape(xs, |xs| network(xs, weights)) } else { network(xs, weights) }
+            if is_taped { joint_backward(xs, |xs| network(xs, weights)) } else { network(xs, weights) }
         })?;
     }
     Ok(())
@@ -325,7 +325,7 @@ fn large_maps() -> Result<()> {
     let operands = [random((2, 5, 47, 53), 1)?, random((18, 5, 3, 3), 2)?, random((5, 1, 3, 3), 3)?, random(18, 4)?];
     check("large maps", &operands, |operands| {
         let [xs, dense, depthwise, bias] = operands else { unreachable!("four operands") };
-        let three = Geometry::square(3).same();
+        let three = ConvGeometry::square(3).same();
         let ys = conv2d(xs, dense, Some(bias), &three.stride([2, 2]), Activation::Identity)?;
         let cheap = conv2d(xs, depthwise, None, &three.groups(5), Activation::Identity)?;
         let (normed, _) = batch_norm(&ys, bias, bias, 1e-3, Activation::HardSwish)?;
@@ -340,7 +340,7 @@ fn nan_is_the_largest_of_a_window() -> Result<()> {
         let mut xs = vec![1f32; 2 * 5 * 5];
         xs[12] = f32::NAN;
         let xs = Tensor::from_vec(xs, (1, 2, 5, 5), place.device())?;
-        let ys = place.run(|| values(&max_pool2d(&xs, &Geometry::square(3).same())?))?;
+        let ys = place.run(|| values(&max_pool2d(&xs, &ConvGeometry::square(3).same())?))?;
         let of_first = |i: usize| (1..4).contains(&(i / 5)) && (1..4).contains(&(i % 5)) && i < 25;
         for (index, y) in ys.iter().enumerate() {
             assert_eq!(y.is_nan(), of_first(index), "{place:?}, element {index}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::epilogue::{self, Bias, Epilogue};
 use super::gemm::{InOrder, Packed, Rows, multiply};
 use super::{Body, Call, Invoke, Kernel, View, chunks, part};
-use crate::Geometry;
+use crate::ConvGeometry;
 use crate::simd::Vector;
 
 /// Elements that gathered rows may take.
@@ -26,7 +26,7 @@ pub(crate) struct Dense {
 /// What a [`Dense`] computes.
 pub(crate) struct DenseConfig {
     pub(crate) input: View,
-    pub(crate) geometry: Geometry,
+    pub(crate) geometry: ConvGeometry,
     /// Depth ordered by window row, window column, channel.
     pub(crate) weights: Arc<Packed>,
     pub(crate) bias: Bias,
@@ -57,7 +57,7 @@ impl Dense {
     #[inline(always)]
     unsafe fn gather<V: Vector>(&self, arena: *const f32, positions: std::ops::Range<usize>, rows: *mut f32) {
         let DenseConfig { input, geometry, epilogue: Epilogue { out, .. }, .. } = &self.config;
-        let Geometry { kernel: [kernel_h, kernel_w], stride, padding, dilation, .. } = *geometry;
+        let ConvGeometry { kernel: [kernel_h, kernel_w], stride, padding, dilation, .. } = *geometry;
         let dense_row = input.stride == input.channels && dilation[1] == 1;
         let mut to = rows;
         for position in positions {

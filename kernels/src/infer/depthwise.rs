@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::epilogue::{self, Bias, Epilogue, Store};
 use super::gemm::Sink as _;
 use super::{Aligned, Body, Call, Invoke, Kernel, View, chunks, part};
-use crate::Geometry;
+use crate::ConvGeometry;
 use crate::simd::{Isa, Job, Vector, Width};
 
 /// Weights (channels, window) cut into vectors of channels, each stored (window, lanes).
@@ -37,7 +37,7 @@ impl PackedDepthwise {
 /// A convolution in which each output channel reads the input channel of its number.
 pub(crate) struct Depthwise {
     pub(crate) input: View,
-    pub(crate) geometry: Geometry,
+    pub(crate) geometry: ConvGeometry,
     pub(crate) weights: Arc<PackedDepthwise>,
     pub(crate) bias: Bias,
     pub(crate) epilogue: Epilogue,
@@ -48,7 +48,7 @@ impl Depthwise {
     /// Cuts the work into rows for `threads`.
     pub(crate) fn new(
         input: View,
-        geometry: Geometry,
+        geometry: ConvGeometry,
         weights: Arc<PackedDepthwise>,
         bias: Bias,
         epilogue: Epilogue,

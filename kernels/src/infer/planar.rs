@@ -5,14 +5,14 @@ use std::sync::Arc;
 use super::epilogue::{Bias, Epilogue};
 use super::gemm::{self, Depth, Packed, multiply};
 use super::{Body, Call, Invoke, Kernel, View, chunks, part};
-use crate::Geometry;
+use crate::ConvGeometry;
 use crate::simd::Vector;
 
 /// The first convolution, read straight from the planes: few channels make rows of a gathered matrix too short.
 pub(crate) struct Stem {
     /// Channels, height and width of the image.
     image: [usize; 3],
-    geometry: Geometry,
+    geometry: ConvGeometry,
     weights: Arc<Packed>,
     bias: Bias,
     epilogue: Epilogue,
@@ -25,7 +25,7 @@ impl Stem {
     /// A convolution with one group; `weights`' depth is ordered by channel, window row, window column.
     pub(crate) fn new(
         image: [usize; 3],
-        geometry: Geometry,
+        geometry: ConvGeometry,
         weights: Arc<Packed>,
         bias: Bias,
         epilogue: Epilogue,
@@ -89,7 +89,7 @@ impl Body for Stem {
     #[inline(always)]
     unsafe fn body<V: Vector>(&self, call: Call) {
         let [channels, height, width] = self.image;
-        let Geometry { kernel: [kernel_h, _], stride, padding, dilation, .. } = self.geometry;
+        let ConvGeometry { kernel: [kernel_h, _], stride, padding, dilation, .. } = self.geometry;
         let (row, out) = (self.row(), self.epilogue.out);
         // SAFETY: the views end in the arena.
         let store = unsafe { self.epilogue.bind(call.arena, &self.bias) };

@@ -2,14 +2,14 @@
 
 use super::epilogue::{load, store};
 use super::{Body, Call, Invoke, Kernel, View, chunks, part};
-use crate::Geometry;
+use crate::ConvGeometry;
 use crate::simd::{Isa, Vector, Width};
 
 /// Maximum, or mean over the elements inside the map, of each window. A maximum may pass over a NaN.
 pub(crate) struct Pool {
     pub(crate) input: View,
     pub(crate) out: View,
-    pub(crate) geometry: Geometry,
+    pub(crate) geometry: ConvGeometry,
     pub(crate) is_max: bool,
     pub(crate) isa: Isa,
     pub(crate) threads: usize,
@@ -37,7 +37,7 @@ impl Kernel for Pool {
 impl Body for Pool {
     #[inline(always)]
     unsafe fn body<V: Vector>(&self, call: Call) {
-        let Geometry { kernel: [kernel_h, kernel_w], stride, padding, dilation, .. } = self.geometry;
+        let ConvGeometry { kernel: [kernel_h, kernel_w], stride, padding, dilation, .. } = self.geometry;
         let inside = |start: usize, tap: usize, axis: usize, len: usize| {
             let at = (start * stride[axis] + tap * dilation[axis]).wrapping_sub(padding[axis]);
             (at < len).then_some(at)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use candle_core::{Result, bail};
 
 use super::{Aligned, Call, Kernel, View};
-use crate::team::{Crew, Team};
+use crate::thread_pool::{Crew, Team};
 
 /// A list of kernels to run in order.
 pub(crate) struct Program {

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use super::graph::Conv;
 use crate::infer::Packed;
-use crate::{Geometry, Isa, Width};
+use crate::{ConvGeometry, Isa, Width};
 
 /// What a convolution's kernel is chosen by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,7 +25,7 @@ pub struct ConvShape {
 
 /// How a convolution's weights are packed, which is how it is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Form {
+pub(super) enum ConvAlgorithm {
     /// Depth by window position, then channel.
     Dense,
     /// Depth by channel, then window position.
@@ -35,34 +35,34 @@ pub(super) enum Form {
 }
 
 /// A form and the vectors it is computed with.
-pub(super) type Choice = (Form, Width);
+pub(super) type Choice = (ConvAlgorithm, Width);
 
 /// How to compute a convolution whose output is `out`; `of_image` where it reads the image's planes.
 pub(super) fn choose(conv: &Conv, of_image: bool, out: [usize; 2], isa: Isa) -> Choice {
-    let Geometry { kernel, stride, dilation, groups, .. } = conv.geometry;
+    let ConvGeometry { kernel, stride, dilation, groups, .. } = conv.geometry;
     let [out_c, in_c] = [conv.weight.dims()[0], conv.weight.dims()[1]];
     let width = Packed::best_width(out_c, isa);
     if groups > 1 {
-        return (Form::Depthwise, width);
+        return (ConvAlgorithm::Depthwise, width);
     }
     // Rows of few channels are too short to gather.
     if of_image && in_c <= 4 {
-        return (Form::Planar, width);
+        return (ConvAlgorithm::Planar, width);
     }
     if dilation == [1, 1] {
         let shape = ConvShape { kernel, stride, channels: [in_c, out_c], out };
         return table(isa).get(&shape).copied().unwrap_or_else(|| rule(&shape, isa));
     }
-    (Form::Dense, width)
+    (ConvAlgorithm::Dense, width)
 }
 
 /// The choice without a table.
 pub(super) fn rule(shape: &ConvShape, isa: Isa) -> Choice {
     let width = Packed::best_width(shape.channels[1], isa);
     if may_be_winograd(shape) && shape.channels.iter().all(|channels| *channels >= 8) {
-        (Form::Winograd, width)
+        (ConvAlgorithm::Winograd, width)
     } else {
-        (Form::Dense, width)
+        (ConvAlgorithm::Dense, width)
     }
 }
 
@@ -72,7 +72,8 @@ pub(super) fn candidates(shape: &ConvShape, isa: Isa) -> Vec<Choice> {
     if isa.lanes(Width::Half) != isa.lanes(Width::Full) {
         widths.push(Width::Half);
     }
-    let forms: &[Form] = if may_be_winograd(shape) { &[Form::Dense, Form::Winograd] } else { &[Form::Dense] };
+    let forms: &[ConvAlgorithm] =
+        if may_be_winograd(shape) { &[ConvAlgorithm::Dense, ConvAlgorithm::Winograd] } else { &[ConvAlgorithm::Dense] };
     forms.iter().flat_map(|form| widths.iter().map(move |width| (*form, *width))).collect()
 }
 
@@ -105,8 +106,8 @@ fn parse_line(line: &str) -> Option<(ConvShape, Choice)> {
     let shape =
         ConvShape { kernel: pair(next()?)?, stride: pair(next()?)?, channels: pair(next()?)?, out: pair(next()?)? };
     let form = match next()? {
-        "dense" => Form::Dense,
-        "winograd" => Form::Winograd,
+        "dense" => ConvAlgorithm::Dense,
+        "winograd" => ConvAlgorithm::Winograd,
         _ => return None,
     };
     let width = match next()? {
@@ -120,7 +121,7 @@ fn parse_line(line: &str) -> Option<(ConvShape, Choice)> {
 /// The line of a table.
 pub(super) fn line(shape: &ConvShape, (form, width): Choice) -> String {
     let pair = |[a, b]: [usize; 2]| format!("{a}x{b}");
-    let form = if form == Form::Winograd { "winograd" } else { "dense" };
+    let form = if form == ConvAlgorithm::Winograd { "winograd" } else { "dense" };
     let width = if width == Width::Full { "full" } else { "half" };
     let ConvShape { kernel, stride, channels, out } = *shape;
     [&pair(kernel), &pair(stride), &pair(channels), &pair(out), form, width].join("\t")

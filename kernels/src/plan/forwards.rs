@@ -7,8 +7,8 @@ use candle_core::{DType, Device, DeviceLocation, Result, Tensor, TensorId};
 
 use super::graph::{Conv, Graph, Output, Value};
 use super::launches::{Lowered, lower, pack};
-use super::lower::Note;
-use super::session::StepTime;
+use super::lower::OpInfo;
+use super::session::OpTiming;
 use crate::gpu::{Forward, QUAD, Workspace};
 
 /// Programs that are kept: networks on images of many shapes rebuild the oldest.
@@ -19,7 +19,7 @@ type Key = (&'static str, [usize; 3], DeviceLocation, DType);
 
 /// A launch of a program, without running it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LaunchInfo {
+pub struct KernelLaunch {
     /// The layer's path, or the operation.
     pub name: String,
     /// The kernel.
@@ -37,7 +37,7 @@ pub struct LaunchInfo {
 struct Plan {
     forward: Forward,
     dims: Arc<[Vec<usize>]>,
-    launches: Arc<[LaunchInfo]>,
+    launches: Arc<[KernelLaunch]>,
 }
 
 /// Programs, the oldest first, and the packed weights and the memory that those of one network share.
@@ -77,11 +77,11 @@ impl Forwards {
         name: &'static str,
         xs: &Tensor,
         record: impl FnOnce(&mut Graph, Value) -> Result<()>,
-    ) -> Result<Vec<StepTime>> {
+    ) -> Result<Vec<OpTiming>> {
         let plan = self.plan(name, xs, record)?;
         let times = plan.forward.profile(&aligned(xs)?)?;
         let size = xs.dtype().size_in_bytes() * xs.dim(0)?;
-        let step = |(launch, time): (&LaunchInfo, Duration)| StepTime {
+        let step = |(launch, time): (&KernelLaunch, Duration)| OpTiming {
             name: launch.name.clone(),
             kernel: launch.kernel.to_owned(),
             macs: launch.macs * xs.dims()[0],
@@ -141,18 +141,18 @@ fn aligned(xs: &Tensor) -> Result<Tensor> {
 pub(super) fn launches(
     image: [usize; 3],
     record: impl FnOnce(&mut Graph, Value) -> Result<()>,
-) -> Result<Vec<LaunchInfo>> {
+) -> Result<Vec<KernelLaunch>> {
     infos(&lowered(image, record)?.0)
 }
 
 /// What the launches for one image are.
-fn infos(Lowered { program, notes, convs }: &Lowered) -> Result<Vec<LaunchInfo>> {
+fn infos(Lowered { program, notes, convs }: &Lowered) -> Result<Vec<KernelLaunch>> {
     let mut weights = convs.iter().map(|conv| conv.weight.elem_count() + conv.weight.dims()[0]);
-    let info = |(launch, Note { name, macs }): (crate::gpu::Launch, &Note)| {
+    let info = |(launch, OpInfo { name, macs }): (crate::gpu::Launch, &OpInfo)| {
         let maps = launch.maps();
         let is_conv = launch.reads_weights();
         let own = if is_conv { weights.next().unwrap_or(0) } else { 0 };
-        LaunchInfo { name: name.clone(), kernel: launch.name, macs: *macs, elements: maps + own, is_conv }
+        KernelLaunch { name: name.clone(), kernel: launch.name, macs: *macs, elements: maps + own, is_conv }
     };
     Ok(program.launches(1, false)?.into_iter().zip(notes).map(info).collect())
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor, bail};
 
-use crate::{Activation, Geometry};
+use crate::{Activation, ConvGeometry};
 
 /// A map of a [`Graph`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,7 +33,7 @@ pub(super) enum Op {
     Plain(Value),
     Pool {
         xs: Value,
-        geometry: Geometry,
+        geometry: ConvGeometry,
         is_max: bool,
     },
     GlobalAverage(Value),
@@ -55,7 +55,7 @@ pub(super) enum Op {
 pub(super) struct Conv {
     pub(super) weight: Tensor,
     pub(super) bias: Option<Tensor>,
-    pub(super) geometry: Geometry,
+    pub(super) geometry: ConvGeometry,
     pub(super) activation: Activation,
     pub(super) path: String,
 }
@@ -92,7 +92,7 @@ impl Graph {
         xs: Value,
         weight: &Tensor,
         bias: Option<&Tensor>,
-        geometry: &Geometry,
+        geometry: &ConvGeometry,
         activation: Activation,
         path: &str,
     ) -> Result<Value> {
@@ -126,16 +126,16 @@ impl Graph {
     }
 
     /// [`crate::max_pool2d`].
-    pub fn max_pool2d(&mut self, xs: Value, geometry: &Geometry) -> Result<Value> {
+    pub fn max_pool2d(&mut self, xs: Value, geometry: &ConvGeometry) -> Result<Value> {
         self.pool(xs, geometry, true)
     }
 
     /// [`crate::avg_pool2d`].
-    pub fn avg_pool2d(&mut self, xs: Value, geometry: &Geometry) -> Result<Value> {
+    pub fn avg_pool2d(&mut self, xs: Value, geometry: &ConvGeometry) -> Result<Value> {
         self.pool(xs, geometry, false)
     }
 
-    fn pool(&mut self, xs: Value, geometry: &Geometry, is_max: bool) -> Result<Value> {
+    fn pool(&mut self, xs: Value, geometry: &ConvGeometry, is_max: bool) -> Result<Value> {
         let [height, width, channels] = self.shape(xs);
         let [out_h, out_w] = geometry.out_hw([height, width])?;
         if (0..2).any(|axis| geometry.padding[axis] * 2 > geometry.kernel[axis]) {

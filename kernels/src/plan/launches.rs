@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::fuse::{fuse_residuals, order};
 use super::graph::{Conv, Graph, Op, Output, Value};
-use super::lower::Note;
+use super::lower::OpInfo;
 use super::place::Places;
 use crate::gpu::{self, Kernel, LEVELS, Level, Map, OUTPUT, PICTURE, Program, QUAD, Step, Window, word};
 use crate::infer::{View, overlap};
@@ -14,7 +14,7 @@ use crate::infer::{View, overlap};
 /// A program, what each launch is for, and the convolutions whose weights it reads, in order.
 pub(super) struct Lowered {
     pub(super) program: Program,
-    pub(super) notes: Vec<Note>,
+    pub(super) notes: Vec<OpInfo>,
     pub(super) convs: Vec<Conv>,
 }
 
@@ -94,7 +94,7 @@ struct Lowering<'a> {
     /// The map without the residual, by convolution.
     plain: BTreeMap<Value, Value>,
     steps: Vec<(Kernel, Step)>,
-    notes: Vec<Note>,
+    notes: Vec<OpInfo>,
     convs: Vec<Conv>,
     /// Elements of weights and biases so far.
     packed: [usize; 2],
@@ -119,7 +119,7 @@ impl Lowering<'_> {
             }
             _ => 0,
         };
-        self.notes.push(Note { name: name.to_owned(), macs });
+        self.notes.push(OpInfo { name: name.to_owned(), macs });
         Ok(())
     }
 

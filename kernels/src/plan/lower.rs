@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, bail};
 
-use super::choose::{Choice, Form, choose};
+use super::choose::{Choice, ConvAlgorithm, choose};
 use super::fuse::{fuse_residuals, order};
 use super::graph::{Conv, Graph, Node, Op, Output, Value};
 use super::pack::{Packs, Weights};
@@ -17,7 +17,7 @@ use crate::{Isa, sources};
 
 /// What a step of a program is for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Note {
+pub(super) struct OpInfo {
     /// The layer's path, or the operation.
     pub(super) name: String,
     pub(super) macs: usize,
@@ -30,7 +30,7 @@ pub(super) fn lower(
     threads: usize,
     packs: &mut Packs,
     forced: Option<Choice>,
-) -> Result<(Program, Vec<Note>)> {
+) -> Result<(Program, Vec<OpInfo>)> {
     fuse_residuals(&mut graph);
     let order = order(&graph);
     let places = Places::new(&graph, &order);
@@ -73,13 +73,13 @@ struct Lowering<'a> {
     threads: usize,
     packs: &'a mut Packs,
     steps: Vec<Box<dyn Kernel>>,
-    notes: Vec<Note>,
+    notes: Vec<OpInfo>,
 }
 
 impl Lowering<'_> {
     fn push(&mut self, step: impl Kernel + 'static, name: &str, macs: usize) {
         self.steps.push(Box::new(step));
-        self.notes.push(Note { name: name.to_owned(), macs });
+        self.notes.push(OpInfo { name: name.to_owned(), macs });
     }
 
     fn node(&mut self, value: Value) -> Result<()> {
@@ -127,7 +127,8 @@ impl Lowering<'_> {
     }
 
     fn reads_image_as_map(&self) -> bool {
-        let is_planes = |value: usize| self.choices.get(&Value(value)).is_some_and(|choice| choice.0 == Form::Planar);
+        let is_planes =
+            |value: usize| self.choices.get(&Value(value)).is_some_and(|choice| choice.0 == ConvAlgorithm::Planar);
         let reads = |(value, node): (usize, &Node)| match &node.op {
             Op::Conv { xs, residual, .. } => (*xs == Value(0) && !is_planes(value)) || *residual == Some(Value(0)),
             op => op.inputs().contains(&Value(0)),
@@ -154,7 +155,7 @@ impl Lowering<'_> {
             (_, Some(Weights::Winograd(weights))) => {
                 self.push(Winograd::new(input, geometry.padding, weights, bias, epilogue, threads), &conv.path, macs);
             }
-            (Form::Planar, Some(Weights::Matrix(weights))) => {
+            (ConvAlgorithm::Planar, Some(Weights::Matrix(weights))) => {
                 let [height, width, channels] = self.graph.nodes[0].shape;
                 let step = Stem::new([channels, height, width], geometry, weights, bias, epilogue, threads);
                 self.push(step, &conv.path, macs);

@@ -15,7 +15,7 @@ mod tests;
 mod tune;
 
 pub use choose::ConvShape;
-pub use forwards::LaunchInfo;
+pub use forwards::KernelLaunch;
 pub use graph::{Graph, Value};
-pub use session::{Session, StepTime};
+pub use session::{OpTiming, Session};
 pub use tune::{conv_shapes, tune};

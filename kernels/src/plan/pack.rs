@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::{DType, Result, TensorId};
 use rayon::prelude::*;
 
-use super::choose::{Choice, Form};
+use super::choose::{Choice, ConvAlgorithm};
 use super::graph::Conv;
 use crate::Isa;
 use crate::infer::{Aligned, Bias, LINE, Packed, PackedDepthwise, PackedWinograd};
@@ -82,14 +82,14 @@ fn pack(conv: &Conv, (form, width): Choice, isa: Isa) -> Result<Weights> {
         Weights::Matrix(Arc::new(Packed::new([out_c, in_c * taps], isa, width, most, weight)))
     };
     Ok(match form {
-        Form::Dense if taps == 1 => matrix(&|out, depth| weight[out * in_c + depth]),
-        Form::Dense => matrix(&|out, depth| weight[(out * in_c + depth % in_c) * taps + depth / in_c]),
-        Form::Planar => matrix(&|out, depth| weight[out * in_c * taps + depth]),
-        Form::Depthwise => {
+        ConvAlgorithm::Dense if taps == 1 => matrix(&|out, depth| weight[out * in_c + depth]),
+        ConvAlgorithm::Dense => matrix(&|out, depth| weight[(out * in_c + depth % in_c) * taps + depth / in_c]),
+        ConvAlgorithm::Planar => matrix(&|out, depth| weight[out * in_c * taps + depth]),
+        ConvAlgorithm::Depthwise => {
             let packed = PackedDepthwise::new([out_c, taps], isa, width, |channel, tap| weight[channel * taps + tap]);
             Weights::Depthwise(Arc::new(packed))
         }
-        Form::Winograd => {
+        ConvAlgorithm::Winograd => {
             let weight = |out, channel, tap| weight[(out * in_c + channel) * taps + tap];
             Weights::Winograd(Arc::new(PackedWinograd::new([out_c, in_c], isa, width, weight)))
         }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use candle_core::{DType, Device, Result, Tensor, bail};
 use rayon::prelude::*;
 
-use super::forwards::{self, Forwards, LaunchInfo};
+use super::forwards::{self, Forwards, KernelLaunch};
 use super::graph::{Graph, Value};
-use super::lower::{Note, lower};
+use super::lower::{OpInfo, lower};
 use super::pack::Packs;
 use crate::cost;
 use crate::gpu::is_emulating;
@@ -43,14 +43,14 @@ type Key = (&'static str, [usize; 3]);
 
 struct Plan {
     program: Program,
-    notes: Vec<Note>,
+    notes: Vec<OpInfo>,
     /// Dimensions of each output for one image.
     outputs: Vec<Vec<usize>>,
 }
 
 /// A step of a plan and how long it took.
 #[derive(Debug, Clone, PartialEq)]
-pub struct StepTime {
+pub struct OpTiming {
     /// The layer's path, or the operation.
     pub name: String,
     /// The algorithm, its vector lanes and its number of chunks.
@@ -118,7 +118,7 @@ impl Session {
     pub fn launches(
         image: [usize; 3],
         record: impl FnOnce(&mut Graph, Value) -> Result<()>,
-    ) -> Result<Vec<LaunchInfo>> {
+    ) -> Result<Vec<KernelLaunch>> {
         forwards::launches(image, record)
     }
 
@@ -128,7 +128,7 @@ impl Session {
         name: &'static str,
         xs: &Tensor,
         record: impl FnOnce(&mut Graph, Value) -> Result<()>,
-    ) -> Result<Vec<StepTime>> {
+    ) -> Result<Vec<OpTiming>> {
         if !xs.device().is_cpu() {
             return self.forwards.lock().unwrap_or_else(PoisonError::into_inner).profile(name, xs, record);
         }
@@ -143,7 +143,7 @@ impl Session {
             let (read, written) = step.views();
             let elements: usize = read.iter().chain(&written).map(|view| view.positions() * view.channels).sum();
             let bytes = elements * size_of::<f32>() + step.weight_bytes();
-            steps.push(StepTime { name: note.name.clone(), kernel: step.describe(), macs: note.macs, bytes, time });
+            steps.push(OpTiming { name: note.name.clone(), kernel: step.describe(), macs: note.macs, bytes, time });
         }
         Ok(steps)
     }

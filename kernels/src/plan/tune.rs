@@ -9,7 +9,7 @@ use super::graph::{Graph, Op};
 use super::lower::lower;
 use super::pack::Packs;
 use crate::infer::Aligned;
-use crate::{Activation, Geometry, Isa, Team};
+use crate::{Activation, ConvGeometry, Isa, Team};
 
 /// Runs per measurement, of which the fastest counts.
 const RUNS: usize = 25;
@@ -30,7 +30,7 @@ pub fn conv_shapes(
             && xs.0 != 0
         {
             let [height, width, out_c] = node.shape;
-            let Geometry { kernel, stride, .. } = conv.geometry;
+            let ConvGeometry { kernel, stride, .. } = conv.geometry;
             let in_c = conv.weight.dims()[1];
             shapes.push(ConvShape { kernel, stride, channels: [in_c, out_c], out: [height, width] });
         }
@@ -55,13 +55,13 @@ pub fn tune(shape: &ConvShape, isa: Isa) -> Result<Option<String>> {
 
 fn measure(shape: &ConvShape, choice: Choice, isa: Isa) -> Result<Duration> {
     let ConvShape { kernel, stride, channels: [in_c, out_c], out } = *shape;
-    let geometry = Geometry::new(kernel).stride(stride).same();
+    let geometry = ConvGeometry::new(kernel).stride(stride).same();
     let side = |axis: usize| (out[axis] - 1) * stride[axis] + kernel[axis] - 2 * geometry.padding[axis];
     let (mut graph, xs) = Graph::new([in_c, side(0), side(1)]);
     let weight = Tensor::full(0.01f32, (out_c, in_c, kernel[0], kernel[1]), &Device::Cpu)?;
     let bias = Tensor::zeros(out_c, DType::F32, &Device::Cpu)?;
     // A map of its own, as inside a network: a convolution of the image would read planes.
-    let map = graph.max_pool2d(xs, &Geometry::square(1))?;
+    let map = graph.max_pool2d(xs, &ConvGeometry::square(1))?;
     let ys = graph.conv2d(map, &weight, Some(&bias), &geometry, Activation::Silu, "conv")?;
     graph.output(ys);
     let team = Team::global();

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::{Isa, Job, Vector, Width};
-use crate::team::Team;
+use crate::thread_pool::Team;
 
 /// Independent sums, enough to hide the latency of an addition.
 const SUMS: usize = 12;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use candle_core::{DType, Device, Tensor};
-use candle_vision::{seeded, spec::Spec};
+use candle_vision::{seeded, spec::ParamSpec};
 use image::RgbImage;
 use serde_json::Value;
 
@@ -24,13 +24,13 @@ head:
 
 /// What a run of the binary left behind.
 #[derive(Debug)]
-pub(crate) struct Ran {
+pub(crate) struct CommandOutput {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-impl Ran {
+impl CommandOutput {
     /// The lines of stdout.
     pub(crate) fn lines(&self) -> Vec<&str> {
         self.stdout.lines().collect()
@@ -62,9 +62,9 @@ impl Ran {
 }
 
 /// A folder of a test's own, in which the binary runs, apart from the user's cache and from any network.
-pub(crate) struct Place(tempfile::TempDir);
+pub(crate) struct TestDir(tempfile::TempDir);
 
-impl Place {
+impl TestDir {
     pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
@@ -86,11 +86,11 @@ impl Place {
         command
     }
 
-    pub(crate) fn run(&self, arguments: &str) -> Ran {
+    pub(crate) fn run(&self, arguments: &str) -> CommandOutput {
         run(self.command(arguments), b"")
     }
 
-    pub(crate) fn run_with_stdin(&self, arguments: &str, stdin: &[u8]) -> Ran {
+    pub(crate) fn run_with_stdin(&self, arguments: &str, stdin: &[u8]) -> CommandOutput {
         run(self.command(arguments), stdin)
     }
 
@@ -138,13 +138,13 @@ impl Place {
     }
 }
 
-fn run(mut command: Command, stdin: &[u8]) -> Ran {
+fn run(mut command: Command, stdin: &[u8]) -> CommandOutput {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
     // A command that refuses early does not read its input.
     let _ = child.stdin.take().unwrap().write_all(stdin);
     let output = child.wait_with_output().unwrap();
-    Ran {
+    CommandOutput {
         code: output.status.code().expect("no signal"),
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
@@ -152,7 +152,7 @@ fn run(mut command: Command, stdin: &[u8]) -> Ran {
 }
 
 /// Seeded values for every tensor of a model.
-pub(crate) fn seeded_tensors(spec: &Spec) -> BTreeMap<String, Tensor> {
+pub(crate) fn seeded_tensors(spec: &ParamSpec) -> BTreeMap<String, Tensor> {
     let tensor = |(name, shape): (&String, &candle_core::Shape)| {
         let tensor = seeded::tensor(name, shape, DType::F32, &Device::Cpu).unwrap();
         (name.clone(), tensor)

@@ -27,7 +27,7 @@ pub(crate) struct EvalArgs {
     pub(crate) class_map: Option<PathBuf>,
     /// How numbers in labels and folder names count
     #[arg(long, value_name = "ORDER")]
-    pub(crate) label_order: Option<LabelOrder>,
+    pub(crate) label_order: Option<ClassIndexing>,
     /// ImageNet's reassessed labels (ReaL, real.json): a prediction is right if any person agreed with it
     #[arg(long, value_name = "FILE")]
     pub(crate) real_labels: Option<PathBuf>,
@@ -94,7 +94,7 @@ pub(crate) struct MergeArgs {
 
 /// How numbers in labels count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LabelOrder {
+pub(crate) enum ClassIndexing {
     /// The model's classes, from 0
     Index,
     /// The model's classes, from 1
@@ -103,12 +103,12 @@ pub(crate) enum LabelOrder {
     Devkit,
 }
 
-impl From<LabelOrder> for candle_vision::data::LabelOrder {
-    fn from(order: LabelOrder) -> Self {
+impl From<ClassIndexing> for candle_vision::data::ClassIndexing {
+    fn from(order: ClassIndexing) -> Self {
         match order {
-            LabelOrder::Index => Self::Index,
-            LabelOrder::OneBased => Self::OneBased,
-            LabelOrder::Devkit => Self::Devkit,
+            ClassIndexing::Index => Self::Index,
+            ClassIndexing::OneBased => Self::OneBased,
+            ClassIndexing::Devkit => Self::Devkit,
         }
     }
 }

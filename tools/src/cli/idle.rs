@@ -57,7 +57,7 @@ pub(crate) fn tell(matches: &ArgMatches, quiet: bool) {
     let Some(command) = matches.subcommand_name().filter(|command| !quiet && *command != "train") else { return };
     let is_given = |name: &&&str| matches.value_source(name) == Some(ValueSource::CommandLine);
     for name in of(command).iter().filter(is_given) {
-        say!("note: --{name} means nothing to `{command}`");
+        status!("note: --{name} means nothing to `{command}`");
     }
 }
 

@@ -15,11 +15,11 @@ use crate::output::{
     FrameNotes, JsonClass, JsonError, JsonTop, Speed, Stdout, class_name, milliseconds, shown, speed_line,
 };
 use crate::reader::{Item, Reader};
-use crate::subject::Subject;
+use crate::request::PredictRequest;
 
 /// Classifies every image that the arguments name, or the one that is built in.
 pub(crate) fn run(args: &ClassifyArgs, global: &GlobalArgs) -> Result<()> {
-    let Subject { choice, entries } = Subject::of(Task::Classify, args.model.as_deref(), &args.sources)?;
+    let PredictRequest { choice, entries } = PredictRequest::of(Task::Classify, args.model.as_deref(), &args.sources)?;
     let device = global.open(global.quiet)?;
     let loaded = choice.load(global, &device, args.json)?;
     let Network::Classifier(network) = &loaded.network else {
@@ -87,7 +87,7 @@ impl Run<'_> {
             match ready {
                 Ok(ready) => {
                     if let Some(warning) = ready.warning.filter(|_| !self.quiet) {
-                        say!("note: {}: {warning}", shown(&label));
+                        status!("note: {}: {warning}", shown(&label));
                     }
                     if !self.quiet {
                         self.frames.add(&label, ready.frames);
@@ -143,7 +143,7 @@ impl Run<'_> {
     fn fail(&mut self, label: &str, error: &anyhow::Error) -> Result<()> {
         self.failed += 1;
         let error = error::text(error);
-        say!("error: {}: {error}", shown(label));
+        status!("error: {}: {error}", shown(label));
         if self.args.json {
             self.out.json(&JsonError { path: label, error: &error })?;
         }

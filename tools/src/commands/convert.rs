@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
 use candle_ghostnet::Layer;
-use ghostzoo_weights::Origin;
+use ghostzoo_weights::CheckpointSource;
 
 use crate::architecture::Architecture;
 use crate::cli::{ConvertArgs, GlobalArgs, bytes};
@@ -20,7 +20,7 @@ pub(crate) fn run(args: &ConvertArgs, global: &GlobalArgs) -> Result<()> {
     }
     let found = model::find(&args.input, global, false)?;
     let is_same = |a: &std::path::Path, b: &std::path::Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
-    if let Origin::File(path) = &found.origin
+    if let CheckpointSource::File(path) = &found.origin
         && is_same(path, &args.output)
     {
         return Err(usage("IN and OUT are the same file; give OUT another name"));

@@ -5,27 +5,27 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result};
 use candle_vision::image::{Letterbox, RgbImage};
-use candle_yolov8::{Detector, NmsOptions, PredictOptions, Prediction, Prepared};
+use candle_yolov8::{Detector, NmsOptions, PredictOptions, Prediction, PreparedImage};
 use ghostzoo_weights::Task;
 
 use crate::cli::{DetectArgs, GlobalArgs, bytes};
 use crate::error::{self, SomeFailed, usage};
 use crate::model::Network;
 use crate::output::{
-    self, Annotation, CocoResults, CsvRows, Found, FrameNotes, Hidden, JsonDetections, JsonError, Speed, Stdout,
-    counts, milliseconds, shown, speed_line,
+    self, BoxStyle, CocoResults, CsvRows, Found, FrameNotes, Hidden, JsonDetections, JsonError, Speed, Stdout, counts,
+    milliseconds, shown, speed_line,
 };
 use crate::reader::{Item, Reader, Ready};
+use crate::request::PredictRequest;
 use crate::run_dir::RunDir;
 use crate::source::Source;
-use crate::subject::Subject;
 
 /// Where runs go unless told otherwise.
 const RUNS: &str = "runs/detect/predict";
 
 /// Detects objects in every image that the arguments name, or in the one that is built in.
 pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
-    let Subject { choice, entries } = Subject::of(Task::Detect, args.model.as_deref(), &args.sources)?;
+    let PredictRequest { choice, entries } = PredictRequest::of(Task::Detect, args.model.as_deref(), &args.sources)?;
     let device = global.open(global.quiet)?;
     let folder = folder(args)?;
     // Images are decoded while the model is loaded.
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
     let (shared, target) = (view.clone(), device.clone());
     let reader = Reader::start(entries, args.batch, !device.is_cpu(), args.largest.upright(), move || {
         let (view, target) = (*shared.wait(), target.clone());
-        move |image: &RgbImage| Ok(Prepared::new(image, &view, &target)?)
+        move |image: &RgbImage| Ok(PreparedImage::new(image, &view, &target)?)
     })?;
     let loaded = choice.load(global, &device, args.json || args.csv)?;
     let Network::Detector(network) = loaded.network else {
@@ -51,10 +51,10 @@ pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
     let detector = Detector::new(*network, device, global.dtype(), loaded.input_size);
     let options = PredictOptions { imgsz: args.imgsz, rect: args.rect, nms: nms.clone() };
     let imgsz = args.imgsz.unwrap_or(detector.imgsz());
-    let view = view.get_or_init(|| detector.view(&options));
+    let view = view.get_or_init(|| detector.letterbox(&options));
     if view.size != imgsz && !global.quiet {
         let stride = detector.model().max_stride();
-        say!("note: image size {imgsz:?} is not a multiple of the model's stride {stride}; using {:?}", view.size);
+        status!("note: image size {imgsz:?} is not a multiple of the model's stride {stride}; using {:?}", view.size);
     }
     let mut run = Run {
         args,
@@ -86,10 +86,10 @@ fn folder(args: &DetectArgs) -> Result<Option<RunDir>> {
 }
 
 /// What of boxes is drawn into images.
-fn annotation(args: &DetectArgs, names: &[String], quiet: bool) -> Annotation {
+fn annotation(args: &DetectArgs, names: &[String], quiet: bool) -> BoxStyle {
     let hidden = Hidden { labels: args.hide_labels, conf: args.hide_conf, boxes: args.hide_boxes };
     let names = if args.no_save { &[] } else { names };
-    Annotation::new(names, hidden, args.line_width, quiet)
+    BoxStyle::new(names, hidden, args.line_width, quiet)
 }
 
 /// The numbers of the classes to keep; empty for all.
@@ -120,7 +120,7 @@ struct Run<'a> {
     args: &'a DetectArgs,
     quiet: bool,
     names: &'a [String],
-    annotation: Annotation,
+    annotation: BoxStyle,
     detector: Detector,
     nms: NmsOptions,
     folder: Option<RunDir>,
@@ -135,7 +135,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn all(&mut self, mut reader: Reader<Prepared>) -> Result<()> {
+    fn all(&mut self, mut reader: Reader<PreparedImage>) -> Result<()> {
         if self.args.csv {
             let header = CsvRows::header()?;
             self.out.text(&header)?;
@@ -152,11 +152,11 @@ impl Run<'_> {
     }
 
     /// The images that could be read through the model, then all results in order.
-    fn batch(&mut self, items: Vec<Item<Prepared>>) -> Result<()> {
+    fn batch(&mut self, items: Vec<Item<PreparedImage>>) -> Result<()> {
         self.total += items.iter().filter(|item| item.follows).count();
-        let prepared: Vec<&Prepared> =
+        let prepared: Vec<&PreparedImage> =
             items.iter().filter_map(|item| Some(&item.ready.as_ref().ok()?.prepared)).collect();
-        let predictions = self.detector.detect(&prepared, &self.nms)?;
+        let predictions = self.detector.predict_prepared(&prepared, &self.nms)?;
         if let Some(last) = predictions.last() {
             let shared = predictions.iter().filter(|found| found.input == last.input).count();
             self.last_shape = [shared, 3, last.input[0], last.input[1]];
@@ -166,7 +166,7 @@ impl Run<'_> {
             self.done += 1;
             let found = item.ready.and_then(|ready| {
                 if let Some(warning) = ready.warning.filter(|_| !self.quiet) {
-                    say!("note: {}: {warning}", shown(&item.label));
+                    status!("note: {}: {warning}", shown(&item.label));
                 }
                 if !self.quiet {
                     self.frames.add(&item.label, ready.frames);
@@ -174,7 +174,7 @@ impl Run<'_> {
                 let prediction = predictions.next().context("an image without a result; this is a bug of ghostzoo")?;
                 if prediction.dropped > 0 && !self.quiet {
                     let (label, dropped) = (shown(&item.label), prediction.dropped);
-                    say!("note: {label}: the {dropped} least confident candidates were left out; raise --conf");
+                    status!("note: {label}: the {dropped} least confident candidates were left out; raise --conf");
                 }
                 Ok(found(&item.label, ready, prediction))
             });
@@ -228,7 +228,7 @@ impl Run<'_> {
     fn fail(&mut self, label: &str, error: &anyhow::Error) -> Result<()> {
         self.failed += 1;
         let error = error::text(error);
-        say!("error: {}: {error}", shown(label));
+        status!("error: {}: {error}", shown(label));
         if self.args.json {
             self.out.json(&JsonError { path: label, error: &error })?;
         }
@@ -243,7 +243,7 @@ impl Run<'_> {
         let saved = self.folder.as_ref().map(RunDir::path).filter(|folder| !is_empty(folder));
         let saved = saved.map(|folder| bytes::shown(folder.as_os_str()));
         if self.args.json || self.args.csv {
-            saved.iter().for_each(|folder| say!("note: results saved to {folder}"));
+            saved.iter().for_each(|folder| status!("note: results saved to {folder}"));
             return Ok(());
         }
         if !self.speeds.is_empty() {
@@ -257,7 +257,7 @@ fn is_empty(folder: &Path) -> bool {
     std::fs::read_dir(folder).is_ok_and(|mut files| files.next().is_none())
 }
 
-fn found(label: &str, ready: Ready<Prepared>, prediction: Prediction) -> (Source, Found) {
+fn found(label: &str, ready: Ready<PreparedImage>, prediction: Prediction) -> (Source, Found) {
     let speed = Speed {
         preprocess: milliseconds(ready.preprocess + prediction.preprocess),
         inference: milliseconds(prediction.inference),

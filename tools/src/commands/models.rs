@@ -1,7 +1,7 @@
 //! `ghostzoo models`: every name that `--model` and `--arch` know.
 
 use anyhow::Result;
-use ghostzoo_weights::{Entry, Place, Registry, Task};
+use ghostzoo_weights::{Location, ModelEntry, Registry, Task};
 use serde_json::json;
 
 use crate::architecture;
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &ModelsArgs) -> Result<()> {
         out.line(&line)?;
     }
     out.line("")?;
-    out.line("Shipped models are built in and need no network:")?;
+    out.line("Bundled models are built in and need no network:")?;
     for task in [Task::Detect, Task::Classify] {
         for entry in registry.shipped(task) {
             out.line(&format!("  {}", assets::described(entry)?))?;
@@ -54,14 +54,14 @@ pub(crate) fn run(args: &ModelsArgs) -> Result<()> {
 }
 
 /// The repository, or `shipped`.
-fn source(entry: &Entry) -> &str {
+fn source(entry: &ModelEntry) -> &str {
     match &entry.place {
-        Place::Hub { repo, .. } => repo,
-        Place::Shipped { .. } => "shipped",
+        Location::Hub { repo, .. } => repo,
+        Location::Bundled { .. } => "shipped",
     }
 }
 
-fn published(entry: &Entry) -> String {
+fn published(entry: &ModelEntry) -> String {
     let published = &entry.published;
     match (published.top1, published.map50_95) {
         (Some(top1), _) => format!("top-1 {top1:.1} %"),
@@ -70,11 +70,11 @@ fn published(entry: &Entry) -> String {
     }
 }
 
-fn json_row(entry: &Entry) -> serde_json::Value {
+fn json_row(entry: &ModelEntry) -> serde_json::Value {
     let published = &entry.published;
     let (source, repo, revision, file) = match &entry.place {
-        Place::Hub { repo, revision, file } => ("hub", Some(repo), Some(revision), file),
-        Place::Shipped { file } => ("shipped", None, None, file),
+        Location::Hub { repo, revision, file } => ("hub", Some(repo), Some(revision), file),
+        Location::Bundled { file } => ("shipped", None, None, file),
     };
     json!({
         "model": entry.name, "weights": true, "architecture": entry.architecture, "source": source, "repository": repo,

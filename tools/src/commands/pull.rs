@@ -1,7 +1,7 @@
 //! `ghostzoo pull`: a checkpoint into the cache.
 
 use anyhow::Result;
-use ghostzoo_weights::{Origin, ResolveOptions};
+use ghostzoo_weights::{CheckpointSource, ResolveOptions};
 
 use crate::cli::{GlobalArgs, PullArgs};
 use crate::model;
@@ -13,11 +13,11 @@ pub(crate) fn run(args: &PullArgs, global: &GlobalArgs) -> Result<()> {
     let options = ResolveOptions { again: args.force, ..ResolveOptions::default() };
     let found = model::find_with(&args.model, &options, global, false)?;
     match found.origin {
-        Origin::File(path) => Stdout::new().line(&path.display().to_string()),
-        Origin::Shipped(shipped) => {
+        CheckpointSource::File(path) => Stdout::new().line(&path.display().to_string()),
+        CheckpointSource::Bundled(shipped) => {
             if !global.quiet {
                 let (name, file) = (&args.model, shipped.file());
-                say!(
+                status!(
                     "note: {name} is built in and needs no download; `ghostzoo convert {name} {file}` writes its file"
                 );
             }

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use anyhow::Result;
-use candle_vision::image::{self as images, BoxLabel, Pen};
+use candle_vision::image::{self as images, DrawnBox, Pen};
 use candle_yolov8::Detection;
 
 use super::{Found, class_name, file_name};
@@ -15,7 +15,7 @@ const EXTENSIONS: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];
 
 /// What of boxes is drawn.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Annotation {
+pub(crate) struct BoxStyle {
     /// Names of the classes as they are drawn, unless they are not.
     names: Option<Vec<String>>,
     /// Whether with confidences.
@@ -34,7 +34,7 @@ pub(crate) struct Hidden {
     pub(crate) boxes: bool,
 }
 
-impl Annotation {
+impl BoxStyle {
     /// All but what is hidden. Names in letters that no font has are their numbers.
     pub(crate) fn new(names: &[String], hidden: Hidden, line_width: Option<u32>, quiet: bool) -> Self {
         let has_names = !hidden.labels && !hidden.boxes;
@@ -56,14 +56,14 @@ impl Annotation {
 
 /// Writes the image with boxes and labels into `folder` under its own name, or with `.jpg` where its format can be
 /// read only.
-pub(crate) fn save_annotated(found: &Found, folder: &Path, stem: &OsStr, annotation: &Annotation) -> Result<()> {
+pub(crate) fn save_annotated(found: &Found, folder: &Path, stem: &OsStr, annotation: &BoxStyle) -> Result<()> {
     let extension = Path::new(&found.path).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let known = EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known));
     let name = file_name(stem, &format!(".{}", if known { extension } else { "jpg" }));
     let label =
-        |found: &Detection| BoxLabel { xyxy: found.xyxy, class_id: found.class_id, text: annotation.text(found) };
+        |found: &Detection| DrawnBox { xyxy: found.xyxy, class_id: found.class_id, text: annotation.text(found) };
     let shown = found.detections.iter().filter(|_| annotation.has_boxes);
-    let boxes: Vec<BoxLabel> = shown.map(label).collect();
+    let boxes: Vec<DrawnBox> = shown.map(label).collect();
     let mut image = found.image.clone();
     images::draw_boxes(&mut image, &boxes, &Pen { line_width: annotation.line_width, font: typeface() });
     Ok(images::save(&image, &folder.join(name))?)
@@ -81,11 +81,11 @@ mod tests {
         for (labels, conf, expected) in
             [(false, false, "b c 0.88"), (false, true, "b c"), (true, false, "0.88"), (true, true, "")]
         {
-            let annotation = Annotation::new(&names, Hidden { labels, conf, boxes: false }, None, true);
+            let annotation = BoxStyle::new(&names, Hidden { labels, conf, boxes: false }, None, true);
             assert_eq!(annotation.text(&found), expected, "{labels} {conf}");
         }
-        assert!(!Annotation::new(&names, Hidden { boxes: true, ..Hidden::default() }, None, true).has_boxes);
-        let unnamed = Annotation::new(&[], Hidden::default(), Some(3), true);
+        assert!(!BoxStyle::new(&names, Hidden { boxes: true, ..Hidden::default() }, None, true).has_boxes);
+        let unnamed = BoxStyle::new(&[], Hidden::default(), Some(3), true);
         assert_eq!(unnamed.text(&found), "1 0.88");
     }
 }

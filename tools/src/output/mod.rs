@@ -22,7 +22,7 @@ use serde::Serialize;
 use crate::cli::bytes;
 use crate::source::shortened;
 
-pub(crate) use annotate::{Annotation, Hidden, save_annotated};
+pub(crate) use annotate::{BoxStyle, Hidden, save_annotated};
 pub(crate) use coco::CocoResults;
 pub(crate) use crop::save_crops;
 pub(crate) use csv::CsvRows;
@@ -38,10 +38,10 @@ const MOST_NOTES: usize = 20;
 /// Says what may hold of many images: the first twenty, and how many more.
 pub(crate) fn notes<T: Display>(messages: &[T]) {
     for message in messages.iter().take(MOST_NOTES) {
-        say!("note: {message}");
+        status!("note: {message}");
     }
     if messages.len() > MOST_NOTES {
-        say!("note: and {} more", messages.len() - MOST_NOTES);
+        status!("note: and {} more", messages.len() - MOST_NOTES);
     }
 }
 
@@ -59,7 +59,7 @@ impl FrameNotes {
         if frames > 1 {
             self.files += 1;
             if self.files <= Self::MOST {
-                say!("note: {}: the file has {frames} frames or pages; the first is read", shown(label));
+                status!("note: {}: the file has {frames} frames or pages; the first is read", shown(label));
             }
         }
     }
@@ -68,7 +68,7 @@ impl FrameNotes {
     pub(crate) fn close(&self) {
         if self.files > Self::MOST {
             let more = self.files - Self::MOST;
-            say!("note: of {more} more with several frames or pages the first is read");
+            status!("note: of {more} more with several frames or pages the first is read");
         }
     }
 }

@@ -54,7 +54,7 @@ impl Stdout {
         match self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()) {
             Err(error) if self.is_beside_the_work => {
                 if !SAID.swap(true, Ordering::Relaxed) {
-                    say!("note: cannot write to stdout ({error}): the work goes on without");
+                    status!("note: cannot write to stdout ({error}): the work goes on without");
                 }
                 // What is left in the buffer would be tried again.
                 self.out = BufWriter::new(io::stdout().lock());

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use candle_vision::image::{BoxLabel, Pen, Rgb, RgbImage, draw_boxes, draw_text, resize_bilinear};
+use candle_vision::image::{DrawnBox, Pen, Rgb, RgbImage, draw_boxes, draw_text, resize_bilinear};
 use candle_yolov8::train::Batch;
 
 use crate::lettering::{drawable_line, typeface};
@@ -29,7 +29,7 @@ const EM: f32 = 1.164;
 pub(crate) fn batch_mosaic(batch: &Batch, names: &[String]) -> RgbImage {
     let shown = 0..batch.len().min(MOST_PICTURES);
     let images: Vec<RgbImage> = shown.clone().map(|number| pixels(batch, number)).collect();
-    let boxes: Vec<Vec<BoxLabel>> = shown.map(|number| boxes(batch, number, names)).collect();
+    let boxes: Vec<Vec<DrawnBox>> = shown.map(|number| boxes(batch, number, names)).collect();
     let titles: Vec<String> = batch.paths.iter().map(|path| title(path)).collect();
     mosaic(&images.iter().collect::<Vec<_>>(), &boxes, &titles, batch.size)
 }
@@ -43,7 +43,7 @@ pub(crate) fn title(path: &Path) -> String {
 /// with its boxes and, where there are some, its title at the top left.
 pub(crate) fn mosaic(
     images: &[&RgbImage],
-    boxes: &[Vec<BoxLabel>],
+    boxes: &[Vec<DrawnBox>],
     titles: &[String],
     [height, width]: [usize; 2],
 ) -> RgbImage {
@@ -57,7 +57,7 @@ pub(crate) fn mosaic(
     let mut whole = RgbImage::from_pixel(whole_width, whole_height, Rgb([255; 3]));
     for (number, (image, boxes)) in images.iter().zip(boxes).take(count).enumerate() {
         let mut image = if scale < 1. { resize_bilinear(image, cell) } else { (*image).clone() };
-        let scaled = |label: &BoxLabel| BoxLabel { xyxy: label.xyxy.map(|side| side * scale as f32), ..label.clone() };
+        let scaled = |label: &DrawnBox| DrawnBox { xyxy: label.xyxy.map(|side| side * scale as f32), ..label.clone() };
         draw_boxes(&mut image, &boxes.iter().map(scaled).collect::<Vec<_>>(), &pen);
         frame(&mut image);
         if let Some(title) = titles.get(number) {
@@ -80,17 +80,17 @@ fn pixels(batch: &Batch, number: usize) -> RgbImage {
     })
 }
 
-fn boxes(batch: &Batch, number: usize, names: &[String]) -> Vec<BoxLabel> {
+fn boxes(batch: &Batch, number: usize, names: &[String]) -> Vec<DrawnBox> {
     let objects = batch.targets.iter().filter(|target| target.image == number);
     objects.map(|target| label(target.class, target.xywhn, batch.size, names)).collect()
 }
 
 /// A box, given as fractions of an image of `[height, width]`, under its class's name.
-pub(crate) fn label(class_id: usize, xywhn: [f32; 4], [height, width]: [usize; 2], names: &[String]) -> BoxLabel {
+pub(crate) fn label(class_id: usize, xywhn: [f32; 4], [height, width]: [usize; 2], names: &[String]) -> DrawnBox {
     let [cx, cy, w, h] = xywhn;
     let ([cx, w], [cy, h]) = ([cx, w].map(|part| part * width as f32), [cy, h].map(|part| part * height as f32));
     let xyxy = [cx - w / 2., cy - h / 2., cx + w / 2., cy + h / 2.];
-    BoxLabel { xyxy, class_id, text: names.get(class_id).cloned().unwrap_or_else(|| class_id.to_string()) }
+    DrawnBox { xyxy, class_id, text: names.get(class_id).cloned().unwrap_or_else(|| class_id.to_string()) }
 }
 
 /// White pixels along the edges.

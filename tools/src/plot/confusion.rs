@@ -38,7 +38,7 @@ pub(crate) enum Cells {
 }
 
 /// Where the matrix lies: as large as the names beside and below it allow, in the middle of the image.
-struct Layout {
+struct KeyLayout {
     left: f64,
     top: f64,
     side: f64,
@@ -49,7 +49,7 @@ struct Layout {
     widest: f64,
 }
 
-impl Layout {
+impl KeyLayout {
     fn new(rows: &[&str]) -> Result<Self> {
         let n = rows.len();
         let [width, height] = SIZE.map(f64::from);
@@ -94,7 +94,7 @@ pub(crate) fn confusion_matrix(
             values.max().unwrap_or(0).max(1) as f64
         }
     };
-    let layout = Layout::new(&rows)?;
+    let layout = KeyLayout::new(&rows)?;
     let [left, top, side, cell] = [layout.left, layout.top, layout.side, layout.side / n as f64];
     let edge = |index: usize| side * index as f64 / n as f64;
     paint(SIZE, |canvas| {

@@ -12,7 +12,7 @@ use super::format;
 use super::partial::{Partial, hex};
 use super::request::{Answer, Client, Failure, plain};
 use super::{HubConfig, HubError};
-use crate::progress::Progress;
+use crate::progress::DownloadProgress;
 
 /// Gives the path of a file in the cache, downloading it first where it is not there.
 ///
@@ -24,7 +24,7 @@ pub fn fetch(
     config: &HubConfig,
     file: &RepoFile,
     sha256: Option<&str>,
-    progress: &mut dyn Progress,
+    progress: &mut dyn DownloadProgress,
 ) -> Result<PathBuf, HubError> {
     fetch_with(config, file, sha256, false, progress, |_, _| Ok(())).map(|(path, ())| path)
 }
@@ -37,7 +37,7 @@ pub fn refetch(
     config: &HubConfig,
     file: &RepoFile,
     sha256: Option<&str>,
-    progress: &mut dyn Progress,
+    progress: &mut dyn DownloadProgress,
 ) -> Result<PathBuf, HubError> {
     fetch_with(config, file, sha256, true, progress, |_, _| Ok(())).map(|(path, ())| path)
 }
@@ -50,8 +50,8 @@ pub(crate) fn fetch_with<T>(
     file: &RepoFile,
     sha256: Option<&str>,
     again: bool,
-    progress: &mut dyn Progress,
-    others: impl FnOnce(&str, &mut dyn Progress) -> Result<T, HubError>,
+    progress: &mut dyn DownloadProgress,
+    others: impl FnOnce(&str, &mut dyn DownloadProgress) -> Result<T, HubError>,
 ) -> Result<(PathBuf, T), HubError> {
     let RepoFile { repo, revision, file: name } = file.clone();
     if !file.is_plain() {
@@ -183,7 +183,7 @@ impl Download<'_> {
         &mut self,
         first: Answer,
         retries: &mut Retries<'_>,
-        progress: &mut dyn Progress,
+        progress: &mut dyn DownloadProgress,
     ) -> Result<(), Failure> {
         if self.content.etag.is_none() || self.again {
             self.clear()?;
@@ -200,7 +200,7 @@ impl Download<'_> {
     }
 
     /// Receives what is missing, from `answer` or a new request.
-    fn attempt(&mut self, answer: Option<Answer>, progress: &mut dyn Progress) -> Result<(), Failure> {
+    fn attempt(&mut self, answer: Option<Answer>, progress: &mut dyn DownloadProgress) -> Result<(), Failure> {
         let length = self.length()?;
         if length > 0 && self.content.size == Some(length) {
             return Ok(());
@@ -232,7 +232,7 @@ impl Download<'_> {
         received
     }
 
-    fn receive(&mut self, answer: Answer, progress: &mut dyn Progress) -> Result<(), Failure> {
+    fn receive(&mut self, answer: Answer, progress: &mut dyn DownloadProgress) -> Result<(), Failure> {
         let mut body = answer.body.into_reader();
         let mut buffer = vec![0; 64 * 1024];
         let mut done = answer.start;

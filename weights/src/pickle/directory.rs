@@ -14,7 +14,7 @@ const END: usize = 22;
 const MAX_COMMENT: usize = 65_535;
 
 /// One file in the zip.
-pub(super) struct Entry<'a> {
+pub(super) struct ModelEntry<'a> {
     pub(super) name: &'a str,
     pub(super) is_stored: bool,
     /// CRC-32, or 0 where none was written.
@@ -58,7 +58,7 @@ fn place(bytes: &[u8], end: usize) -> Option<(usize, u64)> {
 }
 
 /// The entries of the zip, each of which pays for itself.
-pub(super) fn entries<'a>(bytes: &'a [u8], budget: &mut Budget) -> Result<Vec<Entry<'a>>> {
+pub(super) fn entries<'a>(bytes: &'a [u8], budget: &mut Budget) -> Result<Vec<ModelEntry<'a>>> {
     let missing = || Refusal::Incomplete("the directory at the end of the zip is missing".to_owned());
     let end = end(bytes).ok_or_else(missing)?;
     let damaged = || Refusal::Invalid { offset: 0, reason: "zip: its directory is damaged".to_owned() };
@@ -74,7 +74,7 @@ pub(super) fn entries<'a>(bytes: &'a [u8], budget: &mut Budget) -> Result<Vec<En
 }
 
 /// The entry at `at`, and where the next one is.
-fn entry(bytes: &[u8], at: usize) -> Option<(Entry<'_>, usize)> {
+fn entry(bytes: &[u8], at: usize) -> Option<(ModelEntry<'_>, usize)> {
     if !bytes.get(at..)?.starts_with(b"PK\x01\x02") {
         return None;
     }
@@ -93,7 +93,7 @@ fn entry(bytes: &[u8], at: usize) -> Option<(Entry<'_>, usize)> {
         }
     }
     let (size, is_encrypted) = (size?, number::<2>(bytes, at + 8)? & 1 == 1);
-    let entry = Entry {
+    let entry = ModelEntry {
         name: std::str::from_utf8(bytes.get(name_at..extra_at)?).unwrap_or_default(),
         is_stored: number::<2>(bytes, at + 10)? == 0 && packed? == size && !is_encrypted,
         sum: number::<4>(bytes, at + 16)? as u32,
@@ -115,7 +115,7 @@ fn zip64(mut extra: &[u8]) -> Option<&[u8]> {
     }
 }
 
-impl Entry<'_> {
+impl ModelEntry<'_> {
     /// The file's bytes. What is wrong with them is told by the name `called`.
     pub(super) fn span(&self, bytes: &[u8], called: &str) -> Result<std::ops::Range<usize>> {
         let span = || {

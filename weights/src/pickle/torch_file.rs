@@ -63,7 +63,7 @@ impl<'a> TorchFile<'a> {
     fn open_zip(bytes: &'a [u8], mut budget: Budget) -> Result<Self, Refusal> {
         let mut whole = budget;
         let entries = directory::entries(bytes, &mut whole)?;
-        let name = |entry: &directory::Entry<'a>| entry.name;
+        let name = |entry: &directory::ModelEntry<'a>| entry.name;
         let Some(pickle) = entries.iter().map(name).find(|name| *name == "data.pkl" || name.ends_with("/data.pkl"))
         else {
             return Err(Refusal::Unsupported(crate::foreign::archive(entries.iter().map(name)).to_owned()));

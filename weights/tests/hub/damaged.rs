@@ -31,7 +31,7 @@ fn what_is_not_of_its_names_format_does_not_get_into_the_cache() {
                 None => Answer::new(200).body(&sent),
             });
             let cache = tempfile::tempdir().expect("folder");
-            let error = fetch(&config(&server.address, cache.path()), &named(file), None, &mut Silent);
+            let error = fetch(&config(&server.address, cache.path()), &named(file), None, &mut NoProgress);
             let error = error.expect_err("another format");
             assert!(matches!(&error, HubError::Format { .. }), "{file}: {error}");
             let line = error.to_string();
@@ -52,7 +52,7 @@ fn the_address_of_a_wrong_file_is_told_without_its_signature() {
     let hub = Server::start(move |_, _| Answer::new(302).header("Location", &target));
     let cache = tempfile::tempdir().expect("folder");
     let error =
-        fetch(&config(&hub.address, cache.path()), &place(), None, &mut Silent).expect_err("a page").to_string();
+        fetch(&config(&hub.address, cache.path()), &place(), None, &mut NoProgress).expect_err("a page").to_string();
     assert!(error.starts_with(&format!("{}/blob sent a web page", cdn.address)), "{error}");
 }
 
@@ -63,7 +63,7 @@ fn older_bytes_of_another_file_cost_one_more_download() {
     let blobs = cache.path().join("models--org--model/blobs");
     std::fs::create_dir_all(&blobs).expect("folder");
     std::fs::write(blobs.join("plain-tag.ghostzoo.incomplete"), PAGE).expect("written");
-    let path = fetch(&config(&server.address, cache.path()), &place(), None, &mut Silent).expect("downloads");
+    let path = fetch(&config(&server.address, cache.path()), &place(), None, &mut NoProgress).expect("downloads");
     assert_eq!(std::fs::read(path).expect("readable"), body());
 }
 
@@ -74,7 +74,7 @@ fn a_damaged_blob_without_its_snapshot_is_replaced() {
     let blobs = cache.path().join("models--org--model/blobs");
     std::fs::create_dir_all(&blobs).expect("folder");
     std::fs::write(blobs.join("plain-tag"), PAGE).expect("written");
-    let path = fetch(&config(&server.address, cache.path()), &place(), None, &mut Silent).expect("downloads");
+    let path = fetch(&config(&server.address, cache.path()), &place(), None, &mut NoProgress).expect("downloads");
     assert_eq!(std::fs::read(path).expect("readable"), body());
     assert_eq!(std::fs::read(blobs.join("plain-tag")).expect("readable"), body());
 }
@@ -92,19 +92,20 @@ fn a_file_is_downloaded_again_and_takes_the_place_of_the_cached_one() {
         let older = body_of(9000);
         let sent = older.clone();
         let server = Server::start(move |_, request| hub_file(request, &sent, "first"));
-        let first = fetch(&config(&server.address, cache.path()), &place(), None, &mut Silent).expect("downloads");
+        let first = fetch(&config(&server.address, cache.path()), &place(), None, &mut NoProgress).expect("downloads");
         if !is_link {
             std::fs::remove_file(&first).expect("removed");
             std::fs::write(&first, &older).expect("written");
         }
         let server = Server::start(|_, _| Answer::new(503));
-        let error = refetch(&config(&server.address, cache.path()), &place(), None, &mut Silent).expect_err("503");
+        let error = refetch(&config(&server.address, cache.path()), &place(), None, &mut NoProgress).expect_err("503");
         assert!(matches!(error, HubError::Status { .. }), "{what}: {error}");
         let server = Server::start(|_, request| hub_file(request, PAGE, "first"));
-        let error = refetch(&config(&server.address, cache.path()), &place(), None, &mut Silent).expect_err("a page");
+        let error =
+            refetch(&config(&server.address, cache.path()), &place(), None, &mut NoProgress).expect_err("a page");
         assert!(matches!(error, HubError::Format { .. }), "{what}: {error}");
         let offline = HubConfig { offline: true, ..config(&server.address, cache.path()) };
-        let error = refetch(&offline, &place(), None, &mut Silent).expect_err("offline").to_string();
+        let error = refetch(&offline, &place(), None, &mut NoProgress).expect_err("offline").to_string();
         assert!(error.contains("the cache stays as it is"), "{what}: {error}");
         assert_eq!(std::fs::read(&first).expect("readable"), older, "{what}: the old file stays");
         assert!(files(cache.path()).iter().all(|path| path.extension().is_none_or(|e| e != "incomplete")), "{what}");
@@ -115,10 +116,10 @@ fn a_file_is_downloaded_again_and_takes_the_place_of_the_cached_one() {
             answer.header("X-Repo-Commit", commit)
         });
         let mut config = config(&server.address, cache.path());
-        let again = refetch(&config, &place(), None, &mut Silent).expect("downloads again");
+        let again = refetch(&config, &place(), None, &mut NoProgress).expect("downloads again");
         assert_eq!(std::fs::read(&again).expect("readable"), body(), "{what}");
         config.offline = true;
-        let cached = fetch(&config, &place(), None, &mut Silent).expect("cached");
+        let cached = fetch(&config, &place(), None, &mut NoProgress).expect("cached");
         assert_eq!((&cached, std::fs::read(&cached).expect("readable")), (&again, body()), "{what}");
         let names = files(cache.path());
         let is_known = |path: &PathBuf| [FILE, "main", "first", "second"].iter().any(|name| path.ends_with(name));

@@ -20,11 +20,11 @@ fn the_first_run_downloads_and_the_second_asks_nobody() {
     assert_eq!(std::fs::read_to_string(reference).expect("ref"), "c0ffee");
     assert!(cache.path().join("models--org--model/blobs").join(hash(&body())).is_file());
 
-    assert_eq!(fetch(&config, &place(), None, &mut Silent).expect("cached"), path);
+    assert_eq!(fetch(&config, &place(), None, &mut NoProgress).expect("cached"), path);
     config.offline = true;
-    assert_eq!(fetch(&config, &place(), None, &mut Silent).expect("cached"), path);
+    assert_eq!(fetch(&config, &place(), None, &mut NoProgress).expect("cached"), path);
     let by_commit = RepoFile { revision: "c0ffee".to_owned(), ..place() };
-    assert_eq!(fetch(&config, &by_commit, None, &mut Silent).expect("cached"), path);
+    assert_eq!(fetch(&config, &by_commit, None, &mut NoProgress).expect("cached"), path);
     assert_eq!(server.requests().len(), 1, "no further request");
 }
 
@@ -32,7 +32,7 @@ fn the_first_run_downloads_and_the_second_asks_nobody() {
 fn offline_without_the_file_says_which_file_and_where_it_looked() {
     let cache = tempfile::tempdir().expect("folder");
     let config = HubConfig { offline: true, ..config("http://127.0.0.1:1", cache.path()) };
-    let error = fetch(&config, &place(), None, &mut Silent).expect_err("offline").to_string();
+    let error = fetch(&config, &place(), None, &mut NoProgress).expect_err("offline").to_string();
     for part in ["HF_HUB_OFFLINE", FILE, "org/model@main", "models--org--model"] {
         assert!(error.contains(part), "{part}: {error}");
     }
@@ -51,7 +51,7 @@ fn the_token_goes_to_the_endpoint_and_to_no_other_host() {
     });
     let cache = tempfile::tempdir().expect("folder");
     let config = HubConfig { token: Some("hf_secret".to_owned()), ..config(&hub.address, cache.path()) };
-    let path = fetch(&config, &place(), None, &mut Silent).expect("downloads");
+    let path = fetch(&config, &place(), None, &mut NoProgress).expect("downloads");
     assert_eq!(std::fs::read(&path).expect("readable"), body());
     assert!(path.ends_with("snapshots/abc123/model.safetensors"), "the Hub's commit, not the other host's");
     let sent = |server: &Server| server.requests()[0].headers.get("authorization").cloned();
@@ -67,7 +67,7 @@ fn a_broken_download_continues_at_the_right_byte() {
         answer
     });
     let cache = tempfile::tempdir().expect("folder");
-    let path = fetch(&config(&server.address, cache.path()), &place(), None, &mut Silent).expect("downloads");
+    let path = fetch(&config(&server.address, cache.path()), &place(), None, &mut NoProgress).expect("downloads");
     assert_eq!(std::fs::read(path).expect("readable"), body());
     let ranges: Vec<_> = server.requests().iter().map(|r| r.headers.get("range").cloned()).collect();
     assert_eq!(ranges, [None, Some("bytes=150000-".to_owned())]);
@@ -97,7 +97,7 @@ fn a_server_without_ranges_starts_over() {
         answer
     });
     let cache = tempfile::tempdir().expect("folder");
-    let path = fetch(&config(&server.address, cache.path()), &place(), None, &mut Silent).expect("downloads");
+    let path = fetch(&config(&server.address, cache.path()), &place(), None, &mut NoProgress).expect("downloads");
     assert_eq!(std::fs::read(path).expect("readable"), body());
     assert!(cache.path().join("models--org--model/blobs/plain").is_file(), "a weak tag is a name too");
 }
@@ -108,7 +108,8 @@ fn slow_is_not_broken() {
     let etag = hash(&small);
     let server = Server::start(move |_, r| Answer { pace: Duration::from_millis(100), ..hub_file(r, &small, &etag) });
     let cache = tempfile::tempdir().expect("folder");
-    let path = fetch(&config(&server.address, cache.path()), &place(), None, &mut Silent).expect("downloads in 0.8 s");
+    let path =
+        fetch(&config(&server.address, cache.path()), &place(), None, &mut NoProgress).expect("downloads in 0.8 s");
     assert_eq!(std::fs::read(path).expect("readable").len(), 8 * 1024);
 }
 
@@ -121,7 +122,7 @@ fn two_downloads_at_once_do_not_harm_each_other() {
     let cache = tempfile::tempdir().expect("folder");
     let config = HubConfig { retries: 10, timeout: Duration::from_secs(5), ..config(&server.address, cache.path()) };
     std::thread::scope(|scope| {
-        let runs: Vec<_> = (0..3).map(|_| scope.spawn(|| fetch(&config, &place(), None, &mut Silent))).collect();
+        let runs: Vec<_> = (0..3).map(|_| scope.spawn(|| fetch(&config, &place(), None, &mut NoProgress))).collect();
         for run in runs {
             let path = run.join().expect("no panic").expect("downloads");
             assert_eq!(std::fs::read(path).expect("readable"), body());
@@ -143,7 +144,7 @@ fn a_signed_address_that_expired_is_asked_for_again() {
             .header("X-Repo-Commit", "c0")
     });
     let cache = tempfile::tempdir().expect("folder");
-    let path = fetch(&config(&hub.address, cache.path()), &place(), None, &mut Silent).expect("downloads");
+    let path = fetch(&config(&hub.address, cache.path()), &place(), None, &mut NoProgress).expect("downloads");
     assert_eq!(std::fs::read(path).expect("readable"), body());
     assert_eq!((hub.requests().len(), cdn.requests().len()), (2, 2));
 }
@@ -153,10 +154,10 @@ fn a_server_without_tags_serves_but_leaves_nothing_to_continue() {
     let plain = |cut| move |_: usize, _: &Request| Answer { cut, ..Answer::new(200).body(&body()) };
     let cache = tempfile::tempdir().expect("folder");
     let server = Server::start(plain(Some(5000)));
-    fetch(&config(&server.address, cache.path()), &place(), None, &mut Silent).expect_err("dropped");
+    fetch(&config(&server.address, cache.path()), &place(), None, &mut NoProgress).expect_err("dropped");
     assert!(files(cache.path()).is_empty());
     let server = Server::start(plain(None));
-    let path = fetch(&config(&server.address, cache.path()), &place(), None, &mut Silent).expect("downloads");
+    let path = fetch(&config(&server.address, cache.path()), &place(), None, &mut NoProgress).expect("downloads");
     assert_eq!(std::fs::read(path).expect("readable"), body());
 }
 
@@ -175,7 +176,7 @@ fn a_cache_filled_by_huggingface_hub_is_read() {
     #[cfg(not(unix))]
     std::fs::copy(repo.join("blobs/tag"), snapshot.join("model.pt")).expect("copied");
     let file = RepoFile { file: "sub/model.pt".to_owned(), ..place() };
-    let path = fetch(&config("http://127.0.0.1:1", cache.path()), &file, None, &mut Silent).expect("cached");
+    let path = fetch(&config("http://127.0.0.1:1", cache.path()), &file, None, &mut NoProgress).expect("cached");
     assert_eq!(std::fs::read(path).expect("readable"), b"weights");
 }
 
@@ -187,7 +188,7 @@ fn a_snapshot_links_to_its_blob_and_a_broken_link_is_mended() {
     let cache = tempfile::tempdir().expect("folder");
     let file = RepoFile { file: "sub/a b.safetensors".to_owned(), ..place() };
     let config = config(&server.address, cache.path());
-    let path = fetch(&config, &file, None, &mut Silent).expect("downloads");
+    let path = fetch(&config, &file, None, &mut NoProgress).expect("downloads");
     assert_eq!(server.requests()[0].path, "/org/model/resolve/main/sub/a%20b.safetensors");
     let blob = PathBuf::from("../../../blobs").join(hash(&body()));
     assert_eq!(std::fs::read_link(&path).expect("a link"), blob);
@@ -195,6 +196,6 @@ fn a_snapshot_links_to_its_blob_and_a_broken_link_is_mended() {
     let repo = cache.path().join("models--org--model");
     assert_eq!(mode(repo.join("refs/main")), mode(repo.join("blobs").join(hash(&body()))), "others may read both");
     std::fs::remove_file(repo.join("blobs").join(hash(&body()))).expect("removed");
-    assert_eq!(fetch(&config, &file, None, &mut Silent).expect("downloads again"), path);
+    assert_eq!(fetch(&config, &file, None, &mut NoProgress).expect("downloads again"), path);
     assert_eq!(std::fs::read(path).expect("readable"), body());
 }

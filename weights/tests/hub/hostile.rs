@@ -30,7 +30,7 @@ fn each_failure_is_one_line_and_leaves_no_file_under_a_final_name() {
     for (what, script, parts, keeps_partial) in cases {
         let server = Server::start(script);
         let cache = tempfile::tempdir().expect("folder");
-        let error = fetch(&config(&server.address, cache.path()), &place(), None, &mut Silent).expect_err(what);
+        let error = fetch(&config(&server.address, cache.path()), &place(), None, &mut NoProgress).expect_err(what);
         let line = error.to_string();
         assert!(!line.contains('\n'), "{what}: {line}");
         for part in parts {
@@ -52,7 +52,7 @@ fn a_body_shorter_than_the_hub_promised_is_not_taken_for_the_file() {
         Answer::new(200).header("ETag", "\"short\"").header("X-Linked-Size", "1000").body(&[7; 100])
     });
     let cache = tempfile::tempdir().expect("folder");
-    let error = fetch(&config(&server.address, cache.path()), &place(), None, &mut Silent).expect_err("short");
+    let error = fetch(&config(&server.address, cache.path()), &place(), None, &mut NoProgress).expect_err("short");
     assert!(error.to_string().contains("100 of 1000 bytes"), "{error}");
     assert!(place().cached(&config(&server.address, cache.path())).is_none());
 }
@@ -60,12 +60,13 @@ fn a_body_shorter_than_the_hub_promised_is_not_taken_for_the_file() {
 #[test]
 fn an_unreachable_hub_and_an_unwritable_cache_are_named() {
     let cache = tempfile::tempdir().expect("folder");
-    let error = fetch(&config("http://127.0.0.1:1", cache.path()), &place(), None, &mut Silent).expect_err("no server");
+    let error =
+        fetch(&config("http://127.0.0.1:1", cache.path()), &place(), None, &mut NoProgress).expect_err("no server");
     assert!(matches!(&error, HubError::Connection { host, .. } if host == "127.0.0.1:1"), "{error}");
     let server = Server::start(|_, request| hub_file(request, &body(), &hash(&body())));
     let file = cache.path().join("file");
     std::fs::write(&file, b"in the way").expect("written");
-    let error = fetch(&config(&server.address, &file), &place(), None, &mut Silent).expect_err("no folder");
+    let error = fetch(&config(&server.address, &file), &place(), None, &mut NoProgress).expect_err("no folder");
     assert!(matches!(&error, HubError::Cache { .. }), "{error}");
     assert!(error.to_string().contains("HF_HOME"), "{error}");
 }
@@ -78,7 +79,7 @@ fn names_that_leave_the_cache_are_neither_looked_up_nor_fetched() {
     let server = Server::start(|_, request| hub_file(request, &body(), &hash(&body())));
     let config = config(&server.address, &cache.path().join("hub"));
     assert_eq!(outside.cached(&config), None);
-    let error = fetch(&config, &outside, None, &mut Silent).expect_err("leads out");
+    let error = fetch(&config, &outside, None, &mut NoProgress).expect_err("leads out");
     assert!(matches!(error, HubError::Name { .. }), "{error}");
     assert_eq!(server.requests().len(), 0);
     assert_eq!(files(cache.path()), [cache.path().join("secret")]);
@@ -95,7 +96,7 @@ fn damaged_bytes_of_an_earlier_run_cost_one_more_download() {
         let _ = std::fs::remove_file(blobs.join(hash(&body())));
         let partial = blobs.join(format!("{}.ghostzoo.incomplete", hash(&body())));
         std::fs::write(&partial, damaged).expect("written");
-        let path = fetch(&config(&server.address, cache.path()), &place(), None, &mut Silent).expect("downloads");
+        let path = fetch(&config(&server.address, cache.path()), &place(), None, &mut NoProgress).expect("downloads");
         assert_eq!(std::fs::read(path).expect("readable"), body());
         assert!(!partial.exists());
     }
@@ -109,7 +110,7 @@ fn a_file_that_changes_during_the_download_is_not_mixed() {
         answer
     });
     let cache = tempfile::tempdir().expect("folder");
-    let error = fetch(&config(&server.address, cache.path()), &place(), None, &mut Silent).expect_err("changed");
+    let error = fetch(&config(&server.address, cache.path()), &place(), None, &mut NoProgress).expect_err("changed");
     assert!(error.to_string().contains("changed during the download"), "{error}");
     assert!(files(cache.path()).is_empty());
 }
@@ -133,7 +134,7 @@ fn a_registered_hash_counts_where_the_tag_is_none() {
     let server = Server::start(|_, request| hub_file(request, b"other bytes", "plain-tag"));
     let cache = tempfile::tempdir().expect("folder");
     let expected = hash(&body());
-    let error = fetch(&config(&server.address, cache.path()), &place(), Some(&expected), &mut Silent);
+    let error = fetch(&config(&server.address, cache.path()), &place(), Some(&expected), &mut NoProgress);
     assert!(matches!(error, Err(HubError::Hash { .. })), "{error:?}");
     assert!(files(cache.path()).is_empty());
 }
@@ -142,7 +143,7 @@ fn a_registered_hash_counts_where_the_tag_is_none() {
 fn what_cannot_be_the_file_or_the_hub_is_said_at_once() {
     let cache = tempfile::tempdir().expect("folder");
     let patient = |endpoint: &str| HubConfig { backoff: Duration::from_secs(60), ..config(endpoint, cache.path()) };
-    let fails = |config: HubConfig| fetch(&config, &place(), None, &mut Silent).expect_err("fails");
+    let fails = |config: HubConfig| fetch(&config, &place(), None, &mut NoProgress).expect_err("fails");
 
     let server = Server::start(|_, request| hub_file(request, &body(), "tag").header("Content-Encoding", "gzip"));
     let error = fails(patient(&server.address));
@@ -170,7 +171,7 @@ fn a_busy_hub_says_how_long_to_wait() {
     });
     let cache = tempfile::tempdir().expect("folder");
     let config = HubConfig { backoff: Duration::from_secs(60), ..config(&server.address, cache.path()) };
-    fetch(&config, &place(), None, &mut Silent).expect("downloads after no wait");
+    fetch(&config, &place(), None, &mut NoProgress).expect("downloads after no wait");
 }
 
 #[test]
@@ -179,13 +180,13 @@ fn a_hub_that_drips_is_given_up() {
     let cache = tempfile::tempdir().expect("folder");
     let window = Duration::from_millis(200);
     let config = HubConfig { rate_window: window, retries: 0, ..config(&server.address, cache.path()) };
-    let error = fetch(&config, &place(), None, &mut Silent).expect_err("20 KB/s").to_string();
+    let error = fetch(&config, &place(), None, &mut NoProgress).expect_err("20 KB/s").to_string();
     assert!(error.contains("bytes arrived in 0.2 s, after") && error.contains("HF_ENDPOINT"), "{error}");
     let enough = HubConfig { least_bytes: 1000, ..config };
     let small =
         Server::start(|_, r| Answer { pace: Duration::from_millis(50), ..hub_file(r, &body_of(16 * 1024), "small") });
     let enough = HubConfig { endpoint: small.address.clone(), ..enough };
-    fetch(&enough, &place(), None, &mut Silent).expect("fast enough for a least rate of 5 KB/s");
+    fetch(&enough, &place(), None, &mut NoProgress).expect("fast enough for a least rate of 5 KB/s");
 }
 
 #[test]
@@ -193,11 +194,11 @@ fn a_body_without_a_length_is_bounded() {
     let server = Server::start(|_, _| Answer { unannounced: true, ..Answer::new(200).body(&body()) });
     let cache = tempfile::tempdir().expect("folder");
     let bound = |most_unannounced| HubConfig { most_unannounced, ..config(&server.address, cache.path()) };
-    let error = fetch(&bound(body().len() as u64 - 1), &place(), None, &mut Silent).expect_err("endless");
+    let error = fetch(&bound(body().len() as u64 - 1), &place(), None, &mut NoProgress).expect_err("endless");
     assert!(error.to_string().contains("more than 399999 bytes arrived and no length was announced"), "{error}");
     assert_eq!(server.requests().len(), 1, "not tried again");
     assert!(files(cache.path()).is_empty());
-    fetch(&bound(body().len() as u64), &place(), None, &mut Silent).expect("just as long as allowed");
+    fetch(&bound(body().len() as u64), &place(), None, &mut NoProgress).expect("just as long as allowed");
 }
 
 #[test]
@@ -216,7 +217,7 @@ fn a_ref_that_leaves_the_cache_is_not_followed() {
         std::fs::write(repo.join("refs/main"), target).expect("written");
         assert_eq!(place().cached(&config), None, "{target}");
     }
-    let path = fetch(&config, &place(), None, &mut Silent).expect("downloads");
+    let path = fetch(&config, &place(), None, &mut NoProgress).expect("downloads");
     assert_eq!(std::fs::read(path).expect("readable"), body());
     assert_eq!(std::fs::read_to_string(repo.join("refs/main")).expect("ref"), "c0ffee", "and is mended");
 }

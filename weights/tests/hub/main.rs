@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ghostzoo_weights::hub::{HubConfig, HubError, RepoFile, fetch, refetch};
-use ghostzoo_weights::{Progress, ResolveOptions, Silent, resolve};
+use ghostzoo_weights::{DownloadProgress, NoProgress, ResolveOptions, resolve};
 use peak_alloc::PeakAlloc;
 use sha2::{Digest, Sha256};
 use support::{Answer, Request, Server, hub_file};
@@ -83,7 +83,7 @@ struct Counter {
     finished: usize,
 }
 
-impl Progress for Counter {
+impl DownloadProgress for Counter {
     fn start(&mut self, name: &str, total: Option<u64>, done: u64) {
         assert_eq!((name, total), (FILE, Some(body().len() as u64)));
         self.started += 1;

@@ -1,7 +1,7 @@
 use super::super::golden::{difference, golden, number, uniform};
 use super::*;
 use candle_core::{Tensor, Var};
-use ghostzoo_kernels::with_stock_kernels;
+use ghostzoo_kernels::with_candle_ops;
 
 /// Rounding in f64, relative to the size of the logits.
 const TOLERANCE: f64 = 1e-14;
@@ -50,7 +50,7 @@ fn values_and_gradients_equal_torchs_and_timms() -> Result<()> {
                 for stock in [false, true] {
                     let xs = Var::from_tensor(&(uniform("logits", &SHAPE)? * size)?.to_dtype(dtype)?)?;
                     let run = || loss(name, &xs, size);
-                    let loss = if stock { with_stock_kernels(run)? } else { run()? };
+                    let loss = if stock { with_candle_ops(run)? } else { run()? };
                     assert_eq!(loss.dims(), [0; 0]);
                     let expected_value = number(&expected["value"]);
                     let value: f64 = loss.to_dtype(DType::F64)?.to_scalar()?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor, Var};
 
-use super::groups::Group;
+use super::groups::ParamGroup;
 use super::muon::orthogonalize;
 use ghostzoo_kernels::Update;
 
@@ -193,9 +193,9 @@ impl Algorithm {
         }
     }
 
-    pub(super) fn step(self, group: &Group, var: &Var, grad: &Tensor, slots: &mut Slots) -> Result<()> {
+    pub(super) fn step(self, group: &ParamGroup, var: &Var, grad: &Tensor, slots: &mut Slots) -> Result<()> {
         slots.steps += 1;
-        let &Group { learning_rate: lr, momentum, weight_decay, .. } = group;
+        let &ParamGroup { learning_rate: lr, momentum, weight_decay, .. } = group;
         let decayed = || match weight_decay {
             0. => Ok(grad.clone()),
             _ => grad + (var.as_detached_tensor() * weight_decay)?,
@@ -226,8 +226,8 @@ impl Algorithm {
     }
 }
 
-fn sgd(group: &Group, lr: f64, nesterov: bool, var: &Var, grad: &Tensor, slots: &mut Slots) -> Result<()> {
-    let &Group { momentum, weight_decay, .. } = group;
+fn sgd(group: &ParamGroup, lr: f64, nesterov: bool, var: &Var, grad: &Tensor, slots: &mut Slots) -> Result<()> {
+    let &ParamGroup { momentum, weight_decay, .. } = group;
     if momentum == 0. {
         return Update::Step { rate: -lr, a: weight_decay, b: 1., c: 0. }.apply(var, grad, grad);
     }

@@ -6,7 +6,7 @@ use super::{Algorithm, Config};
 
 /// What a group's parameters are to schedules and weight decay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
+pub enum ParamKind {
     /// Decayed.
     Weight,
     /// Not decayed: weights of batch norms, and all that has one dimension in timm's rule.
@@ -17,9 +17,9 @@ pub enum Role {
 
 /// Parameters that share their rates.
 #[derive(Debug, Clone)]
-pub struct Group {
+pub struct ParamGroup {
     /// What the parameters are.
-    pub role: Role,
+    pub role: ParamKind,
     /// Names and variables.
     pub parameters: Vec<(String, Var)>,
     /// What a schedule's rate is multiplied by to give this group's.
@@ -32,12 +32,12 @@ pub struct Group {
     pub weight_decay: f64,
 }
 
-impl Group {
+impl ParamGroup {
     /// A group at the rates of `config`, decayed where its role says so.
     #[must_use]
-    pub fn new(role: Role, config: &Config, parameters: Vec<(String, Var)>) -> Self {
+    pub fn new(role: ParamKind, config: &Config, parameters: Vec<(String, Var)>) -> Self {
         let &Config { learning_rate, momentum, weight_decay, .. } = config;
-        let weight_decay = if role == Role::Weight { weight_decay } else { 0. };
+        let weight_decay = if role == ParamKind::Weight { weight_decay } else { 0. };
         Self { role, parameters, rate_factor: 1., learning_rate, momentum, weight_decay }
     }
 }
@@ -54,16 +54,16 @@ pub fn ultralytics_groups(
     parameters: Vec<(String, Var)>,
     config: &Config,
     boosted: impl Fn(&str) -> bool,
-) -> Vec<Group> {
+) -> Vec<ParamGroup> {
     let role = |name: &str, var: &Var| match var.rank() {
-        _ if name.ends_with("bias") => Role::Bias,
-        1 if name.ends_with(".weight") => Role::Undecayed,
-        _ => Role::Weight,
+        _ if name.ends_with("bias") => ParamKind::Bias,
+        1 if name.ends_with(".weight") => ParamKind::Undecayed,
+        _ => ParamKind::Weight,
     };
     let has_boost = matches!(config.algorithm, Algorithm::MuSgd { .. });
     let (fast, usual): (Vec<_>, Vec<_>) = parameters.into_iter().partition(|(name, _)| has_boost && boosted(name));
-    let mut groups = split(usual, config, &[Role::Weight, Role::Undecayed, Role::Bias], role);
-    let mut fast = split(fast, config, &[Role::Weight, Role::Undecayed, Role::Bias], role);
+    let mut groups = split(usual, config, &[ParamKind::Weight, ParamKind::Undecayed, ParamKind::Bias], role);
+    let mut fast = split(fast, config, &[ParamKind::Weight, ParamKind::Undecayed, ParamKind::Bias], role);
     fast.retain(|group| !group.parameters.is_empty());
     for group in &mut fast {
         group.rate_factor = BOOST;
@@ -75,18 +75,18 @@ pub fn ultralytics_groups(
 
 /// timm's groups: what has at most one dimension or is a bias, then what decays; either may be empty.
 #[must_use]
-pub fn timm_groups(parameters: Vec<(String, Var)>, config: &Config) -> Vec<Group> {
+pub fn timm_groups(parameters: Vec<(String, Var)>, config: &Config) -> Vec<ParamGroup> {
     let is_undecayed = |name: &str, var: &Var| var.rank() <= 1 || name.ends_with(".bias");
-    let role = |name: &str, var: &Var| if is_undecayed(name, var) { Role::Undecayed } else { Role::Weight };
-    split(parameters, config, &[Role::Undecayed, Role::Weight], role)
+    let role = |name: &str, var: &Var| if is_undecayed(name, var) { ParamKind::Undecayed } else { ParamKind::Weight };
+    split(parameters, config, &[ParamKind::Undecayed, ParamKind::Weight], role)
 }
 
 fn split(
     parameters: Vec<(String, Var)>,
     config: &Config,
-    roles: &[Role],
-    role: impl Fn(&str, &Var) -> Role,
-) -> Vec<Group> {
-    let of = |wanted: Role| parameters.iter().filter(|(name, var)| role(name, var) == wanted).cloned().collect();
-    roles.iter().map(|wanted| Group::new(*wanted, config, of(*wanted))).collect()
+    roles: &[ParamKind],
+    role: impl Fn(&str, &Var) -> ParamKind,
+) -> Vec<ParamGroup> {
+    let of = |wanted: ParamKind| parameters.iter().filter(|(name, var)| role(name, var) == wanted).cloned().collect();
+    roles.iter().map(|wanted| ParamGroup::new(*wanted, config, of(*wanted))).collect()
 }

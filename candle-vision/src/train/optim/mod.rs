@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 pub use algorithm::Algorithm;
 use algorithm::Slots;
-pub use groups::{Group, Role, timm_groups, ultralytics_groups};
+pub use groups::{ParamGroup, ParamKind, timm_groups, ultralytics_groups};
 
 use ghostzoo_kernels::is_stock;
 
@@ -28,7 +28,7 @@ const PRODUCT: &str = "mu_product";
 /// are no part of the saved state.
 pub struct GroupedOptimizer {
     algorithm: Algorithm,
-    groups: Vec<Group>,
+    groups: Vec<ParamGroup>,
     slots: BTreeMap<String, Slots>,
 }
 
@@ -47,7 +47,7 @@ pub struct Config {
 
 impl GroupedOptimizer {
     /// Fails where a name is in the groups twice.
-    pub fn of_groups(algorithm: Algorithm, groups: Vec<Group>) -> Result<Self> {
+    pub fn of_groups(algorithm: Algorithm, groups: Vec<ParamGroup>) -> Result<Self> {
         let mut slots = BTreeMap::new();
         for (name, _) in groups.iter().flat_map(|group| &group.parameters) {
             if slots.insert(name.clone(), Slots::default()).is_some() {
@@ -65,12 +65,12 @@ impl GroupedOptimizer {
 
     /// The groups.
     #[must_use]
-    pub fn groups(&self) -> &[Group] {
+    pub fn groups(&self) -> &[ParamGroup] {
         &self.groups
     }
 
     /// The groups, to set their rates for the next step.
-    pub fn groups_mut(&mut self) -> &mut [Group] {
+    pub fn groups_mut(&mut self) -> &mut [ParamGroup] {
         &mut self.groups
     }
 
@@ -131,7 +131,7 @@ impl candle_nn::Optimizer for GroupedOptimizer {
     fn new(vars: Vec<Var>, config: Config) -> Result<Self> {
         let named = vars.into_iter().enumerate().filter(|(_, var)| var.dtype().is_float());
         let parameters = named.map(|(index, var)| (index.to_string(), var)).collect();
-        Self::of_groups(config.algorithm, vec![Group::new(Role::Weight, &config, parameters)])
+        Self::of_groups(config.algorithm, vec![ParamGroup::new(ParamKind::Weight, &config, parameters)])
     }
 
     fn step(&mut self, grads: &GradStore) -> Result<()> {
@@ -146,7 +146,7 @@ impl candle_nn::Optimizer for GroupedOptimizer {
         }
         // Parameters do not depend on one another; the largest first, so that no thread waits for one of them at the end.
         steps.sort_by_key(|(_, _, var, ..)| std::cmp::Reverse(var.elem_count()));
-        let step = |(group, name, var, grad, slots): (&Group, &String, &Var, &Tensor, &mut Slots)| {
+        let step = |(group, name, var, grad, slots): (&ParamGroup, &String, &Var, &Tensor, &mut Slots)| {
             let step = self.algorithm.step(group, var, grad, slots);
             step.map_err(|error| error.context(format!("in the step of {name}")))
         };

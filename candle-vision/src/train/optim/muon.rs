@@ -63,7 +63,7 @@ fn compose(matrix: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ghostzoo_kernels::with_stock_kernels;
+    use ghostzoo_kernels::with_candle_ops;
 
     #[test]
     fn the_kernel_equals_the_composed_form_of_wide_tall_and_square_matrices() -> Result<()> {
@@ -71,7 +71,7 @@ mod tests {
             let xs = crate::seeded::uniform("update", &dims.clone().into(), &Device::Cpu)?;
             for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-4)] {
                 let xs = xs.to_dtype(dtype)?;
-                let (ours, composed) = (orthogonalize(&xs)?, with_stock_kernels(|| orthogonalize(&xs))?);
+                let (ours, composed) = (orthogonalize(&xs)?, with_candle_ops(|| orthogonalize(&xs))?);
                 let difference = (ours - composed)?.abs()?.max_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
                 assert!(difference < tolerance, "{dims:?} in {dtype:?}: {difference:e}");
             }

@@ -19,9 +19,9 @@ fn parameters(dtype: DType) -> Result<Vec<(String, Var)>> {
     SHAPES.into_iter().map(new).collect()
 }
 
-fn group(parameters: Vec<(String, Var)>, weight_decay: f64) -> Group {
+fn group(parameters: Vec<(String, Var)>, weight_decay: f64) -> ParamGroup {
     let algorithm = Algorithm::Sgd { nesterov: false };
-    Group::new(Role::Weight, &Config { algorithm, learning_rate: 1., momentum: 0., weight_decay }, parameters)
+    ParamGroup::new(ParamKind::Weight, &Config { algorithm, learning_rate: 1., momentum: 0., weight_decay }, parameters)
 }
 
 /// The gradients of the script's step, some of which are missing.
@@ -90,7 +90,7 @@ fn twenty_steps_equal_the_originals() -> Result<()> {
             for index in 0..STEPS {
                 let mut step = || step(&mut optimizer, &parameters, has_momentum, index);
                 if stock {
-                    ghostzoo_kernels::with_stock_kernels(step)?
+                    ghostzoo_kernels::with_candle_ops(step)?
                 } else {
                     step()?
                 }
@@ -208,8 +208,8 @@ fn groups_follow_ultralytics_and_timm() -> Result<()> {
         let new = |(name, dims): (&str, &[usize])| Ok((name.to_owned(), Var::zeros(dims, DType::F32, &Device::Cpu)?));
         shapes.into_iter().map(new).collect()
     };
-    let names = |groups: &[Group]| -> Vec<(Role, f64, f64, Vec<String>)> {
-        let names = |group: &Group| group.parameters.iter().map(|(name, _)| name.clone()).collect();
+    let names = |groups: &[ParamGroup]| -> Vec<(ParamKind, f64, f64, Vec<String>)> {
+        let names = |group: &ParamGroup| group.parameters.iter().map(|(name, _)| name.clone()).collect();
         groups.iter().map(|group| (group.role, group.learning_rate, group.weight_decay, names(group))).collect()
     };
     let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
@@ -221,25 +221,25 @@ fn groups_follow_ultralytics_and_timm() -> Result<()> {
     assert_eq!(
         names(&sgd),
         [
-            (Role::Weight, 0.5, 0.1, weights.clone()),
-            (Role::Undecayed, 0.5, 0., list(&["model.0.bn.weight"])),
-            (Role::Bias, 0.5, 0., biases)
+            (ParamKind::Weight, 0.5, 0.1, weights.clone()),
+            (ParamKind::Undecayed, 0.5, 0., list(&["model.0.bn.weight"])),
+            (ParamKind::Bias, 0.5, 0., biases)
         ]
     );
     let musgd = ultralytics_groups(parameters()?, &config(Algorithm::MU_SGD), boosted);
     assert_eq!(
         names(&musgd),
         [
-            (Role::Weight, 0.5, 0.1, list(&["model.0.conv.weight", "linear.weight"])),
-            (Role::Undecayed, 0.5, 0., list(&["model.0.bn.weight"])),
-            (Role::Bias, 0.5, 0., list(&["model.0.bn.bias"])),
-            (Role::Weight, 1.5, 0.1, list(&["model.22.cv3.2.weight"])),
-            (Role::Bias, 1.5, 0., list(&["model.22.cv3.2.bias"])),
+            (ParamKind::Weight, 0.5, 0.1, list(&["model.0.conv.weight", "linear.weight"])),
+            (ParamKind::Undecayed, 0.5, 0., list(&["model.0.bn.weight"])),
+            (ParamKind::Bias, 0.5, 0., list(&["model.0.bn.bias"])),
+            (ParamKind::Weight, 1.5, 0.1, list(&["model.22.cv3.2.weight"])),
+            (ParamKind::Bias, 1.5, 0., list(&["model.22.cv3.2.bias"])),
         ]
     );
     let timm = timm_groups(parameters()?, &config(Algorithm::ADAM_W));
     let undecayed = list(&["model.0.bn.weight", "model.0.bn.bias", "model.22.cv3.2.bias"]);
-    assert_eq!(names(&timm), [(Role::Undecayed, 0.5, 0., undecayed), (Role::Weight, 0.5, 0.1, weights)]);
+    assert_eq!(names(&timm), [(ParamKind::Undecayed, 0.5, 0., undecayed), (ParamKind::Weight, 0.5, 0.1, weights)]);
 
     let mut optimizer = GroupedOptimizer::of_groups(Algorithm::MU_SGD, musgd)?;
     optimizer.set_learning_rate(2.);

@@ -4,7 +4,7 @@ use candle_vision::image::{GREY, RgbImage, warp_affine, warp_perspective};
 use candle_vision::train::Stream;
 use serde::{Deserialize, Serialize};
 
-use super::boxes::Placed;
+use super::boxes::PixelBox;
 use super::options::AugmentOptions;
 use super::uniform;
 
@@ -55,7 +55,7 @@ impl AffinePlan {
     /// The image and its boxes in an input of `input` = [height, width], grey beyond the image. Boxes are cut to the input; those
     /// that are then narrower than 2 pixels, 100 times as long as wide, or a tenth of what they were are dropped.
     #[must_use]
-    pub fn apply(&self, image: &RgbImage, objects: &[Placed], input: [usize; 2]) -> (RgbImage, Vec<Placed>) {
+    pub fn apply(&self, image: &RgbImage, objects: &[PixelBox], input: [usize; 2]) -> (RgbImage, Vec<PixelBox>) {
         let matrix = self.matrix([image.height() as usize, image.width() as usize], input);
         let has_perspective = self.perspective != [0.; 2];
         let warped = if has_perspective {

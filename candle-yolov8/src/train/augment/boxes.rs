@@ -11,7 +11,7 @@ const TINY: f32 = 1e-16;
 
 /// An object of an image.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Object {
+pub struct BoxTarget {
     /// Number of the class.
     pub class: usize,
     /// Centre x, centre y, width and height as fractions of the image.
@@ -20,16 +20,16 @@ pub struct Object {
 
 /// An object in the pixels of a canvas.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Placed {
+pub struct PixelBox {
     /// Number of the class.
     pub class: usize,
     /// Left, top, right and bottom in pixels.
     pub xyxy: [f32; 4],
 }
 
-impl Object {
+impl BoxTarget {
     /// Its place where an image of `size` = [height, width] has its left top corner at `corner` = [x, y].
-    pub(super) fn place(&self, size: [usize; 2], corner: [f32; 2]) -> Placed {
+    pub(super) fn place(&self, size: [usize; 2], corner: [f32; 2]) -> PixelBox {
         let [cx, cy, w, h] = self.xywhn;
         let [height, width] = size.map(|side| side as f32);
         let [x, y] = corner;
@@ -40,11 +40,11 @@ impl Object {
             (cx + half_w) * width + x,
             (cy + half_h) * height + y,
         ];
-        Placed { class: self.class, xyxy }
+        PixelBox { class: self.class, xyxy }
     }
 }
 
-impl Placed {
+impl PixelBox {
     /// Cut to a canvas of `size` = [height, width].
     pub(super) fn clipped(self, size: [usize; 2]) -> Self {
         let [height, width] = size.map(|side| side as f32);
@@ -83,13 +83,13 @@ impl Placed {
     }
 
     /// As fractions of a canvas of `size` = [height, width], after flips.
-    pub(super) fn normalised(&self, size: [usize; 2], flip_vertical: bool, flip_horizontal: bool) -> Object {
+    pub(super) fn normalised(&self, size: [usize; 2], flip_vertical: bool, flip_horizontal: bool) -> BoxTarget {
         let [x1, y1, x2, y2] = self.xyxy;
         let [height, width] = size.map(|side| side as f32);
         let flipped = |centre: f32, side: f32, is_flipped: bool| if is_flipped { side - centre } else { centre };
         let x = flipped((x1 + x2) / 2., width, flip_horizontal);
         let y = flipped((y1 + y2) / 2., height, flip_vertical);
-        Object { class: self.class, xywhn: [x / width, y / height, (x2 - x1) / width, (y2 - y1) / height] }
+        BoxTarget { class: self.class, xywhn: [x / width, y / height, (x2 - x1) / width, (y2 - y1) / height] }
     }
 }
 
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn what_is_too_small_too_thin_or_mostly_gone_is_dropped() {
-        let placed = |xyxy| Placed { class: 0, xyxy };
+        let placed = |xyxy| PixelBox { class: 0, xyxy };
         let whole = placed([0., 0., 40., 40.]);
         for (before, after, scale, is_kept) in [
             (whole, whole, 1., true),
@@ -117,16 +117,16 @@ mod tests {
 
     #[test]
     fn a_quarter_turn_exchanges_the_sides() {
-        let object = Placed { class: 3, xyxy: [10., 20., 40., 30.] };
+        let object = PixelBox { class: 3, xyxy: [10., 20., 40., 30.] };
         let turned = object.warped(&[[0., 1., 0.], [-1., 0., 100.], [0., 0., 1.]], false);
-        assert_eq!(turned, Placed { class: 3, xyxy: [20., 60., 30., 90.] });
+        assert_eq!(turned, PixelBox { class: 3, xyxy: [20., 60., 30., 90.] });
         let far = object.warped(&[[1., 0., 0.], [0., 1., 0.], [0., 0., 2.]], true);
         assert_eq!(far.xyxy, [5., 10., 20., 15.]);
     }
 
     #[test]
     fn flips_and_fractions_are_exact() {
-        let object = Placed { class: 1, xyxy: [0., 16., 32., 64.] };
+        let object = PixelBox { class: 1, xyxy: [0., 16., 32., 64.] };
         assert_eq!(object.normalised([64; 2], false, false).xywhn, [0.25, 0.625, 0.5, 0.75]);
         assert_eq!(object.normalised([64; 2], true, true).xywhn, [0.75, 0.375, 0.5, 0.75]);
         let back = object.normalised([64; 2], false, false).place([64, 64], [1., 2.]);

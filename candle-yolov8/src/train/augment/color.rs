@@ -1,6 +1,6 @@
 //! Hue, saturation and value changed.
 
-use candle_vision::image::HsvTables;
+use candle_vision::image::HsvLut;
 use candle_vision::train::Stream;
 use serde::{Deserialize, Serialize};
 
@@ -23,13 +23,13 @@ impl HsvPlan {
 
     /// The new levels by the old ones. Grey stays grey.
     #[must_use]
-    pub fn tables(&self) -> HsvTables {
+    pub fn tables(&self) -> HsvLut {
         let [hue, saturation, value] = self.gains;
         let table = |change: &dyn Fn(f64) -> f64| std::array::from_fn(|level| change(level as f64) as u8);
         let scaled = |gain: f64| table(&|level| (level * (gain + 1.)).clamp(0., 255.));
         let mut saturation = scaled(saturation);
         saturation[0] = 0;
-        HsvTables { hue: table(&|level| (level + hue * 180.).rem_euclid(180.)), saturation, value: scaled(value) }
+        HsvLut { hue: table(&|level| (level + hue * 180.).rem_euclid(180.)), saturation, value: scaled(value) }
     }
 }
 

@@ -5,9 +5,9 @@ use candle_vision::train::Stream;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::boxes::Placed;
+use super::boxes::PixelBox;
 use super::options::AugmentOptions;
-use super::sample::ViewPlan;
+use super::sample::GeometryParams;
 
 /// Rectangles that are tried.
 const AREAS: usize = 3;
@@ -24,7 +24,7 @@ pub struct CutMixPlan {
     /// Number of the other image.
     pub partner: usize,
     /// How that is laid into the input.
-    pub view: ViewPlan,
+    pub view: GeometryParams,
     /// Left, top, right and bottom of rectangles, one of which is taken.
     pub areas: [[usize; 4]; AREAS],
     /// Which of the rectangles that cover no object of the image, as a share of their number, below 1.
@@ -41,7 +41,7 @@ impl CutMixPlan {
         any: &mut dyn FnMut(&mut Stream) -> usize,
     ) -> Self {
         let partner = any(stream);
-        let view = ViewPlan::draw(options, imgsz, stream, neighbour);
+        let view = GeometryParams::draw(options, imgsz, stream, neighbour);
         let areas = std::array::from_fn(|_| {
             let share = stream.random();
             let centre = [(); 2].map(|()| stream.random_range(0..imgsz.max(1) as u64) as usize);
@@ -52,11 +52,17 @@ impl CutMixPlan {
 
     /// Takes a rectangle that covers no object of the image, and what lies in it, from `other`. Where there is none, or the
     /// chosen one holds no tenth of an object of `other`, nothing changes.
-    pub(super) fn apply(&self, image: &mut RgbImage, objects: &mut Vec<Placed>, other: &RgbImage, others: &[Placed]) {
+    pub(super) fn apply(
+        &self,
+        image: &mut RgbImage,
+        objects: &mut Vec<PixelBox>,
+        other: &RgbImage,
+        others: &[PixelBox],
+    ) {
         let free = |area: &&[usize; 4]| objects.iter().all(|object| part(object, area) <= 0.);
         let free: Vec<&[usize; 4]> = self.areas.iter().filter(free).collect();
         let Some(area) = free.get((self.choice * free.len() as f64) as usize) else { return };
-        let taken: Vec<&Placed> = others.iter().filter(|object| part(object, area) >= LEAST_PART).collect();
+        let taken: Vec<&PixelBox> = others.iter().filter(|object| part(object, area) >= LEAST_PART).collect();
         if taken.is_empty() {
             return;
         }
@@ -69,9 +75,9 @@ impl CutMixPlan {
         let [x, y] = [left, top].map(|side| side as f32);
         objects.extend(taken.into_iter().map(|object| {
             let [x1, y1, x2, y2] = object.xyxy;
-            let moved = Placed { xyxy: [x1 - x, y1 - y, x2 - x, y2 - y], ..*object };
+            let moved = PixelBox { xyxy: [x1 - x, y1 - y, x2 - x, y2 - y], ..*object };
             let [x1, y1, x2, y2] = moved.clipped([bottom - top, right - left]).xyxy;
-            Placed { xyxy: [x1 + x, y1 + y, x2 + x, y2 + y], ..*object }
+            PixelBox { xyxy: [x1 + x, y1 + y, x2 + x, y2 + y], ..*object }
         }));
     }
 }
@@ -86,7 +92,7 @@ fn area(share: f64, centre: [usize; 2], imgsz: usize) -> [usize; 4] {
 }
 
 /// The part of an object's box that lies in an area.
-fn part(object: &Placed, area: &[usize; 4]) -> f32 {
+fn part(object: &PixelBox, area: &[usize; 4]) -> f32 {
     let [x1, y1, x2, y2] = object.xyxy;
     let [left, top, right, bottom] = area.map(|side| side as f32);
     let overlap = (right.min(x2) - left.max(x1)).max(0.) * (bottom.min(y2) - top.max(y1)).max(0.);
@@ -113,8 +119,8 @@ mod tests {
 
     #[test]
     fn objects_are_neither_covered_nor_left_behind() {
-        let placed = |class, xyxy| Placed { class, xyxy };
-        let view = ViewPlan {
+        let placed = |class, xyxy| PixelBox { class, xyxy };
+        let view = GeometryParams {
             mosaic: None,
             affine: super::super::AffinePlan {
                 perspective: [0.; 2],

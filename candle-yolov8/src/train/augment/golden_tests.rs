@@ -40,17 +40,17 @@ fn golden() -> Golden {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-fn objects(classes: &[usize], boxes: &[[f32; 4]]) -> Vec<Object> {
-    classes.iter().zip(boxes).map(|(&class, &xywhn)| Object { class, xywhn }).collect()
+fn objects(classes: &[usize], boxes: &[[f32; 4]]) -> Vec<BoxTarget> {
+    classes.iter().zip(boxes).map(|(&class, &xywhn)| BoxTarget { class, xywhn }).collect()
 }
 
 /// The noise that the oracle makes of the image's number.
-fn scene(number: usize, image: &Image) -> Scene {
+fn scene(number: usize, image: &Image) -> RawSample {
     let [height, width] = image.size;
     let noise = seeded::uniform(&format!("image {number}"), &Shape::from(height * width * 3), &Device::Cpu).unwrap();
     let levels = noise.to_vec1::<f32>().unwrap().into_iter().map(|level| ((level + 1.) * 128.) as u8).collect();
     let image_of = RgbImage::from_raw(width as u32, height as u32, levels).unwrap();
-    Scene { image: Arc::new(image_of), objects: objects(&image.classes, &image.boxes) }
+    RawSample { image: Arc::new(image_of), objects: objects(&image.classes, &image.boxes) }
 }
 
 /// 64-bit FNV-1a in hexadecimal.
@@ -63,7 +63,7 @@ fn digest(bytes: &[u8]) -> String {
 #[test]
 fn samples_are_bit_equal_with_ultralytics() {
     let Golden { size, images, cases } = golden();
-    let scenes: Vec<Scene> = images.iter().enumerate().map(|(number, image)| scene(number, image)).collect();
+    let scenes: Vec<RawSample> = images.iter().enumerate().map(|(number, image)| scene(number, image)).collect();
     assert!(cases.len() >= 30 && cases.iter().map(|case| case.boxes.len()).sum::<usize>() > 100);
     for case in cases {
         let sample = case.plan.apply(case.index, &|index| scenes[index].clone(), case.input.unwrap_or([size; 2]));

@@ -5,7 +5,7 @@ use candle_vision::train::Stream;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::sample::ViewPlan;
+use super::sample::GeometryParams;
 
 /// Both parameters of the beta distribution that the ratio is drawn from.
 const CONCENTRATION: usize = 32;
@@ -16,7 +16,7 @@ pub struct MixupPlan {
     /// Number of the other image.
     pub partner: usize,
     /// How that is laid into the input.
-    pub view: ViewPlan,
+    pub view: GeometryParams,
     /// Share of the sample's own image.
     pub ratio: f64,
 }

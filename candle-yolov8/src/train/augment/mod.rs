@@ -27,13 +27,13 @@ use candle_vision::train::Stream;
 use rand::Rng;
 
 pub use affine::AffinePlan;
-pub use boxes::{Object, Placed};
+pub use boxes::{BoxTarget, PixelBox};
 pub use color::HsvPlan;
 pub use cutmix::CutMixPlan;
 pub use mixup::MixupPlan;
 pub use mosaic::MosaicPlan;
 pub use options::{AugmentOptions, Scale};
-pub use sample::{Augmented, SamplePlan, Scene, ViewPlan};
+pub use sample::{AugmentedSample, GeometryParams, RawSample, SamplePlan};
 
 /// A number drawn evenly from `middle` ± `most`.
 fn uniform(stream: &mut Stream, middle: f64, most: f64) -> f64 {

@@ -5,8 +5,8 @@ use candle_vision::train::Stream;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::boxes::Placed;
-use super::sample::Scene;
+use super::boxes::PixelBox;
+use super::sample::RawSample;
 
 /// Which images make a mosaic, and where they meet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ impl MosaicPlan {
 
     /// Lays the four images on grey. Boxes are cut to the canvas; those without area are dropped.
     #[must_use]
-    pub fn apply(&self, scenes: [&Scene; 4], imgsz: usize) -> (RgbImage, Vec<Placed>) {
+    pub fn apply(&self, scenes: [&RawSample; 4], imgsz: usize) -> (RgbImage, Vec<PixelBox>) {
         let side = 2 * imgsz;
         let mut canvas = RgbImage::from_pixel(side as u32, side as u32, Rgb([GREY; 3]));
         let mut objects = Vec::new();
@@ -86,7 +86,7 @@ mod tests {
     use candle_vision::train::stream;
 
     use super::*;
-    use crate::train::augment::Object;
+    use crate::train::augment::BoxTarget;
 
     #[test]
     fn the_point_lies_in_the_middle_half() {
@@ -107,9 +107,9 @@ mod tests {
 
     #[test]
     fn images_meet_at_the_point() {
-        let scene = |level: u8, width: u32, height: u32| Scene {
+        let scene = |level: u8, width: u32, height: u32| RawSample {
             image: Arc::new(RgbImage::from_fn(width, height, |x, y| Rgb([level, x as u8, y as u8]))),
-            objects: vec![Object { class: level.into(), xywhn: [0.5, 0.5, 1., 1.] }],
+            objects: vec![BoxTarget { class: level.into(), xywhn: [0.5, 0.5, 1., 1.] }],
         };
         let scenes = [scene(0, 8, 4), scene(1, 8, 8), scene(2, 3, 8), scene(3, 8, 8)];
         let plan = MosaicPlan { partners: [0; 3], centre: [6, 5] };

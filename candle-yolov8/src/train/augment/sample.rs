@@ -8,7 +8,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::affine::AffinePlan;
-use super::boxes::{Object, Placed};
+use super::boxes::{BoxTarget, PixelBox};
 use super::color::HsvPlan;
 use super::cutmix::CutMixPlan;
 use super::mixup::{MixupPlan, draw_ratio, mix};
@@ -17,16 +17,16 @@ use super::options::AugmentOptions;
 
 /// An image as the data set gives it, its longer side of the input's size, with its objects.
 #[derive(Debug, Clone)]
-pub struct Scene {
+pub struct RawSample {
     /// The pixels.
     pub image: Arc<RgbImage>,
     /// What they show.
-    pub objects: Vec<Object>,
+    pub objects: Vec<BoxTarget>,
 }
 
 /// How one image, or a mosaic around it, is laid into the input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ViewPlan {
+pub struct GeometryParams {
     /// What surrounds the image; nothing for the image alone.
     pub mosaic: Option<MosaicPlan>,
     /// The warp.
@@ -37,7 +37,7 @@ pub struct ViewPlan {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SamplePlan {
     /// How the image is laid into the input.
-    pub view: ViewPlan,
+    pub view: GeometryParams,
     /// What it is mixed with.
     pub mixup: Option<MixupPlan>,
     /// What a rectangle of it is taken from.
@@ -55,14 +55,14 @@ pub struct SamplePlan {
 
 /// A sample of a batch.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Augmented {
+pub struct AugmentedSample {
     /// Levels of shape (3, height, width): red, green, blue.
     pub planes: Vec<u8>,
     /// What they show, as fractions of the input.
-    pub objects: Vec<Object>,
+    pub objects: Vec<BoxTarget>,
 }
 
-impl ViewPlan {
+impl GeometryParams {
     pub(super) fn draw(
         options: &AugmentOptions,
         imgsz: usize,
@@ -75,7 +75,7 @@ impl ViewPlan {
     }
 
     /// In an input of `input` = [height, width], a square one where there is a mosaic.
-    fn apply(&self, index: usize, scene: &dyn Fn(usize) -> Scene, input: [usize; 2]) -> (RgbImage, Vec<Placed>) {
+    fn apply(&self, index: usize, scene: &dyn Fn(usize) -> RawSample, input: [usize; 2]) -> (RgbImage, Vec<PixelBox>) {
         let own = scene(index);
         match &self.mosaic {
             Some(mosaic) => {
@@ -85,7 +85,7 @@ impl ViewPlan {
             }
             None => {
                 let size = [own.image.height() as usize, own.image.width() as usize];
-                let objects: Vec<Placed> = own.objects.iter().map(|object| object.place(size, [0.; 2])).collect();
+                let objects: Vec<PixelBox> = own.objects.iter().map(|object| object.place(size, [0.; 2])).collect();
                 self.affine.apply(&own.image, &objects, input)
             }
         }
@@ -102,10 +102,10 @@ impl SamplePlan {
         neighbour: &mut dyn FnMut(&mut Stream) -> usize,
         any: &mut dyn FnMut(&mut Stream) -> usize,
     ) -> Self {
-        let view = ViewPlan::draw(options, imgsz, stream, neighbour);
+        let view = GeometryParams::draw(options, imgsz, stream, neighbour);
         let mixup = happens(options.mixup, stream).then(|| {
             let partner = any(stream);
-            let view = ViewPlan::draw(options, imgsz, stream, neighbour);
+            let view = GeometryParams::draw(options, imgsz, stream, neighbour);
             MixupPlan { partner, view, ratio: draw_ratio(stream) }
         });
         let hsv = HsvPlan::draw(options, stream);
@@ -117,7 +117,7 @@ impl SamplePlan {
 
     /// Makes the sample of image `index` for an input of `input` = [height, width]; `scene` gives the images by number.
     #[must_use]
-    pub fn apply(&self, index: usize, scene: &dyn Fn(usize) -> Scene, input: [usize; 2]) -> Augmented {
+    pub fn apply(&self, index: usize, scene: &dyn Fn(usize) -> RawSample, input: [usize; 2]) -> AugmentedSample {
         let (mut image, mut objects) = self.view.apply(index, scene, input);
         if let Some(mixup) = &self.mixup {
             let (other, others) = mixup.view.apply(mixup.partner, scene, input);
@@ -131,8 +131,8 @@ impl SamplePlan {
         if let Some(hsv) = &self.hsv {
             map_hsv(&mut image, &hsv.tables());
         }
-        let normalised = |object: &Placed| object.normalised(input, self.flip_vertical, self.flip_horizontal);
-        Augmented { planes: self.planes(&image), objects: objects.iter().map(normalised).collect() }
+        let normalised = |object: &PixelBox| object.normalised(input, self.flip_vertical, self.flip_horizontal);
+        AugmentedSample { planes: self.planes(&image), objects: objects.iter().map(normalised).collect() }
     }
 
     fn planes(&self, image: &RgbImage) -> Vec<u8> {

@@ -6,7 +6,7 @@ use super::super::run::{Buffer, Memories, Run, maps, plain, readable, result_map
 use super::super::{ARENA, Kernel, Launch, Map, PICTURE, Step, THREADS, TRANSPOSED, Tile, Window, activation, word};
 use super::{dims, fours, parts};
 use crate::autograd::{Fresh, Gradient, differentiate};
-use crate::{Activation, Geometry};
+use crate::{Activation, ConvGeometry};
 
 /// Rows of a block of `grad_weight`.
 const GRAD_ROWS: usize = 64;
@@ -16,7 +16,7 @@ const SUMMED: usize = 32;
 /// What the launches of a convolution share.
 #[derive(Debug, Clone)]
 struct Conv {
-    geometry: Geometry,
+    geometry: ConvGeometry,
     window: Window,
     input: [usize; 4],
     output: [usize; 4],
@@ -39,7 +39,7 @@ pub(crate) fn conv2d(
     xs: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    geometry: &Geometry,
+    geometry: &ConvGeometry,
     activation: Activation,
 ) -> Result<Option<Tensor>> {
     let (input, out_c) = (dims(xs)?, weight.dim(0)?);

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use super::super::run::{Memories, Run, readable, result_map};
 use super::super::{ARENA, Kernel, Map, Step, Window};
 use super::{dims, map};
-use crate::Geometry;
+use crate::ConvGeometry;
 use crate::autograd::{Fresh, Gradient, differentiate};
 
 /// What is taken of a window.
@@ -16,7 +16,7 @@ pub(crate) enum Kind {
 }
 
 /// Pooling by windows that touch the input.
-pub(crate) fn pool(xs: &Tensor, geometry: &Geometry, kind: Kind) -> Result<Tensor> {
+pub(crate) fn pool(xs: &Tensor, geometry: &ConvGeometry, kind: Kind) -> Result<Tensor> {
     let (kept, [n, c, h, w]) = (readable(xs)?, dims(xs)?);
     let [out_h, out_w] = geometry.out_hw([h, w])?;
     let out = [n, c, out_h, out_w];

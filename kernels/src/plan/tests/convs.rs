@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::net::Net;
 use super::{check, failed, steps};
-use crate::{Activation, Geometry, Isa};
+use crate::{Activation, ConvGeometry, Isa};
 
 #[derive(Debug, Clone)]
 struct Problem {
@@ -13,7 +13,7 @@ struct Problem {
     /// Channels, height, width.
     image: [usize; 3],
     out_c: usize,
-    geometry: Geometry,
+    geometry: ConvGeometry,
     activation: Activation,
     has_bias: bool,
 }
@@ -27,7 +27,7 @@ impl Problem {
     }
 
     fn is_affordable(&self) -> bool {
-        let Geometry { kernel: [kernel_h, kernel_w], groups, .. } = self.geometry;
+        let ConvGeometry { kernel: [kernel_h, kernel_w], groups, .. } = self.geometry;
         let sums = |[height, width]: [usize; 2]| height * width * self.out_c * self.batch;
         let depth = self.image[0] / groups * kernel_h * kernel_w;
         self.geometry.out_hw([self.image[1], self.image[2]]).is_ok_and(|hw| sums(hw) * depth <= 8_000_000)
@@ -50,7 +50,7 @@ fn problems() -> impl Strategy<Value = Problem> {
         (proptest::sample::select(kernels), axis(), axis(), any::<bool>()).prop_map(|(kernel, y, x, plain)| {
             let dilation = if plain { [1, 1] } else { [y.2, x.2] };
             let padding = [y.1.min(kernel[0] / 2 * dilation[0]), x.1.min(kernel[1] / 2 * dilation[1])];
-            Geometry { kernel, stride: [y.0, x.0], padding, dilation, groups: 1 }
+            ConvGeometry { kernel, stride: [y.0, x.0], padding, dilation, groups: 1 }
         });
     let sizes = ([lengths(), lengths()], [channels(), channels()], 1..=3usize);
     (sizes, window, 0..5usize, 2..=5usize, proptest::sample::select(Activation::ALL.to_vec()), any::<bool>())
@@ -70,7 +70,7 @@ fn winograd_problems() -> impl Strategy<Value = Problem> {
     let sizes = ([lengths(), lengths()], [8..=67usize, 8..=67usize], 1..=3usize, [0..=2usize, 0..=2usize]);
     (sizes, proptest::sample::select(Activation::ALL.to_vec()), any::<bool>())
         .prop_map(|((size, [in_c, out_c], batch, padding), activation, has_bias)| {
-            let geometry = Geometry::square(3).padding(padding);
+            let geometry = ConvGeometry::square(3).padding(padding);
             Problem { batch, image: [in_c, size[0], size[1]], out_c, geometry, activation, has_bias }
         })
         .prop_filter("fits and is affordable", Problem::is_affordable)
@@ -92,13 +92,13 @@ proptest! {
 
 #[test]
 fn every_kernel_is_taken_and_long_steps_do_not_depend_on_threads() -> Result<()> {
-    let three = Geometry::square(3).same();
+    let three = ConvGeometry::square(3).same();
     let cases = [
         ("planar", [3, 41, 67], 33, three.stride([2, 2])),
-        ("gemm", [65, 41, 67], 65, Geometry::square(1)),
+        ("gemm", [65, 41, 67], 65, ConvGeometry::square(1)),
         ("gathered gemm", [33, 41, 67], 49, three.stride([2, 2])),
         ("gathered gemm", [67, 3, 3], 67, three.stride([2, 1])),
-        ("depthwise", [67, 41, 67], 67, Geometry::square(5).same().groups(67)),
+        ("depthwise", [67, 41, 67], 67, ConvGeometry::square(5).same().groups(67)),
         ("winograd", [67, 41, 67], 67, three),
         ("winograd", [48, 5, 7], 67, three),
     ];

@@ -5,10 +5,10 @@ use candle_core::Result;
 use super::net::Net;
 use super::{check, random, steps};
 use crate::plan::Graph;
-use crate::{Activation, Geometry, Isa};
+use crate::{Activation, ConvGeometry, Isa};
 
-const ONE: Geometry = Geometry::square(1);
-const THREE: Geometry = Geometry::square(3).same();
+const ONE: ConvGeometry = ConvGeometry::square(1);
+const THREE: ConvGeometry = ConvGeometry::square(3).same();
 
 /// A network from how it grows, with its last value as an output.
 fn net(image: [usize; 3], grow: impl FnOnce(&mut Net) -> Result<usize>) -> Result<Net> {
@@ -26,7 +26,7 @@ fn check_steps(net: &Net, adds: usize, copies: usize) -> Result<()> {
     check(net, 2)
 }
 
-fn conv(net: &mut Net, xs: usize, out_c: usize, geometry: Geometry) -> Result<usize> {
+fn conv(net: &mut Net, xs: usize, out_c: usize, geometry: ConvGeometry) -> Result<usize> {
     net.conv(xs, out_c, geometry, Activation::Silu, true)
 }
 
@@ -211,8 +211,10 @@ fn gates_resampling_and_pools() -> Result<()> {
         })?;
         check_steps(&resampled, 0, 0)?;
     }
-    let strided = Geometry::square(3).same().stride([2, 2]);
-    for geometry in [Geometry::square(2).stride([2, 2]), Geometry::square(5).same(), strided, strided.stride([1, 2])] {
+    let strided = ConvGeometry::square(3).same().stride([2, 2]);
+    for geometry in
+        [ConvGeometry::square(2).stride([2, 2]), ConvGeometry::square(5).same(), strided, strided.stride([1, 2])]
+    {
         for is_max in [true, false] {
             check_steps(&net([21, 9, 6], |net| net.pool(0, geometry, is_max))?, 0, 0)?;
         }
@@ -224,9 +226,6 @@ fn gates_resampling_and_pools() -> Result<()> {
 fn a_bias_that_does_not_fit_is_refused() -> Result<()> {
     let (mut graph, image) = Graph::new([3, 4, 4]);
     let (weight, bias) = (random((20, 3, 1, 1), 1)?, random(8, 2)?);
-    assert!(
-        graph.conv2d(image, &weight, Some(&bias), &ONE, Activation::Identity, "conv").is_err(),
-        "8 of 20 channels"
-    );
+    assert!(graph.conv2d(image, &weight, Some(&bias), &ONE, Activation::Identity, "conv").is_err(), "8 of 20 channels");
     Ok(())
 }

@@ -4,7 +4,7 @@ use candle_core::{D, DType, Result, Tensor};
 
 use super::random;
 use crate::plan::{Graph, Value};
-use crate::{Activation, Geometry, avg_pool2d, conv2d, global_avg_pool2d, max_pool2d, upsample_nearest2d};
+use crate::{Activation, ConvGeometry, avg_pool2d, conv2d, global_avg_pool2d, max_pool2d, upsample_nearest2d};
 
 /// Largest error per unit of what is added up: `Σ|x·w| + |b| + 1` for a convolution.
 pub(super) const ROUNDING: f64 = 3e-6;
@@ -23,8 +23,8 @@ pub(super) struct Truth {
 /// An operation; operands are numbers of earlier values, the image being 0.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    Conv { xs: usize, weight: Tensor, bias: Option<Tensor>, geometry: Geometry, activation: Activation },
-    Pool { xs: usize, geometry: Geometry, is_max: bool },
+    Conv { xs: usize, weight: Tensor, bias: Option<Tensor>, geometry: ConvGeometry, activation: Activation },
+    Pool { xs: usize, geometry: ConvGeometry, is_max: bool },
     Mean(usize),
     Resample(usize, [usize; 2]),
     Concat(Vec<usize>),
@@ -60,7 +60,7 @@ impl Net {
         &mut self,
         xs: usize,
         out_c: usize,
-        geometry: Geometry,
+        geometry: ConvGeometry,
         activation: Activation,
         has_bias: bool,
     ) -> Result<usize> {
@@ -74,7 +74,7 @@ impl Net {
         Ok(self.push(Step::Conv { xs, weight, bias, geometry, activation }, [out_h, out_w, out_c]))
     }
 
-    pub(super) fn pool(&mut self, xs: usize, geometry: Geometry, is_max: bool) -> Result<usize> {
+    pub(super) fn pool(&mut self, xs: usize, geometry: ConvGeometry, is_max: bool) -> Result<usize> {
         let [height, width, channels] = self.shapes[xs];
         let [out_h, out_w] = geometry.out_hw([height, width])?;
         Ok(self.push(Step::Pool { xs, geometry, is_max }, [out_h, out_w, channels]))
@@ -196,14 +196,14 @@ fn conv(
     xs: &Truth,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    geometry: &Geometry,
+    geometry: &ConvGeometry,
     f: Activation,
     scale: f64,
 ) -> Result<Truth> {
     let value = conv2d(&xs.value, weight, bias, geometry, f)?;
     let (size, bias_size) = (weight.abs()?, bias.map(Tensor::abs).transpose()?);
     let (out_c, group_c, ..) = weight.dims4()?;
-    let is_winograd = *geometry == Geometry::square(3).padding(geometry.padding).groups(geometry.groups)
+    let is_winograd = *geometry == ConvGeometry::square(3).padding(geometry.padding).groups(geometry.groups)
         && group_c >= 8
         && out_c / geometry.groups >= 8;
     let rounding = if is_winograd {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::super::session::PER_THREAD;
 use super::net::Net;
 use super::{check, failed};
-use crate::{Activation, Geometry, Team};
+use crate::{Activation, ConvGeometry, Team};
 
 /// A kind of operation and what decides its operands and sizes.
 type Choice = (u8, [usize; 4]);
@@ -20,10 +20,10 @@ fn grow(net: &mut Net, (kind, [a, b, c, d]): Choice) -> Result<()> {
         (0..net.shapes.len()).rev().filter(|value| fits(&net.shapes[*value])).collect()
     };
     let activation = Activation::ALL[c % Activation::ALL.len()];
-    let (three, has_bias) = (Geometry::square(3).same(), d % 2 == 0);
+    let (three, has_bias) = (ConvGeometry::square(3).same(), d % 2 == 0);
     let out_c = 1 + b % 19;
     match kind {
-        0 => net.conv(xs, out_c, Geometry::square(1), activation, has_bias)?,
+        0 => net.conv(xs, out_c, ConvGeometry::square(1), activation, has_bias)?,
         1 => net.conv(xs, out_c, three.stride([1 + c % 2, 1 + d % 2]), activation, has_bias)?,
         2 => net.conv(xs, channels, three.groups(channels), activation, has_bias)?,
         3 => {
@@ -44,7 +44,7 @@ fn grow(net: &mut Net, (kind, [a, b, c, d]): Choice) -> Result<()> {
             let start = b % channels;
             net.narrow(xs, start, 1 + c % (channels - start))
         }
-        9 => net.pool(xs, Geometry::square(1 + 2 * (b % 3)).same().stride([1 + c % 2; 2]), d % 2 == 0)?,
+        9 => net.pool(xs, ConvGeometry::square(1 + 2 * (b % 3)).same().stride([1 + c % 2; 2]), d % 2 == 0)?,
         10 => net.mean(xs),
         11 => net.resample(xs, [1 + b % 11, 1 + c % 11]),
         12 => {
@@ -61,7 +61,7 @@ fn grow(net: &mut Net, (kind, [a, b, c, d]): Choice) -> Result<()> {
         // Ghost modules: a part and what is made of it.
         _ => {
             let half = channels.div_ceil(2);
-            let primary = net.conv(xs, half, Geometry::square(1), activation, has_bias)?;
+            let primary = net.conv(xs, half, ConvGeometry::square(1), activation, has_bias)?;
             let cheap = net.conv(primary, half, three.groups(half), activation, true)?;
             let ghost = net.concat(&[primary, cheap]);
             if channels.is_multiple_of(2) { net.add(ghost, xs) } else { ghost }

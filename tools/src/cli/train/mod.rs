@@ -3,9 +3,9 @@
 mod cfg;
 mod classify;
 mod detect;
+mod key_value;
 mod keys;
 mod values;
-mod words;
 
 use std::path::PathBuf;
 
@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use classify::ClassifyTrainArgs;
 pub(crate) use detect::DetectTrainArgs;
+pub(super) use key_value::{as_options, device, is_key, joined, option_of};
 pub(super) use values::{elements, is_none, switch, truth};
-pub(super) use words::{as_options, device, is_key, joined, option_of};
 
 /// Whether `yolo` has a key.
 pub(super) fn is_known_key(name: &str) -> bool {

@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, DeviceLocation, Tensor};
 use candle_vision::seeded;
-use ghostzoo_kernels::plan::{self, StepTime};
-use ghostzoo_kernels::{Isa, peak_flops, with_stock_kernels};
+use ghostzoo_kernels::plan::{self, OpTiming};
+use ghostzoo_kernels::{Isa, peak_flops, with_candle_ops};
 use serde_json::json;
 
 use crate::architecture::Architecture;
 use crate::cli::{BenchArgs, Engine, GlobalArgs, bytes};
 use crate::model::{self, Network};
 use crate::output::{Stdout, Table};
-use candle_vision::memory;
+use candle_vision::sysinfo;
 
 /// How often the machine's peak is measured between the runs.
 const TURNS: usize = 5;
@@ -94,7 +94,7 @@ pub(crate) fn run(args: &BenchArgs, global: &GlobalArgs) -> Result<()> {
     };
     let peak = flops.and_then(|flops| known_peak(peak.max(peak_flops(isa, threads)), flops));
     let images = batch as f64 / (median / 1e3);
-    let most = memory::peak();
+    let most = sysinfo::peak();
     if args.json {
         let object = json!({
             "model": name, "batch": batch, "input_size": [height, width], "threads": threads,
@@ -184,7 +184,7 @@ impl Bench {
         };
         let ys = match self.engine {
             Engine::Plan => forward()?,
-            Engine::Stock => with_stock_kernels(forward)?,
+            Engine::Stock => with_candle_ops(forward)?,
         };
         ys.device().synchronize()?;
         Ok(start.elapsed())
@@ -213,7 +213,7 @@ impl Bench {
         out.line(&format!("{:.4}", times[1].as_secs_f64() * 1e3))
     }
 
-    fn profile(&self) -> Result<Vec<StepTime>> {
+    fn profile(&self) -> Result<Vec<OpTiming>> {
         Ok(match &self.network {
             Network::Classifier(net) => net.profile(&self.xs)?,
             Network::Detector(net) => net.profile(&self.xs)?,
@@ -226,7 +226,7 @@ impl Bench {
             bail!("--profile shows the steps of a plan; candle's own operations have none");
         }
         const RUNS: usize = 21;
-        let runs: Vec<Vec<StepTime>> = (0..RUNS).map(|_| self.profile()).collect::<Result<_>>()?;
+        let runs: Vec<Vec<OpTiming>> = (0..RUNS).map(|_| self.profile()).collect::<Result<_>>()?;
         let mut table = Table::new(&["step", "kernel", "us", "share %", "GFLOP/s", "GB/s"], 2);
         let median = |step: usize| {
             let mut times: Vec<f64> = runs.iter().map(|run| run[step].time.as_secs_f64()).collect();

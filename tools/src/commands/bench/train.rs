@@ -6,19 +6,19 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use candle_ghostnet::GhostNet;
 use candle_nn::Optimizer as _;
-use candle_vision::layers::{Layer, Norm};
+use candle_vision::layers::{BatchNormMode, Layer};
 use candle_vision::seeded;
-use candle_vision::train::Variables;
+use candle_vision::train::VarStore;
 use candle_vision::train::loss::{class_targets, cross_entropy};
 use candle_vision::train::optim::{Algorithm, Config, GroupedOptimizer};
 use candle_yolov8::Yolo;
-use candle_yolov8::train::{DetectionLoss, Gains, Target, initial_head_biases};
-use ghostzoo_kernels::keep_freed_memory;
+use candle_yolov8::train::{DetectionLoss, LossWeights, Target, initial_head_biases};
+use ghostzoo_kernels::retain_heap;
 
 use crate::architecture::Architecture;
 use crate::cli::BenchArgs;
 use crate::output::Stdout;
-use candle_vision::memory;
+use candle_vision::sysinfo;
 
 /// Steps, the first of which warm up.
 const STEPS: usize = 7;
@@ -37,13 +37,13 @@ pub(super) fn run(
     device: &Device,
     dtype: DType,
 ) -> Result<()> {
-    keep_freed_memory();
+    retain_heap();
     let (batch, size) = match architecture {
         Architecture::Classifier(_) => (32, 224),
         Architecture::Detector { .. } => (16, 320),
     };
     let (batch, [height, width]) = (args.batch.unwrap_or(batch), args.imgsz.unwrap_or([size; 2]));
-    let variables = Variables::new(dtype, device, 0);
+    let variables = VarStore::new(dtype, device, 0);
     let xs = seeded::uniform("input", &(batch, 3, height, width).into(), &Device::Cpu)?;
     let xs = ((xs + 1.)? / 2.)?.to_device(device)?.to_dtype(dtype)?;
     let loss: Box<dyn Fn() -> Result<Tensor>> = match architecture {
@@ -54,13 +54,13 @@ pub(super) fn run(
             Box::new(move || Ok(cross_entropy(&net.forward_t(&xs, true)?, &targets)?))
         }
         Architecture::Detector { def, .. } => {
-            let net = Yolo::new(def, Norm::Separate, variables.builder())?;
+            let net = Yolo::new(def, BatchNormMode::Keep, variables.builder())?;
             for (name, values) in initial_head_biases(def) {
                 if let Some(bias) = variables.get(&name) {
                     bias.set(&Tensor::new(values, device)?.to_dtype(dtype)?)?;
                 }
             }
-            let loss = DetectionLoss::new(def.nc, net.strides(), Gains::default());
+            let loss = DetectionLoss::new(def.nc, net.strides(), LossWeights::default());
             let targets = targets(batch, def.nc);
             Box::new(move || Ok(loss.forward(&net.forward_t(&xs, true)?, &targets)?.total))
         }
@@ -76,7 +76,7 @@ pub(super) fn run(
     }
     let mut times = times.split_off(WARM_UP);
     times.sort_by(f64::total_cmp);
-    let peak = memory::peak().map_or("unknown".to_owned(), |bytes| format!("{:.0} MB", bytes as f64 / 1024. / 1024.));
+    let peak = sysinfo::peak().map_or("unknown".to_owned(), |bytes| format!("{:.0} MB", bytes as f64 / 1024. / 1024.));
     let side = if height == width { height.to_string() } else { format!("{height}x{width}") };
     Stdout::new().line(&format!(
         "step {} batch {batch} size {side} threads {}: peak {peak}, median s {:.3}",

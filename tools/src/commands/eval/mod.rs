@@ -1,27 +1,27 @@
 //! `ghostzoo eval`: how often classifiers are right. `ghostzoo merge`: the same from parts.
 
+mod evaluator;
 mod models;
 mod npy;
-mod part;
-mod pass;
 mod report;
-mod selection;
+mod shard;
+mod subset;
 
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use candle_vision::data::{self, OpenOptions, ImageIndex, RealLabels};
+use candle_vision::data::{self, DatasetOptions, ImageIndex, RealLabels};
 
 use crate::cli::{EvalArgs, GlobalArgs, MergeArgs};
 use crate::error::{SomeFailed, usage};
 use crate::files;
 use crate::model;
 
-use models::Candidate;
+use evaluator::{Evaluator, LabelSource};
+use models::EvalModel;
 use npy::Npy;
-use part::{Part, Subject};
-use pass::{Pass, Truth};
-use selection::Selection;
+use shard::{EvalManifest, EvalShard};
+use subset::Subset;
 
 /// Evaluates classifiers on labelled images.
 pub(crate) fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
     let candidates = models::load(args, global, &device)?;
     let [first, ..] = candidates.as_slice() else { bail!("there is no model") };
     let num_classes = first.network.config().num_classes;
-    let options = OpenOptions {
+    let options = DatasetOptions {
         num_classes,
         class_names: &first.class_names,
         split: args.split.as_deref(),
@@ -46,14 +46,14 @@ pub(crate) fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
         order: args.label_order.map(Into::into),
     };
     let set = ImageIndex::open(&args.data, &options)?;
-    let selection = Selection::new(set.len(), args.limit);
+    let selection = Subset::new(set.len(), args.limit);
     let real_labels = args.real_labels.as_deref().map(|path| {
         let labels = RealLabels::read(path)?;
         labels.check(&set, path).map(|()| labels)
     });
     let real_labels = real_labels.transpose()?;
     let valid = valid_labels(args, &set, num_classes)?;
-    let subject = Subject {
+    let subject = EvalManifest {
         data: set.fingerprint(),
         order: set.order().to_owned(),
         total: selection.total(),
@@ -69,11 +69,11 @@ pub(crate) fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
     };
     let part = start(args, subject, &selection)?;
     if !global.quiet {
-        set.notes().iter().for_each(|note| say!("note: {note}"));
-        say!("note: {} images; {}", set.len(), set.order());
+        set.notes().iter().for_each(|note| status!("note: {note}"));
+        status!("note: {} images; {}", set.len(), set.order());
     }
-    let truth = Truth { real_labels, valid };
-    let pass = Pass { args, global, device: &device, candidates: &candidates, set: &set, selection, truth };
+    let truth = LabelSource { real_labels, valid };
+    let pass = Evaluator { args, global, device: &device, candidates: &candidates, set: &set, selection, truth };
     let part = pass.run(part, logits)?;
     finish(&part, Outputs::of_eval(args), global, &names(&candidates))
 }
@@ -83,7 +83,7 @@ pub(crate) fn merge(args: &MergeArgs, global: &GlobalArgs) -> Result<()> {
     for path in [&args.results_file, &args.confusion].into_iter().flatten() {
         files::check_place(path)?;
     }
-    let part = Part::merge(&args.parts)?;
+    let part = EvalShard::merge(&args.parts)?;
     finish(&part, Outputs::of_merge(args), global, &model::class_names(part.subject.num_classes))
 }
 
@@ -104,14 +104,14 @@ impl<'a> Outputs<'a> {
     }
 }
 
-fn names(candidates: &[Candidate]) -> Vec<String> {
+fn names(candidates: &[EvalModel]) -> Vec<String> {
     candidates.first().map_or_else(Vec::new, |candidate| candidate.class_names.clone())
 }
 
 /// A new part, or the one that a run left.
-fn start(args: &EvalArgs, subject: Subject, selection: &Selection) -> Result<Part> {
+fn start(args: &EvalArgs, subject: EvalManifest, selection: &Subset) -> Result<EvalShard> {
     let positions = selection.shard(args.shard.unwrap_or([0, 1]));
-    let new = Part::new(subject, positions);
+    let new = EvalShard::new(subject, positions);
     let Some(path) = &args.part else { return Ok(new) };
     if !path.exists() {
         new.write(path)?;
@@ -120,7 +120,7 @@ fn start(args: &EvalArgs, subject: Subject, selection: &Selection) -> Result<Par
     if !args.resume {
         return Err(usage(format!("{} exists; --resume goes on with it", path.display())));
     }
-    let found = Part::read(path)?;
+    let found = EvalShard::read(path)?;
     if let Some(difference) = new.subject.difference(&found.subject) {
         return Err(usage(format!("--resume: this run is not the one that wrote {}: {difference}", path.display())));
     }
@@ -157,7 +157,7 @@ fn valid_labels(args: &EvalArgs, set: &ImageIndex, num_classes: usize) -> Result
 }
 
 /// Prints and writes the results.
-fn finish(part: &Part, outputs: Outputs, global: &GlobalArgs, names: &[String]) -> Result<()> {
+fn finish(part: &EvalShard, outputs: Outputs, global: &GlobalArgs, names: &[String]) -> Result<()> {
     if part.tallies.iter().all(|tally| tally.images() == 0) {
         bail!("no image counts: {} could not be read, {} have no label", part.unreadable.len(), part.unlabelled);
     }

@@ -6,10 +6,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use candle_core::Device;
 use candle_ghostnet::GhostNet;
-use candle_vision::image::ClassifyTransform;
-use ghostzoo_weights::{Origin, Registry, Task};
+use candle_vision::image::EvalTransform;
+use ghostzoo_weights::{CheckpointSource, Registry, Task};
 
-use super::part::ModelRow;
+use super::shard::ModelRow;
 use crate::cli::{EvalArgs, GlobalArgs, bytes};
 use crate::error::usage;
 use crate::files;
@@ -19,10 +19,10 @@ use crate::model::{self, Network};
 const CHECKPOINTS: [&str; 4] = ["safetensors", "pt", "pth", "bin"];
 
 /// A classifier ready to run.
-pub(super) struct Candidate {
+pub(super) struct EvalModel {
     pub(super) row: ModelRow,
     pub(super) network: Box<GhostNet>,
-    pub(super) transform: ClassifyTransform,
+    pub(super) transform: EvalTransform,
     pub(super) class_names: Vec<String>,
 }
 
@@ -69,11 +69,11 @@ pub(super) fn expand(models: &[OsString]) -> Result<Vec<OsString>> {
 }
 
 /// Loads the models; they must have the same classes.
-pub(super) fn load(args: &EvalArgs, global: &GlobalArgs, device: &Device) -> Result<Vec<Candidate>> {
+pub(super) fn load(args: &EvalArgs, global: &GlobalArgs, device: &Device) -> Result<Vec<EvalModel>> {
     if args.model.is_empty() {
         model::required(None)?;
     }
-    let mut candidates: Vec<Candidate> = Vec::new();
+    let mut candidates: Vec<EvalModel> = Vec::new();
     for name in expand(&args.model)? {
         let candidate = load_one(&name, args, global, device)?;
         if let Some(first) = candidates.first()
@@ -92,7 +92,7 @@ pub(super) fn load(args: &EvalArgs, global: &GlobalArgs, device: &Device) -> Res
     Ok(candidates)
 }
 
-fn load_one(name: &OsStr, args: &EvalArgs, global: &GlobalArgs, device: &Device) -> Result<Candidate> {
+fn load_one(name: &OsStr, args: &EvalArgs, global: &GlobalArgs, device: &Device) -> Result<EvalModel> {
     let loaded = model::load(name, global, device, args.json)?;
     let Network::Classifier(network) = loaded.network else {
         let name = loaded.name;
@@ -108,8 +108,8 @@ fn load_one(name: &OsStr, args: &EvalArgs, global: &GlobalArgs, device: &Device)
     let row = ModelRow {
         name: loaded.name,
         weights: match loaded.origin {
-            Origin::File(path) => files::checksum(&path)?,
-            Origin::Shipped(shipped) => crc32fast::hash(shipped.bytes()),
+            CheckpointSource::File(path) => files::checksum(&path)?,
+            CheckpointSource::Bundled(shipped) => crc32fast::hash(shipped.bytes()),
         },
         param_count: loaded.parameters,
         img_size: transform.input_size,
@@ -117,5 +117,5 @@ fn load_one(name: &OsStr, args: &EvalArgs, global: &GlobalArgs, device: &Device)
         interpolation: transform.interpolation.to_string(),
         dtype: global.dtype().as_str().to_owned(),
     };
-    Ok(Candidate { row, network, transform, class_names: loaded.class_names })
+    Ok(EvalModel { row, network, transform, class_names: loaded.class_names })
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
-use candle_vision::metrics::Tally;
+use candle_vision::metrics::ClassificationMetrics;
 use serde::Serialize;
 use serde_json::json;
 
-use super::part::{ModelRow, Part, Subject};
+use super::shard::{EvalManifest, EvalShard, ModelRow};
 use crate::files;
 use crate::output::{Stdout, Table, class_name, grouped, shown};
 
@@ -37,7 +37,7 @@ pub(super) struct Row {
 }
 
 /// The rows, the best first.
-pub(super) fn results(part: &Part) -> Vec<(Row, &ModelRow, &Tally)> {
+pub(super) fn results(part: &EvalShard) -> Vec<(Row, &ModelRow, &ClassificationMetrics)> {
     let round = |value: f64, digits: i32| (value * 10f64.powi(digits)).round() / 10f64.powi(digits);
     let mut rows: Vec<_> = part
         .subject
@@ -65,7 +65,7 @@ pub(super) fn results(part: &Part) -> Vec<(Row, &ModelRow, &Tally)> {
 }
 
 /// Writes the rows as json where the file's name ends so, else as csv.
-pub(super) fn save(path: &Path, results: &[(Row, &ModelRow, &Tally)]) -> Result<()> {
+pub(super) fn save(path: &Path, results: &[(Row, &ModelRow, &ClassificationMetrics)]) -> Result<()> {
     let rows = results.iter().map(|(row, ..)| row);
     let bytes = match path.extension().and_then(|extension| extension.to_str()) {
         Some("json") => {
@@ -83,7 +83,7 @@ pub(super) fn save(path: &Path, results: &[(Row, &ModelRow, &Tally)]) -> Result<
 }
 
 /// Writes a row per pair of classes that came: model, true class, predicted class, images.
-pub(super) fn save_confusion(path: &Path, part: &Part, names: &[String]) -> Result<()> {
+pub(super) fn save_confusion(path: &Path, part: &EvalShard, names: &[String]) -> Result<()> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(["model", "label", "label_name", "predicted", "predicted_name", "pictures"])?;
     for (model, tally) in part.subject.models.iter().zip(&part.tallies) {
@@ -99,8 +99,8 @@ pub(super) fn save_confusion(path: &Path, part: &Part, names: &[String]) -> Resu
 
 /// Prints the results.
 pub(super) fn print(
-    part: &Part,
-    results: &[(Row, &ModelRow, &Tally)],
+    part: &EvalShard,
+    results: &[(Row, &ModelRow, &ClassificationMetrics)],
     json: bool,
     quiet: bool,
     names: &[String],
@@ -151,16 +151,16 @@ pub(super) fn print(
         warn(&part.subject, &row.model, tally);
     }
     if !part.unreadable.is_empty() && !quiet {
-        say!("note: {} images could not be read and do not count", part.unreadable.len());
+        status!("note: {} images could not be read and do not count", part.unreadable.len());
     }
     if part.unlabelled > 0 && !quiet {
-        say!("note: {} images have no reassessed label and do not count", part.unlabelled);
+        status!("note: {} images have no reassessed label and do not count", part.unlabelled);
     }
     Ok(())
 }
 
 /// The classes that are right least often.
-fn worst(tally: &Tally, names: &[String]) -> String {
+fn worst(tally: &ClassificationMetrics, names: &[String]) -> String {
     let mut cells: BTreeMap<usize, Vec<(usize, u64)>> = BTreeMap::new();
     for ((label, predicted), count) in tally.confusion() {
         cells.entry(label).or_default().push((predicted, count));
@@ -181,16 +181,16 @@ fn worst(tally: &Tally, names: &[String]) -> String {
 }
 
 /// Says what makes a result doubtful.
-fn warn(subject: &Subject, model: &str, tally: &Tally) {
+fn warn(subject: &EvalManifest, model: &str, tally: &ClassificationMetrics) {
     if tally.not_finite() > 0 {
-        say!("note: {model}: {} images gave logits that are not finite and count as wrong", tally.not_finite());
+        status!("note: {model}: {} images gave logits that are not finite and count as wrong", tally.not_finite());
     }
     let classes = subject.valid_labels.as_ref().map_or(subject.num_classes, Vec::len);
     let chance = 1. / classes.max(1) as f64;
     if tally.images() < MEANINGFUL || classes < FEW || tally.top1() > NEAR * chance {
         return;
     }
-    say!(
+    status!(
         "note: {model}: top-1 {:.2} % is near the {:.2} % of guessing. The classes: {}. {}",
         100. * tally.top1(),
         100. * chance,
@@ -200,7 +200,7 @@ fn warn(subject: &Subject, model: &str, tally: &Tally) {
 }
 
 /// What an accuracy near chance usually comes from.
-fn cause(tally: &Tally) -> String {
+fn cause(tally: &ClassificationMetrics) -> String {
     let images = tally.images().max(1) as f64;
     for (shift, what) in [(1i64, "above"), (-1, "below")] {
         let shifted = tally.confusion().filter(|((label, predicted), _)| *predicted as i64 == *label as i64 + shift);

@@ -84,8 +84,7 @@ mod tests {
 
     #[test]
     fn what_differs_is_named() {
-        let facts =
-            |images: usize, labels: &str| json!({"classes": ["a", "b"], "pictures": images, "labels": labels});
+        let facts = |images: usize, labels: &str| json!({"classes": ["a", "b"], "pictures": images, "labels": labels});
         assert_eq!(differing(&facts(8, "x"), &facts(9, "y")).join(", "), "images (8 then, 9 now), labels");
         assert_eq!(differing(&facts(8, "x"), &facts(8, "y")), ["labels"]);
         assert!(differing(&json!({"labels": "x"}), &facts(8, "x")).is_empty(), "an older run does not know more");

@@ -127,10 +127,7 @@ mod tests {
         }
         std::fs::write(folder.path().join("f"), "")?;
         let more = items(&["f", "a", "b", "c", "d", "e", "f", "f", "f"]);
-        assert_eq!(
-            said(&more).as_deref(),
-            Some("training images (5 then, 9 now; new or changed: f, f, f and 1 more)")
-        );
+        assert_eq!(said(&more).as_deref(), Some("training images (5 then, 9 now; new or changed: f, f, f and 1 more)"));
         Ok(())
     }
 }

@@ -17,10 +17,10 @@ impl Interrupt {
             if asked.swap(true, Ordering::SeqCst) {
                 std::process::exit(crate::error::INTERRUPTED.into());
             }
-            say!("note: finishing the step, then saving; Ctrl-C again leaves at once");
+            status!("note: finishing the step, then saving; Ctrl-C again leaves at once");
         };
         if let Err(error) = on_signals(handle) {
-            say!("note: Ctrl-C ends the run without saving: {error}");
+            status!("note: Ctrl-C ends the run without saving: {error}");
         }
         interrupt
     }

@@ -4,7 +4,6 @@ mod args_yaml;
 mod arguments;
 mod checks;
 mod classify;
-mod cycle;
 mod detect;
 mod fingerprints;
 mod half;
@@ -14,16 +13,17 @@ mod progress;
 mod results;
 mod run;
 mod state;
+mod train_loop;
 mod transfer;
 
 use anyhow::Result;
-use ghostzoo_kernels::keep_freed_memory;
+use ghostzoo_kernels::retain_heap;
 
 use crate::cli::{GlobalArgs, TrainArgs, TrainTask};
 
 /// Trains what the command line says. `explicit` names the options that were given.
 pub(crate) fn run(args: &TrainArgs, global: &GlobalArgs, explicit: &[String]) -> Result<()> {
-    keep_freed_memory();
+    retain_heap();
     match &args.task {
         TrainTask::Detect(args) => run::run::<detect::Setup>(args, global, explicit),
         TrainTask::Classify(args) => run::run::<classify::Setup>(args, global, explicit),

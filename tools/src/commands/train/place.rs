@@ -29,7 +29,7 @@ pub(crate) struct Lock {
 /// Locks a folder against other processes; says where its file system cannot.
 pub(crate) fn lock(folder: &Path) -> Result<Lock> {
     let (lock, note) = lock_by(folder, File::try_lock)?;
-    note.iter().for_each(|note| say!("note: {note}"));
+    note.iter().for_each(|note| status!("note: {note}"));
     Ok(lock)
 }
 
@@ -168,15 +168,16 @@ pub(crate) fn of_file(file: &Path) -> Result<Option<PathBuf>> {
     if !file.is_file() {
         return Ok(None);
     }
-    let whole = std::path::absolute(file).with_context(|| format!("cannot tell where {} is", file.display()))?;
-    let folder = whole.parent().and_then(Path::parent).map(Path::to_path_buf);
+    let absolute_path =
+        std::path::absolute(file).with_context(|| format!("cannot tell where {} is", file.display()))?;
+    let folder = absolute_path.parent().and_then(Path::parent).map(Path::to_path_buf);
     Ok(folder.filter(|folder| state_file(folder).is_file()))
 }
 
 /// Whether both are one folder.
 pub(crate) fn is_same(folder: &Path, other: &Result<PathBuf>) -> bool {
-    let whole = |path: &Path| path.canonicalize().ok();
-    other.as_deref().is_ok_and(|other| whole(folder).is_some_and(|folder| Some(folder) == whole(other)))
+    let absolute_path = |path: &Path| path.canonicalize().ok();
+    other.as_deref().is_ok_and(|other| absolute_path(folder).is_some_and(|folder| Some(folder) == absolute_path(other)))
 }
 
 /// The state of the run in `folder`.

@@ -5,24 +5,24 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use indicatif::{FormattedDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::cycle::{Step, Validation};
+use super::train_loop::{Step, Validation};
 use crate::output::Stdout;
-use candle_vision::memory;
+use candle_vision::sysinfo;
 
 /// Who reads the run's progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reader {
+pub(crate) enum OutputMode {
     /// Someone at a terminal.
-    Person,
+    Human,
     /// A program: rows of JSON on stdout.
-    Program,
+    Json,
     /// Nobody.
-    Nobody,
+    Quiet,
 }
 
 /// A run on the terminal.
-pub(crate) struct Shown {
-    reader: Reader,
+pub(crate) struct ProgressDisplay {
+    reader: OutputMode,
     bar: ProgressBar,
     losses: &'static [&'static str],
     epoch: [usize; 2],
@@ -34,8 +34,8 @@ pub(crate) struct Shown {
     has_header: bool,
 }
 
-impl Shown {
-    pub(crate) fn new(reader: Reader) -> Self {
+impl ProgressDisplay {
+    pub(crate) fn new(reader: OutputMode) -> Self {
         Self {
             reader,
             bar: ProgressBar::hidden(),
@@ -49,14 +49,14 @@ impl Shown {
         }
     }
 
-    pub(crate) fn reader(&self) -> Reader {
+    pub(crate) fn reader(&self) -> OutputMode {
         self.reader
     }
 
     /// An epoch, from 1, of so many.
     pub(crate) fn begin(&mut self, epoch: usize, epochs: usize, losses: &'static [&'static str]) {
         let target =
-            if self.reader == Reader::Person { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+            if self.reader == OutputMode::Human { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         self.bar = ProgressBar::with_draw_target(None, target);
         if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:20} {pos}/{len} {msg}") {
             self.bar.set_style(style);
@@ -73,7 +73,7 @@ impl Shown {
         self.bar.set_length(batches as u64);
         self.bar.set_position(batch as u64);
         let losses = self.losses.iter().zip(sums).map(|(name, sum)| format!("{name} {:.4}", sum / batch as f64));
-        let memory = memory::resident().map_or_else(String::new, |bytes| format!(", {:.2} GB", bytes as f64 / 1e9));
+        let memory = sysinfo::resident().map_or_else(String::new, |bytes| format!(", {:.2} GB", bytes as f64 / 1e9));
         let losses = losses.collect::<Vec<_>>().join(" ");
         let left = self.left(batch as f64 / batches.max(1) as f64);
         let left = left.map_or_else(String::new, |left| format!(", {} left", FormattedDuration(left)));
@@ -111,7 +111,7 @@ impl Shown {
         metrics: &[&str],
         is_best: bool,
     ) -> Result<()> {
-        if self.reader != Reader::Person {
+        if self.reader != OutputMode::Human {
             return Ok(());
         }
         let mut out = Stdout::beside_the_work();
@@ -130,7 +130,7 @@ impl Shown {
         let [epoch, epochs] = self.epoch;
         let number = |value: &f64| if value.is_nan() { format!("{:>11}", "-") } else { format!("{value:>11.4}") };
         let values = losses.iter().chain(&validation.metrics).map(number).collect::<String>();
-        let memory = memory::resident().map_or_else(|| "-".to_owned(), |bytes| format!("{:.2}GB", bytes as f64 / 1e9));
+        let memory = sysinfo::resident().map_or_else(|| "-".to_owned(), |bytes| format!("{:.2}GB", bytes as f64 / 1e9));
         let best = if is_best { " best" } else { "" };
         let place = format!("{epoch}/{epochs}");
         out.line(&format!("{place:>9}{values}{rate:>10.1}{:>8.1}{memory:>9}{best}", 100. * waiting))

@@ -10,12 +10,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::cycle::{BEST, Cycle, End, LAST, Task, columns, planned};
 use super::fingerprints::{self, Item};
 use super::interrupt::Interrupt;
-use super::progress::{Reader, Shown};
+use super::progress::{OutputMode, ProgressDisplay};
 use super::results::Results;
 use super::state::{self, Progress};
+use super::train_loop::{BEST, End, LAST, Task, TrainLoop, columns, planned};
 use super::{args_yaml, arguments, checks, place};
 use crate::cli::{Float, GlobalArgs, RunArgs};
 use crate::error::{Interrupted, usage};
@@ -141,7 +141,7 @@ fn resume<T: Training>(folder: &Path, given: &T::Args, global: &GlobalArgs, expl
                 return Err(usage(format!("{said}; with other classes no run goes on: begin one from its weights")));
             }
             true if global.quiet => {}
-            true => say!("note: {said}; the run goes on with them"),
+            true => status!("note: {said}; the run goes on with them"),
             false => {
                 return Err(usage(format!(
                     "{said}; put them back, go on with them by --accept-changed-data, or begin a run from its weights"
@@ -160,7 +160,7 @@ fn resume<T: Training>(folder: &Path, given: &T::Args, global: &GlobalArgs, expl
         progress.batch = 0;
         progress.losses.clear();
         if !global.quiet {
-            say!("note: epoch {} begins again", progress.epoch + 1);
+            status!("note: epoch {} begins again", progress.epoch + 1);
         }
     }
     checks::of_task(&progress, task.batches(), task.columns().0.len(), &expected).map_err(edited)?;
@@ -171,10 +171,15 @@ fn resume<T: Training>(folder: &Path, given: &T::Args, global: &GlobalArgs, expl
     }
     let is_over = end.is_some();
     if epochs != epochs_before && !global.quiet {
-        say!("note: {extension}");
+        status!("note: {extension}");
     }
     if !global.quiet && !is_over {
-        say!("note: going on with {} at epoch {}, step {}", folder.display(), progress.epoch + 1, progress.batch + 1);
+        status!(
+            "note: going on with {} at epoch {}, step {}",
+            folder.display(),
+            progress.epoch + 1,
+            progress.batch + 1
+        );
     }
     progress.finished = is_over;
     progress.args = serde_json::to_value(&args)?;
@@ -195,14 +200,14 @@ fn finish<T: Training>(
 ) -> Result<()> {
     let run = T::run_args(args);
     let reader = match () {
-        () if run.json => Reader::Program,
-        () if global.quiet => Reader::Nobody,
-        () => Reader::Person,
+        () if run.json => OutputMode::Json,
+        () if global.quiet => OutputMode::Quiet,
+        () => OutputMode::Human,
     };
     let (before, hours) = (progress.seconds, T::hours(args));
-    let (interrupt, shown, start) = (Interrupt::listen(), Shown::new(reader), Instant::now());
+    let (interrupt, shown, start) = (Interrupt::listen(), ProgressDisplay::new(reader), Instant::now());
     let clock = Box::new(move || before + start.elapsed().as_secs_f64());
-    let mut cycle = Cycle { args: run, hours, folder, progress, results, interrupt, shown, clock };
+    let mut cycle = TrainLoop { args: run, hours, folder, progress, results, interrupt, shown, clock };
     cycle.take_over(&task)?;
     files::write(&folder.join("args.yaml"), args_yaml::text(T::NAME, &cycle.progress.args)?.as_bytes())?;
     for (name, text) in &lists {
@@ -222,23 +227,23 @@ fn finish<T: Training>(
     if run.plots && cycle.results.len() > 0 {
         image::save(&cycle.results.draw()?, &folder.join(CURVES))?;
     }
-    if reader == Reader::Person {
-        say!("note: {epochs} epochs in {:.2} hours, the best was {epoch}: {}", seconds / 3600., best.display());
-    } else if reader == Reader::Program && !global.quiet {
-        say!("note: results saved to {}", folder.display());
+    if reader == OutputMode::Human {
+        status!("note: {epochs} epochs in {:.2} hours, the best was {epoch}: {}", seconds / 3600., best.display());
+    } else if reader == OutputMode::Json && !global.quiet {
+        status!("note: results saved to {}", folder.display());
     }
     Ok(())
 }
 
 /// The whole path of a file or folder.
-pub(super) fn whole(path: &Path) -> Result<PathBuf> {
+pub(super) fn absolute_path(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("cannot tell where {} is", path.display()))
 }
 
 /// The whole path of what names a file, and other text as it is.
-pub(super) fn whole_file(text: &str) -> Result<String> {
+pub(super) fn absolute_file(text: &str) -> Result<String> {
     match Path::new(text).is_file() {
-        true => whole(Path::new(text)).map(|path| path.to_string_lossy().into_owned()),
+        true => absolute_path(Path::new(text)).map(|path| path.to_string_lossy().into_owned()),
         false => Ok(text.to_owned()),
     }
 }

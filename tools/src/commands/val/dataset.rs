@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_yolov8::data::{
-    ClassMatch, CocoInstances, DataYaml, LabelReport, AnnotatedImage, Split, coco_category_ids,
+    AnnotatedImage, ClassMatch, CocoInstances, DataYaml, DatasetSplit, LabelReport, coco_category_ids,
 };
 
 use crate::cli::ValArgs;
@@ -17,7 +17,7 @@ const SINGLE: &str = "item";
 
 /// What the arguments name, whose labels are still to be read.
 pub(crate) enum Labels {
-    Yaml { split: Split, names: Vec<String>, coco_ids: Option<Vec<i64>> },
+    Yaml { split: DatasetSplit, names: Vec<String>, coco_ids: Option<Vec<i64>> },
     Coco { instances: CocoInstances, images: Vec<AnnotatedImage>, report: LabelReport },
 }
 
@@ -46,7 +46,7 @@ impl Labels {
         }
         let data = DataYaml::read(&args.data)?;
         let coco_ids = coco_category_ids(&data.entries(&args.split)?, data.names().len());
-        Ok(Self::Yaml { split: Split::open(&data, &args.split)?, names: data.names().to_vec(), coco_ids })
+        Ok(Self::Yaml { split: DatasetSplit::open(&data, &args.split)?, names: data.names().to_vec(), coco_ids })
     }
 
     /// Reads the labels; all of class 0 with `single_cls`.
@@ -90,11 +90,11 @@ impl Dataset {
     /// Says what was left out, the first few one by one, and what is there.
     pub(crate) fn tell(&self, data: &Path) {
         let messages = &self.report.messages;
-        messages.iter().take(SHOWN).for_each(|message| say!("note: {message}"));
+        messages.iter().take(SHOWN).for_each(|message| status!("note: {message}"));
         if messages.len() > SHOWN {
-            say!("note: and {} more", messages.len() - SHOWN);
+            status!("note: and {} more", messages.len() - SHOWN);
         }
-        say!("note: {}: {}", data.display(), self.report);
+        status!("note: {}: {}", data.display(), self.report);
     }
 
     /// Takes the classes for one, as a model of `classes` calls it.

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use candle_vision::image;
 use candle_vision::metrics::{CURVE_POINTS, ClassMetrics};
-use candle_yolov8::data::{ImageId, AnnotatedImage};
-use candle_yolov8::val::{Looked, Measured, ValOptions, Validated, validate};
+use candle_yolov8::data::{AnnotatedImage, ImageId};
+use candle_yolov8::val::{BatchOutput, EvalResult, ValOptions, ValReport, validate};
 use candle_yolov8::{Detection, Detector, NmsOptions};
 use serde::Serialize;
 
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
     // Before the work: where it cannot be made, that should show now.
     let folder = folder(args)?;
     let mut bar = Count::new("val", global.quiet || args.json);
-    let validated = validate(&detector, &dataset.images, &options, &mut |Looked { done, total, .. }| {
+    let validated = validate(&detector, &dataset.images, &options, &mut |BatchOutput { done, total, .. }| {
         bar.show(done, total, "");
         Ok(())
     })?;
@@ -102,7 +102,7 @@ pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
             if !args.json {
                 return out.line(&format!("Results saved to {folder}"));
             }
-            say!("note: results saved to {folder}");
+            status!("note: results saved to {folder}");
             Ok(())
         }
         _ => Ok(()),
@@ -112,27 +112,27 @@ pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
 /// Says what differs from what the arguments say.
 fn tell(dataset: &Dataset, options: &ValOptions, args: &ValArgs, is_trained_so: bool) {
     if options.side() != options.imgsz {
-        say!("note: --imgsz {} is rounded up to {}, a multiple of 32", options.imgsz, options.side());
+        status!("note: --imgsz {} is rounded up to {}, a multiple of 32", options.imgsz, options.side());
     }
     if is_trained_so {
-        say!("note: the model was trained with single_cls: all classes count as one");
+        status!("note: the model was trained with single_cls: all classes count as one");
     }
     let (most, kept) = (dataset.most(), options.nms.max_det);
     if kept > args.max_det {
-        say!("note: an image has {most} objects: {kept} boxes are kept of each, --max-det says otherwise");
+        status!("note: an image has {most} objects: {kept} boxes are kept of each, --max-det says otherwise");
     } else if most > kept {
-        say!("note: an image has {most} objects, and --max-det keeps {kept}: recall is capped");
+        status!("note: an image has {most} objects, and --max-det keeps {kept}: recall is capped");
     }
 }
 
 /// Says what does not count; how many images could not be read.
-fn warn(images: &[AnnotatedImage], validated: &Validated, global: &GlobalArgs) -> usize {
+fn warn(images: &[AnnotatedImage], validated: &ValReport, global: &GlobalArgs) -> usize {
     let mut failed = 0;
     for (image, found) in images.iter().zip(&validated.images) {
         if let Err(error) = found {
             failed += 1;
             let message = error::text(&anyhow::Error::msg(error.to_string()));
-            say!("error: {}: {message}; it does not count", image.path.display());
+            status!("error: {}: {message}; it does not count", image.path.display());
         }
     }
     if global.quiet {
@@ -142,12 +142,12 @@ fn warn(images: &[AnnotatedImage], validated: &Validated, global: &GlobalArgs) -
     notes(&damaged.map(|(image, why)| format!("{}: {why}", images[*image].path.display())).collect::<Vec<_>>());
     for (image, dropped) in &validated.dropped {
         let path = images[*image].path.display();
-        say!("note: {path}: the {dropped} least confident candidates were left out; raise --conf");
+        status!("note: {path}: the {dropped} least confident candidates were left out; raise --conf");
     }
-    if validated.other_size > 0 {
-        say!(
+    if validated.size_mismatches > 0 {
+        status!(
             "note: {} images are not of the size that their labels say: the boxes may be of other images",
-            validated.other_size
+            validated.size_mismatches
         );
     }
     failed
@@ -163,7 +163,7 @@ fn folder(args: &ValArgs) -> Result<Option<RunDir>> {
 }
 
 /// Writes the run's files.
-fn save(folder: &Path, args: &ValArgs, global: &GlobalArgs, dataset: &Dataset, validated: &Validated) -> Result<()> {
+fn save(folder: &Path, args: &ValArgs, global: &GlobalArgs, dataset: &Dataset, validated: &ValReport) -> Result<()> {
     if args.save_json {
         files::write(&folder.join("predictions.json"), &predictions(dataset, validated)?)?;
     }
@@ -185,7 +185,7 @@ struct CocoResult<'a> {
     score: f32,
 }
 
-fn predictions(dataset: &Dataset, validated: &Validated) -> Result<Vec<u8>> {
+fn predictions(dataset: &Dataset, validated: &ValReport) -> Result<Vec<u8>> {
     let mut results = Vec::new();
     for (image, found) in dataset.images.iter().zip(&validated.images) {
         let file_name = image.path.file_name().unwrap_or_default().to_string_lossy();
@@ -205,7 +205,7 @@ fn predictions(dataset: &Dataset, validated: &Validated) -> Result<Vec<u8>> {
 }
 
 /// The images that Ultralytics' users know; `names` are the classes' as they are drawn.
-pub(crate) fn draw(folder: &Path, names: &[String], measured: &Measured, confusion_conf: f32) -> Result<()> {
+pub(crate) fn draw(folder: &Path, names: &[String], measured: &EvalResult, confusion_conf: f32) -> Result<()> {
     let classes = &measured.ultralytics.classes;
     let seen: Vec<String> = classes.iter().map(|class| names[class.class].clone()).collect();
     let curves = |of: fn(&ClassMetrics) -> &Vec<f64>| classes.iter().map(|class| of(class).clone()).collect::<Vec<_>>();

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use candle_vision::metrics::{ClassMetrics, coco};
-use candle_yolov8::val::{ValOptions, Validated};
+use candle_yolov8::val::{ValOptions, ValReport};
 use serde_json::{Value, json};
 
 use super::dataset::Dataset;
@@ -16,7 +16,7 @@ pub(crate) fn print(
     global: &GlobalArgs,
     dataset: &Dataset,
     options: &ValOptions,
-    validated: &Validated,
+    validated: &ValReport,
 ) -> Result<()> {
     let looked = validated.images.iter().filter(|image| image.is_ok()).count();
     if args.metric != Metric::Coco {
@@ -48,7 +48,7 @@ pub(crate) fn print(
 }
 
 /// Ultralytics' metrics of each class and their means.
-pub(crate) fn ultralytics(names: &[String], validated: &Validated) -> Table {
+pub(crate) fn ultralytics(names: &[String], validated: &ValReport) -> Table {
     let metrics = &validated.measured.ultralytics;
     let looked = validated.images.iter().filter(|image| image.is_ok()).count();
     let mut table = Table::new(&["class", "images", "instances", "P", "R", "mAP50", "mAP50-95"], 1);
@@ -83,7 +83,7 @@ const ROWS: [[&str; 4]; 12] = [
     ["ARl", "0.50:0.95", "large", "100"],
 ];
 
-fn coco_table(summary: &coco::Summary) -> Table {
+fn coco_table(summary: &coco::CocoStats) -> Table {
     let mut table = Table::new(&["metric", "IoU", "area", "max dets", "value"], 3);
     for (row, value) in ROWS.iter().zip(summary.stats()) {
         let value = value.map_or_else(|| "no such object".to_owned(), |value| format!("{value:.4}"));
@@ -97,7 +97,7 @@ pub(crate) fn json(
     model: &str,
     dataset: &Dataset,
     options: &ValOptions,
-    validated: &Validated,
+    validated: &ValReport,
     failed: usize,
 ) -> Value {
     let metrics = &validated.measured.ultralytics;
@@ -113,7 +113,7 @@ pub(crate) fn json(
             "coco": { "AP": ap, "AP50": ap50 },
         })
     };
-    let coco: serde_json::Map<String, Value> = coco::Summary::NAMES
+    let coco: serde_json::Map<String, Value> = coco::CocoStats::NAMES
         .iter()
         .zip(validated.measured.coco.summary.stats())
         .map(|(name, value)| ((*name).to_owned(), json!(value)))

@@ -59,7 +59,7 @@ fn tried((name, outcome, script): Lie) -> Result<(), String> {
     let (done, result) = mpsc::channel();
     let settings_of = settings(&liar::start(script), &cache);
     let begun = Instant::now();
-    std::thread::spawn(move || drop(done.send(fetch(&settings_of, &place(), None, &mut Silent))));
+    std::thread::spawn(move || drop(done.send(fetch(&settings_of, &place(), None, &mut NoProgress))));
     let Ok(result) = result.recv_timeout(DEADLINE) else {
         return Err(format!("{name}: it panics, or takes more than {DEADLINE:?}"));
     };
@@ -94,7 +94,7 @@ fn tried((name, outcome, script): Lie) -> Result<(), String> {
     }
     println!("{name:44} {taken:8.1?} {}", result.map_or_else(|error| error.to_string(), |_| "placed".to_owned()));
     // No lie spoils what comes after it.
-    let next = fetch(&settings(&liar::start(|asked| honest(asked).into()), &cache), &place(), None, &mut Silent);
+    let next = fetch(&settings(&liar::start(|asked| honest(asked).into()), &cache), &place(), None, &mut NoProgress);
     match next.map(|path| std::fs::read(path).ok()) {
         Ok(Some(content)) if content == body() => Ok(()),
         other => Err(format!("{name}: the next run has {:?}", other.map(|content| content.map(|c| c.len())))),

@@ -7,10 +7,10 @@ use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use candle_ghostnet::train::{Recipe, Trainer, TrainerConfig};
 use candle_ghostnet::{Config, GhostNet, Variant};
-use candle_vision::augment::{ClassifyAugment, Loader, LoaderOptions, TrainTransform};
-use candle_vision::data::{ClassifySet, DecodedSet, ImageIndex};
-use candle_vision::image::ClassifyTransform;
-use candle_vision::memory;
+use candle_vision::augment::{ClassificationAugment, DataLoader, LoaderOptions, TrainTransform};
+use candle_vision::data::{CachedDataset, ClassificationDataset, ImageIndex};
+use candle_vision::image::EvalTransform;
+use candle_vision::sysinfo;
 use ghostzoo_weights::{Checkpoint, Preprocessing};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ use super::source::Source;
 use super::task::{ClassifyTask, Parts};
 use crate::cli::{ClassifyTrainArgs, GlobalArgs, RunArgs};
 use crate::commands::train::fingerprints::Item;
-use crate::commands::train::run::{Training, whole, whole_file};
+use crate::commands::train::run::{Training, absolute_file, absolute_path};
 use crate::commands::train::transfer::{rows_by_name, told_rows};
 use crate::error::usage;
 use crate::model::{self, Network};
@@ -39,13 +39,13 @@ pub(crate) struct Setup {
     /// Whether the images to validate with are held back of those of one split.
     has_one_split: bool,
     classes: Vec<String>,
-    train: Arc<DecodedSet>,
-    val: Arc<DecodedSet>,
+    train: Arc<CachedDataset>,
+    val: Arc<CachedDataset>,
     config: Config,
     weights: Option<(String, Checkpoint)>,
     recipe: Recipe,
-    augment: ClassifyAugment,
-    view: ClassifyTransform,
+    augment: ClassificationAugment,
+    view: EvalTransform,
     /// Of the run's folder.
     files: Vec<(String, String)>,
 }
@@ -72,9 +72,9 @@ impl Training for Setup {
     }
 
     fn absolute(args: &ClassifyTrainArgs) -> Result<ClassifyTrainArgs> {
-        let data = args.data.as_deref().map(whole).transpose()?;
-        let [model, pretrained] = [&args.model, &args.pretrained].map(|text| whole_file(text));
-        let teacher = args.optimizer.teacher.as_deref().map(whole_file).transpose()?;
+        let data = args.data.as_deref().map(absolute_path).transpose()?;
+        let [model, pretrained] = [&args.model, &args.pretrained].map(|text| absolute_file(text));
+        let teacher = args.optimizer.teacher.as_deref().map(absolute_file).transpose()?;
         let mut args = ClassifyTrainArgs { data, model: model?, pretrained: pretrained?, ..args.clone() };
         args.optimizer.teacher = teacher;
         Ok(args)
@@ -92,15 +92,15 @@ impl Training for Setup {
                 data.display()
             )));
         }
-        let room = memory::available().map_or(UNKNOWN_BYTES, |bytes| bytes / MEMORY_SHARE);
+        let room = sysinfo::available().map_or(UNKNOWN_BYTES, |bytes| bytes / MEMORY_SHARE);
         let mut set = match args.run.val_split {
-            Some(share) => ClassifySet::open_held_out(data, share, args.run.seed, room)?,
-            None => ClassifySet::open(data, room)?,
+            Some(share) => ClassificationDataset::open_held_out(data, share, args.run.seed, room)?,
+            None => ClassificationDataset::open(data, room)?,
         };
         set.train = set.train.with_max_pixels(args.run.largest.max_pixels);
         set.val = set.val.with_max_pixels(args.run.largest.max_pixels);
         if !global.quiet {
-            set.notes.iter().take(SHOWN).for_each(|note| say!("note: {note}"));
+            set.notes.iter().take(SHOWN).for_each(|note| status!("note: {note}"));
         }
         let decided: Option<Decided> = decided.cloned().map(serde_json::from_value).transpose()?;
         let (config, weights, recipe, view) = match decided {
@@ -114,7 +114,7 @@ impl Training for Setup {
                 (config, weights, asked, asked_view(args, view)?)
             }
         };
-        let ClassifySet { classes, train, val, .. } = set;
+        let ClassificationDataset { classes, train, val, .. } = set;
         // Maps of 32 pixels and less end at one cell, of which a batch norm needs two.
         if recipe.batch.min(train.set().len()) == 1 && args.imgsz <= 32 {
             return Err(usage(
@@ -123,7 +123,7 @@ impl Training for Setup {
         }
         check_side(&args.model, config.variant, args.imgsz)?;
         if !global.quiet {
-            say!(
+            status!(
                 "note: {} images of {} classes to train with, {} to validate with; {} px",
                 train.set().len(),
                 classes.len(),
@@ -131,7 +131,7 @@ impl Training for Setup {
                 args.imgsz
             );
             if recipe.warmup_epochs >= recipe.epochs as f64 {
-                say!(
+                status!(
                     "note: the rate rises to the end: give --warmup-epochs less than the {} of --epochs",
                     recipe.epochs
                 );
@@ -209,13 +209,13 @@ impl Training for Setup {
         let workers = args.run.workers.unwrap_or(default);
         let options = LoaderOptions { batch: self.recipe.batch, workers, seed: args.run.seed, ..Default::default() };
         let transform = TrainTransform::new(self.augment.clone(), &self.view)?;
-        let train = Loader::train(self.train.clone(), transform, self.classes.len(), options)?;
-        let val = Loader::eval(self.val.clone(), self.view.clone(), options)?;
+        let train = DataLoader::train(self.train.clone(), transform, self.classes.len(), options)?;
+        let val = DataLoader::eval(self.val.clone(), self.view.clone(), options)?;
         let teacher = args.optimizer.teacher.as_deref().map(|name| self.teacher(name, args, global, &device));
         let weights = self.weights.as_ref().filter(|_| is_new);
         let rows = weights.filter(|_| args.cls_remap).and_then(|weights| rows_by_name(weights, &self.classes));
         if let Some(rows) = rows.as_deref().filter(|_| !global.quiet) {
-            say!("note: {}", told_rows(rows));
+            status!("note: {}", told_rows(rows));
         }
         let config = TrainerConfig {
             config: &self.config,
@@ -228,19 +228,19 @@ impl Training for Setup {
         };
         let (trainer, transferred) = Trainer::new(config, weights.map(|(_, checkpoint)| &checkpoint.tensors), &device)?;
         if let (Some(transferred), Some((name, _))) = (&transferred, weights) {
-            let all = trainer.learner().variables().iter().count();
+            let all = trainer.train_state().variables().iter().count();
             if transferred.matched.is_empty() {
                 bail!("nothing of {name} fits: give its architecture with --model, and it with --pretrained");
             }
             if !global.quiet {
-                say!("note: {} of {all} tensors are taken from {name}", transferred.matched.len());
+                status!("note: {} of {all} tensors are taken from {name}", transferred.matched.len());
                 for (tensor, own, theirs) in transferred.mismatch.misshaped.iter().take(SHOWN) {
-                    say!("note:   {tensor} starts anew: {own:?} here, {theirs:?} there");
+                    status!("note:   {tensor} starts anew: {own:?} here, {theirs:?} there");
                 }
             }
         }
         if is_new && !global.quiet {
-            say!("note: {}", start(&self.config, &self.recipe, &trainer, train.batches()));
+            status!("note: {}", start(&self.config, &self.recipe, &trainer, train.batches()));
         }
         let images = Images::new(self.classes, &self.view, global.quiet || !args.run.plots);
         let parts = Parts { trainer, sets: [self.train, self.val], train, val, view: self.view, images };
@@ -264,7 +264,7 @@ impl Setup {
                 self.classes.len()
             )));
         }
-        let ClassifyTransform { mean, std, .. } = loaded.transform;
+        let EvalTransform { mean, std, .. } = loaded.transform;
         if (mean, std) != (self.view.mean, self.view.std) {
             return Err(usage(format!(
                 "--teacher {name} has its images normalised by {mean:?} and {std:?}, not as here"
@@ -298,15 +298,15 @@ fn check_side(name: &str, variant: Variant, imgsz: usize) -> Result<()> {
     }
 }
 
-/// Steps of an epoch, as [`Loader`] counts them.
-fn batches(set: &DecodedSet, batch: usize) -> usize {
+/// Steps of an epoch, as [`DataLoader`] counts them.
+fn batches(set: &CachedDataset, batch: usize) -> usize {
     (set.set().len() / batch).max(1)
 }
 
 /// How images are prepared: as the arguments say, else as the weights have it.
-fn asked_view(args: &ClassifyTrainArgs, view: ClassifyTransform) -> Result<ClassifyTransform> {
+fn asked_view(args: &ClassifyTrainArgs, view: EvalTransform) -> Result<EvalTransform> {
     let interpolation = args.interpolation.as_deref().map(str::parse).transpose();
-    Ok(ClassifyTransform {
+    Ok(EvalTransform {
         input_size: [args.imgsz; 2],
         crop_pct: args.crop_pct.unwrap_or(view.crop_pct),
         interpolation: interpolation
@@ -325,7 +325,7 @@ fn range(name: &str, text: &str) -> Result<[f64; 2]> {
 }
 
 /// The augmentation that the arguments describe.
-fn augment(args: &ClassifyTrainArgs) -> Result<ClassifyAugment> {
+fn augment(args: &ClassifyTrainArgs) -> Result<ClassificationAugment> {
     let mut values = serde_json::to_value(&args.augment)?;
     let fields = values.as_object_mut().context("arguments are pairs")?;
     fields.insert("scale".to_owned(), json!(range("scale", &args.augment.scale)?));
@@ -334,7 +334,7 @@ fn augment(args: &ClassifyTrainArgs) -> Result<ClassifyAugment> {
         let value = fields.remove(from).unwrap_or(Value::Null);
         fields.insert(to.to_owned(), value);
     }
-    let augment: ClassifyAugment = serde_json::from_value(values).map_err(|error| usage(error.to_string()))?;
+    let augment: ClassificationAugment = serde_json::from_value(values).map_err(|error| usage(error.to_string()))?;
     augment.check().map_err(|error| usage(error.to_string()))?;
     Ok(augment)
 }
@@ -354,7 +354,7 @@ fn recipe(args: &ClassifyTrainArgs) -> Result<Recipe> {
 
 /// Says how a run starts.
 fn start(config: &Config, recipe: &Recipe, trainer: &Trainer, batches: usize) -> String {
-    let trained: usize = trainer.learner().variables().parameters().iter().map(|(_, var)| var.elem_count()).sum();
+    let trained: usize = trainer.train_state().variables().parameters().iter().map(|(_, var)| var.elem_count()).sum();
     format!(
         "{}, {trained} parameters in training; {} at {} with momentum {}; {batches} steps of {} images an epoch",
         config.variant.name,

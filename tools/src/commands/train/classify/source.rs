@@ -2,7 +2,7 @@
 
 use anyhow::{Result, anyhow};
 use candle_ghostnet::Config;
-use candle_vision::image::ClassifyTransform;
+use candle_vision::image::EvalTransform;
 use ghostzoo_weights::{Checkpoint, Registry};
 
 use crate::architecture::Architecture;
@@ -14,7 +14,7 @@ use crate::{model, soundness};
 pub(super) struct Source {
     pub(super) config: Config,
     pub(super) weights: Option<(String, Checkpoint)>,
-    pub(super) view: ClassifyTransform,
+    pub(super) view: EvalTransform,
 }
 
 impl Source {
@@ -53,7 +53,7 @@ impl Source {
     }
 
     fn new(config: Config, weights: Option<(String, Checkpoint)>) -> Result<Self> {
-        let mut view = ClassifyTransform::default();
+        let mut view = EvalTransform::default();
         if let Some((name, checkpoint)) = &weights {
             let own = config.variant.name;
             let theirs = checkpoint.metadata.arch.as_deref().and_then(|arch| arch.split('.').next()).unwrap_or(own);

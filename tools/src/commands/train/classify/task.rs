@@ -10,19 +10,19 @@ use candle_core::{DType, Device, Tensor};
 use candle_ghostnet::train::Trainer;
 use candle_ghostnet::{GhostNet, Layer};
 use candle_nn::VarBuilder;
-use candle_vision::augment::{Batch, Epoch, Loader};
-use candle_vision::data::DecodedSet;
-use candle_vision::image::{self, ClassifyTransform, RgbImage};
-use candle_vision::metrics::Tally;
+use candle_vision::augment::{Batch, DataLoader, EpochIter};
+use candle_vision::data::CachedDataset;
+use candle_vision::image::{self, EvalTransform, RgbImage};
+use candle_vision::metrics::ClassificationMetrics;
 use ghostzoo_weights::{Checkpoint, Metadata};
 use serde_json::{Value, json};
 
 use super::images::Images;
 use crate::cli::ClassifyTrainArgs;
 use crate::commands::train::arguments;
-use crate::commands::train::cycle::{Step, Task, Validation};
 use crate::commands::train::interrupt::Interrupt;
-use crate::commands::train::progress::Reader;
+use crate::commands::train::progress::OutputMode;
+use crate::commands::train::train_loop::{Step, Task, Validation};
 use crate::model;
 use crate::output::{Stdout, Table, grouped};
 use crate::plot;
@@ -38,10 +38,10 @@ const MOST_LISTED: usize = 100;
 pub(super) struct Parts {
     pub(super) trainer: Trainer,
     /// What is learnt from and what is measured on.
-    pub(super) sets: [Arc<DecodedSet>; 2],
-    pub(super) train: Loader,
-    pub(super) val: Loader,
-    pub(super) view: ClassifyTransform,
+    pub(super) sets: [Arc<CachedDataset>; 2],
+    pub(super) train: DataLoader,
+    pub(super) val: DataLoader,
+    pub(super) view: EvalTransform,
     pub(super) images: Images,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Parts {
 pub(crate) struct ClassifyTask {
     parts: Parts,
     args: ClassifyTrainArgs,
-    epoch: Option<Epoch>,
+    epoch: Option<EpochIter>,
     /// The next step, counted over all epochs.
     iteration: usize,
     drawn: Option<Batch>,
@@ -63,8 +63,13 @@ impl ClassifyTask {
     }
 
     /// Looks at the validation images; draws the first batches into `folder`. Nothing where `interrupt` asked to end.
-    fn measure(&self, network: &GhostNet, folder: Option<&Path>, interrupt: &Interrupt) -> Result<Option<Tally>> {
-        let mut tally = Tally::default();
+    fn measure(
+        &self,
+        network: &GhostNet,
+        folder: Option<&Path>,
+        interrupt: &Interrupt,
+    ) -> Result<Option<ClassificationMetrics>> {
+        let mut tally = ClassificationMetrics::default();
         for (number, batch) in self.parts.val.epoch(0)?.enumerate() {
             if interrupt.asked() {
                 return Ok(None);
@@ -78,8 +83,7 @@ impl ClassifyTask {
             let predicted: Vec<usize> = logits.iter().zip(&classes).map(verdict).collect();
             if let Some((folder, batch)) = kept {
                 for (name, classes) in [("labels", &classes), ("pred", &predicted)] {
-                    let image =
-                        self.parts.images.draw(&batch, classes, |number| self.parts.sets[1].set().name(number));
+                    let image = self.parts.images.draw(&batch, classes, |number| self.parts.sets[1].set().name(number));
                     image::save(&image, &folder.join(format!("val_batch{number}_{name}.jpg")))?;
                 }
             }
@@ -106,13 +110,13 @@ impl ClassifyTask {
         for ((set, told), becomes) in self.parts.sets.iter().zip(told.iter_mut()).zip(becomes) {
             for error in set.unreadable() {
                 if told.insert(error.index) {
-                    say!("note: {error}; {becomes}");
+                    status!("note: {error}; {becomes}");
                 }
             }
         }
     }
 
-    fn confusion(&self, tally: &Tally, folder: &Path) -> Result<()> {
+    fn confusion(&self, tally: &ClassificationMetrics, folder: &Path) -> Result<()> {
         let counts: HashMap<(usize, usize), u64> = tally.confusion().collect();
         let count = |predicted, truth| counts.get(&(truth, predicted)).copied().unwrap_or(0);
         let names = &self.parts.images.drawn;
@@ -127,7 +131,7 @@ impl ClassifyTask {
 }
 
 /// Accuracies of all images, and of each class where they are few.
-fn table(names: &[String], tally: &Tally) -> Table {
+fn table(names: &[String], tally: &ClassificationMetrics) -> Table {
     let mut table = Table::new(&["class", "images", "top1", "top5"], 1);
     let [top1, top5] = [tally.top1(), tally.top5()].map(|share| format!("{share:.4}"));
     table.row(vec!["all".to_owned(), grouped(tally.images() as usize), top1, top5]);
@@ -179,8 +183,8 @@ impl Task for ClassifyTask {
         let waited = epoch.waited() - before;
         let images = batch.classes.len();
         self.drawn = (self.args.run.plots && self.iteration < DRAWN).then(|| batch.clone());
-        let (images, targets) = batch.into_tensors(self.parts.trainer.device())?;
-        let loss = self.parts.trainer.step(self.iteration, &images, &targets)?;
+        let (xs, targets) = batch.into_tensors(self.parts.trainer.device())?;
+        let loss = self.parts.trainer.step(self.iteration, &xs, &targets)?;
         self.iteration += 1;
         Ok(Step { losses: vec![loss], images, moved: true, waited })
     }
@@ -218,7 +222,7 @@ impl Task for ClassifyTask {
             imgsz: Some(self.parts.view.input_size[0]),
             train_args: Some(arguments::shared(&self.args)?),
             epoch: Some(epochs as i64),
-            layout: ghostzoo_weights::Layout::Timm,
+            layout: ghostzoo_weights::KeyLayout::Timm,
             preprocessing: Some(model::preprocessing(&self.parts.view)),
             ..Default::default()
         };
@@ -235,7 +239,7 @@ impl Task for ClassifyTask {
         Ok(self.parts.trainer.load_state(tensors, updates)?)
     }
 
-    fn show(&self, best: &Path, folder: &Path, reader: Reader, plots: bool) -> Result<()> {
+    fn show(&self, best: &Path, folder: &Path, reader: OutputMode, plots: bool) -> Result<()> {
         let tensors = ghostzoo_weights::read(best)?.tensors.into_iter().collect();
         let vb = VarBuilder::from_tensors(tensors, DType::F32, self.parts.trainer.device());
         let network = GhostNet::new(&self.parts.trainer.config().for_inference(), vb)?;
@@ -245,12 +249,12 @@ impl Task for ClassifyTask {
             self.confusion(&tally, folder)?;
         }
         match reader {
-            Reader::Nobody => Ok(()),
-            Reader::Person => {
+            OutputMode::Quiet => Ok(()),
+            OutputMode::Human => {
                 let (mut out, table) = (Stdout::beside_the_work(), table(&self.parts.images.classes, &tally));
                 table.lines().iter().try_for_each(|line| out.line(line))
             }
-            Reader::Program => {
+            OutputMode::Json => {
                 let line = json!({
                     "best": best, "accuracy_top1": tally.top1(), "accuracy_top5": tally.top5(), "loss": tally.loss(),
                 });

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use candle_vision::data::held_out;
-use candle_yolov8::data::{DataYaml, LabelReport, AnnotatedImage, Split, part_files};
+use candle_yolov8::data::{AnnotatedImage, DataYaml, DatasetSplit, LabelReport, part_files};
 
 use crate::cli::{DetectTrainArgs, GlobalArgs};
 use crate::error::usage;
@@ -22,7 +22,7 @@ impl Data {
     /// Reads both splits of a data.yaml, or the two parts of its one with `--val-split`. With `single_cls` all labels are of
     /// class 0.
     pub(super) fn read(data: &DataYaml, args: &DetectTrainArgs, single_cls: bool, global: &GlobalArgs) -> Result<Self> {
-        let open = |split: &str| Ok::<_, anyhow::Error>(Split::open(data, split)?.single_cls(single_cls));
+        let open = |split: &str| Ok::<_, anyhow::Error>(DatasetSplit::open(data, split)?.single_cls(single_cls));
         let splits: Vec<&str> = data.splits().collect();
         let (file, has) = (data.file().display(), |split: &str| splits.contains(&split));
         if let Some(share) = args.run.val_split {
@@ -50,7 +50,13 @@ impl Data {
         Ok(Self { train, val, files: Vec::new() })
     }
 
-    fn of_one(data: &DataYaml, split: &Split, share: f64, args: &DetectTrainArgs, global: &GlobalArgs) -> Result<Self> {
+    fn of_one(
+        data: &DataYaml,
+        split: &DatasetSplit,
+        share: f64,
+        args: &DetectTrainArgs,
+        global: &GlobalArgs,
+    ) -> Result<Self> {
         let (images, report) = split.labels()?;
         tell("data", &report, global);
         let count = images.len();
@@ -69,7 +75,7 @@ impl Data {
                 Some(_) => "`val --data split.yaml` of the run's folder looks at the same",
                 None => "no list of them can be written",
             };
-            say!("note: {} of {count} images are held back to validate with; {again}", val.len());
+            status!("note: {} of {count} images are held back to validate with; {again}", val.len());
         }
         train.truncate(args.fraction.train().of(train.len()));
         val.truncate(args.fraction.val().of(val.len()));
@@ -94,7 +100,7 @@ fn names(paths: &[&Path]) -> Vec<String> {
 fn tell(split: &str, report: &LabelReport, global: &GlobalArgs) {
     notes(&report.messages);
     if !global.quiet && report.missing + report.left_out > 0 {
-        say!(
+        status!(
             "note: {split}: {} images, {} without a label file count as background, {} are left out",
             report.images,
             report.missing,

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use candle_core::Tensor;
-use candle_vision::train::optim::Role;
-use candle_yolov8::ModelDef;
-use candle_yolov8::data::{DataYaml, AnnotatedImage};
+use candle_vision::train::optim::ParamKind;
+use candle_yolov8::ModelConfig;
+use candle_yolov8::data::{AnnotatedImage, DataYaml};
 use candle_yolov8::train::augment::AugmentOptions;
 use candle_yolov8::train::{
-    Cache, Freeze, MultiScale, Recipe, TrainSet, TrainSetOptions, Trainer, TrainerConfig, class_weights,
+    CacheMode, DetectionDataset, DetectionDatasetOptions, Freeze, MultiScale, Recipe, Trainer, TrainerConfig,
+    class_weights,
 };
 use ghostzoo_weights::{Checkpoint, Registry};
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,7 @@ use super::task::{DetectTask, Parts};
 use crate::architecture::Architecture;
 use crate::cli::{DetectTrainArgs, GlobalArgs, RunArgs, bytes};
 use crate::commands::train::fingerprints::Item;
-use crate::commands::train::run::{Training, whole, whole_file};
+use crate::commands::train::run::{Training, absolute_file, absolute_path};
 use crate::commands::train::transfer::{rows_by_name, told_rows};
 use crate::error::{text, usage};
 use crate::output::notes;
@@ -35,7 +36,7 @@ const SHOWN: usize = 20;
 /// All that is known before the first step.
 pub(crate) struct Setup {
     names: Vec<String>,
-    train: Arc<TrainSet>,
+    train: Arc<DetectionDataset>,
     val: Vec<AnnotatedImage>,
     /// Of the run's folder.
     files: Vec<(String, String)>,
@@ -45,7 +46,7 @@ pub(crate) struct Setup {
 
 /// A network's description, and the weights it starts from.
 struct Source {
-    def: ModelDef,
+    def: ModelConfig,
     /// Name and, for a yaml of the user's own, its text: what the checkpoints say of their architecture.
     arch: String,
     yaml: Option<String>,
@@ -66,8 +67,8 @@ impl Training for Setup {
     }
 
     fn absolute(args: &DetectTrainArgs) -> Result<DetectTrainArgs> {
-        let data = args.data.as_deref().map(whole).transpose()?;
-        let [model, pretrained] = [&args.model, &args.pretrained].map(|text| whole_file(text));
+        let data = args.data.as_deref().map(absolute_path).transpose()?;
+        let [model, pretrained] = [&args.model, &args.pretrained].map(|text| absolute_file(text));
         Ok(DetectTrainArgs { data, model: model?, pretrained: pretrained?, ..args.clone() })
     }
 
@@ -95,16 +96,16 @@ impl Training for Setup {
             val.iter_mut().flat_map(|image| &mut image.labels).for_each(|label| label.class = 0);
         }
         let cache = match args.cache.as_str() {
-            "auto" => Cache::Auto,
-            "ram" | "true" => Cache::Ram,
-            "disk" => Cache::Disk,
-            "false" => Cache::Off,
+            "auto" => CacheMode::Auto,
+            "ram" | "true" => CacheMode::Ram,
+            "disk" => CacheMode::Disk,
+            "false" => CacheMode::Off,
             other => return Err(usage(format!("--cache {other}: give auto, ram, disk or false"))),
         };
         let imgsz = args.imgsz.next_multiple_of(source.stride());
         let (single_cls, max_pixels) = (args.single_cls, args.run.largest.max_pixels);
-        let options = TrainSetOptions { imgsz, cache, single_cls, max_pixels };
-        let train = Arc::new(TrainSet::new(images, &options)?);
+        let options = DetectionDatasetOptions { imgsz, cache, single_cls, max_pixels };
+        let train = Arc::new(DetectionDataset::new(images, &options)?);
         notes(&train.take_messages());
         let recipe = match decided {
             Some(Decided { recipe, .. }) => Recipe { epochs: args.run.epochs, ..recipe },
@@ -114,7 +115,7 @@ impl Training for Setup {
                     let (batch, why) = auto_batch(share, &source.def, imgsz, &global.open(true)?);
                     asked.batch = batch;
                     if !global.quiet {
-                        say!("note: {why}");
+                        status!("note: {why}");
                     }
                 }
                 let resolved = asked.resolve(train.len(), names.len()).map_err(usage)?;
@@ -133,7 +134,7 @@ impl Training for Setup {
         }
         let objects: usize = (0..train.len()).map(|image| train.objects(image).len()).sum();
         if !global.quiet {
-            say!(
+            status!(
                 "note: {} images with {objects} objects of {} classes to train with, {} to validate with; {}, {} px",
                 train.len(),
                 names.len(),
@@ -146,7 +147,7 @@ impl Training for Setup {
                 imgsz
             );
             if imgsz != args.imgsz {
-                say!("note: --imgsz {} is rounded up to {imgsz}, a multiple of {}", args.imgsz, source.stride());
+                status!("note: --imgsz {} is rounded up to {imgsz}, a multiple of {}", args.imgsz, source.stride());
             }
         }
         Ok(Self { names, train, val, files, source, recipe })
@@ -198,7 +199,7 @@ impl Training for Setup {
         let pretrained = source.weights.as_ref().filter(|_| is_new);
         let rows = pretrained.filter(|_| args.cls_remap).and_then(|weights| rows_by_name(weights, &names));
         if let Some(rows) = rows.as_deref().filter(|_| !global.quiet) {
-            say!("note: {}", told_rows(rows));
+            status!("note: {}", told_rows(rows));
         }
         let class_rows = rows.as_deref();
         let config =
@@ -206,31 +207,31 @@ impl Training for Setup {
         let weights: Option<BTreeMap<String, Tensor>> = pretrained.map(|(_, checkpoint)| checkpoint.tensors.clone());
         let (mut trainer, transferred) = Trainer::new(&config, weights.as_ref(), &device)?;
         if let (Some(transferred), Some((name, _)), false) = (&transferred, &source.weights, global.quiet) {
-            say!(
+            status!(
                 "note: {} of {} tensors are taken from {name}",
                 transferred.matched.len(),
-                trainer.learner().variables().iter().count()
+                trainer.train_state().variables().iter().count()
             );
             let misshaped = &transferred.mismatch.misshaped;
             for (tensor, own, theirs) in misshaped.iter().take(SHOWN) {
-                say!("note:   {tensor} starts anew: {own:?} here, {theirs:?} there");
+                status!("note:   {tensor} starts anew: {own:?} here, {theirs:?} there");
             }
             if misshaped.len() > SHOWN {
-                say!("note:   and {} more", misshaped.len() - SHOWN);
+                status!("note:   and {} more", misshaped.len() - SHOWN);
             }
             if transferred.matched.is_empty() {
                 bail!("nothing of {name} fits: give its architecture with --model, and it with --pretrained");
             }
         }
         if is_new && !global.quiet {
-            say!("note: {}", start(&source.arch, &recipe, &trainer, batches));
+            status!("note: {}", start(&source.arch, &recipe, &trainer, batches));
         }
         let mut counts = vec![0; names.len()];
         (0..train.len()).flat_map(|image| train.objects(image)).for_each(|object| counts[object.class] += 1);
         if let Some(weights) = class_weights(&counts, recipe.cls_pw) {
             if !global.quiet {
                 let shown: Vec<String> = weights.iter().map(|weight| format!("{weight:.3}")).collect();
-                say!("note: classes are weighted by {}", shown.join(", "));
+                status!("note: classes are weighted by {}", shown.join(", "));
             }
             trainer.weigh_classes(weights)?;
         }
@@ -247,7 +248,7 @@ impl Training for Setup {
         let rate = |epochs: usize, epoch: usize| {
             let schedule = Recipe { epochs, ..self.recipe.clone() }.schedule(batches);
             // After the epoch's last step.
-            schedule.rate(Role::Weight, 1., (epoch + 1) * batches - 1)
+            schedule.rate(ParamKind::Weight, 1., (epoch + 1) * batches - 1)
         };
         let mosaics = match (after.close_mosaic, after.run.epochs.saturating_sub(after.close_mosaic)) {
             (0, _) => "mosaics go on to the end".to_owned(),
@@ -279,8 +280,8 @@ impl Source {
     /// The network of a run that goes on; its weights are in the run's state.
     fn again(Decided { arch, yaml, class_channels, .. }: &Decided, nc: usize) -> Result<Self> {
         let def = match yaml {
-            Some(yaml) => ModelDef::from_yaml(yaml, Some(arch), Some(nc)).context("in the model yaml of the run")?,
-            None => candle_yolov8::architecture(arch, Some(nc))
+            Some(yaml) => ModelConfig::from_yaml(yaml, Some(arch), Some(nc)).context("in the model yaml of the run")?,
+            None => candle_yolov8::model_config(arch, Some(nc))
                 .with_context(|| format!("the run's architecture {arch} is none that ships"))?,
         };
         let def = class_channels.map_or(def.clone(), |channels| def.with_class_channels(channels));
@@ -309,7 +310,7 @@ impl Source {
         }
         if is_yaml && path.is_file() {
             let yaml = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            let def = ModelDef::from_yaml(&yaml, Some(&args.model), Some(nc))
+            let def = ModelConfig::from_yaml(&yaml, Some(&args.model), Some(nc))
                 .with_context(|| format!("in {}", args.model))?;
             let arch = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             return Ok(Self { def: trained_on_from(&weights, def), arch, yaml: Some(yaml), weights });
@@ -337,7 +338,7 @@ impl Source {
         soundness::trainable(&name, &checkpoint)?;
         let metadata = &checkpoint.metadata;
         let yaml = metadata.yaml.as_ref().map(|yaml| yaml.as_str().map_or_else(|| yaml.to_string(), str::to_owned));
-        let by_shapes = || candle_yolov8::infer(&checkpoint.shapes()).map(|(name, ..)| name);
+        let by_shapes = || candle_yolov8::config_from_shapes(&checkpoint.shapes()).map(|(name, ..)| name);
         let said = metadata.arch.clone().or_else(|| global.arch.as_deref().map(bytes::shown));
         let arch = said.or_else(by_shapes).unwrap_or_else(|| name.clone());
         let weights = weights.or(Some((name, checkpoint)));
@@ -351,7 +352,7 @@ impl Source {
 }
 
 /// The network as it is trained on from `weights`.
-fn trained_on_from(weights: &Option<(String, Checkpoint)>, def: ModelDef) -> ModelDef {
+fn trained_on_from(weights: &Option<(String, Checkpoint)>, def: ModelConfig) -> ModelConfig {
     match weights {
         Some((_, checkpoint)) => candle_yolov8::trained_on_from(&checkpoint.shapes(), def),
         None => def,
@@ -370,8 +371,8 @@ fn recipe(args: &DetectTrainArgs) -> Result<Recipe> {
 
 /// Says how a run starts.
 fn start(arch: &str, recipe: &Recipe, trainer: &Trainer, batches: usize) -> String {
-    let trained: usize = trainer.learner().variables().parameters().iter().map(|(_, var)| var.elem_count()).sum();
-    let groups = trainer.learner().optimizer().groups();
+    let trained: usize = trainer.train_state().variables().parameters().iter().map(|(_, var)| var.elem_count()).sum();
+    let groups = trainer.train_state().optimizer().groups();
     let counts: Vec<String> = groups.iter().map(|group| group.parameters.len().to_string()).collect();
     format!(
         "{arch}, {trained} parameters in training; {} at {} with momentum {}, groups of {} tensors; {batches} steps an epoch",

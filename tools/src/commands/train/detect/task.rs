@@ -8,20 +8,22 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
-use candle_vision::image::{self, BoxLabel, RgbImage};
+use candle_vision::image::{self, DrawnBox, RgbImage};
 use candle_yolov8::data::AnnotatedImage;
 use candle_yolov8::train::augment::AugmentOptions;
-use candle_yolov8::train::{Batch, Epoch, Loader, LoaderOptions, MultiScale, Recipe, Target, TrainSet, Trainer};
-use candle_yolov8::val::{Looked, ValOptions, Validated, validate};
-use candle_yolov8::{Candidate, Detector, Kept, NmsOptions};
+use candle_yolov8::train::{
+    Batch, DataLoader, DetectionDataset, EpochIter, LoaderOptions, MultiScale, Recipe, Target, Trainer,
+};
+use candle_yolov8::val::{BatchOutput, ValOptions, ValReport, validate};
+use candle_yolov8::{Candidate, Detector, NmsOptions, NmsOutput};
 use ghostzoo_weights::{Checkpoint, Metadata};
 use serde_json::{Value, json};
 
 use crate::cli::{DetectTrainArgs, GlobalArgs};
 use crate::commands::train::arguments;
-use crate::commands::train::cycle::{Step, Task, Validation};
 use crate::commands::train::interrupt::Interrupt;
-use crate::commands::train::progress::Reader;
+use crate::commands::train::progress::OutputMode;
+use crate::commands::train::train_loop::{Step, Task, Validation};
 use crate::commands::val;
 use crate::lettering::drawable;
 use crate::output::{Stdout, notes};
@@ -37,7 +39,7 @@ const DRAWN: usize = 3;
 /// What a task is made of.
 pub(super) struct Parts {
     pub(super) trainer: Trainer,
-    pub(super) train: Arc<TrainSet>,
+    pub(super) train: Arc<DetectionDataset>,
     pub(super) val: Vec<AnnotatedImage>,
     pub(super) names: Vec<String>,
     pub(super) augment: AugmentOptions,
@@ -52,11 +54,11 @@ pub(crate) struct DetectTask {
     drawn_names: Vec<String>,
     args: DetectTrainArgs,
     validation: ValOptions,
-    loader: Loader,
+    loader: DataLoader,
     scale: Option<MultiScale>,
     /// Epochs of the run.
     epochs: usize,
-    epoch: Option<Epoch>,
+    epoch: Option<EpochIter>,
     /// The next step, counted over all epochs.
     iteration: usize,
     drawn: Option<Batch>,
@@ -75,7 +77,7 @@ impl DetectTask {
     ) -> Result<Self> {
         let max_det = if args.max_det == MAX_DET { most.max(MAX_DET) } else { args.max_det };
         if most > args.max_det && !global.quiet {
-            say!(
+            status!(
                 "note: an image has {most} objects: {max_det} boxes are kept of each in validation, --max-det says otherwise"
             );
         }
@@ -93,7 +95,7 @@ impl DetectTask {
             augment: parts.augment.clone(),
             rect: args.rect.then_some(stride),
         };
-        let loader = Loader::new(parts.train.clone(), options)?;
+        let loader = DataLoader::new(parts.train.clone(), options)?;
         let scale = MultiScale { imgsz: parts.train.imgsz(), share: args.multi_scale, stride, seed: args.run.seed };
         Ok(Self {
             drawn_names: drawable(&parts.names, global.quiet || !args.run.plots),
@@ -117,10 +119,10 @@ impl DetectTask {
         detector: &Detector,
         folder: Option<&Path>,
         interrupt: &Interrupt,
-    ) -> Result<Option<(Validated, [f64; 3])>> {
+    ) -> Result<Option<(ValReport, [f64; 3])>> {
         let (mut sums, mut batches) = ([0.; 3], 0);
         let (mut failed, ended) = (None, Cell::new(false));
-        let mut observe = |looked: Looked<'_>| {
+        let mut observe = |looked: BatchOutput<'_>| {
             if interrupt.asked() {
                 ended.set(true);
                 candle_core::bail!("asked to end")
@@ -144,12 +146,12 @@ impl DetectTask {
     }
 
     /// Names the validation images that cannot be read, once; fails where there is no other.
-    fn tell_unreadable(&self, validated: &Validated) -> Result<()> {
+    fn tell_unreadable(&self, validated: &ValReport) -> Result<()> {
         let images = self.parts.val.iter().zip(&validated.images);
         let failed: Vec<_> = images.filter_map(|(image, found)| Some((image, found.as_ref().err()?))).collect();
         if !self.told.replace(true) {
             for (image, error) in &failed {
-                say!("note: {}: {error}; it does not count in validation", image.path.display());
+                status!("note: {}: {error}; it does not count in validation", image.path.display());
             }
         }
         if failed.len() == self.parts.val.len() {
@@ -159,34 +161,34 @@ impl DetectTask {
     }
 
     /// The labels of a batch, in the network's input.
-    fn targets(&self, looked: &Looked<'_>) -> Vec<Target> {
-        let of = |(image, (number, image)): (usize, (&usize, &candle_yolov8::val::ValSample))| {
+    fn targets(&self, looked: &BatchOutput<'_>) -> Vec<Target> {
+        let of = |(image, (number, sample)): (usize, (&usize, &candle_yolov8::val::ValSample))| {
             let labels = self.parts.val[*number].labels.iter().filter(|label| !label.crowd);
-            let target = |label: &candle_yolov8::data::Label| Target {
+            let target = |label: &candle_yolov8::data::Annotation| Target {
                 image,
                 class: label.class,
-                xywhn: image.to_target(label.xywhn(image.original)),
+                xywhn: sample.to_target(label.xywhn(sample.original)),
             };
             labels.map(target).collect::<Vec<_>>()
         };
         looked.numbers.iter().zip(looked.images).enumerate().flat_map(of).collect()
     }
 
-    fn draw_validation(&self, looked: &Looked<'_>, targets: &[Target], folder: &Path, batch: usize) -> Result<()> {
+    fn draw_validation(&self, looked: &BatchOutput<'_>, targets: &[Target], folder: &Path, batch: usize) -> Result<()> {
         let images: Vec<&RgbImage> = looked.images.iter().map(|image| &image.input).collect();
         let Some(first) = images.first() else { return Ok(()) };
         let size = [first.height() as usize, first.width() as usize];
         let names = &self.drawn_names;
-        let mut labels: Vec<Vec<BoxLabel>> = vec![Vec::new(); images.len()];
+        let mut labels: Vec<Vec<DrawnBox>> = vec![Vec::new(); images.len()];
         for target in targets {
             labels[target.image].push(plot::label(target.class, target.xywhn, size, names));
         }
-        let found = |kept: &Kept| {
+        let found = |kept: &NmsOutput| {
             let confident = kept.candidates.iter().filter(|c| c.confidence > self.validation.confusion_conf);
             let text = |c: &Candidate| format!("{} {:.1}", names[c.class_id], c.confidence);
-            confident.map(|c| BoxLabel { xyxy: c.xyxy, class_id: c.class_id, text: text(c) }).collect()
+            confident.map(|c| DrawnBox { xyxy: c.xyxy, class_id: c.class_id, text: text(c) }).collect()
         };
-        let found: Vec<Vec<BoxLabel>> = looked.found.iter().map(found).collect();
+        let found: Vec<Vec<DrawnBox>> = looked.found.iter().map(found).collect();
         let titles: Vec<String> =
             looked.numbers.iter().map(|&number| plot::title(&self.parts.val[number].path)).collect();
         for (name, boxes) in [("labels", &labels), ("pred", &found)] {
@@ -280,7 +282,7 @@ impl Task for DetectTask {
     }
 
     fn checkpoint(&self, epochs: usize) -> Result<Checkpoint> {
-        let mut tensors = self.parts.trainer.learner().average().tensors()?;
+        let mut tensors = self.parts.trainer.train_state().average().tensors()?;
         for tensor in tensors.values_mut() {
             *tensor = tensor.to_device(&Device::Cpu)?;
         }
@@ -297,7 +299,7 @@ impl Task for DetectTask {
             imgsz: Some(self.parts.train.imgsz()),
             train_args: Some(arguments::shared(&self.args)?),
             epoch: Some(epochs as i64),
-            layout: ghostzoo_weights::Layout::Ultralytics,
+            layout: ghostzoo_weights::KeyLayout::Ultralytics,
             ..Default::default()
         };
         Ok(Checkpoint { tensors, metadata })
@@ -313,12 +315,12 @@ impl Task for DetectTask {
         Ok(self.parts.trainer.load_state(tensors, updates)?)
     }
 
-    fn show(&self, best: &Path, folder: &Path, reader: Reader, plots: bool) -> Result<()> {
+    fn show(&self, best: &Path, folder: &Path, reader: OutputMode, plots: bool) -> Result<()> {
         let checkpoint = ghostzoo_weights::read(best)?;
         let tensors = checkpoint.tensors.into_iter().collect();
         let device = self.parts.trainer.device();
         let vb = candle_nn::VarBuilder::from_tensors(tensors, DType::F32, device);
-        let net = candle_yolov8::Yolo::new(self.parts.trainer.def(), candle_vision::layers::Norm::Fold, vb)?;
+        let net = candle_yolov8::Yolo::new(self.parts.trainer.def(), candle_vision::layers::BatchNormMode::Fuse, vb)?;
         let detector = Detector::new(net, device.clone(), DType::F32, None);
         let measured = self.measure(&detector, plots.then_some(folder), &Interrupt::default())?;
         let (validated, _) = measured.context("nothing was measured")?;
@@ -326,12 +328,12 @@ impl Task for DetectTask {
             val::draw(folder, &self.drawn_names, &validated.measured, self.validation.confusion_conf)?;
         }
         match reader {
-            Reader::Nobody => Ok(()),
-            Reader::Person => {
+            OutputMode::Quiet => Ok(()),
+            OutputMode::Human => {
                 let (mut out, table) = (Stdout::beside_the_work(), val::table(&self.parts.names, &validated));
                 table.lines().iter().try_for_each(|line| out.line(line))
             }
-            Reader::Program => {
+            OutputMode::Json => {
                 let [precision, recall, map50, map] = validated.measured.ultralytics.means();
                 let coco = &validated.measured.coco;
                 let line = json!({"best": best, "precision": precision, "recall": recall, "mAP50": map50, "mAP50-95": map,
