@@ -188,7 +188,7 @@ mod bytes {
         command.current_dir(place.path("").join(OsStr::from_bytes(&named("in%"))));
         ended(command.output().unwrap())
             .failed(2, &["a training keeps its arguments as text, the folders above --data too"]);
-        run(&place, "detect a.png -m none%.pt").failed(2, &[r"there is no file none\xE9.pt"]);
+        run(&place, "detect a.png -m none%.pt").failed(2, &[r"no such file: none\xE9.pt"]);
     }
 }
 

@@ -97,9 +97,8 @@ pub(crate) fn find_with(
             let near = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(", ")) };
             Err(usage(format!("unknown model `{name}`{near} (`ghostzoo models` lists all names)")))
         }
-        Err(error @ (ResolveError::NoSuchFile { .. } | ResolveError::BadAddress { .. })) => {
-            Err(usage(error.to_string()))
-        }
+        Err(ResolveError::NoSuchFile { .. }) => Err(usage(format!("no such file: {model}"))),
+        Err(error @ ResolveError::BadAddress { .. }) => Err(usage(error.to_string())),
         Err(error) => Err(error.into()),
     }
 }
