@@ -9,7 +9,7 @@ format:
 lint:
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy -p candle-ghostnet -p candle-yolov8 -p ghostzoo-weights --no-default-features -- -D warnings
-	cargo clippy -p ghostzoo --no-default-features -- -D warnings
+	cargo clippy -p ghostzoo-cli --no-default-features -- -D warnings
 
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
@@ -35,13 +35,13 @@ real:
 # Type-checks the CUDA code without a toolkit. NVCC names a stand-in that writes empty kernels.
 cuda-check:
 	CUDARC_CUDA_VERSION=13000 CUDA_COMPUTE_CAP=80 CARGO_TARGET_DIR=target/cuda-link \
-		cargo clippy --profile link -p ghostzoo --features cuda,cudnn -- -D warnings
+		cargo clippy --profile link -p ghostzoo-cli --features cuda,cudnn -- -D warnings
 
 # Compiles and links it with a toolkit (CUDA_HOME, or nvcc on PATH), where there is no driver: the command says so in one line, and
 # goes on with the CPU unless a GPU was asked for.
 LINKED := target/cuda-link/link/ghostzoo
 cuda-link:
-	CARGO_TARGET_DIR=target/cuda-link cargo build --profile link -p ghostzoo --features cuda,cudnn
+	CARGO_TARGET_DIR=target/cuda-link cargo build --profile link -p ghostzoo-cli --features cuda,cudnn
 	! $(LINKED) detect --device cuda >/dev/null 2>target/cuda-link/refused
 	cat target/cuda-link/refused
 	test "$$(grep -c . target/cuda-link/refused)" = 1 && grep -q 'cannot open --device cuda:0: .*no GPU driver' target/cuda-link/refused
@@ -82,7 +82,7 @@ crash:
 
 # The tests on a machine with an NVIDIA GPU: those of the kernels and of whole networks run on it too.
 test-cuda:
-	cargo test --workspace --features ghostzoo/cuda
+	cargo test --workspace --features ghostzoo-cli/cuda
 
 # Type-checks the Metal code without a Mac, with a standard library that is compiled on the way: RUST_SRC names the folder of its
 # source, of exactly this rustc. A library in C is not compiled: nothing is linked.
@@ -90,7 +90,7 @@ metal-check:
 	@test -d "$(RUST_SRC)/std" || { echo "say where this rustc's library/ is: make metal-check RUST_SRC=/path/library"; exit 2; }
 	RUSTC_BOOTSTRAP=1 __CARGO_TESTS_ONLY_SRC_ROOT="$(abspath $(RUST_SRC))" \
 		CC_aarch64_apple_darwin=true AR_aarch64_apple_darwin=true CARGO_TARGET_DIR=target/mac \
-		cargo clippy -Zbuild-std --target aarch64-apple-darwin -p ghostzoo --features metal -- -D warnings
+		cargo clippy -Zbuild-std --target aarch64-apple-darwin -p ghostzoo-cli --features metal -- -D warnings
 
 # Every classifier of the registry on ImageNet's validation set: needs the Hub, or its cache, and IMAGENET, in any layout that
 # `ghostzoo eval --help` names. EVAL takes more options, --labels for one.

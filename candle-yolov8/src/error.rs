@@ -17,7 +17,7 @@ pub enum YamlError {
     },
     /// A row cannot be built.
     #[error("layer {index} ({module}): {problem}")]
-    LayerSpec {
+    Layer {
         /// Number of the layer.
         index: usize,
         /// The module it names.

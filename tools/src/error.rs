@@ -75,7 +75,12 @@ pub(crate) fn report(error: &anyhow::Error, batch: Option<usize>) -> ExitCode {
         let text = text(error);
         status!("error: {}", out_of_memory(&text, batch).unwrap_or(text));
     }
-    ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+    ExitCode::from(if is_usage(error) { 2 } else { 1 })
+}
+
+/// Whether an error is one of the command line.
+fn is_usage(error: &anyhow::Error) -> bool {
+    error.is::<Usage>() || error.downcast_ref().is_some_and(ghostzoo::Error::is_request)
 }
 
 /// An error and its causes in one line (a checkpoint that does not fit has one more per tensor), without the stack

@@ -12,14 +12,12 @@ macro_rules! status {
     }};
 }
 
-mod architecture;
 mod assets;
 mod cli;
 mod commands;
 mod device;
 mod error;
 mod files;
-mod foreign;
 mod lettering;
 mod model;
 mod output;
@@ -28,7 +26,6 @@ mod progress;
 mod reader;
 mod request;
 mod run_dir;
-mod soundness;
 mod source;
 mod stdin;
 

@@ -11,13 +11,14 @@ use std::ffi::{OsStr, OsString};
 
 use anyhow::{Context, Result, anyhow};
 use candle_core::Device;
-use ghostzoo_weights::{Registry, ResolveError, Task};
+use ghostzoo_weights::{Registry, Task};
 
 use crate::assets::{self, Image};
 use crate::cli::GlobalArgs;
 use crate::error::text;
-use crate::model::{self, Loaded};
+use crate::model;
 use crate::source::{self, ModelEntry, Source};
+use ghostzoo::Model;
 
 /// A model and images for it.
 pub(crate) struct PredictRequest {
@@ -66,7 +67,7 @@ impl PredictRequest {
 
 impl ModelChoice {
     /// [`model::load`], then a note on the choice. Where the Hub's model cannot be had, the error names what is built in.
-    pub(crate) fn load(&self, global: &GlobalArgs, device: &Device, machine: bool) -> Result<Loaded> {
+    pub(crate) fn load(&self, global: &GlobalArgs, device: &Device, machine: bool) -> Result<Model> {
         let loaded = model::load(&self.model, global, device, machine).map_err(|error| self.advised(error))?;
         if let (Some(note), false) = (&self.note, global.quiet) {
             status!("note: {note}");
@@ -78,7 +79,7 @@ impl ModelChoice {
         let registry = Registry::builtin();
         let shipped: Vec<String> =
             registry.shipped(self.task).filter_map(|entry| assets::described(entry).ok()).collect();
-        if !self.is_hubs || !error.is::<ResolveError>() || shipped.is_empty() {
+        if !self.is_hubs || !error.downcast_ref().is_some_and(ghostzoo::Error::is_resolve) || shipped.is_empty() {
             return error;
         }
         anyhow!("{}; built in, without a download: {}", text(&error), shipped.join("; "))

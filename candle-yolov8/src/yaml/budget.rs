@@ -30,7 +30,7 @@ impl Budget {
     /// Counts the next row, whose module the yaml calls `name`, and refuses one that goes beyond a limit.
     pub(super) fn add(&mut self, name: &str, row: &LayerSpec) -> Result<(), YamlError> {
         let index = self.names.len();
-        let fail = |problem: String| Err(YamlError::LayerSpec { index, module: name.to_owned(), problem });
+        let fail = |problem: String| Err(YamlError::Layer { index, module: name.to_owned(), problem });
         let inner = if let LayerKind::CspVariant { n, .. } = row.module { n } else { 1 };
         self.modules = self.modules.saturating_add(row.repeats.saturating_mul(inner));
         if self.modules > MAX_MODULES {
@@ -80,7 +80,7 @@ impl Budget {
                 let problem = format!(
                     "its output has about {elements:.1e} elements at the smallest image and can have at most {MAX_MAP:.1e}"
                 );
-                return Err(YamlError::LayerSpec { index, module: self.names[index].clone(), problem });
+                return Err(YamlError::Layer { index, module: self.names[index].clone(), problem });
             }
         }
         Ok(())

@@ -177,7 +177,7 @@ pub(super) fn resolve(
     nc: usize,
 ) -> Result<LayerSpec, YamlError> {
     let index = earlier.len();
-    let named = |module: &str, problem: String| YamlError::LayerSpec { index, module: module.to_owned(), problem };
+    let named = |module: &str, problem: String| YamlError::Layer { index, module: module.to_owned(), problem };
     let Some([from, repeats, module, arguments]) = fields.as_array().map(Vec::as_slice) else {
         return Err(named("?", "a row is [from, repeats, module, arguments]".to_owned()));
     };

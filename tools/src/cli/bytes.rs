@@ -2,6 +2,8 @@
 
 use std::ffi::{OsStr, OsString};
 
+pub(crate) use ghostzoo::shown;
+
 /// The first of 256 characters, the last of the private ones, each of which stands for a byte.
 const FIRST: u32 = 0x10_ff00;
 
@@ -72,16 +74,6 @@ pub(crate) fn of_file(bytes: Vec<u8>) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// A name for people and programs that read text: a byte that is not UTF-8 is `\xE9`, so that two names stay two.
-pub(crate) fn shown(word: &OsStr) -> String {
-    let mut text = String::with_capacity(word.len());
-    for chunk in word.as_encoded_bytes().utf8_chunks() {
-        text.push_str(chunk.valid());
-        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02X}")));
-    }
-    text
-}
-
 #[cfg(all(test, unix))]
 mod tests {
     use std::os::unix::ffi::OsStrExt as _;
@@ -97,12 +89,5 @@ mod tests {
         }
         assert_eq!(text(OsStr::new("source=犬.jpg")), "source=犬.jpg");
         assert_eq!(text(OsStr::from_bytes(b"source=caf\xe9")).split_once('='), Some(("source", "caf\u{10ffe9}")));
-    }
-
-    #[test]
-    fn names_that_are_not_utf_8_are_shown_apart() {
-        let shown =
-            [&b"caf\xe9.jpg"[..], b"caf\xe8.jpg", "é.jpg".as_bytes()].map(|name| shown(OsStr::from_bytes(name)));
-        assert_eq!(shown, ["caf\\xE9.jpg", "caf\\xE8.jpg", "é.jpg"]);
     }
 }

@@ -2,6 +2,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
+use ghostzoo::model::MAX_SIDE;
 
 /// Arguments of `ghostzoo detect`.
 #[derive(Debug, Args)]
@@ -82,9 +83,6 @@ pub(crate) struct DetectArgs {
     #[arg(long)]
     pub(crate) hide_boxes: bool,
 }
-
-/// Largest side an image may be scaled to.
-pub(crate) const MAX_SIDE: usize = 16_384;
 
 /// Parses a number from 0 to 1.
 pub(crate) fn share(text: &str) -> Result<f32, String> {

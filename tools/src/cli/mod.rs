@@ -28,7 +28,7 @@ use crate::error::usage;
 pub(crate) use bench::{BenchArgs, Engine};
 pub(crate) use classify::ClassifyArgs;
 pub(crate) use convert::ConvertArgs;
-pub(crate) use detect::{DetectArgs, MAX_SIDE};
+pub(crate) use detect::DetectArgs;
 pub(crate) use eval::{EvalArgs, MergeArgs};
 pub(crate) use guides::{CompletionsArgs, ManArgs};
 pub(crate) use idle::tell as tell_idle;

@@ -1,38 +1,29 @@
 //! `ghostzoo classify`: what an image shows.
 
-use std::time::Instant;
-
 use anyhow::Result;
-use candle_core::{D, DType, Device, Tensor};
-use candle_ghostnet::{GhostNet, Layer};
+use candle_core::{Device, Tensor};
 use candle_vision::image::RgbImage;
 use ghostzoo_weights::Task;
 
 use crate::cli::{ClassifyArgs, GlobalArgs};
-use crate::error::{self, SomeFailed, usage};
-use crate::model::Network;
-use crate::output::{
-    FrameNotes, JsonClass, JsonError, JsonTop, Speed, Stdout, class_name, milliseconds, shown, speed_line,
-};
+use crate::error::{self, SomeFailed};
+use crate::model;
+use crate::output::{FrameNotes, JsonClass, JsonError, JsonTop, Speed, Stdout, milliseconds, shown, speed_line};
 use crate::reader::{Item, Reader};
 use crate::request::PredictRequest;
+use ghostzoo::{Classifier, Probability, TopK};
 
 /// Classifies every image that the arguments name, or the one that is built in.
 pub(crate) fn run(args: &ClassifyArgs, global: &GlobalArgs) -> Result<()> {
     let PredictRequest { choice, entries } = PredictRequest::of(Task::Classify, args.model.as_deref(), &args.sources)?;
     let device = global.open(global.quiet)?;
     let loaded = choice.load(global, &device, args.json)?;
-    let Network::Classifier(network) = &loaded.network else {
-        return Err(usage(format!("{} is a detector; use `ghostzoo detect`", loaded.name)));
-    };
-    let transform = loaded.transform.clone();
+    let classifier = Classifier::of(loaded, &model::options(global, &device))?;
+    let transform = classifier.transform().clone();
     let mut run = Run {
         args,
         quiet: global.quiet,
-        names: &loaded.class_names,
-        network,
-        device: &device,
-        dtype: global.dtype(),
+        classifier,
         out: Stdout::new(),
         total: entries.len(),
         done: 0,
@@ -55,17 +46,11 @@ pub(crate) fn run(args: &ClassifyArgs, global: &GlobalArgs) -> Result<()> {
     if run.failed > 0 { Err(SomeFailed.into()) } else { Ok(()) }
 }
 
-/// Classes with their probabilities, the likeliest first.
-type Ranking = Vec<(usize, f32)>;
-
 /// The state of a run over all images.
 struct Run<'a> {
     args: &'a ClassifyArgs,
     quiet: bool,
-    names: &'a [String],
-    network: &'a GhostNet,
-    device: &'a Device,
-    dtype: DType,
+    classifier: Classifier,
     out: Stdout,
     total: usize,
     done: usize,
@@ -94,7 +79,7 @@ impl Run<'_> {
                     }
                     let preprocess = speed.preprocess + milliseconds(ready.preprocess);
                     self.speeds.push(Speed { preprocess, ..speed });
-                    self.show(&label, rankings.next().unwrap_or_default())?;
+                    self.show(&label, rankings.next())?;
                 }
                 Err(error) => self.fail(&label, &error)?,
             }
@@ -102,32 +87,26 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn rank(&mut self, inputs: &[&Tensor]) -> Result<(Vec<Ranking>, Speed)> {
-        let start = Instant::now();
-        let xs = Tensor::stack(inputs, 0)?.to_device(self.device)?.to_dtype(self.dtype)?;
-        self.last_shape = xs.dims4().map(|(n, c, h, w)| [n, c, h, w])?;
-        let preprocess = milliseconds(start.elapsed());
-        let start = Instant::now();
-        let logits = self.network.forward(&xs)?;
-        self.device.synchronize()?;
-        let inference = milliseconds(start.elapsed());
-        let start = Instant::now();
-        let probabilities = candle_nn::ops::softmax(&logits.to_dtype(DType::F32)?, D::Minus1)?.to_vec2::<f32>()?;
-        let ranking = |row: Vec<f32>| {
-            let mut ranking: Ranking = row.into_iter().enumerate().collect();
-            ranking.sort_by(|(_, a), (_, b)| b.total_cmp(a));
-            ranking.truncate(self.args.topk);
-            ranking
+    fn rank(&mut self, inputs: &[&Tensor]) -> Result<(Vec<TopK>, Speed)> {
+        let [channels, height, width] = inputs[0].dims3().map(|(c, h, w)| [c, h, w])?;
+        self.last_shape = [inputs.len(), channels, height, width];
+        let (ranked, speed) = self.classifier.predict_prepared(inputs)?;
+        let speed = Speed {
+            preprocess: milliseconds(speed.preprocess),
+            inference: milliseconds(speed.inference),
+            postprocess: milliseconds(speed.postprocess),
         };
-        let rankings = probabilities.into_iter().map(ranking).collect();
-        let speed = Speed { preprocess, inference, postprocess: milliseconds(start.elapsed()) };
-        Ok((rankings, speed.shared(inputs.len())))
+        Ok((ranked, speed.shared(inputs.len())))
     }
 
-    fn show(&mut self, label: &str, ranking: Ranking) -> Result<()> {
-        let class =
-            |(class_id, probability)| JsonClass { class_id, class: class_name(self.names, class_id), probability };
-        let top: Vec<JsonClass> = ranking.into_iter().map(class).collect();
+    fn show(&mut self, label: &str, ranked: Option<TopK>) -> Result<()> {
+        let class = |&Probability { class_id, probability }: &Probability| JsonClass {
+            class_id,
+            class: self.classifier.class_name(class_id),
+            probability,
+        };
+        let ranked = ranked.as_ref().map(|ranked| ranked.top(self.args.topk)).unwrap_or_default();
+        let top: Vec<JsonClass> = ranked.iter().map(class).collect();
         if self.args.json {
             return self.out.json(&JsonTop { path: label, top });
         }

@@ -7,11 +7,12 @@ use candle_core::{DType, Device};
 use candle_ghostnet::Layer;
 use ghostzoo_weights::CheckpointSource;
 
-use crate::architecture::Architecture;
 use crate::cli::{ConvertArgs, GlobalArgs, bytes};
 use crate::error::usage;
-use crate::model::{self, Network};
+use crate::model;
 use crate::output::{Stdout, grouped};
+use ghostzoo::Network;
+use ghostzoo::{Architecture, ModelSpec};
 
 /// Reads, converts and writes a checkpoint.
 pub(crate) fn run(args: &ConvertArgs, global: &GlobalArgs) -> Result<()> {
@@ -31,24 +32,25 @@ pub(crate) fn run(args: &ConvertArgs, global: &GlobalArgs) -> Result<()> {
         return Err(usage(format!("{output} exists; give OUT another name, or --force to write over it")));
     }
     ghostzoo_files::sweep(&args.output)?;
-    let mut checkpoint = model::read(&found)?;
+    let mut checkpoint = ghostzoo::model::read(&found)?;
     let input = bytes::shown(&args.input);
     if args.fuse || global.arch.is_some() {
-        let architecture = Architecture::of_checkpoint(&checkpoint, global.arch.as_deref())
+        let spec = ModelSpec::of_checkpoint(&checkpoint, global.arch.as_deref())
             .with_context(|| format!("cannot use {input}"))?;
-        model::check(&input, &architecture, &checkpoint)?;
-        if let Architecture::Classifier(config) = &architecture {
+        ghostzoo::model::check(&input, &spec, &checkpoint)?;
+        if let Architecture::Classifier(config) = &spec.architecture {
             checkpoint.metadata.arch.get_or_insert_with(|| config.variant.name.to_owned());
         }
         if args.fuse {
-            checkpoint.tensors = match model::build(&architecture, &checkpoint, DType::F32, &Device::Cpu)? {
-                Network::Detector(network) => network.tensors(),
-                Network::Classifier(network) => {
-                    let mut tensors = BTreeMap::new();
-                    network.tensors(&mut tensors);
-                    tensors
-                }
-            };
+            checkpoint.tensors =
+                match ghostzoo::model::build(&spec.architecture, &checkpoint, DType::F32, &Device::Cpu)? {
+                    Network::Detector(network) => network.tensors(),
+                    Network::Classifier(network) => {
+                        let mut tensors = BTreeMap::new();
+                        network.tensors(&mut tensors);
+                        tensors
+                    }
+                };
             checkpoint.metadata.fused = true;
         }
     }

@@ -10,7 +10,6 @@ use ghostzoo_weights::Task;
 
 use crate::cli::{DetectArgs, GlobalArgs, bytes};
 use crate::error::{self, SomeFailed, usage};
-use crate::model::Network;
 use crate::output::{
     self, BoxStyle, CocoResults, CsvRows, Found, FrameNotes, Hidden, JsonDetections, JsonError, Speed, Stdout, counts,
     milliseconds, shown, speed_line,
@@ -19,6 +18,7 @@ use crate::reader::{Item, Reader, Ready};
 use crate::request::PredictRequest;
 use crate::run_dir::RunDir;
 use crate::source::Source;
+use ghostzoo::Network;
 
 /// Where runs go unless told otherwise.
 const RUNS: &str = "runs/detect/predict";

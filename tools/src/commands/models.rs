@@ -4,7 +4,6 @@ use anyhow::Result;
 use ghostzoo_weights::{Location, ModelEntry, Registry, Task};
 use serde_json::json;
 
-use crate::architecture;
 use crate::assets;
 use crate::cli::ModelsArgs;
 use crate::output::{Stdout, Table, grouped};
@@ -12,7 +11,7 @@ use crate::output::{Stdout, Table, grouped};
 /// Prints the registry, then the architectures without weights.
 pub(crate) fn run(args: &ModelsArgs) -> Result<()> {
     let registry = Registry::builtin();
-    let weightless = architecture::names().into_iter().filter(|name| registry.find(name).is_none());
+    let weightless = ghostzoo::architectures().into_iter().filter(|name| registry.find(name).is_none());
     let mut out = Stdout::new();
     if args.json {
         for entry in registry.entries() {

@@ -3,9 +3,9 @@
 use anyhow::Result;
 use serde_json::json;
 
-use crate::architecture::{Architecture, Size};
 use crate::cli::{GlobalArgs, SummaryArgs, bytes};
 use crate::output::{Stdout, Table, grouped};
+use ghostzoo::{Architecture, ModelSize};
 
 /// Shown where a cell has no meaning.
 const NONE: &str = "";
@@ -13,7 +13,7 @@ const NONE: &str = "";
 /// The size of one form of a model.
 struct Row {
     name: String,
-    size: Size,
+    size: ModelSize,
     input_size: [usize; 2],
 }
 
@@ -34,7 +34,7 @@ impl Row {
 pub(crate) fn run(args: &SummaryArgs, global: &GlobalArgs) -> Result<()> {
     let mut rows = Vec::new();
     for model in &args.models {
-        let architecture = Architecture::of(model, args.nc, global)?;
+        let architecture = Architecture::of(model, args.nc, global.arch.as_deref())?;
         let input_size = args.imgsz.unwrap_or_else(|| architecture.default_input_size());
         for (form, size) in architecture.sizes(input_size)? {
             let model = bytes::shown(model);

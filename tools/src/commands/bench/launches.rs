@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use candle_core::DType;
 
-use crate::model::Network;
 use crate::output::{Stdout, Table};
+use ghostzoo::Network;
 
 /// An NVIDIA H100 SXM by its data sheet: bytes and operations in `f32` (no tensor cores) per second.
 const BANDWIDTH: f64 = 3.35e12;

@@ -15,11 +15,12 @@ use ghostzoo_kernels::plan::{self, OpTiming};
 use ghostzoo_kernels::{Isa, peak_flops, with_candle_ops};
 use serde_json::json;
 
-use crate::architecture::Architecture;
 use crate::cli::{BenchArgs, Engine, GlobalArgs, bytes};
-use crate::model::{self, Network};
+use crate::model;
 use crate::output::{Stdout, Table};
 use candle_vision::sysinfo;
+use ghostzoo::Architecture;
+use ghostzoo::Network;
 
 /// How often the machine's peak is measured between the runs.
 const TURNS: usize = 5;
@@ -38,7 +39,7 @@ pub(crate) fn run(args: &BenchArgs, global: &GlobalArgs) -> Result<()> {
     }
     let device = global.open(global.quiet || args.json)?;
     let model = model::required(args.model.as_deref())?;
-    let architecture = Architecture::of(model, None, global)?;
+    let architecture = Architecture::of(model, None, global.arch.as_deref())?;
     let (name, path) = (bytes::shown(model), Path::new(model));
     if args.train {
         return train::run(args, &name, &architecture, &device, global.dtype());
@@ -48,7 +49,7 @@ pub(crate) fn run(args: &BenchArgs, global: &GlobalArgs) -> Result<()> {
     let mut network = if path.is_file() && !name.ends_with("yaml") {
         model::load(model, global, &device, args.json)?.network
     } else {
-        model::build_with(&architecture, seeded::var_builder(global.dtype(), &device))?
+        ghostzoo::model::build_with(&architecture, seeded::var_builder(global.dtype(), &device))?
     };
     if args.launches {
         return launches::print(&network, [height, width], global.dtype());
@@ -157,7 +158,7 @@ fn print_table(isa: Isa) -> Result<()> {
             Architecture::Classifier(_) => &[[224; 2]],
             Architecture::Detector { .. } => &[[640; 2], [640, 480], [480, 640], [320; 2]],
         };
-        let network = model::build_with(&architecture, seeded::var_builder(DType::F32, &Device::Cpu))?;
+        let network = ghostzoo::model::build_with(&architecture, seeded::var_builder(DType::F32, &Device::Cpu))?;
         for size in sizes {
             shapes.extend(match &network {
                 Network::Classifier(net) => net.conv_shapes(*size)?,

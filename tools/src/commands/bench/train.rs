@@ -15,10 +15,10 @@ use candle_yolov8::Yolo;
 use candle_yolov8::train::{DetectionLoss, LossWeights, Target, initial_head_biases};
 use ghostzoo_kernels::retain_heap;
 
-use crate::architecture::Architecture;
 use crate::cli::BenchArgs;
 use crate::output::Stdout;
 use candle_vision::sysinfo;
+use ghostzoo::Architecture;
 
 /// Steps, the first of which warm up.
 const STEPS: usize = 7;

@@ -15,7 +15,6 @@ use candle_vision::data::{self, DatasetOptions, ImageIndex, RealLabels};
 use crate::cli::{EvalArgs, GlobalArgs, MergeArgs};
 use crate::error::{SomeFailed, usage};
 use crate::files;
-use crate::model;
 
 use evaluator::{Evaluator, LabelSource};
 use models::EvalModel;
@@ -84,7 +83,7 @@ pub(crate) fn merge(args: &MergeArgs, global: &GlobalArgs) -> Result<()> {
         files::check_place(path)?;
     }
     let part = EvalShard::merge(&args.parts)?;
-    finish(&part, Outputs::of_merge(args), global, &model::class_names(part.subject.num_classes))
+    finish(&part, Outputs::of_merge(args), global, &ghostzoo::imagenet_class_names(part.subject.num_classes))
 }
 
 /// Where results go.

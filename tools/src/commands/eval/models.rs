@@ -13,7 +13,8 @@ use super::shard::ModelRow;
 use crate::cli::{EvalArgs, GlobalArgs, bytes};
 use crate::error::usage;
 use crate::files;
-use crate::model::{self, Network};
+use crate::model;
+use ghostzoo::Network;
 
 /// Files of a folder that are taken for checkpoints.
 const CHECKPOINTS: [&str; 4] = ["safetensors", "pt", "pth", "bin"];
@@ -107,7 +108,7 @@ fn load_one(name: &OsStr, args: &EvalArgs, global: &GlobalArgs, device: &Device)
     transform.interpolation = args.interpolation.unwrap_or(transform.interpolation);
     let row = ModelRow {
         name: loaded.name,
-        weights: match loaded.origin {
+        weights: match loaded.source {
             CheckpointSource::File(path) => files::checksum(&path)?,
             CheckpointSource::Bundled(shipped) => crc32fast::hash(shipped.bytes()),
         },

@@ -17,11 +17,12 @@ use crate::cli::{GlobalArgs, MAX_DET, ValArgs, bytes};
 use crate::error::{self, SomeFailed, usage};
 use crate::files;
 use crate::lettering::drawable;
-use crate::model::{self, Network};
+use crate::model;
 use crate::output::{Stdout, notes};
 use crate::plot;
 use crate::progress::Count;
 use crate::run_dir::RunDir;
+use ghostzoo::Network;
 
 use dataset::{Dataset, Labels};
 pub(crate) use report::ultralytics as table;

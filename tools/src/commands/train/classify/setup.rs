@@ -23,7 +23,8 @@ use crate::commands::train::fingerprints::Item;
 use crate::commands::train::run::{Training, absolute_file, absolute_path};
 use crate::commands::train::transfer::{rows_by_name, told_rows};
 use crate::error::usage;
-use crate::model::{self, Network};
+use crate::model;
+use ghostzoo::Network;
 
 /// Most notes of one kind.
 const SHOWN: usize = 20;
@@ -107,7 +108,7 @@ impl Training for Setup {
             Some(Decided { arch, recipe, view }) => {
                 let variant = Variant::from_name(&arch).with_context(|| format!("{arch} is none that ships"))?;
                 let config = Config { num_classes: set.classes.len(), ..Config::new(variant) };
-                (config, None, Recipe { epochs: args.run.epochs, ..recipe }, model::transform(&view)?)
+                (config, None, Recipe { epochs: args.run.epochs, ..recipe }, ghostzoo::model::transform(&view)?)
             }
             None => {
                 let Source { config, weights, view } = Source::of(args, set.classes.len(), global)?;
@@ -182,7 +183,7 @@ impl Training for Setup {
         let decided = Decided {
             arch: self.config.variant.name.to_owned(),
             recipe: self.recipe.clone(),
-            view: model::preprocessing(&self.view),
+            view: ghostzoo::model::preprocessing(&self.view),
         };
         Ok([data, serde_json::to_value(decided)?])
     }

@@ -5,10 +5,11 @@ use candle_ghostnet::Config;
 use candle_vision::image::EvalTransform;
 use ghostzoo_weights::{Checkpoint, Registry};
 
-use crate::architecture::Architecture;
 use crate::cli::{ClassifyTrainArgs, GlobalArgs};
 use crate::error::{text, usage};
-use crate::{model, soundness};
+use crate::model;
+use ghostzoo::soundness;
+use ghostzoo::{Architecture, ModelSpec};
 
 /// An architecture, the weights it starts from, and how those have their images prepared.
 pub(super) struct Source {
@@ -22,7 +23,7 @@ impl Source {
     pub(super) fn of(args: &ClassifyTrainArgs, num_classes: usize, global: &GlobalArgs) -> Result<Self> {
         let read = |name: &str| -> Result<(String, Checkpoint)> {
             let found = model::find(name, global, args.run.json)?;
-            Ok((name.to_owned(), model::read(&found)?))
+            Ok((name.to_owned(), ghostzoo::model::read(&found)?))
         };
         let named = Architecture::named(&args.model, Some(num_classes));
         if named.is_some() {
@@ -45,7 +46,7 @@ impl Source {
         };
         let Some(architecture) = named else {
             let (name, checkpoint) = read(&args.model)?;
-            let architecture = Architecture::of_checkpoint(&checkpoint, global.arch.as_deref())?;
+            let architecture = ModelSpec::of_checkpoint(&checkpoint, global.arch.as_deref())?.architecture;
             let config = classifier(&args.model, architecture.with_classes(num_classes))?;
             return Self::new(config, Some(weights.unwrap_or((name, checkpoint))));
         };
@@ -69,7 +70,7 @@ impl Source {
             }
             soundness::trainable(name, checkpoint)?;
             if let Some(preprocessing) = &checkpoint.metadata.preprocessing {
-                view = model::transform(preprocessing)?;
+                view = ghostzoo::model::transform(preprocessing)?;
             }
         }
         Ok(Self { config, weights, view })

@@ -23,7 +23,6 @@ use crate::commands::train::arguments;
 use crate::commands::train::interrupt::Interrupt;
 use crate::commands::train::progress::OutputMode;
 use crate::commands::train::train_loop::{Step, Task, Validation};
-use crate::model;
 use crate::output::{Stdout, Table, grouped};
 use crate::plot;
 
@@ -223,7 +222,7 @@ impl Task for ClassifyTask {
             train_args: Some(arguments::shared(&self.args)?),
             epoch: Some(epochs as i64),
             layout: ghostzoo_weights::KeyLayout::Timm,
-            preprocessing: Some(model::preprocessing(&self.parts.view)),
+            preprocessing: Some(ghostzoo::model::preprocessing(&self.parts.view)),
             ..Default::default()
         };
         Ok(Checkpoint { tensors, metadata })

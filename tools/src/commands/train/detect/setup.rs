@@ -21,14 +21,15 @@ use serde_json::{Value, json};
 use super::auto_batch::auto_batch;
 use super::data::Data;
 use super::task::{DetectTask, Parts};
-use crate::architecture::Architecture;
 use crate::cli::{DetectTrainArgs, GlobalArgs, RunArgs, bytes};
 use crate::commands::train::fingerprints::Item;
 use crate::commands::train::run::{Training, absolute_file, absolute_path};
 use crate::commands::train::transfer::{rows_by_name, told_rows};
 use crate::error::{text, usage};
+use crate::model;
 use crate::output::notes;
-use crate::{model, soundness};
+use ghostzoo::soundness;
+use ghostzoo::{Architecture, ModelSpec};
 
 /// Most notes of one kind.
 const SHOWN: usize = 20;
@@ -299,7 +300,7 @@ impl Source {
         };
         let read = |name: &str| -> Result<(String, Checkpoint)> {
             let found = model::find(name, global, args.run.json)?;
-            Ok((name.to_owned(), model::read(&found)?))
+            Ok((name.to_owned(), ghostzoo::model::read(&found)?))
         };
         if is_yaml || named.is_some() {
             global.refuse_arch(&args.model)?;
@@ -331,7 +332,8 @@ impl Source {
             return Ok(Self { def: trained_on_from(&weights, def), arch, yaml: None, weights });
         }
         let (name, checkpoint) = read(&args.model)?;
-        let architecture = Architecture::of_checkpoint(&checkpoint, global.arch.as_deref())?.with_classes(nc);
+        let spec = ModelSpec::of_checkpoint(&checkpoint, global.arch.as_deref())?;
+        let architecture = spec.architecture.with_classes(nc);
         let Architecture::Detector { def, .. } = architecture else {
             return Err(usage(format!("{name} is a classifier: `ghostzoo train classify`")));
         };

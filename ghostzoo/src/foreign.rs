@@ -1,8 +1,9 @@
 //! Checkpoints and names of other YOLOs than those that are read: what they are, and what is read instead.
 
-use anyhow::{Result, bail};
 use ghostzoo_weights::{Checkpoint, KeyLayout};
 use serde_json::Value;
+
+use crate::error::{Result, invalid};
 
 /// What is read.
 const READ: &str = "what is read are YOLOv8 detectors and their Ghost variants";
@@ -39,10 +40,10 @@ pub(crate) fn refuse(checkpoint: &Checkpoint) -> Result<()> {
     }
     let task = metadata.task.as_deref().filter(|task| *task != "detect").or_else(|| task_of(checkpoint));
     if let Some(task) = task {
-        bail!("it is a model for the task `{task}`, and only those for `detect` are read{}", instead(task));
+        invalid!("it is a model for the task `{task}`, and only those for `detect` are read{}", instead(task));
     }
     if let Some(family) = metadata.yaml.as_ref().and_then(family_of).or_else(|| family_by_names(checkpoint)) {
-        bail!("it is of {family}; {READ}");
+        invalid!("it is of {family}; {READ}");
     }
     Ok(())
 }

@@ -1,0 +1,109 @@
+//! Why something could not be done.
+
+use candle_vision::image::ImageError;
+use ghostzoo_weights::ResolveError;
+
+/// Why something could not be done: each message says what was wrong, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// What was asked for does not exist, or does not go together.
+    #[error("{0}")]
+    Request(String),
+    /// What a file holds, or what came of it, is not what it must be.
+    #[error("{0}")]
+    Invalid(String),
+    /// An error, and what was being done.
+    #[error("{what}")]
+    Context {
+        /// What was being done.
+        what: String,
+        /// Why it failed.
+        source: Box<Self>,
+    },
+    /// A file could not be read or written.
+    #[error("{what}")]
+    Io {
+        /// What was tried, with the path.
+        what: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A model could not be found.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// A checkpoint could not be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] ghostzoo_weights::Error),
+    /// A model's yaml is none.
+    #[error(transparent)]
+    Yaml(#[from] candle_yolov8::YamlError),
+    /// An image could not be read.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// A tensor could not be computed.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}
+
+/// What functions of this crate give.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// Whether what was asked for does not exist or does not go together, so that another request may succeed.
+    pub fn is_request(&self) -> bool {
+        match self {
+            Self::Request(_) => true,
+            Self::Context { source, .. } => source.is_request(),
+            _ => false,
+        }
+    }
+
+    /// Whether a model could not be found or downloaded.
+    pub fn is_resolve(&self) -> bool {
+        match self {
+            Self::Resolve(_) => true,
+            Self::Context { source, .. } => source.is_resolve(),
+            _ => false,
+        }
+    }
+}
+
+/// Says what was being done when something failed, or what is missing.
+pub(crate) trait Context<T> {
+    fn context(self, what: impl Into<String>) -> Result<T>;
+    fn with_context<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T>;
+}
+
+impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
+    fn context(self, what: impl Into<String>) -> Result<T> {
+        self.with_context(|| what)
+    }
+
+    fn with_context<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(|error| Error::Context { what: what().into(), source: Box::new(error.into()) })
+    }
+}
+
+impl<T> Context<T> for Option<T> {
+    fn context(self, what: impl Into<String>) -> Result<T> {
+        self.with_context(|| what)
+    }
+
+    fn with_context<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T> {
+        self.ok_or_else(|| Error::Invalid(what().into()))
+    }
+}
+
+/// A request that cannot be met.
+pub(crate) fn request(message: impl Into<String>) -> Error {
+    Error::Request(message.into())
+}
+
+/// Ends with [`Error::Invalid`].
+macro_rules! invalid {
+    ($($part:tt)*) => {
+        return Err($crate::Error::Invalid(format!($($part)*)))
+    };
+}
+pub(crate) use invalid;

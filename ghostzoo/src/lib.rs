@@ -1,0 +1,26 @@
+//! Detect and classify with GhostNet and YOLOv8-Ghost models: load by name, predict, validate, fit.
+#![forbid(unsafe_code)]
+
+mod architecture;
+mod classifier;
+mod detector;
+mod error;
+pub mod foreign;
+mod imagenet;
+pub mod model;
+mod name;
+mod options;
+pub mod soundness;
+mod spec;
+
+pub use architecture::{Architecture, ModelSize, architectures};
+pub use candle_vision::image::RgbImage;
+pub use candle_yolov8::Detection;
+pub use classifier::{Classifier, ClassifySpeed, Probability, TopK};
+pub use detector::Detector;
+pub use error::{Error, Result};
+pub use imagenet::class_names as imagenet_class_names;
+pub use model::{Model, Network};
+pub use name::shown;
+pub use options::LoadOptions;
+pub use spec::ModelSpec;
