@@ -10,11 +10,14 @@ mod imagenet;
 pub mod model;
 mod name;
 mod options;
+pub mod samples;
 pub mod soundness;
 mod spec;
 
 pub use architecture::{Architecture, ModelSize, architectures};
-pub use candle_vision::image::RgbImage;
+pub use candle_vision::image::{self, RgbImage};
+pub use ghostzoo_weights as weights;
+// One copy of each: a program that uses another would have other tensors.
 pub use candle_yolov8::Detection;
 pub use classifier::{Classifier, ClassifySpeed, Probability, TopK};
 pub use detector::Detector;
@@ -24,3 +27,4 @@ pub use model::{Model, Network};
 pub use name::shown;
 pub use options::LoadOptions;
 pub use spec::ModelSpec;
+pub use {candle_core, candle_ghostnet, candle_nn, candle_vision, candle_yolov8};

@@ -34,7 +34,7 @@ fn objects(ran: CommandOutput) -> Vec<Vec<Value>> {
 
 /// Six images of two shapes: parts of the one that is built in.
 fn images(folder: &Path) -> Vec<String> {
-    let whole = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/BloodImage_00062.jpg");
+    let whole = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ghostzoo/assets/BloodImage_00062.jpg");
     let whole = image::open(&whole).expect("the built-in image").to_rgb8();
     let part = |index: u32| {
         let (width, height) = if index % 3 == 2 { (300, 400) } else { (400, 300) };

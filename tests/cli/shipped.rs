@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 const DETECTOR: &str = "yolov8n-ghostnet-bccd";
 const CLASSIFIER: &str = "ghostnet_050-cifar10";
-const CELLS: &[u8] = include_bytes!("../../tools/assets/BloodImage_00062.jpg");
+const CELLS: &[u8] = include_bytes!("../../ghostzoo/assets/BloodImage_00062.jpg");
 
-const SHIP: &[u8] = include_bytes!("../../tools/assets/freighter.jpg");
+const SHIP: &[u8] = include_bytes!("../../ghostzoo/assets/freighter.jpg");
 
 fn detections(line: &Value) -> &Vec<Value> {
     line["detections"].as_array().expect("detections")

@@ -1,32 +1,13 @@
-//! What is built in: images to try a model on (`tools/assets`), and in words what the shipped models know.
+//! What is built in: images to try a model on, and in words what the shipped models know.
 
 use anyhow::{Context, Result};
+use ghostzoo::samples::{BLOOD_CELLS, FREIGHTER, SampleImage};
 use ghostzoo_weights::{ModelEntry, Task};
 
-/// An image in the program's own memory.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Image {
-    /// Its file's name.
-    pub(crate) name: &'static str,
-    /// What it shows, and whose it is.
-    pub(crate) what: &'static str,
-    /// The file.
-    pub(crate) bytes: &'static [u8],
-}
-
-static CELLS: Image = Image {
-    name: "BloodImage_00062.jpg",
-    what: "blood cells, from BCCD's test images",
-    bytes: include_bytes!("../assets/BloodImage_00062.jpg"),
-};
-
-static FREIGHTER: Image =
-    Image { name: "freighter.jpg", what: "a drawn ship at sea", bytes: include_bytes!("../assets/freighter.jpg") };
-
 /// The image that shows what a task is.
-pub(crate) fn image(task: Task) -> &'static Image {
+pub(crate) fn image(task: Task) -> &'static SampleImage {
     match task {
-        Task::Detect => &CELLS,
+        Task::Detect => &BLOOD_CELLS,
         Task::Classify => &FREIGHTER,
     }
 }

@@ -13,7 +13,9 @@ use anyhow::{Context, Result, anyhow};
 use candle_core::Device;
 use ghostzoo_weights::{Registry, Task};
 
-use crate::assets::{self, Image};
+use ghostzoo::samples::SampleImage;
+
+use crate::assets;
 use crate::cli::GlobalArgs;
 use crate::error::text;
 use crate::model;
@@ -44,7 +46,7 @@ impl PredictRequest {
         let is_hubs = model.is_none() && image.is_none();
         let (model, note) = match (model, image) {
             (Some(model), None) => (model.to_owned(), None),
-            (Some(model), Some(Image { name, what, .. })) => {
+            (Some(model), Some(SampleImage { name, what, .. })) => {
                 (model.to_owned(), Some(format!("no SOURCE is given: this is {name}, which is built in: {what}")))
             }
             (None, None) => {
@@ -52,7 +54,7 @@ impl PredictRequest {
                 let note = format!("no --model is given: this is {model} of the Hub");
                 (model.into(), Some(note))
             }
-            (None, Some(Image { name, what, .. })) => {
+            (None, Some(SampleImage { name, what, .. })) => {
                 let registry = Registry::builtin();
                 let entry = registry.shipped(task).next().context("no model of this task is built in")?;
                 let described = assets::described(entry)?;

@@ -12,8 +12,8 @@ use candle_vision::image::{self, DecodeOptions, Decoded, ImageError};
 use candle_vision::regular;
 use candle_yolov8::data::lines;
 
-use crate::assets::Image;
 use crate::cli::bytes;
+use ghostzoo::samples::SampleImage;
 
 /// Endings of files that a folder or a glob takes for images. Formats that cannot be decoded are among them: they
 /// are reported, not skipped.
@@ -39,7 +39,7 @@ pub(crate) enum Source {
     /// The images on stdin, one after another.
     Stdin,
     /// An image of the program's own.
-    BuiltIn(&'static Image),
+    BuiltIn(&'static SampleImage),
 }
 
 impl Source {
