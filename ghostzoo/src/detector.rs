@@ -27,6 +27,7 @@ pub struct Detector {
     name: String,
     class_names: Vec<String>,
     licence: Option<String>,
+    single_cls: bool,
     detector: candle_yolov8::Detector,
     options: PredictOptions,
 }
@@ -67,6 +68,7 @@ impl Detector {
             name: model.name,
             class_names: model.class_names,
             licence: model.licence,
+            single_cls: model.single_cls,
             detector: candle_yolov8::Detector::new(*network, options.device.clone(), options.dtype, model.input_size),
             options: PredictOptions::default(),
         })
@@ -152,6 +154,11 @@ impl Detector {
     /// The name of a class, or its number where it has none.
     pub fn class_name(&self, class_id: usize) -> String {
         self.class_names.get(class_id).cloned().unwrap_or_else(|| class_id.to_string())
+    }
+
+    /// Whether it was trained with all classes as one.
+    pub fn single_cls(&self) -> bool {
+        self.single_cls
     }
 
     /// The licence of the weights, where it is known.

@@ -38,6 +38,12 @@ pub enum Error {
     /// A model's yaml is none.
     #[error(transparent)]
     Yaml(#[from] candle_yolov8::YamlError),
+    /// Labelled images of a detector could not be read.
+    #[error(transparent)]
+    Labels(#[from] candle_yolov8::data::DataError),
+    /// Labelled images of a classifier could not be read.
+    #[error(transparent)]
+    Data(#[from] candle_vision::data::DataError),
     /// An image could not be read.
     #[error(transparent)]
     Image(#[from] ImageError),

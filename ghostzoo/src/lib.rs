@@ -13,6 +13,7 @@ mod options;
 pub mod samples;
 pub mod soundness;
 mod spec;
+mod validate;
 
 pub use architecture::{Architecture, ModelSize, architectures};
 pub use candle_vision::image::{self, RgbImage};
@@ -28,3 +29,8 @@ pub use name::shown;
 pub use options::LoadOptions;
 pub use spec::ModelSpec;
 pub use {candle_core, candle_ghostnet, candle_nn, candle_vision, candle_yolov8};
+
+/// The program of the guide compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Guide;

@@ -10,6 +10,9 @@ mod classify;
 #[path = "../examples/detect.rs"]
 mod detect;
 #[allow(dead_code, reason = "the test runs what `main` prints")]
+#[path = "../examples/evaluate.rs"]
+mod evaluate;
+#[allow(dead_code, reason = "the test runs what `main` prints")]
 #[path = "../examples/features.rs"]
 mod features;
 #[allow(dead_code, reason = "the test runs what `main` prints")]
@@ -50,4 +53,14 @@ fn a_yaml_of_ones_own_is_a_network() {
     let lines = own_yaml::run().unwrap();
     assert!(lines.contains("strides [8.0, 16.0]"), "{lines}");
     assert!(lines.contains("level [1, 66, 20, 20]\nlevel [1, 66, 10, 10]"), "{lines}");
+}
+
+#[test]
+fn evaluate_measures_the_cells() {
+    let lines = evaluate::run(&asset("cells.yaml"), Path::new("yolov8n-ghostnet-bccd")).unwrap();
+    let value = |line: &str| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
+    let all = lines.lines().next().map(value).unwrap();
+    assert!(all > 0.5 && lines.lines().count() == 4 && lines.contains("Platelets: mAP50-95"), "{lines}");
+    let error = evaluate::run(&asset("cells.yaml"), Path::new("ghostnet_050-cifar10")).unwrap_err();
+    assert!(error.to_string().contains("is a classifier"), "{error}");
 }

@@ -32,8 +32,3 @@ pub use registry::{Location, ModelEntry, PublishedMetrics, Registry, Task, neare
 pub use resolve::{CheckpointSource, ResolveError, ResolveOptions, ResolvedModel, resolve};
 pub use shipped::Bundled;
 pub use write::write;
-
-/// The program of the guide compiles.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Guide;

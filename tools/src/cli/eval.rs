@@ -41,8 +41,8 @@ pub(crate) struct EvalArgs {
     #[arg(long, alias = "batch-size", default_value_t = 64, value_name = "N", value_parser = super::detect::batch)]
     pub(crate) batch: usize,
     /// Side of the network's input [default: as the model was trained]
-    #[arg(long, alias = "imgsz", value_name = "N|H,W", value_parser = super::detect::image_size)]
-    pub(crate) img_size: Option<[usize; 2]>,
+    #[arg(long, visible_alias = "img-size", value_name = "N|H,W", value_parser = super::detect::image_size)]
+    pub(crate) imgsz: Option<[usize; 2]>,
     /// Share of the resized image that the crop keeps [default: as the model was trained]
     #[arg(long, value_name = "SHARE", value_parser = crop_pct)]
     pub(crate) crop_pct: Option<f64>,

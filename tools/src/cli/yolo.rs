@@ -62,8 +62,8 @@ pub(crate) fn as_options(arguments: impl Iterator<Item = String>, command: &Comm
     Ok(out)
 }
 
-/// The words with a command in the place of `yolo`'s task and mode, such as `detect predict`, at `place`. A file or a folder
-/// stays what it is.
+/// The words with a command in the place of `yolo`'s task and mode, such as `detect predict`, or of a mode and a task, such as
+/// `val classify`, at `place`. A file or a folder stays what it is.
 fn by_task_and_mode(mut words: Vec<String>, place: usize) -> Vec<String> {
     let mode = words.get(place + 1).filter(|word| !Path::new(word).exists()).map(String::as_str);
     let command: &[&str] = match (words[place].as_str(), mode) {
@@ -73,6 +73,8 @@ fn by_task_and_mode(mut words: Vec<String>, place: usize) -> Vec<String> {
         ("classify", Some("train")) => &["train", "classify"],
         ("classify", Some("val")) => &["eval"],
         ("classify", Some("predict")) => &["classify"],
+        ("val", Some("detect")) => &["val"],
+        ("val", Some("classify")) => &["eval"],
         _ => return words,
     };
     words.splice(place..place + 2, command.iter().map(|word| (*word).to_owned()));
@@ -223,6 +225,9 @@ mod tests {
             ("ghostzoo detect val data=d.yaml", "ghostzoo val --data=d.yaml"),
             ("ghostzoo --quiet detect train data=d.yaml", "ghostzoo --quiet train detect --data=d.yaml"),
             ("ghostzoo classify val data=d", "ghostzoo eval --data=d"),
+            ("ghostzoo val classify data=d imgsz=96", "ghostzoo eval --data=d --imgsz=96"),
+            ("ghostzoo eval data=d img_size=96", "ghostzoo eval --data=d --img-size=96"),
+            ("ghostzoo --quiet val detect data=d.yaml", "ghostzoo --quiet val --data=d.yaml"),
             ("ghostzoo classify train data=d", "ghostzoo train classify --data=d"),
             ("ghostzoo detect src", "ghostzoo detect src"),
             ("ghostzoo detect a.jpg save_txt agnostic_nms", "ghostzoo detect a.jpg --save-txt --agnostic-nms"),

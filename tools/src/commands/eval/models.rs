@@ -103,7 +103,7 @@ fn load_one(name: &OsStr, args: &EvalArgs, global: &GlobalArgs, device: &Device)
         return Err(usage(format!("{} has no classes", loaded.name)));
     }
     let mut transform = loaded.transform;
-    transform.input_size = args.img_size.unwrap_or(transform.input_size);
+    transform.input_size = args.imgsz.unwrap_or(transform.input_size);
     transform.crop_pct = args.crop_pct.unwrap_or(transform.crop_pct);
     transform.interpolation = args.interpolation.unwrap_or(transform.interpolation);
     let row = ModelRow {

@@ -189,7 +189,7 @@ impl EvalManifest {
                 format!("they are of other images or labels ({} and {})", self.total, other.total)
             }
             () if own.models != others.models => format!(
-                "their models ({} and {}) have other weights, or see images otherwise (--img-size, --crop-pct, \
+                "their models ({} and {}) have other weights, or see images otherwise (--imgsz, --crop-pct, \
                  --interpolation, --dtype)",
                 names(self).join(", "),
                 names(other).join(", ")
