@@ -5,10 +5,14 @@ use super::{Body, Call, Invoke, Kernel, View, part};
 use crate::Activation;
 use crate::simd::{Isa, Vector, Width};
 
+/// Sides of a box.
+pub(crate) const SIDES: usize = 4;
 /// Distribution bins per box side.
 const BINS: usize = 16;
+/// Channels of a level before its classes: the bins of all sides.
+pub(crate) const BOX_CHANNELS: usize = SIDES * BINS;
 
-/// Levels (h, w, 4 · 16 + nc) to an output tensor (4 + nc, anchors): centre x, centre y, width, height in pixels, then
+/// Levels (h, w, [`BOX_CHANNELS`] + nc) to an output tensor (4 + nc, anchors): centre x, centre y, width, height in pixels, then
 /// probabilities.
 pub(crate) struct DecodeBoxes {
     /// Each level with its pixels per cell.
@@ -95,10 +99,10 @@ impl DecodeBoxes {
                 store(out.add(axis * self.anchors), n, low.add(high).mul(half).mul(pixels));
                 store(out.add((axis + 2) * self.anchors), n, high.sub(low).mul(pixels));
             }
-            for channel in 4 * BINS..view.channels {
+            for channel in BOX_CHANNELS..view.channels {
                 let mut score = [V::load(tile.add(channel * V::LANES))];
                 activate(Activation::Sigmoid, &mut score);
-                store(out.add((channel - 4 * BINS + 4) * self.anchors), n, score[0]);
+                store(out.add((channel - BOX_CHANNELS + SIDES) * self.anchors), n, score[0]);
             }
         }
     }

@@ -19,7 +19,7 @@ mod winograd;
 
 pub(crate) use aligned::{Aligned, LINE};
 pub(crate) use combine::{Combine, Operation};
-pub(crate) use decode::DecodeBoxes;
+pub(crate) use decode::{BOX_CHANNELS, DecodeBoxes, SIDES};
 pub(crate) use dense::{Dense, DenseConfig};
 pub(crate) use depthwise::{Depthwise, PackedDepthwise};
 pub(crate) use epilogue::{Bias, Epilogue};

@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor, bail};
 
+use crate::infer::BOX_CHANNELS;
 use crate::{Activation, ConvGeometry};
 
 /// A map of a [`Graph`].
@@ -203,7 +204,7 @@ impl Graph {
     pub fn output_boxes(&mut self, levels: &[(Value, f64)]) -> Result<()> {
         let channels: Vec<usize> = levels.iter().map(|(level, _)| self.shape(*level)[2]).collect();
         match channels.as_slice() {
-            [first, rest @ ..] if *first >= 64 && rest.iter().all(|channels| channels == first) => {
+            [first, rest @ ..] if *first >= BOX_CHANNELS && rest.iter().all(|channels| channels == first) => {
                 self.outputs.push(Output::Boxes(levels.to_vec()));
                 Ok(())
             }

@@ -10,8 +10,8 @@ use super::graph::{Conv, Graph, Node, Op, Output, Value};
 use super::pack::{Packs, Weights};
 use super::place::Places;
 use crate::infer::{
-    Combine, DecodeBoxes, Dense, DenseConfig, Depthwise, Epilogue, GlobalAverage, Interleave, Kernel, Operation, Pool,
-    Program, Rows, Stem, Winograd,
+    BOX_CHANNELS, Combine, DecodeBoxes, Dense, DenseConfig, Depthwise, Epilogue, GlobalAverage, Interleave, Kernel,
+    Operation, Pool, Program, Rows, SIDES, Stem, Winograd,
 };
 use crate::{Isa, sources};
 
@@ -185,8 +185,8 @@ impl Lowering<'_> {
                     let levels: Vec<_> =
                         levels.iter().map(|(level, stride)| (self.places.view(*level), *stride as f32)).collect();
                     let anchors: usize = levels.iter().map(|(view, _)| view.positions()).sum();
-                    lens.push(anchors * (channels - 60));
-                    self.push(DecodeBoxes::new(levels, index, self.isa), "boxes", anchors * 64);
+                    lens.push(anchors * (channels - BOX_CHANNELS + SIDES));
+                    self.push(DecodeBoxes::new(levels, index, self.isa), "boxes", anchors * BOX_CHANNELS);
                 }
             }
         }
