@@ -12,7 +12,7 @@
 //!
 //! # fn main() -> candle_core::Result<()> {
 //! // Seeded values stand for a checkpoint; `VarBuilder::from_mmaped_safetensors` reads one.
-//! let vb = candle_vision::seeded::var_builder(DType::F32, &Device::Cpu);
+//! let vb = candle_ghostnet::seeded::var_builder(DType::F32, &Device::Cpu);
 //! let variant = Variant::from_name("ghostnetv2_100").expect("one of Variant::ALL");
 //! let model = GhostNet::new(&Config::new(variant).for_inference(), vb)?;
 //! let image = Tensor::zeros((1, 3, 64, 96), DType::F32, &Device::Cpu)?;
@@ -39,6 +39,7 @@ mod ghost_module;
 mod net;
 mod rep_ghost;
 mod reparam;
+pub mod seeded;
 pub mod train;
 
 pub use candle_vision::layers::{BatchNormMode, Layer};

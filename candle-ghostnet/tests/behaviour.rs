@@ -1,9 +1,9 @@
 //! Training, class counts and refusals.
 
 use candle_core::{DType, Device, Result, Tensor};
+use candle_ghostnet::seeded;
 use candle_ghostnet::{BatchNormMode, Config, GhostNet, Layer, Variant, config_from_shapes, summary};
 use candle_nn::{VarBuilder, VarMap};
-use candle_vision::seeded;
 use candle_vision::spec::ParamSpec;
 use candle_vision::train::stream;
 

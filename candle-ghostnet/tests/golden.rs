@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use candle_core::{DType, Device, Result, Tensor};
+use candle_ghostnet::seeded;
 use candle_ghostnet::{BatchNormMode, Config, GhostNet, Layer, Reparam, Variant, Version, config_from_shapes, summary};
 use candle_nn::VarBuilder;
 use candle_vision::layers::Modules;
-use candle_vision::seeded;
 use candle_vision::spec::ParamSpec;
 use ghostzoo_kernels::{Isa, with_emulated_gpu};
 use serde_json::Value;

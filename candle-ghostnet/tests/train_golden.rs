@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Result, Tensor};
+use candle_ghostnet::seeded;
 use candle_ghostnet::{Config, GhostNet, Variant};
 use candle_nn::Optimizer;
-use candle_vision::seeded;
 use candle_vision::train::optim::{Algorithm, Config as OptimConfig, GroupedOptimizer, timm_groups};
 use candle_vision::train::{Ema, EmaDecay, GradAccumulator, VarStore, loss, stream};
 use ghostzoo_kernels::with_emulated_gpu;

@@ -91,9 +91,9 @@ fn sigmoid(x: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seeded;
     use crate::{Yolo, model_config};
     use candle_vision::layers::BatchNormMode;
-    use candle_vision::seeded;
 
     #[test]
     fn candidates_are_what_decode_gives() -> Result<()> {

@@ -238,8 +238,8 @@ impl Detector {
 mod tests {
     use super::*;
     use crate::model_config;
+    use crate::seeded;
     use candle_vision::layers::BatchNormMode;
-    use candle_vision::seeded;
     use ghostzoo_kernels::with_emulated_gpu;
 
     fn image(width: u32, height: u32, seed: u32) -> RgbImage {

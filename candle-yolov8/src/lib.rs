@@ -2,8 +2,8 @@
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
-//! use candle_vision::{layers::BatchNormMode, seeded};
-//! use candle_yolov8::{Yolo, architecture};
+//! use candle_vision::layers::BatchNormMode;
+//! use candle_yolov8::{Yolo, model_config, seeded};
 //!
 //! # fn main() -> candle_core::Result<()> {
 //! let def = model_config("yolov8n-ghostnet", Some(3)).expect("a shipped architecture");
@@ -23,6 +23,7 @@ mod error;
 mod modules;
 mod net;
 mod registry;
+pub mod seeded;
 mod summary;
 pub mod train;
 pub mod val;

@@ -307,8 +307,8 @@ pub(crate) fn greatest_common_divisor(a: usize, b: usize) -> usize {
 mod tests {
     use super::*;
     use crate::model_config;
+    use crate::seeded;
     use candle_core::{DType, Device};
-    use candle_vision::seeded;
 
     fn model(name: &str, dtype: DType) -> Result<Yolo> {
         let def = model_config(name, Some(2)).expect("shipped");

@@ -6,8 +6,8 @@ use std::path::Path;
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::layers::{BatchNormMode, Modules};
-use candle_vision::seeded;
 use candle_vision::train::class_rows;
+use candle_yolov8::seeded;
 use candle_yolov8::train::{Freeze, Recipe, Trainer, TrainerConfig};
 use candle_yolov8::{
     ModelConfig, Summary, Yolo, architectures, config_from_shapes, model_config, spec, summary, trained_on_from,

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use candle_vision::layers::BatchNormMode;
-use candle_vision::seeded;
+use candle_yolov8::seeded;
 use candle_yolov8::{Yolo, model_config};
 
 const FAMILIES: [&str; 3] = ["yolov8n", "yolov8n-ghost", "yolov8n-ghostnet"];

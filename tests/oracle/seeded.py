@@ -1,7 +1,7 @@
 """Deterministic weights for a PyTorch model: the same rule as candle_vision::seeded, value for value.
 
 pip install torch numpy
-usage: seeded.py            prints the first values of a few tensors, which the unit test of candle_vision::seeded holds
+usage: seeded.py            prints the first values of a few tensors, which the unit tests of the three crates' `seeded` hold
        import seeded; seeded.fill(model)
 """
 import numpy as np

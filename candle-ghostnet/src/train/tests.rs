@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{Optimizer as _, VarBuilder};
 use candle_vision::layers::Layer;
+use candle_vision::spec::ParamSpec;
 use candle_vision::train::optim::{Algorithm, Config as OptimConfig, GroupedOptimizer, timm_groups};
 use candle_vision::train::{VarStore, loss, stream};
-use candle_vision::{seeded, spec::ParamSpec};
 
 use super::is_frozen;
+use crate::seeded;
 use crate::{Config, GhostNet, Reparam, Variant};
 
 fn config(name: &str, num_classes: usize) -> Config {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::Variant;
-use candle_vision::seeded;
+use crate::seeded;
 
 fn config() -> Config {
     Config { num_classes: 3, ..Config::new(Variant::from_name("ghostnet_050").expect("a variant")) }

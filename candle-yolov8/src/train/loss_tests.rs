@@ -1,8 +1,8 @@
 use std::path::Path;
 
+use crate::seeded;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
-use candle_vision::seeded;
 use serde_json::Value;
 
 use super::anchors::{Anchor, anchors};

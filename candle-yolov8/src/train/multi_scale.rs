@@ -104,8 +104,8 @@ fn taps(from: usize, to: usize) -> Vec<Tap> {
 
 #[cfg(test)]
 mod tests {
+    use crate::seeded;
     use candle_core::{Device, Shape};
-    use candle_vision::seeded;
     use serde::Deserialize;
 
     use super::*;

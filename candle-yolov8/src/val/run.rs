@@ -223,11 +223,11 @@ fn ranks(images: &[AnnotatedImage]) -> Vec<usize> {
 mod tests {
     use super::*;
     use crate::data::{Annotation, BBox, ImageId};
+    use crate::seeded;
     use crate::{Yolo, model_config};
     use candle_core::{DType, Device};
     use candle_vision::image::{Rgb, RgbImage, save};
     use candle_vision::layers::BatchNormMode;
-    use candle_vision::seeded;
 
     #[test]
     fn a_detector_finds_again_what_it_labelled() -> Result<()> {

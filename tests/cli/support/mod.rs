@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use candle_core::{DType, Device, Tensor};
-use candle_vision::{seeded, spec::ParamSpec};
+use candle_vision::spec::ParamSpec;
 use image::RgbImage;
 use serde_json::Value;
 
@@ -151,10 +151,12 @@ fn run(mut command: Command, stdin: &[u8]) -> CommandOutput {
     }
 }
 
-/// Seeded values for every tensor of a model.
+/// Seeded values for every tensor of a model; a classifier begins with `conv_stem`.
 pub(crate) fn seeded_tensors(spec: &ParamSpec) -> BTreeMap<String, Tensor> {
+    let is_classifier = spec.shapes.contains_key("conv_stem.weight");
+    let value = if is_classifier { candle_ghostnet::seeded::tensor } else { candle_yolov8::seeded::tensor };
     let tensor = |(name, shape): (&String, &candle_core::Shape)| {
-        let tensor = seeded::tensor(name, shape, DType::F32, &Device::Cpu).unwrap();
+        let tensor = value(name, shape, DType::F32, &Device::Cpu).unwrap();
         (name.clone(), tensor)
     };
     spec.shapes.iter().map(tensor).collect()

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::seeded;
 use candle_core::{Device, Shape};
 use candle_vision::image::RgbImage;
-use candle_vision::seeded;
 use serde::Deserialize;
 
 use super::*;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, DeviceLocation, Tensor};
+use candle_nn::VarBuilder;
 use candle_vision::seeded;
 use ghostzoo_kernels::plan::{self, OpTiming};
 use ghostzoo_kernels::{Isa, peak_flops, with_candle_ops};
@@ -49,7 +50,7 @@ pub(crate) fn run(args: &BenchArgs, global: &GlobalArgs) -> Result<()> {
     let mut network = if path.is_file() && !name.ends_with("yaml") {
         model::load(model, global, &device, args.json)?.network
     } else {
-        ghostzoo::model::build_with(&architecture, seeded::var_builder(global.dtype(), &device))?
+        ghostzoo::model::build_with(&architecture, seeded_weights(&architecture, global.dtype(), &device))?
     };
     if args.launches {
         return launches::print(&network, [height, width], global.dtype());
@@ -149,6 +150,14 @@ const TUNED: [&str; 8] = [
     "yolov8s-ghostnet",
 ];
 
+/// Values for a network without a checkpoint.
+fn seeded_weights(architecture: &Architecture, dtype: DType, device: &Device) -> VarBuilder<'static> {
+    match architecture {
+        Architecture::Classifier(_) => candle_ghostnet::seeded::var_builder(dtype, device),
+        Architecture::Detector { .. } => candle_yolov8::seeded::var_builder(dtype, device),
+    }
+}
+
 /// Prints the lines of an instruction set's table, shape by shape.
 fn print_table(isa: Isa) -> Result<()> {
     let mut shapes = BTreeSet::new();
@@ -158,7 +167,8 @@ fn print_table(isa: Isa) -> Result<()> {
             Architecture::Classifier(_) => &[[224; 2]],
             Architecture::Detector { .. } => &[[640; 2], [640, 480], [480, 640], [320; 2]],
         };
-        let network = ghostzoo::model::build_with(&architecture, seeded::var_builder(DType::F32, &Device::Cpu))?;
+        let network =
+            ghostzoo::model::build_with(&architecture, seeded_weights(&architecture, DType::F32, &Device::Cpu))?;
         for size in sizes {
             shapes.extend(match &network {
                 Network::Classifier(net) => net.conv_shapes(*size)?,
