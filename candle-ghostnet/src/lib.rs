@@ -31,6 +31,7 @@
 //! | as trained, merged and folded at load | `Fuse` | `Fuse` |
 //! | timm's `reparameterize` | `Deploy` | `Keep` or `Fuse` |
 //! | folded, as [`Layer::tensors`] of a `Fuse` model gives it | any | `Fused` or `Fuse` |
+#![forbid(unsafe_code)]
 
 mod bottleneck;
 mod config;

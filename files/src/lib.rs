@@ -2,6 +2,7 @@
 //!
 //! A file is written beside its place as `.NAME.RANDOM.tmp`, and renamed when it is whole. Its process holds a lock on it
 //! meanwhile: who finds such a file without a lock knows that nobody will finish it.
+#![forbid(unsafe_code)]
 
 use std::fs::{self, DirEntry, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};

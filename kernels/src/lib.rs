@@ -8,6 +8,7 @@
 //! those of a network), on the CPU in `f32` and `f64`, on CUDA and Metal in `f32`; elsewhere it composes candle's operations.
 //! `f16` and `bf16` tensors are widened to `f32` and the result is rounded once. Results do not depend on the
 //! number of threads.
+#![allow(unsafe_code, reason = "kernels read and write memory by pointers, by a processor's own instructions")]
 
 mod activation;
 mod autograd;
