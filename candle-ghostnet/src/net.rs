@@ -1,6 +1,7 @@
 //! The network.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
@@ -34,6 +35,12 @@ pub struct GhostNet {
     classifier: Option<Linear>,
     /// Where batch norms are folded and tensors are constants.
     session: Option<Session>,
+}
+
+impl fmt::Debug for GhostNet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GhostNet").field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 impl GhostNet {

@@ -92,6 +92,7 @@ pub struct Prediction {
 pub const DEFAULT_SIDE: usize = 640;
 
 /// A network with the device and dtype it runs in, and the size it looks at. Make one and use it for every image.
+#[derive(Debug)]
 pub struct Detector {
     model: Yolo,
     device: Device,

@@ -1,6 +1,7 @@
 //! The network that a [`ModelConfig`] describes.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use candle_core::{Context, Result, Tensor};
 use candle_nn::VarBuilder;
@@ -40,6 +41,12 @@ enum Op {
     Chain(Vec<Box<dyn Layer>>),
     Upsample(f64),
     Concat,
+}
+
+impl fmt::Debug for Yolo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Yolo").field("nc", &self.nc).field("strides", &self.strides).finish_non_exhaustive()
+    }
 }
 
 impl Yolo {

@@ -19,6 +19,7 @@ use super::{Activation, gpu, is_stock};
 const PART: usize = 1024;
 
 /// Mean and biased variance of a batch, each (c), and the number of elements per channel.
+#[derive(Debug)]
 pub struct BatchStats {
     /// Mean over batch and positions.
     pub mean: Tensor,

@@ -22,6 +22,7 @@ const DROP: u64 = u64::from_be_bytes(*b"cls-drop");
 ///
 /// A step is a function of the batch, of the weights and of the iteration's number alone, so that a run which goes on from
 /// [`Trainer::state`] ends in the same weights to the bit.
+#[derive(Debug)]
 pub struct Trainer {
     config: Config,
     recipe: Recipe,
@@ -34,6 +35,7 @@ pub struct Trainer {
 }
 
 /// What a trainer is made of.
+#[derive(Debug)]
 pub struct TrainerConfig<'a> {
     /// The network, of as many classes as the data has. It is trained in its training form, batch norms apart.
     pub config: &'a Config,

@@ -10,6 +10,7 @@ use ghostzoo_kernels::plan::{Graph, Value};
 use ghostzoo_kernels::{Activation, ConvGeometry, conv2d};
 
 /// `act(conv(x) + bias)`: (n, in_c, h, w) to (n, out_c, oh, ow).
+#[derive(Debug)]
 pub struct Conv {
     weight: Tensor,
     bias: Option<Tensor>,
@@ -105,6 +106,7 @@ pub struct ConvBnConfig {
 /// `act(norm(conv(x)))`, or the same in one convolution where the batch norm is folded.
 ///
 /// Counts as its convolution and its batch norm in [`Layer::modules`]: containers and activations belong to the owner.
+#[derive(Debug)]
 pub struct ConvBn {
     conv: Conv,
     norm: Option<BatchNorm>,

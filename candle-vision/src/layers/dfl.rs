@@ -12,6 +12,7 @@ use super::{Layer, Modules, path};
 /// The bin values 0, 1, … `reg_max − 1` are a constant that PyTorch checkpoints store as `conv.weight`; a checkpoint may
 /// lack it, and it is not trained.
 /// Source: Li et al., Generalized Focal Loss, <https://arxiv.org/abs/2006.04388>.
+#[derive(Debug)]
 pub struct Dfl {
     bins: Tensor,
     path: String,

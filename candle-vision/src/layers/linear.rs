@@ -10,6 +10,7 @@ use ghostzoo_kernels::plan::{Graph, Value};
 use ghostzoo_kernels::{Activation, ConvGeometry, conv2d};
 
 /// `x · weightᵀ + bias`: (n, in_dim) to (n, out_dim), each row by itself, so that none depends on the others.
+#[derive(Debug)]
 pub struct Linear {
     weight: Tensor,
     bias: Tensor,

@@ -36,6 +36,7 @@ pub struct BatchNormConfig {
 /// unbiased variance: `running · (1 − momentum) + batch · momentum`. They are in the builder's own variables, where it
 /// has variables. Where it has, and gives the weight as a constant, the layer is frozen: it runs in training as in
 /// evaluation. Source: Ioffe and Szegedy, <https://arxiv.org/abs/1502.03167>.
+#[derive(Debug)]
 pub struct BatchNorm {
     weight: Tensor,
     bias: Tensor,

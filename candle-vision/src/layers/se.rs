@@ -10,6 +10,7 @@ use ghostzoo_kernels::{Activation, ConvGeometry, global_avg_pool2d, multiply};
 /// `x · hard_sigmoid(expand(relu(reduce(mean(x)))))`, one gate per channel of (n, c, h, w).
 ///
 /// Source: Hu et al., <https://arxiv.org/abs/1709.01507>, with the gate that GhostNet takes from MobileNetV3.
+#[derive(Debug)]
 pub struct SqueezeExcite {
     reduce: Conv,
     expand: Conv,

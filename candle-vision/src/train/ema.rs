@@ -37,6 +37,7 @@ impl EmaDecay {
 
 /// The exponential moving average of all of a model's tensors, running statistics included:
 /// `e ← decay·e + (1 − decay)·w`.
+#[derive(Debug)]
 pub struct Ema {
     averages: VarStore,
     decay: EmaDecay,

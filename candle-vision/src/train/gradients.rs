@@ -13,6 +13,7 @@ const EPS: f64 = 1e-6;
 const CHUNK: usize = 1 << 14;
 
 /// The sum of the gradients of several backward passes, for some parameters.
+#[derive(Debug)]
 pub struct GradAccumulator {
     parameters: Vec<(String, Var)>,
     sum: Option<GradStore>,

@@ -11,6 +11,7 @@ use super::{Ema, GradAccumulator, VarStore};
 /// Variables, the gradients of the batches since the last step, the optimizer and the average.
 ///
 /// All that the next step depends on is in [`TrainState::state`]; rates belong to a schedule, which is a function of time.
+#[derive(Debug)]
 pub struct TrainState {
     variables: VarStore,
     optimizer: GroupedOptimizer,

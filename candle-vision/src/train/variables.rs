@@ -44,6 +44,12 @@ impl fmt::Display for LoadReport {
     }
 }
 
+impl fmt::Debug for VarStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VarStore").field("dtype", &self.dtype).field("device", &self.device).finish_non_exhaustive()
+    }
+}
+
 impl VarStore {
     /// No variables yet; those to come have this dtype, live on `device` and start at values drawn from `seed`.
     #[must_use]

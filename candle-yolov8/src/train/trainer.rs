@@ -21,6 +21,7 @@ const MAX_NORM: f64 = 10.;
 ///
 /// A step is a function of the batch, of the weights and of the iteration's number alone, so that a run which goes on from
 /// [`Trainer::state`] ends in the same weights to the bit.
+#[derive(Debug)]
 pub struct Trainer {
     def: ModelConfig,
     net: Yolo,

@@ -1,5 +1,7 @@
 //! The operations of a network on one image, before they are placed in memory.
 
+use std::fmt;
+
 use candle_core::{Result, Tensor, bail};
 
 use crate::infer::BOX_CHANNELS;
@@ -14,6 +16,15 @@ pub struct Value(pub(super) usize);
 pub struct Graph {
     pub(super) nodes: Vec<Node>,
     pub(super) outputs: Vec<Output>,
+}
+
+impl fmt::Debug for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Graph")
+            .field("nodes", &self.nodes.len())
+            .field("outputs", &self.outputs.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// An operation and the size of its map.

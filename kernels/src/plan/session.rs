@@ -1,6 +1,7 @@
 //! Plans by image size, and their runs.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +29,12 @@ pub struct Session {
     state: Mutex<State>,
     memory: MemoryPool,
     forwards: Mutex<Forwards>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("isa", &self.isa).finish_non_exhaustive()
+    }
 }
 
 #[derive(Default)]

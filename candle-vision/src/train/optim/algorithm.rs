@@ -114,7 +114,7 @@ pub enum Algorithm {
 }
 
 /// What an optimizer remembers of one parameter.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Slots {
     pub(super) steps: i64,
     /// NAdam's `Π`, after the first step.

@@ -26,6 +26,7 @@ const PRODUCT: &str = "mu_product";
 ///
 /// A schedule sets the rates, the momentum and the decay through [`GroupedOptimizer::groups_mut`] before each step; they
 /// are no part of the saved state.
+#[derive(Debug)]
 pub struct GroupedOptimizer {
     algorithm: Algorithm,
     groups: Vec<ParamGroup>,
