@@ -1,36 +1,4 @@
-//! GhostNet v1, v2, v3 and RepGhostNet: image classifiers and feature extractors, under the tensor names of timm.
-//!
-//! A ghost module computes half of its output channels by an ordinary convolution and the other half by a cheap
-//! depthwise convolution over the first: Han et al., GhostNet, <https://arxiv.org/abs/1911.11907>. GhostNetV2 gates it
-//! with an attention over rows and columns, <https://arxiv.org/abs/2211.12905>; GhostNetV3 trains each convolution as a
-//! sum of branches, merged afterwards, <https://arxiv.org/abs/2404.11202>. RepGhostNet adds the cheap convolution to its
-//! input instead of concatenating the two, and merges the sum, <https://arxiv.org/abs/2211.06088>.
-//!
-//! ```
-//! use candle_core::{DType, Device, Tensor};
-//! use candle_ghostnet::{Config, GhostNet, Layer, Variant};
-//!
-//! # fn main() -> candle_core::Result<()> {
-//! // Seeded values stand for a checkpoint; `VarBuilder::from_mmaped_safetensors` reads one.
-//! let vb = candle_ghostnet::seeded::var_builder(DType::F32, &Device::Cpu);
-//! let variant = Variant::from_name("ghostnetv2_100").expect("one of Variant::ALL");
-//! let model = GhostNet::new(&Config::new(variant).for_inference(), vb)?;
-//! let image = Tensor::zeros((1, 3, 64, 96), DType::F32, &Device::Cpu)?;
-//! assert_eq!(model.forward(&image)?.dims(), [1, 1000]);
-//! let maps = model.features(&image, false)?;
-//! assert_eq!(maps[4].dims(), [1, 160, 2, 3]);
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! The same configuration reads each form of a checkpoint:
-//!
-//! | checkpoint | `branches` (V3, RepGhostNet) | `norm` |
-//! |---|---|---|
-//! | as trained, run as it is | `Train` | `Keep` |
-//! | as trained, merged and folded at load | `Fuse` | `Fuse` |
-//! | timm's `reparameterize` | `Deploy` | `Keep` or `Fuse` |
-//! | folded, as [`Layer::tensors`] of a `Fuse` model gives it | any | `Fused` or `Fuse` |
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod bottleneck;

@@ -1,18 +1,4 @@
-//! YOLOv8 detectors on candle, with plain and Ghost backbones, built from the yamls of Ultralytics' grammar.
-//!
-//! ```
-//! use candle_core::{DType, Device, Tensor};
-//! use candle_vision::layers::BatchNormMode;
-//! use candle_yolov8::{Yolo, model_config, seeded};
-//!
-//! # fn main() -> candle_core::Result<()> {
-//! let def = model_config("yolov8n-ghostnet", Some(3)).expect("a shipped architecture");
-//! let model = Yolo::new(&def, BatchNormMode::Fuse, seeded::var_builder(DType::F32, &Device::Cpu))?;
-//! let boxes = model.forward(&Tensor::zeros((1, 3, 64, 96), DType::F32, &Device::Cpu)?)?;
-//! assert_eq!(boxes.dims(), [1, 4 + 3, 8 * 12 + 4 * 6 + 2 * 3]);
-//! # Ok(())
-//! # }
-//! ```
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod candidates;

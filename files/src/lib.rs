@@ -1,7 +1,4 @@
-//! Files that appear whole or not at all, and what is left of those whose process was killed.
-//!
-//! A file is written beside its place as `.NAME.RANDOM.tmp`, and renamed when it is whole. Its process holds a lock on it
-//! meanwhile: who finds such a file without a lock knows that nobody will finish it.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 use std::fs::{self, DirEntry, File, OpenOptions, TryLockError};

@@ -1,13 +1,4 @@
-//! The operations that vision models run on: convolution, batch normalisation, pooling, upsampling, sums, gates and
-//! concatenation, updates in place, letterboxes and suppression on a GPU.
-//!
-//! [`plan`] is inference as kernels over one arena; [`cost`] counts the arithmetic of a forward pass; [`seeded`] makes inputs
-//! for tests and benchmarks.
-//!
-//! Each operation has one front door that checks its operands. It runs a kernel of ours, with its own gradients ([`joint_backward`] joins
-//! those of a network), on the CPU in `f32` and `f64`, on CUDA and Metal in `f32`; elsewhere it composes candle's operations.
-//! `f16` and `bf16` tensors are widened to `f32` and the result is rounded once. Results do not depend on the
-//! number of threads.
+#![doc = include_str!("../README.md")]
 #![allow(unsafe_code, reason = "kernels read and write memory by pointers, by a processor's own instructions")]
 
 mod activation;

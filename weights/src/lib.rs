@@ -1,9 +1,4 @@
-//! Everything between a model's name and its tensors: checkpoint files, key maps, the registry and the Hub.
-//!
-//! [`resolve`] finds the file of a model: a path, a name of the [`Registry`], or an address on the Hub, whose cache it keeps.
-//! With the feature `shipped`, the checkpoints of `weights/shipped` are in the program and need no file.
-//! [`read`] takes safetensors and files of `torch.save` (without executing anything in them) and gives a [`Checkpoint`]:
-//! tensors under the names our models use, and what the file says about itself. [`write()`] stores one as safetensors.
+#![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
 mod budget;
