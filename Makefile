@@ -1,7 +1,7 @@
 # The same targets that .ci/run calls.
-.PHONY: check format lint docs test run real cuda-check cuda-link cuda-emulate test-cuda metal-check imagenet fuzz soak crash
+.PHONY: check format lint docs test run package real cuda-check cuda-link cuda-emulate test-cuda metal-check imagenet fuzz soak crash
 
-check: format lint docs test run
+check: format lint docs test run package
 
 format:
 	cargo fmt --all --check
@@ -20,6 +20,10 @@ test:
 
 run:
 	cargo run --release -- detect
+
+# Each crate as it would be published, into target/package: fails where a version or a file is missing. Its content is not compiled.
+package:
+	cargo package --workspace --no-verify --allow-dirty --offline --quiet
 
 # A trained checkpoint against Ultralytics' boxes: needs pip, and DATA with bccd/ and imagenet-100/ for the second half.
 DATA ?= ../shared/data
