@@ -1,5 +1,5 @@
 # The same targets that .ci/run calls.
-.PHONY: check format lint docs test run package real cuda-check cuda-link cuda-emulate test-cuda metal-check imagenet fuzz soak crash
+.PHONY: check format lint docs test run package deny msrv real cuda-check cuda-link cuda-emulate test-cuda metal-check imagenet fuzz soak crash
 
 check: format lint docs test run package
 
@@ -24,6 +24,18 @@ run:
 # Each crate as it would be published, into target/package: fails where a version or a file is missing. Its content is not compiled.
 package:
 	cargo package --workspace --no-verify --allow-dirty --offline --quiet
+
+# Licences, advisories and sources of what the crates depend on, by deny.toml. CHECKS names some of them: the advisories need a network.
+CHECKS ?= advisories bans licenses sources
+deny:
+	@cargo deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny"; exit 2; }
+	cargo deny check $(CHECKS)
+
+# The oldest Rust that the crates claim, as Cargo.toml says it.
+MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+msrv:
+	@cargo +$(MSRV) --version >/dev/null 2>&1 || { echo "Rust $(MSRV) is missing: rustup toolchain install $(MSRV) --profile minimal"; exit 2; }
+	CARGO_TARGET_DIR=target/msrv cargo +$(MSRV) check --workspace --all-targets --locked
 
 # A trained checkpoint against Ultralytics' boxes: needs pip, and DATA with bccd/ and imagenet-100/ for the second half.
 DATA ?= ../shared/data
