@@ -1,5 +1,5 @@
 # The same targets that .ci/run calls.
-.PHONY: check format lint docs test run package deny msrv real cuda-check cuda-link cuda-emulate test-cuda metal-check imagenet fuzz soak crash
+.PHONY: check format lint docs test run package deny msrv real cuda-check cuda-link cuda-emulate test-cuda metal-check imagenet fuzz soak crash miri asan
 
 check: format lint docs test run package
 
@@ -95,6 +95,20 @@ ERRORS ?= $(POINTS)
 crash:
 	GHOSTZOO_CRASH_KILLS=$(KILLS) GHOSTZOO_CRASH_ERRORS=$(ERRORS) GHOSTZOO_CRASH_SEED=$(SEED) \
 		cargo test --workspace --test crash -- --nocapture
+
+# The unsafe code under Miri, of a nightly toolchain with miri and rust-src. Miri has no vector instructions, no advice on pages and no
+# processor's caches to ask for: what runs are the portable lanes, the threads that share a map, and the programs that tell maps
+# apart. MIRI names other tests.
+MIRI ?= geometry:: simd::tests::parts simd::tests::powers simd::tests::operations thread_pool:: infer::tests::overlap
+miri:
+	MIRIFLAGS="-Zmiri-tree-borrows -Zmiri-ignore-leaks -Zmiri-disable-isolation" \
+		cargo +nightly miri test -p ghostzoo-kernels --lib -- $(MIRI)
+
+# The crates that hold unsafe code, under the address sanitizer of a nightly toolchain.
+HOST = $(shell rustc +nightly -vV | sed -n "s/^host: //p")
+asan:
+	RUSTFLAGS="-Zsanitizer=address" ASAN_OPTIONS=detect_leaks=0 CARGO_TARGET_DIR=target/asan \
+		cargo +nightly test --target $(HOST) -p ghostzoo-kernels -p ghostzoo-weights --lib --tests
 
 # The tests on a machine with an NVIDIA GPU: those of the kernels and of whole networks run on it too.
 test-cuda:
