@@ -10,7 +10,7 @@ use candle_vision::layers::{
 };
 use candle_vision::spec::ParamSpec;
 use candle_vision::train::{Stream, dropout};
-use ghostzoo_kernels::cost::{self, Cost};
+use ghostzoo_kernels::flops::{self, Flops};
 use ghostzoo_kernels::plan::{self, ConvShape, Graph, KernelLaunch, OpTiming, Session, Value};
 use ghostzoo_kernels::{Activation, ConvGeometry, Isa, global_avg_pool2d, joint_backward};
 
@@ -355,14 +355,14 @@ pub struct Summary {
     /// Trainable elements of the checkpoint that the configuration reads.
     pub parameters: usize,
     /// Arithmetic of one image.
-    pub cost: Cost,
+    pub flops: Flops,
 }
 
 /// Sizes a network from its graph alone, on one image of `[height, width]`.
 pub fn summary(config: &Config, [height, width]: [usize; 2]) -> Result<Summary> {
     let (model, spec) = ParamSpec::of(|vb| GhostNet::new(config, vb))?;
     let xs = Tensor::zeros((1, 3, height, width), candle_core::DType::F32, &candle_core::Device::Cpu)?;
-    let (result, cost) = cost::count(|| model.forward(&xs));
+    let (result, flops) = flops::count(|| model.forward(&xs));
     result?;
-    Ok(Summary { modules: model.modules(), parameters: spec.parameters(), cost })
+    Ok(Summary { modules: model.modules(), parameters: spec.parameters(), flops })
 }

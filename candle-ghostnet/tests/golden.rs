@@ -267,7 +267,7 @@ fn sizes_equal_timms() -> Result<()> {
                 let modules = Modules { all: number(&golden["modules"]), leaves: number(&golden["layers"]) };
                 assert_eq!(summary.modules, modules, "{} {form}", variant.name);
                 assert_eq!(summary.parameters, number(&golden["parameters"]), "{} {form}", variant.name);
-                assert_eq!(summary.cost.macs as usize, number(&golden["macs"]), "{} {form}", variant.name);
+                assert_eq!(summary.flops.macs as usize, number(&golden["macs"]), "{} {form}", variant.name);
             }
         }
         for config in [Config::new(variant), Config::new(variant).for_inference()] {

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use candle_vision::layers::{BatchNormMode, Modules};
 use candle_vision::spec::ParamSpec;
-use ghostzoo_kernels::cost;
+use ghostzoo_kernels::flops;
 
 use crate::net::Yolo;
 use crate::yaml::ModelConfig;
@@ -29,10 +29,10 @@ pub fn summary(def: &ModelConfig) -> Result<Summary> {
     let (model, spec) = ParamSpec::of(|vb| Yolo::new(def, BatchNormMode::Keep, vb))?;
     let side = model.max_stride();
     let xs = Tensor::zeros((1, 3, side, side), DType::F32, &Device::Cpu)?;
-    let (boxes, cost) = cost::count(|| model.forward(&xs));
+    let (boxes, counted) = flops::count(|| model.forward(&xs));
     boxes?;
     let parameters = spec.parameters();
     // Every operation scales with the area: both sides are multiples of every stride.
-    let flops = (cost.flops() as f64 * (SIDE * SIDE) as f64 / (side * side) as f64).round() as u64;
+    let flops = (counted.total() as f64 * (SIDE * SIDE) as f64 / (side * side) as f64).round() as u64;
     Ok(Summary { modules: model.modules(), parameters, gradients: parameters - crate::modules::REG_MAX, flops })
 }

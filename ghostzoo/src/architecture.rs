@@ -165,8 +165,8 @@ impl Architecture {
                 let size = |branches| -> Result<ModelSize> {
                     let config = Config { branches, norm: BatchNormMode::Keep, ..*config };
                     let found = candle_ghostnet::summary(&config, input)?;
-                    let candle_ghostnet::Summary { modules, parameters, cost } = found;
-                    Ok(ModelSize { modules, parameters, gradients: parameters, flops: cost.flops() })
+                    let candle_ghostnet::Summary { modules, parameters, flops } = found;
+                    Ok(ModelSize { modules, parameters, gradients: parameters, flops: flops.total() })
                 };
                 let mut sizes = vec![("", size(Reparam::Train)?)];
                 if config.variant.version.has_branches() {

@@ -15,7 +15,7 @@ use candle_core::{
 };
 
 use super::real::Real;
-use super::tape;
+use super::{context, tape};
 
 /// The gradient of one operand.
 pub(crate) enum Gradient {
@@ -103,7 +103,7 @@ pub(crate) fn differentiate(
     if operands.iter().all(|operand| !operand.track_op()) {
         return ys.tensor();
     }
-    if tape::is_recording() {
+    if context::is_recording() {
         // Candle's own operations keep the graph of what they compute from variables.
         let (is_last, base) = ys.base(true);
         let ys = if is_last { in_planes(&base)? } else { base.clone() };

@@ -8,7 +8,7 @@ use super::gpu::train;
 use super::maps::{Maps, dispatch_dtype, read, tensor, unwritten, with_dense_images, zeros};
 use super::real::{Real, sums_of, widest};
 use super::shared::dispatch_real;
-use super::{is_stock, tape};
+use super::{context, is_stock, tape};
 
 /// Elements that one task works on.
 const TASK_ELEMENTS: usize = 16 * 1024;
@@ -174,7 +174,7 @@ pub fn concat(parts: &[&Tensor]) -> Result<Tensor> {
 /// `len` channels from `start` on; on a tape, a view.
 pub fn narrow_channels(xs: &Tensor, start: usize, len: usize) -> Result<Tensor> {
     let ys = xs.narrow(1, start, len)?;
-    if tape::is_recording() && xs.track_op() && (has_kernel(&[xs]) || on_gpu(&[xs])) {
+    if context::is_recording() && xs.track_op() && (has_kernel(&[xs]) || on_gpu(&[xs])) {
         let channels = xs.dims()[1];
         tape::note(
             &ys,

@@ -3,9 +3,10 @@
 
 mod activation;
 mod autograd;
+mod context;
 mod conv;
-pub mod cost;
 mod elementwise;
+pub mod flops;
 mod geometry;
 #[cfg_attr(
     not(any(feature = "cuda", feature = "metal", feature = "emulate")),
@@ -23,13 +24,13 @@ mod real;
 pub mod seeded;
 mod shared;
 mod simd;
-mod stock;
 mod tape;
 mod thread_pool;
 mod update;
 mod upsample;
 
 pub use activation::Activation;
+pub use context::{is_stock, with_candle_ops};
 pub use conv::conv2d;
 pub use elementwise::{add, concat, multiply, narrow_channels};
 pub use geometry::ConvGeometry;
@@ -47,7 +48,6 @@ pub use pool::{avg_pool2d, global_avg_pool2d, max_pool2d};
 pub use real::{Real, widest};
 pub(crate) use simd::Width;
 pub use simd::{Isa, peak_flops};
-pub use stock::{is_stock, with_candle_ops};
 pub use tape::joint_backward;
 pub(crate) use thread_pool::Team;
 pub use update::Update;

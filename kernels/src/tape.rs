@@ -1,19 +1,14 @@
 //! The tape on which kernels note their gradients, and the way back along it.
 
-use std::cell::RefCell;
 use std::collections::HashSet;
 use std::collections::hash_map::{Entry, HashMap};
 
 use candle_core::{DType, Result, Tensor, TensorId, bail};
 
 use super::autograd::{Backward, Fresh, Gradient, dense, join};
+use super::context::{is_recording, is_stock, set_tape, with_tape};
 use super::elementwise::{add_to_channels, sum};
 use super::gpu::train;
-use super::is_stock;
-
-thread_local! {
-    static TAPE: RefCell<Option<Tape>> = const { RefCell::new(None) };
-}
 
 /// Runs `f`, a function of `xs` and of variables, so that its kernels are differentiated as one node.
 ///
@@ -25,10 +20,10 @@ pub fn joint_backward(xs: &Tensor, f: impl FnOnce(&Tensor) -> Result<Vec<Tensor>
     if !has_kernels || !wide || is_stock() || is_recording() {
         return f(xs);
     }
-    TAPE.set(Some(Tape::default()));
+    set_tape(Some(Tape::default()));
     let recording = Recording;
     let results = f(xs)?;
-    let Some(mut tape) = TAPE.take() else { bail!("the tape was lost") };
+    let Some(mut tape) = set_tape(None) else { bail!("the tape was lost") };
     drop(recording);
     let ids: Vec<Option<TensorId>> = results.iter().map(|result| tape.source(result)).collect();
     if ids.iter().all(Option::is_none) {
@@ -47,7 +42,7 @@ struct Recording;
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        TAPE.set(None);
+        set_tape(None);
     }
 }
 
@@ -64,16 +59,11 @@ fn copy(xs: &Tensor) -> Result<Fresh> {
     })
 }
 
-/// Whether kernels of this thread note their gradients on a tape.
-pub(super) fn is_recording() -> bool {
-    TAPE.with_borrow(Option::is_some)
-}
-
 /// Notes on this thread's tape how the gradients of `operands` follow from that of `ys`.
 ///
 /// `base` is the variable that `ys` is or is a view of, if it is not a view of an operand.
 pub(super) fn note(ys: &Tensor, base: Option<&Tensor>, operands: &[&Tensor], backward: Backward) -> Result<()> {
-    TAPE.with_borrow_mut(|tape| {
+    with_tape(|tape| {
         let Some(tape) = tape else { bail!("there is no tape") };
         let operands: Vec<Option<TensorId>> = operands.iter().map(|operand| tape.source(operand)).collect();
         let base = base.map(Tensor::id).filter(|base| *base != ys.id());
@@ -83,8 +73,9 @@ pub(super) fn note(ys: &Tensor, base: Option<&Tensor>, operands: &[&Tensor], bac
     })
 }
 
+/// What the kernels of a function did.
 #[derive(Default)]
-struct Tape {
+pub(crate) struct Tape {
     records: Vec<Record>,
     /// What has a record, and variables.
     known: HashSet<TensorId>,

@@ -41,7 +41,7 @@ impl Layer for Dfl {
         let (batch, channels, anchors) = xs.dims3()?;
         let reg_max = self.bins.elem_count();
         let xs = xs.reshape((batch, channels / reg_max, reg_max, anchors))?.transpose(2, 3)?.contiguous()?;
-        ghostzoo_kernels::cost::record_macs(batch * channels * anchors);
+        ghostzoo_kernels::flops::record_macs(batch * channels * anchors);
         let probabilities = candle_nn::ops::softmax_last_dim(&xs)?;
         probabilities.broadcast_mul(&self.bins.reshape(reg_max)?.to_dtype(xs.dtype())?)?.sum(D::Minus1)
     }

@@ -69,7 +69,7 @@ impl BatchNorm {
 
     /// `activation` of the layer's result, in the same pass; `train` as in [`Layer::forward_t`].
     pub fn forward_with(&self, xs: &Tensor, activation: Activation, train: bool) -> Result<Tensor> {
-        ghostzoo_kernels::cost::record_batch_norm(xs);
+        ghostzoo_kernels::flops::record_batch_norm(xs);
         let eps = self.config.eps;
         if !train || self.frozen {
             let column = |t: &Tensor| t.to_dtype(xs.dtype())?.reshape((1, (), 1, 1));

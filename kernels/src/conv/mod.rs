@@ -46,7 +46,7 @@ pub fn conv2d(
     if xs.dtype() != weight.dtype() || bias.is_some_and(|bias| bias.dtype() != xs.dtype()) {
         bail!("conv2d operands differ in dtype: input {:?}, weight {:?}", xs.dtype(), weight.dtype())
     }
-    if let Some(uncomputed) = crate::cost::record_conv(xs, weight, geometry)? {
+    if let Some(uncomputed) = crate::flops::record_conv(xs, weight, geometry)? {
         return Ok(uncomputed);
     }
     let on_gpu = gpu::train::takes(xs);

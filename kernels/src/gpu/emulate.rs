@@ -1,6 +1,5 @@
 //! Runs launches on the CPU, by kernels that a C++ compiler made of `emulate.cpp` and of `emulate_metal.cpp`.
 
-use std::cell::Cell;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use candle_core::{CpuStorage, DType, Error, Result, Shape, Storage, Tensor, bail
 
 use super::run::Buffer;
 use super::{Forward, Launch, Step, msl};
+use crate::context;
 
 /// The GPU whose text of the kernels is emulated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -254,10 +254,6 @@ pub(super) fn in_place(one: &Launch, total: &mut CpuStorage, [arena, picture]: [
     Ok(())
 }
 
-thread_local! {
-    static EMULATING: Cell<Option<Emulated>> = const { Cell::new(None) };
-}
-
 /// Runs `f` with the kernels for CUDA, emulated, in the place of the CPU's on this thread; `None`, and prints why, where there is
 /// no C++ compiler that knows 16-bit floats.
 #[cfg(feature = "emulate")]
@@ -268,18 +264,11 @@ pub fn with_emulated_gpu<R>(f: impl FnOnce() -> R) -> Option<R> {
 /// [`with_emulated_gpu`], with the kernels for any GPU.
 pub fn with_emulated<R>(kind: Emulated, f: impl FnOnce() -> R) -> Option<R> {
     kind.program()?;
-    EMULATING.set(Some(kind));
-    let result = f();
-    EMULATING.set(None);
-    Some(result)
-}
-
-pub(super) fn is_emulating() -> bool {
-    EMULATING.get().is_some()
+    Some(context::with_emulated(kind, f))
 }
 
 pub(super) fn emulated() -> Emulated {
-    EMULATING.get().unwrap_or(Emulated::Cuda)
+    context::emulated().unwrap_or(Emulated::Cuda)
 }
 
 /// The elements of a buffer.

@@ -47,14 +47,6 @@ const SUMMED_CHANNELS: u32 = 32;
 /// Most images for which a convolution of single positions reads its weights image by image.
 const FEW_IMAGES: u32 = 8;
 
-/// Whether this thread's launches run in the emulator, and stand in for the CPU's kernels.
-pub(crate) fn is_emulating() -> bool {
-    #[cfg(feature = "emulate")]
-    return emulate::is_emulating();
-    #[cfg(not(feature = "emulate"))]
-    return false;
-}
-
 /// A map of a run, as in `step.h`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

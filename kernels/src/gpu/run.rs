@@ -143,7 +143,7 @@ pub fn has_kernels(device: &Device) -> bool {
     match device {
         Device::Cuda(_) => cfg!(feature = "cuda"),
         Device::Metal(_) => cfg!(feature = "metal"),
-        Device::Cpu => super::is_emulating(),
+        Device::Cpu => crate::context::is_emulating(),
     }
 }
 

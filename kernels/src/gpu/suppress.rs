@@ -89,7 +89,7 @@ impl Suppression {
         let (storage, layout) = decoded.storage_and_layout();
         match (&*storage, layout) {
             #[cfg(feature = "emulate")]
-            (Storage::Cpu(storage), layout) if super::is_emulating() => {
+            (Storage::Cpu(storage), layout) if crate::context::is_emulating() => {
                 let rows = &storage.as_slice::<f32>()?[layout.start_offset()..][..decoded.elem_count()];
                 self.emulated(rows, decoded.dims()[0]).map(Some)
             }

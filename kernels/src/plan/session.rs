@@ -12,8 +12,8 @@ use super::forwards::{self, Forwards, KernelLaunch};
 use super::graph::{Graph, Value};
 use super::lower::{OpInfo, lower};
 use super::pack::Packs;
-use crate::cost;
-use crate::gpu::is_emulating;
+use crate::context::is_emulating;
+use crate::flops;
 use crate::infer::{MemoryPool, Program};
 use crate::{Isa, Team, is_stock};
 
@@ -91,7 +91,7 @@ impl Session {
     /// graph, in a type that `f32` holds.
     pub fn accepts(xs: &Tensor) -> bool {
         let fits = matches!(xs.dtype(), DType::F32 | DType::F16 | DType::BF16);
-        fits && !is_stock() && !cost::is_counting() && !xs.track_op() && xs.rank() == 4 && xs.elem_count() > 0
+        fits && !is_stock() && !flops::is_counting() && !xs.track_op() && xs.rank() == 4 && xs.elem_count() > 0
     }
 
     /// Runs the network that `record` describes on images (n, c, h, w): a few one after the other, each on all threads;
