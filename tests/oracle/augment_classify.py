@@ -7,10 +7,10 @@ pip install pillow==13.0.0 torchvision==0.29.2 timm==1.0.31 torch numpy
                                                        the ignored test `time_of_a_sample` prints ours
     python tests/oracle/augment_classify.py upsample TAR
                                                        how far PIL's resize of 32 to 64 pixels, in 8 bits, is from torch's
-                                                       in floating point, on the pictures of a tar file
+                                                       in floating point, on the images of a tar file
 
 Random choices are not compared: the parameters are fixed here, or the generators that timm draws from are replaced.
-Seeds: pictures by `synthetic` of image.py, tensors by `uniform` of seeded.py; cases below.
+Seeds: images by `synthetic` of image.py, tensors by `uniform` of seeded.py; cases below.
 """
 
 import io, json, math, random, sys, tarfile, time
@@ -50,7 +50,7 @@ def picture(kind, seed, size):
 
 
 def operations():
-    """Name, values and the function of every change of a picture; odd and even sizes, grey and flat pictures."""
+    """Name, values and the function of every change of an image; odd and even sizes, grey and flat images."""
     fill = {"fillcolor": FILL}
     yield from ((name, [], function) for name, function in [
         ("auto_contrast", ImageOps.autocontrast), ("equalize", ImageOps.equalize), ("invert", ImageOps.invert),

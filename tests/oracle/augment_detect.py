@@ -18,7 +18,8 @@ from ultralytics.utils import IterableSimpleNamespace
 from ultralytics.utils.instance import Instances
 
 import seeded
-from image import case, digest, synthetic
+from common import digest
+from image import case, synthetic
 
 GOLDEN = Path(__file__).resolve().parents[2] / "tests/golden/augment"
 BORDER = 114

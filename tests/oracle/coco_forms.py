@@ -20,7 +20,7 @@ R = np.random.default_rng(0)
 
 
 def base():
-    """Three pictures with objects, and predictions near them."""
+    """Three images with objects, and predictions near them."""
     images = [{"id": i, "file_name": f"{i}.png", "width": 320, "height": 240} for i in (1, 2, 3)]
     annotations, predictions = [], []
     for n in range(8):

@@ -1,4 +1,4 @@
-"""Fixtures and expected values of candle-vision's picture sets, and its lists of ImageNet's classes.
+"""Fixtures and expected values of candle-vision's image sets, and its lists of ImageNet's classes.
 
 pip install torchvision==0.29.2 timm==1.0.31 pyarrow==26.0.1 scipy==1.17.1 pillow==13.0.0 numpy
 
@@ -9,6 +9,8 @@ pip install torchvision==0.29.2 timm==1.0.31 pyarrow==26.0.1 scipy==1.17.1 pillo
 import argparse, io, json, shutil, tarfile, tempfile
 from importlib.resources import files
 from pathlib import Path
+
+from common import digest
 
 ROOT = Path(__file__).resolve().parents[2]
 ASSETS = ROOT / "candle-vision/assets"
@@ -28,13 +30,6 @@ def picture(seed, format="PNG"):
     out = io.BytesIO()
     Image.fromarray(np.random.default_rng(seed).integers(0, 255, (4, 4, 3), np.uint8)).save(out, format)
     return out.getvalue()
-
-
-def digest(data):
-    h = 0xCBF29CE484222325
-    for byte in data:
-        h = ((h ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
-    return f"{h:016x}"
 
 
 def rows_of(path):

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from image import ROOT, digest, smooth
+from common import digest
+from image import ROOT, smooth
 
 WIDTH, HEIGHT = 43, 37
 

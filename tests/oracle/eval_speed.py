@@ -1,9 +1,9 @@
-"""Pictures per second and memory of `ghostzoo eval`, beside a loop over timm's loader, in one run.
+"""Images per second and memory of `ghostzoo eval`, beside a loop over timm's loader, in one run.
 
 pip install timm==1.0.31 torch safetensors
 usage: eval_speed.py DIR GHOSTZOO [--model ghostnet_100] [--pictures 1000] [--rounds 3] [--threads 2]
 
-DIR/val/<wnid>/*.JPEG; its pictures are repeated by links. timm: `create_loader` with 2 workers and batches of 64, the model
+DIR/val/<wnid>/*.JPEG; its images are repeated by links. timm: `create_loader` with 2 workers and batches of 64, the model
 in eval mode on all threads, from the first batch asked for to the last logits. Ours: the whole process, start and loading
 included. The two take turns.
 """

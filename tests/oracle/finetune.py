@@ -73,7 +73,7 @@ def of_own_width():
 
 
 def described(folder, names, to):
-    """A data.yaml at `to` for the pictures of `folder` under `names`."""
+    """A data.yaml at `to` for the images of `folder` under `names`."""
     lines = [f"path: {folder.resolve()}", "train: images/train", "val: images/val", "names:"]
     to.write_text("\n".join(lines + [f"  {i}: {name}" for i, name in enumerate(names)]) + "\n")
     return str(to)

@@ -2,7 +2,7 @@
 
 pip install torch==2.15.0 torchvision==0.29.2 ultralytics==8.4.190 opencv-python-headless numpy
 usage: finetuned.py           writes tests/golden/yolov8/finetuned.json
-       finetuned.py FOLDER    also saves each network there as Ultralytics saves it, and the boxes it finds in two pictures
+       finetuned.py FOLDER    also saves each network there as Ultralytics saves it, and the boxes it finds in two images
 """
 import json
 import pathlib
@@ -13,6 +13,7 @@ import torch
 import ultralytics.nn.tasks as tasks
 
 import seeded
+from common import write
 from yolov8 import GOLDEN, cases, size
 
 NETWORKS = [
@@ -74,7 +75,7 @@ def main():
         entry["cases"], few = cases(f"{name} {nc}", target, [hw])
         weak += few
         golden.append(entry)
-    (GOLDEN / "finetuned.json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
+    write(GOLDEN / "finetuned.json", golden)
     if weak:
         sys.exit(f"{weak} outputs vary by less than a tenth of their maximum")
 

@@ -4,7 +4,6 @@ pip install torch==2.15.0 timm==1.0.31 numpy
 usage: ghostnet.py [VARIANT...]     writes tests/golden/ghostnet/<variant>.json of these variants, or of all, and
                                     prints how far each output varies
 """
-import json
 import pathlib
 import sys
 
@@ -14,6 +13,7 @@ import torch
 from timm.utils.model import reparameterize_model
 
 import seeded
+from common import describe, variation, write
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "ghostnet"
 SAMPLES = 48
@@ -40,31 +40,12 @@ SIZES = {
 
 
 def picture(height, width):
-    """Two pictures (2, 3, height, width) of the values 2 * u("input", i): blocks of 32 x 32 and half as much noise."""
+    """Two images (2, 3, height, width) of the values 2 * u("input", i): blocks of 32 x 32 and half as much noise."""
     coarse_h, coarse_w = -(-height // 32), -(-width // 32)
     coarse = seeded.uniform("blocks", 2 * 3 * coarse_h * coarse_w).reshape(2, 3, coarse_h, coarse_w)
     coarse = coarse.repeat(32, 2).repeat(32, 3)[:, :, :height, :width]
     noise = seeded.uniform("input", 2 * 3 * height * width).reshape(2, 3, height, width)
     return torch.from_numpy((2 * coarse + noise).astype(np.float32))
-
-
-def spread(values):
-    """Largest difference between two positions of one channel: of the map, or of the batch where there is no map."""
-    values = values.flatten(2) if values.dim() == 4 else values.t()[None]
-    return float((values.amax(2) - values.amin(2)).max())
-
-
-def describe(values):
-    """Shape, largest magnitude, spread, and every `stride`-th value in row-major order."""
-    flat = values.flatten()
-    stride = max(1, flat.numel() // SAMPLES) | 1
-    return {
-        "shape": list(values.shape),
-        "max": float(flat.abs().max()),
-        "spread": spread(values),
-        "stride": stride,
-        "values": [float(v) for v in flat[::stride]],
-    }
 
 
 @torch.no_grad()
@@ -74,12 +55,12 @@ def outputs(model, images):
     named["features"] = features
     named["pre_logits"] = model.forward_head(features, pre_logits=True)
     named["logits"] = model(images)
-    return {name: describe(values) for name, values in named.items()}
+    return {name: describe(values, SAMPLES) for name, values in named.items()}
 
 
 @torch.no_grad()
 def size(model):
-    """Modules, those without children, parameters, and multiply-accumulates of convolutions and the classifier for one 224 x 224 picture."""
+    """Modules, those without children, parameters, and multiply-accumulates of convolutions and the classifier for one 224 x 224 image."""
     macs = []
     hooks = []
     for module in model.modules():
@@ -109,11 +90,10 @@ def main():
             cases = [{"size": [h, w], "outputs": outputs(model, picture(h, w))} for h, w in sizes]
             golden[form] = {**size(model), "cases": cases}
             for case in cases:
-                shares = {key: out["spread"] / out["max"] for key, out in case["outputs"].items()}
-                weak += sum(share < 0.1 for share in shares.values())
-                report = "  ".join(f"{key} {out['max']:.3g} {shares[key]:.0%}" for key, out in case["outputs"].items())
+                few, report = variation(case["outputs"])
+                weak += few
                 print(f"{name:15} {form:8} {case['size']}  {report}")
-        (GOLDEN / f"{name}.json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
+        write(GOLDEN / f"{name}.json", golden)
     if weak:
         sys.exit(f"{weak} outputs vary by less than a tenth of their maximum")
 

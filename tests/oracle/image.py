@@ -3,7 +3,7 @@
 pip install pillow==13.0.0 opencv-python-headless==5.0.0.93 timm==1.0.31 ultralytics==8.4.190 torch numpy
 
     python tests/oracle/image.py golden            rewrites tests/golden/image
-    python tests/oracle/image.py parity DIR        compares whole pictures (any folder of them, searched in depth):
+    python tests/oracle/image.py parity DIR        compares whole images (any folder of them, searched in depth):
                                                    runs the example preprocess_parity of candle-vision and prints a table
 """
 
@@ -13,6 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image, ImageOps
+
+from common import digest
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests/golden/image"
@@ -29,13 +31,6 @@ def synthetic(seed, height, width):
     edges = (x // 3 + y // 2) % 2 * 255
     kind = (x // 8 + y // 8) % 3
     return np.where(kind == 0, noise, np.where(kind == 1, gradient, edges)).astype(np.uint8)
-
-
-def digest(data):
-    h = 0xCBF29CE484222325
-    for byte in data:
-        h = ((h ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
-    return f"{h:016x}"
 
 
 def case(output, **facts):

@@ -1,14 +1,14 @@
-"""`ghostzoo eval` beside timm on the same pictures and weights, for every GhostNet and RepGhostNet of timm.
+"""`ghostzoo eval` beside timm on the same images and weights, for every GhostNet and RepGhostNet of timm.
 
 pip install timm==1.0.31 torch safetensors pillow numpy
 usage: imagenet.py DIR GHOSTZOO [NAME...]     DIR/val/<wnid>/*.JPEG, and the command as built
 
 No trained weights are at hand, so each network gets the deterministic ones of seeded.py, and a classifier scaled and centred
-on the pictures, so that many classes are predicted. Prints per variant:
+on the images, so that many classes are predicted. Prints per variant:
   classes   classes that timm predicts
   png       largest difference of a logit on PNG copies, made by PIL: our decoder plays no part
-  jpeg      pictures whose prediction is the same from the JPEGs, of all; largest difference of a logit
-  top-1     pictures that each says are right, from the JPEGs
+  jpeg      images whose prediction is the same from the JPEGs, of all; largest difference of a logit
+  top-1     images that each says are right, from the JPEGs
 """
 import json
 import subprocess
@@ -46,7 +46,7 @@ def logits(model, inputs):
 
 @torch.no_grad()
 def spread(model, inputs):
-    """Scales and centres the classifier, so that the pictures' logits differ about as much as a trained network's."""
+    """Scales and centres the classifier, so that the images' logits differ about as much as a trained network's."""
     raw = logits(model, inputs)
     scale = SPREAD / (raw - raw.mean(0)).std()
     model.classifier.weight *= scale

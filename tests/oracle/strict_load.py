@@ -3,7 +3,7 @@
 pip install torch==2.15.0 torchvision==0.29.2 timm==1.0.31 ultralytics==8.4.190 opencv-python-headless safetensors numpy
 usage: strict_load.py            writes tests/golden/strict_load.json: names and shapes of every tensor that a strict
                                  load_state_dict asks for, as one CRC-32 per block, of the smallest model of each family
-       strict_load.py GHOSTZOO   trains each of them for an epoch on pictures that it makes, converts each from a state
+       strict_load.py GHOSTZOO   trains each of them for an epoch on images that it makes, converts each from a state
                                  dict of PyTorch's and, for the detectors, from a folded one; loads each file strictly
 
 `num_batches_tracked` is not among them: PyTorch starts a counter that a plain state dict lacks at 0.

@@ -4,7 +4,7 @@ pip install torch==2.15.0 ultralytics==8.4.190 opencv-python-headless numpy
 
     python tests/oracle/train_options.py          rewrites tests/golden/train/options.json
 
-Pictures are the values of seeded.py. Aspect ratios are all different: the order of equal ones is that of numpy's unstable
+Images are the values of seeded.py. Aspect ratios are all different: the order of equal ones is that of numpy's unstable
 sort, which depends on the processor.
 """
 
@@ -29,8 +29,8 @@ SAMPLES = 24
 
 
 def fractions():
-    """Number of pictures that a text of `fraction=` takes of 1, 5 and 7 training and validation pictures; nothing where it
-    is refused. The pictures are the first of the sorted ones."""
+    """Number of images that a text of `fraction=` takes of 1, 5 and 7 training and validation images; nothing where it
+    is refused. The images are the first of the sorted ones."""
     cases = []
     for text in ["1", "1.0", "0.5", "0.7", "0.01", "2", "5", "100", "[0.5,2]", "[2, 0.5, 0]", "[1,1]", "0", "0.0", "-1",
                  "1.5", "2.0", "[0.5]", "[0,1]", "[0.5,0]", "[1,1,1,1]", "half"]:
@@ -57,7 +57,7 @@ def count(fraction, pictures):
 
 
 def classes():
-    """Classes of the objects of two pictures that are left by `classes=` and `single_cls=`."""
+    """Classes of the objects of two images that are left by `classes=` and `single_cls=`."""
     cases = []
     for wanted in (None, 0, 2, [0, 2], [1, 3], [3]):
         for single in (False, True):
@@ -97,7 +97,7 @@ def multi_scale():
 
 
 def rect():
-    """The order of pictures by their sizes, [height, width], the shape of each batch, and whether batches are shuffled."""
+    """The order of images by their sizes, [height, width], the shape of each batch, and whether batches are shuffled."""
     rng = random.Random(5)
     sizes = [[rng.randint(20, 900), rng.randint(20, 900)] for _ in range(19)]
     wide = [[100, 200 + index] for index in range(5)]

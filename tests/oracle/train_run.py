@@ -6,7 +6,7 @@ usage: train_run.py     writes tests/golden/train/run.json (keys with their defa
                         tests/golden/train/ghostzoo_args.yaml, which ghostzoo wrote, with Ultralytics' own reader
        train_run.py read  reads that file only
 
-Pictures are noise of numpy's seed 0; no value depends on them.
+Images are noise of numpy's seed 0; no value depends on them.
 """
 import csv
 import json

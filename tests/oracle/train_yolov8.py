@@ -22,6 +22,7 @@ from ultralytics.utils.metrics import bbox_iou
 from ultralytics.utils.torch_utils import ModelEMA
 
 import seeded
+from common import write
 import yolov8
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "train"
@@ -49,7 +50,7 @@ def describe(name, tensor):
 
 
 def objects(name, count, pictures, classes, least, most):
-    """Rows of picture, class, and xywhn in float32, inside the picture; sides are shares from `least` to `most`."""
+    """Rows of image, class, and xywhn in float32, inside the image; sides are shares from `least` to `most`."""
     u = (seeded.uniform(name, 6 * count).reshape(count, 6) + 1) / 2
     sides = least * (most / least) ** u[:, 2:4]
     centres = sides / 2 + u[:, 4:6] * (1 - sides)
@@ -208,7 +209,7 @@ def parts():
             loss_case("weighted nothing", [64, 64], 2, 2, three, [], [0.4, 1.6]),
         ],
     }
-    (GOLDEN / "yolov8-parts.json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
+    write(GOLDEN / "yolov8-parts.json", golden)
 
 
 def class_weights():
@@ -229,7 +230,7 @@ def class_weights():
             found = getattr(trainer.model, "class_weights", None)
             weights = None if found is None else [float(x) for x in found]
             cases.append({"counts": counts, "power": power, "weights": weights})
-    (GOLDEN / "class_weights.json").write_text(json.dumps(cases, separators=(",", ":")) + "\n")
+    write(GOLDEN / "class_weights.json", cases)
 
 
 # Training steps

@@ -25,7 +25,7 @@ IMGSZ, BATCH = 320, 16
 
 
 def coco(truth, predictions):
-    """pycocotools' numbers; results are joined to pictures by file name, and categories count from 1."""
+    """pycocotools' numbers; results are joined to images by file name, and categories count from 1."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(truth))
         ids = {Path(i["file_name"]).stem: i["id"] for i in truth.dataset["images"]}

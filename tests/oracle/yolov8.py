@@ -5,7 +5,6 @@ usage: yolov8.py [family…]   writes tests/golden/yolov8/<family>.json and prin
        yolov8.py own         writes tests/golden/yolov8/own.json, of the yaml beside it
        yolov8.py nms         writes tests/golden/yolov8/nms.json
 """
-import json
 import pathlib
 import sys
 
@@ -18,6 +17,7 @@ from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.torch_utils import get_flops
 
 import seeded
+from common import describe, rounded, variation, write
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "yolov8"
 SAMPLES = 32
@@ -62,34 +62,11 @@ def build(family, scale, nc=80):
 
 
 def picture(height, width):
-    """One picture (1, 3, height, width) in [0, 1): blocks of 16 x 16 pixels, and noise of half their weight."""
+    """One image (1, 3, height, width) in [0, 1): blocks of 16 x 16 pixels, and noise of half their weight."""
     coarse = seeded.uniform("blocks", 3 * height * width // 256).reshape(1, 3, height // 16, width // 16)
     coarse = coarse.repeat(16, 2).repeat(16, 3)
     noise = seeded.uniform("input", 3 * height * width).reshape(1, 3, height, width)
     return torch.from_numpy((0.5 + coarse / 3 + noise / 6).astype(np.float32))
-
-
-def spread(values):
-    """Largest difference between two positions of one channel."""
-    values = values.flatten(2)
-    return float((values.amax(2) - values.amin(2)).max())
-
-
-def rounded(value):
-    return float(f"{value:.7g}")
-
-
-def describe(values):
-    """Shape, largest magnitude, spread, and every `stride`-th value in row-major order."""
-    flat = values.flatten()
-    stride = max(1, flat.numel() // SAMPLES) | 1
-    return {
-        "shape": list(values.shape),
-        "max": rounded(flat.abs().max()),
-        "spread": rounded(spread(values)),
-        "stride": stride,
-        "values": [rounded(v) for v in flat[::stride]],
-    }
 
 
 @torch.no_grad()
@@ -102,7 +79,7 @@ def outputs(model, images):
         named[f"level{index}"] = joint[:, :, start : start + height * width].unflatten(2, (height, width))
         start += height * width
     named["boxes"], named["scores"] = decoded[:, :4], decoded[:, 4:]
-    return {name: describe(values) for name, values in named.items()}
+    return {name: describe(values, SAMPLES, rounded) for name, values in named.items()}
 
 
 def size(model):
@@ -117,15 +94,14 @@ def size(model):
 
 
 def cases(name, model, sizes):
-    """Outputs for each picture size, on seeded weights, and how many of them hardly vary over positions."""
+    """Outputs for each image size, on seeded weights, and how many of them hardly vary over positions."""
     seeded.fill(model)
     found, weak = [], 0
     for hw in sizes:
         case = {"size": list(hw), "outputs": outputs(model, picture(*hw))}
         found.append(case)
-        shares = {key: out["spread"] / out["max"] for key, out in case["outputs"].items()}
-        weak += sum(share < 0.1 for share in shares.values())
-        report = "  ".join(f"{key} {out['max']:.3g} {shares[key]:.0%}" for key, out in case["outputs"].items())
+        few, report = variation(case["outputs"])
+        weak += few
         print(f"{name:17} {hw}  {report}", flush=True)
     return found, weak
 
@@ -135,12 +111,12 @@ def own_golden():
     model = tasks.DetectionModel(str(GOLDEN / "own.yaml"), verbose=False)
     golden = size(model)
     golden["cases"], weak = cases("own", model, [(64, 96)])
-    (GOLDEN / "own.json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
+    write(GOLDEN / "own.json", golden)
     return weak
 
 
 def family_golden(family):
-    """Every scale of a family: sizes, and outputs at n of two picture sizes, else of one."""
+    """Every scale of a family: sizes, and outputs at n of two image sizes, else of one."""
     golden, weak = {"family": family, "scales": {}}, 0
     small = (128, 128) if "p6" in family else (64, 64)
     wide = (128, 192) if "p6" in family else (96, 160)
@@ -151,7 +127,7 @@ def family_golden(family):
         weak += few
         golden["scales"][scale] = entry
     golden["classes"] = {str(nc): size(build(family, "n", nc)) for nc in (1, 64)}
-    (GOLDEN / f"{family}.json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
+    write(GOLDEN / f"{family}.json", golden)
     return weak
 
 
@@ -186,7 +162,7 @@ def nms_golden():
         alone = torchvision.ops.nms(boxes, prediction[4], options["iou_thres"]).tolist()
         cases.append({"options": options, "kept": pairs, "torchvision": alone})
         print(options, len(pairs), len(alone))
-    (GOLDEN / "nms.json").write_text(json.dumps(cases, separators=(",", ":")) + "\n")
+    write(GOLDEN / "nms.json", cases)
 
 
 def main():
