@@ -1,5 +1,5 @@
 # The same targets that .ci/run calls.
-.PHONY: check format lint docs test run package deny msrv real cuda-check cuda-link cuda-emulate test-cuda metal-check imagenet fuzz soak crash miri asan
+.PHONY: check format lint docs test run package deny msrv real cuda-check cuda-link cuda-emulate test-cuda metal-check imagenet fuzz soak crash miri asan golden
 
 check: format lint docs test run package
 
@@ -95,6 +95,17 @@ ERRORS ?= $(POINTS)
 crash:
 	GHOSTZOO_CRASH_KILLS=$(KILLS) GHOSTZOO_CRASH_ERRORS=$(ERRORS) GHOSTZOO_CRASH_SEED=$(SEED) \
 		cargo test --workspace --test crash -- --nocapture
+
+# The golden values anew, by PYTHON with tests/oracle/requirements.txt and cjpeg; `metrics` where DATA has bccd/. image.py empties the
+# folder that the next three write into.
+PYTHON ?= .venv/bin/python
+golden:
+	@$(PYTHON) -c "import torch, ultralytics, timm" || { echo "PYTHON needs what tests/oracle/requirements.txt names"; exit 2; }
+	set -e; for script in "image.py golden" "decode.py golden" more_formats.py avif.py "augment_classify.py golden" augment_detect.py \
+		annotate.py batch_norm.py optim.py ghostnet.py train_ghostnet.py yolov8.py finetuned.py train_yolov8.py train_options.py \
+		train_run.py coco_forms.py labels.py strict_load.py; do $(PYTHON) tests/oracle/$$script; done
+	if [ -d "$(DATA)/bccd" ]; then $(PYTHON) tests/oracle/metrics.py "$(DATA)/bccd"; else echo "metrics: no $(DATA)/bccd"; fi
+	git diff --stat tests/golden
 
 # The unsafe code under Miri, of a nightly toolchain with miri and rust-src. Miri has no vector instructions, no advice on pages and no
 # processor's caches to ask for: what runs are the portable lanes, the threads that share a map, and the programs that tell maps
