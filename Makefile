@@ -82,10 +82,10 @@ fuzz:
 	GHOSTZOO_FUZZ_CASES=$(CASES) GHOSTZOO_FUZZ_SEED=$(SEED) \
 		cargo test --workspace --test fuzz -- --nocapture
 
-# Long work, over PICTURES images: memory and descriptors stay flat.
-PICTURES ?= 5000
+# Long work, over IMAGES images: memory and descriptors stay flat.
+IMAGES ?= 5000
 soak:
-	GHOSTZOO_SOAK=$(PICTURES) cargo test --workspace --test cli soak -- --nocapture --test-threads 1
+	GHOSTZOO_SOAK=$(IMAGES) cargo test --workspace --test cli soak -- --nocapture --test-threads 1
 
 # Kills and I/O errors at KILLS and ERRORS file operations of each command that writes files, chosen by SEED; Linux. CI runs one
 # of each that is quick. POINTS=500 is for both.
