@@ -1,6 +1,6 @@
 //! What can be wrong with the options of an augmentation, and with a loader.
 
-use crate::train::prefetch::LoaderError;
+use crate::data::LoaderError;
 
 /// Why an augmentation or a batch cannot be made.
 #[derive(Debug, thiserror::Error)]

@@ -12,9 +12,8 @@ use rayon::prelude::*;
 
 use super::mixup::{Mixup, mix_images, mixed_targets};
 use super::{AugmentError, Batch, TrainTransform};
-use crate::data::CachedDataset;
+use crate::data::{CachedDataset, PrefetchIter, Prefetcher};
 use crate::image::{EvalTransform, write_planes};
-use crate::train::prefetch::{PrefetchIter, Prefetcher};
 use crate::train::stream;
 
 /// Places of [`stream`]: the order of an epoch, the changes of an image, the mixing of a batch.

@@ -11,7 +11,6 @@ mod golden;
 mod gradients;
 pub mod loss;
 pub mod optim;
-pub mod prefetch;
 mod random;
 pub mod schedule;
 mod stopping;

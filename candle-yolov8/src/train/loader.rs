@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use candle_core::{Device, Tensor};
-use candle_vision::train::prefetch::{LoaderError, PREFETCH, PrefetchIter, Prefetcher};
+use candle_vision::data::{LoaderError, PREFETCH, PrefetchIter, Prefetcher};
 use candle_vision::train::{Stream, stream};
 use rand::Rng;
 use rand::seq::SliceRandom;
