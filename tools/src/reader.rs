@@ -1,10 +1,10 @@
 //! Images decoded and scaled on a thread of their own, while the model works on those before.
 
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
+use candle_vision::data::{LoaderError, PrefetchIter};
 use candle_vision::image::{self, DecodeOptions, Decoded, ImageError, RgbImage};
 use rayon::prelude::*;
 
@@ -33,60 +33,40 @@ pub(crate) struct Item<T> {
     pub(crate) ready: Result<Ready<T>>,
 }
 
-/// Entries in their order, `batch` at a time; at most two batches wait.
-pub(crate) struct Reader<T> {
-    batches: Receiver<Vec<Item<T>>>,
-    thread: Option<JoinHandle<()>>,
-}
+/// Turns a decoded image into what a model needs.
+pub(crate) type Prepare<T> = Box<dyn Fn(&RgbImage) -> Result<T> + Send + Sync>;
 
-impl<T: Send + 'static> Reader<T> {
-    /// Starts to read; stdin gives as many items as it holds files. `prepare`, which `wait` gives once the model is known,
-    /// turns a decoded image into what that needs. `options` say how to decode. `on_all_threads`: the images of a batch are decoded side by side, where the network
-    /// computes elsewhere.
-    pub(crate) fn start<P>(
-        entries: Vec<ModelEntry>,
-        batch: usize,
-        on_all_threads: bool,
-        options: DecodeOptions,
-        wait: impl Fn() -> P + Send + 'static,
-    ) -> Result<Self>
-    where
-        P: Fn(&RgbImage) -> Result<T>,
-    {
-        let (sender, batches) = sync_channel(1);
-        let read = move || {
-            let decoded = |entry| decoded(entry, &options);
-            let mut files = entries.into_iter().flat_map(files);
-            loop {
-                let entries: Vec<File> = files.by_ref().take(batch).collect();
-                if entries.is_empty() {
-                    return;
-                }
-                // No thread of the pool waits for the model, whose loading needs them.
-                let decoded: Box<dyn Iterator<Item = Opened>> = match on_all_threads {
-                    true => Box::new(entries.into_par_iter().map(decoded).collect::<Vec<_>>().into_iter()),
-                    false => Box::new(entries.into_iter().map(decoded)),
-                };
-                let items = decoded.map(|decoded| item(decoded, &wait)).collect();
-                if sender.send(items).is_err() {
-                    return;
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("reader".to_owned()).spawn(read)?;
-        Ok(Self { batches, thread: Some(thread) })
-    }
-
-    /// The next batch, or `None` after the last.
-    pub(crate) fn next(&mut self) -> Result<Option<Vec<Item<T>>>> {
-        match self.batches.recv() {
-            Ok(items) => Ok(Some(items)),
-            Err(_) => match self.thread.take().map(JoinHandle::join) {
-                Some(Err(_)) => Err(anyhow!("the thread that reads images failed; this is a bug of ghostzoo")),
-                _ => Ok(None),
-            },
+/// Entries in their order, `batch` at a time, on a thread of their own: one batch waits while another is made.
+///
+/// Stdin gives as many items as it holds files. `options` say how to decode. `prepare` is received once, when the first
+/// batch is decoded, so that images are decoded while the model is loaded; where its sender is gone, nothing follows.
+/// `on_all_threads`: the images of a batch are decoded side by side, where the network computes elsewhere.
+pub(crate) fn read<T: Send + 'static>(
+    entries: Vec<ModelEntry>,
+    batch: usize,
+    on_all_threads: bool,
+    options: DecodeOptions,
+    prepare: Receiver<Prepare<T>>,
+) -> Result<PrefetchIter<Vec<Item<T>>, LoaderError>> {
+    let mut files = entries.into_iter().flat_map(files);
+    let mut received = None;
+    let next = move || {
+        let files: Vec<File> = files.by_ref().take(batch).collect();
+        if files.is_empty() {
+            return None;
         }
-    }
+        let decoded = |file| decoded(file, &options);
+        let decoded: Vec<Opened> = match on_all_threads {
+            true => files.into_par_iter().map(decoded).collect(),
+            false => files.into_iter().map(decoded).collect(),
+        };
+        if received.is_none() {
+            received = prepare.recv().ok();
+        }
+        let prepare = received.as_ref()?;
+        Some(Ok(decoded.into_iter().map(|opened| item(opened, prepare)).collect()))
+    };
+    Ok(PrefetchIter::spawn(std::iter::from_fn(next))?)
 }
 
 /// A file that is to be decoded.
@@ -98,7 +78,7 @@ enum File {
 }
 
 /// The files of an entry: those in the stream where it is stdin.
-fn files(entry: ModelEntry) -> Box<dyn Iterator<Item = File>> {
+fn files(entry: ModelEntry) -> Box<dyn Iterator<Item = File> + Send> {
     match entry.source {
         Ok(Source::Stdin) => {
             Box::new(Files::new(std::io::stdin()).map(|(before, bytes)| File::Streamed(before, bytes)))
@@ -132,9 +112,8 @@ fn decoded(file: File, options: &DecodeOptions) -> Opened {
     }
 }
 
-fn item<T, P: Fn(&RgbImage) -> Result<T>>((label, follows, decoded): Opened, wait: &impl Fn() -> P) -> Item<T> {
+fn item<T>((label, follows, decoded): Opened, prepare: &Prepare<T>) -> Item<T> {
     let ready = decoded.and_then(|(source, Decoded { image, warning, frames })| {
-        let prepare = wait();
         let start = Instant::now();
         let prepared = prepare(&image)?;
         Ok(Ready { source, image, warning, frames, prepared, preprocess: start.elapsed() })

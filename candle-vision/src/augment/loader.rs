@@ -254,7 +254,7 @@ impl Iterator for EpochIter {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some(self.0.remaining()))
+        self.0.size_hint()
     }
 }
 

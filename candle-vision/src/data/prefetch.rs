@@ -1,4 +1,8 @@
-//! Batches made ahead of the training that takes them, on threads of their own.
+//! Values made ahead of who takes them, on threads of their own: images before a network, batches before a training.
+//!
+//! A [`Prefetcher`] makes numbered batches on a pool of threads. [`PrefetchIter::spawn`] and [`PrefetchIter::spawn_scoped`]
+//! run an iterator on a thread of its own, which may spread its work over rayon's. Values come in order, few of them wait,
+//! and a panic becomes the last of them, an error.
 
 use std::any::Any;
 use std::ops::Range;
@@ -6,13 +10,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle, Scope};
 use std::time::{Duration, Instant};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// Finished batches that wait for the caller, at most.
+/// Batches of a [`Prefetcher`] that wait finished, at most.
 pub const PREFETCH: usize = 2;
+/// Values of an iterator that wait finished, at most.
+const WAITING: usize = 1;
 
 /// Why there is no batch.
 #[derive(Debug, thiserror::Error)]
@@ -25,15 +31,19 @@ pub enum LoaderError {
         reason: String,
     },
     /// The making of a batch panicked, which is a mistake in the program.
-    #[error("making batch {batch} of epoch {epoch} failed: {reason}; please report it")]
+    #[error("making batch {batch}{} failed: {reason}; please report it", of(epoch))]
     Panicked {
-        /// The epoch, from 0.
-        epoch: usize,
+        /// The epoch, from 0, where there are epochs.
+        epoch: Option<usize>,
         /// The batch in it, from 0.
         batch: usize,
         /// What was said.
         reason: String,
     },
+}
+
+fn of(epoch: &Option<usize>) -> String {
+    epoch.map(|epoch| format!(" of epoch {epoch}")).unwrap_or_default()
 }
 
 /// Threads that make batches, each batch on all of them.
@@ -58,7 +68,8 @@ impl Prefetcher {
     }
 
     /// The batches `range` of an epoch, in order. Making them begins at once where there are workers. `make` is given a
-    /// batch's number, and a flag that tells that nobody waits for it any more: then it may give anything.
+    /// batch's number, and a flag that tells that nobody waits for it any more: then it may give anything. Dropping the
+    /// iterator waits for the batch that is being made.
     ///
     /// # Errors
     /// `Threads`.
@@ -66,49 +77,77 @@ impl Prefetcher {
     where
         T: Send + 'static,
         E: From<LoaderError> + Send + 'static,
-        M: Fn(usize, &AtomicBool) -> Result<T, E> + Send + Sync + 'static,
+        M: Fn(usize, &AtomicBool) -> Result<T, E> + Send + 'static,
     {
         let stop = Arc::new(AtomicBool::new(false));
-        let work = Work { epoch, make: Box::new(make), stop: stop.clone() };
-        let left = range.clone();
-        let feed = match self.pool.clone() {
-            None => Feed::Here(work),
-            Some(pool) => {
-                let (sender, receiver) = sync_channel(PREFETCH);
-                let spawned = std::thread::Builder::new()
-                    .name("loader".to_owned())
-                    .spawn(move || work.feed(range, &pool, &sender))
-                    .map_err(|error| LoaderError::Threads { reason: error.to_string() })?;
-                Feed::Prefetcher(receiver, spawned)
-            }
+        let (first, flag) = (range.start, stop.clone());
+        let items = range.map(move |number| make(number, &flag));
+        let mut work = Work::new(items, stop);
+        (work.epoch, work.number) = (Some(epoch), first);
+        let Some(pool) = self.pool.clone() else {
+            let (left, stop) = (work.left(), work.stop.clone());
+            return Ok(PrefetchIter { feed: Feed::Here(work), left, waited: Duration::ZERO, stop });
         };
-        Ok(PrefetchIter { feed, left, waited: Duration::ZERO, stop })
+        work.pool = Some(pool);
+        let (sender, mut batches) = PrefetchIter::listen(&work, PREFETCH);
+        let thread = thread("loader").spawn(move || work.feed(&sender)).map_err(LoaderError::threads)?;
+        batches.feed.join_at_end(thread);
+        Ok(batches)
     }
 }
 
-type Make<T, E> = dyn Fn(usize, &AtomicBool) -> Result<T, E> + Send + Sync;
+impl LoaderError {
+    fn threads(error: std::io::Error) -> Self {
+        Self::Threads { reason: error.to_string() }
+    }
+}
 
-/// The making of one epoch.
-struct Work<T, E> {
-    epoch: usize,
-    make: Box<Make<T, E>>,
+fn thread(name: &str) -> Builder {
+    Builder::new().name(name.to_owned())
+}
+
+/// What is made, and where.
+struct Work<'a, T, E> {
+    items: Box<dyn Iterator<Item = Result<T, E>> + Send + 'a>,
+    pool: Option<Arc<ThreadPool>>,
+    epoch: Option<usize>,
+    /// Of the next batch.
+    number: usize,
     stop: Arc<AtomicBool>,
 }
 
-impl<T: Send, E: From<LoaderError> + Send> Work<T, E> {
-    /// A batch, with a panic as an error.
-    fn batch(&self, number: usize) -> Result<T, E> {
-        catch_unwind(AssertUnwindSafe(|| (self.make)(number, &self.stop))).unwrap_or_else(|panic| {
-            Err(LoaderError::Panicked { epoch: self.epoch, batch: number, reason: said(panic.as_ref()) }.into())
+impl<'a, T: Send, E: From<LoaderError> + Send> Work<'a, T, E> {
+    fn new(items: impl Iterator<Item = Result<T, E>> + Send + 'a, stop: Arc<AtomicBool>) -> Self {
+        Self { items: Box::new(items), pool: None, epoch: None, number: 0, stop }
+    }
+
+    /// Most values that may come.
+    fn left(&self) -> Option<usize> {
+        self.items.size_hint().1
+    }
+
+    /// The next value, with a panic as an error.
+    fn next(&mut self) -> Option<Result<T, E>> {
+        let Self { items, pool, epoch, number, .. } = self;
+        let batch = *number;
+        *number += 1;
+        let mut make = || catch_unwind(AssertUnwindSafe(|| items.next()));
+        let made = match pool {
+            Some(pool) => pool.install(make),
+            None => make(),
+        };
+        made.unwrap_or_else(|panic| {
+            let reason = said(panic.as_ref());
+            Some(Err(LoaderError::Panicked { epoch: *epoch, batch, reason }.into()))
         })
     }
 
-    /// Sends batches in order, until one fails or nobody listens.
-    fn feed(&self, range: Range<usize>, pool: &ThreadPool, sender: &SyncSender<Result<T, E>>) {
-        for number in range {
-            let batch = pool.install(|| self.batch(number));
-            let is_last = batch.is_err();
-            if self.stop.load(Ordering::Relaxed) || sender.send(batch).is_err() || is_last {
+    /// Sends values in order, until one fails or nobody listens.
+    fn feed(mut self, sender: &SyncSender<Result<T, E>>) {
+        while !self.stop.load(Ordering::Relaxed) {
+            let Some(value) = self.next() else { return };
+            let is_last = value.is_err();
+            if self.stop.load(Ordering::Relaxed) || sender.send(value).is_err() || is_last {
                 return;
             }
         }
@@ -120,19 +159,72 @@ fn said(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no reason was given".to_owned())
 }
 
-/// Where batches come from.
+/// Where values come from.
 enum Feed<T, E> {
-    Here(Work<T, E>),
-    Prefetcher(Receiver<Result<T, E>>, JoinHandle<()>),
+    Here(Work<'static, T, E>),
+    /// A thread, which is waited for at the end where its handle is here.
+    Thread(Receiver<Result<T, E>>, Option<JoinHandle<()>>),
     Over,
 }
 
-/// The batches of an epoch in order; after an error there are none. Dropping it ends the work of its threads.
+impl<T, E> Feed<T, E> {
+    fn join_at_end(&mut self, thread: JoinHandle<()>) {
+        if let Self::Thread(_, handle) = self {
+            *handle = Some(thread);
+        }
+    }
+}
+
+/// Values in order; after an error there are none. Dropping it ends the work of its threads.
 pub struct PrefetchIter<T, E> {
     feed: Feed<T, E>,
-    left: Range<usize>,
+    /// Most values that may come, where that is known.
+    left: Option<usize>,
     waited: Duration,
     stop: Arc<AtomicBool>,
+}
+
+impl<T: Send, E: From<LoaderError> + Send> PrefetchIter<T, E> {
+    /// What a thread of its own takes from `items`: one value waits finished while another is made. Dropping the iterator
+    /// does not wait for the thread, which may be held up, as by a stream; it ends with the value that it is making.
+    ///
+    /// # Errors
+    /// `Threads`.
+    pub fn spawn(items: impl Iterator<Item = Result<T, E>> + Send + 'static) -> Result<Self, LoaderError>
+    where
+        T: 'static,
+        E: 'static,
+    {
+        let work = Work::new(items, Arc::default());
+        let (sender, values) = Self::listen(&work, WAITING);
+        thread("reader").spawn(move || work.feed(&sender)).map_err(LoaderError::threads)?;
+        Ok(values)
+    }
+
+    /// [`PrefetchIter::spawn`] on a thread that may borrow: `scope` waits for it. The iterator has to be dropped within.
+    ///
+    /// # Errors
+    /// `Threads`.
+    pub fn spawn_scoped<'scope>(
+        scope: &'scope Scope<'scope, '_>,
+        items: impl Iterator<Item = Result<T, E>> + Send + 'scope,
+    ) -> Result<Self, LoaderError>
+    where
+        T: 'scope,
+        E: 'scope,
+    {
+        let work = Work::new(items, Arc::default());
+        let (sender, values) = Self::listen(&work, WAITING);
+        thread("reader").spawn_scoped(scope, move || work.feed(&sender)).map_err(LoaderError::threads)?;
+        Ok(values)
+    }
+
+    /// The other end of a thread that is not yet started.
+    fn listen(work: &Work<'_, T, E>, bound: usize) -> (SyncSender<Result<T, E>>, Self) {
+        let (sender, receiver) = sync_channel(bound);
+        let (left, stop) = (work.left(), work.stop.clone());
+        (sender, Self { feed: Feed::Thread(receiver, None), left, waited: Duration::ZERO, stop })
+    }
 }
 
 impl<T, E> PrefetchIter<T, E> {
@@ -142,27 +234,21 @@ impl<T, E> PrefetchIter<T, E> {
         self.waited
     }
 
-    /// Number of batches that are left.
-    #[must_use]
-    pub fn remaining(&self) -> usize {
-        self.left.len()
-    }
-
     fn end(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        self.left.start = self.left.end;
-        if let Feed::Prefetcher(receiver, thread) = std::mem::replace(&mut self.feed, Feed::Over) {
+        self.left = Some(0);
+        if let Feed::Thread(receiver, thread) = std::mem::replace(&mut self.feed, Feed::Over) {
             // A thread that waits to send sees that nobody listens.
             drop(receiver);
             // Its panics have become errors, so there is none to pass on.
-            let _ = thread.join();
+            let _ = thread.map(JoinHandle::join);
         }
     }
 }
 
 impl<T, E> std::fmt::Debug for PrefetchIter<T, E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Batches").field("left", &self.left).field("waited", &self.waited).finish_non_exhaustive()
+        f.debug_struct("PrefetchIter").field("left", &self.left).field("waited", &self.waited).finish_non_exhaustive()
     }
 }
 
@@ -171,20 +257,21 @@ impl<T: Send, E: From<LoaderError> + Send> Iterator for PrefetchIter<T, E> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let start = Instant::now();
-        let batch = self.left.next().and_then(|number| match &self.feed {
-            Feed::Here(work) => Some(work.batch(number)),
-            Feed::Prefetcher(receiver, _) => receiver.recv().ok(),
+        let value = match &mut self.feed {
+            Feed::Here(work) => work.next(),
+            Feed::Thread(receiver, _) => receiver.recv().ok(),
             Feed::Over => None,
-        });
+        };
+        self.left = self.left.map(|left| left.saturating_sub(1));
         self.waited += start.elapsed();
-        if !matches!(batch, Some(Ok(_))) {
+        if !matches!(value, Some(Ok(_))) {
             self.end();
         }
-        batch
+        value
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some(self.left.len()))
+        (0, self.left)
     }
 }
 
@@ -195,54 +282,5 @@ impl<T, E> Drop for PrefetchIter<T, E> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn numbers(workers: usize, range: Range<usize>) -> PrefetchIter<usize, LoaderError> {
-        let make = |number: usize, _: &AtomicBool| {
-            assert_ne!(number, 7, "seven is too much");
-            Ok(number * number)
-        };
-        Prefetcher::new(workers).unwrap().start(3, range, make).unwrap()
-    }
-
-    #[test]
-    fn batches_come_in_order_from_any_threads() {
-        for workers in [0, 1, 3] {
-            let mut batches = numbers(workers, 2..6);
-            assert_eq!((batches.remaining(), batches.waited()), (4, Duration::ZERO));
-            assert_eq!(batches.next().unwrap().unwrap(), 4);
-            assert_eq!(batches.remaining(), 3);
-            assert_eq!(batches.by_ref().map(Result::unwrap).collect::<Vec<_>>(), [9, 16, 25]);
-            assert!(batches.waited() > Duration::ZERO);
-            assert_eq!(numbers(workers, 6..6).count(), 0);
-        }
-    }
-
-    #[test]
-    fn a_panic_is_the_last_batch() {
-        for workers in [0, 2] {
-            let mut batches = numbers(workers, 6..20);
-            assert_eq!(batches.next().unwrap().unwrap(), 36);
-            let text = batches.next().unwrap().unwrap_err().to_string();
-            assert!(text.starts_with("making batch 7 of epoch 3 failed: ") && text.contains("seven is too"), "{text}");
-            assert!(batches.next().is_none());
-        }
-    }
-
-    #[test]
-    fn an_epoch_that_is_left_ends_its_work() {
-        let held = Arc::new(());
-        for taken in 0..3 {
-            let kept = held.clone();
-            let make = move |number: usize, _: &AtomicBool| {
-                let _ = &kept;
-                Ok::<_, LoaderError>(number)
-            };
-            let mut batches = Prefetcher::new(2).unwrap().start(0, 0..100, make).unwrap();
-            batches.by_ref().take(taken).for_each(|batch| assert!(batch.is_ok()));
-            drop(batches);
-            assert_eq!(Arc::strong_count(&held), 1, "after {taken} batches nothing holds the work");
-        }
-    }
-}
+#[path = "prefetch_tests.rs"]
+mod tests;

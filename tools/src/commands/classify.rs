@@ -1,15 +1,16 @@
 //! `ghostzoo classify`: what an image shows.
 
+use std::sync::mpsc::sync_channel;
+
 use anyhow::Result;
 use candle_core::{Device, Tensor};
-use candle_vision::image::RgbImage;
 use ghostzoo_weights::Task;
 
 use crate::cli::{ClassifyArgs, GlobalArgs};
 use crate::error::{self, SomeFailed};
 use crate::model;
 use crate::output::{FrameNotes, JsonClass, JsonError, JsonTop, Speed, Stdout, milliseconds, shown, speed_line};
-use crate::reader::{Item, Reader};
+use crate::reader::{self, Item, Prepare};
 use crate::request::PredictRequest;
 use ghostzoo::{Classifier, Probability, TopK};
 
@@ -32,12 +33,10 @@ pub(crate) fn run(args: &ClassifyArgs, global: &GlobalArgs) -> Result<()> {
         last_shape: [0; 4],
         frames: FrameNotes::default(),
     };
-    let mut reader = Reader::start(entries, args.batch, !device.is_cpu(), args.largest.stored(), move || {
-        let transform = transform.clone();
-        move |image: &RgbImage| Ok(transform.apply(image, &Device::Cpu)?)
-    })?;
-    while let Some(items) = reader.next()? {
-        run.batch(items)?;
+    let (sender, prepare) = sync_channel::<Prepare<Tensor>>(1);
+    sender.send(Box::new(move |image| Ok(transform.apply(image, &Device::Cpu)?)))?;
+    for items in reader::read(entries, args.batch, !device.is_cpu(), args.largest.stored(), prepare)? {
+        run.batch(items?)?;
     }
     run.frames.close();
     if !args.json && !global.quiet && !run.speeds.is_empty() {

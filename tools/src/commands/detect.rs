@@ -1,10 +1,10 @@
 //! `ghostzoo detect`: boxes in images.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::mpsc::sync_channel;
 
 use anyhow::{Context, Result};
-use candle_vision::image::{Letterbox, RgbImage};
+use candle_vision::data::{LoaderError, PrefetchIter};
 use candle_yolov8::{Detector, NmsOptions, PredictOptions, Prediction, PreparedImage};
 use ghostzoo_weights::Task;
 
@@ -14,7 +14,7 @@ use crate::output::{
     self, BoxStyle, CocoResults, CsvRows, Found, FrameNotes, Hidden, JsonDetections, JsonError, Speed, Stdout, counts,
     milliseconds, shown, speed_line,
 };
-use crate::reader::{Item, Reader, Ready};
+use crate::reader::{self, Item, Prepare, Ready};
 use crate::request::PredictRequest;
 use crate::run_dir::RunDir;
 use crate::source::Source;
@@ -30,12 +30,8 @@ pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
     let folder = folder(args)?;
     // Images are decoded while the model is loaded.
     let total = entries.len();
-    let view = Arc::new(OnceLock::<Letterbox>::new());
-    let (shared, target) = (view.clone(), device.clone());
-    let reader = Reader::start(entries, args.batch, !device.is_cpu(), args.largest.upright(), move || {
-        let (view, target) = (*shared.wait(), target.clone());
-        move |image: &RgbImage| Ok(PreparedImage::new(image, &view, &target)?)
-    })?;
+    let (sender, prepare) = sync_channel::<Prepare<PreparedImage>>(1);
+    let batches = reader::read(entries, args.batch, !device.is_cpu(), args.largest.upright(), prepare)?;
     let loaded = choice.load(global, &device, args.json || args.csv)?;
     let Network::Detector(network) = loaded.network else {
         return Err(usage(format!("{} is a classifier; use `ghostzoo classify`", loaded.name)));
@@ -48,10 +44,12 @@ pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
         agnostic: args.agnostic_nms,
         ..Default::default()
     };
-    let detector = Detector::new(*network, device, global.dtype(), loaded.input_size);
+    let detector = Detector::new(*network, device.clone(), global.dtype(), loaded.input_size);
     let options = PredictOptions { imgsz: args.imgsz, rect: args.rect, nms: nms.clone() };
     let imgsz = args.imgsz.unwrap_or(detector.imgsz());
-    let view = view.get_or_init(|| detector.letterbox(&options));
+    let view = detector.letterbox(&options);
+    // A reader that has ended needs none.
+    let _ = sender.send(Box::new(move |image| Ok(PreparedImage::new(image, &view, &device)?)));
     if view.size != imgsz && !global.quiet {
         let stride = detector.model().max_stride();
         status!("note: image size {imgsz:?} is not a multiple of the model's stride {stride}; using {:?}", view.size);
@@ -73,7 +71,7 @@ pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
         last_shape: [0; 4],
         frames: FrameNotes::default(),
     };
-    run.all(reader)
+    run.all(batches)
 }
 
 /// The run's folder, where there is anything to write.
@@ -135,13 +133,13 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn all(&mut self, mut reader: Reader<PreparedImage>) -> Result<()> {
+    fn all(&mut self, batches: PrefetchIter<Vec<Item<PreparedImage>>, LoaderError>) -> Result<()> {
         if self.args.csv {
             let header = CsvRows::header()?;
             self.out.text(&header)?;
         }
-        while let Some(items) = reader.next()? {
-            self.batch(items)?;
+        for items in batches {
+            self.batch(items?)?;
         }
         self.frames.close();
         if let (true, Some(folder)) = (self.args.coco_json, &self.folder) {

@@ -1,13 +1,13 @@
 //! One pass over the images, which each model looks at.
 
 use std::collections::HashSet;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use candle_ghostnet::Layer;
-use candle_vision::data::{ImageIndex, ImageReadError, ImageRecord, RealLabels};
+use candle_vision::data::{ImageIndex, ImageReadError, ImageRecord, LoaderError, PrefetchIter, RealLabels};
 use candle_vision::image::{EvalTransform, RgbImage, decode_with};
 use rayon::prelude::*;
 
@@ -48,19 +48,18 @@ struct PreparedImage {
     warning: Option<&'static str>,
 }
 
+/// Images that go through the models together.
+type Batch = Result<Vec<PreparedImage>, LoaderError>;
+
 impl Evaluator<'_> {
     /// Looks at what is left of the part.
     pub(super) fn run(&self, mut part: EvalShard, mut logits: Option<Npy>) -> Result<EvalShard> {
         let transforms = self.transforms();
         let mut bar = Count::new("eval", self.global.quiet || self.args.json);
-        let (sender, receiver) = sync_channel(1);
-        let rest = part.next..part.end;
+        let rest = self.selection.images(part.next..part.end);
         std::thread::scope(|scope| {
-            // Goes when this closure ends, however it ends, so that the reader does not wait for ever.
-            let receiver = receiver;
-            let transforms = &transforms;
-            scope.spawn(move || self.read(self.selection.images(rest), transforms, &sender));
-            self.look(&receiver, transforms, &mut part, logits.as_mut(), &mut bar)
+            let batches = PrefetchIter::spawn_scoped(scope, self.batches(rest, &transforms))?;
+            self.look(batches, &transforms, &mut part, logits.as_mut(), &mut bar)
         })?;
         bar.finish();
         if let Some(path) = &self.args.part {
@@ -83,26 +82,18 @@ impl Evaluator<'_> {
         transforms
     }
 
-    /// Reads, decodes and scales images on all threads, a batch ahead of the models.
-    fn read(
-        &self,
-        images: std::ops::Range<usize>,
-        transforms: &[EvalTransform],
-        sender: &SyncSender<Vec<PreparedImage>>,
-    ) {
+    /// Batches that are read, decoded and scaled on all threads.
+    fn batches(&self, images: Range<usize>, transforms: &[EvalTransform]) -> impl Iterator<Item = Batch> + Send {
         let index = |image: &Result<ImageRecord, ImageReadError>| match image {
             Ok(image) => image.index,
             Err(error) => error.index,
         };
-        let mut images = self.set.images(images).filter(|image| self.selection.contains(index(image)));
-        loop {
+        let mut images = self.set.images(images).filter(move |image| self.selection.contains(index(image)));
+        std::iter::from_fn(move || {
             let batch: Vec<_> = images.by_ref().take(self.args.batch).collect();
-            let prepared: Vec<PreparedImage> =
-                batch.into_par_iter().map(|image| self.prepare(image, transforms)).collect();
-            if prepared.is_empty() || sender.send(prepared).is_err() {
-                return;
-            }
-        }
+            let prepare = |image| self.prepare(image, transforms);
+            (!batch.is_empty()).then(|| Ok(batch.into_par_iter().map(prepare).collect()))
+        })
     }
 
     fn prepare(&self, image: Result<ImageRecord, ImageReadError>, transforms: &[EvalTransform]) -> PreparedImage {
@@ -127,7 +118,7 @@ impl Evaluator<'_> {
     /// The models over each batch, in order.
     fn look(
         &self,
-        batches: &Receiver<Vec<PreparedImage>>,
+        batches: impl Iterator<Item = Batch>,
         transforms: &[EvalTransform],
         part: &mut EvalShard,
         mut logits: Option<&mut Npy>,
@@ -135,7 +126,8 @@ impl Evaluator<'_> {
     ) -> Result<()> {
         let excluded = self.excluded();
         let (mut last, mut written) = (Instant::now(), Instant::now());
-        while let Ok(batch) = batches.recv() {
+        for batch in batches {
+            let batch = batch?;
             let view = |view: usize| batch.iter().filter_map(move |image| Some(&image.views.as_ref().ok()?[view]));
             let inputs = transforms.iter().enumerate();
             let inputs = inputs.map(|(i, transform)| self.input(transform, &view(i).collect::<Vec<_>>()));
