@@ -24,6 +24,9 @@ pub enum AugmentError {
         /// What it has to be.
         expected: &'static str,
     },
+    /// There is nothing to make batches of.
+    #[error("the dataset has no images")]
+    Empty,
     /// Too many images in a row cannot be read.
     #[error("{count} images in a row cannot be read, the last `{name}`: {reason}; check the image set")]
     Unreadable {

@@ -1,10 +1,11 @@
-//! PrefetchIter of an image set, made ahead on threads of their own.
+//! Batches of a dataset, made ahead on threads of their own.
 //!
 //! What a batch holds depends on the seed, the epoch and its place in it alone: not on the number of threads, nor on the
 //! epochs before. So a run that is resumed anywhere sees the batches of the run that was not interrupted.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rand::seq::SliceRandom;
@@ -12,7 +13,7 @@ use rayon::prelude::*;
 
 use super::mixup::{Mixup, mix_images, mixed_targets};
 use super::{AugmentError, Batch, TrainTransform};
-use crate::data::{CachedDataset, PrefetchIter, Prefetcher};
+use crate::data::{ClassificationItem, Dataset, ImageReadError, ItemError, PrefetchIter, Prefetcher};
 use crate::image::{EvalTransform, write_planes};
 use crate::train::stream;
 
@@ -54,9 +55,11 @@ enum View {
 
 /// What all threads share.
 struct Source {
-    set: Arc<CachedDataset>,
+    set: Arc<dyn Dataset<Item = ClassificationItem>>,
     view: View,
     options: LoaderOptions,
+    /// Why images could not be had, by their index.
+    unreadable: Mutex<BTreeMap<usize, String>>,
 }
 
 /// Makes the batches of any epoch.
@@ -67,17 +70,18 @@ pub struct DataLoader {
 
 impl std::fmt::Debug for DataLoader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Loader").field("options", &self.source.options).finish_non_exhaustive()
+        f.debug_struct("DataLoader").field("options", &self.source.options).finish_non_exhaustive()
     }
 }
 
 impl DataLoader {
-    /// PrefetchIter to train on, of `num_classes` classes.
+    /// Batches to train on, of `num_classes` classes. The place of an image that the dataset cannot give goes to the next that
+    /// it can; [`unreadable`](Self::unreadable) tells of it.
     ///
     /// # Errors
-    /// An option out of its range, or threads that the system refuses.
+    /// A dataset without images, an option out of its range, or threads that the system refuses.
     pub fn train(
-        set: Arc<CachedDataset>,
+        set: Arc<dyn Dataset<Item = ClassificationItem>>,
         transform: TrainTransform,
         num_classes: usize,
         options: LoaderOptions,
@@ -86,13 +90,13 @@ impl DataLoader {
         Self::new(set, View::Train { transform: Box::new(transform), mixing, num_classes }, options)
     }
 
-    /// PrefetchIter to evaluate on: all images in order, as [`EvalTransform`] has them, without those that cannot be
-    /// read. The seed and `drop_last` mean nothing.
+    /// Batches to evaluate on: all images in order, as [`EvalTransform`] has them, without those that the dataset cannot give,
+    /// of which [`unreadable`](Self::unreadable) tells. The seed and `drop_last` mean nothing.
     ///
     /// # Errors
     /// As [`train`](Self::train).
     pub fn eval(
-        set: Arc<CachedDataset>,
+        set: Arc<dyn Dataset<Item = ClassificationItem>>,
         transform: EvalTransform,
         options: LoaderOptions,
     ) -> Result<Self, AugmentError> {
@@ -100,19 +104,38 @@ impl DataLoader {
         Self::new(set, View::Eval { transform, tables }, LoaderOptions { drop_last: false, ..options })
     }
 
-    fn new(set: Arc<CachedDataset>, view: View, options: LoaderOptions) -> Result<Self, AugmentError> {
+    fn new(
+        set: Arc<dyn Dataset<Item = ClassificationItem>>,
+        view: View,
+        options: LoaderOptions,
+    ) -> Result<Self, AugmentError> {
         if options.batch == 0 {
             return Err(AugmentError::Option { name: "batch", found: "0".into(), expected: "it has to be at least 1" });
         }
+        if set.is_empty() {
+            return Err(AugmentError::Empty);
+        }
         let ahead = Prefetcher::new(options.workers)?;
-        Ok(Self { source: Arc::new(Source { set, view, options }), ahead })
+        Ok(Self { source: Arc::new(Source { set, view, options, unreadable: Mutex::default() }), ahead })
+    }
+
+    /// The images that the dataset could not give so far, by their index, and why.
+    #[must_use]
+    pub fn unreadable(&self) -> Vec<ImageReadError> {
+        let failures = self.source.failures();
+        let error = |(&index, reason): (&usize, &String)| ImageReadError {
+            index,
+            name: self.source.set.name(index),
+            reason: reason.clone(),
+        };
+        failures.iter().map(error).collect()
     }
 
     /// Number of batches of an epoch.
     #[must_use]
     pub fn batches(&self) -> usize {
         let LoaderOptions { batch, drop_last, .. } = self.source.options;
-        let images = self.source.set.set().len();
+        let images = self.source.set.len();
         if drop_last { (images / batch).max(1) } else { images.div_ceil(batch) }
     }
 
@@ -138,7 +161,7 @@ impl DataLoader {
 impl Source {
     /// The images of an epoch in their order.
     fn order(&self, epoch: usize) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.set.set().len()).collect();
+        let mut order: Vec<usize> = (0..self.set.len()).collect();
         if let View::Train { .. } = self.view {
             order.shuffle(&mut stream(self.options.seed, &[ORDER, epoch as u64]));
         }
@@ -152,33 +175,48 @@ impl Source {
         }
     }
 
-    /// Writes the input that an image becomes to `out`. Gives the index of the image that it is, if there is one.
-    fn sample(&self, epoch: usize, index: usize, out: &mut [f32]) -> Result<Option<usize>, AugmentError> {
+    fn failures(&self) -> MutexGuard<'_, BTreeMap<usize, String>> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An image with pixels; one that there is none of is remembered.
+    fn item(&self, index: usize) -> Result<ClassificationItem, ItemError> {
+        let item = self.set.get(index).and_then(|item| ItemError::check_pixels(&item.image).map(|()| item));
+        if let Err(error) = &item {
+            self.failures().insert(index, error.to_string());
+        }
+        item
+    }
+
+    /// Writes the input that an image becomes to `out`. Gives the index and the class of the image that it is, if there is
+    /// one.
+    fn sample(&self, epoch: usize, index: usize, out: &mut [f32]) -> Result<Option<[usize; 2]>, AugmentError> {
         match &self.view {
-            View::Eval { transform, tables } => Ok(self.set.get(index).ok().map(|image| {
-                write_planes(&transform.resize_crop(&image), tables, out);
-                index
+            View::Eval { transform, tables } => Ok(self.item(index).ok().map(|item| {
+                write_planes(&transform.resize_crop(&item.image), tables, out);
+                [index, item.class]
             })),
             View::Train { transform, .. } => {
-                let images = self.set.set().len();
+                let images = self.set.len();
                 let mut tries = (0..MAX_UNREADABLE).map(|skipped| (index + skipped) % images);
                 let mut last = None;
-                let found = tries.find_map(|index| match self.set.get(index) {
-                    Ok(image) => Some((index, image)),
+                let found = tries.find_map(|index| match self.item(index) {
+                    Ok(item) => Some((index, item)),
                     Err(error) => {
-                        last = Some(error);
+                        last = Some((index, error));
                         None
                     }
                 });
                 match (found, last) {
-                    (Some((found, image)), _) => {
+                    (Some((found, ClassificationItem { image, class })), _) => {
                         let mut rng = stream(self.options.seed, &[SAMPLE, epoch as u64, index as u64]);
                         let size = [image.height() as usize, image.width() as usize];
                         transform.apply(&transform.draw(&mut rng, size), &image, out);
-                        Ok(Some(found))
+                        Ok(Some([found, class]))
                     }
-                    (None, Some(error)) => {
-                        Err(AugmentError::Unreadable { count: MAX_UNREADABLE, name: error.name, reason: error.reason })
+                    (None, Some((last, error))) => {
+                        let (name, reason) = (self.set.name(last), error.to_string());
+                        Err(AugmentError::Unreadable { count: MAX_UNREADABLE, name, reason })
                     }
                     (None, None) => unreachable!("at least one image was tried"),
                 }
@@ -203,7 +241,7 @@ impl Work {
         let first = number * source.options.batch;
         let wanted = &self.order[first..(first + source.options.batch).min(self.order.len())];
         let mut images = vec![0.; wanted.len() * length];
-        let found: Vec<Option<usize>> = images
+        let found: Vec<Option<[usize; 2]>> = images
             .par_chunks_exact_mut(length.max(1))
             .zip(wanted)
             .map(|(out, &index)| match stop.load(Ordering::Relaxed) {
@@ -211,7 +249,8 @@ impl Work {
                 false => source.sample(self.epoch, index, out),
             })
             .collect::<Result<_, _>>()?;
-        let indices: Vec<usize> = found.iter().flatten().copied().collect();
+        let (indices, classes): (Vec<usize>, Vec<usize>) =
+            found.iter().flatten().map(|&[index, class]| (index, class)).unzip();
         if indices.len() < found.len() {
             let mut present = found.iter().map(Option::is_some);
             images = images
@@ -221,7 +260,6 @@ impl Work {
                 .copied()
                 .collect();
         }
-        let classes: Vec<usize> = indices.iter().map(|&index| source.set.set().class_of(index)).collect();
         let mut soft = None;
         if let View::Train { mixing: Some(mixing), num_classes, transform } = &source.view {
             let mut rng = stream(source.options.seed, &[MIXING, self.epoch as u64, number as u64]);

@@ -5,7 +5,7 @@ use candle_core::{DType, Device};
 
 use super::*;
 use crate::augment::{ClassificationAugment, Targets, TrainInterpolation};
-use crate::data::{CachedDataset, ClassificationDataset};
+use crate::data::{CachedDataset, ClassificationDataset, InMemoryDataset};
 use crate::image::fixtures::synthetic;
 use crate::image::{Interpolation, save};
 
@@ -50,7 +50,7 @@ fn augment() -> ClassificationAugment {
 fn loader(set: &Arc<CachedDataset>, augment: ClassificationAugment, workers: usize) -> DataLoader {
     let transform = TrainTransform::new(augment, &view()).unwrap();
     let options = LoaderOptions { batch: 4, workers, seed: 5, ..Default::default() };
-    DataLoader::train(Arc::clone(set), transform, 2, options).unwrap()
+    DataLoader::train(set.clone(), transform, 2, options).unwrap()
 }
 
 fn batches(loader: &DataLoader, epoch: usize) -> Vec<Batch> {
@@ -96,7 +96,7 @@ fn the_rest_of_an_epoch_is_kept_where_it_is_wanted() {
         [(4, true, vec![4]), (4, false, vec![4, 2]), (3, true, vec![3, 3]), (9, true, vec![6]), (9, false, vec![6])]
     {
         let options = LoaderOptions { batch, drop_last, ..Default::default() };
-        let loader = DataLoader::train(Arc::clone(&set), transform.clone(), 2, options).unwrap();
+        let loader = DataLoader::train(set.clone(), transform.clone(), 2, options).unwrap();
         let found: Vec<usize> = batches(&loader, 0).iter().map(|batch| batch.classes.len()).collect();
         assert_eq!((loader.batches(), found), (sizes.len(), sizes), "{batch} {drop_last}");
     }
@@ -127,13 +127,13 @@ fn evaluation_leaves_unreadable_images_out_and_keeps_the_order() {
     let (_dir, set) = folder(9, &[2, 7, 8]);
     for workers in [0, 3] {
         let options = LoaderOptions { batch: 4, workers, ..Default::default() };
-        let loader = DataLoader::eval(Arc::clone(&set), view(), options).unwrap();
+        let loader = DataLoader::eval(set.clone(), view(), options).unwrap();
         let batches = batches(&loader, 0);
         let found: Vec<Vec<usize>> = batches.iter().map(|batch| batch.indices.clone()).collect();
         assert_eq!(found, [vec![0, 2, 3], vec![5, 6, 7]], "{workers} workers");
         for batch in batches {
             for (at, &index) in batch.indices.iter().enumerate() {
-                let expected = view().apply(&set.get(index).unwrap(), &Device::Cpu).unwrap();
+                let expected = view().apply(&set.image(index).unwrap(), &Device::Cpu).unwrap();
                 let expected: Vec<f32> = expected.flatten_all().unwrap().to_vec1().unwrap();
                 assert_eq!(batch.images[at * 768..(at + 1) * 768], expected);
             }
@@ -160,7 +160,7 @@ fn a_panic_becomes_an_error() {
         let transform = TrainTransform::new(augment(), &view()).unwrap();
         let options = LoaderOptions { batch: 6, workers, ..Default::default() };
         // One class fewer than the set has.
-        let mut epoch = DataLoader::train(Arc::clone(&set), transform, 1, options).unwrap().epoch(3).unwrap();
+        let mut epoch = DataLoader::train(set.clone(), transform, 1, options).unwrap().epoch(3).unwrap();
         let error = epoch.next().unwrap().unwrap_err().to_string();
         assert!(error.contains("batch 0 of epoch 3 failed: the class 1 is none of 1"), "{error}");
         assert!(epoch.next().is_none());
@@ -208,6 +208,38 @@ fn tensors_have_the_batch_s_shape() {
     }
 }
 
+/// The same images from memory, whatever the change and the number of threads.
+#[test]
+fn batches_of_a_list_are_those_of_files() {
+    let (_dir, set) = folder(11, &[]);
+    let items = (0..11).map(|index| Dataset::get(&*set, index).unwrap());
+    let list = Arc::new(items.collect::<InMemoryDataset<_>>());
+    let transform = TrainTransform::new(augment(), &view()).unwrap();
+    for workers in [0, 2] {
+        let options = LoaderOptions { batch: 4, workers, seed: 5, ..Default::default() };
+        let of_list = DataLoader::train(list.clone(), transform.clone(), 2, options).unwrap();
+        for epoch in 0..2 {
+            assert_eq!(batches(&of_list, epoch), batches(&loader(&set, augment(), 1), epoch));
+        }
+        let of_list = DataLoader::eval(list.clone(), view(), options).unwrap();
+        assert_eq!(batches(&of_list, 0), batches(&DataLoader::eval(set.clone(), view(), options).unwrap(), 0));
+        assert!(of_list.unreadable().is_empty());
+    }
+    let error = DataLoader::eval(Arc::new(InMemoryDataset::new(Vec::new())), view(), Default::default()).unwrap_err();
+    assert_eq!(error.to_string(), "the dataset has no images");
+}
+
+#[test]
+fn images_that_a_dataset_cannot_give_are_named() {
+    let item = |side: u32, class| ClassificationItem::new(image::RgbImage::new(side, side), class);
+    let list = Arc::new(InMemoryDataset::new(vec![item(9, 0), item(0, 1), item(9, 1)]));
+    let options = LoaderOptions { batch: 3, workers: 0, ..Default::default() };
+    let loader = DataLoader::eval(list, view(), options).unwrap();
+    assert_eq!(batches(&loader, 0)[0].indices, [0, 2]);
+    let named: Vec<String> = loader.unreadable().iter().map(ToString::to_string).collect();
+    assert_eq!(named, ["item 1: the image has no pixels"]);
+}
+
 /// The recipe of CIFAR: the crop of the padded image, flipped or not, resized and normalised; and nothing else.
 #[test]
 fn cifar_s_recipe_is_a_window_and_a_flip() {
@@ -215,7 +247,7 @@ fn cifar_s_recipe_is_a_window_and_a_flip() {
     let mut flips = 0;
     for batch in (0..8).flat_map(|epoch| batches(&loader(&set, ClassificationAugment::cifar(), 0), epoch)) {
         for (at, &index) in batch.indices.iter().enumerate() {
-            let source = set.get(index).unwrap();
+            let source = set.image(index).unwrap();
             let (width, height) = (source.width() as usize, source.height() as usize);
             let input = &batch.images[at * 768..(at + 1) * 768];
             let found = (-4..=4).flat_map(|top| (-4..=4).flat_map(move |left| [(top, left, false), (top, left, true)]));

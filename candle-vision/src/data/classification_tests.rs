@@ -127,7 +127,7 @@ fn images_are_kept_as_far_as_they_fit_and_always_the_same() {
         let set = ClassificationDataset::open(tree.path(), room).unwrap().train;
         for _ in 0..2 {
             for index in 0..6 {
-                assert_eq!(*set.get(index).unwrap(), synthetic(index as u32, 10, 10));
+                assert_eq!(*set.image(index).unwrap(), synthetic(index as u32, 10, 10));
             }
         }
         assert_eq!(set.kept(), kept, "room for {room} bytes");
@@ -140,7 +140,7 @@ fn unreadable_images_are_remembered_once() {
     let set = open(&tree).unwrap().train;
     assert!(set.unreadable().is_empty());
     for _ in 0..2 {
-        let error = set.get(1).unwrap_err();
+        let error = set.image(1).unwrap_err();
         assert_eq!((error.index, error.name.as_str()), (1, "b/1.jpg"));
         assert!(error.reason.starts_with("not an image"), "{}", error.reason);
     }
@@ -178,7 +178,7 @@ fn a_part_of_each_class_is_held_back_where_there_is_none_to_validate_with() {
     for set in [&flat_set.train, &flat_set.val, &archived.train, &archived.val] {
         for index in 0..set.set().len() {
             let place = files.iter().position(|name| name == set.set().name(index)).unwrap();
-            assert_eq!(*set.get(index).unwrap(), synthetic(place as u32, 8, 8), "{}", set.set().name(index));
+            assert_eq!(*set.image(index).unwrap(), synthetic(place as u32, 8, 8), "{}", set.set().name(index));
         }
     }
     let lone = error(held(&tree(&["a/0.png".to_owned(), "b/0.png".to_owned()])));

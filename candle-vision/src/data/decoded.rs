@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::{ImageIndex, ImageReadError};
+use super::{ClassificationItem, Dataset, ImageIndex, ImageReadError, ItemError};
 use crate::image::{DecodeOptions, RgbImage, decode_with};
 
-/// An image set whose images are decoded when they are asked for, from any thread. What it gives does not depend on
-/// what it keeps.
+/// The images of an [`ImageIndex`], decoded when they are asked for, from any thread. What it gives does not depend on what
+/// it keeps.
 #[derive(Debug)]
 pub struct CachedDataset {
     set: ImageIndex,
@@ -54,7 +54,7 @@ impl CachedDataset {
     ///
     /// # Panics
     /// If `index` is not below the set's length.
-    pub fn get(&self, index: usize) -> Result<Arc<RgbImage>, ImageReadError> {
+    pub fn image(&self, index: usize) -> Result<Arc<RgbImage>, ImageReadError> {
         if let Some(image) = self.kept[index].get() {
             return Ok(Arc::clone(image));
         }
@@ -106,5 +106,22 @@ impl CachedDataset {
 
     fn failures(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, String>> {
         self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Dataset for CachedDataset {
+    type Item = ClassificationItem;
+
+    fn len(&self) -> usize {
+        self.set.len()
+    }
+
+    fn get(&self, index: usize) -> Result<ClassificationItem, ItemError> {
+        let image = self.image(index).map_err(|error| ItemError::other(error.reason))?;
+        Ok(ClassificationItem { image, class: self.set.class_of(index) })
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.set.name(index).to_owned()
     }
 }

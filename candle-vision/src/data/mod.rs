@@ -1,4 +1,9 @@
-//! Labelled image sets for training and evaluation: bytes and class indices, in every layout that ImageNet comes in.
+//! Labelled image sets for training and evaluation, and what takes images from them ahead of who needs them.
+//!
+//! A [`Dataset`] gives items by index, from wherever they come: [`InMemoryDataset`] from a list, [`CachedDataset`] from an
+//! [`ImageIndex`], a database by an implementation of one's own. [`Prefetcher`] and [`PrefetchIter`] work ahead.
+//!
+//! An [`ImageIndex`] holds bytes and class indices of every layout that ImageNet comes in:
 //!
 //! | layout | labels |
 //! |---|---|
@@ -16,6 +21,7 @@
 mod class_map;
 mod classes;
 mod classification;
+mod dataset;
 mod decoded;
 mod devkit;
 mod error;
@@ -36,6 +42,7 @@ mod subset;
 mod tar;
 
 pub use classification::ClassificationDataset;
+pub use dataset::{ClassificationItem, Dataset, InMemoryDataset, ItemError};
 pub use decoded::CachedDataset;
 pub use error::{DataError, ImageReadError};
 pub use held_out::held_out;
