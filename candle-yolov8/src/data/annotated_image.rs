@@ -98,6 +98,18 @@ pub enum BBox {
 }
 
 impl Annotation {
+    /// An object by its centre x, centre y, width and height as fractions of the image's width and height.
+    #[must_use]
+    pub fn normalised(class: usize, xywhn: [f64; 4]) -> Self {
+        Self { class, place: BBox::Normalised(xywhn), outline_area: None, crowd: false }
+    }
+
+    /// An object by its left, top, width and height in pixels.
+    #[must_use]
+    pub fn pixels(class: usize, xywh: [f64; 4]) -> Self {
+        Self { class, place: BBox::Pixels(xywh), outline_area: None, crowd: false }
+    }
+
     /// Left, top, right and bottom in pixels of an image of `[height, width]`.
     #[must_use]
     pub fn xyxy(&self, size: [usize; 2]) -> [f64; 4] {

@@ -6,7 +6,10 @@
 //! | `instances_*.json`, by itself or as a split of a data.yaml | [`CocoInstances`], [`DatasetSplit`] | pixels |
 //!
 //! Both become [`AnnotatedImage`]s, whose boxes keep the numbers of their file: no digit is lost between a file and the
-//! measure or the loss. No image is decoded here.
+//! measure or the loss. They are read without decoding an image.
+//!
+//! Training and validation take [`DetectionItem`]s of any [`Dataset`](candle_vision::data::Dataset): [`AnnotatedFiles`] decodes
+//! those of a list, others come from memory, a database or the network.
 
 mod annotated_image;
 mod class_filter;
@@ -15,6 +18,7 @@ mod coco;
 mod coco_ids;
 mod coco_json;
 mod data_yaml;
+mod dataset;
 mod error;
 mod files;
 mod fraction;
@@ -32,6 +36,7 @@ pub use classes::ClassMatch;
 pub use coco::{CocoCategory, CocoInstances};
 pub use coco_ids::coco_category_ids;
 pub use data_yaml::DataYaml;
+pub use dataset::{AnnotatedFiles, DetectionItem};
 pub use error::DataError;
 pub(crate) use fraction::entries;
 pub use fraction::{Fraction, Fractions};

@@ -3,15 +3,18 @@
 use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use candle_vision::image::{self, DecodeOptions, Decoded, GREY, Rgb, RgbImage};
+use candle_vision::data::{Dataset, ItemError};
+use candle_vision::image::{self, GREY, Rgb, RgbImage};
 use candle_vision::sysinfo;
 use rayon::prelude::*;
 
 use super::augment::{BoxTarget, RawSample};
 use super::decoded;
-use crate::data::{AnnotatedImage, DataError};
+use super::source::{Outline, Source};
+use crate::data::{AnnotatedFiles, AnnotatedImage, DataError, DetectionItem};
 
 /// Part of the available memory that images may take unasked.
 const MEMORY_SHARE: u64 = 4;
@@ -26,10 +29,22 @@ pub enum CacheMode {
     Auto,
     /// Always.
     Ram,
-    /// In files beside the images: `a.npy` for `a.jpg`, the pixels as Ultralytics keeps them, before they are scaled.
+    /// In files beside the images: `a.npy` for `a.jpg`, the pixels as Ultralytics keeps them, before they are scaled. Images
+    /// without files are asked for when they are used.
     Disk,
     /// Never: each is decoded when it is used.
     Off,
+}
+
+impl CacheMode {
+    /// Bytes that images may take in memory.
+    fn limit(self) -> u64 {
+        match self {
+            Self::Ram => u64::MAX,
+            Self::Off | Self::Disk => 0,
+            Self::Auto => sysinfo::available().map_or(UNKNOWN_BYTES, |bytes| bytes / MEMORY_SHARE),
+        }
+    }
 }
 
 /// What to train on.
@@ -51,11 +66,32 @@ impl Default for DetectionDatasetOptions {
     }
 }
 
-/// Images with their objects.
+/// Images with their objects, from files or from any other [`Dataset`], at the size that the detector sees them.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use candle_vision::data::InMemoryDataset;
+/// use candle_vision::image::RgbImage;
+/// use candle_yolov8::data::{Annotation, DetectionItem};
+/// use candle_yolov8::train::{DataLoader, DetectionDataset, DetectionDatasetOptions, LoaderOptions};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let item = DetectionItem::new(RgbImage::new(80, 60), vec![Annotation::normalised(0, [0.5, 0.5, 0.2, 0.4])]);
+/// let images = Arc::new(InMemoryDataset::new(vec![item; 4]));
+/// let options = DetectionDatasetOptions { imgsz: 64, ..Default::default() };
+/// let dataset = DetectionDataset::from_dataset(images, &options)?;
+/// let loader = DataLoader::new(Arc::new(dataset), LoaderOptions { batch: 2, workers: 0, ..Default::default() })?;
+/// for batch in loader.epoch(0, true, 0)? {
+///     assert_eq!((batch?.size, loader.batches_per_epoch()), ([64, 64], 2));
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct DetectionDataset {
     imgsz: usize,
-    decode: DecodeOptions,
+    source: Source,
     items: Vec<Item>,
     cached: Option<Vec<Option<Arc<RgbImage>>>>,
     /// Images whose decoded pixels lie beside them.
@@ -77,7 +113,9 @@ struct Told {
 
 #[derive(Debug)]
 struct Item {
-    labelled: AnnotatedImage,
+    /// Its place in the source.
+    number: usize,
+    path: PathBuf,
     /// [height, width] of the file, upright.
     whole: [usize; 2],
     /// [height, width] at which it is seen.
@@ -93,14 +131,46 @@ impl DetectionDataset {
     /// # Errors
     /// `AllUnreadable` if no image is left, `NoObjects` if those left show none, and as [`DetectionDataset::check_decoded`].
     pub fn new(images: Vec<AnnotatedImage>, options: &DetectionDatasetOptions) -> Result<Self, DataError> {
-        let given = images.len();
-        let decode = DecodeOptions { max_pixels: options.max_pixels, ..DecodeOptions::default() };
-        let sizes: Vec<_> = images.par_iter().map(|image| image::upright_size(&image.path, &decode)).collect();
-        let (mut items, mut messages) = (Vec::with_capacity(images.len()), Vec::new());
-        for (labelled, size) in images.into_iter().zip(sizes) {
-            match size {
-                Ok(size) => items.push(Item::new(labelled, size, options)),
-                Err(error) => messages.push(format!("{}; the image is left out", describe(&labelled.path, &error))),
+        Self::of(Source::Files(AnnotatedFiles::new(images, options.max_pixels)), options)
+    }
+
+    /// Asks for all items, for their sizes and objects; those that the dataset cannot give, or without pixels, are left out.
+    /// Afterwards each is asked for whenever it is used, unless all of them fit in the cache. What was left out, or fails
+    /// later, is told by [`DetectionDataset::take_messages`]. `max_pixels` means nothing.
+    ///
+    /// # Errors
+    /// As [`DetectionDataset::new`].
+    pub fn from_dataset(
+        items: Arc<dyn Dataset<Item = DetectionItem>>,
+        options: &DetectionDatasetOptions,
+    ) -> Result<Self, DataError> {
+        Self::of(Source::Items(items), options)
+    }
+
+    fn of(source: Source, options: &DetectionDatasetOptions) -> Result<Self, DataError> {
+        let given = source.len();
+        let (limit, fetched) = (options.cache.limit(), AtomicU64::new(0));
+        let look = |number: usize| {
+            let Outline { size: whole, mut objects, image } = source.outline(number)?;
+            if options.single_cls {
+                objects.iter_mut().for_each(|object| object.class = 0);
+            }
+            let size = scaled(whole, options.imgsz);
+            let bytes = bytes(size);
+            // Images that had to be fetched are kept while there is room for them.
+            let has_room = fetched.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= limit;
+            let kept = image.filter(|_| has_room).map(|image| resized(image, size));
+            Ok((Item { number, path: source.path(number), whole, size, objects }, kept))
+        };
+        let looked: Vec<Result<_, String>> = (0..given).into_par_iter().map(look).collect();
+        let (mut items, mut kept, mut messages) = (Vec::with_capacity(given), Vec::new(), Vec::new());
+        for looked in looked {
+            match looked {
+                Ok((item, image)) => {
+                    items.push(item);
+                    kept.extend(image);
+                }
+                Err(why) => messages.push(format!("{why}; the image is left out")),
             }
         }
         if items.is_empty() {
@@ -110,18 +180,15 @@ impl DetectionDataset {
             return Err(DataError::NoObjects { images: items.len() });
         }
         let told = Mutex::new(Told { messages, ..Default::default() });
-        let mut set = Self { imgsz: options.imgsz, decode, items, cached: None, on_disk: HashSet::new(), told };
-        let is_cached = match options.cache {
-            CacheMode::Ram => true,
-            CacheMode::Off | CacheMode::Disk => false,
-            CacheMode::Auto => set.bytes() <= sysinfo::available().map_or(UNKNOWN_BYTES, |bytes| bytes / MEMORY_SHARE),
-        };
-        if is_cached {
-            set.cached = Some((0..set.len()).into_par_iter().map(|index| set.load(index).map(Arc::new)).collect());
+        let mut set = Self { imgsz: options.imgsz, source, items, cached: None, on_disk: HashSet::new(), told };
+        if kept.len() == set.len() {
+            set.cached = Some(kept.into_iter().map(Some).collect());
+        } else if set.bytes() <= limit {
+            set.cached = Some((0..set.len()).into_par_iter().map(|index| set.load(index)).collect());
             set.told.get_mut().unwrap_or_else(PoisonError::into_inner).messages.sort_unstable();
             set.check_decoded()?;
         }
-        if options.cache == CacheMode::Disk {
+        if options.cache == CacheMode::Disk && matches!(set.source, Source::Files(_)) {
             set.write_decoded();
         }
         Ok(set)
@@ -143,7 +210,7 @@ impl DetectionDataset {
     /// Bytes of all images, decoded and scaled.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.items.iter().map(|item| 3 * item.size[0] as u64 * item.size[1] as u64).sum()
+        self.items.iter().map(|item| bytes(item.size)).sum()
     }
 
     /// Whether all images are in memory.
@@ -152,10 +219,10 @@ impl DetectionDataset {
         self.cached.is_some()
     }
 
-    /// The file of an image.
+    /// The file of an image; of one from another dataset, its name.
     #[must_use]
     pub fn path(&self, index: usize) -> &Path {
-        &self.items[index].labelled.path
+        &self.items[index].path
     }
 
     /// [height, width] of an image's file, upright.
@@ -192,7 +259,7 @@ impl DetectionDataset {
     pub fn scene(&self, index: usize) -> RawSample {
         let image = match &self.cached {
             Some(images) => images[index].clone(),
-            None => self.load(index).map(Arc::new),
+            None => self.load(index),
         };
         let Item { size: [height, width], objects, .. } = &self.items[index];
         match image {
@@ -215,7 +282,7 @@ impl DetectionDataset {
     fn write_decoded(&mut self) {
         let mut sharing: HashMap<PathBuf, usize> = HashMap::new();
         for item in &self.items {
-            *sharing.entry(decoded::path(&item.labelled.path)).or_default() += 1;
+            *sharing.entry(decoded::path(&item.path)).or_default() += 1;
         }
         let (failed, taken) = (OnceLock::new(), OnceLock::new());
         let folders: HashSet<&Path> = sharing.keys().filter_map(|path| path.parent()).collect();
@@ -223,7 +290,7 @@ impl DetectionDataset {
             failed.get_or_init(|| error.to_string());
         }
         let is_there = |index: &usize| {
-            let Item { labelled: AnnotatedImage { path, .. }, whole, .. } = &self.items[*index];
+            let Item { path, whole, .. } = &self.items[*index];
             if sharing[&decoded::path(path)] > 1 || failed.get().is_some() {
                 return false;
             }
@@ -259,34 +326,28 @@ impl DetectionDataset {
     }
 
     /// Decodes and scales an image, on this thread alone.
-    fn load(&self, index: usize) -> Option<RgbImage> {
-        let Item { labelled, whole, size, .. } = &self.items[index];
-        let held = if self.on_disk.contains(&index) { decoded::read(&labelled.path, *whole) } else { None };
-        let image = held.or_else(|| self.decode(index))?;
-        if [image.height() as usize, image.width() as usize] == *size {
-            Some(image)
-        } else {
-            Some(image::resize_bilinear_alone(&image, *size))
-        }
+    fn load(&self, index: usize) -> Option<Arc<RgbImage>> {
+        let Item { path, whole, size, .. } = &self.items[index];
+        let held = if self.on_disk.contains(&index) { decoded::read(path, *whole) } else { None };
+        held.map(Arc::new).or_else(|| self.decode(index)).map(|image| resized(image, *size))
     }
 
-    fn decode(&self, index: usize) -> Option<RgbImage> {
-        let labelled = &self.items[index].labelled;
+    fn decode(&self, index: usize) -> Option<Arc<RgbImage>> {
+        let Item { number, path, .. } = &self.items[index];
         let told = || self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        match image::open_with(&labelled.path, &self.decode) {
-            Ok(Decoded { image, warning, .. }) => {
+        match self.source.image(*number) {
+            Ok((image, warning)) => {
                 if let Some(warning) = warning {
                     let mut told = told();
                     if told.damaged.insert(index) {
-                        told.messages.push(format!("{}: {warning}", labelled.path.display()));
+                        told.messages.push(format!("{}: {warning}", path.display()));
                     }
                 }
                 Some(image)
             }
-            Err(error) => {
+            Err(why) => {
                 let mut told = told();
                 if told.failed.insert(index) {
-                    let why = describe(&labelled.path, &error);
                     told.messages.push(format!("{why}; it counts as a grey image without objects"));
                     told.first.get_or_insert(why);
                 }
@@ -296,13 +357,32 @@ impl DetectionDataset {
     }
 }
 
-impl Item {
-    fn new(labelled: AnnotatedImage, size: [usize; 2], options: &DetectionDatasetOptions) -> Self {
-        let objects = labelled.labels.iter().filter(|label| !label.crowd).map(|label| BoxTarget {
-            class: if options.single_cls { 0 } else { label.class },
-            xywhn: label.xywhn(labelled.size.unwrap_or(size)),
-        });
-        Self { objects: objects.collect(), whole: size, size: scaled(size, options.imgsz), labelled }
+impl Dataset for DetectionDataset {
+    type Item = RawSample;
+
+    fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    fn get(&self, index: usize) -> Result<RawSample, ItemError> {
+        Ok(self.scene(index))
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.path(index).display().to_string()
+    }
+}
+
+/// Bytes of an image of [height, width].
+fn bytes([height, width]: [usize; 2]) -> u64 {
+    3 * height as u64 * width as u64
+}
+
+/// The image scaled to [height, width], on this thread alone; itself where it has that size.
+fn resized(image: Arc<RgbImage>, size: [usize; 2]) -> Arc<RgbImage> {
+    match [image.height() as usize, image.width() as usize] == size {
+        true => image,
+        false => Arc::new(image::resize_bilinear_alone(&image, size)),
     }
 }
 
@@ -310,13 +390,6 @@ impl Item {
 fn scaled(size: [usize; 2], imgsz: usize) -> [usize; 2] {
     let ratio = imgsz as f64 / size[0].max(size[1]).max(1) as f64;
     size.map(|side| ((side as f64 * ratio).ceil() as usize).min(imgsz))
-}
-
-fn describe(path: &Path, error: &image::ImageError) -> String {
-    match error {
-        image::ImageError::Io { .. } => error.to_string(),
-        error => format!("{}: {error}", path.display()),
-    }
 }
 
 #[cfg(test)]

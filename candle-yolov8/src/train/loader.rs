@@ -64,7 +64,7 @@ pub struct Batch {
     pub size: [usize; 2],
     /// All objects, by image.
     pub targets: Vec<Target>,
-    /// The files, of mosaics that of the image at the top left.
+    /// The files, or the names of images without one; of mosaics that of the image at the top left.
     pub paths: Vec<PathBuf>,
 }
 

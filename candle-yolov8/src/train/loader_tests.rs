@@ -1,4 +1,8 @@
+use candle_vision::data::{Dataset, InMemoryDataset, ItemError};
+use candle_vision::image::RgbImage;
+
 use super::*;
+use crate::data::{AnnotatedFiles, Annotation, DetectionItem};
 use crate::train::augment::{BoxTarget, Scale};
 use crate::train::dataset::{CacheMode, DetectionDatasetOptions};
 use crate::train::fixtures::images;
@@ -137,4 +141,90 @@ fn rectangular_batches_hold_similar_shapes_in_one_order() {
     let loader = DataLoader::new(set, LoaderOptions { rect: Some(32), ..options(3, 1) }).unwrap();
     let paths = |epoch| batches(&loader, epoch, true, 0).into_iter().flat_map(|b| b.paths).collect::<Vec<_>>();
     assert_ne!(paths(0), paths(1));
+}
+
+/// Whatever is kept of them, and in whatever shapes.
+#[test]
+fn batches_of_a_list_are_those_of_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = AnnotatedFiles::new(images(folder.path(), 11), u64::MAX);
+    let list: Arc<dyn Dataset<Item = DetectionItem>> =
+        Arc::new((0..11).map(|number| files.get(number).unwrap()).collect::<InMemoryDataset<_>>());
+    for (cache, imgsz) in
+        [(CacheMode::Auto, IMGSZ), (CacheMode::Off, IMGSZ), (CacheMode::Off, 64), (CacheMode::Disk, 64)]
+    {
+        let wanted = DetectionDatasetOptions { imgsz, cache, ..Default::default() };
+        let expected = Arc::new(DetectionDataset::new(files.images().to_vec(), &wanted).unwrap());
+        let found = Arc::new(DetectionDataset::from_dataset(list.clone(), &wanted).unwrap());
+        assert_eq!((found.bytes(), found.is_cached()), (expected.bytes(), expected.is_cached()));
+        assert!((0..11).all(|index| found.objects(index) == expected.objects(index)));
+        assert!(found.take_messages().is_empty() && found.on_disk() == 0);
+        for rect in [None, Some(8)] {
+            let options = || LoaderOptions { rect, ..options(4, 2) };
+            let [of_list, of_files] = [&found, &expected].map(|set| {
+                let loader = DataLoader::new(set.clone(), options()).unwrap();
+                batches(&loader, 0, true, 0).into_iter().chain(batches(&loader, 1, false, 0)).collect::<Vec<_>>()
+            });
+            assert_eq!(of_list.len(), 6);
+            for (list, files) in of_list.iter().zip(&of_files) {
+                assert!(list.images == files.images && list.targets == files.targets && list.size == files.size);
+                let names = files.paths.iter().map(|path| (0..11).find(|index| expected.path(*index) == path).unwrap());
+                assert_eq!(list.paths, names.map(|index| PathBuf::from(format!("item {index}"))).collect::<Vec<_>>());
+            }
+        }
+    }
+}
+
+/// A dataset whose items fail from some call on.
+struct Failing {
+    items: InMemoryDataset<DetectionItem>,
+    calls: std::sync::atomic::AtomicUsize,
+    after: usize,
+}
+
+impl Dataset for Failing {
+    type Item = DetectionItem;
+
+    fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    fn get(&self, index: usize) -> Result<DetectionItem, ItemError> {
+        match self.calls.fetch_add(1, Ordering::SeqCst) < self.after {
+            true => self.items.get(index),
+            false => Err(ItemError::other("the connection is closed")),
+        }
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("row {index}")
+    }
+}
+
+#[test]
+fn images_that_a_dataset_cannot_give_are_left_out_or_grey_and_named() {
+    let item = |side: u32| DetectionItem::new(RgbImage::new(side, 20), vec![Annotation::normalised(1, [0.5; 4])]);
+    let failing = |sides: &[u32], after: usize| {
+        let items = sides.iter().map(|side| item(*side)).collect();
+        Arc::new(Failing { items, calls: 0.into(), after })
+    };
+    let options = DetectionDatasetOptions { imgsz: 32, cache: CacheMode::Off, ..Default::default() };
+    let set = DetectionDataset::from_dataset(failing(&[20, 0, 30, 40], 5), &options).unwrap();
+    assert_eq!((set.len(), set.size(1)), (3, [20, 30]));
+    assert_eq!(set.take_messages(), ["row 1: the image has no pixels; the image is left out"]);
+    assert!(!set.scene(2).objects.is_empty() && set.scene(0).objects.is_empty());
+    assert_eq!(set.scene(0).image.dimensions(), (32, 32));
+    let told = "row 0: the connection is closed; it counts as a grey image without objects";
+    assert_eq!((set.take_messages(), set.check_decoded().is_ok()), (vec![told.to_owned()], true));
+    let _ = set.scene(1);
+    assert!(set.check_decoded().unwrap_err().to_string().starts_with("2 of 3 images cannot be decoded"));
+    // Kept ones are asked for once.
+    let kept = DetectionDatasetOptions { cache: CacheMode::Ram, single_cls: true, ..options.clone() };
+    let set = DetectionDataset::from_dataset(failing(&[20, 30], 2), &kept).unwrap();
+    assert!(set.is_cached() && (0..2).all(|index| set.scene(index).objects[0].class == 0));
+    let error = DetectionDataset::from_dataset(failing(&[20, 30], 0), &kept).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "none of the 2 images can be read; the first: row 0: the connection is closed; the image is left out"
+    );
 }

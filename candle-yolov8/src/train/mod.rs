@@ -1,6 +1,6 @@
 //! Training a detector.
 //!
-//! A [`DetectionDataset`] holds the images, a [`DataLoader`] makes batches of them as [`augment`] says, and a [`Trainer`] learns from
+//! A [`DetectionDataset`] holds the images, of files or of any other [`Dataset`](candle_vision::data::Dataset), a [`DataLoader`] makes batches of them as [`augment`] says, and a [`Trainer`] learns from
 //! these by a [`Recipe`].
 
 mod anchors;
@@ -20,6 +20,7 @@ mod loss_terms;
 mod multi_scale;
 mod recipe;
 mod rect;
+mod source;
 mod trainer;
 
 pub use biases::initial_head_biases;
