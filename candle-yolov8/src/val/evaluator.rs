@@ -4,7 +4,7 @@ use candle_vision::metrics::{ApAccumulator, ConfusionMatrix, Metrics, coco, matc
 use candle_vision::nms::Candidate;
 
 use super::batches::ValSample;
-use crate::data::AnnotatedImage;
+use crate::data::Annotation;
 use crate::detector::Detection;
 
 /// Collects images; then [`DetectionEvaluator::finish`].
@@ -49,11 +49,11 @@ impl DetectionEvaluator {
     pub fn add(
         &mut self,
         image: usize,
-        labels: &AnnotatedImage,
+        labels: &[Annotation],
         sample: &ValSample,
         found: &[Candidate],
     ) -> Vec<Detection> {
-        let objects = labels.labels.iter().filter(|label| !label.crowd);
+        let objects = labels.iter().filter(|label| !label.crowd);
         let objects: Vec<(usize, [f32; 4])> =
             objects.map(|label| (label.class, sample.to_input(label.xywhn(sample.original)))).collect();
         let boxes: Vec<(usize, [f32; 4])> = found.iter().map(|c| (c.class_id, c.xyxy)).collect();
@@ -62,7 +62,7 @@ impl DetectionEvaluator {
         self.precision_recall.add(rows, &objects.iter().map(|object| object.0).collect::<Vec<_>>());
         let confident = found.iter().take_while(|c| c.confidence > self.confusion_conf).count();
         self.confusion.add(&boxes[..confident], &objects);
-        self.truths.extend(labels.labels.iter().map(|label| {
+        self.truths.extend(labels.iter().map(|label| {
             let [x1, y1, x2, y2] = label.xyxy(sample.original);
             let (bbox, area) = ([x1, y1, x2 - x1, y2 - y1], label.area(sample.original));
             coco::GroundTruth { image, class: label.class, bbox, area, crowd: label.crowd }

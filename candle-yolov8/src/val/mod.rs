@@ -1,4 +1,4 @@
-//! How good a detector is on a labelled data set.
+//! How good a detector is on labelled images: those of files by [`validate`], of any dataset by [`validate_dataset`].
 //!
 //! Images are looked at as Ultralytics validates, which is not as it predicts: see [`ValOptions`]. The same detections
 //! are measured twice: as Ultralytics defines precision, recall and mAP, in pixels of the network's input, and as COCO does,
@@ -10,4 +10,4 @@ mod run;
 
 pub use batches::{ValBatch, ValSample, batches};
 pub use evaluator::{DetectionEvaluator, EvalResult};
-pub use run::{BatchOutput, ValOptions, ValReport, validate};
+pub use run::{BatchOutput, ValOptions, ValReport, validate, validate_dataset};

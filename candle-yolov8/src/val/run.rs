@@ -1,16 +1,16 @@
 //! A detector over a data set.
 
-use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-use candle_core::{Result, Tensor};
-use candle_vision::image::{self, DecodeOptions, Decoded, ImageError};
+use candle_core::{Error, Result, Tensor, bail};
+use candle_vision::data::{Dataset, ItemError, LoaderError, PrefetchIter};
+use candle_vision::image;
 use candle_vision::nms::{NmsOptions, NmsOutput};
 use rayon::prelude::*;
 
 use super::batches::{ValSample, batches};
 use super::evaluator::{DetectionEvaluator, EvalResult};
-use crate::data::AnnotatedImage;
+use crate::data::{AnnotatedFiles, AnnotatedImage, Annotation, DetectionItem};
 use crate::detector::{Detection, Detector};
 
 /// How to validate.
@@ -31,7 +31,7 @@ pub struct ValOptions {
     pub confusion_conf: f32,
     /// Whether all detections count as class 0, and suppress each other; labels must be of class 0 then.
     pub single_cls: bool,
-    /// Most pixels of an image.
+    /// Most pixels of an image that is decoded from a file.
     pub max_pixels: u64,
 }
 
@@ -62,7 +62,7 @@ pub struct ValReport {
     /// The numbers, of all images that could be read.
     pub measured: EvalResult,
     /// By image, in the order given: its detections in its own pixels, or why it could not be read.
-    pub images: Vec<std::result::Result<Vec<Detection>, ImageError>>,
+    pub images: Vec<std::result::Result<Vec<Detection>, ItemError>>,
     /// Images whose files are damaged, and what is to be said of them: they count.
     pub damaged: Vec<(usize, &'static str)>,
     /// Images whose candidates were too many, and how many were not looked at: see [`crate::MAX_CANDIDATES`].
@@ -88,24 +88,22 @@ pub struct BatchOutput<'a> {
     pub images: &'a [ValSample],
     /// The network's output, of [`crate::Yolo::forward_t`].
     pub raw: &'a [Tensor],
+    /// What they show.
+    pub labels: &'a [Vec<Annotation>],
     /// What was kept of each image, in pixels of the input.
     pub found: &'a [NmsOutput],
 }
 
-/// A batch on its way to the network.
-type PreparedImage = (Vec<usize>, Vec<ValSample>, Duration);
+/// Sizes of images, upright, or why they are not known.
+type Sizes = Vec<std::result::Result<[usize; 2], ItemError>>;
 
-/// Images of a batch of which there is more to say.
-#[derive(Default)]
-struct Apart {
-    failed: Vec<(usize, ImageError)>,
-    warned: Vec<(usize, &'static str)>,
-}
-
-/// Looks at every image and compares with its labels, of the detector's classes. `observe` is called after each batch;
-/// its error ends the validation.
+/// Looks at the images of files and compares with their labels, of the detector's classes. `observe` is called after each
+/// batch; its error ends the validation.
 ///
 /// Images that cannot be read are in the result and do not count.
+///
+/// # Errors
+/// What the device, the network or `observe` refuses; a label of a class that the detector has not.
 pub fn validate(
     detector: &Detector,
     images: &[AnnotatedImage],
@@ -113,11 +111,45 @@ pub fn validate(
     observe: &mut dyn FnMut(BatchOutput<'_>) -> Result<()>,
 ) -> Result<ValReport> {
     let start = Instant::now();
-    let decode = DecodeOptions { max_pixels: options.max_pixels, ..DecodeOptions::default() };
-    let sizes: Vec<_> = images.par_iter().map(|image| image::upright_size(&image.path, &decode)).collect();
-    let differs = |(image, size): &(&AnnotatedImage, &std::result::Result<[usize; 2], ImageError>)| matches!((image.size, size), (Some(said), Ok(size)) if said != *size);
-    let size_mismatches = images.iter().zip(&sizes).filter(differs).count();
-    let mut found: Vec<std::result::Result<Vec<Detection>, ImageError>> = Vec::with_capacity(images.len());
+    let files = AnnotatedFiles::new(images, options.max_pixels);
+    let sizes: Sizes = (0..images.len()).into_par_iter().map(|image| Ok(files.size(image)?)).collect();
+    let differs = |image: &AnnotatedImage, size: &[usize; 2]| image.size.is_some_and(|said| said != *size);
+    let both = images.iter().zip(&sizes);
+    let size_mismatches = both.filter(|(image, size)| size.as_ref().is_ok_and(|size| differs(image, size))).count();
+    let report = run(detector, &files, sizes, &ranks(images), options, observe)?;
+    Ok(ValReport { size_mismatches, elapsed: start.elapsed(), ..report })
+}
+
+/// [`validate`] of any dataset, such as images in memory. Each item is asked for twice, first for its size.
+///
+/// # Errors
+/// As [`validate`].
+pub fn validate_dataset(
+    detector: &Detector,
+    images: &dyn Dataset<Item = DetectionItem>,
+    options: &ValOptions,
+    observe: &mut dyn FnMut(BatchOutput<'_>) -> Result<()>,
+) -> Result<ValReport> {
+    let start = Instant::now();
+    let size = |number: usize| item(images, number).map(|item| size(&item.image));
+    let sizes: Sizes = (0..images.len()).into_par_iter().map(size).collect();
+    let order: Vec<usize> = (0..images.len()).collect();
+    let report = run(detector, images, sizes, &order, options, observe)?;
+    Ok(ValReport { elapsed: start.elapsed(), ..report })
+}
+
+/// The images of known sizes; `ranks` are their places in the order in which COCO takes detections of equal confidence.
+fn run(
+    detector: &Detector,
+    images: &dyn Dataset<Item = DetectionItem>,
+    sizes: Sizes,
+    ranks: &[usize],
+    options: &ValOptions,
+    observe: &mut dyn FnMut(BatchOutput<'_>) -> Result<()>,
+) -> Result<ValReport> {
+    let start = Instant::now();
+    let total = sizes.len();
+    let mut found: Vec<std::result::Result<Vec<Detection>, ItemError>> = Vec::with_capacity(total);
     let (mut readable, mut shapes) = (Vec::new(), Vec::new());
     for (index, size) in sizes.into_iter().enumerate() {
         found.push(size.map(|size| {
@@ -126,88 +158,100 @@ pub fn validate(
             Vec::new()
         }));
     }
-    let stride = detector.model().max_stride();
     let side = options.side();
-    let plan = batches(&shapes, side, options.batch, stride, options.rect);
-    let ranks = ranks(images);
+    let plan = batches(&shapes, side, options.batch, detector.model().max_stride(), options.rect);
     let classes = if options.single_cls { 1 } else { detector.model().num_classes() };
     let mut measure = DetectionEvaluator::new(classes, options.confusion_conf);
     let nms = NmsOptions { agnostic: options.nms.agnostic || options.single_cls, ..options.nms.clone() };
     let (mut times, mut dropped, mut damaged) = ([Duration::ZERO; 3], Vec::new(), Vec::new());
-    let (mut done, total) = (images.len() - readable.len(), images.len());
-    let (sender, receiver) = sync_channel::<(PreparedImage, Apart)>(1);
+    let mut done = total - readable.len();
     std::thread::scope(|scope| -> Result<()> {
         let readable = &readable;
-        scope.spawn(move || {
-            for batch in plan {
-                let numbers: Vec<usize> = batch.images.iter().map(|image| readable[*image]).collect();
-                if sender.send(read(images, numbers, &decode, side, batch.shape)).is_err() {
-                    return;
-                }
-            }
+        let inputs = plan.into_iter().map(move |batch| {
+            let numbers = batch.images.iter().map(|image| readable[*image]).collect();
+            Ok::<_, LoaderError>(Inputs::read(images, numbers, side, batch.shape))
         });
-        for ((numbers, prepared, scaling), Apart { failed, warned }) in receiver {
+        for inputs in PrefetchIter::spawn_scoped(scope, inputs).map_err(Error::wrap)? {
+            let Inputs { numbers, samples, labels, warned, failed, scaling } = inputs.map_err(Error::wrap)?;
             damaged.extend(warned);
             done += numbers.len() + failed.len();
             failed.into_iter().for_each(|(number, error)| found[number] = Err(error));
             times[0] += scaling;
-            let inputs: Vec<_> = prepared.iter().map(|image| &image.input).collect();
-            let (raw, mut kept, spent) = detector.forward_batch(&inputs, &nms)?;
+            let pixels: Vec<_> = samples.iter().map(|sample| &sample.input).collect();
+            let (raw, mut kept, spent) = detector.forward_batch(&pixels, &nms)?;
             if options.single_cls {
                 kept.iter_mut().flat_map(|kept| &mut kept.candidates).for_each(|candidate| candidate.class_id = 0);
             }
             times.iter_mut().zip(spent).for_each(|(time, spent)| *time += spent);
-            for ((&number, image), kept) in numbers.iter().zip(&prepared).zip(&kept) {
+            for (((&number, labels), sample), kept) in numbers.iter().zip(&labels).zip(&samples).zip(&kept) {
+                if let Some(label) = labels.iter().find(|label| label.class >= classes) {
+                    let (name, class) = (images.name(number), label.class);
+                    bail!("{name}: a label has class {class}, but there are {classes} classes")
+                }
                 if kept.dropped > 0 {
                     dropped.push((number, kept.dropped));
                 }
-                found[number] = Ok(measure.add(ranks[number], &images[number], image, &kept.candidates));
+                found[number] = Ok(measure.add(ranks[number], labels, sample, &kept.candidates));
             }
-            observe(BatchOutput { done, total, numbers: &numbers, images: &prepared, raw: &raw, found: &kept })?;
+            let (numbers, images, labels) = (&numbers, &samples, &labels);
+            observe(BatchOutput { done, total, numbers, images, labels, raw: &raw, found: &kept })?;
         }
         Ok(())
     })?;
-    Ok(ValReport {
-        measured: measure.finish(),
-        images: found,
-        damaged,
-        dropped,
-        size_mismatches,
-        times,
-        elapsed: start.elapsed(),
-    })
+    let (measured, elapsed) = (measure.finish(), start.elapsed());
+    Ok(ValReport { measured, images: found, damaged, dropped, size_mismatches: 0, times, elapsed })
 }
 
-/// Decodes and scales images on all threads; those that could not be read apart.
-fn read(
-    images: &[AnnotatedImage],
+/// A batch on its way to the network.
+#[derive(Default)]
+struct Inputs {
     numbers: Vec<usize>,
-    decode: &DecodeOptions,
-    imgsz: usize,
-    shape: [usize; 2],
-) -> (PreparedImage, Apart) {
-    let prepare = |number: usize| match image::open_with(&images[number].path, decode) {
-        Ok(Decoded { image, warning, .. }) => {
+    samples: Vec<ValSample>,
+    labels: Vec<Vec<Annotation>>,
+    /// Images whose files are damaged, and what is to be said of them.
+    warned: Vec<(usize, &'static str)>,
+    /// Images that there are none of.
+    failed: Vec<(usize, ItemError)>,
+    /// Time of scaling.
+    scaling: Duration,
+}
+
+impl Inputs {
+    /// Takes and scales images on all threads.
+    fn read(images: &dyn Dataset<Item = DetectionItem>, numbers: Vec<usize>, imgsz: usize, shape: [usize; 2]) -> Self {
+        let prepare = |number: usize| {
+            let DetectionItem { image, labels, warning } = item(images, number).map_err(|error| (number, error))?;
             let start = Instant::now();
-            let image = ValSample::new(&image, imgsz, shape);
-            Ok((number, image, warning, start.elapsed()))
-        }
-        Err(error) => Err((number, error)),
-    };
-    let results: Vec<_> = numbers.into_par_iter().map(prepare).collect();
-    let (mut read, mut views, mut scaling, mut apart) = (Vec::new(), Vec::new(), Duration::ZERO, Apart::default());
-    for result in results {
-        match result {
-            Ok((number, image, warning, spent)) => {
-                apart.warned.extend(warning.map(|warning| (number, warning)));
-                read.push(number);
-                views.push(image);
-                scaling += spent;
+            let sample = ValSample::new(&image, imgsz, shape);
+            Ok((number, sample, labels, warning, start.elapsed()))
+        };
+        let results: Vec<_> = numbers.into_par_iter().map(prepare).collect();
+        let mut inputs = Self::default();
+        for result in results {
+            match result {
+                Ok((number, sample, labels, warning, spent)) => {
+                    inputs.numbers.push(number);
+                    inputs.samples.push(sample);
+                    inputs.labels.push(labels);
+                    inputs.warned.extend(warning.map(|warning| (number, warning)));
+                    inputs.scaling += spent;
+                }
+                Err(failed) => inputs.failed.push(failed),
             }
-            Err(error) => apart.failed.push(error),
         }
+        inputs
     }
-    ((read, views, scaling), apart)
+}
+
+/// An item with pixels.
+fn item(images: &dyn Dataset<Item = DetectionItem>, number: usize) -> std::result::Result<DetectionItem, ItemError> {
+    let item = images.get(number)?;
+    ItemError::check_pixels(&item.image)?;
+    Ok(item)
+}
+
+fn size(image: &image::RgbImage) -> [usize; 2] {
+    [image.height() as usize, image.width() as usize]
 }
 
 /// Each image's place in the order of ids.
@@ -220,57 +264,5 @@ fn ranks(images: &[AnnotatedImage]) -> Vec<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::data::{Annotation, BBox, ImageId};
-    use crate::seeded;
-    use crate::{Yolo, model_config};
-    use candle_core::{DType, Device};
-    use candle_vision::image::{Rgb, RgbImage, save};
-    use candle_vision::layers::BatchNormMode;
-
-    #[test]
-    fn a_detector_finds_again_what_it_labelled() -> Result<()> {
-        let folder = tempfile::tempdir().expect("a folder");
-        let def = model_config("yolov8n-ghostnet", Some(3)).expect("shipped");
-        let model = Yolo::new(&def, BatchNormMode::Fuse, seeded::var_builder(DType::F32, &Device::Cpu))?;
-        let detector = Detector::new(model, Device::Cpu, DType::F32, None);
-        let options = ValOptions { imgsz: 320, batch: 3, ..Default::default() };
-        let mut images = Vec::new();
-        for (i, (width, height)) in [(400u32, 260u32), (260, 400), (320, 320), (200, 240)].into_iter().enumerate() {
-            let level = |x: u32, y: u32, c: u32| (x * (3 + c) + y * 5 + x * y / 7) as u8;
-            let image = RgbImage::from_fn(width, height, |x, y| Rgb([level(x, y, 0), level(x, y, 1), level(x, y, 2)]));
-            let path = folder.path().join(format!("{i}.png"));
-            save(&image, &path).expect("saved");
-            let size = Some([height as usize, width as usize]);
-            images.push(AnnotatedImage { path, image_id: ImageId::Number(i as i64), size, labels: Vec::new() });
-        }
-        let first = validate(&detector, &images, &options, &mut |_| Ok(()))?;
-        for (image, found) in images.iter_mut().zip(&first.images) {
-            // Only a copy of what was found is clipped to the image, so a box that leaves it is not found again.
-            let [height, width] = image.size.expect("just set").map(|side| side as f32);
-            let inside = |xyxy: &[f32; 4]| xyxy[0] > 0. && xyxy[1] > 0. && xyxy[2] < width && xyxy[3] < height;
-            let found = found.as_ref().expect("it is there").iter().filter(|detection| inside(&detection.xyxy));
-            for detection in found.take(10) {
-                let [x1, y1, x2, y2] = detection.xyxy.map(f64::from);
-                let place = BBox::Pixels([x1, y1, x2 - x1, y2 - y1]);
-                image.labels.push(Annotation { class: detection.class_id, place, outline_area: None, crowd: false });
-            }
-            assert_eq!(image.labels.len(), 10);
-        }
-        let second = validate(&detector, &images, &options, &mut |_| Ok(()))?;
-        let recalls = |measured: &EvalResult| {
-            let classes = &measured.ultralytics.classes;
-            classes.iter().map(|class| class.recall_curve[0]).fold(1., f64::min)
-        };
-        assert_eq!(recalls(&second.measured), 1., "all are found again, by Ultralytics' rule");
-        assert_eq!(second.measured.coco.summary.ar[2], Some(1.), "and by COCO's");
-        assert_eq!(second.images.iter().filter(|found| found.is_ok()).count(), 4);
-        images[1].size = Some([1, 1]);
-        assert_eq!(
-            (second.size_mismatches, validate(&detector, &images, &options, &mut |_| Ok(()))?.size_mismatches),
-            (0, 1)
-        );
-        Ok(())
-    }
-}
+#[path = "run_tests.rs"]
+mod tests;
