@@ -10,6 +10,7 @@ mod rep_ghost;
 mod reparam;
 pub mod seeded;
 pub mod train;
+pub mod val;
 
 pub use candle_vision::layers::{BatchNormMode, Layer};
 pub use config::{Config, HEAD_CHANNELS, Reparam, Variant, Version};
