@@ -32,6 +32,14 @@ pub enum DataError {
         /// What was found, and what to give.
         reason: String,
     },
+    /// A kind of data set, or of labels, whose reader was left out of the program.
+    #[error("{}: this program is built without the feature `{feature}` of candle-vision, which reads it", path.display())]
+    NotBuiltIn {
+        /// The file or folder.
+        path: PathBuf,
+        /// The feature that reads it.
+        feature: &'static str,
+    },
     /// A file is truncated, damaged or hostile.
     #[error("{}: {reason}", path.display())]
     Damaged {
@@ -77,6 +85,11 @@ impl DataError {
 
     pub(super) fn layout(path: &Path, reason: impl Into<String>) -> Self {
         Self::Layout { path: path.to_path_buf(), reason: reason.into() }
+    }
+
+    #[cfg(not(all(feature = "csv", feature = "parquet", feature = "tar")))]
+    pub(super) fn not_built_in(path: &Path, feature: &'static str) -> Self {
+        Self::NotBuiltIn { path: path.to_path_buf(), feature }
     }
 
     pub(super) fn damaged(path: &Path, reason: impl Into<String>) -> Self {

@@ -8,8 +8,12 @@ use super::classes::Resolved;
 use super::error::{count, examples};
 use super::layout::{Found, locate};
 use super::listing::{Labels, Listing, Names, Origin};
+#[cfg(feature = "parquet")]
+use super::parquet;
 use super::record::Store;
-use super::{DataError, Records, classes, folder, imagenet, labels, parquet, tar};
+#[cfg(feature = "tar")]
+use super::tar;
+use super::{DataError, Records, classes, folder, imagenet, labels};
 
 /// How the numbers in labels or in the names of class folders count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,8 +183,14 @@ impl Listed {
         let flat = file.is_some();
         let mut listing = match &found {
             Found::Folder(root) => folder::list(root, flat)?,
+            #[cfg(feature = "tar")]
             Found::Tars(files) => tar::list(path, files, flat)?,
+            #[cfg(not(feature = "tar"))]
+            Found::Tars(_) => return Err(DataError::not_built_in(path, "tar")),
+            #[cfg(feature = "parquet")]
             Found::Tables(files) => parquet::list(path, files, flat)?,
+            #[cfg(not(feature = "parquet"))]
+            Found::Tables(_) => return Err(DataError::not_built_in(path, "parquet")),
         };
         if listing.names.len() == 0 {
             return Err(DataError::layout(path, no_images(&listing.notes)));

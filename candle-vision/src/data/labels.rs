@@ -90,6 +90,12 @@ fn has_header(line: &str) -> bool {
     header.len() > 1 && column(&header, &NAME_HEADERS).is_some() && column(&header, &LABEL_HEADERS).is_some()
 }
 
+#[cfg(not(feature = "csv"))]
+fn parse_csv(path: &Path, _: &str) -> Result<Content, DataError> {
+    Err(DataError::not_built_in(path, "csv"))
+}
+
+#[cfg(feature = "csv")]
 fn parse_csv(path: &Path, text: &str) -> Result<Content, DataError> {
     let damaged = |error: csv::Error| DataError::damaged(path, format!("is no valid csv: {error}"));
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());

@@ -12,6 +12,9 @@
 //! | tar files of class folders, or WebDataset shards (`KEY.jpg` and `KEY.cls`) | folders, or the `.cls` members |
 //! | Parquet shards, as the Hugging Face Hub keeps them | the label column, by its class names where it has some |
 //!
+//! Tar files, Parquet shards and csv are read by the features `tar`, `parquet` and `csv`; without one, its files are refused
+//! with its name.
+//!
 //! A set is an index: about 100 bytes an image. Images are read one by one, when asked for; nothing is unpacked.
 //! A name in an archive is only a name: no path from one is ever opened or written.
 //!
@@ -34,11 +37,13 @@ mod labels;
 mod layout;
 mod listing;
 mod matlab;
+#[cfg(feature = "parquet")]
 mod parquet;
 mod prefetch;
 mod real_labels;
 mod record;
 mod subset;
+#[cfg(feature = "tar")]
 mod tar;
 
 pub use classification::ClassificationDataset;

@@ -5,11 +5,16 @@ use std::io::{self, Error, ErrorKind, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::PathBuf;
 
+#[cfg(feature = "parquet")]
 use parquet::data_type::ByteArray;
 
+use super::ImageReadError;
 use super::index::ImageIndex;
-use super::parquet::{Cursor, Table};
-use super::{DataError, ImageReadError};
+#[cfg(feature = "parquet")]
+use super::{
+    DataError,
+    parquet::{Cursor, Table},
+};
 use crate::regular;
 
 /// Most bytes of one image's file.
@@ -23,6 +28,7 @@ pub(super) enum Store {
     /// Members of tar files.
     Tars { files: Vec<PathBuf>, spans: Vec<Span> },
     /// Rows of Parquet files.
+    #[cfg(feature = "parquet")]
     Tables(Vec<Table>),
 }
 
@@ -51,6 +57,7 @@ pub struct ImageRecord {
 enum Content {
     File(PathBuf),
     Span(PathBuf, Span),
+    #[cfg(feature = "parquet")]
     Bytes(ByteArray),
 }
 
@@ -84,6 +91,7 @@ impl ImageRecord {
                 }
                 Ok(bytes)
             }
+            #[cfg(feature = "parquet")]
             Content::Bytes(bytes) => Ok(bytes.data().to_vec()),
         }
     }
@@ -105,6 +113,7 @@ fn too_large() -> Error {
 pub struct Records<'a> {
     set: &'a ImageIndex,
     range: Range<usize>,
+    #[cfg(feature = "parquet")]
     cursor: Option<Cursor>,
 }
 
@@ -112,7 +121,12 @@ impl<'a> Records<'a> {
     /// Cut to the set's length.
     pub(super) fn new(set: &'a ImageIndex, range: Range<usize>) -> Self {
         let end = range.end.min(set.len());
-        Self { set, range: range.start.min(end)..end, cursor: None }
+        Self {
+            set,
+            range: range.start.min(end)..end,
+            #[cfg(feature = "parquet")]
+            cursor: None,
+        }
     }
 
     fn content(&mut self, index: usize) -> Result<Content, String> {
@@ -122,6 +136,7 @@ impl<'a> Records<'a> {
                 let span = spans[self.set.place(index)];
                 Ok(Content::Span(files[span.file as usize].clone(), span))
             }
+            #[cfg(feature = "parquet")]
             Store::Tables(tables) => {
                 let place = self.set.place(index);
                 let end = self.set.place(self.range.end - 1) + 1;

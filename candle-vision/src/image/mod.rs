@@ -4,7 +4,7 @@
 //! - [`EvalTransform`]: PIL's antialiased resize, centre crop and normalisation, as timm evaluates classifiers;
 //! - [`Letterbox`]: cv2's bilinear resize with grey borders, as Ultralytics feeds detectors, and the way back;
 //! - [`warp_affine`], [`warp_perspective`], [`map_hsv`]: cv2's warps and colours, as training changes images;
-//! - [`draw_boxes`], [`save`]: the result as an image.
+//! - `draw_boxes` (feature `draw`), [`save`]: the result as an image.
 //!
 //! The two resizes are bit-equal with theirs on equal pixels (Pillow 13, OpenCV 4.11 and 5.0 on x86), and so are decoded
 //! images of every format, JPEG included: it is read as by libjpeg-turbo, which PIL and cv2 share, but for levels far outside
@@ -22,6 +22,7 @@ mod bilinear;
 mod bmp;
 mod classify;
 mod decode;
+#[cfg(feature = "draw")]
 mod draw;
 mod error;
 mod exif;
@@ -35,6 +36,7 @@ mod letterbox;
 mod libjpeg;
 mod resize;
 mod save;
+#[cfg(feature = "draw")]
 mod text;
 #[cfg(feature = "tiff")]
 mod tiff;
@@ -48,6 +50,7 @@ mod webp;
 pub use bilinear::{resize_bilinear, resize_bilinear_alone};
 pub use classify::EvalTransform;
 pub use decode::{DecodeOptions, Decoded, MAX_FILE_BYTES, MAX_PIXELS, Reference, decode, decode_with, open, open_with};
+#[cfg(feature = "draw")]
 pub use draw::{DrawnBox, Pen, class_color, draw_boxes, line_width};
 pub use error::ImageError;
 pub use hsv::{HsvLut, hsv_from_rgb, map_hsv, rgb_from_hsv};
@@ -56,6 +59,7 @@ pub use inspect::upright_size;
 pub use letterbox::{GREY, Letterbox, LetterboxTransform, Upload, letterbox, letterbox_uploads, to_tensor};
 pub use resize::{Interpolation, resize};
 pub use save::save;
+#[cfg(feature = "draw")]
 pub use text::{FONT_FILE, Typeface, draw_text, is_in_bundled_font};
 pub use warp::{warp_affine, warp_perspective};
 
