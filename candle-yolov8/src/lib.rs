@@ -19,7 +19,7 @@ pub use candidates::candidates;
 pub use candle_vision::nms::{Candidate, MAX_CANDIDATES, NmsOptions, NmsOutput, iou, nms};
 pub use constants::absent_bins;
 pub use detector::{DEFAULT_SIDE, Detection, Detector, PredictOptions, Prediction, PreparedImage};
-pub use error::YamlError;
+pub use error::{OptionError, YamlError};
 pub use net::Yolo;
 pub use registry::{
     MAX_CLASSES, architectures, config_from_shapes, in_class_channels_of, model_config, spec, trained_on_from,

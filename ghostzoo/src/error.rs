@@ -102,8 +102,8 @@ impl<T> Context<T> for Option<T> {
 }
 
 /// A request that cannot be met.
-pub(crate) fn request(message: impl Into<String>) -> Error {
-    Error::Request(message.into())
+pub(crate) fn request(message: impl ToString) -> Error {
+    Error::Request(message.to_string())
 }
 
 /// Ends with [`Error::Invalid`].

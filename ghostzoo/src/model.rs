@@ -226,7 +226,7 @@ fn checked_size([height, width]: [usize; 2]) -> Result<[usize; 2]> {
 /// [`Error::Request`] where a side or the interpolation cannot be.
 pub fn transform(preprocessing: &Preprocessing) -> Result<EvalTransform> {
     let Preprocessing { input_size, crop_pct, ref interpolation, mean, std } = *preprocessing;
-    let interpolation: Interpolation = interpolation.parse().map_err(|error: String| request(error))?;
+    let interpolation: Interpolation = interpolation.parse().map_err(request)?;
     // The shortest decimal of the stored number: 0.875, and 0.9 where f32 holds 0.89999998.
     let crop_pct = crop_pct.to_string().parse().unwrap_or(f64::from(crop_pct));
     let input_size = checked_size(input_size)?;

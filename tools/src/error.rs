@@ -16,8 +16,8 @@ impl fmt::Display for Usage {
 impl std::error::Error for Usage {}
 
 /// An error of the command line.
-pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
-    Usage(message.into()).into()
+pub(crate) fn usage(message: impl fmt::Display) -> anyhow::Error {
+    Usage(message.to_string()).into()
 }
 
 /// Some images failed and were reported when they did; the others are done: exit code 1.

@@ -3,10 +3,12 @@
 //! A [`Trainer`] learns from batches of [`candle_vision::augment::Loader`] by a [`Recipe`].
 
 mod freeze;
+mod optimizer;
 mod recipe;
 mod trainer;
 
 pub use freeze::is_frozen;
+pub use optimizer::{Optimizer, OptionError, Schedule};
 pub use recipe::Recipe;
 pub use trainer::{Trainer, TrainerConfig};
 

@@ -76,12 +76,12 @@ impl Trainer {
             variables.load(&tensors)
         };
         let transferred = pretrained.map(transfer).transpose()?;
-        let settings = recipe.optimizer().map_err(candle_core::Error::msg)?;
+        let settings = recipe.optimizer();
         let groups = timm_groups(variables.parameters(), &settings);
         let optimizer = GroupedOptimizer::of_groups(settings.algorithm, groups)?;
         let average = Ema::new(&variables, EmaDecay::Constant(recipe.model_ema_decay))?;
         let train_state = TrainState::new(variables, optimizer, average);
-        let schedule = recipe.schedule(batches).map_err(candle_core::Error::msg)?;
+        let schedule = recipe.schedule(batches);
         let (recipe, device) = (recipe.clone(), device.clone());
         Ok((Self { config, recipe, net, teacher, train_state, schedule, seed, device }, transferred))
     }

@@ -57,7 +57,7 @@ pub use hsv::{HsvLut, hsv_from_rgb, map_hsv, rgb_from_hsv};
 pub use image::{Rgb, RgbImage};
 pub use inspect::upright_size;
 pub use letterbox::{GREY, Letterbox, LetterboxTransform, Upload, letterbox, letterbox_uploads, to_tensor};
-pub use resize::{Interpolation, resize};
+pub use resize::{Interpolation, UnknownInterpolation, resize};
 pub use save::save;
 #[cfg(feature = "draw")]
 pub use text::{FONT_FILE, Typeface, draw_text, is_in_bundled_font};

@@ -43,15 +43,20 @@ impl fmt::Display for Interpolation {
     }
 }
 
-impl FromStr for Interpolation {
-    type Err = String;
+/// A name that is no [`Interpolation`]'s.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown interpolation {0:?}; one of nearest, bilinear, bicubic")]
+pub struct UnknownInterpolation(pub String);
 
-    fn from_str(name: &str) -> Result<Self, String> {
+impl FromStr for Interpolation {
+    type Err = UnknownInterpolation;
+
+    fn from_str(name: &str) -> Result<Self, UnknownInterpolation> {
         match name {
             "nearest" => Ok(Self::Nearest),
             "bilinear" => Ok(Self::Bilinear),
             "bicubic" => Ok(Self::Bicubic),
-            _ => Err(format!("unknown interpolation {name:?}; one of nearest, bilinear, bicubic")),
+            _ => Err(UnknownInterpolation(name.to_owned())),
         }
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::AnnotatedImage;
 use super::fraction::entries;
+use crate::OptionError;
 
 /// The numbers of the classes whose objects count. The others keep their numbers and names, without an object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,11 +27,11 @@ impl Classes {
 }
 
 impl FromStr for Classes {
-    type Err = String;
+    type Err = OptionError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, OptionError> {
         let classes: Result<Vec<usize>, _> = entries(text).into_iter().map(str::parse).collect();
-        classes.map(Self).map_err(|_| "give the numbers of classes, such as 0 or 0,2,3".to_owned())
+        classes.map(Self).map_err(|_| OptionError::Classes)
     }
 }
 

@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::OptionError;
+
 /// How many of a split's images are used, from the first.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -34,15 +36,15 @@ impl Fraction {
 }
 
 impl FromStr for Fraction {
-    type Err = ();
+    type Err = OptionError;
 
     /// A whole number of at least 2 is a count, one from 0 to 1 a share: Ultralytics' rule.
-    fn from_str(text: &str) -> Result<Self, ()> {
+    fn from_str(text: &str) -> Result<Self, OptionError> {
         if let Ok(count) = text.parse::<usize>() {
             return Ok(if count <= 1 { Self::Share(count as f64) } else { Self::Count(count) });
         }
-        let share: f64 = text.parse().map_err(|_| ())?;
-        if (0. ..=1.).contains(&share) { Ok(Self::Share(share)) } else { Err(()) }
+        let share: f64 = text.parse().map_err(|_| OptionError::Fraction)?;
+        if (0. ..=1.).contains(&share) { Ok(Self::Share(share)) } else { Err(OptionError::Fraction) }
     }
 }
 
@@ -83,25 +85,19 @@ impl Default for Fractions {
 }
 
 impl FromStr for Fractions {
-    type Err = String;
+    type Err = OptionError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            "give a share above 0 and up to 1, a count of at least 2, or a list such as 0.5,100 of both for train, val and \
-             test"
-                .to_owned()
-        };
+    fn from_str(text: &str) -> Result<Self, OptionError> {
         let entries = entries(text);
-        let fractions: Vec<Fraction> =
-            entries.iter().map(|entry| entry.parse()).collect::<Result<_, ()>>().map_err(|()| wrong())?;
+        let fractions: Vec<Fraction> = entries.iter().map(|entry| entry.parse()).collect::<Result<_, _>>()?;
         let used = &fractions[..fractions.len().min(2)];
         if used.iter().any(|fraction| fraction.is_none()) {
-            return Err(wrong());
+            return Err(OptionError::Fraction);
         }
         match fractions.len() {
             1 if entries[0] == text.trim() => Ok(Self::Train(fractions[0])),
             2 | 3 => Ok(Self::Each(fractions)),
-            _ => Err(wrong()),
+            _ => Err(OptionError::Fraction),
         }
     }
 }
@@ -141,7 +137,7 @@ mod tests {
             let found = fractions.as_ref().ok().map(|f| Taken { train: of(f.train()), val: of(f.val()) });
             assert_eq!(found, taken, "{text}");
             if let Err(error) = fractions {
-                assert!(error.starts_with("give a share above 0"), "{text}: {error}");
+                assert!(error.to_string().starts_with("give a share above 0"), "{text}: {error}");
             }
         }
         for text in ["nan", "", "0.5,", "(0.5"] {

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use crate::OptionError;
+
 /// Which parameters stay as they are, in Ultralytics' notation.
 ///
 /// `10` means the first ten layers, `0,1,9` those layers, `22.cv2` a part of one; a list of one layer ends with a comma.
@@ -31,9 +33,9 @@ impl Freeze {
 }
 
 impl FromStr for Freeze {
-    type Err = String;
+    type Err = OptionError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, OptionError> {
         let whole = text.trim();
         let text = whole.trim_start_matches('[').trim_end_matches(']');
         if text.is_empty() || text == "None" {
@@ -45,7 +47,7 @@ impl FromStr for Freeze {
         };
         let is_layer = |layer: &String| layer.split('.').next().is_some_and(|first| first.parse::<usize>().is_ok());
         if let Some(wrong) = layers.iter().find(|layer| !is_layer(layer)) {
-            return Err(format!("`{wrong}` is no layer: give a number of layers, or a list such as 0,1,9 or 22.cv2"));
+            return Err(OptionError::Layer(wrong.clone()));
         }
         Ok(Self { prefixes: layers.into_iter().map(|layer| format!("model.{layer}.")).collect() })
     }
@@ -77,7 +79,7 @@ mod tests {
         ] {
             assert_eq!(held(text), expected, "{text}");
         }
-        assert!("head".parse::<Freeze>().is_err_and(|error| error.contains("`head` is no layer")));
+        assert!("head".parse::<Freeze>().is_err_and(|error| error.to_string().contains("`head` is no layer")));
         let freeze: Freeze = "1,10,99,22.cv9".parse().expect("layers");
         assert_eq!(freeze.unknown(23, ["model.1.conv.weight", "model.22.cv2.0.2.bias"]), ["model.99", "model.22.cv9"]);
     }

@@ -30,7 +30,7 @@ pub use freeze::Freeze;
 pub use loader::{Batch, DataLoader, EpochIter, LoaderOptions};
 pub use loss::{DetectionLoss, LossWeights, Losses};
 pub use multi_scale::MultiScale;
-pub use recipe::{OptimizerName, Recipe};
+pub use recipe::{Optimizer, Recipe};
 pub use trainer::{Trainer, TrainerConfig};
 
 #[cfg(test)]

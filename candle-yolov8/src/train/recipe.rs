@@ -1,5 +1,6 @@
 //! How a detector is trained: Ultralytics' hyperparameters, and what follows from them.
 
+use std::fmt;
 use std::str::FromStr;
 
 use candle_vision::train::optim::{Algorithm, Config};
@@ -7,6 +8,7 @@ use candle_vision::train::schedule::UltralyticsSchedule;
 use serde::{Deserialize, Serialize};
 
 use super::LossWeights;
+use crate::OptionError;
 
 /// Ultralytics' hyperparameters of the optimizer and the loss, with its defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,8 +18,8 @@ pub struct Recipe {
     pub epochs: usize,
     /// Images of a batch.
     pub batch: usize,
-    /// Which optimizer: `auto`, or a name that [`OptimizerName`] knows.
-    pub optimizer: String,
+    /// The rule of a step.
+    pub optimizer: Optimizer,
     /// First learning rate.
     pub lr0: f64,
     /// Last learning rate, as a share of the first.
@@ -54,7 +56,7 @@ impl Default for Recipe {
         Self {
             epochs: 100,
             batch: 16,
-            optimizer: "auto".to_owned(),
+            optimizer: Optimizer::Auto,
             lr0: 0.01,
             lrf: 0.01,
             momentum: 0.937,
@@ -72,10 +74,12 @@ impl Default for Recipe {
     }
 }
 
-/// An optimizer that detectors are trained with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OptimizerName {
+/// An optimizer that detectors are trained with, by Ultralytics' names in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Optimizer {
     /// By the length of the run.
+    #[default]
     Auto,
     /// With Nesterov's momentum.
     Sgd,
@@ -95,10 +99,40 @@ pub enum OptimizerName {
     RmsProp,
 }
 
-impl FromStr for OptimizerName {
-    type Err = String;
+impl fmt::Display for Optimizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Sgd => "SGD",
+            Self::MuSgd => "MuSGD",
+            Self::AdamW => "AdamW",
+            Self::Adam => "Adam",
+            Self::Adamax => "Adamax",
+            Self::NAdam => "NAdam",
+            Self::RAdam => "RAdam",
+            Self::RmsProp => "RMSProp",
+        })
+    }
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl TryFrom<String> for Optimizer {
+    type Error = OptionError;
+
+    fn try_from(name: String) -> Result<Self, OptionError> {
+        name.parse()
+    }
+}
+
+impl From<Optimizer> for String {
+    fn from(optimizer: Optimizer) -> Self {
+        optimizer.to_string()
+    }
+}
+
+impl FromStr for Optimizer {
+    type Err = OptionError;
+
+    fn from_str(text: &str) -> Result<Self, OptionError> {
         match text.to_ascii_lowercase().as_str() {
             "auto" => Ok(Self::Auto),
             "sgd" => Ok(Self::Sgd),
@@ -109,9 +143,7 @@ impl FromStr for OptimizerName {
             "nadam" => Ok(Self::NAdam),
             "radam" => Ok(Self::RAdam),
             "rmsprop" => Ok(Self::RmsProp),
-            _ => Err(format!(
-                "`{text}` is no optimizer here: give SGD, MuSGD, AdamW, Adam, Adamax, NAdam, RAdam, RMSProp or auto"
-            )),
+            _ => Err(OptionError::Optimizer(text.to_owned())),
         }
     }
 }
@@ -125,21 +157,18 @@ impl Recipe {
     /// Ultralytics' rule: up to 10,000 updates AdamW at `round(0.002·5 / (4 + classes), 6)`, above MuSGD at 0.01; no rate of
     /// its own for biases in both. The momentum is 0.9, but that a warm-up leads MuSGD's to the recipe's. The warm-up is cut
     /// to leave the last epoch, so that it does not grow when the run is extended.
-    ///
-    /// # Errors
-    /// A name that is no optimizer.
-    pub fn resolve(&self, images: usize, classes: usize) -> Result<Self, String> {
-        let name: OptimizerName = self.optimizer.parse()?;
+    #[must_use]
+    pub fn resolve(&self, images: usize, classes: usize) -> Self {
         let warmup_epochs = self.warmup_epochs.min(self.epochs.saturating_sub(1) as f64);
-        if name != OptimizerName::Auto {
-            return Ok(Self { warmup_epochs, ..self.clone() });
+        if self.optimizer != Optimizer::Auto {
+            return Self { warmup_epochs, ..self.clone() };
         }
         let updates = images.div_ceil(self.batch.max(self.nbs).max(1)) * self.epochs;
         let fitted = (0.002 * 5. / (4 + classes) as f64 * 1e6).round_ties_even() / 1e6;
         let is_long = updates > SHORT_RUN;
-        let (optimizer, lr0) = if is_long { ("MuSGD", 0.01) } else { ("AdamW", fitted) };
+        let (optimizer, lr0) = if is_long { (Optimizer::MuSgd, 0.01) } else { (Optimizer::AdamW, fitted) };
         let momentum = if is_long && warmup_epochs > 0. { self.momentum } else { 0.9 };
-        Ok(Self { optimizer: optimizer.to_owned(), lr0, momentum, warmup_bias_lr: 0., warmup_epochs, ..self.clone() })
+        Self { optimizer, lr0, momentum, warmup_bias_lr: 0., warmup_epochs, ..self.clone() }
     }
 
     /// The course of rates and momentum, for epochs of `batches`.
@@ -163,18 +192,18 @@ impl Recipe {
     /// The optimizer, for epochs of `batches`.
     ///
     /// # Errors
-    /// A name that is no optimizer, or `auto`, which [`Recipe::resolve`] replaces.
-    pub fn optimizer(&self, batches: usize) -> Result<Config, String> {
-        let algorithm = match self.optimizer.parse()? {
-            OptimizerName::Sgd => Algorithm::Sgd { nesterov: true },
-            OptimizerName::MuSgd => Algorithm::MU_SGD,
-            OptimizerName::AdamW => Algorithm::ADAM_W,
-            OptimizerName::Adam => Algorithm::ADAM,
-            OptimizerName::Adamax => Algorithm::ADAMAX,
-            OptimizerName::NAdam => Algorithm::N_ADAM,
-            OptimizerName::RAdam => Algorithm::R_ADAM,
-            OptimizerName::RmsProp => Algorithm::RMSPROP,
-            OptimizerName::Auto => return Err("`auto` depends on the data: resolve the recipe first".to_owned()),
+    /// `auto`, which [`Recipe::resolve`] replaces.
+    pub fn optimizer(&self, batches: usize) -> Result<Config, OptionError> {
+        let algorithm = match self.optimizer {
+            Optimizer::Sgd => Algorithm::Sgd { nesterov: true },
+            Optimizer::MuSgd => Algorithm::MU_SGD,
+            Optimizer::AdamW => Algorithm::ADAM_W,
+            Optimizer::Adam => Algorithm::ADAM,
+            Optimizer::Adamax => Algorithm::ADAMAX,
+            Optimizer::NAdam => Algorithm::N_ADAM,
+            Optimizer::RAdam => Algorithm::R_ADAM,
+            Optimizer::RmsProp => Algorithm::RMSPROP,
+            Optimizer::Auto => return Err(OptionError::Unresolved),
         };
         let weight_decay = self.schedule(batches).weight_decay(self.weight_decay);
         Ok(Config { algorithm, learning_rate: self.lr0, momentum: self.momentum, weight_decay })
@@ -192,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn optimizers_are_found_by_ultralytics_names_in_any_case() -> Result<(), String> {
+    fn optimizers_are_found_by_ultralytics_names_in_any_case() -> Result<(), OptionError> {
         for (name, algorithm) in [
             ("SGD", Algorithm::Sgd { nesterov: true }),
             ("MuSGD", Algorithm::MU_SGD),
@@ -203,8 +232,14 @@ mod tests {
             ("RAdam", Algorithm::R_ADAM),
             ("RMSProp", Algorithm::RMSPROP),
         ] {
-            for optimizer in [name.to_owned(), name.to_lowercase(), name.to_uppercase()] {
-                let recipe = Recipe { optimizer, ..Default::default() }.resolve(10, 1)?;
+            for text in [name.to_owned(), name.to_lowercase(), name.to_uppercase()] {
+                let optimizer: Optimizer = text.parse()?;
+                assert_eq!(
+                    (optimizer.to_string(), serde_json::to_value(optimizer).unwrap()),
+                    (name.into(), name.into())
+                );
+                assert_eq!(serde_json::from_value::<Optimizer>(text.into()).unwrap(), optimizer);
+                let recipe = Recipe { optimizer, ..Default::default() }.resolve(10, 1);
                 // Only `auto` changes the rate, and decay is the nominal batch's for all of them.
                 let expected = Config { algorithm, learning_rate: 0.01, momentum: 0.937, weight_decay: 0.0005 };
                 assert_eq!(recipe.optimizer(1)?, expected);
@@ -214,21 +249,20 @@ mod tests {
     }
 
     #[test]
-    fn auto_is_adamw_for_short_runs_and_musgd_for_long_ones() -> Result<(), String> {
+    fn auto_is_adamw_for_short_runs_and_musgd_for_long_ones() {
         let recipe = Recipe::default();
-        let short = recipe.resolve(205, 3)?;
-        assert_eq!((short.optimizer.as_str(), short.lr0, short.momentum), ("AdamW", 0.001429, 0.9));
+        let short = recipe.resolve(205, 3);
+        assert_eq!((short.optimizer, short.lr0, short.momentum), (Optimizer::AdamW, 0.001429, 0.9));
         assert_eq!(short.warmup_bias_lr, 0.);
         // 118,287 images of 80 classes: 1,849 updates an epoch.
-        assert_eq!(Recipe { epochs: 5, ..recipe.clone() }.resolve(118_287, 80)?.optimizer, "AdamW");
-        let long = Recipe { epochs: 6, ..recipe.clone() }.resolve(118_287, 80)?;
-        assert_eq!((long.optimizer.as_str(), long.lr0, long.momentum), ("MuSGD", 0.01, 0.937));
-        assert_eq!(Recipe { epochs: 5, ..recipe.clone() }.resolve(118_287, 80)?.lr0, 0.000119);
-        let sgd = Recipe { optimizer: "sgd".into(), lr0: 0.3, ..recipe.clone() };
-        assert_eq!(sgd.resolve(1, 1)?, sgd, "only auto is replaced");
-        assert_eq!(Recipe { epochs: 2, ..sgd }.resolve(1, 1)?.warmup_epochs, 1.);
-        assert!(Recipe { optimizer: "lion".into(), ..recipe.clone() }.resolve(1, 1).is_err());
-        assert!(recipe.optimizer(1).is_err());
-        Ok(())
+        assert_eq!(Recipe { epochs: 5, ..recipe.clone() }.resolve(118_287, 80).optimizer, Optimizer::AdamW);
+        let long = Recipe { epochs: 6, ..recipe.clone() }.resolve(118_287, 80);
+        assert_eq!((long.optimizer, long.lr0, long.momentum), (Optimizer::MuSgd, 0.01, 0.937));
+        assert_eq!(Recipe { epochs: 5, ..recipe.clone() }.resolve(118_287, 80).lr0, 0.000119);
+        let sgd = Recipe { optimizer: Optimizer::Sgd, lr0: 0.3, ..recipe.clone() };
+        assert_eq!(sgd.resolve(1, 1), sgd, "only auto is replaced");
+        assert_eq!(Recipe { epochs: 2, ..sgd }.resolve(1, 1).warmup_epochs, 1.);
+        assert_eq!(recipe.optimizer(1), Err(OptionError::Unresolved));
+        assert!("lion".parse::<Optimizer>().is_err());
     }
 }

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::OptionError;
 use crate::data::entries;
 
 /// Ranges and probabilities of the random changes, with Ultralytics' names and defaults.
@@ -72,7 +73,7 @@ impl AugmentOptions {
     ///
     /// # Errors
     /// The first problem, in the order of the fields.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), OptionError> {
         let fractions = [("hsv_h", self.hsv_h), ("hsv_s", self.hsv_s), ("hsv_v", self.hsv_v)];
         let probabilities = [
             ("flipud", self.flipud),
@@ -89,17 +90,15 @@ impl AugmentOptions {
             ("perspective", self.perspective, 0.001),
         ];
         let of_one = fractions.into_iter().chain(probabilities).map(|(key, value)| (key, value, 1.));
-        for (key, value, most) in of_one.chain(amounts) {
+        for (name, value, most) in of_one.chain(amounts) {
             if !(0. ..=most).contains(&value) {
-                return Err(format!("`{key}` is {value}, where 0 to {most} is allowed"));
+                return Err(OptionError::OutOfRange { name, value, most });
             }
         }
         match self.scale {
-            Scale::Gain(gain) if !(0. ..=1.).contains(&gain) => {
-                Err(format!("`scale` is {gain}, where 0 to 1 is allowed, or a pair of factors"))
-            }
+            Scale::Gain(gain) if !(0. ..=1.).contains(&gain) => Err(OptionError::ScaleGain(gain)),
             Scale::Range([low, high]) if !(0. < low && low <= high && high < f64::INFINITY) => {
-                Err(format!("`scale` is {low},{high}, where two factors above 0 are allowed, the smaller one first"))
+                Err(OptionError::ScaleRange([low, high]))
             }
             _ => Ok(()),
         }
@@ -127,14 +126,14 @@ impl Scale {
 }
 
 impl FromStr for Scale {
-    type Err = String;
+    type Err = OptionError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, OptionError> {
         let numbers: Option<Vec<f64>> = entries(text).into_iter().map(|entry| entry.parse().ok()).collect();
         match numbers.as_deref() {
             Some([gain]) => Ok(Self::Gain(*gain)),
             Some([low, high]) => Ok(Self::Range([*low, *high])),
-            _ => Err("give a number from 0 to 1, or the smallest and the largest factor, such as 0.5,2".to_owned()),
+            _ => Err(OptionError::Scale),
         }
     }
 }
@@ -169,7 +168,7 @@ mod tests {
             ),
             (AugmentOptions { degrees: f64::NAN, ..Default::default() }, "`degrees` is NaN, where 0 to 180 is allowed"),
         ] {
-            assert_eq!(options.check(), Err(problem.into()));
+            assert_eq!(options.check().map_err(|error| error.to_string()), Err(problem.into()));
         }
     }
 

@@ -9,7 +9,7 @@ use candle_ghostnet::train::{Recipe, Trainer, TrainerConfig};
 use candle_ghostnet::{Config, GhostNet, Variant};
 use candle_vision::augment::{ClassificationAugment, DataLoader, LoaderOptions, TrainTransform};
 use candle_vision::data::{CachedDataset, ClassificationDataset, ImageIndex};
-use candle_vision::image::EvalTransform;
+use candle_vision::image::{EvalTransform, Interpolation};
 use candle_vision::sysinfo;
 use ghostzoo_weights::{Checkpoint, Preprocessing};
 use serde::{Deserialize, Serialize};
@@ -83,8 +83,6 @@ impl Training for Setup {
 
     fn of(args: &ClassifyTrainArgs, global: &GlobalArgs, decided: Option<&Value>) -> Result<Self> {
         let (augment, asked) = (augment(args)?, recipe(args)?);
-        asked.optimizer().map_err(usage)?;
-        asked.schedule(1).map_err(usage)?;
         let data = args.data.as_deref().context("a run has --data")?;
         if data.is_file() {
             return Err(usage(format!(
@@ -191,7 +189,7 @@ impl Training for Setup {
     fn extension(&self, before: &ClassifyTrainArgs, after: &ClassifyTrainArgs, epoch: usize) -> Result<String> {
         let batches = batches(&self.train, self.recipe.batch);
         let rate = |epochs: usize, epoch: usize| -> Result<f64> {
-            let schedule = Recipe { epochs, ..self.recipe.clone() }.schedule(batches).map_err(usage)?;
+            let schedule = Recipe { epochs, ..self.recipe.clone() }.schedule(batches);
             Ok(schedule.rate((epoch + 1) * batches - 1))
         };
         Ok(format!(
@@ -306,12 +304,12 @@ fn batches(set: &CachedDataset, batch: usize) -> usize {
 
 /// How images are prepared: as the arguments say, else as the weights have it.
 fn asked_view(args: &ClassifyTrainArgs, view: EvalTransform) -> Result<EvalTransform> {
-    let interpolation = args.interpolation.as_deref().map(str::parse).transpose();
+    let interpolation = args.interpolation.as_deref().map(str::parse::<Interpolation>).transpose();
     Ok(EvalTransform {
         input_size: [args.imgsz; 2],
         crop_pct: args.crop_pct.unwrap_or(view.crop_pct),
         interpolation: interpolation
-            .map_err(|error: String| usage(format!("--interpolation: {error}")))?
+            .map_err(|error| usage(format!("--interpolation: {error}")))?
             .unwrap_or(view.interpolation),
         ..view
     })
@@ -350,7 +348,7 @@ fn recipe(args: &ClassifyTrainArgs) -> Result<Recipe> {
     {
         fields.insert(name.to_owned(), value);
     }
-    Ok(serde_json::from_value(values)?)
+    serde_json::from_value(values).map_err(usage)
 }
 
 /// Says how a run starts.

@@ -119,7 +119,7 @@ impl Training for Setup {
                         status!("note: {why}");
                     }
                 }
-                let resolved = asked.resolve(train.len(), names.len()).map_err(usage)?;
+                let resolved = asked.resolve(train.len(), names.len());
                 // A run of limited time does not know its epochs, which cut the warm-up.
                 let warmup_epochs = if args.time.is_some() { asked.warmup_epochs } else { resolved.warmup_epochs };
                 Recipe { warmup_epochs, ..resolved }
@@ -368,7 +368,7 @@ fn recipe(args: &DetectTrainArgs) -> Result<Recipe> {
     fields.remove("freeze");
     fields.insert("epochs".to_owned(), args.run.epochs.into());
     fields.insert("batch".to_owned(), args.batch.into());
-    Ok(serde_json::from_value(values)?)
+    serde_json::from_value(values).map_err(usage)
 }
 
 /// Says how a run starts.
