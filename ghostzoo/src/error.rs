@@ -1,7 +1,12 @@
 //! Why something could not be done.
 
+use std::io;
+
+use candle_vision::augment::AugmentError;
 use candle_vision::image::ImageError;
+use candle_vision::train::prefetch::LoaderError;
 use ghostzoo_weights::ResolveError;
+use safetensors::SafeTensorError;
 
 /// Why something could not be done: each message says what was wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +32,7 @@ pub enum Error {
         /// What was tried, with the path.
         what: String,
         /// The system's answer.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// A model could not be found.
     #[error(transparent)]
@@ -50,6 +55,21 @@ pub enum Error {
     /// A tensor could not be computed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+    /// Training images cannot be changed as was asked, or not be read.
+    #[error(transparent)]
+    Augment(#[from] AugmentError),
+    /// There are no threads to prepare images.
+    #[error(transparent)]
+    Loader(#[from] LoaderError),
+    /// A run's state could not be read or written.
+    #[error(transparent)]
+    State(#[from] SafeTensorError),
+    /// Values are not those that a run's state holds.
+    #[error(transparent)]
+    Values(#[from] serde_json::Error),
+    /// What a caller's own code gave.
+    #[error(transparent)]
+    Callback(Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// What functions of this crate give.
@@ -113,3 +133,32 @@ macro_rules! invalid {
     };
 }
 pub(crate) use invalid;
+
+/// Ends with [`Error::Invalid`] unless a condition holds.
+macro_rules! ensure {
+    ($condition:expr, $($part:tt)*) => {
+        if !$condition {
+            $crate::error::invalid!($($part)*);
+        }
+    };
+}
+pub(crate) use ensure;
+
+/// What a failed access to a file was for.
+pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Io { what: what.into(), source }
+}
+
+/// An error and its causes in one line, without those that the message before them ends with.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let shown = error.to_string();
+        if !text.ends_with(&shown) {
+            text = format!("{text}: {shown}");
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -13,6 +13,7 @@ mod options;
 pub mod samples;
 pub mod soundness;
 mod spec;
+pub mod train;
 mod validate;
 
 pub use architecture::{Architecture, ModelSize, architectures};

@@ -22,7 +22,7 @@ pub(crate) fn required(model: Option<&OsStr>) -> Result<&OsStr> {
 
 /// Finds a model's files, downloading them where they are not cached, and prints a licence that binds its user. `machine`
 /// keeps the progress bar back where stdout is for programs.
-pub(crate) fn find(model: impl AsRef<OsStr>, global: &GlobalArgs, machine: bool) -> Result<ResolvedModel> {
+pub(crate) fn find(model: impl AsRef<OsStr>, global: &GlobalArgs, machine: bool) -> ghostzoo::Result<ResolvedModel> {
     find_with(model, &ResolveOptions::default(), global, machine)
 }
 
@@ -32,7 +32,7 @@ pub(crate) fn find_with(
     options: &ResolveOptions,
     global: &GlobalArgs,
     machine: bool,
-) -> Result<ResolvedModel> {
+) -> ghostzoo::Result<ResolvedModel> {
     let found = model::find(&model, options, &mut Bar::new(global.quiet || machine))?;
     if let Some(ModelEntry { licence, .. }) = found.entry.as_ref().filter(|entry| entry.licence.starts_with("AGPL"))
         && !global.quiet

@@ -1,5 +1,6 @@
 //! Layers that a training leaves as they are.
 
+use std::fmt;
 use std::str::FromStr;
 
 use crate::OptionError;
@@ -29,6 +30,14 @@ impl Freeze {
         let has_tensor = |prefix: &str| names.clone().into_iter().any(|name| name.starts_with(prefix));
         let is_unknown = |prefix: &&String| !is_layer(prefix) && !has_tensor(prefix);
         self.prefixes.iter().filter(is_unknown).map(|prefix| prefix.trim_end_matches('.')).collect()
+    }
+}
+
+impl fmt::Display for Freeze {
+    /// As it is read: the layers, each with a comma behind it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut layers = self.prefixes.iter().filter_map(|prefix| prefix.strip_prefix("model."));
+        layers.try_for_each(|layer| write!(f, "{},", layer.trim_end_matches('.')))
     }
 }
 
@@ -82,5 +91,8 @@ mod tests {
         assert!("head".parse::<Freeze>().is_err_and(|error| error.to_string().contains("`head` is no layer")));
         let freeze: Freeze = "1,10,99,22.cv9".parse().expect("layers");
         assert_eq!(freeze.unknown(23, ["model.1.conv.weight", "model.22.cv2.0.2.bias"]), ["model.99", "model.22.cv9"]);
+        for freeze in [freeze, "3".parse().expect("a number"), "3,".parse().expect("a layer"), Freeze::default()] {
+            assert_eq!(freeze.to_string().parse(), Ok(freeze));
+        }
     }
 }

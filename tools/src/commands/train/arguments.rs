@@ -1,42 +1,12 @@
-//! A run's arguments: what may be given away, and what `--resume` may change.
-
-use std::path::Path;
+//! A run's arguments: what `--resume` may change.
 
 use anyhow::{Context, Result};
+use ghostzoo::train::CHANGEABLE;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::usage;
-
-/// What may differ when a run goes on: nothing of it decides a batch or a step, but for the end. The data may lie elsewhere,
-/// and are compared.
-const CHANGEABLE: [&str; 9] = ["data", "epochs", "time", "patience", "workers", "cache", "save_period", "val", "plots"];
-
-/// The arguments as a checkpoint holds them, which may be given away: of whole paths the last part.
-pub(crate) fn shared(args: &impl Serialize) -> Result<Value> {
-    let mut args = serde_json::to_value(args)?;
-    for value in args.as_object_mut().context("arguments are pairs")?.values_mut() {
-        if let Value::String(text) = value
-            && let (true, Some(name)) = (Path::new(text).is_absolute(), Path::new(text).file_name())
-        {
-            *text = name.to_string_lossy().into_owned();
-        }
-    }
-    Ok(args)
-}
-
-/// What differs between the facts of two data sets, by name; of numbers, both. Facts that an older run has not do not differ.
-pub(crate) fn differing(then: &Value, now: &Value) -> Vec<String> {
-    let facts = |value: &Value| value.as_object().cloned().unwrap_or_default();
-    let then = facts(then);
-    let differing = facts(now).into_iter().filter(|(name, value)| then.get(name).is_some_and(|before| before != value));
-    let shown = differing.map(|(name, value)| match then.get(&name) {
-        Some(Value::Number(before)) => format!("{name} ({before} then, {value} now)"),
-        _ => name,
-    });
-    shown.collect()
-}
 
 /// The arguments of a run that goes on: the saved ones, and those of `given` that are in `explicit`, by their names on the
 /// command line.
@@ -73,22 +43,6 @@ pub(crate) fn resumed<A: Serialize + DeserializeOwned>(saved: &Value, given: &A,
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[cfg(unix)]
-    #[test]
-    fn a_checkpoint_does_not_tell_its_makers_folders() -> Result<()> {
-        let args = json!({"data": "/home/me/set/data.yaml", "model": "yolov8n", "epochs": 3, "project": null});
-        assert_eq!(shared(&args)?, json!({"data": "data.yaml", "model": "yolov8n", "epochs": 3, "project": null}));
-        Ok(())
-    }
-
-    #[test]
-    fn what_differs_is_named() {
-        let facts = |images: usize, labels: &str| json!({"classes": ["a", "b"], "pictures": images, "labels": labels});
-        assert_eq!(differing(&facts(8, "x"), &facts(9, "y")).join(", "), "images (8 then, 9 now), labels");
-        assert_eq!(differing(&facts(8, "x"), &facts(8, "y")), ["labels"]);
-        assert!(differing(&json!({"labels": "x"}), &facts(8, "x")).is_empty(), "an older run does not know more");
-    }
 
     #[test]
     fn a_run_keeps_its_arguments_but_for_those_that_may_change() -> Result<()> {

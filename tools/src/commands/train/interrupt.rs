@@ -1,33 +1,19 @@
 //! Ctrl-C, SIGTERM and SIGHUP: the first asks the run to end after its step, or after a batch of its validation; the
 //! second ends it at once. What was ignored when the program started, as `nohup` has it for SIGHUP, stays ignored.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use ghostzoo::train::StopFlag;
 
-/// Whether the user asked the run to end.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Interrupt(Arc<AtomicBool>);
-
-impl Interrupt {
-    /// Listens from now on.
-    pub(crate) fn listen() -> Self {
-        let interrupt = Self::default();
-        let asked = interrupt.0.clone();
-        let handle = move || {
-            if asked.swap(true, Ordering::SeqCst) {
-                std::process::exit(crate::error::INTERRUPTED.into());
-            }
-            status!("note: finishing the step, then saving; Ctrl-C again leaves at once");
-        };
-        if let Err(error) = on_signals(handle) {
-            status!("note: Ctrl-C ends the run without saving: {error}");
+/// Listens from now on.
+pub(crate) fn listen(stop: &StopFlag) {
+    let stop = stop.clone();
+    let handle = move || {
+        if stop.set() {
+            std::process::exit(crate::error::INTERRUPTED.into());
         }
-        interrupt
-    }
-
-    /// Whether it was asked.
-    pub(crate) fn asked(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        status!("note: finishing the step, then saving; Ctrl-C again leaves at once");
+    };
+    if let Err(error) = on_signals(handle) {
+        status!("note: Ctrl-C ends the run without saving: {error}");
     }
 }
 

@@ -2,19 +2,13 @@
 
 mod args_yaml;
 mod arguments;
-mod checks;
 mod classify;
 mod detect;
-mod fingerprints;
-mod half;
+mod display;
 mod interrupt;
 mod place;
 mod progress;
-mod results;
 mod run;
-mod state;
-mod train_loop;
-mod transfer;
 
 use anyhow::Result;
 use ghostzoo_kernels::retain_heap;
@@ -25,7 +19,7 @@ use crate::cli::{GlobalArgs, TrainArgs, TrainTask};
 pub(crate) fn run(args: &TrainArgs, global: &GlobalArgs, explicit: &[String]) -> Result<()> {
     retain_heap();
     match &args.task {
-        TrainTask::Detect(args) => run::run::<detect::Setup>(args, global, explicit),
-        TrainTask::Classify(args) => run::run::<classify::Setup>(args, global, explicit),
+        TrainTask::Detect(args) => run::run::<detect::Detect>(args, global, explicit),
+        TrainTask::Classify(args) => run::run::<classify::Classify>(args, global, explicit),
     }
 }

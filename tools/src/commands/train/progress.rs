@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use candle_vision::sysinfo;
+use ghostzoo::train::{EpochReport, StepReport};
 use indicatif::{FormattedDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::train_loop::{Step, Validation};
 use crate::output::Stdout;
-use candle_vision::sysinfo;
 
 /// Who reads the run's progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,10 +49,6 @@ impl ProgressDisplay {
         }
     }
 
-    pub(crate) fn reader(&self) -> OutputMode {
-        self.reader
-    }
-
     /// An epoch, from 1, of so many.
     pub(crate) fn begin(&mut self, epoch: usize, epochs: usize, losses: &'static [&'static str]) {
         let target =
@@ -66,8 +62,9 @@ impl ProgressDisplay {
         (self.images, self.waited) = (0, Duration::ZERO);
     }
 
-    /// A step, from 1, of so many, and the sums of the losses so far.
-    pub(crate) fn step(&mut self, batch: usize, batches: usize, sums: &[f64], step: &Step) {
+    /// A step.
+    pub(crate) fn step(&mut self, report: &StepReport<'_>) {
+        let StepReport { batch, batches, loss_sums: sums, step, .. } = *report;
         self.images += step.images;
         self.waited += step.waited;
         self.bar.set_length(batches as u64);
@@ -102,15 +99,8 @@ impl ProgressDisplay {
         [self.rate(), self.waited.as_secs_f64() / elapsed]
     }
 
-    /// An epoch's line, of the mean losses and the validation.
-    pub(crate) fn end(
-        &mut self,
-        [rate, waiting]: [f64; 2],
-        losses: &[f64],
-        validation: &Validation,
-        metrics: &[&str],
-        is_best: bool,
-    ) -> Result<()> {
+    /// An epoch's line, whose metrics have these names.
+    pub(crate) fn end(&mut self, [rate, waiting]: [f64; 2], report: &EpochReport<'_>, metrics: &[&str]) -> Result<()> {
         if self.reader != OutputMode::Human {
             return Ok(());
         }
@@ -129,9 +119,9 @@ impl ProgressDisplay {
         }
         let [epoch, epochs] = self.epoch;
         let number = |value: &f64| if value.is_nan() { format!("{:>11}", "-") } else { format!("{value:>11.4}") };
-        let values = losses.iter().chain(&validation.metrics).map(number).collect::<String>();
+        let values = report.losses.iter().chain(report.metrics).map(number).collect::<String>();
         let memory = sysinfo::resident().map_or_else(|| "-".to_owned(), |bytes| format!("{:.2}GB", bytes as f64 / 1e9));
-        let best = if is_best { " best" } else { "" };
+        let best = if report.is_best { " best" } else { "" };
         let place = format!("{epoch}/{epochs}");
         out.line(&format!("{place:>9}{values}{rate:>10.1}{:>8.1}{memory:>9}{best}", 100. * waiting))
     }

@@ -5,36 +5,28 @@ use std::path::Path;
 use candle_vision::augment::Batch;
 use candle_vision::image::{DrawnBox, EvalTransform, Rgb, RgbImage, resize_bilinear};
 
-use crate::lettering::drawable;
 use crate::plot;
 
 /// Shortest side at which an image is drawn, so that there is room for a name.
 const SHORTEST: usize = 320;
 
-/// Names of the classes, and how inputs were normalised.
-pub(super) struct Images {
-    pub(super) classes: Vec<String>,
-    /// The names as they are drawn.
-    pub(super) drawn: Vec<String>,
-    mean: [f32; 3],
-    std: [f32; 3],
+/// Names of the classes as they are drawn, and how inputs were normalised.
+pub(super) struct Images<'a> {
+    pub(super) names: &'a [String],
+    pub(super) view: &'a EvalTransform,
 }
 
-impl Images {
-    pub(super) fn new(classes: Vec<String>, view: &EvalTransform, quiet: bool) -> Self {
-        Self { drawn: drawable(&classes, quiet), classes, mean: view.mean, std: view.std }
-    }
-
+impl Images<'_> {
     /// Up to 16 images of a batch side by side, each under the name of the class that `classes` has at its place and of its
     /// file, which `name` knows by the image's number.
-    pub(super) fn draw<'a>(&self, batch: &Batch, classes: &[usize], name: impl Fn(usize) -> &'a str) -> RgbImage {
+    pub(super) fn draw<'n>(&self, batch: &Batch, classes: &[usize], name: impl Fn(usize) -> &'n str) -> RgbImage {
         let [height, width] = batch.size;
         let times = SHORTEST.div_ceil(height.min(width).max(1));
         let size = [times * height, times * width];
         let images: Vec<RgbImage> =
             (0..classes.len()).map(|number| resize_bilinear(&self.image(batch, number), size)).collect();
         let label = |(&class_id, &image): (&usize, &usize)| {
-            let class = self.drawn.get(class_id).cloned().unwrap_or_else(|| class_id.to_string());
+            let class = self.names.get(class_id).cloned().unwrap_or_else(|| class_id.to_string());
             let text = format!("{class} {}", plot::title(Path::new(name(image))));
             vec![DrawnBox { xyxy: [0., 0., size[1] as f32, size[0] as f32], class_id, text }]
         };
@@ -50,7 +42,7 @@ impl Images {
         RgbImage::from_fn(width as u32, height as u32, |x, y| {
             let place = y as usize * width + x as usize;
             Rgb([0, 1, 2].map(|channel| {
-                let level = planes[channel * area + place] * self.std[channel] + self.mean[channel];
+                let level = planes[channel * area + place] * self.view.std[channel] + self.view.mean[channel];
                 (level * 255.).round().clamp(0., 255.) as u8
             }))
         })
@@ -70,7 +62,7 @@ mod tests {
         };
         let images = (0..6).map(|place| input(place / 2, place % 2)).collect();
         let batch = Batch { images, size: [1, 2], classes: vec![0], indices: vec![0], soft: None };
-        let images = Images::new(vec!["cell".into()], &view, true);
+        let images = Images { names: &["cell".into()], view: &view };
         let image = images.image(&batch, 0);
         assert_eq!([image.get_pixel(0, 0).0, image.get_pixel(1, 0).0], levels);
         let drawn = images.draw(&batch, &[0], |_| "a.png");

@@ -1,13 +1,18 @@
 use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::error::Error;
 
-use anyhow::ensure;
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use candle_vision::train::optim::ParamKind;
 use candle_vision::train::schedule::UltralyticsSchedule;
-use clap::FromArgMatches;
+use ghostzoo_weights::Checkpoint;
+use serde_json::{Value, json};
 
 use super::*;
-use crate::cli::{Cli, Command, DetectTrainArgs, TrainTask, as_options, command};
+use crate::train::detect::five_digits;
+use crate::train::{ImageRecord, Plan, Step, StopFlag};
+
+type Done = std::result::Result<(), Box<dyn Error>>;
 
 /// A task of three steps an epoch whose validations find what is told, on a clock that a step moves on.
 struct Told<'a> {
@@ -26,9 +31,30 @@ struct Told<'a> {
     ends: bool,
 }
 
-impl Task for Told<'_> {
+impl TrainTask for Told<'_> {
+    const NAME: &'static str = "detect";
     const RATE: &'static str = "--lr0";
     const LAST_OF_EQUALS: bool = true;
+
+    fn prepare(&mut self, _: &Plan, _: Option<&Value>) -> Result<()> {
+        Ok(())
+    }
+
+    fn record(&self) -> Result<Value> {
+        Ok(json!({"batch": 2}))
+    }
+
+    fn data(&self) -> Value {
+        Value::Null
+    }
+
+    fn decided(&self) -> Result<Value> {
+        Ok(Value::Null)
+    }
+
+    fn images(&self) -> [Vec<ImageRecord>; 2] {
+        Default::default()
+    }
 
     fn columns(&self) -> (&'static [&'static str], &'static [&'static str]) {
         (&["loss"], &["fitness"])
@@ -56,31 +82,19 @@ impl Task for Told<'_> {
         self.schedule.epochs = epochs;
     }
 
-    fn closes_at(&self) -> Option<usize> {
-        self.schedule.epochs.checked_sub(self.close_mosaic).filter(|_| self.close_mosaic > 0)
-    }
-
-    fn draw_labels(&self) -> Result<Option<RgbImage>> {
-        Ok(None)
-    }
-
-    fn draw_batch(&self) -> Result<RgbImage> {
-        Ok(RgbImage::new(1, 1))
-    }
-
     fn rates(&self) -> Vec<f64> {
         [ParamKind::Weight, ParamKind::Weight, ParamKind::Bias]
             .map(|role| self.schedule.rate(role, 1., self.step - 1))
             .to_vec()
     }
 
-    fn validate(&mut self, _: &Interrupt) -> Result<Option<Validation>> {
+    fn validate(&mut self, _: &StopFlag) -> Result<Option<Validation>> {
         if self.ends {
             return Ok(None);
         }
         let fitness = self.fitness.get(self.validated).copied().unwrap_or(0.);
         self.validated += 1;
-        let fitness = crate::commands::train::detect::five_digits(fitness);
+        let fitness = five_digits(fitness);
         Ok(Some(Validation { metrics: vec![fitness], losses: vec![1.], fitness }))
     }
 
@@ -90,47 +104,39 @@ impl Task for Told<'_> {
     }
 
     fn state(&self) -> Result<(BTreeMap<String, Tensor>, Value)> {
-        ensure!(!self.fails, "no room");
+        crate::error::ensure!(!self.fails, "no room");
         Ok((self.checkpoint(0)?.tensors, Value::Null))
     }
 
     fn load_state(&mut self, _: &BTreeMap<String, Tensor>, _: &Value) -> Result<()> {
         Ok(())
     }
-
-    fn show(&self, _: &Path, _: &Path, _: OutputMode, _: bool) -> Result<()> {
-        Ok(())
-    }
 }
 
-/// The arguments that these words give.
-fn arguments(words: &str) -> Result<DetectTrainArgs> {
-    let words =
-        as_options(format!("ghostzoo train detect data=d.yaml {words}").split(' ').map(str::to_owned), &command())?;
-    let Command::Train(train) = Cli::from_arg_matches(&command().try_get_matches_from(words)?)?.command else {
-        bail!("")
-    };
-    let TrainTask::Detect(args) = train.task else { bail!("another task") };
-    Ok(*args)
+/// Options of so many epochs.
+fn options(epochs: usize) -> FitOptions {
+    FitOptions::new("").epochs(epochs)
 }
 
 /// A run that begins in a folder.
-fn cycle<'a>(args: &'a DetectTrainArgs, folder: &'a Path, task: &Told<'a>) -> Result<TrainLoop<'a>> {
-    files::make_folder(&folder.join("weights"))?;
+fn cycle<'a>(options: &'a FitOptions, folder: &'a Path, task: &Told<'a>) -> Result<TrainLoop<'a>> {
+    let weights = folder.join("weights");
+    std::fs::create_dir_all(&weights).map_err(io("cannot make the folder of weights"))?;
     let results = Results::new(columns(task, 3));
-    let values = json!({"epochs": args.run.epochs, "batch": args.batch});
-    let progress = Progress::new("detect", values.clone(), [Value::Null, json!({"recipe": values})], results.text());
-    let (interrupt, shown, clock) = (Interrupt::default(), ProgressDisplay::new(OutputMode::Quiet), task.clock);
-    let clock = Box::new(move || clock.get());
-    Ok(TrainLoop { args: &args.run, hours: args.time, folder, progress, results, interrupt, shown, clock })
+    let record = record::of(task, options)?;
+    let progress = Progress::new("detect", record, [Value::Null, Value::Null], results.text());
+    let clock = task.clock;
+    Ok(TrainLoop { options, folder, progress, results, clock: Box::new(move || clock.get()) })
 }
 
 /// What a run left: its progress, its task, and the names of its files.
-fn ran<'a>(words: &str, task: Told<'a>) -> Result<(Progress, Told<'a>, Vec<String>)> {
-    let args = arguments(words)?;
-    let (folder, mut task) = (tempfile::tempdir()?, task);
-    let mut cycle = cycle(&args, folder.path(), &task)?;
-    assert_eq!(cycle.run(&mut task)?, End::Finished);
+fn ran<'a>(
+    options: &FitOptions,
+    mut task: Told<'a>,
+) -> std::result::Result<(Progress, Told<'a>, Vec<String>), Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    let mut cycle = cycle(options, folder.path(), &task)?;
+    assert_eq!(cycle.run(&mut task, &mut ())?, End::Finished);
     let progress = cycle.progress;
     let mut names = Vec::new();
     for part in ["", "weights"] {
@@ -179,18 +185,18 @@ fn told(clock: &Cell<f64>, epochs: usize) -> Told<'_> {
 
 /// Measured by `tests/oracle/train_run.py`.
 fn golden() -> Result<Value> {
-    Ok(serde_json::from_str(include_str!("../../../../tests/golden/train/run.json"))?)
+    Ok(serde_json::from_str(include_str!("../../../tests/golden/train/run.json"))?)
 }
 
 #[test]
-fn the_best_epoch_is_the_last_of_equals_to_five_digits() -> Result<()> {
+fn the_best_epoch_is_the_last_of_equals_to_five_digits() -> Done {
     let golden = golden()?;
     let cases = golden["best"].as_array().context("cases")?;
     assert_eq!(cases.len(), 7);
     for case in cases {
         let clock = Cell::new(0.);
         let fitness = serde_json::from_value(case["fitness"].clone())?;
-        let (progress, ..) = ran("epochs=6 patience=3 plots=False", Told { fitness, ..told(&clock, 6) })?;
+        let (progress, ..) = ran(&options(6).patience(3), Told { fitness, ..told(&clock, 6) })?;
         assert_eq!(
             (json!(progress.best), json!(progress.epoch)),
             (case["best"].clone(), case["epochs"].clone()),
@@ -201,7 +207,7 @@ fn the_best_epoch_is_the_last_of_equals_to_five_digits() -> Result<()> {
 }
 
 #[test]
-fn a_run_of_limited_time_plans_its_epochs_and_ends_as_ultralytics_does() -> Result<()> {
+fn a_run_of_limited_time_plans_its_epochs_and_ends_as_ultralytics_does() -> Done {
     let golden = golden()?;
     let cases = golden["timed"].as_array().context("cases")?;
     assert_eq!(cases.len(), 4);
@@ -210,8 +216,7 @@ fn a_run_of_limited_time_plans_its_epochs_and_ends_as_ultralytics_does() -> Resu
         let number = |key: &str| case[key].as_u64().unwrap_or_default() as usize;
         let mut task = told(&clock, number("epochs"));
         task.schedule.is_cosine = case["cos_lr"] == true;
-        let words = format!("epochs={} time={} plots=False", number("epochs"), case["hours"]);
-        let (progress, task, _) = ran(&words, task)?;
+        let (progress, task, _) = ran(&options(number("epochs")).hours(case["hours"].as_f64()), task)?;
         assert_eq!(
             (task.step, progress.planned),
             (number("steps"), case["planned"].as_array().and_then(|all| all.last()?.as_u64()).map(|n| n as usize))
@@ -220,7 +225,7 @@ fn a_run_of_limited_time_plans_its_epochs_and_ends_as_ultralytics_does() -> Resu
         assert_eq!(first.as_ref(), case["closed"].as_array().and_then(|closed| closed.first()), "{case}");
         let results = Results::from_text(&progress.results)?;
         let rates: Vec<Vec<f64>> = serde_json::from_value(case["rates"].clone())?;
-        assert_eq!(results.len(), rates.len());
+        assert_eq!(results.rows().len(), rates.len());
         let text = |values: &[f64]| values.iter().map(|value| format!("{value:.6e}")).collect::<Vec<_>>();
         for (line, rates) in progress.results.lines().skip(1).zip(&rates) {
             let row: Vec<f64> = line.split(',').map(|value| value.parse().unwrap_or(f64::NAN)).collect();
@@ -231,72 +236,60 @@ fn a_run_of_limited_time_plans_its_epochs_and_ends_as_ultralytics_does() -> Resu
 }
 
 #[test]
-fn files_are_named_by_steps_and_epochs_from_0() -> Result<()> {
+fn checkpoints_that_stay_are_named_by_epochs_from_0() -> Done {
     let golden = golden()?;
     let clock = Cell::new(0.);
-    let (.., names) = ran("epochs=4 save_period=2 close_mosaic=2", Told { close_mosaic: 2, ..told(&clock, 4) })?;
-    let expected = golden["files"]["names"].as_array().context("names")?;
-    let expected = expected
-        .iter()
-        .filter_map(Value::as_str)
-        .filter(|name| name.contains("train_batch") || name.contains("/epoch"));
-    let expected: Vec<String> =
-        expected.map(|name| name.replace("weights/", "").replace(".pt", ".safetensors")).collect();
-    let drawn = |names: &[String]| {
-        names
-            .iter()
-            .filter(|name| name.starts_with("train_batch") || name.starts_with("epoch"))
-            .cloned()
-            .collect::<Vec<_>>()
-    };
-    let mut sorted = expected.clone();
-    sorted.sort();
-    assert_eq!((drawn(&names), sorted.len()), (sorted, 8));
-    let mut few = told(&clock, 3);
-    few.schedule.batches = 1;
-    let (.., names) = ran("epochs=3", few)?;
-    assert_eq!(json!(drawn(&names)), golden["files"]["one_step_an_epoch_three_epochs_the_last_closed"]);
-    let (.., names) = ran("epochs=1", Told { close_mosaic: 10, ..told(&clock, 1) })?;
-    assert_eq!(json!(drawn(&names)), golden["files"]["one_epoch_close_mosaic_10"]);
+    let (.., names) = ran(&options(4).save_period(2), told(&clock, 4))?;
+    let expected = golden["files"]["names"].as_array().context("names")?.iter().filter_map(Value::as_str);
+    let expected = expected.filter_map(|name| name.strip_prefix("weights/epoch"));
+    let mut expected: Vec<String> =
+        expected.map(|name| format!("epoch{}", name.replace(".pt", ".safetensors"))).collect();
+    expected.sort();
+    let kept: Vec<String> = names.into_iter().filter(|name| name.starts_with("epoch")).collect();
+    assert_eq!((kept, expected.len()), (expected, 2));
     Ok(())
 }
 
 #[test]
-fn an_older_run_stays_until_the_new_one_has_a_state() -> Result<()> {
-    let (args, folder, clock) = (arguments("epochs=2 plots=False")?, tempfile::tempdir()?, Cell::new(0.));
+fn an_older_run_stays_until_the_new_one_has_a_state() -> Done {
+    let (options, folder, clock) = (options(2), tempfile::tempdir()?, Cell::new(0.));
     let old = ["results.csv", "labels.jpg", "weights/best.safetensors", "weights/last.safetensors"];
     let there = || old.map(|name| folder.path().join(name).exists());
     let mut task = told(&clock, 2);
-    let mut cycle = cycle(&args, folder.path(), &task)?;
+    let mut cycle = cycle(&options, folder.path(), &task)?;
     for name in old {
         std::fs::write(folder.path().join(name), "old")?;
     }
     task.fails = true;
-    let error = cycle.take_over(&task).expect_err("no state");
+    let error = cycle.take_over(&task, &mut ()).expect_err("no state");
     assert_eq!((error.to_string().as_str(), there()), ("no room", [true; 4]));
     task.fails = false;
     // Killed as soon as its state was whole, it clears when it goes on.
     cycle.save_state(&task)?;
     assert_eq!(there(), [true; 4]);
-    cycle.take_over(&task)?;
+    cycle.take_over(&task, &mut ())?;
     assert_eq!(there(), [false; 4], "nothing of it may be taken for this one's");
-    cycle.run(&mut task)?;
-    cycle.take_over(&task)?;
+    cycle.run(&mut task, &mut ())?;
+    cycle.take_over(&task, &mut ())?;
     assert_eq!(there(), [true, false, true, true], "a run keeps its own");
     Ok(())
 }
 
 #[test]
-fn an_end_in_a_validation_loses_no_step() -> Result<()> {
-    let (args, folder, clock) = (arguments("epochs=2 plots=False")?, tempfile::tempdir()?, Cell::new(0.));
+fn an_end_in_a_validation_loses_no_step() -> Done {
+    let (options, folder, clock) = (options(2), tempfile::tempdir()?, Cell::new(0.));
     let mut task = Told { ends: true, ..told(&clock, 2) };
-    let mut run = cycle(&args, folder.path(), &task)?;
-    assert_eq!(run.run(&mut task)?, End::Interrupted);
+    let mut run = cycle(&options, folder.path(), &task)?;
+    assert_eq!(run.run(&mut task, &mut ())?, End::Interrupted);
     let (progress, _) = state::read(&folder.path().join("weights").join(state::FILE))?;
     assert_eq!((progress.epoch, progress.batch, progress.losses), (0, 3, vec![3.]), "before the validation");
     task.ends = false;
-    let mut run = TrainLoop { progress: run.progress, ..cycle(&args, folder.path(), &task)? };
-    assert_eq!(run.run(&mut task)?, End::Finished);
-    assert_eq!((task.step, task.validated, run.results.len()), (6, 2, 2), "no step twice, no validation left out");
+    let mut run = TrainLoop { progress: run.progress, ..cycle(&options, folder.path(), &task)? };
+    assert_eq!(run.run(&mut task, &mut ())?, End::Finished);
+    assert_eq!(
+        (task.step, task.validated, run.results.rows().len()),
+        (6, 2, 2),
+        "no step twice, no validation left out"
+    );
     Ok(())
 }

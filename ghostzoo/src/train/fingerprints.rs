@@ -16,20 +16,24 @@ const DIGITS: usize = 8;
 const SHOWN: usize = 3;
 
 /// An image of the data: what names it, where it is, and what else makes it what it is.
-pub(crate) struct Item {
-    pub(crate) name: String,
-    pub(crate) path: PathBuf,
-    pub(crate) labels: String,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageRecord {
+    /// Its file's name, or another that lasts.
+    pub name: String,
+    /// Its file; empty for one that has none.
+    pub path: PathBuf,
+    /// Its labels as text, and what else makes it what it is.
+    pub labels: String,
 }
 
 /// The fingerprints of a split's images, in their order: of name, labels, length, and the first and last bytes, so that
 /// large data sets are not read through. A file that cannot be read has that of its name.
-pub(crate) fn of(items: &[Item]) -> Value {
+pub(super) fn of(items: &[ImageRecord]) -> Value {
     let digits: Vec<String> = items.par_iter().map(|item| format!("{:08x}", fingerprint(item))).collect();
     json!(digits.concat())
 }
 
-fn fingerprint(item: &Item) -> u32 {
+fn fingerprint(item: &ImageRecord) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(format!("{}\n{}\n", item.name, item.labels).as_bytes());
     if let Ok(parts) = parts(&item.path) {
@@ -53,7 +57,7 @@ fn parts(path: &Path) -> std::io::Result<Vec<u8>> {
 
 /// What differs between a split's images then and now: how many, and the names of those that are new or other ones.
 /// `then` of an older run, which has no fingerprints, differs in nothing.
-pub(crate) fn differing(split: &str, then: &Value, now: &Value, items: &[Item]) -> Option<String> {
+pub(super) fn differing(split: &str, then: &Value, now: &Value, items: &[ImageRecord]) -> Option<String> {
     let [then, now] = [then.as_str()?, now.as_str()?];
     if then == now {
         return None;
@@ -90,12 +94,12 @@ fn split_digits(text: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anyhow::Result;
+    use std::error::Error;
 
     #[test]
-    fn images_that_are_others_are_named() -> Result<()> {
+    fn images_that_are_others_are_named() -> Result<(), Box<dyn Error>> {
         let folder = tempfile::tempdir()?;
-        let item = |name: &str, labels: &str| Item {
+        let item = |name: &str, labels: &str| ImageRecord {
             name: name.to_owned(),
             path: folder.path().join(name),
             labels: labels.to_owned(),
@@ -107,11 +111,11 @@ mod tests {
         let items = |names: &[&str]| names.iter().map(|name| item(name, "0 1")).collect::<Vec<_>>();
         let all = items(&names);
         let then = of(&all);
-        let said = |items: &[Item]| differing("training", &then, &of(items), items);
+        let said = |items: &[ImageRecord]| differing("training", &then, &of(items), items);
         assert_eq!(said(&all), None);
         assert_eq!(differing("training", &Value::Null, &of(&all), &all), None, "of an older run");
         assert_eq!(said(&all[1..]).as_deref(), Some("training images (5 then, 4 now; some are gone)"));
-        let turned: Vec<Item> = names.iter().rev().map(|name| item(name, "0 1")).collect();
+        let turned: Vec<ImageRecord> = names.iter().rev().map(|name| item(name, "0 1")).collect();
         assert_eq!(said(&turned).as_deref(), Some("training images (in another order)"));
         let mut labelled = items(&names);
         labelled[1] = item("b", "0 2");

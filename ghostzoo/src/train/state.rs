@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 use candle_vision::train::EarlyStopping;
 use safetensors::{Dtype, SafeTensors};
@@ -11,11 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::checks;
-use crate::error::usage;
-use crate::files;
+use crate::error::{Context as _, Error, Result, chain, ensure, invalid, io, request};
 
 /// The file in the run's `weights` folder.
-pub(crate) const FILE: &str = "resume.safetensors";
+pub(super) const FILE: &str = "resume.safetensors";
 /// The header entry that holds [`Progress`].
 const KEY: &str = "ghostzoo_run";
 /// What this version writes.
@@ -23,44 +21,44 @@ const FORMAT: u32 = 1;
 
 /// How far a run is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Progress {
+pub(super) struct Progress {
     format: u32,
     /// `detect` or `classify`.
-    pub(crate) task: String,
+    pub(super) task: String,
     /// The run's arguments.
-    pub(crate) args: Value,
+    pub(super) args: Value,
     /// The epoch to go on with, from 0.
-    pub(crate) epoch: usize,
+    pub(super) epoch: usize,
     /// Its next batch.
-    pub(crate) batch: usize,
+    pub(super) batch: usize,
     /// Sums of the epoch's losses so far.
-    pub(crate) losses: Vec<f64>,
+    pub(super) losses: Vec<f64>,
     /// Time spent, in seconds.
-    pub(crate) seconds: f64,
+    pub(super) seconds: f64,
     /// The best epoch, as patience counts.
-    pub(crate) stopping: EarlyStopping,
+    pub(super) stopping: EarlyStopping,
     /// The epoch whose weights `best` holds: the last of those that are equally good; 0 before the first.
-    pub(crate) best: usize,
+    pub(super) best: usize,
     /// The epochs of a run of limited time, as planned after the last.
     #[serde(default)]
-    pub(crate) planned: Option<usize>,
+    pub(super) planned: Option<usize>,
     /// Fingerprints of the images of both splits.
-    pub(crate) files: [Value; 2],
+    pub(super) files: [Value; 2],
     /// What the data were when the run began, so that it does not go on with others.
-    pub(crate) data: Value,
+    pub(super) data: Value,
     /// What does not depend on the data but was decided with them: see the task.
-    pub(crate) decided: Value,
+    pub(super) decided: Value,
     /// Whether the run is at its end.
-    pub(crate) finished: bool,
+    pub(super) finished: bool,
     /// `results.csv`.
-    pub(crate) results: String,
+    pub(super) results: String,
     /// Counters of the optimizer and of the average.
-    pub(crate) counters: Value,
+    pub(super) counters: Value,
 }
 
 impl Progress {
     /// A run that begins.
-    pub(crate) fn new(task: &str, args: Value, [data, decided]: [Value; 2], results: String) -> Self {
+    pub(super) fn new(task: &str, args: Value, [data, decided]: [Value; 2], results: String) -> Self {
         Self {
             format: FORMAT,
             task: task.to_owned(),
@@ -84,7 +82,7 @@ impl Progress {
 
 /// Why a run that is asked to go on has nothing to do.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Over {
+pub enum Over {
     /// It is beyond these epochs already, and not finished.
     Beyond,
     /// Its epochs are done.
@@ -97,13 +95,20 @@ pub(crate) enum Over {
 
 impl Progress {
     /// The epoch whose weights are the best.
-    pub(crate) fn best_epoch(&self) -> usize {
+    pub(super) fn best_epoch(&self) -> usize {
         if self.best > 0 { self.best } else { self.stopping.epoch }
     }
 
-    /// Why the run cannot go on with these epochs, this patience and these hours; `None` where it can.
-    pub(crate) fn end(&self, epochs: usize, patience: usize, hours: Option<f64>) -> Option<Over> {
-        let total = self.planned.unwrap_or(epochs);
+    /// Why the run cannot go on with the epochs that are planned for it, else with these, this patience and these hours;
+    /// `None` where it can.
+    pub(super) fn end(
+        &self,
+        planned: Option<usize>,
+        epochs: usize,
+        patience: usize,
+        hours: Option<f64>,
+    ) -> Option<Over> {
+        let total = planned.unwrap_or(epochs);
         match hours {
             Some(hours) if self.finished && (self.seconds >= hours * 3600. || total <= self.epoch) => {
                 Some(Over::Hours(hours))
@@ -118,59 +123,64 @@ impl Progress {
 
 impl Over {
     /// What to say of the run in the folder `shown`.
-    pub(crate) fn error(self, shown: &str, progress: &Progress) -> anyhow::Error {
+    pub(super) fn error(self, shown: &str, progress: &Progress) -> Error {
         let finished = format!("{shown} is finished, after {} epochs", progress.epoch);
         match self {
-            Self::Beyond => usage(format!(
+            Self::Beyond => request(format!(
                 "{shown} is in epoch {} already: leave --epochs out, or give it a number from there on",
                 progress.epoch + 1
             )),
-            Self::Epochs(epochs) => anyhow!("{finished}: a larger --epochs than {epochs} goes on with it"),
-            Self::Patience(patience) => anyhow!(
+            Self::Epochs(epochs) => {
+                Error::Invalid(format!("{finished}: a larger --epochs than {epochs} goes on with it"))
+            }
+            Self::Patience(patience) => Error::Invalid(format!(
                 "{finished}, of which none since the {}. was better: a larger --patience than {patience}, or 0, goes on with it",
                 progress.stopping.epoch
-            ),
-            Self::Hours(hours) => anyhow!("{finished}, its {hours} hours: a larger --time goes on with it"),
+            )),
+            Self::Hours(hours) => {
+                Error::Invalid(format!("{finished}, its {hours} hours: a larger --time goes on with it"))
+            }
         }
     }
 }
 
 /// Writes the file, whole or not at all.
-pub(crate) fn save(path: &Path, progress: &Progress, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+pub(super) fn save(path: &Path, progress: &Progress, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
     let metadata = HashMap::from([(KEY.to_owned(), serde_json::to_string(progress)?)]);
     let bytes = safetensors::serialize(tensors.iter(), Some(metadata))
         .with_context(|| format!("cannot write {}", path.display()))?;
-    files::write(path, &bytes)
+    ghostzoo_files::write(path, &bytes).map_err(io(format!("cannot write {}", path.display())))
 }
 
 /// What to say of a state that is none that a run writes.
-pub(crate) fn edited(path: &Path, error: &anyhow::Error) -> anyhow::Error {
-    anyhow!(
-        "{} is not as a run wrote it: {error:#}; put back the file as it was, or begin a run from weights/last.safetensors",
-        path.display()
-    )
+pub(super) fn edited(path: &Path, error: &dyn std::error::Error) -> Error {
+    Error::Invalid(format!(
+        "{} is not as a run wrote it: {}; put back the file as it was, or begin a run from weights/last.safetensors",
+        path.display(),
+        chain(error)
+    ))
 }
 
 /// Reads the file.
 ///
 /// # Errors
 /// What cannot be gone on from, by the name of the field.
-pub(crate) fn read(path: &Path) -> Result<(Progress, BTreeMap<String, Tensor>)> {
+pub(super) fn read(path: &Path) -> Result<(Progress, BTreeMap<String, Tensor>)> {
     let shown = path.display();
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+    let bytes = std::fs::read(path).map_err(io(format!("cannot read {shown}")))?;
     let what = || format!("{shown} is not the state of a run");
     let (_, header) = SafeTensors::read_metadata(&bytes).with_context(what)?;
     let text = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY)).with_context(what)?;
     let value: Value = serde_json::from_str(text).with_context(what)?;
     let format = &value["format"];
     if *format != FORMAT {
-        bail!(
+        invalid!(
             "{shown} has format {format}, and this version reads {FORMAT}: go on with the version that began the run"
         );
     }
     checks::fields(&value).map_err(|error| edited(path, &error))?;
     // From the text: a value does not keep every digit.
-    let progress: Progress = serde_json::from_str(text).map_err(|error| edited(path, &error.into()))?;
+    let progress: Progress = serde_json::from_str(text).map_err(|error| edited(path, &error))?;
     checks::consistent(&progress).map_err(|error| edited(path, &error))?;
     let file = SafeTensors::deserialize(&bytes).with_context(what)?;
     let mut tensors = BTreeMap::new();
@@ -180,23 +190,24 @@ pub(crate) fn read(path: &Path) -> Result<(Progress, BTreeMap<String, Tensor>)> 
             Dtype::F64 => DType::F64,
             Dtype::U32 => DType::U32,
             Dtype::I64 => DType::I64,
-            other => bail!("{shown} holds {name} as {other:?}, which no run writes"),
+            other => invalid!("{shown} holds {name} as {other:?}, which no run writes"),
         };
         let tensor = Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)?;
         tensors.insert(name.to_owned(), tensor);
     }
-    ensure!(!tensors.is_empty(), what());
+    ensure!(!tensors.is_empty(), "{}", what());
     Ok((progress, tensors))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use safetensors::View as _;
     use serde_json::json;
 
+    use super::*;
+
     #[test]
-    fn a_state_reads_back_and_others_are_refused() -> Result<()> {
+    fn a_state_reads_back_and_others_are_refused() -> Result<(), Box<dyn std::error::Error>> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join(FILE);
         let args = json!({"lr0": 0.1, "model": "é", "epochs": 3, "batch": 2});

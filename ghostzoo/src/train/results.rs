@@ -1,45 +1,43 @@
 //! `results.csv`: one row per epoch, in Ultralytics' columns and digits.
 
-use anyhow::{Context, Result, ensure};
-use candle_vision::image::RgbImage;
-
-use crate::plot;
+use crate::error::{Context as _, Result, ensure};
 
 /// A table of numbers under names, the first of which is `epoch`.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Results {
+pub struct Results {
     names: Vec<String>,
     rows: Vec<Vec<f64>>,
 }
 
 impl Results {
     /// An empty table behind the columns `epoch` and `time`.
-    pub(crate) fn new(names: impl IntoIterator<Item = String>) -> Self {
+    pub(super) fn new(names: impl IntoIterator<Item = String>) -> Self {
         Self { names: ["epoch", "time"].map(str::to_owned).into_iter().chain(names).collect(), rows: Vec::new() }
     }
 
     /// Adds an epoch, from 1, that ended `seconds` after the run began.
-    pub(crate) fn push(&mut self, epoch: usize, seconds: f64, values: &[f64]) {
+    pub(super) fn push(&mut self, epoch: usize, seconds: f64, values: &[f64]) {
         let row: Vec<f64> = [epoch as f64, seconds].into_iter().chain(values.iter().copied()).collect();
         assert_eq!(row.len(), self.names.len(), "a value per column");
         self.rows.push(row);
     }
 
     /// Reads what [`Results::text`] wrote.
-    pub(crate) fn from_text(text: &str) -> Result<Self> {
-        let mut reader = csv::Reader::from_reader(text.as_bytes());
-        let names: Vec<String> = reader.headers()?.iter().map(str::to_owned).collect();
+    pub(super) fn from_text(text: &str) -> Result<Self> {
+        let mut lines = text.lines();
+        let names: Vec<String> = lines.next().unwrap_or_default().split(',').map(str::to_owned).collect();
         let mut rows = Vec::new();
-        for record in reader.records() {
-            let row: Vec<f64> = record?.iter().map(str::parse).collect::<std::result::Result<_, _>>()?;
-            rows.push(row);
+        for line in lines {
+            let row: Option<Vec<f64>> = line.split(',').map(|number| number.parse().ok()).collect();
+            let row = row.filter(|row| row.len() == names.len());
+            rows.push(row.with_context(|| format!("`{line}` is no row of {} numbers", names.len()))?);
         }
         ensure!(names.first().is_some_and(|name| name == "epoch"), "the first column is not `epoch`");
         Ok(Self { names, rows })
     }
 
     /// The file.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let mut text = self.names.join(",");
         for row in &self.rows {
             text.push('\n');
@@ -50,32 +48,23 @@ impl Results {
     }
 
     /// The names of the columns.
-    pub(crate) fn names(&self) -> &[String] {
+    pub fn names(&self) -> &[String] {
         &self.names
     }
 
     /// The last row.
-    pub(crate) fn last(&self) -> Option<&[f64]> {
+    pub fn last(&self) -> Option<&[f64]> {
         self.rows.last().map(Vec::as_slice)
     }
 
-    /// How many epochs it holds.
-    pub(crate) fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// `results.png`.
-    pub(crate) fn draw(&self) -> Result<RgbImage> {
-        let column = |index: usize| self.rows.iter().map(|row| row[index]).collect::<Vec<f64>>();
-        let columns: Vec<Vec<f64>> = (0..self.names.len()).map(column).collect();
-        let named: Vec<(&str, &[f64])> =
-            self.names.iter().zip(&columns).map(|(name, values)| (name.as_str(), values.as_slice())).collect();
-        plot::training_curves(columns.first().context("no columns")?, &named)
+    /// The rows, one an epoch: a value per name.
+    pub fn rows(&self) -> &[Vec<f64>] {
+        &self.rows
     }
 }
 
 /// A number with six significant digits, as C's `%.6g` writes it.
-pub(crate) fn general(value: f64) -> String {
+fn general(value: f64) -> String {
     if value == 0. {
         return if value.is_sign_negative() { "-0".to_owned() } else { "0".to_owned() };
     }
@@ -134,7 +123,7 @@ mod tests {
         assert_eq!(results.text(), "epoch,time,train/box_loss,lr/pg0\n1,12.25,1.5,0.01\n2,25,nan,0.0001\n");
         let again = Results::from_text(&results.text())?;
         assert_eq!(again.text(), results.text());
-        assert_eq!((again.len(), again.last().map(|row| row[3])), (2, Some(0.0001)));
+        assert_eq!((again.rows().len(), again.last().map(|row| row[3])), (2, Some(0.0001)));
         assert!(Results::from_text("a,b\n1,2\n").is_err());
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! The weights as a run writes them: in half precision, where they fit.
 
-use anyhow::Result;
 use candle_core::{DType, Tensor};
 use ghostzoo_weights::Checkpoint;
+
+use crate::error::Result;
 
 /// Most tensors that are named.
 const SHOWN: usize = 3;
@@ -43,12 +44,15 @@ fn outgrows(tensor: &Tensor, half: &Tensor) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use candle_core::Device;
     use std::collections::BTreeMap;
+    use std::error::Error;
+
+    use candle_core::Device;
+
+    use super::*;
 
     #[test]
-    fn what_f16_cannot_hold_stays_in_f32_and_is_named() -> Result<()> {
+    fn what_f16_cannot_hold_stays_in_f32_and_is_named() -> Result<(), Box<dyn Error>> {
         let tensor = |values: &[f32]| Tensor::new(values, &Device::Cpu);
         let checkpoint = |pairs: Vec<(&str, Tensor)>| Checkpoint {
             tensors: pairs.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect::<BTreeMap<_, _>>(),

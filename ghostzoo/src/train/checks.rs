@@ -1,10 +1,10 @@
 //! What a run's state must be to go on from it: the file may have been edited.
 
-use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
 use super::results::Results;
 use super::state::Progress;
+use crate::error::{Result, ensure, invalid};
 
 /// Fields that count something, all of which a state has.
 const COUNTS: [&str; 3] = ["epoch", "batch", "best"];
@@ -17,7 +17,7 @@ const POSITIVE: [&str; 4] = ["epochs", "batch", "imgsz", "nbs"];
 /// Fails where a field is missing, or is none that a run writes; names it.
 pub(super) fn fields(state: &Value) -> Result<()> {
     if let Some(name) = COUNTS.iter().chain(&OTHERS).find(|name| state.get(name).is_none()) {
-        bail!("`{name}` is missing");
+        invalid!("`{name}` is missing");
     }
     for name in COUNTS {
         ensure!(state[name].is_u64(), "`{name}` is {}, not a count", state[name]);
@@ -27,7 +27,11 @@ pub(super) fn fields(state: &Value) -> Result<()> {
         let value = name.split('.').fold(state, |value, part| &value[part]);
         ensure!(value.as_f64().is_some_and(|value| value >= 0.), "`{name}` is {value}, not a number from 0");
     }
-    for (name, values) in [("args", &state["args"]), ("decided.recipe", &state["decided"]["recipe"])] {
+    let recipe = &state["decided"]["recipe"];
+    // A task of the caller's own may decide nothing.
+    let has_recipe = !state["decided"].is_null();
+    for (name, values) in [("args", &state["args"])].into_iter().chain(has_recipe.then_some(("decided.recipe", recipe)))
+    {
         ensure!(values.is_object(), "`{name}` is not a table of values");
         for part in POSITIVE {
             let value = values.get(part).unwrap_or(&Value::Null);
@@ -35,7 +39,7 @@ pub(super) fn fields(state: &Value) -> Result<()> {
             ensure!(is_absent || is_positive(value), "`{name}.{part}` is {value}, not a count from 1");
         }
     }
-    let numbers = state["decided"]["recipe"].as_object().into_iter().flatten();
+    let numbers = recipe.as_object().into_iter().flatten();
     for (name, value) in numbers.filter(|(_, value)| value.is_number()) {
         ensure!(value.as_f64() >= Some(0.), "`decided.recipe.{name}` is {value}, not a number from 0");
     }
@@ -53,8 +57,8 @@ pub(super) fn consistent(progress: &Progress) -> Result<()> {
         ensure!(best <= epoch, "`{name}` is {best}, after the {epoch} epochs that are done");
     }
     let rows = match Results::from_text(&progress.results) {
-        Ok(results) => results.len(),
-        Err(error) => bail!("`results` is no table: {error}"),
+        Ok(results) => results.rows().len(),
+        Err(error) => invalid!("`results` is no table: {error}"),
     };
     ensure!(rows == epoch, "`results` has {rows} rows, for {epoch} epochs that are done");
     ensure!((progress.batch == 0) == progress.losses.is_empty(), "`losses` are not those of {} steps", progress.batch);
@@ -74,7 +78,7 @@ pub(super) fn of_task(progress: &Progress, batches: usize, losses: usize, column
 /// Fails where what was decided lacks a value that decides now.
 pub(super) fn decided(then: &Value, now: &Value) -> Result<()> {
     match missing(then, now) {
-        Some(name) => bail!("`decided{name}` is missing"),
+        Some(name) => invalid!("`decided{name}` is missing"),
         None => Ok(()),
     }
 }

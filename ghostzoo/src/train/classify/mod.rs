@@ -1,0 +1,10 @@
+//! Training a classifier.
+
+mod options;
+mod prepare;
+mod start;
+mod task;
+
+pub use options::ClassificationOptions;
+pub use start::ClassificationStart;
+pub use task::ClassificationTask;

@@ -1,0 +1,178 @@
+//! From data and options to the first step of a classifier's training.
+
+use candle_ghostnet::train::{Recipe, Trainer, TrainerConfig};
+use candle_ghostnet::{Config, GhostNet, Variant};
+use candle_vision::augment::{DataLoader, LoaderOptions, TrainTransform};
+use candle_vision::image::EvalTransform;
+use ghostzoo_weights::Preprocessing;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::options::ClassificationOptions;
+use super::start::ClassificationStart;
+use super::task::{ClassificationTask, Ready};
+use crate::error::{Context as _, Result, request};
+use crate::train::Plan;
+use crate::train::pretrained::{rows_by_name, rows_message, tell};
+use crate::{LoadOptions, Model, Network, model};
+
+/// Most threads that prepare images, unless told otherwise.
+const MOST_WORKERS: usize = 8;
+
+/// What is decided when a run begins, and holds when it goes on.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Decided {
+    pub(super) arch: String,
+    pub(super) recipe: Recipe,
+    pub(super) view: Preprocessing,
+}
+
+impl ClassificationTask {
+    /// What the first step needs.
+    pub(super) fn ready(&mut self, plan: &Plan, decided: Option<&Value>) -> Result<Ready> {
+        if plan.is_timed {
+            return Err(request("a classifier's rates follow its epochs: no limit of time is known to them"));
+        }
+        self.options.augment.check()?;
+        let asked = Recipe { epochs: plan.epochs, ..self.options.recipe.clone() };
+        if asked.batch == 0 {
+            return Err(request("a batch has at least one image"));
+        }
+        asked.optimizer().map_err(request)?;
+        asked.schedule(1).map_err(request)?;
+        let num_classes = self.class_names.len();
+        let (config, weights, recipe, view) = match decided {
+            Some(decided) => {
+                let Decided { arch, recipe, view } = serde_json::from_value(decided.clone())?;
+                let variant = Variant::from_name(&arch).with_context(|| format!("{arch} is none that ships"))?;
+                let config = Config { num_classes, ..Config::new(variant) };
+                (config, None, Recipe { epochs: plan.epochs, ..recipe }, model::transform(&view)?)
+            }
+            None => {
+                let start = match self.start.take() {
+                    Some(start) => start,
+                    None => ClassificationStart::find(&self.options, num_classes)?,
+                };
+                let ClassificationStart { config, weights, view } = start;
+                (config, weights, asked, asked_view(&self.options, view))
+            }
+        };
+        let imgsz = self.options.imgsz;
+        // Maps of 32 pixels and less end at one cell, of which a batch norm needs two.
+        if recipe.batch.min(self.sets[0].set().len()) == 1 && imgsz <= 32 {
+            return Err(request(
+                "a batch of one image of at most 32 pixels teaches nothing: give a larger --batch or --imgsz",
+            ));
+        }
+        check_side(&self.options.model, config.variant, imgsz)?;
+        self.tell_data(&recipe);
+        let default = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
+        let workers = self.options.workers.unwrap_or(default);
+        let options = LoaderOptions { batch: recipe.batch, workers, seed: self.options.seed, ..Default::default() };
+        let transform = TrainTransform::new(self.options.augment.clone(), &view)?;
+        let train = DataLoader::train(self.sets[0].clone(), transform, num_classes, options)?;
+        let val = DataLoader::eval(self.sets[1].clone(), view.clone(), options)?;
+        let teacher = self.teacher(&view)?;
+        let rows = weights.as_ref().filter(|_| self.options.cls_remap);
+        let rows = rows.and_then(|weights| rows_by_name(weights, &self.class_names));
+        rows.iter().for_each(|rows| self.messages.note(rows_message(rows)));
+        let config = TrainerConfig {
+            config: &config,
+            recipe: &recipe,
+            freeze: self.options.freeze,
+            batches: train.batches(),
+            seed: self.options.seed,
+            teacher,
+            class_rows: rows.as_deref(),
+        };
+        let tensors = weights.as_ref().map(|(_, checkpoint)| &checkpoint.tensors);
+        let (trainer, loaded) = Trainer::new(config, tensors, &self.options.device)?;
+        if let (Some(loaded), Some((name, _))) = (&loaded, &weights) {
+            tell(loaded, trainer.train_state().variables().iter().count(), name, &self.messages)?;
+        }
+        if decided.is_none() {
+            self.messages.note(opening(&recipe, &trainer, train.batches()));
+        }
+        Ok(Ready { trainer, recipe, train, val, view, epoch: None, iteration: 0, last: None })
+    }
+
+    fn tell_data(&self, recipe: &Recipe) {
+        self.messages.note(format!(
+            "{} images of {} classes to train with, {} to validate with; {} px",
+            self.sets[0].set().len(),
+            self.class_names.len(),
+            self.sets[1].set().len(),
+            self.options.imgsz
+        ));
+        if recipe.warmup_epochs >= recipe.epochs as f64 {
+            self.messages.note(format!(
+                "the rate rises to the end: give --warmup-epochs less than the {} of --epochs",
+                recipe.epochs
+            ));
+        }
+    }
+
+    /// The network whose answers are learnt from: of the same classes, and of images prepared alike.
+    fn teacher(&mut self, view: &EvalTransform) -> Result<Option<GhostNet>> {
+        let Some(name) = self.options.teacher.clone() else { return Ok(None) };
+        let Model { network, class_names, transform, .. } = match self.teacher.take() {
+            Some(teacher) => teacher,
+            None => LoadOptions::new()
+                .device(self.options.device.clone())
+                .model(&name)
+                .context("the run learns from its --teacher to the end")?,
+        };
+        let Network::Classifier(teacher) = network else {
+            return Err(request(format!("--teacher {name} is a detector: it has no answers for a whole image")));
+        };
+        check_side(&format!("--teacher {name}"), teacher.config().variant, self.options.imgsz)?;
+        if class_names != self.class_names {
+            return Err(request(format!(
+                "--teacher {name} knows {} classes that are not the {} of the data, in name and order: train it on them first",
+                class_names.len(),
+                self.class_names.len()
+            )));
+        }
+        let EvalTransform { mean, std, .. } = transform;
+        if (mean, std) != (view.mean, view.std) {
+            return Err(request(format!(
+                "--teacher {name} has its images normalised by {mean:?} and {std:?}, not as here"
+            )));
+        }
+        Ok(Some(*teacher))
+    }
+}
+
+/// Refuses images that are too small for a network.
+fn check_side(name: &str, variant: Variant, imgsz: usize) -> Result<()> {
+    let least = variant.least_side();
+    match imgsz < least {
+        true => {
+            Err(request(format!("{name} takes images of at least {least} pixels: give a larger --imgsz than {imgsz}")))
+        }
+        false => Ok(()),
+    }
+}
+
+/// How images are prepared: as the options say, else as the weights have it.
+fn asked_view(options: &ClassificationOptions, view: EvalTransform) -> EvalTransform {
+    EvalTransform {
+        input_size: [options.imgsz; 2],
+        crop_pct: options.crop_pct.unwrap_or(view.crop_pct),
+        interpolation: options.interpolation.unwrap_or(view.interpolation),
+        ..view
+    }
+}
+
+/// Says how a run starts.
+fn opening(recipe: &Recipe, trainer: &Trainer, batches: usize) -> String {
+    let trained: usize = trainer.train_state().variables().parameters().iter().map(|(_, var)| var.elem_count()).sum();
+    format!(
+        "{}, {trained} parameters in training; {} at {} with momentum {}; {batches} steps of {} images an epoch",
+        trainer.config().variant.name,
+        recipe.opt,
+        recipe.rate(),
+        recipe.momentum,
+        recipe.batch
+    )
+}

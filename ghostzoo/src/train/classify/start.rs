@@ -1,0 +1,96 @@
+//! The network that a classifier's run starts from.
+
+use candle_ghostnet::Config;
+use candle_vision::image::EvalTransform;
+use ghostzoo_weights::{Checkpoint, NoProgress, Registry, ResolveOptions, ResolvedModel};
+
+use super::options::ClassificationOptions;
+use crate::error::{Result, request};
+use crate::train::Pretrained;
+use crate::train::pretrained::advised;
+use crate::{Architecture, ModelSpec, model, soundness};
+
+/// An architecture, the weights it starts from, and how those have their images prepared.
+#[derive(Debug, Clone)]
+pub struct ClassificationStart {
+    pub(super) config: Config,
+    pub(super) weights: Option<(String, Checkpoint)>,
+    pub(super) view: EvalTransform,
+}
+
+impl ClassificationStart {
+    /// What the options name, for `num_classes` classes. A model that is not there is downloaded.
+    ///
+    /// # Errors
+    /// Where there is no such model, it is a detector, or no training can begin from it.
+    pub fn find(options: &ClassificationOptions, num_classes: usize) -> Result<Self> {
+        let mut find = |name: &str| model::find(name, &ResolveOptions::default(), &mut NoProgress);
+        Self::find_with(options, num_classes, &mut find)
+    }
+
+    /// [`ClassificationStart::find`] that finds a model's files by `find`.
+    ///
+    /// # Errors
+    /// As [`ClassificationStart::find`].
+    pub fn find_with(
+        options: &ClassificationOptions,
+        num_classes: usize,
+        find: &mut dyn FnMut(&str) -> Result<ResolvedModel>,
+    ) -> Result<Self> {
+        let model = &options.model;
+        let mut read =
+            |name: &str| -> Result<(String, Checkpoint)> { Ok((name.to_owned(), model::read(&find(name)?)?)) };
+        let named = Architecture::named(model, Some(num_classes));
+        let weights = match &options.pretrained {
+            Pretrained::No => None,
+            Pretrained::Published if named.is_some() && Registry::builtin().find(model).is_none() => {
+                return Err(request(format!(
+                    "--pretrained: {model} has no published weights; leave it out, or name a checkpoint: --pretrained FILE"
+                )));
+            }
+            Pretrained::Published if named.is_some() => {
+                let advised = |error| advised(error, "without --pretrained it trains from the start");
+                Some(read(model).map_err(advised)?)
+            }
+            Pretrained::Published => None,
+            Pretrained::From(file) => Some(read(file)?),
+        };
+        let Some(architecture) = named else {
+            let (name, checkpoint) = read(model)?;
+            let architecture = ModelSpec::of_checkpoint(&checkpoint, options.arch.as_deref())?.architecture;
+            let config = classifier(model, architecture.with_classes(num_classes))?;
+            return Self::new(config, Some(weights.unwrap_or((name, checkpoint))));
+        };
+        Self::new(classifier(model, architecture)?, weights)
+    }
+
+    fn new(config: Config, weights: Option<(String, Checkpoint)>) -> Result<Self> {
+        let mut view = EvalTransform::default();
+        if let Some((name, checkpoint)) = &weights {
+            let own = config.variant.name;
+            let theirs = checkpoint.metadata.arch.as_deref().and_then(|arch| arch.split('.').next()).unwrap_or(own);
+            if theirs != own {
+                return Err(request(format!("{name} is a {theirs}, whose weights do not fit --model {own}")));
+            }
+            let is_deploy = config.variant.version.has_branches()
+                && checkpoint.tensors.contains_key("blocks.0.0.ghost1.primary_conv.0.bias");
+            if checkpoint.metadata.fused || is_deploy {
+                return Err(request(format!(
+                    "{name} has its batch norms or branches folded, and cannot be trained on: give it as it was trained"
+                )));
+            }
+            soundness::trainable(name, checkpoint)?;
+            if let Some(preprocessing) = &checkpoint.metadata.preprocessing {
+                view = model::transform(preprocessing)?;
+            }
+        }
+        Ok(Self { config, weights, view })
+    }
+}
+
+fn classifier(name: &str, architecture: Architecture) -> Result<Config> {
+    match architecture {
+        Architecture::Classifier(config) => Ok(config),
+        Architecture::Detector { .. } => Err(request(format!("{name} is a detector: `ghostzoo train detect`"))),
+    }
+}

@@ -1,0 +1,423 @@
+//! Steps, validation and checkpoints of a classifier.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use candle_ghostnet::train::{Recipe, Trainer};
+use candle_ghostnet::{GhostNet, Layer as _};
+use candle_nn::VarBuilder;
+use candle_vision::augment::{Batch, DataLoader, EpochIter};
+use candle_vision::data::{CachedDataset, ClassificationDataset};
+use candle_vision::image::EvalTransform;
+use candle_vision::metrics::ClassificationMetrics;
+use ghostzoo_weights::{Checkpoint, KeyLayout, Metadata};
+use serde_json::{Value, json};
+
+use super::options::ClassificationOptions;
+use super::prepare::Decided;
+use super::start::ClassificationStart;
+use crate::error::{Context as _, Result, invalid, request};
+use crate::train::{ImageRecord, Message, Messages, Plan, Step, StopFlag, TrainTask, Validation};
+use crate::{Model, model};
+
+const LOSSES: &[&str] = &["loss"];
+const METRICS: &[&str] = &["accuracy_top1", "accuracy_top5"];
+
+/// A classifier in training, with its data.
+pub struct ClassificationTask {
+    /// What is learnt from and what is measured on.
+    pub(super) sets: [Arc<CachedDataset>; 2],
+    pub(super) class_names: Vec<String>,
+    pub(super) options: ClassificationOptions,
+    pub(super) start: Option<ClassificationStart>,
+    pub(super) teacher: Option<Model>,
+    pub(super) messages: Messages,
+    /// The folder of the images, and of each set the names that its own folder or tar file may have.
+    folder: Option<(PathBuf, [[&'static str; 2]; 2])>,
+    /// Steps whose batches are kept.
+    kept_batches: usize,
+    ready: Option<Ready>,
+    /// Unreadable images that were named, of each set.
+    told: RefCell<[HashSet<usize>; 2]>,
+}
+
+/// What the first step needs.
+pub(super) struct Ready {
+    pub(super) trainer: Trainer,
+    pub(super) recipe: Recipe,
+    pub(super) train: DataLoader,
+    pub(super) val: DataLoader,
+    pub(super) view: EvalTransform,
+    pub(super) epoch: Option<EpochIter>,
+    /// The next step, counted over all epochs.
+    pub(super) iteration: usize,
+    /// The batch of the last step.
+    pub(super) last: Option<Batch>,
+}
+
+impl fmt::Debug for ClassificationTask {
+    /// Options and numbers of images, without the tensors.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [train, val] = self.sets.each_ref().map(|set| set.set().len());
+        f.debug_struct("ClassificationTask")
+            .field("train", &train)
+            .field("val", &val)
+            .field("class_names", &self.class_names)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ClassificationTask {
+    /// A classifier that learns from `train` and is measured on `val`. Classes are numbers into `class_names`.
+    ///
+    /// # Errors
+    /// No image, or an image of a class without a name.
+    pub fn new(
+        train: Arc<CachedDataset>,
+        val: Arc<CachedDataset>,
+        class_names: Vec<String>,
+        options: ClassificationOptions,
+    ) -> Result<Self> {
+        let sets = [train, val];
+        for set in sets.each_ref().map(|set| set.set()) {
+            if set.len() == 0 {
+                return Err(request("there is no image to train with, or none to validate with"));
+            }
+            if let Some(class) =
+                (0..set.len()).map(|image| set.class_of(image)).find(|class| *class >= class_names.len())
+            {
+                return Err(request(format!(
+                    "an image is of class {class}, and there are {} names",
+                    class_names.len()
+                )));
+            }
+        }
+        Ok(Self {
+            sets,
+            class_names,
+            options,
+            start: None,
+            teacher: None,
+            messages: Messages::default(),
+            folder: None,
+            kept_batches: 0,
+            ready: None,
+            told: RefCell::default(),
+        })
+    }
+
+    /// A classifier of the images below a folder, as [`ClassificationDataset::open`] finds them; where `val_split` is given,
+    /// as [`ClassificationDataset::open_held_out`] does. Decoded images take up to `cache_bytes`.
+    ///
+    /// # Errors
+    /// As those, and as [`ClassificationTask::new`].
+    pub fn open(
+        folder: impl AsRef<Path>,
+        val_split: Option<f64>,
+        cache_bytes: u64,
+        options: ClassificationOptions,
+    ) -> Result<Self> {
+        let folder = folder.as_ref();
+        let set = match val_split {
+            Some(share) => ClassificationDataset::open_held_out(folder, share, options.seed, cache_bytes)?,
+            None => ClassificationDataset::open(folder, cache_bytes)?,
+        };
+        Self::of(set, folder, val_split.is_some(), options)
+    }
+
+    /// A classifier of the images of a dataset below `folder`, which are of one split where `is_held_out`.
+    ///
+    /// # Errors
+    /// As [`ClassificationTask::new`].
+    pub fn of(
+        set: ClassificationDataset,
+        folder: impl Into<PathBuf>,
+        is_held_out: bool,
+        options: ClassificationOptions,
+    ) -> Result<Self> {
+        let ClassificationDataset { classes, train, val, notes } = set;
+        let task = Self::new(Arc::new(train), Arc::new(val), classes, options)?;
+        notes.into_iter().for_each(|note| task.messages.note(note));
+        let whole = ["train", "."];
+        let splits = [whole, if is_held_out { whole } else { ["val", "test"] }];
+        Ok(Self { folder: Some((folder.into(), splits)), ..task })
+    }
+
+    /// Starts from a network that was found already, instead of what the options name.
+    #[must_use]
+    pub fn start_from(self, start: ClassificationStart) -> Self {
+        Self { start: Some(start), ..self }
+    }
+
+    /// Learns from a teacher that was loaded already; the options name it.
+    #[must_use]
+    pub fn learn_from(self, teacher: Model) -> Self {
+        Self { teacher: Some(teacher), ..self }
+    }
+
+    /// The images to train with.
+    pub fn train_set(&self) -> &CachedDataset {
+        &self.sets[0]
+    }
+
+    /// The images to validate with.
+    pub fn val_set(&self) -> &CachedDataset {
+        &self.sets[1]
+    }
+
+    /// Names of the classes, by number.
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
+    }
+
+    /// The options.
+    pub fn options(&self) -> &ClassificationOptions {
+        &self.options
+    }
+
+    /// The batch of the last step, where it is kept.
+    pub fn last_batch(&self) -> Option<&Batch> {
+        self.ready.as_ref()?.last.as_ref()
+    }
+
+    /// How validation images are prepared.
+    ///
+    /// # Errors
+    /// Where the task is not prepared.
+    pub fn transform(&self) -> Result<&EvalTransform> {
+        Ok(&self.prepared()?.view)
+    }
+
+    /// Keeps the batches of the first steps, so many, for [`ClassificationTask::last_batch`]; none are kept otherwise.
+    #[must_use]
+    pub fn keep_batches(self, steps: usize) -> Self {
+        Self { kept_batches: steps, ..self }
+    }
+
+    /// Measures a checkpoint of the run on the validation images; of the first `seen` batches `observe` is given the number,
+    /// the batch, and the class that was taken for each image's.
+    ///
+    /// # Errors
+    /// A checkpoint that cannot be read or is of another network; what `observe` gives; where no image can be read.
+    pub fn evaluate(
+        &self,
+        checkpoint: impl AsRef<Path>,
+        seen: usize,
+        observe: impl FnMut(usize, &Batch, &[usize]) -> Result<()>,
+    ) -> Result<ClassificationMetrics> {
+        let trainer = &self.prepared()?.trainer;
+        let tensors = ghostzoo_weights::read(checkpoint.as_ref())?.tensors.into_iter().collect();
+        let vb = VarBuilder::from_tensors(tensors, DType::F32, trainer.device());
+        let network = GhostNet::new(&trainer.config().for_inference(), vb)?;
+        self.measure(&network, seen, observe, &StopFlag::new())?.context("nothing was measured")
+    }
+
+    fn prepared(&self) -> Result<&Ready> {
+        self.ready.as_ref().context("the task is not prepared")
+    }
+
+    fn prepared_mut(&mut self) -> Result<&mut Ready> {
+        self.ready.as_mut().context("the task is not prepared")
+    }
+
+    /// Looks at the validation images. Nothing where `stop` asked to end.
+    fn measure(
+        &self,
+        network: &GhostNet,
+        seen: usize,
+        mut observe: impl FnMut(usize, &Batch, &[usize]) -> Result<()>,
+        stop: &StopFlag,
+    ) -> Result<Option<ClassificationMetrics>> {
+        let Ready { val, trainer, .. } = self.prepared()?;
+        let mut metrics = ClassificationMetrics::default();
+        for (number, batch) in val.epoch(0)?.enumerate() {
+            if stop.is_set() {
+                return Ok(None);
+            }
+            let batch = batch?;
+            let (kept, classes) = ((number < seen).then(|| batch.clone()), batch.classes.clone());
+            let (images, _) = batch.into_tensors(trainer.device())?;
+            let logits = network.forward(&images)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+            let verdict = |(logits, &class): (&Vec<f32>, &usize)| metrics.add(logits, class, &[class]).predicted;
+            let predicted: Vec<usize> = logits.iter().zip(&classes).map(verdict).collect();
+            if let Some(batch) = kept {
+                observe(number, &batch, &predicted)?;
+            }
+        }
+        self.tell_unreadable();
+        if metrics.images() == 0 {
+            invalid!("none of the {} validation images can be read", self.sets[1].set().len());
+        }
+        if metrics.not_finite() > 0 {
+            invalid!(
+                "the answers to {} of {} validation images are no numbers: begin again with a lower --lr or a longer \
+                 --warmup-epochs",
+                metrics.not_finite(),
+                metrics.images()
+            );
+        }
+        Ok(Some(metrics))
+    }
+
+    /// Names images that could not be read, each once.
+    fn tell_unreadable(&self) {
+        let mut told = self.told.borrow_mut();
+        let becomes = ["the next that can be read takes its place", "it does not count in validation"];
+        for ((set, told), becomes) in self.sets.iter().zip(told.iter_mut()).zip(becomes) {
+            for error in set.unreadable() {
+                if told.insert(error.index) {
+                    self.messages.warn(format!("{error}; {becomes}"));
+                }
+            }
+        }
+    }
+}
+
+impl TrainTask for ClassificationTask {
+    const NAME: &'static str = "classify";
+    const RATE: &'static str = "--lr";
+    const LAST_OF_EQUALS: bool = false;
+
+    fn prepare(&mut self, plan: &Plan, decided: Option<&Value>) -> Result<()> {
+        if self.ready.is_none() {
+            self.ready = Some(self.ready(plan, decided)?);
+        }
+        Ok(())
+    }
+
+    fn record(&self) -> Result<Value> {
+        self.options.record()
+    }
+
+    fn data(&self) -> Value {
+        let [labels, val] = self.sets.each_ref().map(|set| set.set().fingerprint());
+        json!({"classes": self.class_names, "pictures": self.sets[0].set().len(), "labels": labels, "val": val})
+    }
+
+    fn decided(&self) -> Result<Value> {
+        let Ready { trainer, recipe, view, .. } = self.prepared()?;
+        let arch = trainer.config().variant.name.to_owned();
+        let decided = Decided { arch, recipe: recipe.clone(), view: model::preprocessing(view) };
+        Ok(serde_json::to_value(decided)?)
+    }
+
+    fn images(&self) -> [Vec<ImageRecord>; 2] {
+        [0, 1].map(|number| {
+            let set = self.sets[number].set();
+            let path = |name: &str| self.folder.as_ref().map(|(folder, splits)| file(folder, splits[number], name));
+            let record = |image: usize| ImageRecord {
+                name: set.name(image).to_owned(),
+                path: path(set.name(image)).unwrap_or_default(),
+                labels: set.class_of(image).to_string(),
+            };
+            (0..set.len()).map(record).collect()
+        })
+    }
+
+    fn extension(&self, [before, after]: [usize; 2], epoch: usize) -> Result<String> {
+        let Ready { recipe, train, .. } = self.prepared()?;
+        let batches = train.batches();
+        let rate = |epochs: usize, epoch: usize| -> Result<f64> {
+            let schedule = Recipe { epochs, ..recipe.clone() }.schedule(batches).map_err(request)?;
+            Ok(schedule.rate((epoch + 1) * batches - 1))
+        };
+        Ok(format!(
+            "{after} epochs instead of {before}: the rate of epoch {} is {:.3e}, that of the last before was {:.3e}",
+            epoch + 1,
+            rate(after, epoch)?,
+            rate(before, epoch.max(1) - 1)?
+        ))
+    }
+
+    fn columns(&self) -> (&'static [&'static str], &'static [&'static str]) {
+        (LOSSES, METRICS)
+    }
+
+    fn batches(&self) -> usize {
+        self.ready.as_ref().map_or(0, |ready| ready.train.batches())
+    }
+
+    fn rates(&self) -> Vec<f64> {
+        self.ready.as_ref().map_or_else(Vec::new, |ready| ready.trainer.rates())
+    }
+
+    fn begin(&mut self, epoch: usize, batch: usize) -> Result<()> {
+        let ready = self.prepared_mut()?;
+        ready.epoch = None;
+        ready.epoch = Some(ready.train.epoch_from(epoch, batch)?);
+        ready.iteration = epoch * ready.train.batches() + batch;
+        // A run that goes on behind an epoch's last step still tells its rates.
+        ready.trainer.seek(ready.iteration);
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<Step> {
+        let keep = self.kept_batches;
+        let ready = self.prepared_mut()?;
+        let epoch = ready.epoch.as_mut().context("an epoch that was not begun")?;
+        let before = epoch.waited();
+        let batch = epoch.next().context("an epoch ended before its last batch")??;
+        let waited = epoch.waited() - before;
+        let images = batch.classes.len();
+        ready.last = (ready.iteration < keep).then(|| batch.clone());
+        let (xs, targets) = batch.into_tensors(ready.trainer.device())?;
+        let loss = ready.trainer.step(ready.iteration, &xs, &targets)?;
+        ready.iteration += 1;
+        Ok(Step { losses: vec![loss], images, moved: true, waited })
+    }
+
+    fn replan(&mut self, _: usize) {}
+
+    fn validate(&mut self, stop: &StopFlag) -> Result<Option<Validation>> {
+        let network = self.prepared()?.trainer.classifier()?;
+        let Some(found) = self.measure(&network, 0, |_, _, _| Ok(()), stop)? else { return Ok(None) };
+        let (metrics, losses) = (vec![found.top1(), found.top5()], vec![found.loss()]);
+        Ok(Some(Validation { metrics, losses, fitness: found.top1() }))
+    }
+
+    fn checkpoint(&self, epochs: usize) -> Result<Checkpoint> {
+        let Ready { trainer, view, .. } = self.prepared()?;
+        let mut tensors = trainer.weights()?;
+        for tensor in tensors.values_mut() {
+            *tensor = tensor.to_device(&Device::Cpu)?;
+        }
+        let metadata = Metadata {
+            arch: Some(trainer.config().variant.name.to_owned()),
+            task: Some(Self::NAME.to_owned()),
+            nc: Some(self.class_names.len()),
+            names: Some(self.class_names.clone()),
+            imgsz: Some(view.input_size[0]),
+            epoch: Some(epochs as i64),
+            layout: KeyLayout::Timm,
+            preprocessing: Some(model::preprocessing(view)),
+            ..Default::default()
+        };
+        Ok(Checkpoint { tensors, metadata })
+    }
+
+    fn state(&self) -> Result<(BTreeMap<String, Tensor>, Value)> {
+        let (tensors, updates) = self.prepared()?.trainer.state()?;
+        Ok((tensors, json!({ "average_updates": updates })))
+    }
+
+    fn load_state(&mut self, tensors: &BTreeMap<String, Tensor>, counters: &Value) -> Result<()> {
+        let updates = counters["average_updates"].as_u64().context("the counters are not those of a classifier")?;
+        Ok(self.prepared_mut()?.trainer.load_state(tensors, updates)?)
+    }
+
+    fn take_messages(&self) -> Vec<Message> {
+        self.messages.take()
+    }
+}
+
+/// The file of an image of a class folder, or the tar file of its split; empty where neither is there.
+fn file(folder: &Path, splits: [&str; 2], name: &str) -> PathBuf {
+    let image = splits.iter().map(|split| folder.join(split).join(name));
+    let tar = splits.iter().map(|split| folder.join(format!("{split}.tar")));
+    image.chain(tar).find(|path| path.is_file()).unwrap_or_default()
+}

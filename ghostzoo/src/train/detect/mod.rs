@@ -1,0 +1,15 @@
+//! Training a detector.
+
+mod auto_batch;
+mod data;
+mod options;
+mod prepare;
+mod start;
+mod task;
+
+pub use data::{DetectionData, DetectionDataOptions};
+pub use options::DetectionOptions;
+pub use start::DetectionStart;
+pub use task::DetectionTask;
+#[cfg(test)]
+pub(super) use task::five_digits;

@@ -1,0 +1,191 @@
+//! From data and options to the first step of a detector's training.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+use candle_vision::train::LoadReport;
+use candle_yolov8::train::{
+    DataLoader, DetectionDataset, LoaderOptions, MultiScale, Recipe, Trainer, TrainerConfig, class_weights,
+};
+use candle_yolov8::val::ValOptions;
+use candle_yolov8::{ModelConfig, NmsOptions};
+use serde_json::Value;
+
+use super::auto_batch::auto_batch;
+use super::start::{Decided, DetectionStart};
+use super::task::{DetectionTask, MAX_DET, Ready};
+use crate::error::{Result, request};
+use crate::train::pretrained::{rows_by_name, rows_message, tell};
+use crate::train::{Messages, Plan};
+
+impl DetectionTask {
+    /// What the first step needs.
+    pub(super) fn ready(&mut self, plan: &Plan, decided: Option<&Value>) -> Result<Ready> {
+        self.options.augment.check().map_err(request)?;
+        let nc = self.class_names.len();
+        let start = match (self.start.take(), decided) {
+            (Some(start), _) => start,
+            (None, Some(decided)) => DetectionStart::again(decided, nc)?,
+            (None, None) => DetectionStart::find(&self.options, nc)?,
+        };
+        let stride = start.stride();
+        let imgsz = self.train.imgsz();
+        if !imgsz.is_multiple_of(stride) {
+            let next = imgsz.next_multiple_of(stride);
+            return Err(request(format!("the images are of {imgsz} pixels, no multiple of {stride}: give {next}")));
+        }
+        let recipe = match decided {
+            Some(decided) => Recipe { epochs: plan.epochs, ..Decided::read(decided)?.recipe },
+            None => self.recipe(plan, &start.def)?,
+        };
+        let scale = MultiScale { imgsz, share: self.options.multi_scale, stride, seed: self.options.seed };
+        self.check_batches(&recipe, &scale)?;
+        self.tell_data();
+        let batches = self.train.len().div_ceil(recipe.batch);
+        let trainer = self.trainer(&start, &recipe, batches, decided.is_none())?;
+        let validation = self.validation(&recipe);
+        let stride = trainer.net().strides().iter().fold(32., |most: f64, stride| most.max(*stride)) as usize;
+        let scale = MultiScale { stride, ..scale };
+        let options = LoaderOptions {
+            batch: recipe.batch,
+            workers: self.options.workers.unwrap_or(LoaderOptions::default().workers),
+            seed: self.options.seed,
+            augment: self.options.augment.clone(),
+            rect: self.options.rect.then_some(stride),
+        };
+        let loader = DataLoader::new(self.train.clone(), options)?;
+        let DetectionStart { def, arch, yaml, .. } = start;
+        Ok(Ready {
+            class_channels: def.class_channels(),
+            arch,
+            yaml,
+            epochs: plan.epochs,
+            recipe,
+            trainer,
+            loader,
+            validation,
+            scale: (self.options.multi_scale > 0.).then_some(scale),
+            epoch: None,
+            iteration: 0,
+            last: None,
+        })
+    }
+
+    /// The options' recipe for these data.
+    fn recipe(&self, plan: &Plan, def: &ModelConfig) -> Result<Recipe> {
+        let mut asked = Recipe { epochs: plan.epochs, ..self.options.recipe.clone() };
+        if let Some(share) = self.options.memory_share {
+            let (batch, why) = auto_batch(share, def, self.train.imgsz(), &self.options.device);
+            asked.batch = batch;
+            self.messages.note(why);
+        }
+        if asked.batch == 0 {
+            return Err(request("a batch has at least one image"));
+        }
+        let resolved = asked.resolve(self.train.len(), self.class_names.len()).map_err(request)?;
+        // A run of limited time does not know its epochs, which cut the warm-up.
+        let warmup_epochs = if plan.is_timed { asked.warmup_epochs } else { resolved.warmup_epochs };
+        Ok(Recipe { warmup_epochs, ..resolved })
+    }
+
+    /// Refuses a batch that batch norms cannot learn from.
+    fn check_batches(&self, recipe: &Recipe, scale: &MultiScale) -> Result<()> {
+        let least = if self.options.multi_scale > 0. { scale.least() } else { scale.imgsz };
+        if self.train.len() % recipe.batch == 1 && least < 2 * scale.stride {
+            return Err(request(format!(
+                "the last batch of an epoch has one image, of one cell at {least} pixels, which a batch norm cannot learn \
+                 from: change --batch, --imgsz or --multi-scale"
+            )));
+        }
+        Ok(())
+    }
+
+    fn tell_data(&self) {
+        let train = &self.train;
+        let objects: usize = (0..train.len()).map(|image| train.objects(image).len()).sum();
+        self.messages.note(format!(
+            "{} images with {objects} objects of {} classes to train with, {} to validate with; {}, {} px",
+            train.len(),
+            self.class_names.len(),
+            self.val.len(),
+            match train.on_disk() {
+                0 if train.is_cached() => "held in memory".to_owned(),
+                0 => "decoded at each use".to_owned(),
+                count => format!("{count} decoded in .npy files beside them"),
+            },
+            train.imgsz()
+        ));
+    }
+
+    fn trainer(&self, start: &DetectionStart, recipe: &Recipe, batches: usize, is_new: bool) -> Result<Trainer> {
+        let messages = &self.messages;
+        let pretrained = start.weights.as_ref().filter(|_| is_new);
+        let rows =
+            pretrained.filter(|_| self.options.cls_remap).and_then(|weights| rows_by_name(weights, &self.class_names));
+        rows.iter().for_each(|rows| messages.note(rows_message(rows)));
+        let config = TrainerConfig {
+            def: &start.def,
+            recipe,
+            freeze: self.options.freeze.clone(),
+            batches,
+            seed: self.options.seed,
+            class_rows: rows.as_deref(),
+        };
+        let weights: Option<BTreeMap<String, Tensor>> = pretrained.map(|(_, checkpoint)| checkpoint.tensors.clone());
+        let (mut trainer, loaded): (_, Option<LoadReport>) =
+            Trainer::new(&config, weights.as_ref(), &self.options.device)?;
+        if let (Some(loaded), Some((name, _))) = (&loaded, pretrained) {
+            tell(loaded, trainer.train_state().variables().iter().count(), name, messages)?;
+        }
+        if is_new {
+            messages.note(opening(&start.arch, recipe, &trainer, batches));
+        }
+        let weights = class_weights(&counts(&self.train, self.class_names.len()), recipe.cls_pw);
+        if let Some(weights) = weights {
+            weighted(&weights, messages);
+            trainer.weigh_classes(weights)?;
+        }
+        Ok(trainer)
+    }
+
+    fn validation(&self, recipe: &Recipe) -> ValOptions {
+        let objects = (0..self.train.len()).map(|image| self.train.objects(image).len());
+        let most = self.val.iter().map(|image| image.labels.len()).chain(objects).max().unwrap_or(0);
+        let asked = self.options.max_det;
+        let max_det = if asked == MAX_DET { most.max(MAX_DET) } else { asked };
+        if most > asked {
+            self.messages.note(format!(
+                "an image has {most} objects: {max_det} boxes are kept of each in validation, --max-det says otherwise"
+            ));
+        }
+        let nms = NmsOptions { conf: 0.001, iou: self.options.iou, max_det, multi_label: true, ..Default::default() };
+        let max_pixels = self.options.max_pixels;
+        ValOptions { imgsz: self.train.imgsz(), batch: 2 * recipe.batch, nms, max_pixels, ..Default::default() }
+    }
+}
+
+/// Objects of each class.
+fn counts(train: &DetectionDataset, classes: usize) -> Vec<usize> {
+    let mut counts = vec![0; classes];
+    (0..train.len()).flat_map(|image| train.objects(image)).for_each(|object| counts[object.class] += 1);
+    counts
+}
+
+fn weighted(weights: &[f64], messages: &Messages) {
+    let shown: Vec<String> = weights.iter().map(|weight| format!("{weight:.3}")).collect();
+    messages.note(format!("classes are weighted by {}", shown.join(", ")));
+}
+
+/// Says how a run starts.
+fn opening(arch: &str, recipe: &Recipe, trainer: &Trainer, batches: usize) -> String {
+    let trained: usize = trainer.train_state().variables().parameters().iter().map(|(_, var)| var.elem_count()).sum();
+    let groups = trainer.train_state().optimizer().groups();
+    let counts: Vec<String> = groups.iter().map(|group| group.parameters.len().to_string()).collect();
+    format!(
+        "{arch}, {trained} parameters in training; {} at {} with momentum {}, groups of {} tensors; {batches} steps an epoch",
+        recipe.optimizer,
+        recipe.lr0,
+        recipe.momentum,
+        counts.join(", ")
+    )
+}

@@ -1,0 +1,415 @@
+//! Steps, validation and checkpoints of a detector.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use candle_core::{DType, Device, Tensor};
+use candle_vision::layers::BatchNormMode;
+use candle_vision::train::optim::ParamKind;
+use candle_yolov8::data::AnnotatedImage;
+use candle_yolov8::train::{
+    Batch, DataLoader, DetectionDataset, DetectionDatasetOptions, EpochIter, MultiScale, Recipe, Target, Trainer,
+};
+use candle_yolov8::val::{BatchOutput, ValOptions, ValReport, validate};
+use candle_yolov8::{Detector, Yolo};
+use ghostzoo_weights::{Checkpoint, KeyLayout, Metadata};
+use serde_json::{Value, json};
+
+use super::data::{DetectionData, DetectionDataOptions};
+use super::options::DetectionOptions;
+use super::start::{Decided, DetectionStart};
+use crate::error::{Context as _, Result, invalid, request};
+use crate::train::{ImageRecord, Message, Messages, Plan, Step, StopFlag, TrainTask, Validation};
+
+const LOSSES: &[&str] = &["box_loss", "cls_loss", "dfl_loss"];
+const METRICS: &[&str] = &["precision(B)", "recall(B)", "mAP50(B)", "mAP50-95(B)"];
+/// Most boxes per image unless told otherwise: Ultralytics' default.
+pub(super) const MAX_DET: usize = 300;
+
+/// A detector in training, with its data.
+pub struct DetectionTask {
+    pub(super) train: Arc<DetectionDataset>,
+    pub(super) val: Vec<AnnotatedImage>,
+    pub(super) class_names: Vec<String>,
+    pub(super) options: DetectionOptions,
+    pub(super) start: Option<DetectionStart>,
+    pub(super) messages: Messages,
+    ready: Option<Ready>,
+    /// Whether unreadable validation images were named.
+    told: Cell<bool>,
+}
+
+/// What the first step needs.
+pub(super) struct Ready {
+    pub(super) arch: String,
+    pub(super) yaml: Option<String>,
+    pub(super) class_channels: usize,
+    pub(super) recipe: Recipe,
+    pub(super) trainer: Trainer,
+    pub(super) loader: DataLoader,
+    pub(super) validation: ValOptions,
+    pub(super) scale: Option<MultiScale>,
+    /// Epochs of the run.
+    pub(super) epochs: usize,
+    pub(super) epoch: Option<EpochIter>,
+    /// The next step, counted over all epochs.
+    pub(super) iteration: usize,
+    /// The batch of the last step.
+    pub(super) last: Option<Batch>,
+}
+
+impl fmt::Debug for DetectionTask {
+    /// Options and numbers of images, without the tensors.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { train, val, class_names, options, .. } = self;
+        f.debug_struct("DetectionTask")
+            .field("train", &train.len())
+            .field("val", &val.len())
+            .field("class_names", class_names)
+            .field("options", options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl DetectionTask {
+    /// A detector that learns from `train`, at the size of its images, and is measured on `val`. Classes are numbers into
+    /// `class_names`.
+    ///
+    /// # Errors
+    /// No class, no image to validate with, or an object of a class without a name.
+    pub fn new(
+        train: Arc<DetectionDataset>,
+        val: Vec<AnnotatedImage>,
+        class_names: Vec<String>,
+        options: DetectionOptions,
+    ) -> Result<Self> {
+        let objects = (0..train.len()).flat_map(|image| train.objects(image)).map(|object| object.class);
+        let labels = val.iter().flat_map(|image| &image.labels).map(|label| label.class);
+        if let Some(class) = objects.chain(labels).find(|class| *class >= class_names.len()) {
+            return Err(request(format!("an object is of class {class}, and there are {} names", class_names.len())));
+        }
+        if val.is_empty() {
+            return Err(request("there is no image to validate with"));
+        }
+        let messages = Messages::default();
+        messages.warn_each(&train.take_messages());
+        Ok(Self { train, val, class_names, options, start: None, messages, ready: None, told: Cell::new(false) })
+    }
+
+    /// A detector of the images that a data.yaml of Ultralytics' form names.
+    ///
+    /// # Errors
+    /// As [`DetectionData::open`], [`DetectionDataset::new`] and [`DetectionTask::new`].
+    pub fn open(
+        path: impl AsRef<Path>,
+        data: &DetectionDataOptions,
+        images: &DetectionDatasetOptions,
+        options: DetectionOptions,
+    ) -> Result<Self> {
+        let messages = Messages::default();
+        let DetectionData { train, val, class_names, .. } = DetectionData::open(path, data, &messages)?;
+        let task = Self::new(Arc::new(DetectionDataset::new(train, images)?), val, class_names, options)?;
+        // Those on labels come before those on images.
+        task.messages.take().into_iter().for_each(|message| messages.push(message));
+        Ok(Self { messages, ..task })
+    }
+
+    /// Starts from a network that was found already, instead of what the options name.
+    #[must_use]
+    pub fn start_from(self, start: DetectionStart) -> Self {
+        Self { start: Some(start), ..self }
+    }
+
+    /// The images to train with.
+    pub fn train_set(&self) -> &DetectionDataset {
+        &self.train
+    }
+
+    /// The images to validate with.
+    pub fn val_set(&self) -> &[AnnotatedImage] {
+        &self.val
+    }
+
+    /// Names of the classes, by number.
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
+    }
+
+    /// The options.
+    pub fn options(&self) -> &DetectionOptions {
+        &self.options
+    }
+
+    /// The batch of the last step.
+    pub fn last_batch(&self) -> Option<&Batch> {
+        self.ready.as_ref()?.last.as_ref()
+    }
+
+    /// Measures a checkpoint of the run on the validation images; `observe` sees each batch with its labels.
+    ///
+    /// # Errors
+    /// A checkpoint that cannot be read or is of another network; what `observe` gives; where no image can be read.
+    pub fn evaluate(
+        &self,
+        checkpoint: impl AsRef<Path>,
+        observe: impl FnMut(&BatchOutput<'_>, &[Target]) -> Result<()>,
+    ) -> Result<ValReport> {
+        let trainer = &self.prepared()?.trainer;
+        let tensors = ghostzoo_weights::read(checkpoint.as_ref())?.tensors.into_iter().collect();
+        let vb = candle_nn::VarBuilder::from_tensors(tensors, DType::F32, trainer.device());
+        let net = Yolo::new(trainer.def(), BatchNormMode::Fuse, vb)?;
+        let detector = Detector::new(net, trainer.device().clone(), DType::F32, None);
+        let measured = self.measure(&detector, observe, &StopFlag::new())?;
+        Ok(measured.context("nothing was measured")?.0)
+    }
+
+    /// How validation is done.
+    ///
+    /// # Errors
+    /// Where the task is not prepared.
+    pub fn val_options(&self) -> Result<&ValOptions> {
+        Ok(&self.prepared()?.validation)
+    }
+
+    fn prepared(&self) -> Result<&Ready> {
+        self.ready.as_ref().context("the task is not prepared")
+    }
+
+    fn prepared_mut(&mut self) -> Result<&mut Ready> {
+        self.ready.as_mut().context("the task is not prepared")
+    }
+
+    /// Looks at the validation images; the losses are means over the batches. Nothing where `stop` asked to end.
+    fn measure(
+        &self,
+        detector: &Detector,
+        mut observe: impl FnMut(&BatchOutput<'_>, &[Target]) -> Result<()>,
+        stop: &StopFlag,
+    ) -> Result<Option<(ValReport, [f64; 3])>> {
+        let Ready { trainer, validation, .. } = self.prepared()?;
+        let (mut sums, mut batches) = ([0.; 3], 0);
+        let (mut failed, ended) = (None, Cell::new(false));
+        let mut see = |output: BatchOutput<'_>| {
+            if stop.is_set() {
+                ended.set(true);
+                candle_core::bail!("asked to end")
+            }
+            let targets = self.targets(&output);
+            let losses = trainer.loss(output.raw, &targets)?;
+            sums.iter_mut().zip(losses).for_each(|(sum, loss)| *sum += loss);
+            if failed.is_none() {
+                failed = observe(&output, &targets).err();
+            }
+            batches += 1;
+            Ok(())
+        };
+        let validated = match validate(detector, &self.val, validation, &mut see) {
+            Err(_) if ended.get() => return Ok(None),
+            validated => validated?,
+        };
+        failed.map_or(Ok(()), Err)?;
+        self.tell_unreadable(&validated)?;
+        Ok(Some((validated, sums.map(|sum| sum / batches.max(1) as f64))))
+    }
+
+    /// Names the validation images that cannot be read, once; fails where there is no other.
+    fn tell_unreadable(&self, validated: &ValReport) -> Result<()> {
+        let images = self.val.iter().zip(&validated.images);
+        let failed: Vec<_> = images.filter_map(|(image, found)| Some((image, found.as_ref().err()?))).collect();
+        if !self.told.replace(true) {
+            for (image, error) in &failed {
+                self.messages.warn(format!("{}: {error}; it does not count in validation", image.path.display()));
+            }
+        }
+        if failed.len() == self.val.len() {
+            invalid!("none of the {} validation images can be read", failed.len());
+        }
+        Ok(())
+    }
+
+    /// The labels of a batch, in the network's input.
+    fn targets(&self, output: &BatchOutput<'_>) -> Vec<Target> {
+        let of = |(image, (number, sample)): (usize, (&usize, &candle_yolov8::val::ValSample))| {
+            let labels = self.val[*number].labels.iter().filter(|label| !label.crowd);
+            let target = |label: &candle_yolov8::data::Annotation| Target {
+                image,
+                class: label.class,
+                xywhn: sample.to_target(label.xywhn(sample.original)),
+            };
+            labels.map(target).collect::<Vec<_>>()
+        };
+        output.numbers.iter().zip(output.images).enumerate().flat_map(of).collect()
+    }
+}
+
+/// A metric as Ultralytics compares it: to five digits behind the point, the even one of two equally near.
+pub(in crate::train) fn five_digits(value: f64) -> f64 {
+    format!("{value:.5}").parse().unwrap_or(value)
+}
+
+impl TrainTask for DetectionTask {
+    const NAME: &'static str = "detect";
+    const RATE: &'static str = "--lr0";
+    const LAST_OF_EQUALS: bool = true;
+
+    fn prepare(&mut self, plan: &Plan, decided: Option<&Value>) -> Result<()> {
+        if self.ready.is_none() {
+            self.ready = Some(self.ready(plan, decided)?);
+        }
+        Ok(())
+    }
+
+    fn record(&self) -> Result<Value> {
+        self.options.record(self.train.imgsz())
+    }
+
+    fn data(&self) -> Value {
+        let mut text = String::new();
+        for image in 0..self.train.len() {
+            let name = self.train.path(image).file_name().unwrap_or_default().to_string_lossy();
+            text += &format!("{name} {:?}\n", self.train.objects(image));
+        }
+        let labels = format!("{:08x}", crc32fast::hash(text.as_bytes()));
+        json!({"classes": self.class_names, "pictures": self.train.len(), "labels": labels})
+    }
+
+    fn decided(&self) -> Result<Value> {
+        let Ready { arch, yaml, recipe, class_channels, .. } = self.prepared()?;
+        let class_channels = Some(*class_channels);
+        let decided = Decided { arch: arch.clone(), yaml: yaml.clone(), recipe: recipe.clone(), class_channels };
+        Ok(serde_json::to_value(decided)?)
+    }
+
+    fn images(&self) -> [Vec<ImageRecord>; 2] {
+        let record = |path: &Path, labels: String| ImageRecord {
+            name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            path: path.to_path_buf(),
+            labels,
+        };
+        let train = (0..self.train.len())
+            .map(|number| record(self.train.path(number), format!("{:?}", self.train.objects(number))));
+        let val = self.val.iter().map(|image| record(&image.path, format!("{:?}", image.labels)));
+        [train.collect(), val.collect()]
+    }
+
+    fn extension(&self, [before, after]: [usize; 2], epoch: usize) -> Result<String> {
+        let Ready { recipe, .. } = self.prepared()?;
+        let batches = self.train.len().div_ceil(recipe.batch);
+        let rate = |epochs: usize, epoch: usize| {
+            let schedule = Recipe { epochs, ..recipe.clone() }.schedule(batches);
+            // After the epoch's last step.
+            schedule.rate(ParamKind::Weight, 1., (epoch + 1) * batches - 1)
+        };
+        let close = self.options.close_mosaic;
+        let mosaics = match (close, after.saturating_sub(close)) {
+            (0, _) => "mosaics go on to the end".to_owned(),
+            (_, last) => format!("mosaics are joined up to epoch {last}"),
+        };
+        Ok(format!(
+            "{after} epochs instead of {before}: the rate of epoch {} is {:.3e}, that of the last before was {:.3e}; {mosaics}",
+            epoch + 1,
+            rate(after, epoch),
+            rate(before, epoch.max(1) - 1)
+        ))
+    }
+
+    fn columns(&self) -> (&'static [&'static str], &'static [&'static str]) {
+        (LOSSES, METRICS)
+    }
+
+    fn batches(&self) -> usize {
+        self.ready.as_ref().map_or(0, |ready| ready.loader.batches_per_epoch())
+    }
+
+    fn rates(&self) -> Vec<f64> {
+        self.ready.as_ref().map_or_else(Vec::new, |ready| ready.trainer.rates())
+    }
+
+    fn begin(&mut self, epoch: usize, batch: usize) -> Result<()> {
+        let close = self.options.close_mosaic;
+        let ready = self.prepared_mut()?;
+        let is_joined = close == 0 || epoch + close < ready.epochs;
+        ready.epoch = None;
+        ready.epoch = Some(ready.loader.epoch(epoch, is_joined, batch)?);
+        ready.iteration = epoch * ready.loader.batches_per_epoch() + batch;
+        ready.trainer.seek(ready.iteration);
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<Step> {
+        let ready = self.ready.as_mut().context("the task is not prepared")?;
+        let epoch = ready.epoch.as_mut().context("an epoch that was not begun")?;
+        let before = epoch.waited();
+        let batch = epoch.next().context("an epoch ended before its last batch")??;
+        let waited: Duration = epoch.waited() - before;
+        self.messages.warn_each(&self.train.take_messages());
+        self.train.check_decoded()?;
+        let device = ready.trainer.device();
+        let images = match &ready.scale {
+            Some(scale) => batch.scaled(scale.shape(scale.size(ready.iteration), batch.size), device)?,
+            None => batch.tensor(device)?,
+        };
+        let losses = ready.trainer.step(ready.iteration, &images, &batch.targets)?.to_vec();
+        let moved = ready.trainer.moves(ready.iteration);
+        ready.iteration += 1;
+        let step = Step { losses, images: batch.len(), moved, waited };
+        ready.last = Some(batch);
+        Ok(step)
+    }
+
+    fn replan(&mut self, epochs: usize) {
+        if let Some(ready) = &mut self.ready {
+            ready.epochs = epochs;
+            ready.trainer.replan(epochs);
+        }
+    }
+
+    fn validate(&mut self, stop: &StopFlag) -> Result<Option<Validation>> {
+        let detector = self.prepared()?.trainer.detector()?;
+        let Some((validated, losses)) = self.measure(&detector, |_, _| Ok(()), stop)? else { return Ok(None) };
+        let metrics = validated.measured.ultralytics.means();
+        let (metrics, fitness) = (metrics.to_vec(), five_digits(metrics[3]));
+        Ok(Some(Validation { metrics, losses: losses.to_vec(), fitness }))
+    }
+
+    fn checkpoint(&self, epochs: usize) -> Result<Checkpoint> {
+        let Ready { trainer, arch, yaml, .. } = self.prepared()?;
+        let mut tensors = trainer.train_state().average().tensors()?;
+        for tensor in tensors.values_mut() {
+            *tensor = tensor.to_device(&Device::Cpu)?;
+        }
+        // For PyTorch, whose strict loading asks for them.
+        tensors.extend(candle_yolov8::absent_bins(&tensors)?);
+        let metadata = Metadata {
+            arch: Some(arch.clone()),
+            task: Some(Self::NAME.to_owned()),
+            nc: Some(self.class_names.len()),
+            names: Some(self.class_names.clone()),
+            yaml: yaml.clone().map(Value::String),
+            stride: Some(trainer.net().strides().iter().map(|stride| *stride as usize).collect()),
+            imgsz: Some(self.train.imgsz()),
+            epoch: Some(epochs as i64),
+            layout: KeyLayout::Ultralytics,
+            ..Default::default()
+        };
+        Ok(Checkpoint { tensors, metadata })
+    }
+
+    fn state(&self) -> Result<(BTreeMap<String, Tensor>, Value)> {
+        let (tensors, updates) = self.prepared()?.trainer.state()?;
+        Ok((tensors, json!({ "average_updates": updates })))
+    }
+
+    fn load_state(&mut self, tensors: &BTreeMap<String, Tensor>, counters: &Value) -> Result<()> {
+        let updates = counters["average_updates"].as_u64().context("the counters are not those of a detector")?;
+        Ok(self.prepared_mut()?.trainer.load_state(tensors, updates)?)
+    }
+
+    fn take_messages(&self) -> Vec<Message> {
+        self.messages.take()
+    }
+}

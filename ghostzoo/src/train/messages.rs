@@ -1,0 +1,50 @@
+//! What is to be said to whoever trains.
+
+use std::fmt::Display;
+use std::sync::{Mutex, PoisonError};
+
+/// Most messages of one kind at a time.
+const MOST: usize = 20;
+
+/// A line for whoever trains.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// How the training goes.
+    Note(String),
+    /// What may be wrong.
+    Warning(String),
+}
+
+/// Messages that wait to be taken.
+#[derive(Debug, Default)]
+pub struct Messages(Mutex<Vec<Message>>);
+
+impl Messages {
+    /// Adds how the training goes.
+    pub fn note(&self, text: impl Into<String>) {
+        self.push(Message::Note(text.into()));
+    }
+
+    /// Adds what may be wrong.
+    pub fn warn(&self, text: impl Into<String>) {
+        self.push(Message::Warning(text.into()));
+    }
+
+    /// Adds what may hold of many images: the first twenty, and how many more.
+    pub fn warn_each<T: Display>(&self, texts: &[T]) {
+        texts.iter().take(MOST).for_each(|text| self.warn(text.to_string()));
+        if texts.len() > MOST {
+            self.warn(format!("and {} more", texts.len() - MOST));
+        }
+    }
+
+    /// Adds a message.
+    pub fn push(&self, message: Message) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+    }
+
+    /// What was added since the last call.
+    pub fn take(&self) -> Vec<Message> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,132 @@
+//! What is trained.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use candle_core::Tensor;
+use ghostzoo_weights::Checkpoint;
+use serde_json::Value;
+
+use super::fingerprints::ImageRecord;
+use super::messages::Message;
+use super::stop::StopFlag;
+use crate::error::Result;
+
+/// How long a run is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Plan {
+    /// Its epochs.
+    pub epochs: usize,
+    /// Whether a limit of time decides how many of them there are.
+    pub is_timed: bool,
+}
+
+/// What [`fit`](super::fit()) trains: data, a network, and what moves its weights.
+///
+/// A run is exact when a step depends on nothing but the batch, which its number decides, and on what
+/// [`state`](TrainTask::state) gives.
+pub trait TrainTask {
+    /// What the run's state says that it is of.
+    const NAME: &'static str;
+    /// What the learning rate is called, for messages.
+    const RATE: &'static str;
+    /// Whether the best of equal epochs is the last, as Ultralytics has it, or the first, as timm has it.
+    const LAST_OF_EQUALS: bool;
+
+    /// Makes ready what the first step needs; called again, it does nothing. A run that goes on has what was
+    /// [`decided`](TrainTask::decided) when it began, by which it must be made, and takes no pretrained weights.
+    ///
+    /// # Errors
+    /// What is wrong with the data, the model or the options.
+    fn prepare(&mut self, plan: &Plan, decided: Option<&Value>) -> Result<()>;
+    /// The options, a table of values with `batch`, for the record that the run's files keep. A run that goes on must
+    /// find the same.
+    ///
+    /// # Errors
+    /// Options that are no values.
+    fn record(&self) -> Result<Value>;
+    /// Facts about the data, a table of values: a run that goes on must find the same.
+    fn data(&self) -> Value;
+    /// What was decided when the task was prepared and holds when the run goes on: null, or a table that holds `recipe`.
+    ///
+    /// # Errors
+    /// What is not prepared.
+    fn decided(&self) -> Result<Value>;
+    /// The images to train and to validate with, in order, for the same check image by image.
+    fn images(&self) -> [Vec<ImageRecord>; 2];
+    /// What it means that the run is to have `epochs[1]` epochs instead of `epochs[0]`, of which `epoch` are done.
+    ///
+    /// # Errors
+    /// What is not prepared.
+    fn extension(&self, epochs: [usize; 2], epoch: usize) -> Result<String> {
+        Ok(format!("{} epochs instead of {}, of which {epoch} are done", epochs[1], epochs[0]))
+    }
+
+    /// Names of the losses, in the order of [`Step::losses`], and of the metrics, of [`Validation::metrics`].
+    fn columns(&self) -> (&'static [&'static str], &'static [&'static str]);
+    /// Steps of an epoch; 0 before the task is prepared.
+    fn batches(&self) -> usize;
+    /// Learning rates by group of parameters.
+    fn rates(&self) -> Vec<f64>;
+    /// Prepares the batches of an epoch from one of them on, both from 0.
+    ///
+    /// # Errors
+    /// What keeps batches from being made.
+    fn begin(&mut self, epoch: usize, batch: usize) -> Result<()>;
+    /// Learns from the next batch.
+    ///
+    /// # Errors
+    /// What keeps the step from being made.
+    fn step(&mut self) -> Result<Step>;
+    /// Takes up another number of epochs, of which the rates of those to come follow.
+    fn replan(&mut self, epochs: usize);
+    /// Measures the averaged weights. Asked to end, it does so after a batch, with nothing.
+    ///
+    /// # Errors
+    /// What keeps them from being measured.
+    fn validate(&mut self, stop: &StopFlag) -> Result<Option<Validation>>;
+    /// The averaged weights after so many epochs, in f32 on the CPU.
+    ///
+    /// # Errors
+    /// What keeps them from being read.
+    fn checkpoint(&self, epochs: usize) -> Result<Checkpoint>;
+    /// All that a step changes, as tensors and as counters.
+    ///
+    /// # Errors
+    /// What keeps them from being read.
+    fn state(&self) -> Result<(BTreeMap<String, Tensor>, Value)>;
+    /// Takes up what [`TrainTask::state`] gave.
+    ///
+    /// # Errors
+    /// A state of another task or of other options.
+    fn load_state(&mut self, tensors: &BTreeMap<String, Tensor>, counters: &Value) -> Result<()>;
+    /// What is to be said, since the last call.
+    fn take_messages(&self) -> Vec<Message> {
+        Vec::new()
+    }
+}
+
+/// What a step gave.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// Losses per image.
+    pub losses: Vec<f64>,
+    /// How many images.
+    pub images: usize,
+    /// Whether the weights moved; else the gradients are kept for a later step.
+    pub moved: bool,
+    /// Time spent waiting for them.
+    pub waited: Duration,
+}
+
+/// What a validation gave.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Validation {
+    /// In the order of [`TrainTask::columns`].
+    pub metrics: Vec<f64>,
+    /// As many as a step has.
+    pub losses: Vec<f64>,
+    /// What the best epoch has most of.
+    pub fitness: f64,
+}

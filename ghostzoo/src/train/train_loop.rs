@@ -1,0 +1,250 @@
+//! The loop over epochs: steps, validation, files.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::callbacks::{Callbacks, EpochReport, RunStart, StepReport};
+use super::fit::tell;
+use super::half::halved;
+use super::messages::Message;
+use super::options::FitOptions;
+use super::results::Results;
+use super::state::{self, Progress};
+use super::task::{TrainTask, Validation};
+use super::{record, run_folder};
+use crate::error::{Context as _, Result, invalid, io};
+
+/// The newest weights, and those of the best epoch.
+pub(super) const LAST: &str = "last.safetensors";
+pub(super) const BEST: &str = "best.safetensors";
+/// Time between states within an epoch.
+const BETWEEN_STATES: Duration = Duration::from_secs(600);
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// All epochs, or enough of them, or all of the time.
+    Finished,
+    /// It was asked to end; the state is saved.
+    Interrupted,
+}
+
+/// The columns of `results.csv` behind epoch and time.
+pub(super) fn columns<T: TrainTask>(task: &T, groups: usize) -> impl Iterator<Item = String> {
+    let (losses, metrics) = task.columns();
+    let of =
+        |kind: &'static str, names: &'static [&'static str]| names.iter().map(move |name| format!("{kind}/{name}"));
+    let rates = (0..groups).map(|group| format!("lr/pg{group}"));
+    of("train", losses).chain(of("metrics", metrics)).chain(of("val", losses)).chain(rates)
+}
+
+/// A run in its folder.
+pub(super) struct TrainLoop<'a> {
+    pub(super) options: &'a FitOptions,
+    pub(super) folder: &'a Path,
+    pub(super) progress: Progress,
+    pub(super) results: Results,
+    /// Seconds spent on the run so far, by all processes.
+    pub(super) clock: Box<dyn Fn() -> f64 + 'a>,
+}
+
+impl<'a> TrainLoop<'a> {
+    /// A run whose clock goes on from here.
+    pub(super) fn new(options: &'a FitOptions, folder: &'a Path, progress: Progress, results: Results) -> Self {
+        let (before, start) = (progress.seconds, Instant::now());
+        let clock = Box::new(move || before + start.elapsed().as_secs_f64());
+        Self { options, folder, progress, results, clock }
+    }
+
+    /// Takes the folder over. What an older run left in it goes once this run's state is whole, and not before; a run that is
+    /// still at its first step, having been killed there, does so again.
+    pub(super) fn take_over<T: TrainTask>(&mut self, task: &T, callbacks: &mut impl Callbacks<T>) -> Result<()> {
+        run_folder::sweep(self.folder)?;
+        self.save_state(task)?;
+        let is_first = (self.progress.epoch, self.progress.batch) == (0, 0);
+        if is_first {
+            run_folder::clear(self.folder)?;
+        } else {
+            self.write_results()?;
+        }
+        callbacks.on_run_begin(task, &RunStart { folder: self.folder, is_first })
+    }
+
+    /// Runs to the end, or to where it is asked to.
+    pub(super) fn run<T: TrainTask>(&mut self, task: &mut T, callbacks: &mut impl Callbacks<T>) -> Result<End> {
+        while self.progress.epoch < self.epochs() && !self.progress.finished {
+            if self.epoch(task, callbacks)? == End::Interrupted {
+                return Ok(End::Interrupted);
+            }
+        }
+        Ok(End::Finished)
+    }
+
+    /// Epochs of the whole run, as far as it is known.
+    fn epochs(&self) -> usize {
+        self.progress.planned.unwrap_or(self.options.epochs)
+    }
+
+    /// Whether the run's time is over.
+    fn is_late(&self) -> bool {
+        self.options.hours.is_some_and(|hours| self.seconds() > hours * 3600.)
+    }
+
+    fn epoch<T: TrainTask>(&mut self, task: &mut T, callbacks: &mut impl Callbacks<T>) -> Result<End> {
+        let (epoch, batches) = (self.progress.epoch, task.batches());
+        let mut since_state = Instant::now();
+        task.begin(epoch, self.progress.batch)?;
+        callbacks.on_epoch_begin(task, epoch + 1, self.epochs())?;
+        while self.progress.batch < batches {
+            let step = task.step();
+            tell(task, callbacks);
+            let step = step?;
+            let batch = self.progress.batch;
+            if let Some(loss) = step.losses.iter().find(|loss| !loss.is_finite()) {
+                invalid!(
+                    "the loss became {loss} in epoch {}, step {}: begin again with a lower {} or a longer --warmup-epochs",
+                    epoch + 1,
+                    batch + 1,
+                    T::RATE
+                );
+            }
+            if self.progress.losses.is_empty() {
+                self.progress.losses = vec![0.; step.losses.len()];
+            }
+            self.progress.losses.iter_mut().zip(&step.losses).for_each(|(sum, loss)| *sum += loss);
+            self.progress.batch += 1;
+            let report = StepReport {
+                number: epoch * batches + batch,
+                batch: self.progress.batch,
+                batches,
+                loss_sums: &self.progress.losses,
+                step: &step,
+            };
+            callbacks.on_step(task, &report)?;
+            let asked = self.options.stop.is_set();
+            if asked || since_state.elapsed() > BETWEEN_STATES {
+                self.save_state(task)?;
+                since_state = Instant::now();
+            }
+            if asked {
+                return Ok(End::Interrupted);
+            }
+            if step.moved && self.is_late() {
+                break;
+            }
+        }
+        if self.end_epoch(task, callbacks)? == End::Interrupted {
+            return Ok(End::Interrupted);
+        }
+        let is_asked = self.options.stop.is_set() && !self.progress.finished;
+        Ok(if is_asked { End::Interrupted } else { End::Finished })
+    }
+
+    /// Measures and writes what the epoch's steps came to. Interrupted, it has written the state before the validation, which
+    /// whoever goes on begins again.
+    fn end_epoch<T: TrainTask>(&mut self, task: &mut T, callbacks: &mut impl Callbacks<T>) -> Result<End> {
+        let epoch = self.progress.epoch + 1;
+        callbacks.on_steps_end(task)?;
+        let (losses, metrics) = task.columns();
+        let mean = |sum: &f64| sum / self.progress.batch.max(1) as f64;
+        let means: Vec<f64> = self.progress.losses.iter().map(mean).collect();
+        let is_last = epoch >= self.epochs() || self.is_late();
+        let mut validation = None;
+        if self.options.validate || is_last {
+            self.save_state(task)?;
+            let validated = task.validate(&self.options.stop);
+            tell(task, callbacks);
+            validation = validated?;
+            if validation.is_none() {
+                return Ok(End::Interrupted);
+            }
+        }
+        let fitness = validation.as_ref().map(|validation| validation.fitness);
+        let stops = fitness.is_some_and(|fitness| self.progress.stopping.stops(epoch, fitness, self.options.patience));
+        let is_equal = fitness.is_some_and(|fitness| fitness >= self.progress.stopping.best);
+        let is_best = self.progress.stopping.epoch == epoch || (T::LAST_OF_EQUALS && is_equal);
+        if is_best {
+            self.progress.best = epoch;
+        }
+        let unknown =
+            Validation { metrics: vec![f64::NAN; metrics.len()], losses: vec![f64::NAN; losses.len()], fitness: 0. };
+        let validation = validation.unwrap_or(unknown);
+        let rounded = |value: &f64| (value * 1e5).round() / 1e5;
+        let mut values: Vec<f64> =
+            means.iter().chain(&validation.metrics).chain(&validation.losses).map(rounded).collect();
+        values.extend(task.rates());
+        self.results.push(epoch, self.seconds(), &values);
+        let weights = self.folder.join("weights");
+        let mut checkpoint = task.checkpoint(epoch)?;
+        checkpoint.metadata.train_args = Some(record::shared(&self.progress.args)?);
+        let (checkpoint, note) = halved(&checkpoint)?;
+        note.into_iter().for_each(|note| callbacks.message(&Message::Warning(format!("epoch {epoch}: {note}"))));
+        if is_best {
+            ghostzoo_weights::write(&weights.join(BEST), &checkpoint)?;
+        }
+        ghostzoo_weights::write(&weights.join(LAST), &checkpoint)?;
+        // Ultralytics counts from 0.
+        let number = epoch - 1;
+        let period = self.options.save_period;
+        if period > 0 && number.is_multiple_of(period) {
+            ghostzoo_weights::write(&weights.join(format!("epoch{number}.safetensors")), &checkpoint)?;
+        }
+        self.write_results()?;
+        self.progress.results = self.results.text();
+        self.progress.finished = stops || is_last || self.is_late();
+        if let Some(hours) = self.options.hours {
+            let epochs = planned(hours, self.seconds(), epoch);
+            self.progress.planned = Some(epochs);
+            // Source: Ultralytics, which ends an epoch later than planned.
+            self.progress.finished |= number >= epochs;
+            task.replan(epochs);
+        }
+        (self.progress.epoch, self.progress.batch) = (epoch, 0);
+        self.progress.losses.clear();
+        // The last of the epoch's files: whoever goes on from an older state writes the others again, to the same bytes.
+        self.save_state(task)?;
+        let report = EpochReport {
+            epoch,
+            epochs: self.epochs(),
+            losses: &means,
+            metrics: &validation.metrics,
+            is_best,
+            out_of_patience: (stops && !is_last).then_some(self.progress.stopping.epoch),
+            columns: self.results.names(),
+            row: self.results.last().unwrap_or_default(),
+        };
+        callbacks.on_epoch_end(task, &report)?;
+        Ok(End::Finished)
+    }
+
+    fn write_results(&self) -> Result<()> {
+        let path = self.folder.join("results.csv");
+        ghostzoo_files::write(&path, self.results.text().as_bytes())
+            .map_err(io(format!("cannot write {}", path.display())))
+    }
+
+    /// The whole run so far.
+    pub(super) fn seconds(&self) -> f64 {
+        (self.clock)()
+    }
+
+    /// Writes the state, whole or not at all.
+    pub(super) fn save_state(&mut self, task: &impl TrainTask) -> Result<()> {
+        let (tensors, counters) = task.state()?;
+        self.progress.counters = counters;
+        self.progress.seconds = self.seconds();
+        state::save(&self.folder.join("weights").join(state::FILE), &self.progress, &tensors)
+            .context("the state of the run could not be saved; one that was saved before is whole")
+    }
+}
+
+/// The epochs of a run of so many hours, by the mean of those that are done in so many seconds.
+///
+/// Source: Ultralytics 8.4.190's rule.
+pub(super) fn planned(hours: f64, seconds: f64, done: usize) -> usize {
+    (hours * 3600. / (seconds / done as f64)).ceil() as usize
+}
+
+#[cfg(test)]
+#[path = "train_loop_tests.rs"]
+mod tests;

@@ -1,0 +1,101 @@
+//! The library's options of a classifier's arguments.
+
+use anyhow::Result;
+use candle_ghostnet::train::Recipe;
+use candle_vision::augment::{AugmentError, ClassificationAugment, EraseMode, TrainInterpolation};
+use ghostzoo::train::{ClassificationOptions, Pretrained};
+
+use crate::cli::{ClassifyTrainArgs, GlobalArgs};
+use crate::error::usage;
+
+/// How it is trained.
+pub(super) fn task(args: &ClassifyTrainArgs, global: &GlobalArgs) -> Result<ClassificationOptions> {
+    let mut options = ClassificationOptions::new(&args.model);
+    options.augment = augment(args)?;
+    options.recipe = recipe(args);
+    options.recipe.optimizer().map_err(usage)?;
+    options.recipe.schedule(1).map_err(usage)?;
+    options.pretrained = match args.pretrained.as_str() {
+        "false" => Pretrained::No,
+        "true" => Pretrained::Published,
+        file => Pretrained::From(file.to_owned()),
+    };
+    options.arch = global.arch.clone();
+    options.cls_remap = args.cls_remap;
+    options.device = global.open(global.quiet)?;
+    options.freeze = args.optimizer.freeze;
+    options.teacher = args.optimizer.teacher.clone();
+    options.imgsz = args.imgsz;
+    options.crop_pct = args.crop_pct;
+    let interpolation = args.interpolation.as_deref().map(str::parse).transpose();
+    options.interpolation = interpolation.map_err(|error: String| usage(format!("--interpolation: {error}")))?;
+    options.workers = args.run.workers;
+    options.seed = args.run.seed;
+    Ok(options)
+}
+
+fn recipe(args: &ClassifyTrainArgs) -> Recipe {
+    let optimizer = &args.optimizer;
+    Recipe {
+        epochs: args.run.epochs,
+        batch: args.batch,
+        opt: optimizer.opt.clone(),
+        lr: optimizer.lr,
+        momentum: optimizer.momentum,
+        weight_decay: optimizer.weight_decay,
+        clip_grad: optimizer.clip_grad,
+        sched: optimizer.sched.clone(),
+        warmup_epochs: optimizer.warmup_epochs,
+        warmup_lr: optimizer.warmup_lr,
+        min_lr: optimizer.min_lr,
+        decay_epochs: optimizer.decay_epochs,
+        decay_rate: optimizer.decay_rate,
+        model_ema: optimizer.model_ema,
+        model_ema_decay: optimizer.model_ema_decay,
+        drop: optimizer.drop,
+        smoothing: args.augment.smoothing,
+        distill_alpha: optimizer.distill_alpha,
+        distill_temperature: optimizer.distill_temperature,
+    }
+}
+
+fn augment(args: &ClassifyTrainArgs) -> Result<ClassificationAugment> {
+    let args = &args.augment;
+    let augment = ClassificationAugment {
+        scale: range("scale", &args.scale)?,
+        ratio: range("ratio", &args.ratio)?,
+        padding: args.crop_pad,
+        interpolation: match args.train_interpolation.as_str() {
+            "bilinear" => TrainInterpolation::Bilinear,
+            "bicubic" => TrainInterpolation::Bicubic,
+            _ => TrainInterpolation::Random,
+        },
+        hflip: args.hflip,
+        vflip: args.vflip,
+        aa: args.aa.as_deref().map(str::parse).transpose().map_err(|error: AugmentError| usage(error.to_string()))?,
+        color_jitter: args.color_jitter,
+        reprob: args.reprob,
+        remode: match args.remode.as_str() {
+            "rand" => EraseMode::Rand,
+            "const" => EraseMode::Const,
+            _ => EraseMode::Pixel,
+        },
+        recount: args.recount,
+        mixup: args.mixup,
+        cutmix: args.cutmix,
+        mixup_prob: args.mixup_prob,
+        mixup_switch_prob: args.mixup_switch_prob,
+        smoothing: args.smoothing,
+        ..ClassificationAugment::default()
+    };
+    augment.check().map_err(|error| usage(error.to_string()))?;
+    Ok(augment)
+}
+
+/// The two numbers of an option such as `0.08,1`.
+fn range(name: &str, text: &str) -> Result<[f64; 2]> {
+    let numbers: Option<Vec<f64>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
+    numbers
+        .and_then(|numbers| <[f64; 2]>::try_from(numbers).ok())
+        .ok_or_else(|| usage(format!("--{name} {text}: give two numbers, such as 0.08,1")))
+}
