@@ -16,8 +16,17 @@ mod evaluate;
 #[path = "../examples/features.rs"]
 mod features;
 #[allow(dead_code, reason = "the test runs what `main` prints")]
+#[path = "../examples/finetune_classifier.rs"]
+mod finetune_classifier;
+#[allow(dead_code, reason = "the test runs what `main` prints")]
+#[path = "../examples/finetune_detector.rs"]
+mod finetune_detector;
+#[allow(dead_code, reason = "the test runs what `main` prints")]
 #[path = "../examples/own_yaml.rs"]
 mod own_yaml;
+#[allow(dead_code, reason = "the test runs what `main` prints")]
+#[path = "../examples/resume.rs"]
+mod resume;
 
 fn asset(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("assets").join(name)
@@ -63,4 +72,29 @@ fn evaluate_measures_the_cells() {
     assert!(all > 0.5 && lines.lines().count() == 4 && lines.contains("Platelets: mAP50-95"), "{lines}");
     let error = evaluate::run(&asset("cells.yaml"), Path::new("ghostnet_050-cifar10")).unwrap_err();
     assert!(error.to_string().contains("is a classifier"), "{error}");
+}
+
+#[test]
+fn a_detector_is_fine_tuned() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = finetune_detector::run(folder.path(), 2).unwrap();
+    assert!(lines.contains("of 2 is the best"), "{lines}");
+    for name in ["results.csv", "weights/best.safetensors", "weights/resume.safetensors"] {
+        assert!(folder.path().join("run").join(name).is_file(), "{name}");
+    }
+}
+
+#[test]
+fn a_classifier_is_fine_tuned() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = finetune_classifier::run(folder.path(), 3).unwrap();
+    assert_eq!(lines.lines().count(), 5, "{lines}");
+    assert!(lines.lines().last().unwrap().starts_with("dark "), "{lines}");
+}
+
+#[test]
+fn a_stopped_run_goes_on_to_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = resume::run(folder.path(), 2).unwrap();
+    assert_eq!(lines, "stopped within epoch 2, went on to 2: same weights true\n");
 }

@@ -34,8 +34,8 @@ pub trait TrainTask {
     /// Whether the best of equal epochs is the last, as Ultralytics has it, or the first, as timm has it.
     const LAST_OF_EQUALS: bool;
 
-    /// Makes ready what the first step needs; called again, it does nothing. A run that goes on has what was
-    /// [`decided`](TrainTask::decided) when it began, by which it must be made, and takes no pretrained weights.
+    /// Makes ready what the first step needs; before that step an equal plan changes nothing. A run that goes on has what
+    /// was [`decided`](TrainTask::decided) when it began, by which the task must be made anew, without pretrained weights.
     ///
     /// # Errors
     /// What is wrong with the data, the model or the options.

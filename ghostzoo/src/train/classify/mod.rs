@@ -1,5 +1,6 @@
 //! Training a classifier.
 
+mod evaluate;
 mod options;
 mod prepare;
 mod start;

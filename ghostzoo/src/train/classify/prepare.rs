@@ -93,7 +93,7 @@ impl ClassificationTask {
         if decided.is_none() {
             self.messages.note(opening(&recipe, &trainer, train.batches()));
         }
-        Ok(Ready { trainer, recipe, train, val, view, epoch: None, iteration: 0, last: None })
+        Ok(Ready { plan: *plan, trainer, recipe, train, val, view, epoch: None, iteration: 0, last: None })
     }
 
     fn tell_data(&self, recipe: &Recipe) {

@@ -6,21 +6,18 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use candle_ghostnet::train::{Recipe, Trainer};
-use candle_ghostnet::{GhostNet, Layer as _};
-use candle_nn::VarBuilder;
 use candle_vision::augment::{Batch, DataLoader, EpochIter};
 use candle_vision::data::{CachedDataset, ClassificationDataset};
 use candle_vision::image::EvalTransform;
-use candle_vision::metrics::ClassificationMetrics;
 use ghostzoo_weights::{Checkpoint, KeyLayout, Metadata};
 use serde_json::{Value, json};
 
 use super::options::ClassificationOptions;
 use super::prepare::Decided;
 use super::start::ClassificationStart;
-use crate::error::{Context as _, Result, invalid, request};
+use crate::error::{Context as _, Result, request};
 use crate::train::{ImageRecord, Message, Messages, Plan, Step, StopFlag, TrainTask, Validation};
 use crate::{Model, model};
 
@@ -42,11 +39,12 @@ pub struct ClassificationTask {
     kept_batches: usize,
     ready: Option<Ready>,
     /// Unreadable images that were named, of each set.
-    told: RefCell<[HashSet<usize>; 2]>,
+    pub(super) told: RefCell<[HashSet<usize>; 2]>,
 }
 
 /// What the first step needs.
 pub(super) struct Ready {
+    pub(super) plan: Plan,
     pub(super) trainer: Trainer,
     pub(super) recipe: Recipe,
     pub(super) train: DataLoader,
@@ -199,82 +197,12 @@ impl ClassificationTask {
         Self { kept_batches: steps, ..self }
     }
 
-    /// Measures a checkpoint of the run on the validation images; of the first `seen` batches `observe` is given the number,
-    /// the batch, and the class that was taken for each image's.
-    ///
-    /// # Errors
-    /// A checkpoint that cannot be read or is of another network; what `observe` gives; where no image can be read.
-    pub fn evaluate(
-        &self,
-        checkpoint: impl AsRef<Path>,
-        seen: usize,
-        observe: impl FnMut(usize, &Batch, &[usize]) -> Result<()>,
-    ) -> Result<ClassificationMetrics> {
-        let trainer = &self.prepared()?.trainer;
-        let tensors = ghostzoo_weights::read(checkpoint.as_ref())?.tensors.into_iter().collect();
-        let vb = VarBuilder::from_tensors(tensors, DType::F32, trainer.device());
-        let network = GhostNet::new(&trainer.config().for_inference(), vb)?;
-        self.measure(&network, seen, observe, &StopFlag::new())?.context("nothing was measured")
-    }
-
-    fn prepared(&self) -> Result<&Ready> {
+    pub(super) fn prepared(&self) -> Result<&Ready> {
         self.ready.as_ref().context("the task is not prepared")
     }
 
     fn prepared_mut(&mut self) -> Result<&mut Ready> {
         self.ready.as_mut().context("the task is not prepared")
-    }
-
-    /// Looks at the validation images. Nothing where `stop` asked to end.
-    fn measure(
-        &self,
-        network: &GhostNet,
-        seen: usize,
-        mut observe: impl FnMut(usize, &Batch, &[usize]) -> Result<()>,
-        stop: &StopFlag,
-    ) -> Result<Option<ClassificationMetrics>> {
-        let Ready { val, trainer, .. } = self.prepared()?;
-        let mut metrics = ClassificationMetrics::default();
-        for (number, batch) in val.epoch(0)?.enumerate() {
-            if stop.is_set() {
-                return Ok(None);
-            }
-            let batch = batch?;
-            let (kept, classes) = ((number < seen).then(|| batch.clone()), batch.classes.clone());
-            let (images, _) = batch.into_tensors(trainer.device())?;
-            let logits = network.forward(&images)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
-            let verdict = |(logits, &class): (&Vec<f32>, &usize)| metrics.add(logits, class, &[class]).predicted;
-            let predicted: Vec<usize> = logits.iter().zip(&classes).map(verdict).collect();
-            if let Some(batch) = kept {
-                observe(number, &batch, &predicted)?;
-            }
-        }
-        self.tell_unreadable();
-        if metrics.images() == 0 {
-            invalid!("none of the {} validation images can be read", self.sets[1].set().len());
-        }
-        if metrics.not_finite() > 0 {
-            invalid!(
-                "the answers to {} of {} validation images are no numbers: begin again with a lower --lr or a longer \
-                 --warmup-epochs",
-                metrics.not_finite(),
-                metrics.images()
-            );
-        }
-        Ok(Some(metrics))
-    }
-
-    /// Names images that could not be read, each once.
-    fn tell_unreadable(&self) {
-        let mut told = self.told.borrow_mut();
-        let becomes = ["the next that can be read takes its place", "it does not count in validation"];
-        for ((set, told), becomes) in self.sets.iter().zip(told.iter_mut()).zip(becomes) {
-            for error in set.unreadable() {
-                if told.insert(error.index) {
-                    self.messages.warn(format!("{error}; {becomes}"));
-                }
-            }
-        }
     }
 }
 
@@ -284,7 +212,10 @@ impl TrainTask for ClassificationTask {
     const LAST_OF_EQUALS: bool = false;
 
     fn prepare(&mut self, plan: &Plan, decided: Option<&Value>) -> Result<()> {
-        if self.ready.is_none() {
+        // A task that made a step, for this run or another, begins anew.
+        let is_fresh = |ready: &Ready| ready.plan == *plan && ready.epoch.is_none();
+        if decided.is_some() || !self.ready.as_ref().is_some_and(is_fresh) {
+            self.ready = None;
             self.ready = Some(self.ready(plan, decided)?);
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 mod auto_batch;
 mod data;
+mod evaluate;
 mod options;
 mod prepare;
 mod start;

@@ -56,6 +56,7 @@ impl DetectionTask {
         let loader = DataLoader::new(self.train.clone(), options)?;
         let DetectionStart { def, arch, yaml, .. } = start;
         Ok(Ready {
+            plan: *plan,
             class_channels: def.class_channels(),
             arch,
             yaml,

@@ -7,22 +7,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use candle_core::{DType, Device, Tensor};
-use candle_vision::layers::BatchNormMode;
+use candle_core::{Device, Tensor};
 use candle_vision::train::optim::ParamKind;
 use candle_yolov8::data::AnnotatedImage;
 use candle_yolov8::train::{
-    Batch, DataLoader, DetectionDataset, DetectionDatasetOptions, EpochIter, MultiScale, Recipe, Target, Trainer,
+    Batch, DataLoader, DetectionDataset, DetectionDatasetOptions, EpochIter, MultiScale, Recipe, Trainer,
 };
-use candle_yolov8::val::{BatchOutput, ValOptions, ValReport, validate};
-use candle_yolov8::{Detector, Yolo};
+use candle_yolov8::val::ValOptions;
 use ghostzoo_weights::{Checkpoint, KeyLayout, Metadata};
 use serde_json::{Value, json};
 
 use super::data::{DetectionData, DetectionDataOptions};
 use super::options::DetectionOptions;
 use super::start::{Decided, DetectionStart};
-use crate::error::{Context as _, Result, invalid, request};
+use crate::error::{Context as _, Result, request};
 use crate::train::{ImageRecord, Message, Messages, Plan, Step, StopFlag, TrainTask, Validation};
 
 const LOSSES: &[&str] = &["box_loss", "cls_loss", "dfl_loss"];
@@ -40,11 +38,12 @@ pub struct DetectionTask {
     pub(super) messages: Messages,
     ready: Option<Ready>,
     /// Whether unreadable validation images were named.
-    told: Cell<bool>,
+    pub(super) told: Cell<bool>,
 }
 
 /// What the first step needs.
 pub(super) struct Ready {
+    pub(super) plan: Plan,
     pub(super) arch: String,
     pub(super) yaml: Option<String>,
     pub(super) class_channels: usize,
@@ -149,24 +148,6 @@ impl DetectionTask {
         self.ready.as_ref()?.last.as_ref()
     }
 
-    /// Measures a checkpoint of the run on the validation images; `observe` sees each batch with its labels.
-    ///
-    /// # Errors
-    /// A checkpoint that cannot be read or is of another network; what `observe` gives; where no image can be read.
-    pub fn evaluate(
-        &self,
-        checkpoint: impl AsRef<Path>,
-        observe: impl FnMut(&BatchOutput<'_>, &[Target]) -> Result<()>,
-    ) -> Result<ValReport> {
-        let trainer = &self.prepared()?.trainer;
-        let tensors = ghostzoo_weights::read(checkpoint.as_ref())?.tensors.into_iter().collect();
-        let vb = candle_nn::VarBuilder::from_tensors(tensors, DType::F32, trainer.device());
-        let net = Yolo::new(trainer.def(), BatchNormMode::Fuse, vb)?;
-        let detector = Detector::new(net, trainer.device().clone(), DType::F32, None);
-        let measured = self.measure(&detector, observe, &StopFlag::new())?;
-        Ok(measured.context("nothing was measured")?.0)
-    }
-
     /// How validation is done.
     ///
     /// # Errors
@@ -175,74 +156,12 @@ impl DetectionTask {
         Ok(&self.prepared()?.validation)
     }
 
-    fn prepared(&self) -> Result<&Ready> {
+    pub(super) fn prepared(&self) -> Result<&Ready> {
         self.ready.as_ref().context("the task is not prepared")
     }
 
     fn prepared_mut(&mut self) -> Result<&mut Ready> {
         self.ready.as_mut().context("the task is not prepared")
-    }
-
-    /// Looks at the validation images; the losses are means over the batches. Nothing where `stop` asked to end.
-    fn measure(
-        &self,
-        detector: &Detector,
-        mut observe: impl FnMut(&BatchOutput<'_>, &[Target]) -> Result<()>,
-        stop: &StopFlag,
-    ) -> Result<Option<(ValReport, [f64; 3])>> {
-        let Ready { trainer, validation, .. } = self.prepared()?;
-        let (mut sums, mut batches) = ([0.; 3], 0);
-        let (mut failed, ended) = (None, Cell::new(false));
-        let mut see = |output: BatchOutput<'_>| {
-            if stop.is_set() {
-                ended.set(true);
-                candle_core::bail!("asked to end")
-            }
-            let targets = self.targets(&output);
-            let losses = trainer.loss(output.raw, &targets)?;
-            sums.iter_mut().zip(losses).for_each(|(sum, loss)| *sum += loss);
-            if failed.is_none() {
-                failed = observe(&output, &targets).err();
-            }
-            batches += 1;
-            Ok(())
-        };
-        let validated = match validate(detector, &self.val, validation, &mut see) {
-            Err(_) if ended.get() => return Ok(None),
-            validated => validated?,
-        };
-        failed.map_or(Ok(()), Err)?;
-        self.tell_unreadable(&validated)?;
-        Ok(Some((validated, sums.map(|sum| sum / batches.max(1) as f64))))
-    }
-
-    /// Names the validation images that cannot be read, once; fails where there is no other.
-    fn tell_unreadable(&self, validated: &ValReport) -> Result<()> {
-        let images = self.val.iter().zip(&validated.images);
-        let failed: Vec<_> = images.filter_map(|(image, found)| Some((image, found.as_ref().err()?))).collect();
-        if !self.told.replace(true) {
-            for (image, error) in &failed {
-                self.messages.warn(format!("{}: {error}; it does not count in validation", image.path.display()));
-            }
-        }
-        if failed.len() == self.val.len() {
-            invalid!("none of the {} validation images can be read", failed.len());
-        }
-        Ok(())
-    }
-
-    /// The labels of a batch, in the network's input.
-    fn targets(&self, output: &BatchOutput<'_>) -> Vec<Target> {
-        let of = |(image, (number, sample)): (usize, (&usize, &candle_yolov8::val::ValSample))| {
-            let labels = self.val[*number].labels.iter().filter(|label| !label.crowd);
-            let target = |label: &candle_yolov8::data::Annotation| Target {
-                image,
-                class: label.class,
-                xywhn: sample.to_target(label.xywhn(sample.original)),
-            };
-            labels.map(target).collect::<Vec<_>>()
-        };
-        output.numbers.iter().zip(output.images).enumerate().flat_map(of).collect()
     }
 }
 
@@ -257,7 +176,10 @@ impl TrainTask for DetectionTask {
     const LAST_OF_EQUALS: bool = true;
 
     fn prepare(&mut self, plan: &Plan, decided: Option<&Value>) -> Result<()> {
-        if self.ready.is_none() {
+        // A task that made a step, for this run or another, begins anew.
+        let is_fresh = |ready: &Ready| ready.plan == *plan && ready.epoch.is_none();
+        if decided.is_some() || !self.ready.as_ref().is_some_and(is_fresh) {
+            self.ready = None;
             self.ready = Some(self.ready(plan, decided)?);
         }
         Ok(())

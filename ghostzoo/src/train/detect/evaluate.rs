@@ -1,0 +1,98 @@
+//! A detector in training on its validation images.
+
+use std::cell::Cell;
+use std::path::Path;
+
+use candle_core::DType;
+use candle_nn::VarBuilder;
+use candle_vision::layers::BatchNormMode;
+use candle_yolov8::data::Annotation;
+use candle_yolov8::train::Target;
+use candle_yolov8::val::{BatchOutput, ValReport, ValSample, validate};
+use candle_yolov8::{Detector, Yolo};
+
+use super::task::{DetectionTask, Ready};
+use crate::error::{Context as _, Result, invalid};
+use crate::train::StopFlag;
+
+impl DetectionTask {
+    /// Measures a checkpoint of the run on the validation images; `observe` sees each batch with its labels.
+    ///
+    /// # Errors
+    /// A checkpoint that cannot be read or is of another network; what `observe` gives; where no image can be read.
+    pub fn evaluate(
+        &self,
+        checkpoint: impl AsRef<Path>,
+        observe: impl FnMut(&BatchOutput<'_>, &[Target]) -> Result<()>,
+    ) -> Result<ValReport> {
+        let trainer = &self.prepared()?.trainer;
+        let tensors = ghostzoo_weights::read(checkpoint.as_ref())?.tensors.into_iter().collect();
+        let vb = VarBuilder::from_tensors(tensors, DType::F32, trainer.device());
+        let net = Yolo::new(trainer.def(), BatchNormMode::Fuse, vb)?;
+        let detector = Detector::new(net, trainer.device().clone(), DType::F32, None);
+        let measured = self.measure(&detector, observe, &StopFlag::new())?;
+        Ok(measured.context("nothing was measured")?.0)
+    }
+
+    /// Looks at the validation images; the losses are means over the batches. Nothing where `stop` asked to end.
+    pub(super) fn measure(
+        &self,
+        detector: &Detector,
+        mut observe: impl FnMut(&BatchOutput<'_>, &[Target]) -> Result<()>,
+        stop: &StopFlag,
+    ) -> Result<Option<(ValReport, [f64; 3])>> {
+        let Ready { trainer, validation, .. } = self.prepared()?;
+        let (mut sums, mut batches) = ([0.; 3], 0);
+        let (mut failed, ended) = (None, Cell::new(false));
+        let mut see = |output: BatchOutput<'_>| {
+            if stop.is_set() {
+                ended.set(true);
+                candle_core::bail!("asked to end")
+            }
+            let targets = self.targets(&output);
+            let losses = trainer.loss(output.raw, &targets)?;
+            sums.iter_mut().zip(losses).for_each(|(sum, loss)| *sum += loss);
+            if failed.is_none() {
+                failed = observe(&output, &targets).err();
+            }
+            batches += 1;
+            Ok(())
+        };
+        let validated = match validate(detector, &self.val, validation, &mut see) {
+            Err(_) if ended.get() => return Ok(None),
+            validated => validated?,
+        };
+        failed.map_or(Ok(()), Err)?;
+        self.tell_unreadable(&validated)?;
+        Ok(Some((validated, sums.map(|sum| sum / batches.max(1) as f64))))
+    }
+
+    /// Names the validation images that cannot be read, once; fails where there is no other.
+    fn tell_unreadable(&self, validated: &ValReport) -> Result<()> {
+        let images = self.val.iter().zip(&validated.images);
+        let failed: Vec<_> = images.filter_map(|(image, found)| Some((image, found.as_ref().err()?))).collect();
+        if !self.told.replace(true) {
+            for (image, error) in &failed {
+                self.messages.warn(format!("{}: {error}; it does not count in validation", image.path.display()));
+            }
+        }
+        if failed.len() == self.val.len() {
+            invalid!("none of the {} validation images can be read", failed.len());
+        }
+        Ok(())
+    }
+
+    /// The labels of a batch, in the network's input.
+    fn targets(&self, output: &BatchOutput<'_>) -> Vec<Target> {
+        let of = |(image, (number, sample)): (usize, (&usize, &ValSample))| {
+            let labels = self.val[*number].labels.iter().filter(|label| !label.crowd);
+            let target = |label: &Annotation| Target {
+                image,
+                class: label.class,
+                xywhn: sample.to_target(label.xywhn(sample.original)),
+            };
+            labels.map(target).collect::<Vec<_>>()
+        };
+        output.numbers.iter().zip(output.images).enumerate().flat_map(of).collect()
+    }
+}
