@@ -3,8 +3,8 @@
 use std::io;
 
 use candle_vision::augment::AugmentError;
+use candle_vision::data::LoaderError;
 use candle_vision::image::ImageError;
-use candle_vision::train::prefetch::LoaderError;
 use ghostzoo_weights::ResolveError;
 use safetensors::SafeTensorError;
 

@@ -54,7 +54,7 @@ pub use held_out::held_out;
 pub use index::{ClassIndexing, DatasetOptions, ImageIndex};
 pub use prefetch::{LoaderError, PREFETCH, PrefetchIter, Prefetcher};
 pub use real_labels::RealLabels;
-pub use record::{ImageRecord, MAX_PICTURE_BYTES, Records};
+pub use record::{ImageRecord, MAX_IMAGE_BYTES, Records};
 pub use subset::subset;
 
 #[cfg(test)]

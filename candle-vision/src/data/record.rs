@@ -18,7 +18,7 @@ use super::{
 use crate::regular;
 
 /// Most bytes of one image's file.
-pub const MAX_PICTURE_BYTES: u64 = 1 << 30;
+pub const MAX_IMAGE_BYTES: u64 = 1 << 30;
 
 /// Where the bytes of a set's images are.
 #[derive(Debug)]
@@ -72,12 +72,12 @@ impl ImageRecord {
     /// The bytes of the image's file.
     ///
     /// # Errors
-    /// The file cannot be read, has changed since the set was opened, or exceeds [`MAX_PICTURE_BYTES`].
+    /// The file cannot be read, has changed since the set was opened, or exceeds [`MAX_IMAGE_BYTES`].
     pub fn read(&self) -> io::Result<Vec<u8>> {
         match &self.content {
-            Content::File(path) => read_at_most(regular::open(path)?, MAX_PICTURE_BYTES),
+            Content::File(path) => read_at_most(regular::open(path)?, MAX_IMAGE_BYTES),
             Content::Span(path, span) => {
-                if span.length > MAX_PICTURE_BYTES {
+                if span.length > MAX_IMAGE_BYTES {
                     return Err(too_large());
                 }
                 let mut file = regular::open(path)?;
@@ -104,7 +104,7 @@ fn read_at_most(reader: impl Read, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 fn too_large() -> Error {
-    Error::new(ErrorKind::FileTooLarge, format!("the image has more than {MAX_PICTURE_BYTES} bytes"))
+    Error::new(ErrorKind::FileTooLarge, format!("the image has more than {MAX_IMAGE_BYTES} bytes"))
 }
 
 /// Iterator over a range of a set, in its order. Each index yields one item, whatever happens.
@@ -146,7 +146,7 @@ impl<'a> Records<'a> {
                     .map_err(|error: DataError| error.to_string())?;
                 match bytes {
                     None => Err(format!("the image column of {} has no bytes there", table.path().display())),
-                    Some(bytes) if bytes.len() as u64 > MAX_PICTURE_BYTES => Err(too_large().to_string()),
+                    Some(bytes) if bytes.len() as u64 > MAX_IMAGE_BYTES => Err(too_large().to_string()),
                     Some(bytes) => Ok(Content::Bytes(bytes)),
                 }
             }

@@ -1,10 +1,10 @@
 use std::path::Path;
 
+use crate::seeded;
 use candle_core::{DType, Device};
 use candle_vision::data::InMemoryDataset;
 use candle_vision::image::{Rgb, RgbImage, save};
 use candle_vision::layers::BatchNormMode;
-use crate::seeded;
 
 use super::*;
 use crate::data::{BBox, ImageId};

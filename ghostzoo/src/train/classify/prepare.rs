@@ -38,8 +38,6 @@ impl ClassificationTask {
         if asked.batch == 0 {
             return Err(request("a batch has at least one image"));
         }
-        asked.optimizer().map_err(request)?;
-        asked.schedule(1).map_err(request)?;
         let num_classes = self.class_names.len();
         let (config, weights, recipe, view) = match decided {
             Some(decided) => {

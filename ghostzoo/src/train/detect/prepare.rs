@@ -83,7 +83,7 @@ impl DetectionTask {
         if asked.batch == 0 {
             return Err(request("a batch has at least one image"));
         }
-        let resolved = asked.resolve(self.train.len(), self.class_names.len()).map_err(request)?;
+        let resolved = asked.resolve(self.train.len(), self.class_names.len());
         // A run of limited time does not know its epochs, which cut the warm-up.
         let warmup_epochs = if plan.is_timed { asked.warmup_epochs } else { resolved.warmup_epochs };
         Ok(Recipe { warmup_epochs, ..resolved })

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use candle_ghostnet::train::Recipe;
 use candle_vision::augment::{AugmentError, ClassificationAugment, EraseMode, TrainInterpolation};
+use candle_vision::image::Interpolation;
 use ghostzoo::train::{ClassificationOptions, Pretrained};
 
 use crate::cli::{ClassifyTrainArgs, GlobalArgs};
@@ -12,9 +13,7 @@ use crate::error::usage;
 pub(super) fn task(args: &ClassifyTrainArgs, global: &GlobalArgs) -> Result<ClassificationOptions> {
     let mut options = ClassificationOptions::new(&args.model);
     options.augment = augment(args)?;
-    options.recipe = recipe(args);
-    options.recipe.optimizer().map_err(usage)?;
-    options.recipe.schedule(1).map_err(usage)?;
+    options.recipe = recipe(args)?;
     options.pretrained = match args.pretrained.as_str() {
         "false" => Pretrained::No,
         "true" => Pretrained::Published,
@@ -27,24 +26,24 @@ pub(super) fn task(args: &ClassifyTrainArgs, global: &GlobalArgs) -> Result<Clas
     options.teacher = args.optimizer.teacher.clone();
     options.imgsz = args.imgsz;
     options.crop_pct = args.crop_pct;
-    let interpolation = args.interpolation.as_deref().map(str::parse).transpose();
-    options.interpolation = interpolation.map_err(|error: String| usage(format!("--interpolation: {error}")))?;
+    let interpolation = args.interpolation.as_deref().map(str::parse::<Interpolation>).transpose();
+    options.interpolation = interpolation.map_err(|error| usage(format!("--interpolation: {error}")))?;
     options.workers = args.run.workers;
     options.seed = args.run.seed;
     Ok(options)
 }
 
-fn recipe(args: &ClassifyTrainArgs) -> Recipe {
+fn recipe(args: &ClassifyTrainArgs) -> Result<Recipe> {
     let optimizer = &args.optimizer;
-    Recipe {
+    Ok(Recipe {
         epochs: args.run.epochs,
         batch: args.batch,
-        opt: optimizer.opt.clone(),
+        opt: optimizer.opt.parse().map_err(usage)?,
         lr: optimizer.lr,
         momentum: optimizer.momentum,
         weight_decay: optimizer.weight_decay,
         clip_grad: optimizer.clip_grad,
-        sched: optimizer.sched.clone(),
+        sched: optimizer.sched.parse().map_err(usage)?,
         warmup_epochs: optimizer.warmup_epochs,
         warmup_lr: optimizer.warmup_lr,
         min_lr: optimizer.min_lr,
@@ -56,7 +55,7 @@ fn recipe(args: &ClassifyTrainArgs) -> Recipe {
         smoothing: args.augment.smoothing,
         distill_alpha: optimizer.distill_alpha,
         distill_temperature: optimizer.distill_temperature,
-    }
+    })
 }
 
 fn augment(args: &ClassifyTrainArgs) -> Result<ClassificationAugment> {

@@ -43,7 +43,7 @@ pub(super) fn task(args: &DetectTrainArgs, global: &GlobalArgs) -> Result<Detect
     options.arch = global.arch.clone();
     options.cls_remap = args.cls_remap;
     options.device = global.open(global.quiet)?;
-    options.recipe = recipe(args);
+    options.recipe = recipe(args)?;
     options.memory_share = args.auto_batch;
     options.augment = augment(args);
     options.freeze = args.optimizer.freeze.parse().map_err(usage)?;
@@ -58,12 +58,12 @@ pub(super) fn task(args: &DetectTrainArgs, global: &GlobalArgs) -> Result<Detect
     Ok(options)
 }
 
-fn recipe(args: &DetectTrainArgs) -> Recipe {
+fn recipe(args: &DetectTrainArgs) -> Result<Recipe> {
     let (epochs, batch, args) = (args.run.epochs, args.batch, &args.optimizer);
-    Recipe {
+    Ok(Recipe {
         epochs,
         batch,
-        optimizer: args.optimizer.clone(),
+        optimizer: args.optimizer.parse().map_err(usage)?,
         lr0: args.lr0,
         lrf: args.lrf,
         momentum: args.momentum,
@@ -77,7 +77,7 @@ fn recipe(args: &DetectTrainArgs) -> Recipe {
         cls_gain: args.cls_gain,
         dfl_gain: args.dfl_gain,
         cls_pw: args.cls_pw,
-    }
+    })
 }
 
 fn augment(args: &DetectTrainArgs) -> AugmentOptions {
