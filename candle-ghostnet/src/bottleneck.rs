@@ -1,12 +1,11 @@
 //! The ghost bottleneck.
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 use candle_nn::VarBuilder;
-use candle_vision::layers::{ConvBn, ConvBnConfig, Layer, Modules, SqueezeExcite};
-use ghostzoo_kernels::plan::{Graph, Value};
-use ghostzoo_kernels::{Activation, ConvGeometry, add};
+use candle_vision::layers::{Backend, Block, ConvBn, ConvBnConfig, Layer, Modules, SqueezeExcite, sequence};
+use ghostzoo_kernels::{Activation, ConvGeometry};
 
-use crate::config::{BATCH_NORM, Block, Config, Reparam, Version, round_channels};
+use crate::config::{BATCH_NORM, BlockSpec, Config, Reparam, Version, round_channels};
 use crate::ghost_module::{CONV_BN_ACT, GhostModule};
 use crate::rep_ghost::RepGhostModule;
 use crate::reparam::{Branched, CONV_BRANCHES};
@@ -27,7 +26,7 @@ impl Bottleneck {
     /// (n, in_c, h, w) to (n, out_c, h / stride, w / stride), rounded up, with `block`'s channels at the variant's width.
     pub(crate) fn new(
         in_c: usize,
-        block: &Block,
+        block: &BlockSpec,
         has_attention: bool,
         config: &Config,
         vb: VarBuilder,
@@ -96,41 +95,27 @@ impl Bottleneck {
     }
 }
 
-impl Layer for Bottleneck {
-    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        let mut ys = self.ghost1.forward_t(xs, train)?;
+impl<B: Backend> Block<B> for Bottleneck {
+    fn apply(&self, backend: &mut B, xs: &B::Map) -> Result<B::Map> {
+        let mut ys = self.ghost1.apply(backend, xs)?;
         if let Some(depthwise) = &self.depthwise {
-            ys = depthwise.forward_t(&ys, train)?;
+            ys = depthwise.apply(backend, &ys)?;
         }
         if let Some(squeeze_excite) = &self.squeeze_excite {
-            ys = squeeze_excite.forward_t(&ys, train)?;
+            ys = squeeze_excite.apply(backend, &ys)?;
         }
-        let ys = self.ghost2.forward_t(&ys, train)?;
+        ys = self.ghost2.apply(backend, &ys)?;
         match &self.shortcut {
-            Some([depthwise, pointwise]) => add(&ys, &pointwise.forward_t(&depthwise.forward_t(xs, train)?, train)?),
-            None => add(&ys, xs),
-        }
-    }
-
-    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
-        let mut ys = self.ghost1.record(graph, xs)?;
-        if let Some(depthwise) = &self.depthwise {
-            ys = depthwise.record(graph, ys)?;
-        }
-        if let Some(squeeze_excite) = &self.squeeze_excite {
-            ys = squeeze_excite.record(graph, ys)?;
-        }
-        let ys = self.ghost2.record(graph, ys)?;
-        let shortcut = match &self.shortcut {
-            Some([depthwise, pointwise]) => {
-                let xs = depthwise.record(graph, xs)?;
-                pointwise.record(graph, xs)?
+            Some(convs) => {
+                let shortcut = sequence(backend, convs, xs)?;
+                backend.add(&ys, &shortcut)
             }
-            None => xs,
-        };
-        graph.add(ys, shortcut)
+            None => backend.add(&ys, xs),
+        }
     }
+}
 
+impl Layer for Bottleneck {
     fn children(&self) -> Vec<&dyn Layer> {
         let mut children: Vec<&dyn Layer> = vec![self.ghost1.as_ref()];
         children.extend(self.depthwise.as_deref());

@@ -28,7 +28,7 @@ impl Version {
     }
 
     /// The stages. [`crate::GhostNet::features`] takes the output of each that starts with stride 2.
-    pub(crate) fn stages(self) -> &'static [&'static [Block]; STAGES] {
+    pub(crate) fn stages(self) -> &'static [&'static [BlockSpec]; STAGES] {
         if self == Self::Rep { &REP_STAGES } else { &GHOST_STAGES }
     }
 }
@@ -151,7 +151,7 @@ pub(crate) const BATCH_NORM: BatchNormConfig = BatchNormConfig { eps: 1e-5, mome
 
 /// One bottleneck at width 1.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Block {
+pub(crate) struct BlockSpec {
     /// Side of the depthwise windows.
     pub(crate) kernel: usize,
     /// Channels between the two ghost modules.
@@ -161,15 +161,15 @@ pub(crate) struct Block {
     pub(crate) stride: usize,
 }
 
-const fn block(kernel: usize, mid_c: usize, out_c: usize, squeeze_excite: bool, stride: usize) -> Block {
-    Block { kernel, mid_c, out_c, squeeze_excite, stride }
+const fn block(kernel: usize, mid_c: usize, out_c: usize, squeeze_excite: bool, stride: usize) -> BlockSpec {
+    BlockSpec { kernel, mid_c, out_c, squeeze_excite, stride }
 }
 
 /// Number of stages, in every version.
 const STAGES: usize = 9;
 
 #[rustfmt::skip]
-const GHOST_STAGES: [&[Block]; STAGES] = [
+const GHOST_STAGES: [&[BlockSpec]; STAGES] = [
     // kernel, mid, out, squeeze-excite, stride
     &[block(3,  16,  16, false, 1)],
     &[block(3,  48,  24, false, 2)],
@@ -191,7 +191,7 @@ const GHOST_STAGES: [&[Block]; STAGES] = [
 
 /// A RepGhost module gives as many channels as its first convolution, a ghost module twice as many.
 #[rustfmt::skip]
-const REP_STAGES: [&[Block]; STAGES] = [
+const REP_STAGES: [&[BlockSpec]; STAGES] = [
     // kernel, mid, out, squeeze-excite, stride
     &[block(3,   8,  16, false, 1)],
     &[block(3,  24,  24, false, 2)],

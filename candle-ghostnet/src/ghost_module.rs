@@ -1,10 +1,9 @@
 //! The ghost module and its attention.
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 use candle_nn::VarBuilder;
-use candle_vision::layers::{ConvBn, ConvBnConfig, Layer, Modules};
-use ghostzoo_kernels::plan::{Graph, Value};
-use ghostzoo_kernels::{Activation, ConvGeometry, avg_pool2d, concat, multiply, upsample_nearest2d};
+use candle_vision::layers::{Backend, Block, ConvBn, ConvBnConfig, Layer, Modules, sequence};
+use ghostzoo_kernels::{Activation, ConvGeometry};
 
 use crate::config::{BATCH_NORM, Config, Reparam, Version};
 use crate::reparam::{Branched, CONV_BRANCHES};
@@ -86,33 +85,22 @@ impl GhostModule {
     }
 }
 
+impl<B: Backend> Block<B> for GhostModule {
+    fn apply(&self, backend: &mut B, xs: &B::Map) -> Result<B::Map> {
+        let primary = self.primary.apply(backend, xs)?;
+        let cheap = self.cheap.apply(backend, &primary)?;
+        let ys = backend.concat(&[&primary, &cheap])?;
+        match &self.attention {
+            Some(attention) => {
+                let gate = attention.apply(backend, xs)?;
+                backend.gate_positions(&ys, &gate)
+            }
+            None => Ok(ys),
+        }
+    }
+}
+
 impl Layer for GhostModule {
-    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        let primary = self.primary.forward_t(xs, train)?;
-        let cheap = self.cheap.forward_t(&primary, train)?;
-        let ys = concat(&[&primary, &cheap])?;
-        match &self.attention {
-            Some(attention) => {
-                let (_, _, h, w) = ys.dims4()?;
-                multiply(&ys, &upsample_nearest2d(&attention.forward_t(xs, train)?, [h, w])?)
-            }
-            None => Ok(ys),
-        }
-    }
-
-    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
-        let primary = self.primary.record(graph, xs)?;
-        let cheap = self.cheap.record(graph, primary)?;
-        let ys = graph.concat(&[primary, cheap])?;
-        match &self.attention {
-            Some(attention) => {
-                let gate = attention.record(graph, xs)?;
-                graph.multiply(ys, gate)
-            }
-            None => Ok(ys),
-        }
-    }
-
     fn children(&self) -> Vec<&dyn Layer> {
         let mut children = vec![self.primary.as_ref(), self.cheap.as_ref()];
         children.extend(self.attention.as_ref().map(|attention| attention as &dyn Layer));
@@ -149,17 +137,14 @@ impl Attention {
     }
 }
 
+impl<B: Backend> Block<B> for Attention {
+    fn apply(&self, backend: &mut B, xs: &B::Map) -> Result<B::Map> {
+        let halved = backend.avg_pool2d(xs, &ConvGeometry::square(2).stride([2, 2]))?;
+        sequence(backend, &self.convs, &halved)
+    }
+}
+
 impl Layer for Attention {
-    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        let halved = avg_pool2d(xs, &ConvGeometry::square(2).stride([2, 2]))?;
-        self.convs.iter().try_fold(halved, |xs, conv| conv.forward_t(&xs, train))
-    }
-
-    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
-        let halved = graph.avg_pool2d(xs, &ConvGeometry::square(2).stride([2, 2]))?;
-        self.convs.iter().try_fold(halved, |xs, conv| conv.record(graph, xs))
-    }
-
     fn children(&self) -> Vec<&dyn Layer> {
         self.convs.iter().map(|conv| conv as &dyn Layer).collect()
     }

@@ -9,13 +9,16 @@ mod net;
 mod rep_ghost;
 mod reparam;
 pub mod seeded;
+mod stem;
+mod summary;
 pub mod train;
 pub mod val;
 
-pub use candle_vision::layers::{BatchNormMode, Layer};
+pub use candle_vision::layers::BatchNormMode;
 pub use config::{Config, HEAD_CHANNELS, Reparam, Variant, Version};
 pub use from_shapes::config_from_shapes;
-pub use net::{DROP_RATE, GhostNet, Summary, summary};
+pub use net::{DROP_RATE, Endpoint, GhostNet};
+pub use summary::{Summary, summary};
 
 /// Side of the square image that the published weights expect, in pixels.
 pub const INPUT_SIZE: usize = 224;

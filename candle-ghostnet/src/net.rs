@@ -3,29 +3,36 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use candle_core::{Result, Tensor};
+use candle_core::{ModuleT, Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::layers::{
-    BatchNorm, BatchNormMode, Conv, ConvBn, ConvBnConfig, Layer, Linear, Modules, fold_batch_norm,
-};
-use candle_vision::spec::ParamSpec;
+use candle_vision::layers::{Backend, BatchNormMode, Block, Conv, ConvBn, ConvBnConfig, Eager, Layer, Linear, Modules};
 use candle_vision::train::{Stream, dropout};
-use ghostzoo_kernels::flops::{self, Flops};
-use ghostzoo_kernels::plan::{self, ConvShape, Graph, KernelLaunch, OpTiming, Session, Value};
+use ghostzoo_kernels::plan::{self, ConvShape, Graph, KernelLaunch, OpTiming, Session, Traced, Value};
 use ghostzoo_kernels::{Activation, ConvGeometry, Isa, global_avg_pool2d, joint_backward};
 
 use crate::bottleneck::Bottleneck;
 use crate::config::{BATCH_NORM, BLOCKS_WITHOUT_ATTENTION, Config, HEAD_CHANNELS, STEM_CHANNELS};
 use crate::ghost_module::CONV_BN_ACT;
+use crate::stem::Stem;
 
 /// Share of the head's hidden units that timm's training drops.
 pub const DROP_RATE: f64 = 0.2;
 
+/// What a [`GhostNet`] computes from images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// A map per scale: [`GhostNet::features`].
+    Maps,
+    /// The last map before the pooling: [`GhostNet::forward_features`].
+    Features,
+    /// The classifier's output: [`GhostNet::forward`].
+    Logits,
+}
+
 /// A GhostNet of any version, width and form.
 ///
-/// [`Layer::forward`] maps images (n, 3, h, w), normalised as [`crate::MEAN`] and [`crate::STD`] say, to logits
-/// (n, num_classes), or to [`GhostNet::pre_logits`] (n, 1280) where the configuration has no classes. V2 and V3 need
-/// images of at least 33 x 33. [`GhostNet::forward_train`] drops hidden units of the head as training does.
+/// Images (n, 3, h, w) are normalised as [`crate::MEAN`] and [`crate::STD`] say. V2 and V3 need images of at least 33 x 33.
+/// [`GhostNet::forward_train`] drops hidden units of the head as training does.
 pub struct GhostNet {
     config: Config,
     stem: Stem,
@@ -34,7 +41,7 @@ pub struct GhostNet {
     head: Conv,
     classifier: Option<Linear>,
     /// Where batch norms are folded and tensors are constants.
-    session: Option<Session>,
+    session: Option<Session<Endpoint>>,
 }
 
 impl fmt::Debug for GhostNet {
@@ -83,9 +90,7 @@ impl GhostNet {
             },
         };
         if config.norm != BatchNormMode::Keep {
-            let mut tensors = BTreeMap::new();
-            net.tensors(&mut tensors);
-            net.session = Session::of_constants(&tensors)?;
+            net.session = Session::of_constants(&net.tensors())?;
         }
         Ok(net)
     }
@@ -95,29 +100,21 @@ impl GhostNet {
         &self.config
     }
 
+    /// Images (n, 3, h, w) to logits (n, num_classes), or to [`GhostNet::pre_logits`] (n, 1280) without classes.
+    pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        self.run(Endpoint::Logits, xs, false)?.remove(0).flatten_from(1)
+    }
+
+    /// [`GhostNet::forward`]; `train` selects batch statistics in the batch norms.
+    pub fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        if train { self.forward_head(&self.forward_features(xs, true)?) } else { self.forward(xs) }
+    }
+
     /// Images (n, 3, h, w) to the last map before the pooling, (n, [`Config::final_channels`], h / 32, w / 32),
     /// rounded up.
     pub fn forward_features(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        self.check_size(xs)?;
-        if let Some(session) = self.session.as_ref().filter(|_| !train && Session::accepts(xs)) {
-            let maps = session.run("features", xs, |graph, xs| {
-                let features = self.record_features(graph, xs)?;
-                graph.output(features);
-                Ok(())
-            })?;
-            return maps[0].to_dtype(xs.dtype());
-        }
-        let map = |xs: &Tensor| {
-            let mut xs = self.stem.forward_t(xs, train)?;
-            for block in self.stages.iter().flatten() {
-                xs = block.forward_t(&xs, train)?;
-            }
-            self.final_conv.forward_t(&xs, train)
-        };
-        if !train {
-            return map(xs);
-        }
-        Ok(joint_backward(xs, |xs| Ok(vec![map(xs)?]))?.remove(0))
+        let features = |xs: &Tensor| self.run(Endpoint::Features, xs, train);
+        Ok(if train { joint_backward(xs, features)? } else { features(xs)? }.remove(0))
     }
 
     /// [`GhostNet::forward_features`]' map to the pooled hidden layer (n, 1280), without dropout.
@@ -151,83 +148,67 @@ impl GhostNet {
     /// stage that halves the resolution. So that the first exists in every form, the stem is the one convolution whose
     /// batch norm stays apart in a folded checkpoint; it is folded when that is loaded.
     pub fn features(&self, xs: &Tensor, train: bool) -> Result<Vec<Tensor>> {
+        self.run(Endpoint::Maps, xs, train)
+    }
+
+    /// An endpoint of images, by the plan where that may stand in for the layers.
+    fn run(&self, endpoint: Endpoint, xs: &Tensor, train: bool) -> Result<Vec<Tensor>> {
         self.check_size(xs)?;
-        if let Some(session) = self.session.as_ref().filter(|_| !train && Session::accepts(xs)) {
-            let maps = session.run("maps", xs, |graph, xs| self.record_maps(graph, xs))?;
-            return maps.iter().map(|map| map.to_dtype(xs.dtype())).collect();
+        match &self.session {
+            Some(session) if !train && session.accepts(xs) => {
+                session.run(self, endpoint, xs)?.iter().map(|ys| ys.to_dtype(xs.dtype())).collect()
+            }
+            _ => self.outputs(&mut Eager { train }, endpoint, xs),
         }
-        let (first, mut xs) = self.stem.before_and_after_norm(xs, train)?;
-        let mut maps = vec![first];
+    }
+
+    /// What the layers compute.
+    fn outputs<B: Backend>(&self, backend: &mut B, endpoint: Endpoint, xs: &B::Map) -> Result<Vec<B::Map>> {
+        let mut maps = Vec::new();
+        let mut xs = if endpoint == Endpoint::Maps {
+            let (first, xs) = self.stem.before_and_after_norm(backend, xs)?;
+            maps.push(first);
+            xs
+        } else {
+            self.stem.apply(backend, xs)?
+        };
         for (stage, blocks) in self.stages.iter().zip(self.config.variant.version.stages()) {
             for block in stage {
-                xs = block.forward_t(&xs, train)?;
+                xs = block.apply(backend, &xs)?;
             }
-            if blocks.iter().any(|block| block.stride > 1) {
+            if endpoint == Endpoint::Maps && blocks.iter().any(|block| block.stride > 1) {
                 maps.push(xs.clone());
-            }
-            if maps.len() == Self::FEATURE_REDUCTIONS.len() {
-                break;
-            }
-        }
-        Ok(maps)
-    }
-
-    /// Records [`GhostNet::features`].
-    fn record_maps(&self, graph: &mut Graph, xs: Value) -> Result<()> {
-        let first = self.stem.conv.record(graph, xs)?;
-        graph.output(first);
-        let (mut xs, mut maps) = (self.stem.record(graph, xs)?, 1);
-        for (stage, blocks) in self.stages.iter().zip(self.config.variant.version.stages()) {
-            for block in stage {
-                xs = block.record(graph, xs)?;
-            }
-            if blocks.iter().any(|block| block.stride > 1) {
-                graph.output(xs);
-                maps += 1;
-            }
-            if maps == Self::FEATURE_REDUCTIONS.len() {
-                break;
+                if maps.len() == Self::FEATURE_REDUCTIONS.len() {
+                    return Ok(maps);
+                }
             }
         }
-        Ok(())
-    }
-
-    /// Records [`GhostNet::forward_features`].
-    fn record_features(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
-        let mut xs = self.stem.record(graph, xs)?;
-        for block in self.stages.iter().flatten() {
-            xs = block.record(graph, xs)?;
+        xs = self.final_conv.apply(backend, &xs)?;
+        if endpoint == Endpoint::Logits {
+            xs = backend.global_avg_pool2d(&xs)?;
+            xs = self.head.apply(backend, &xs)?;
+            if let Some(classifier) = &self.classifier {
+                xs = classifier.apply(backend, &xs)?;
+            }
         }
-        self.final_conv.record(graph, xs)
+        Ok(vec![xs])
     }
 
     /// One image (1, 3, h, w) through the inference plan, step by step. Fails where batch norms are not folded.
     pub fn profile(&self, xs: &Tensor) -> Result<Vec<OpTiming>> {
         let Some(session) = &self.session else { candle_core::bail!("only a folded network has an inference plan") };
         self.check_size(xs)?;
-        session.profile("logits", xs, |graph, xs| {
-            let logits = self.record(graph, xs)?;
-            graph.output(logits);
-            Ok(())
-        })
+        session.profile(self, Endpoint::Logits, xs)
     }
 
     /// What a GPU launches for an image of `[height, width]`. Needs no GPU. Fails where batch norms are not folded.
     pub fn launches(&self, [height, width]: [usize; 2]) -> Result<Vec<KernelLaunch>> {
-        Session::launches([3, height, width], |graph, xs| {
-            let logits = self.record(graph, xs)?;
-            graph.output(logits);
-            Ok(())
-        })
+        plan::launches(self, Endpoint::Logits, [3, height, width])
     }
 
     /// The dense convolutions of the inference plan for an image of `[height, width]`.
     pub fn conv_shapes(&self, [height, width]: [usize; 2]) -> Result<Vec<ConvShape>> {
-        plan::conv_shapes([3, height, width], |graph, xs| {
-            let logits = self.record(graph, xs)?;
-            graph.output(logits);
-            Ok(())
-        })
+        plan::conv_shapes(self, Endpoint::Logits, [3, height, width])
     }
 
     /// Runs inference on the CPU with an instruction set of this machine, instead of the widest.
@@ -246,33 +227,6 @@ impl GhostNet {
         }
         Ok(())
     }
-}
-
-impl Layer for GhostNet {
-    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        match &self.session {
-            Some(session) if !train && Session::accepts(xs) => {
-                self.check_size(xs)?;
-                let ys = session.run("logits", xs, |graph, xs| {
-                    let logits = self.record(graph, xs)?;
-                    graph.output(logits);
-                    Ok(())
-                })?;
-                ys[0].flatten_from(1)?.to_dtype(xs.dtype())
-            }
-            _ => self.forward_head(&self.forward_features(xs, train)?),
-        }
-    }
-
-    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
-        let features = self.record_features(graph, xs)?;
-        let mean = graph.global_avg_pool2d(features);
-        let hidden = self.head.record(graph, mean)?;
-        match &self.classifier {
-            Some(classifier) => classifier.record(graph, hidden),
-            None => Ok(hidden),
-        }
-    }
 
     fn children(&self) -> Vec<&dyn Layer> {
         let mut children: Vec<&dyn Layer> = vec![&self.stem];
@@ -282,7 +236,15 @@ impl Layer for GhostNet {
         children
     }
 
-    fn modules(&self) -> Modules {
+    /// The tensors of the form the network is in, under their checkpoint names.
+    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+        let mut tensors = BTreeMap::new();
+        self.children().iter().for_each(|layer| layer.tensors(&mut tensors));
+        tensors
+    }
+
+    /// Modules of the PyTorch counterpart.
+    pub fn modules(&self) -> Modules {
         let blocks: Modules = self.stages.iter().flatten().map(Layer::modules).sum();
         // The list of stages, each stage, and the one that holds the final convolution.
         let sequences = Modules::containers(1 + self.stages.len() + 1);
@@ -293,76 +255,18 @@ impl Layer for GhostNet {
     }
 }
 
-/// `relu(norm(conv(x)))` whose convolution can be read before the batch norm, in every form.
-struct Stem {
-    conv: Conv,
-    norm: BatchNorm,
-    fused: Option<Conv>,
-}
+impl Traced for GhostNet {
+    type Endpoint = Endpoint;
 
-impl Stem {
-    fn new(out_c: usize, config: &Config, vb: &VarBuilder) -> Result<Self> {
-        let geometry = ConvGeometry::square(3).stride([2, 2]).same();
-        let path = vb.pp("conv_stem");
-        let conv = Conv::new(3, out_c, geometry, false, Activation::Identity, path.clone())?;
-        let norm = BatchNorm::new(out_c, BATCH_NORM, vb.pp("bn1"))?;
-        let fused = if config.norm == BatchNormMode::Keep {
-            None
-        } else {
-            let (weight, bias) = fold_batch_norm(conv.weight(), None, &norm)?;
-            Some(Conv::from_tensors(weight, Some(bias), geometry, Activation::Relu, format!("{}.", path.prefix())))
-        };
-        Ok(Self { conv, norm, fused })
-    }
-
-    fn before_and_after_norm(&self, xs: &Tensor, train: bool) -> Result<(Tensor, Tensor)> {
-        let before = self.conv.forward_t(xs, train)?;
-        let after = self.norm.forward_with(&before, Activation::Relu, train)?;
-        Ok((before, after))
+    fn trace(&self, endpoint: Endpoint, graph: &mut Graph, image: Value) -> Result<()> {
+        self.outputs(graph, endpoint, &image)?.into_iter().for_each(|output| graph.output(output));
+        Ok(())
     }
 }
 
-impl Layer for Stem {
+/// [`GhostNet::forward_t`].
+impl ModuleT for GhostNet {
     fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        match &self.fused {
-            Some(fused) => fused.forward_t(xs, train),
-            None => Ok(self.before_and_after_norm(xs, train)?.1),
-        }
+        self.forward_t(xs, train)
     }
-
-    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
-        match &self.fused {
-            Some(fused) => fused.record(graph, xs),
-            None => candle_core::bail!("the stem's batch norm is not folded"),
-        }
-    }
-
-    fn children(&self) -> Vec<&dyn Layer> {
-        vec![&self.conv, &self.norm]
-    }
-
-    /// Convolution, batch norm and activation, which timm keeps in the root.
-    fn modules(&self) -> Modules {
-        Modules::leaves(3)
-    }
-}
-
-/// The size of a network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Summary {
-    /// Modules of the PyTorch counterpart.
-    pub modules: Modules,
-    /// Trainable elements of the checkpoint that the configuration reads.
-    pub parameters: usize,
-    /// Arithmetic of one image.
-    pub flops: Flops,
-}
-
-/// Sizes a network from its graph alone, on one image of `[height, width]`.
-pub fn summary(config: &Config, [height, width]: [usize; 2]) -> Result<Summary> {
-    let (model, spec) = ParamSpec::of(|vb| GhostNet::new(config, vb))?;
-    let xs = Tensor::zeros((1, 3, height, width), candle_core::DType::F32, &candle_core::Device::Cpu)?;
-    let (result, flops) = flops::count(|| model.forward(&xs));
-    result?;
-    Ok(Summary { modules: model.modules(), parameters: spec.parameters(), flops })
 }

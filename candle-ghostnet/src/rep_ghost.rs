@@ -1,9 +1,8 @@
 //! The RepGhost module.
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 use candle_nn::VarBuilder;
-use candle_vision::layers::{ConvBn, ConvBnConfig, Layer, Modules};
-use ghostzoo_kernels::plan::{Graph, Value};
+use candle_vision::layers::{Backend, Block, ConvBn, ConvBnConfig, Layer, Modules};
 use ghostzoo_kernels::{Activation, ConvGeometry};
 
 use crate::config::{BATCH_NORM, Config, Reparam};
@@ -70,16 +69,14 @@ impl RepGhostModule {
     }
 }
 
+impl<B: Backend> Block<B> for RepGhostModule {
+    fn apply(&self, backend: &mut B, xs: &B::Map) -> Result<B::Map> {
+        let primary = self.primary.apply(backend, xs)?;
+        self.cheap.apply(backend, &primary)
+    }
+}
+
 impl Layer for RepGhostModule {
-    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        self.cheap.forward_t(&self.primary.forward_t(xs, train)?, train)
-    }
-
-    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
-        let primary = self.primary.record(graph, xs)?;
-        self.cheap.record(graph, primary)
-    }
-
     fn children(&self) -> Vec<&dyn Layer> {
         vec![&self.primary, self.cheap.as_ref()]
     }

@@ -7,8 +7,10 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::layers::{BatchNorm, BatchNormMode, Conv, ConvBn, ConvBnConfig, Layer, fold_batch_norm};
-use ghostzoo_kernels::{Activation, ConvGeometry, add};
+use candle_vision::layers::{
+    Backend, BatchNorm, BatchNormMode, Block, Conv, ConvBn, ConvBnConfig, Layer, fold_batch_norm,
+};
+use ghostzoo_kernels::{Activation, ConvGeometry};
 
 use crate::config::{BATCH_NORM, Config, Reparam, Version};
 
@@ -154,19 +156,21 @@ struct Sum {
     activation: Activation,
 }
 
-impl Layer for Sum {
-    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        let mut sum: Option<Tensor> = None;
+impl<B: Backend> Block<B> for Sum {
+    fn apply(&self, backend: &mut B, xs: &B::Map) -> Result<B::Map> {
+        let mut sum: Option<B::Map> = None;
         for branch in self.children() {
-            let ys = branch.forward_t(xs, train)?;
+            let ys = backend.layer(branch, xs)?;
             sum = Some(match sum {
-                Some(sum) => add(&sum, &ys)?,
+                Some(sum) => backend.add(&sum, &ys)?,
                 None => ys,
             });
         }
-        self.activation.apply(&sum.expect("there are convolution branches"))
+        backend.activation(&sum.expect("there are convolution branches"), self.activation)
     }
+}
 
+impl Layer for Sum {
     fn children(&self) -> Vec<&dyn Layer> {
         let convs = self.convs.iter().map(|conv| conv as &dyn Layer);
         convs.chain(self.skip.as_ref().map(|norm| norm as &dyn Layer)).collect()

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_ghostnet::seeded;
-use candle_ghostnet::{BatchNormMode, Config, GhostNet, Layer, Variant, config_from_shapes, summary};
+use candle_ghostnet::{BatchNormMode, Config, GhostNet, Variant, config_from_shapes, summary};
 use candle_nn::{VarBuilder, VarMap};
 use candle_vision::spec::ParamSpec;
 use candle_vision::train::stream;
@@ -119,6 +119,14 @@ fn an_image_too_small_for_the_attention_is_refused() -> Result<()> {
     assert!(forward(33).is_ok());
     let error = forward(32).expect_err("the last map is one position high").to_string();
     assert!(error.contains("at least 33 x 33"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_network_with_batch_norms_of_its_own_has_no_plan() -> Result<()> {
+    let (model, _) = ParamSpec::of(|vb| GhostNet::new(&Config::new(variant("ghostnet_050")), vb))?;
+    let error = model.launches([64, 64]).expect_err("its batch norms are kept").to_string();
+    assert!(error.contains("the batch norm bn1 is not folded"), "{error}");
     Ok(())
 }
 

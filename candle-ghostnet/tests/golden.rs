@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_ghostnet::seeded;
-use candle_ghostnet::{BatchNormMode, Config, GhostNet, Layer, Reparam, Variant, Version, config_from_shapes, summary};
+use candle_ghostnet::{BatchNormMode, Config, GhostNet, Reparam, Variant, Version, config_from_shapes, summary};
 use candle_nn::VarBuilder;
 use candle_vision::layers::Modules;
 use candle_vision::spec::ParamSpec;
@@ -125,9 +125,7 @@ fn seeded_tensors(config: &Config) -> Result<Tensors> {
 }
 
 fn state_dict(model: &GhostNet) -> Tensors {
-    let mut tensors = BTreeMap::new();
-    model.tensors(&mut tensors);
-    tensors.into_iter().collect()
+    model.tensors().into_iter().collect()
 }
 
 fn inferred(tensors: &Tensors) -> Option<Config> {

@@ -20,7 +20,7 @@ pub use candle_vision::nms::{Candidate, MAX_CANDIDATES, NmsOptions, NmsOutput, i
 pub use constants::absent_bins;
 pub use detector::{DEFAULT_SIDE, Detection, Detector, PredictOptions, Prediction, PreparedImage};
 pub use error::{OptionError, YamlError};
-pub use net::Yolo;
+pub use net::{Endpoint, Yolo};
 pub use registry::{
     MAX_CLASSES, architectures, config_from_shapes, in_class_channels_of, model_config, spec, trained_on_from,
 };

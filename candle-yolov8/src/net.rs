@@ -3,17 +3,26 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use candle_core::{Context, Result, Tensor};
+use candle_core::{Context, Module, Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::layers::{BatchNormMode, Layer, Modules};
-use ghostzoo_kernels::plan::{self, ConvShape, Graph, KernelLaunch, OpTiming, Session, Value};
-use ghostzoo_kernels::{Isa, concat, joint_backward, upsample_nearest2d};
+use candle_vision::layers::{Backend, BatchNormMode, Block, Eager, Layer, Modules, sequence};
+use ghostzoo_kernels::plan::{self, ConvShape, Graph, KernelLaunch, OpTiming, Session, Traced, Value};
+use ghostzoo_kernels::{Isa, joint_backward};
 
 use crate::modules::{
     Bottleneck, BottleneckConfig, Conv, ConvConfig, CspBlock, CspConfig, Detect, GhostBottleneck, GhostConv, Sppf,
     Style,
 };
 use crate::yaml::{LayerKind, LayerSpec, ModelConfig};
+
+/// What a [`Yolo`] computes from images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// The raw output of each level: [`Yolo::forward_t`].
+    Levels,
+    /// Boxes and probabilities: [`Yolo::forward`].
+    Boxes,
+}
 
 /// A YOLO detector: images (n, 3, h, w) in [0, 1], sides multiples of the largest stride, to boxes and class scores.
 ///
@@ -27,7 +36,7 @@ pub struct Yolo {
     last_reader: Vec<usize>,
     nc: usize,
     /// Where batch norms are folded and tensors are constants.
-    session: Option<Session>,
+    session: Option<Session<Endpoint>>,
 }
 
 struct Node {
@@ -94,27 +103,46 @@ impl Yolo {
 
     /// Raw output of each level (n, 4 · 16 + nc, h / stride, w / stride): box distributions, then class logits.
     pub fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Vec<Tensor>> {
-        self.check_size(xs)?;
-        if let Some(session) = self.session.as_ref().filter(|_| !train && Session::accepts(xs)) {
-            let levels = session.run("levels", xs, |graph, xs| {
-                self.record(graph, xs)?.into_iter().for_each(|(level, _)| graph.output(level));
-                Ok(())
-            })?;
-            return levels.iter().map(|level| level.to_dtype(xs.dtype())).collect();
+        if !train {
+            return self.run(Endpoint::Levels, xs);
         }
-        if train { joint_backward(xs, |xs| self.levels(xs, true)) } else { self.levels(xs, false) }
+        self.check_size(xs)?;
+        joint_backward(xs, |xs| self.outputs(&mut Eager { train }, xs))
     }
 
-    /// [`Yolo::forward_t`], layer by layer.
-    fn levels(&self, xs: &Tensor, train: bool) -> Result<Vec<Tensor>> {
-        let mut outputs: Vec<Option<Tensor>> = Vec::with_capacity(self.nodes.len());
+    /// (n, 4 + nc, anchors) in `f32`: boxes as centre x, centre y, width, height in pixels of the input, then probabilities.
+    pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        Ok(self.run(Endpoint::Boxes, xs)?.remove(0))
+    }
+
+    /// An endpoint of images for inference, by the plan where that may stand in for the layers: [`Yolo::forward_t`]'s levels,
+    /// or [`Yolo::forward`]'s boxes alone.
+    pub fn run(&self, endpoint: Endpoint, xs: &Tensor) -> Result<Vec<Tensor>> {
+        self.check_size(xs)?;
+        if let Some(session) = self.session.as_ref().filter(|session| session.accepts(xs)) {
+            let outputs = session.run(self, endpoint, xs)?;
+            return match endpoint {
+                Endpoint::Levels => outputs.iter().map(|level| level.to_dtype(xs.dtype())).collect(),
+                Endpoint::Boxes => Ok(outputs),
+            };
+        }
+        let levels = self.outputs(&mut Eager { train: false }, xs)?;
+        match endpoint {
+            Endpoint::Levels => Ok(levels),
+            Endpoint::Boxes => Ok(vec![self.decode(&levels)?]),
+        }
+    }
+
+    /// The raw levels, layer by layer.
+    fn outputs<B: Backend>(&self, backend: &mut B, xs: &B::Map) -> Result<Vec<B::Map>> {
+        let mut outputs: Vec<Option<B::Map>> = Vec::with_capacity(self.nodes.len());
         for (index, node) in self.nodes.iter().enumerate() {
             let read = |from: &Option<usize>| match from {
                 None => Ok(xs.clone()),
                 Some(from) => outputs[*from].clone().context("an output that was freed"),
             };
-            let inputs: Vec<Tensor> = node.from.iter().map(read).collect::<Result<_>>()?;
-            let output = node.op.run(&inputs, train).with_context(|| format!("in layer {index}"))?;
+            let inputs: Vec<B::Map> = node.from.iter().map(read).collect::<Result<_>>()?;
+            let output = node.op.apply(backend, &inputs).with_context(|| format!("in layer {index}"))?;
             outputs.push(Some(output));
             for from in node.from.iter().flatten() {
                 if self.last_reader[*from] == index {
@@ -123,41 +151,12 @@ impl Yolo {
             }
         }
         let level = |level: &usize| outputs[*level].clone().context("an output that was freed");
-        self.detect.raw(&self.levels.iter().map(level).collect::<Result<Vec<_>>>()?, train)
-    }
-
-    /// (n, 4 + nc, anchors) in `f32`: boxes as centre x, centre y, width, height in pixels of the input, then probabilities.
-    pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        match &self.session {
-            Some(session) if Session::accepts(xs) => {
-                self.check_size(xs)?;
-                let boxes = session.run("boxes", xs, |graph, xs| {
-                    let levels = self.record(graph, xs)?;
-                    graph.output_boxes(&levels)
-                })?;
-                Ok(boxes[0].clone())
-            }
-            _ => self.decode(&self.forward_t(xs, false)?),
-        }
-    }
-
-    /// Records the network; its raw levels, each with its pixels per cell.
-    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Vec<(Value, f64)>> {
-        let mut outputs: Vec<Value> = Vec::with_capacity(self.nodes.len());
-        for (index, node) in self.nodes.iter().enumerate() {
-            let inputs: Vec<Value> = node.from.iter().map(|from| from.map_or(xs, |from| outputs[from])).collect();
-            outputs.push(node.op.record(graph, &inputs).with_context(|| format!("in layer {index}"))?);
-        }
-        let levels: Vec<Value> = self.levels.iter().map(|level| outputs[*level]).collect();
-        Ok(self.detect.record(graph, &levels)?.into_iter().zip(self.strides.iter().copied()).collect())
+        self.detect.raw(backend, &self.levels.iter().map(level).collect::<Result<Vec<_>>>()?)
     }
 
     /// What a GPU launches for an image of `[height, width]`. Needs no GPU. Fails where batch norms are not folded.
     pub fn launches(&self, [height, width]: [usize; 2]) -> Result<Vec<KernelLaunch>> {
-        Session::launches([3, height, width], |graph, xs| {
-            let levels = self.record(graph, xs)?;
-            graph.output_boxes(&levels)
-        })
+        plan::launches(self, Endpoint::Boxes, [3, height, width])
     }
 
     /// Images (n, 3, h, w) through the inference plan, step by step: on the CPU the first, on a GPU the whole batch. Fails
@@ -165,18 +164,12 @@ impl Yolo {
     pub fn profile(&self, xs: &Tensor) -> Result<Vec<OpTiming>> {
         let Some(session) = &self.session else { candle_core::bail!("only a folded network has an inference plan") };
         self.check_size(xs)?;
-        session.profile("boxes", xs, |graph, xs| {
-            let levels = self.record(graph, xs)?;
-            graph.output_boxes(&levels)
-        })
+        session.profile(self, Endpoint::Boxes, xs)
     }
 
     /// The dense convolutions of the inference plan for an image of `[height, width]`.
     pub fn conv_shapes(&self, [height, width]: [usize; 2]) -> Result<Vec<ConvShape>> {
-        plan::conv_shapes([3, height, width], |graph, xs| {
-            let levels = self.record(graph, xs)?;
-            graph.output_boxes(&levels)
-        })
+        plan::conv_shapes(self, Endpoint::Levels, [3, height, width])
     }
 
     /// Runs inference on the CPU with an instruction set of this machine, instead of the widest.
@@ -232,31 +225,43 @@ impl Op {
         }
     }
 
-    fn record(&self, graph: &mut Graph, inputs: &[Value]) -> Result<Value> {
-        let single = || inputs.first().copied().context("a layer without input");
-        match self {
-            Self::Block(block) => block.record(graph, single()?),
-            Self::Chain(blocks) => blocks.iter().try_fold(single()?, |xs, block| block.record(graph, xs)),
-            Self::Upsample(scale) => {
-                let xs = single()?;
-                let [h, w, _] = graph.shape(xs);
-                Ok(graph.upsample_nearest2d(xs, [h, w].map(|side| (side as f64 * scale) as usize)))
-            }
-            Self::Concat => graph.concat(inputs),
-        }
-    }
-
-    fn run(&self, inputs: &[Tensor], train: bool) -> Result<Tensor> {
+    fn apply<B: Backend>(&self, backend: &mut B, inputs: &[B::Map]) -> Result<B::Map> {
         let single = || inputs.first().context("a layer without input");
         match self {
-            Self::Block(block) => block.forward_t(single()?, train),
-            Self::Chain(blocks) => blocks.iter().try_fold(single()?.clone(), |xs, block| block.forward_t(&xs, train)),
+            Self::Block(block) => block.apply(backend, single()?),
+            Self::Chain(blocks) => sequence(backend, blocks, single()?),
             Self::Upsample(scale) => {
-                let (_, _, h, w) = single()?.dims4()?;
-                upsample_nearest2d(single()?, [h, w].map(|side| (side as f64 * scale) as usize))
+                let xs = single()?;
+                let out_hw = backend.size(xs)?.map(|side| (side as f64 * scale) as usize);
+                backend.upsample_nearest2d(xs, out_hw)
             }
-            Self::Concat => concat(&inputs.iter().collect::<Vec<_>>()),
+            Self::Concat => backend.concat(&inputs.iter().collect::<Vec<_>>()),
         }
+    }
+}
+
+impl Traced for Yolo {
+    type Endpoint = Endpoint;
+
+    fn trace(&self, endpoint: Endpoint, graph: &mut Graph, image: Value) -> Result<()> {
+        let levels = self.outputs(graph, &image)?;
+        match endpoint {
+            Endpoint::Levels => {
+                levels.into_iter().for_each(|level| graph.output(level));
+                Ok(())
+            }
+            Endpoint::Boxes => {
+                let levels: Vec<(Value, f64)> = levels.into_iter().zip(self.strides.iter().copied()).collect();
+                graph.output_boxes(&levels)
+            }
+        }
+    }
+}
+
+/// [`Yolo::forward`].
+impl Module for Yolo {
+    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        self.forward(xs)
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use candle_core::{D, DType, Device, Tensor};
-use candle_ghostnet::{GhostNet, Layer as _};
+use candle_ghostnet::GhostNet;
 use candle_vision::image::{self, DecodeOptions, EvalTransform, RgbImage};
 
 use crate::error::{Result, request};

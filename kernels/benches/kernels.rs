@@ -2,9 +2,9 @@
 //!
 //! A kernel runs as a plan of one operation on one image, so that its time includes the copies at the plan's two ends.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Result};
 use criterion::{Criterion, criterion_group, criterion_main};
-use ghostzoo_kernels::plan::Session;
+use ghostzoo_kernels::plan::{Graph, Session, Value};
 use ghostzoo_kernels::seeded;
 use ghostzoo_kernels::{Activation, ConvGeometry, Isa, conv2d, max_pool2d, with_candle_ops};
 
@@ -28,13 +28,12 @@ fn convolutions(criterion: &mut Criterion) -> Result<()> {
         let weight = uniform("weight", (out_c, in_c / geometry.groups, kernel_h, kernel_w).into())?;
         let bias = uniform("bias", out_c.into())?;
         let session = Session::new(Isa::best())?;
-        let plan = || {
-            session.run("conv", &xs, |graph, xs| {
-                let ys = graph.conv2d(xs, &weight, Some(&bias), &geometry, Activation::Silu, name)?;
-                graph.output(ys);
-                Ok(())
-            })
+        let net = |graph: &mut Graph, xs: Value| {
+            let ys = graph.conv2d(xs, &weight, Some(&bias), &geometry, Activation::Silu, name)?;
+            graph.output(ys);
+            Ok(())
         };
+        let plan = || session.run(&net, (), &xs);
         let stock = || with_candle_ops(|| conv2d(&xs, &weight, Some(&bias), &geometry, Activation::Silu));
         let mut group = criterion.benchmark_group(format!("{name} {in_c}-{out_c} {side}"));
         group.bench_function("plan", |bencher| bencher.iter(|| plan().expect("the plan runs")));
@@ -48,13 +47,12 @@ fn pools(criterion: &mut Criterion) -> Result<()> {
     let xs = seeded::uniform("xs", &(1, 128, 20, 20).into(), &Device::Cpu)?;
     let window = ConvGeometry::square(5).same();
     let session = Session::new(Isa::best())?;
-    let plan = || -> Result<Vec<Tensor>> {
-        session.run("pool", &xs, |graph, xs| {
-            let ys = graph.max_pool2d(xs, &window)?;
-            graph.output(ys);
-            Ok(())
-        })
+    let net = |graph: &mut Graph, xs: Value| {
+        let ys = graph.max_pool2d(xs, &window)?;
+        graph.output(ys);
+        Ok(())
     };
+    let plan = || session.run(&net, (), &xs);
     let mut group = criterion.benchmark_group("max pool 5x5 128 20");
     group.bench_function("plan", |bencher| bencher.iter(|| plan().expect("the plan runs")));
     group.bench_function("candle", |bencher| {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{Optimizer as _, VarBuilder};
-use candle_vision::layers::Layer;
 use candle_vision::spec::ParamSpec;
 use candle_vision::train::optim::{Algorithm, Config as OptimConfig, GroupedOptimizer, timm_groups};
 use candle_vision::train::{VarStore, loss, stream};

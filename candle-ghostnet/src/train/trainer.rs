@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::augment::Targets;
-use candle_vision::layers::{BatchNormMode, Layer};
+use candle_vision::layers::BatchNormMode;
 use candle_vision::train::loss::{class_targets, cross_entropy, distill_soft, distilled};
 use candle_vision::train::optim::{GroupedOptimizer, timm_groups};
 use candle_vision::train::schedule::TimmSchedule;

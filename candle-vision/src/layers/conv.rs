@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
-use super::{BatchNorm, BatchNormConfig, BatchNormMode, Layer, Modules, fold_batch_norm, path};
-use ghostzoo_kernels::plan::{Graph, Value};
-use ghostzoo_kernels::{Activation, ConvGeometry, conv2d};
+use super::{Backend, BatchNorm, BatchNormConfig, BatchNormMode, Block, Layer, Modules, fold_batch_norm, path};
+use ghostzoo_kernels::{Activation, ConvGeometry};
 
 /// `act(conv(x) + bias)`: (n, in_c, h, w) to (n, out_c, oh, ow).
 #[derive(Debug)]
@@ -68,16 +67,13 @@ impl Conv {
     }
 }
 
+impl<B: Backend> Block<B> for Conv {
+    fn apply(&self, backend: &mut B, xs: &B::Map) -> Result<B::Map> {
+        backend.conv2d(xs, &self.weight, self.bias.as_ref(), &self.geometry, self.activation, &self.path)
+    }
+}
+
 impl Layer for Conv {
-    fn forward_t(&self, xs: &Tensor, _: bool) -> Result<Tensor> {
-        conv2d(xs, &self.weight, self.bias.as_ref(), &self.geometry, self.activation)
-            .map_err(|error| error.context(format!("in the convolution {}", self.path.trim_end_matches('.'))))
-    }
-
-    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
-        graph.conv2d(xs, &self.weight, self.bias.as_ref(), &self.geometry, self.activation, &self.path)
-    }
-
     fn tensors(&self, out: &mut BTreeMap<String, Tensor>) {
         out.insert(format!("{}weight", self.path), self.weight.clone());
         if let Some(bias) = &self.bias {
@@ -141,22 +137,17 @@ impl ConvBn {
     }
 }
 
-impl Layer for ConvBn {
-    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        let ys = self.conv.forward_t(xs, train)?;
+impl<B: Backend> Block<B> for ConvBn {
+    fn apply(&self, backend: &mut B, xs: &B::Map) -> Result<B::Map> {
+        let ys = self.conv.apply(backend, xs)?;
         match &self.norm {
-            Some(norm) => norm.forward_with(&ys, self.activation, train),
+            Some(norm) => backend.batch_norm(&ys, norm, self.activation),
             None => Ok(ys),
         }
     }
+}
 
-    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
-        match self.norm {
-            Some(_) => candle_core::bail!("{}: its batch norm is not folded", self.conv.path),
-            None => self.conv.record(graph, xs),
-        }
-    }
-
+impl Layer for ConvBn {
     fn children(&self) -> Vec<&dyn Layer> {
         let mut children: Vec<&dyn Layer> = vec![&self.conv];
         children.extend(self.norm.as_ref().map(|norm| norm as &dyn Layer));

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use candle_core::{D, Result, Tensor};
 use candle_nn::VarBuilder;
 
-use super::{Layer, Modules, path};
+use super::{Block, Eager, Layer, Modules, path};
+use ghostzoo_kernels::plan::{Graph, Value};
 
 /// Expected value of a softmax over `reg_max` bins, per box side.
 ///
@@ -35,9 +36,9 @@ impl Dfl {
     }
 }
 
-impl Layer for Dfl {
+impl Block<Eager> for Dfl {
     /// (n, 4 · reg_max, a) logits to (n, 4, a) distances, in bins and in the logits' dtype.
-    fn forward_t(&self, xs: &Tensor, _: bool) -> Result<Tensor> {
+    fn apply(&self, _: &mut Eager, xs: &Tensor) -> Result<Tensor> {
         let (batch, channels, anchors) = xs.dims3()?;
         let reg_max = self.bins.elem_count();
         let xs = xs.reshape((batch, channels / reg_max, reg_max, anchors))?.transpose(2, 3)?.contiguous()?;
@@ -45,7 +46,15 @@ impl Layer for Dfl {
         let probabilities = candle_nn::ops::softmax_last_dim(&xs)?;
         probabilities.broadcast_mul(&self.bins.reshape(reg_max)?.to_dtype(xs.dtype())?)?.sum(D::Minus1)
     }
+}
 
+impl Block<Graph> for Dfl {
+    fn apply(&self, _: &mut Graph, _: &Value) -> Result<Value> {
+        candle_core::bail!("a plan decodes boxes in one step, `Graph::output_boxes`")
+    }
+}
+
+impl Layer for Dfl {
     /// The module and its 1x1 convolution.
     fn modules(&self) -> Modules {
         Modules::containers(1) + Modules::leaves(1)

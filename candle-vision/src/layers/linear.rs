@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
-use super::{Layer, path};
-use ghostzoo_kernels::plan::{Graph, Value};
-use ghostzoo_kernels::{Activation, ConvGeometry, conv2d};
+use super::{Backend, Block, Layer, path};
 
-/// `x · weightᵀ + bias`: (n, in_dim) to (n, out_dim), each row by itself, so that none depends on the others.
+/// `x · weightᵀ + bias`: (n, in_dim) or (n, in_dim, 1, 1) to (n, out_dim), each row by itself, so that none depends on the
+/// others.
 #[derive(Debug)]
 pub struct Linear {
     weight: Tensor,
@@ -28,22 +27,13 @@ impl Linear {
     }
 }
 
+impl<B: Backend> Block<B> for Linear {
+    fn apply(&self, backend: &mut B, xs: &B::Map) -> Result<B::Map> {
+        backend.linear(xs, &self.weight, &self.bias, &self.path)
+    }
+}
+
 impl Layer for Linear {
-    fn forward_t(&self, xs: &Tensor, _: bool) -> Result<Tensor> {
-        let (batch, in_dim) = xs.dims2()?;
-        let (out_dim, _) = self.weight.dims2()?;
-        let (xs, weight) = (xs.reshape((batch, in_dim, 1, 1))?, self.weight.reshape((out_dim, in_dim, 1, 1))?);
-        conv2d(&xs, &weight, Some(&self.bias), &ConvGeometry::square(1), Activation::Identity)?
-            .reshape((batch, out_dim))
-    }
-
-    /// One position per image.
-    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
-        let (out_dim, in_dim) = self.weight.dims2()?;
-        let weight = self.weight.reshape((out_dim, in_dim, 1, 1))?;
-        graph.conv2d(xs, &weight, Some(&self.bias), &ConvGeometry::square(1), Activation::Identity, &self.path)
-    }
-
     fn tensors(&self, out: &mut BTreeMap<String, Tensor>) {
         out.insert(format!("{}weight", self.path), self.weight.clone());
         out.insert(format!("{}bias", self.path), self.bias.clone());

@@ -1,8 +1,10 @@
 //! Layers that the models of this workspace share, each on top of [`ghostzoo_kernels`].
 //!
-//! A layer reads its tensors under the names that PyTorch checkpoints use, so a `VarBuilder` prefix equals the
+//! What a layer computes is written once, as a [`Block`] over the operations of a [`Backend`]: tensors, in training and
+//! inference, or an inference plan. A layer reads its tensors under the names that PyTorch checkpoints use, so a `VarBuilder` prefix equals the
 //! checkpoint's path.
 
+mod backend;
 mod conv;
 mod dfl;
 mod linear;
@@ -16,6 +18,7 @@ use candle_core::{Result, Tensor};
 
 use ghostzoo_kernels::plan::{Graph, Value};
 
+pub use backend::{Backend, Eager};
 pub use conv::{Conv, ConvBn, ConvBnConfig};
 pub use dfl::Dfl;
 pub use linear::Linear;
@@ -23,21 +26,43 @@ pub use modules::Modules;
 pub use norm::{BatchNorm, BatchNormConfig, BatchNormMode, fold_batch_norm};
 pub use se::SqueezeExcite;
 
-/// A node of a model's module tree.
-pub trait Layer: Send + Sync {
+/// What a layer computes.
+pub trait Block<B: Backend> {
+    /// From the layer's input to its output.
+    fn apply(&self, backend: &mut B, xs: &B::Map) -> Result<B::Map>;
+}
+
+impl<B: Backend> Block<B> for Box<dyn Layer> {
+    fn apply(&self, backend: &mut B, xs: &B::Map) -> Result<B::Map> {
+        backend.layer(&**self, xs)
+    }
+}
+
+/// Layers one after the other.
+pub fn sequence<'a, B: Backend, L: Block<B> + 'a>(
+    backend: &mut B,
+    layers: impl IntoIterator<Item = &'a L>,
+    xs: &B::Map,
+) -> Result<B::Map> {
+    layers.into_iter().try_fold(xs.clone(), |xs, layer| layer.apply(backend, &xs))
+}
+
+/// A node of a model's module tree, whose input and output are one map each.
+pub trait Layer: Block<Eager> + Block<Graph> + Send + Sync {
     /// Runs the layer; `train` selects batch statistics in its batch norms.
-    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor>;
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        self.apply(&mut Eager { train }, xs)
+    }
 
     /// Runs the layer for inference.
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         self.forward_t(xs, false)
     }
 
-    /// Records the inference form of the layer into the graph of one image. Fails where the layer has none: an
-    /// unfolded batch norm, for one.
-    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
-        let _ = (graph, xs);
-        candle_core::bail!("this layer has no inference form")
+    /// Adds the layer to the graph of one image. Fails where it is no part of a plan: a batch norm that is not folded,
+    /// for one.
+    fn trace(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
+        self.apply(graph, &xs)
     }
 
     /// The layers directly below, in the order of their definition.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Init, VarBuilder};
 
-use super::{Layer, path};
+use super::{Backend, Block, Layer, path};
 use ghostzoo_kernels::{Activation, batch_norm};
 
 /// What becomes of the batch norm behind each convolution when a model is built.
@@ -67,6 +67,11 @@ impl BatchNorm {
         })
     }
 
+    /// Its path in the checkpoint.
+    pub(super) fn name(&self) -> &str {
+        self.path.trim_end_matches('.')
+    }
+
     /// `activation` of the layer's result, in the same pass; `train` as in [`Layer::forward_t`].
     pub fn forward_with(&self, xs: &Tensor, activation: Activation, train: bool) -> Result<Tensor> {
         ghostzoo_kernels::flops::record_batch_norm(xs);
@@ -79,7 +84,7 @@ impl BatchNorm {
             return activation.apply(&ys.broadcast_add(&column(&self.bias)?)?);
         }
         let (ys, moments) = batch_norm(xs, &self.weight, &self.bias, eps, activation)
-            .map_err(|error| error.context(format!("in the batch norm {}", self.path.trim_end_matches('.'))))?;
+            .map_err(|error| error.context(format!("in the batch norm {}", self.name())))?;
         let count = moments.count as f64;
         let unbiased = (moments.var * (count / (count - 1.)))?;
         for (running, batch) in [(&self.running_mean, moments.mean), (&self.running_var, unbiased)] {
@@ -90,11 +95,13 @@ impl BatchNorm {
     }
 }
 
-impl Layer for BatchNorm {
-    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        self.forward_with(xs, Activation::Identity, train)
+impl<B: Backend> Block<B> for BatchNorm {
+    fn apply(&self, backend: &mut B, xs: &B::Map) -> Result<B::Map> {
+        backend.batch_norm(xs, self, Activation::Identity)
     }
+}
 
+impl Layer for BatchNorm {
     fn tensors(&self, out: &mut BTreeMap<String, Tensor>) {
         for (name, tensor) in [
             ("running_mean", self.running_mean.as_tensor()),

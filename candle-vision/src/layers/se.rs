@@ -1,11 +1,10 @@
 //! Squeeze-and-excitation.
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 use candle_nn::VarBuilder;
 
-use super::{Conv, Layer, Modules};
-use ghostzoo_kernels::plan::{Graph, Value};
-use ghostzoo_kernels::{Activation, ConvGeometry, global_avg_pool2d, multiply};
+use super::{Backend, Block, Conv, Layer, Modules};
+use ghostzoo_kernels::{Activation, ConvGeometry};
 
 /// `x · hard_sigmoid(expand(relu(reduce(mean(x)))))`, one gate per channel of (n, c, h, w).
 ///
@@ -26,19 +25,16 @@ impl SqueezeExcite {
     }
 }
 
+impl<B: Backend> Block<B> for SqueezeExcite {
+    fn apply(&self, backend: &mut B, xs: &B::Map) -> Result<B::Map> {
+        let mean = backend.global_avg_pool2d(xs)?;
+        let reduced = self.reduce.apply(backend, &mean)?;
+        let gate = self.expand.apply(backend, &reduced)?;
+        backend.gate_channels(xs, &gate)
+    }
+}
+
 impl Layer for SqueezeExcite {
-    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        let gate = self.expand.forward_t(&self.reduce.forward_t(&global_avg_pool2d(xs)?, train)?, train)?;
-        multiply(xs, &gate)
-    }
-
-    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
-        let mean = graph.global_avg_pool2d(xs);
-        let reduced = self.reduce.record(graph, mean)?;
-        let gate = self.expand.record(graph, reduced)?;
-        graph.multiply(xs, gate)
-    }
-
     fn children(&self) -> Vec<&dyn Layer> {
         vec![&self.reduce, &self.expand]
     }

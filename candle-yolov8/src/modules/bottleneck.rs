@@ -1,10 +1,9 @@
 //! Residual blocks.
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 use candle_nn::VarBuilder;
-use candle_vision::layers::{Layer, Modules};
-use ghostzoo_kernels::plan::{Graph, Value};
-use ghostzoo_kernels::{Activation, add};
+use candle_vision::layers::{Backend, Block, Layer, Modules, sequence};
+use ghostzoo_kernels::Activation;
 
 use super::{Conv, ConvConfig, GhostConv, Style};
 
@@ -42,18 +41,14 @@ impl Bottleneck {
     }
 }
 
+impl<B: Backend> Block<B> for Bottleneck {
+    fn apply(&self, backend: &mut B, xs: &B::Map) -> Result<B::Map> {
+        let ys = sequence(backend, [&self.cv1, &self.cv2], xs)?;
+        if self.adds_input { backend.add(xs, &ys) } else { Ok(ys) }
+    }
+}
+
 impl Layer for Bottleneck {
-    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        let ys = self.cv2.forward_t(&self.cv1.forward_t(xs, train)?, train)?;
-        if self.adds_input { add(xs, &ys) } else { Ok(ys) }
-    }
-
-    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
-        let hidden = self.cv1.record(graph, xs)?;
-        let ys = self.cv2.record(graph, hidden)?;
-        if self.adds_input { graph.add(ys, xs) } else { Ok(ys) }
-    }
-
     fn children(&self) -> Vec<&dyn Layer> {
         vec![&self.cv1, &self.cv2]
     }
@@ -99,29 +94,25 @@ impl GhostBottleneck {
     }
 }
 
-impl Layer for GhostBottleneck {
-    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        let ys = self.expand.forward_t(xs, train)?;
+impl<B: Backend> Block<B> for GhostBottleneck {
+    fn apply(&self, backend: &mut B, xs: &B::Map) -> Result<B::Map> {
+        let mut ys = self.expand.apply(backend, xs)?;
         match &self.strided {
-            None => add(&self.project.forward_t(&ys, train)?, xs),
-            Some(Strided { depthwise, shortcut: [first, second] }) => {
-                let ys = self.project.forward_t(&depthwise.forward_t(&ys, train)?, train)?;
-                add(&ys, &second.forward_t(&first.forward_t(xs, train)?, train)?)
+            None => {
+                ys = self.project.apply(backend, &ys)?;
+                backend.add(&ys, xs)
+            }
+            Some(Strided { depthwise, shortcut }) => {
+                ys = depthwise.apply(backend, &ys)?;
+                ys = self.project.apply(backend, &ys)?;
+                let around = sequence(backend, shortcut, xs)?;
+                backend.add(&ys, &around)
             }
         }
     }
+}
 
-    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
-        let mut ys = self.expand.record(graph, xs)?;
-        let mut around = xs;
-        if let Some(Strided { depthwise, shortcut }) = &self.strided {
-            ys = depthwise.record(graph, ys)?;
-            around = shortcut.iter().try_fold(xs, |xs, conv| conv.record(graph, xs))?;
-        }
-        let ys = self.project.record(graph, ys)?;
-        graph.add(ys, around)
-    }
-
+impl Layer for GhostBottleneck {
     fn children(&self) -> Vec<&dyn Layer> {
         let mut children: Vec<&dyn Layer> = vec![&self.expand];
         if let Some(Strided { depthwise, shortcut: [first, second] }) = &self.strided {

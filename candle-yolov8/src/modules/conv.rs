@@ -1,10 +1,9 @@
 //! Convolution blocks.
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 use candle_nn::VarBuilder;
-use candle_vision::layers::{BatchNormMode, ConvBn, ConvBnConfig, Layer, Modules};
-use ghostzoo_kernels::plan::{Graph, Value};
-use ghostzoo_kernels::{Activation, ConvGeometry, concat};
+use candle_vision::layers::{Backend, BatchNormMode, Block, ConvBn, ConvBnConfig, Layer, Modules};
+use ghostzoo_kernels::{Activation, ConvGeometry};
 
 use super::{BATCH_NORM, Style};
 
@@ -57,15 +56,13 @@ impl Conv {
     }
 }
 
+impl<B: Backend> Block<B> for Conv {
+    fn apply(&self, backend: &mut B, xs: &B::Map) -> Result<B::Map> {
+        self.inner.apply(backend, xs)
+    }
+}
+
 impl Layer for Conv {
-    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        self.inner.forward_t(xs, train)
-    }
-
-    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
-        self.inner.record(graph, xs)
-    }
-
     fn children(&self) -> Vec<&dyn Layer> {
         vec![&self.inner]
     }
@@ -106,19 +103,15 @@ impl GhostConv {
     }
 }
 
+impl<B: Backend> Block<B> for GhostConv {
+    fn apply(&self, backend: &mut B, xs: &B::Map) -> Result<B::Map> {
+        let primary = self.cv1.apply(backend, xs)?;
+        let cheap = self.cv2.apply(backend, &primary)?;
+        backend.concat(&[&primary, &cheap])
+    }
+}
+
 impl Layer for GhostConv {
-    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        let primary = self.cv1.forward_t(xs, train)?;
-        let cheap = self.cv2.forward_t(&primary, train)?;
-        concat(&[&primary, &cheap])
-    }
-
-    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
-        let primary = self.cv1.record(graph, xs)?;
-        let cheap = self.cv2.record(graph, primary)?;
-        graph.concat(&[primary, cheap])
-    }
-
     fn children(&self) -> Vec<&dyn Layer> {
         vec![&self.cv1, &self.cv2]
     }

@@ -1,10 +1,8 @@
 //! Cross-stage blocks.
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 use candle_nn::VarBuilder;
-use candle_vision::layers::{Layer, Modules};
-use ghostzoo_kernels::plan::{Graph, Value};
-use ghostzoo_kernels::{concat, narrow_channels};
+use candle_vision::layers::{Backend, Block, Layer, Modules, sequence};
 
 use super::bottleneck::BottleneckConfig;
 use super::{Bottleneck, Conv, ConvConfig, GhostBottleneck, Style};
@@ -65,64 +63,34 @@ impl CspBlock {
         };
         Ok(Self { kind, hidden, cv1, around, join, bottlenecks })
     }
-
-    fn chain(&self, xs: Tensor, train: bool) -> Result<Tensor> {
-        self.bottlenecks.iter().try_fold(xs, |xs, block| block.forward_t(&xs, train))
-    }
 }
 
-impl Layer for CspBlock {
-    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        let ys = self.cv1.forward_t(xs, train)?;
+impl<B: Backend> Block<B> for CspBlock {
+    fn apply(&self, backend: &mut B, xs: &B::Map) -> Result<B::Map> {
+        let ys = self.cv1.apply(backend, xs)?;
         let parts = match (self.kind, &self.around) {
-            (_, Some(around)) => vec![self.chain(ys, train)?, around.forward_t(xs, train)?],
+            (_, Some(around)) => vec![sequence(backend, &self.bottlenecks, &ys)?, around.apply(backend, xs)?],
             (CspVariant::C2, None) => {
-                let [first, second] = [0, self.hidden].map(|start| narrow_channels(&ys, start, self.hidden));
-                vec![self.chain(first?, train)?, second?]
+                let first = backend.narrow_channels(&ys, 0, self.hidden)?;
+                let last = sequence(backend, &self.bottlenecks, &first)?;
+                vec![last, backend.narrow_channels(&ys, self.hidden, self.hidden)?]
             }
             (_, None) => {
-                let mut last = narrow_channels(&ys, self.hidden, self.hidden)?;
+                let mut last = backend.narrow_channels(&ys, self.hidden, self.hidden)?;
                 let mut parts = vec![ys];
                 for block in &self.bottlenecks {
-                    last = block.forward_t(&last, train)?;
+                    last = block.apply(backend, &last)?;
                     parts.push(last.clone());
                 }
                 parts
             }
         };
-        self.join.forward_t(&concat(&parts.iter().collect::<Vec<_>>())?, train)
+        let joined = backend.concat(&parts.iter().collect::<Vec<_>>())?;
+        self.join.apply(backend, &joined)
     }
+}
 
-    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
-        let ys = self.cv1.record(graph, xs)?;
-        let chain = |graph: &mut Graph, xs| -> Result<Vec<Value>> {
-            let mut last = xs;
-            let mut parts = Vec::with_capacity(self.bottlenecks.len());
-            for block in &self.bottlenecks {
-                last = block.record(graph, last)?;
-                parts.push(last);
-            }
-            Ok(parts)
-        };
-        let parts = match (self.kind, &self.around) {
-            (_, Some(around)) => {
-                let last = chain(graph, ys)?.pop().unwrap_or(ys);
-                vec![last, around.record(graph, xs)?]
-            }
-            (CspVariant::C2, None) => {
-                let first = graph.narrow(ys, 0, self.hidden)?;
-                let last = chain(graph, first)?.pop().unwrap_or(first);
-                vec![last, graph.narrow(ys, self.hidden, self.hidden)?]
-            }
-            (_, None) => {
-                let second = graph.narrow(ys, self.hidden, self.hidden)?;
-                [ys].into_iter().chain(chain(graph, second)?).collect()
-            }
-        };
-        let joined = graph.concat(&parts)?;
-        self.join.record(graph, joined)
-    }
-
+impl Layer for CspBlock {
     fn children(&self) -> Vec<&dyn Layer> {
         let mut children: Vec<&dyn Layer> = vec![&self.cv1];
         children.extend(self.around.as_ref().map(|conv| conv as &dyn Layer));

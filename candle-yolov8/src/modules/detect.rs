@@ -2,9 +2,8 @@
 
 use candle_core::{D, DType, Result, Tensor};
 use candle_nn::VarBuilder;
-use candle_vision::layers::{self, Dfl, Layer, Modules};
-use ghostzoo_kernels::plan::{Graph, Value};
-use ghostzoo_kernels::{Activation, ConvGeometry, concat};
+use candle_vision::layers::{self, Backend, Block, Dfl, Layer, Modules, sequence};
+use ghostzoo_kernels::{Activation, ConvGeometry};
 
 use super::{Conv, ConvConfig, REG_MAX, Style};
 
@@ -29,17 +28,14 @@ impl Branch {
     }
 }
 
+impl<B: Backend> Block<B> for Branch {
+    fn apply(&self, backend: &mut B, xs: &B::Map) -> Result<B::Map> {
+        let hidden = sequence(backend, &self.convs, xs)?;
+        self.last.apply(backend, &hidden)
+    }
+}
+
 impl Layer for Branch {
-    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        let [first, second] = &self.convs;
-        self.last.forward_t(&second.forward_t(&first.forward_t(xs, train)?, train)?, train)
-    }
-
-    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
-        let xs = self.convs.iter().try_fold(xs, |xs, conv| conv.record(graph, xs))?;
-        self.last.record(graph, xs)
-    }
-
     fn children(&self) -> Vec<&dyn Layer> {
         vec![&self.convs[0], &self.convs[1], &self.last]
     }
@@ -66,21 +62,12 @@ impl Detect {
     }
 
     /// Per level (n, 4 · 16 + nc, h, w): box distributions, then class logits.
-    pub(crate) fn raw(&self, levels: &[Tensor], train: bool) -> Result<Vec<Tensor>> {
-        let level = |((xs, boxes), classes): ((&Tensor, &Branch), &Branch)| {
-            concat(&[&boxes.forward_t(xs, train)?, &classes.forward_t(xs, train)?])
+    pub(crate) fn raw<B: Backend>(&self, backend: &mut B, levels: &[B::Map]) -> Result<Vec<B::Map>> {
+        let level = |((xs, boxes), classes): ((&B::Map, &Branch), &Branch)| {
+            let (boxes, classes) = (boxes.apply(backend, xs)?, classes.apply(backend, xs)?);
+            backend.concat(&[&boxes, &classes])
         };
         levels.iter().zip(&self.boxes).zip(&self.classes).map(level).collect()
-    }
-
-    /// Records [`Detect::raw`].
-    pub(crate) fn record(&self, graph: &mut Graph, levels: &[Value]) -> Result<Vec<Value>> {
-        let branches = self.boxes.iter().zip(&self.classes);
-        let level = |(xs, (boxes, classes)): (&Value, (&Branch, &Branch))| {
-            let parts = [boxes.record(graph, *xs)?, classes.record(graph, *xs)?];
-            graph.concat(&parts)
-        };
-        levels.iter().zip(branches).map(level).collect()
     }
 
     /// Raw levels to (n, 4 + nc, anchors) in `f32`: boxes as centre, width and height in pixels of the input, then probabilities.

@@ -1,10 +1,9 @@
 //! Spatial pyramid pooling.
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 use candle_nn::VarBuilder;
-use candle_vision::layers::{Layer, Modules};
-use ghostzoo_kernels::plan::{Graph, Value};
-use ghostzoo_kernels::{ConvGeometry, concat, max_pool2d};
+use candle_vision::layers::{Backend, Block, Layer, Modules};
+use ghostzoo_kernels::ConvGeometry;
 
 use super::{Conv, ConvConfig, Style};
 
@@ -29,24 +28,18 @@ impl Sppf {
     }
 }
 
+impl<B: Backend> Block<B> for Sppf {
+    fn apply(&self, backend: &mut B, xs: &B::Map) -> Result<B::Map> {
+        let mut parts = vec![self.cv1.apply(backend, xs)?];
+        for i in 0..3 {
+            parts.push(backend.max_pool2d(&parts[i], &self.window)?);
+        }
+        let joined = backend.concat(&parts.iter().collect::<Vec<_>>())?;
+        self.cv2.apply(backend, &joined)
+    }
+}
+
 impl Layer for Sppf {
-    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        let mut parts = vec![self.cv1.forward_t(xs, train)?];
-        for i in 0..3 {
-            parts.push(max_pool2d(&parts[i], &self.window)?);
-        }
-        self.cv2.forward_t(&concat(&parts.iter().collect::<Vec<_>>())?, train)
-    }
-
-    fn record(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
-        let mut parts = vec![self.cv1.record(graph, xs)?];
-        for i in 0..3 {
-            parts.push(graph.max_pool2d(parts[i], &self.window)?);
-        }
-        let joined = graph.concat(&parts)?;
-        self.cv2.record(graph, joined)
-    }
-
     fn children(&self) -> Vec<&dyn Layer> {
         vec![&self.cv1, &self.cv2]
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use candle_core::{DType, Device, DeviceLocation, Result, Tensor, TensorId};
 
-use super::graph::{Conv, Graph, Output, Value};
+use super::graph::{Conv, Graph, Output, Traced};
 use super::launches::{Lowered, lower, pack};
 use super::lower::OpInfo;
 use super::session::OpTiming;
@@ -14,8 +14,8 @@ use crate::gpu::{Forward, QUAD, Workspace};
 /// Programs that are kept: networks on images of many shapes rebuild the oldest.
 const KEPT: usize = 8;
 
-/// What was recorded, for which images, and where its weights are.
-type Key = (&'static str, [usize; 3], DeviceLocation, DType);
+/// The endpoint, for which images, and where the weights are.
+type Key<E> = (E, [usize; 3], DeviceLocation, DType);
 
 /// A launch of a program, without running it.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,23 +41,23 @@ struct Plan {
 }
 
 /// Programs, the oldest first, and the packed weights and the memory that those of one network share.
-#[derive(Default)]
-pub(super) struct Forwards {
-    plans: Vec<(Key, Plan)>,
+pub(super) struct Forwards<E> {
+    plans: Vec<(Key<E>, Plan)>,
     packs: Vec<(Vec<TensorId>, DType, [Tensor; 2])>,
     workspace: Workspace,
 }
 
-impl Forwards {
-    /// Runs what `record` describes on images (images, channels, height, width), on their device and in their type. Gives
-    /// the recorded outputs in `f32`; maps are (images, channels, height, width), their channels last in memory.
-    pub(super) fn run(
-        &mut self,
-        name: &'static str,
-        xs: &Tensor,
-        record: impl FnOnce(&mut Graph, Value) -> Result<()>,
-    ) -> Result<Vec<Tensor>> {
-        let plan = self.plan(name, xs, record)?;
+impl<E> Default for Forwards<E> {
+    fn default() -> Self {
+        Self { plans: Vec::new(), packs: Vec::new(), workspace: Workspace::default() }
+    }
+}
+
+impl<E: Copy + Eq> Forwards<E> {
+    /// Runs a network on images (images, channels, height, width), on their device and in their type. Gives the
+    /// endpoint's outputs in `f32`; maps are (images, channels, height, width), their channels last in memory.
+    pub(super) fn run<N: Traced<Endpoint = E>>(&mut self, net: &N, endpoint: E, xs: &Tensor) -> Result<Vec<Tensor>> {
+        let plan = self.plan(net, endpoint, xs)?;
         let all = aligned(xs)?.apply_op1_no_bwd(&plan.forward)?;
         let mut start = 0;
         let mut outputs = Vec::with_capacity(plan.dims.len());
@@ -72,13 +72,13 @@ impl Forwards {
     }
 
     /// [`Forwards::run`], with the time of each launch.
-    pub(super) fn profile(
+    pub(super) fn profile<N: Traced<Endpoint = E>>(
         &mut self,
-        name: &'static str,
+        net: &N,
+        endpoint: E,
         xs: &Tensor,
-        record: impl FnOnce(&mut Graph, Value) -> Result<()>,
     ) -> Result<Vec<OpTiming>> {
-        let plan = self.plan(name, xs, record)?;
+        let plan = self.plan(net, endpoint, xs)?;
         let times = plan.forward.profile(&aligned(xs)?)?;
         let size = xs.dtype().size_in_bytes() * xs.dim(0)?;
         let step = |(launch, time): (&KernelLaunch, Duration)| OpTiming {
@@ -91,18 +91,13 @@ impl Forwards {
         Ok(plan.launches.iter().zip(times).map(step).collect())
     }
 
-    fn plan(
-        &mut self,
-        name: &'static str,
-        xs: &Tensor,
-        record: impl FnOnce(&mut Graph, Value) -> Result<()>,
-    ) -> Result<Plan> {
+    fn plan<N: Traced<Endpoint = E>>(&mut self, net: &N, endpoint: E, xs: &Tensor) -> Result<Plan> {
         let (_, c, h, w) = xs.dims4()?;
-        let key = (name, [c, h, w], xs.device().location(), xs.dtype());
+        let key = (endpoint, [c, h, w], xs.device().location(), xs.dtype());
         if let Some((_, plan)) = self.plans.iter().find(|(other, _)| *other == key) {
             return Ok(plan.clone());
         }
-        let (lowered, dims) = lowered(key.1, record)?;
+        let (lowered, dims) = lowered(net, endpoint, key.1)?;
         let launches = infos(&lowered)?.into();
         let Lowered { program, convs, .. } = lowered;
         let [weights, biases] = self.packed(&convs, key.3, xs.device())?;
@@ -137,12 +132,9 @@ fn aligned(xs: &Tensor) -> Result<Tensor> {
     if is_aligned { Ok(xs.clone()) } else { xs.force_contiguous() }
 }
 
-/// The launches of a network on one image of `[channels, height, width]`.
-pub(super) fn launches(
-    image: [usize; 3],
-    record: impl FnOnce(&mut Graph, Value) -> Result<()>,
-) -> Result<Vec<KernelLaunch>> {
-    infos(&lowered(image, record)?.0)
+/// The launches that a GPU runs for a network on one image of `[channels, height, width]`. Needs no GPU.
+pub fn launches<N: Traced>(net: &N, endpoint: N::Endpoint, image: [usize; 3]) -> Result<Vec<KernelLaunch>> {
+    infos(&lowered(net, endpoint, image)?.0)
 }
 
 /// What the launches for one image are.
@@ -157,13 +149,9 @@ fn infos(Lowered { program, notes, convs }: &Lowered) -> Result<Vec<KernelLaunch
     Ok(program.launches(1, false)?.into_iter().zip(notes).map(info).collect())
 }
 
-/// A recording's program, and the dimensions of its outputs.
-fn lowered(
-    image: [usize; 3],
-    record: impl FnOnce(&mut Graph, Value) -> Result<()>,
-) -> Result<(Lowered, Vec<Vec<usize>>)> {
-    let (mut graph, value) = Graph::new(image);
-    record(&mut graph, value)?;
+/// A network's program, and the dimensions of its outputs.
+fn lowered<N: Traced>(net: &N, endpoint: N::Endpoint, image: [usize; 3]) -> Result<(Lowered, Vec<Vec<usize>>)> {
+    let graph = Graph::of(net, endpoint, image)?;
     let dims = graph.outputs.iter().map(|output| output.dims(&graph)).collect();
     Ok((lower(graph)?, dims))
 }

@@ -1,6 +1,7 @@
 //! The operations of a network on one image, before they are placed in memory.
 
 use std::fmt;
+use std::hash::Hash;
 
 use candle_core::{Result, Tensor, bail};
 
@@ -11,7 +12,25 @@ use crate::{Activation, ConvGeometry};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Value(pub(super) usize);
 
-/// What a network computes from one image, recorded by its layers.
+/// A network that can be planned.
+pub trait Traced {
+    /// What can be asked of it.
+    type Endpoint: Copy + Eq + Hash + Send;
+
+    /// Adds what `endpoint` needs to the graph of an image, and makes it the graph's outputs.
+    fn trace(&self, endpoint: Self::Endpoint, graph: &mut Graph, image: Value) -> Result<()>;
+}
+
+/// A network with one endpoint.
+impl<F: Fn(&mut Graph, Value) -> Result<()>> Traced for F {
+    type Endpoint = ();
+
+    fn trace(&self, (): (), graph: &mut Graph, image: Value) -> Result<()> {
+        self(graph, image)
+    }
+}
+
+/// What a network computes from one image, traced by its layers.
 #[derive(Default)]
 pub struct Graph {
     pub(super) nodes: Vec<Node>,
@@ -86,6 +105,13 @@ impl Graph {
         let mut graph = Self::default();
         let image = graph.push(Op::Image, [height, width, channels]);
         (graph, image)
+    }
+
+    /// What `endpoint` of a network needs of an image of `[channels, height, width]`.
+    pub(super) fn of<N: Traced>(net: &N, endpoint: N::Endpoint, image: [usize; 3]) -> Result<Self> {
+        let (mut graph, value) = Self::new(image);
+        net.trace(endpoint, &mut graph, value)?;
+        Ok(graph)
     }
 
     fn push(&mut self, op: Op, shape: [usize; 3]) -> Value {

@@ -1,4 +1,4 @@
-//! Inference as a plan: a network's layers record a [`Graph`] for one image size, which is lowered once to kernels over
+//! Inference as a plan: a network's layers are traced into a [`Graph`] for one image size, which is lowered once to kernels over
 //! one arena, of the CPU or of a GPU, and then run for every image of that size.
 
 mod choose;
@@ -15,7 +15,7 @@ mod tests;
 mod tune;
 
 pub use choose::ConvShape;
-pub use forwards::KernelLaunch;
-pub use graph::{Graph, Value};
+pub use forwards::{KernelLaunch, launches};
+pub use graph::{Graph, Traced, Value};
 pub use session::{OpTiming, Session};
 pub use tune::{conv_shapes, tune};

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 use rayon::prelude::*;
 
-use super::forwards::{self, Forwards, KernelLaunch};
-use super::graph::{Graph, Value};
+use super::forwards::Forwards;
+use super::graph::{Graph, Traced};
 use super::lower::{OpInfo, lower};
 use super::pack::Packs;
 use crate::context::is_emulating;
@@ -22,31 +23,30 @@ pub(super) const PER_THREAD: usize = 2;
 /// Plans that are kept: networks on images of many shapes rebuild the oldest.
 const KEPT: usize = 8;
 
-/// A network's plans, its packed weights and their memory. Results depend neither on the number of threads nor on the other
-/// images of a batch.
-pub struct Session {
+/// The plans of one network, whose [`Traced::Endpoint`] is `E`, its packed weights and their memory. Results depend neither
+/// on the number of threads nor on the other images of a batch.
+pub struct Session<E> {
     isa: Isa,
-    state: Mutex<State>,
+    state: Mutex<State<E>>,
     memory: MemoryPool,
-    forwards: Mutex<Forwards>,
+    forwards: Mutex<Forwards<E>>,
 }
 
-impl fmt::Debug for Session {
+impl<E> fmt::Debug for Session<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("isa", &self.isa).finish_non_exhaustive()
     }
 }
 
-#[derive(Default)]
-struct State {
+struct State<E> {
     packs: Packs,
-    plans: HashMap<Key, Arc<Plan>>,
+    plans: HashMap<Key<E>, Arc<Plan>>,
     /// Oldest first.
-    keys: Vec<Key>,
+    keys: Vec<Key<E>>,
 }
 
-/// What was recorded, and the image's channels, height and width.
-type Key = (&'static str, [usize; 3]);
+/// The endpoint, and the image's channels, height and width.
+type Key<E> = (E, [usize; 3]);
 
 struct Plan {
     program: Program,
@@ -70,13 +70,14 @@ pub struct OpTiming {
     pub time: Duration,
 }
 
-impl Session {
+impl<E: Copy + Eq + Hash + Send> Session<E> {
     /// A session for an instruction set of this machine.
     pub fn new(isa: Isa) -> Result<Self> {
         if !Isa::available().contains(&isa) {
             bail!("this machine does not run {isa}")
         }
-        Ok(Self { isa, state: Mutex::default(), memory: MemoryPool::default(), forwards: Mutex::default() })
+        let state = State { packs: Packs::default(), plans: HashMap::new(), keys: Vec::new() };
+        Ok(Self { isa, state: Mutex::new(state), memory: MemoryPool::default(), forwards: Mutex::default() })
     }
 
     /// A session on the widest instruction set, if a network's tensors are constants: variables may be set after they were
@@ -89,61 +90,36 @@ impl Session {
 
     /// Whether a run may stand in for a network's own forward pass: a tensor that is not part of a gradient's
     /// graph, in a type that `f32` holds.
-    pub fn accepts(xs: &Tensor) -> bool {
+    pub fn accepts(&self, xs: &Tensor) -> bool {
         let fits = matches!(xs.dtype(), DType::F32 | DType::F16 | DType::BF16);
         fits && !is_stock() && !flops::is_counting() && !xs.track_op() && xs.rank() == 4 && xs.elem_count() > 0
     }
 
-    /// Runs the network that `record` describes on images (n, c, h, w): a few one after the other, each on all threads;
-    /// many side by side, each on one. The outputs are those the recording declared, stacked over the batch, in `f32`; maps
-    /// are (n, c, h, w) with their channels last in memory.
-    ///
-    /// `name` tells the recordings of one session apart.
-    pub fn run(
-        &self,
-        name: &'static str,
-        xs: &Tensor,
-        record: impl FnOnce(&mut Graph, Value) -> Result<()>,
-    ) -> Result<Vec<Tensor>> {
+    /// Runs the session's network on images (n, c, h, w): a few one after the other, each on all threads; many side by
+    /// side, each on one. The outputs are those of the endpoint, stacked over the batch, in `f32`; maps are (n, c, h, w)
+    /// with their channels last in memory.
+    pub fn run<N: Traced<Endpoint = E>>(&self, net: &N, endpoint: E, xs: &Tensor) -> Result<Vec<Tensor>> {
         match xs.device() {
-            Device::Cpu if !is_emulating() => self.run_timed(name, xs, record, None),
-            _ => self.forward(name, xs, record),
+            Device::Cpu if !is_emulating() => self.run_timed(net, endpoint, xs, None),
+            _ => self.forward(net, endpoint, xs),
         }
     }
 
     /// [`Session::run`] as a GPU's launches.
-    pub(super) fn forward(
-        &self,
-        name: &'static str,
-        xs: &Tensor,
-        record: impl FnOnce(&mut Graph, Value) -> Result<()>,
-    ) -> Result<Vec<Tensor>> {
-        self.forwards.lock().unwrap_or_else(PoisonError::into_inner).run(name, xs, record)
-    }
-
-    /// The launches that a GPU runs for one image of `[channels, height, width]`. Needs no GPU.
-    pub fn launches(
-        image: [usize; 3],
-        record: impl FnOnce(&mut Graph, Value) -> Result<()>,
-    ) -> Result<Vec<KernelLaunch>> {
-        forwards::launches(image, record)
+    pub(super) fn forward<N: Traced<Endpoint = E>>(&self, net: &N, endpoint: E, xs: &Tensor) -> Result<Vec<Tensor>> {
+        self.forwards.lock().unwrap_or_else(PoisonError::into_inner).run(net, endpoint, xs)
     }
 
     /// [`Session::run`] with the time of each step: on the CPU of the first image, on a GPU of the whole batch.
-    pub fn profile(
-        &self,
-        name: &'static str,
-        xs: &Tensor,
-        record: impl FnOnce(&mut Graph, Value) -> Result<()>,
-    ) -> Result<Vec<OpTiming>> {
+    pub fn profile<N: Traced<Endpoint = E>>(&self, net: &N, endpoint: E, xs: &Tensor) -> Result<Vec<OpTiming>> {
         if !xs.device().is_cpu() {
-            return self.forwards.lock().unwrap_or_else(PoisonError::into_inner).profile(name, xs, record);
+            return self.forwards.lock().unwrap_or_else(PoisonError::into_inner).profile(net, endpoint, xs);
         }
         let mut times = Vec::new();
         let xs = xs.narrow(0, 0, 1)?;
-        self.run_timed(name, &xs, record, Some(&mut times))?;
+        self.run_timed(net, endpoint, &xs, Some(&mut times))?;
         let (_, c, h, w) = xs.dims4()?;
-        let plan = self.state.lock().unwrap_or_else(PoisonError::into_inner).plans.get(&(name, [c, h, w])).cloned();
+        let plan = self.state.lock().unwrap_or_else(PoisonError::into_inner).plans.get(&(endpoint, [c, h, w])).cloned();
         let Some(plan) = plan else { bail!("the plan was dropped") };
         let mut steps = Vec::with_capacity(times.len());
         for ((step, note), time) in plan.program.steps().iter().zip(&plan.notes).zip(times) {
@@ -155,15 +131,15 @@ impl Session {
         Ok(steps)
     }
 
-    fn run_timed(
+    fn run_timed<N: Traced<Endpoint = E>>(
         &self,
-        name: &'static str,
+        net: &N,
+        endpoint: E,
         xs: &Tensor,
-        record: impl FnOnce(&mut Graph, Value) -> Result<()>,
         mut times: Option<&mut Vec<Duration>>,
     ) -> Result<Vec<Tensor>> {
         let (batch, c, h, w) = xs.dims4()?;
-        let plan = self.plan((name, [c, h, w]), record)?;
+        let plan = self.plan(net, (endpoint, [c, h, w]))?;
         let team = Team::global();
         let xs = xs.to_dtype(DType::F32)?.contiguous()?;
         let (storage, layout) = xs.storage_and_layout();
@@ -197,13 +173,12 @@ impl Session {
         outputs.into_iter().zip(&plan.outputs).map(tensor).collect()
     }
 
-    fn plan(&self, key: Key, record: impl FnOnce(&mut Graph, Value) -> Result<()>) -> Result<Arc<Plan>> {
+    fn plan<N: Traced<Endpoint = E>>(&self, net: &N, key: Key<E>) -> Result<Arc<Plan>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(plan) = state.plans.get(&key) {
             return Ok(plan.clone());
         }
-        let (mut graph, image) = Graph::new(key.1);
-        record(&mut graph, image)?;
+        let graph = Graph::of(net, key.0, key.1)?;
         let outputs = graph.outputs.iter().map(|output| output.dims(&graph)).collect();
         let (program, notes) = lower(graph, self.isa, Team::global().threads(), &mut state.packs, None)?;
         let plan = Arc::new(Plan { program, notes, outputs });

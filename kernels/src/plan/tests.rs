@@ -83,10 +83,10 @@ fn check(net: &Net, batch: usize) -> Result<()> {
         if place.device().is_cuda() {
             // The run after the first is captured, and later ones are replayed.
             for _ in 0..2 {
-                session.forward("net", &(&xs * 0.5)?, |graph, image| net.record(graph, image))?;
+                session.forward(net, (), &(&xs * 0.5)?)?;
             }
         }
-        let got = place.run(|| session.forward("net", &xs, |graph, image| net.record(graph, image)))?;
+        let got = place.run(|| session.forward(net, (), &xs))?;
         for (got, output) in got.iter().zip(&net.outputs) {
             let what = format!("launches in {dtype:?} on {place:?}, value {output} of {net:?}");
             assert_close(got, &truths[*output], least, &what)?;
@@ -94,7 +94,7 @@ fn check(net: &Net, batch: usize) -> Result<()> {
     }
     let truths = net.truths(&exact, 1.)?;
     for isa in Isa::available() {
-        let got = Session::new(isa)?.run("net", &xs, |graph, image| net.record(graph, image))?;
+        let got = Session::new(isa)?.run(net, (), &xs)?;
         for (got, output) in got.iter().zip(&net.outputs) {
             assert_close(got, &truths[*output], 0., &format!("{isa}, value {output} of {net:?}"))?;
         }
@@ -116,8 +116,7 @@ fn check(net: &Net, batch: usize) -> Result<()> {
 
 /// A program lowered for `threads` on one image.
 fn run_alone(net: &Net, isa: Isa, threads: usize, team: &Team, image: &Tensor) -> Result<Vec<Vec<f32>>> {
-    let (mut graph, value) = Graph::new(net.image);
-    net.record(&mut graph, value)?;
+    let graph = Graph::of(net, (), net.image)?;
     let (program, _) = lower(graph, isa, threads, &mut Packs::default(), None)?;
     let mut memory = Aligned::zeroed(program.memory(team));
     memory.fill(f32::NAN);
@@ -130,8 +129,7 @@ fn run_alone(net: &Net, isa: Isa, threads: usize, team: &Team, image: &Tensor) -
 
 /// What each step of a network's program is for, and its kernel.
 fn steps(net: &Net, isa: Isa) -> Result<Vec<(String, String)>> {
-    let (mut graph, value) = Graph::new(net.image);
-    net.record(&mut graph, value)?;
+    let graph = Graph::of(net, (), net.image)?;
     let (program, notes) = lower(graph, isa, 2, &mut Packs::default(), None)?;
     let kernels = program.steps().iter().map(|step| step.describe());
     Ok(notes.iter().map(|note| note.name.clone()).zip(kernels).collect())

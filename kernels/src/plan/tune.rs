@@ -5,7 +5,7 @@ use std::time::Duration;
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::choose::{Choice, ConvShape, candidates, line, rule};
-use super::graph::{Graph, Op};
+use super::graph::{Graph, Op, Traced};
 use super::lower::lower;
 use super::pack::Packs;
 use crate::infer::Aligned;
@@ -16,13 +16,9 @@ const RUNS: usize = 25;
 /// How much faster than the rule's choice another must be to enter a table.
 const GAIN: f64 = 0.95;
 
-/// The dense convolutions of the network that `record` describes, on an image of `[channels, height, width]`.
-pub fn conv_shapes(
-    image: [usize; 3],
-    record: impl FnOnce(&mut Graph, super::Value) -> Result<()>,
-) -> Result<Vec<ConvShape>> {
-    let (mut graph, xs) = Graph::new(image);
-    record(&mut graph, xs)?;
+/// The dense convolutions of a network on an image of `[channels, height, width]`.
+pub fn conv_shapes<N: Traced>(net: &N, endpoint: N::Endpoint, image: [usize; 3]) -> Result<Vec<ConvShape>> {
+    let graph = Graph::of(net, endpoint, image)?;
     let mut shapes = Vec::new();
     for node in &graph.nodes {
         if let Op::Conv { xs, conv, .. } = &node.op

@@ -1,10 +1,7 @@
 //! `ghostzoo convert`: any readable checkpoint as safetensors.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
-use candle_ghostnet::Layer;
 use ghostzoo_weights::CheckpointSource;
 
 use crate::cli::{ConvertArgs, GlobalArgs, bytes};
@@ -45,11 +42,7 @@ pub(crate) fn run(args: &ConvertArgs, global: &GlobalArgs) -> Result<()> {
             checkpoint.tensors =
                 match ghostzoo::model::build(&spec.architecture, &checkpoint, DType::F32, &Device::Cpu)? {
                     Network::Detector(network) => network.tensors(),
-                    Network::Classifier(network) => {
-                        let mut tensors = BTreeMap::new();
-                        network.tensors(&mut tensors);
-                        tensors
-                    }
+                    Network::Classifier(network) => network.tensors(),
                 };
             checkpoint.metadata.fused = true;
         }

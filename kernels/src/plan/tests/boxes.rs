@@ -40,17 +40,17 @@ fn check([height, width]: [usize; 2], small: [usize; 2], classes: usize, scale: 
             }
         }
     }
-    let record = |graph: &mut Graph, image: Value| {
+    let net = |graph: &mut Graph, image: Value| {
         let second = graph.upsample_nearest2d(image, small);
         graph.output_boxes(&[(image, strides[0]), (second, strides[1])])
     };
     let mut runs = Vec::new();
     for isa in Isa::available() {
-        runs.push((isa.to_string(), Session::new(isa)?.run("boxes", &xs, record)?));
+        runs.push((isa.to_string(), Session::new(isa)?.run(&net, (), &xs)?));
     }
     for (place, dtype) in LAUNCHERS.iter().filter(|(_, dtype)| *dtype == DType::F32) {
         let xs = xs.to_device(place.device())?;
-        let got = place.run(|| Session::new(Isa::Portable)?.forward("boxes", &xs, record))?;
+        let got = place.run(|| Session::new(Isa::Portable)?.forward(&net, (), &xs))?;
         let got = got.iter().map(|xs| xs.to_device(&Device::Cpu)).collect::<Result<_>>()?;
         runs.push((format!("launches in {dtype:?} on {place:?}"), got));
     }
@@ -83,10 +83,11 @@ proptest! {
 fn levels_that_do_not_fit_are_refused() -> Result<()> {
     let xs = Tensor::zeros((1, 70, 2, 2), DType::F32, &Device::Cpu)?;
     for (first, second) in [(70, 69), (65, 70), (63, 63)] {
-        let result = Session::new(Isa::Portable)?.run("boxes", &xs, |graph, image| {
+        let net = |graph: &mut Graph, image: Value| {
             let levels = [graph.narrow(image, 0, first)?, graph.narrow(image, 0, second)?];
             graph.output_boxes(&levels.map(|level| (level, 8.)))
-        });
+        };
+        let result = Session::new(Isa::Portable)?.run(&net, (), &xs);
         assert!(result.is_err(), "levels of {first} and {second} channels");
     }
     Ok(())

@@ -1,9 +1,9 @@
-//! A network as data: recorded into a graph, and computed by tensor operations in `f64`.
+//! A network as data: traced into a graph, and computed by tensor operations in `f64`.
 
 use candle_core::{D, DType, Result, Tensor};
 
 use super::random;
-use crate::plan::{Graph, Value};
+use crate::plan::{Graph, Traced, Value};
 use crate::{Activation, ConvGeometry, avg_pool2d, conv2d, global_avg_pool2d, max_pool2d, upsample_nearest2d};
 
 /// Largest error per unit of what is added up: `Σ|x·w| + |b| + 1` for a convolution.
@@ -119,28 +119,6 @@ impl Net {
         (0..self.shapes.len()).filter(|value| !read.contains(value)).collect()
     }
 
-    pub(super) fn record(&self, graph: &mut Graph, image: Value) -> Result<()> {
-        let mut made = vec![image];
-        for step in &self.steps {
-            let value = match step {
-                Step::Conv { xs, weight, bias, geometry, activation } => {
-                    graph.conv2d(made[*xs], weight, bias.as_ref(), geometry, *activation, "conv")?
-                }
-                Step::Pool { xs, geometry, is_max: true } => graph.max_pool2d(made[*xs], geometry)?,
-                Step::Pool { xs, geometry, is_max: false } => graph.avg_pool2d(made[*xs], geometry)?,
-                Step::Mean(xs) => graph.global_avg_pool2d(made[*xs]),
-                Step::Resample(xs, size) => graph.upsample_nearest2d(made[*xs], *size),
-                Step::Concat(parts) => graph.concat(&parts.iter().map(|part| made[*part]).collect::<Vec<_>>())?,
-                Step::Narrow(xs, start, len) => graph.narrow(made[*xs], *start, *len)?,
-                Step::Add(a, b) => graph.add(made[*a], made[*b])?,
-                Step::Multiply(xs, gate) => graph.multiply(made[*xs], made[*gate])?,
-            };
-            made.push(value);
-        }
-        self.outputs.iter().for_each(|output| graph.output(made[*output]));
-        Ok(())
-    }
-
     /// Every value for an exact image, where each operation rounds `scale` times as much as `f32` does.
     pub(super) fn truths(&self, image: &Tensor, scale: f64) -> Result<Vec<Truth>> {
         let mut made = vec![Truth { value: image.clone(), bound: image.zeros_like()? }];
@@ -185,6 +163,32 @@ impl Net {
                 Ok(Truth { value, bound })
             }
         }
+    }
+}
+
+impl Traced for Net {
+    type Endpoint = ();
+
+    fn trace(&self, (): (), graph: &mut Graph, image: Value) -> Result<()> {
+        let mut made = vec![image];
+        for step in &self.steps {
+            let value = match step {
+                Step::Conv { xs, weight, bias, geometry, activation } => {
+                    graph.conv2d(made[*xs], weight, bias.as_ref(), geometry, *activation, "conv")?
+                }
+                Step::Pool { xs, geometry, is_max: true } => graph.max_pool2d(made[*xs], geometry)?,
+                Step::Pool { xs, geometry, is_max: false } => graph.avg_pool2d(made[*xs], geometry)?,
+                Step::Mean(xs) => graph.global_avg_pool2d(made[*xs]),
+                Step::Resample(xs, size) => graph.upsample_nearest2d(made[*xs], *size),
+                Step::Concat(parts) => graph.concat(&parts.iter().map(|part| made[*part]).collect::<Vec<_>>())?,
+                Step::Narrow(xs, start, len) => graph.narrow(made[*xs], *start, *len)?,
+                Step::Add(a, b) => graph.add(made[*a], made[*b])?,
+                Step::Multiply(xs, gate) => graph.multiply(made[*xs], made[*gate])?,
+            };
+            made.push(value);
+        }
+        self.outputs.iter().for_each(|output| graph.output(made[*output]));
+        Ok(())
     }
 }
 

@@ -190,7 +190,7 @@ impl Bench {
     fn once(&self) -> Result<Duration> {
         let start = Instant::now();
         let forward = || match &self.network {
-            Network::Classifier(net) => candle_vision::layers::Layer::forward(net.as_ref(), &self.xs),
+            Network::Classifier(net) => net.forward(&self.xs),
             Network::Detector(net) => net.forward(&self.xs),
         };
         let ys = match self.engine {

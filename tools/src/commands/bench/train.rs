@@ -6,7 +6,7 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use candle_ghostnet::GhostNet;
 use candle_nn::Optimizer as _;
-use candle_vision::layers::{BatchNormMode, Layer};
+use candle_vision::layers::BatchNormMode;
 use candle_vision::seeded;
 use candle_vision::train::VarStore;
 use candle_vision::train::loss::{class_targets, cross_entropy};

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
-use candle_ghostnet::Layer;
 use candle_vision::data::{ImageIndex, ImageReadError, ImageRecord, LoaderError, PrefetchIter, RealLabels};
 use candle_vision::image::{EvalTransform, RgbImage, decode_with};
 use rayon::prelude::*;

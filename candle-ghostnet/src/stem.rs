@@ -1,0 +1,61 @@
+//! The first convolution.
+
+use candle_core::Result;
+use candle_nn::VarBuilder;
+use candle_vision::layers::{Backend, BatchNorm, BatchNormMode, Block, Conv, Layer, Modules, fold_batch_norm};
+use ghostzoo_kernels::{Activation, ConvGeometry};
+
+use crate::config::{BATCH_NORM, Config};
+
+/// `relu(norm(conv(x)))` whose convolution can be read before the batch norm, in every form.
+pub(crate) struct Stem {
+    conv: Conv,
+    norm: BatchNorm,
+    fused: Option<Conv>,
+}
+
+impl Stem {
+    pub(crate) fn new(out_c: usize, config: &Config, vb: &VarBuilder) -> Result<Self> {
+        let geometry = ConvGeometry::square(3).stride([2, 2]).same();
+        let path = vb.pp("conv_stem");
+        let conv = Conv::new(3, out_c, geometry, false, Activation::Identity, path.clone())?;
+        let norm = BatchNorm::new(out_c, BATCH_NORM, vb.pp("bn1"))?;
+        let fused = if config.norm == BatchNormMode::Keep {
+            None
+        } else {
+            let (weight, bias) = fold_batch_norm(conv.weight(), None, &norm)?;
+            Some(Conv::from_tensors(weight, Some(bias), geometry, Activation::Relu, format!("{}.", path.prefix())))
+        };
+        Ok(Self { conv, norm, fused })
+    }
+
+    /// The convolution alone, and the stem's output.
+    pub(crate) fn before_and_after_norm<B: Backend>(&self, backend: &mut B, xs: &B::Map) -> Result<(B::Map, B::Map)> {
+        let before = self.conv.apply(backend, xs)?;
+        let after = match &self.fused {
+            Some(fused) => fused.apply(backend, xs)?,
+            None => backend.batch_norm(&before, &self.norm, Activation::Relu)?,
+        };
+        Ok((before, after))
+    }
+}
+
+impl<B: Backend> Block<B> for Stem {
+    fn apply(&self, backend: &mut B, xs: &B::Map) -> Result<B::Map> {
+        match &self.fused {
+            Some(fused) => fused.apply(backend, xs),
+            None => Ok(self.before_and_after_norm(backend, xs)?.1),
+        }
+    }
+}
+
+impl Layer for Stem {
+    fn children(&self) -> Vec<&dyn Layer> {
+        vec![&self.conv, &self.norm]
+    }
+
+    /// Convolution, batch norm and activation, which timm keeps in the root.
+    fn modules(&self) -> Modules {
+        Modules::leaves(3)
+    }
+}
