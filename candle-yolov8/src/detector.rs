@@ -10,7 +10,7 @@ use ghostzoo_kernels::has_kernels;
 use rayon::prelude::*;
 
 use crate::candidates::candidates;
-use crate::net::Yolo;
+use crate::net::{Endpoint, Yolo};
 
 /// One found object, in pixels of the original image.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -170,14 +170,13 @@ impl Detector {
                 Pixels::Sent(upload) => sent.push(upload),
             }
         }
-        let (found, times) = match (seen.is_empty(), sent.is_empty()) {
-            (true, _) => self.keep_on_device(&letterbox_uploads(&sent, self.dtype)?, start, options)?,
-            (false, true) => {
-                let (_, found, times) = self.forward_batch(&seen, options)?;
-                (found, times)
-            }
+        let xs = match (seen.is_empty(), sent.is_empty()) {
+            (true, _) => letterbox_uploads(&sent, self.dtype)?,
+            (false, true) => self.tensor(&seen)?,
             (false, false) => candle_core::bail!("images that were prepared for two devices"),
         };
+        let endpoint = Endpoint::of_detection(&self.device);
+        let (_, found, times) = self.detect(endpoint, &xs, start, options)?;
         let [preprocess, inference, postprocess] = times.map(|time| time / images.len().max(1) as u32);
         let prediction = |(NmsOutput { candidates, dropped }, image): (NmsOutput, &&PreparedImage)| {
             let detection = |Candidate { class_id, confidence, xyxy }| Detection {
@@ -202,36 +201,38 @@ impl Detector {
         if images.is_empty() {
             return Ok(Default::default());
         }
-        let tensor = |image: &&RgbImage| to_tensor(image, &Device::Cpu);
-        let xs: Vec<Tensor> = images.par_iter().map(tensor).collect::<Result<_>>()?;
-        let xs = Tensor::stack(&xs, 0)?.to_device(&self.device)?.to_dtype(self.dtype)?;
-        let preprocess = start.elapsed();
-        let start = Instant::now();
-        let raw = self.model.forward_t(&xs, false)?;
-        self.device.synchronize()?;
-        let inference = start.elapsed();
-        let start = Instant::now();
-        let found = candidates(&raw, self.model.strides(), options)?;
-        let found = found.into_par_iter().map(|candidates| nms(candidates, options)).collect();
-        Ok((raw, found, [preprocess, inference, start.elapsed()]))
+        self.detect(Endpoint::Levels, &self.tensor(images)?, start, options)
     }
 
-    /// [`Detector::look`] at planes (images, 3, height, width) that were begun at `start`, where boxes are decoded, and if
-    /// it can be suppressed, on the device.
-    fn keep_on_device(
+    /// Images of one size as (n, 3, h, w) on the device.
+    fn tensor(&self, images: &[&RgbImage]) -> Result<Tensor> {
+        let tensor = |image: &&RgbImage| to_tensor(image, &Device::Cpu);
+        let xs: Vec<Tensor> = images.par_iter().map(tensor).collect::<Result<_>>()?;
+        Tensor::stack(&xs, 0)?.to_device(&self.device)?.to_dtype(self.dtype)
+    }
+
+    /// The network's output for (n, 3, h, w), which was begun at `start`, and what is left of each image.
+    fn detect(
         &self,
+        endpoint: Endpoint,
         xs: &Tensor,
         start: Instant,
         options: &NmsOptions,
-    ) -> Result<(Vec<NmsOutput>, [Duration; 3])> {
+    ) -> Result<(Vec<Tensor>, Vec<NmsOutput>, [Duration; 3])> {
         let preprocess = start.elapsed();
         let start = Instant::now();
-        let decoded = self.model.forward(xs)?;
+        let outputs = self.model.run(endpoint, xs)?;
         self.device.synchronize()?;
         let inference = start.elapsed();
         let start = Instant::now();
-        let found = nms_batched(&decoded, options)?;
-        Ok((found, [preprocess, inference, start.elapsed()]))
+        let found = match endpoint {
+            Endpoint::Boxes => nms_batched(&outputs[0], options)?,
+            Endpoint::Levels => {
+                let found = candidates(&outputs, self.model.strides(), options)?;
+                found.into_par_iter().map(|candidates| nms(candidates, options)).collect()
+            }
+        };
+        Ok((outputs, found, [preprocess, inference, start.elapsed()]))
     }
 }
 

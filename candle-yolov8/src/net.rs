@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use candle_core::{Context, Module, Result, Tensor};
+use candle_core::{Context, Device, Module, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::layers::{Backend, BatchNormMode, Block, Eager, Layer, Modules, sequence};
 use ghostzoo_kernels::plan::{self, ConvShape, Graph, KernelLaunch, OpTiming, Session, Traced, Value};
-use ghostzoo_kernels::{Isa, joint_backward};
+use ghostzoo_kernels::{Isa, has_kernels, joint_backward};
 
 use crate::modules::{
     Bottleneck, BottleneckConfig, Conv, ConvConfig, CspBlock, CspConfig, Detect, GhostBottleneck, GhostConv, Sppf,
@@ -22,6 +22,15 @@ pub enum Endpoint {
     Levels,
     /// Boxes and probabilities: [`Yolo::forward`].
     Boxes,
+}
+
+impl Endpoint {
+    /// What detection takes on a device: boxes from a GPU, which decodes all of them at once; levels from the CPU, where the
+    /// few boxes above a threshold are decoded sooner than all ([`crate::candidates`]).
+    #[must_use]
+    pub fn of_detection(device: &Device) -> Self {
+        if has_kernels(device) { Self::Boxes } else { Self::Levels }
+    }
 }
 
 /// A YOLO detector: images (n, 3, h, w) in [0, 1], sides multiples of the largest stride, to boxes and class scores.
@@ -159,12 +168,12 @@ impl Yolo {
         plan::launches(self, Endpoint::Boxes, [3, height, width])
     }
 
-    /// Images (n, 3, h, w) through the inference plan, step by step: on the CPU the first, on a GPU the whole batch. Fails
-    /// where batch norms are not folded.
+    /// Images (n, 3, h, w) through the inference plan of [`Endpoint::of_detection`], step by step: on the CPU the first, on a
+    /// GPU the whole batch. Fails where batch norms are not folded.
     pub fn profile(&self, xs: &Tensor) -> Result<Vec<OpTiming>> {
         let Some(session) = &self.session else { candle_core::bail!("only a folded network has an inference plan") };
         self.check_size(xs)?;
-        session.profile(self, Endpoint::Boxes, xs)
+        session.profile(self, Endpoint::of_detection(xs.device()), xs)
     }
 
     /// The dense convolutions of the inference plan for an image of `[height, width]`.

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, DeviceLocation, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::seeded;
+use candle_yolov8::Endpoint;
 use ghostzoo_kernels::plan::{self, OpTiming};
 use ghostzoo_kernels::{Isa, peak_flops, with_candle_ops};
 use serde_json::json;
@@ -186,18 +187,19 @@ fn print_table(isa: Isa) -> Result<()> {
 }
 
 impl Bench {
-    /// One run: images in, logits or decoded boxes out.
+    /// One run: images in, and out what `classify` and `detect` go on from: logits, levels on the CPU, boxes on a GPU.
     fn once(&self) -> Result<Duration> {
         let start = Instant::now();
+        let device = self.xs.device();
         let forward = || match &self.network {
-            Network::Classifier(net) => net.forward(&self.xs),
-            Network::Detector(net) => net.forward(&self.xs),
+            Network::Classifier(net) => net.forward(&self.xs).map(|logits| vec![logits]),
+            Network::Detector(net) => net.run(Endpoint::of_detection(device), &self.xs),
         };
-        let ys = match self.engine {
+        let _outputs = match self.engine {
             Engine::Plan => forward()?,
             Engine::Stock => with_candle_ops(forward)?,
         };
-        ys.device().synchronize()?;
+        device.synchronize()?;
         Ok(start.elapsed())
     }
 
