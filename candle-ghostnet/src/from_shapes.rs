@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use candle_core::Shape;
 use candle_vision::layers::BatchNormMode;
 
 use crate::config::{Config, FINAL_CHANNELS, Reparam, STEM_CHANNELS, Variant, Version};
@@ -11,10 +12,9 @@ use crate::config::{Config, FINAL_CHANNELS, Reparam, STEM_CHANNELS, Variant, Ver
 /// Returns `None` where they are not a GhostNet of [`Variant::ALL`]; that every tensor fits is for
 /// [`candle_vision::spec::ParamSpec::check`] to say. A fully folded V3 is the same network as the folded V2 of its width, and
 /// is reported as that where there is one: a checkpoint that records its variant should be believed over this.
-pub fn config_from_shapes<'a>(shapes: impl IntoIterator<Item = (&'a str, &'a [usize])>) -> Option<Config> {
-    let shapes: BTreeMap<&str, &[usize]> = shapes.into_iter().collect();
+pub fn config_from_shapes(shapes: &BTreeMap<String, Shape>) -> Option<Config> {
     let any = |part: &str| shapes.keys().any(|name| name.contains(part));
-    let channels = |name: &str| shapes.get(name).and_then(|dims| dims.first()).copied();
+    let channels = |name: &str| shapes.get(name).and_then(|shape| shape.dims().first()).copied();
     // The stem alone does not tell RepGhostNet's widths apart.
     let (stem_c, final_c) = (channels("conv_stem.weight")?, channels("blocks.9.0.conv.weight")?);
     if !any("blocks.0.0.ghost1.") {

@@ -14,11 +14,11 @@ mod summary;
 pub mod train;
 pub mod val;
 
-pub use candle_vision::layers::BatchNormMode;
+pub use candle_vision::layers::{BatchNormMode, Summary};
 pub use config::{Config, HEAD_CHANNELS, Reparam, Variant, Version};
 pub use from_shapes::config_from_shapes;
 pub use net::{DROP_RATE, Endpoint, GhostNet};
-pub use summary::{Summary, summary};
+pub use summary::summary;
 
 /// Side of the square image that the published weights expect, in pixels.
 pub const INPUT_SIZE: usize = 224;

@@ -16,6 +16,7 @@ pub mod val;
 mod yaml;
 
 pub use candidates::candidates;
+pub use candle_vision::layers::{BatchNormMode, Summary};
 pub use candle_vision::nms::{Candidate, MAX_CANDIDATES, NmsOptions, NmsOutput, iou, nms};
 pub use constants::absent_bins;
 pub use detector::{DEFAULT_SIDE, Detection, Detector, PredictOptions, Prediction, PreparedImage};
@@ -24,5 +25,5 @@ pub use net::{Endpoint, Yolo};
 pub use registry::{
     MAX_CLASSES, architectures, config_from_shapes, in_class_channels_of, model_config, spec, trained_on_from,
 };
-pub use summary::{Summary, summary};
+pub use summary::summary;
 pub use yaml::{CspVariant, LayerKind, LayerSpec, ModelConfig};

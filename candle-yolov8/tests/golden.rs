@@ -215,7 +215,7 @@ fn assert_counts(name: &str, counted: &Summary, entry: &Value) {
 }
 
 fn assert_size(name: &str, def: &ModelConfig, entry: &Value) -> Result<()> {
-    let counted = summary(def)?;
+    let counted = summary(def, [640; 2])?;
     assert_counts(name, &counted, entry);
     let Summary { modules, parameters, gradients, .. } = counted;
     assert_eq!(gradients, parameters - 16, "{name}");
@@ -235,7 +235,7 @@ fn sizes_equal_ultralytics_for_every_class_count() -> Result<()> {
         if name.starts_with("yolov8n") || name == "own" {
             assert_size(&name, &def, &entry)?;
         } else {
-            let counted = summary(&def)?;
+            let counted = summary(&def, [640; 2])?;
             assert_counts(&name, &counted, &entry);
         }
     }
@@ -281,7 +281,7 @@ fn a_network_trained_on_for_other_classes_gives_ultralytics_values() -> Result<(
         let def = trained_on_from(&shapes, of(classes.len()));
         assert_ne!(def, of(classes.len()), "{label}");
 
-        let counted = summary(&def)?;
+        let counted = summary(&def, [640; 2])?;
         // The copied class branches have an activation of their own there.
         let modules = counted.modules + Modules::leaves(1);
         assert_counts(&label, &Summary { modules, ..counted }, entry);

@@ -44,7 +44,8 @@ fn every_scale_has_the_size_that_ultralytics_counts() {
     for (family, sizes) in SIZES {
         for (scale, (modules, parameters, gflops)) in ["n", "s", "m", "l", "x"].iter().zip(sizes) {
             let name = family.replace("{}", scale);
-            let counted = summary(&model_config(&name, None).expect("shipped")).expect("countable");
+            let def = model_config(&name, None).expect("shipped");
+            let counted = summary(&def, [640; 2]).expect("countable");
             assert_eq!((counted.modules.all, counted.parameters), (modules, parameters), "{name}");
             assert_eq!(counted.gradients, parameters - 16, "{name}");
             assert_eq!((counted.flops as f64 / 1e8).round() / 10., gflops, "{name}: {}", counted.flops);

@@ -31,7 +31,7 @@ fn main() -> Result<()> {
 /// The network's size, and the shape of each level's raw output.
 pub(crate) fn run() -> Result<String> {
     let config = ModelConfig::from_yaml(TINY, Some("tinyn.yaml"), None)?;
-    let size = summary(&config).map_err(Error::from)?;
+    let size = summary(&config, [640; 2]).map_err(Error::from)?;
     // Random weights; train them with `ghostzoo train detect --model tiny.yaml`.
     let weights = VarMap::new();
     let network = Yolo::new(&config, BatchNormMode::Keep, VarBuilder::from_varmap(&weights, DType::F32, &Device::Cpu))?;

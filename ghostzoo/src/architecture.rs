@@ -6,7 +6,7 @@ use std::path::Path;
 
 use candle_core::Shape;
 use candle_ghostnet::{Config, Reparam, Variant};
-use candle_vision::layers::{BatchNormMode, Modules};
+use candle_vision::layers::{BatchNormMode, Modules, Summary};
 use candle_vision::spec::ParamSpec;
 use candle_yolov8::{ModelConfig, Yolo};
 use ghostzoo_weights::{ModelEntry, Registry, nearest};
@@ -153,20 +153,16 @@ impl Architecture {
     /// # Errors
     /// Where it cannot be built.
     pub fn sizes(&self, input: [usize; 2]) -> Result<Vec<(&'static str, ModelSize)>> {
+        let size = |found: Summary| {
+            let Summary { modules, parameters, gradients, flops, .. } = found;
+            ModelSize { modules, parameters, gradients, flops }
+        };
         match self {
-            Self::Detector { def, .. } => {
-                let found = candle_yolov8::summary(def)?;
-                let area = (input[0] * input[1]) as f64 / (640. * 640.);
-                let flops = (found.flops as f64 * area).round() as u64;
-                let candle_yolov8::Summary { modules, parameters, gradients, .. } = found;
-                Ok(vec![("", ModelSize { modules, parameters, gradients, flops })])
-            }
+            Self::Detector { def, .. } => Ok(vec![("", size(candle_yolov8::summary(def, input)?))]),
             Self::Classifier(config) => {
                 let size = |branches| -> Result<ModelSize> {
                     let config = Config { branches, norm: BatchNormMode::Keep, ..*config };
-                    let found = candle_ghostnet::summary(&config, input)?;
-                    let candle_ghostnet::Summary { modules, parameters, flops } = found;
-                    Ok(ModelSize { modules, parameters, gradients: parameters, flops: flops.total() })
+                    Ok(size(candle_ghostnet::summary(&config, input)?))
                 };
                 let mut sizes = vec![("", size(Reparam::Train)?)];
                 if config.variant.version.has_branches() {

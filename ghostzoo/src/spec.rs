@@ -38,8 +38,7 @@ impl ModelSpec {
     /// Where it is of a family or for a task that is not read; where nothing tells its architecture.
     pub fn of_checkpoint(checkpoint: &Checkpoint, arch: Option<&OsStr>) -> Result<Self> {
         let shapes = checkpoint.shapes();
-        let dims = || shapes.iter().map(|(name, shape)| (name.as_str(), shape.dims()));
-        let bare = candle_ghostnet::config_from_shapes(dims());
+        let bare = candle_ghostnet::config_from_shapes(&shapes);
         let nc = match &bare {
             Some(config) => Some(config.num_classes),
             None => detector_classes(&shapes),

@@ -85,7 +85,7 @@ pub(crate) const FORMATS: [Format; 18] = [
     ),
     file("model.yaml", "own.yaml", models, |_, bytes| {
         let Ok(text) = std::str::from_utf8(bytes) else { return false };
-        ModelConfig::from_yaml(text, Some("own.yaml"), None).is_ok_and(|model| summary(&model).is_ok())
+        ModelConfig::from_yaml(text, Some("own.yaml"), None).is_ok_and(|model| summary(&model, [640; 2]).is_ok())
     }),
     file("data.yaml", "data.yaml", data_yaml, |path, _| {
         place(&path.with_file_name("images").join("a.png"), &golden("rgb.png"));

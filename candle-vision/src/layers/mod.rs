@@ -11,6 +11,7 @@ mod linear;
 mod modules;
 mod norm;
 mod se;
+mod summary;
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,7 @@ pub use linear::Linear;
 pub use modules::Modules;
 pub use norm::{BatchNorm, BatchNormConfig, BatchNormMode, fold_batch_norm};
 pub use se::SqueezeExcite;
+pub use summary::Summary;
 
 /// What a layer computes.
 pub trait Block<B: Backend> {
