@@ -6,7 +6,6 @@ use candle_core::{DType, Device, Error, Result, bail};
 use candle_vision::augment::{DataLoader, LoaderOptions};
 use candle_vision::data::{ClassificationItem, Dataset, ImageReadError};
 use candle_vision::image::EvalTransform;
-use candle_vision::layers::Layer;
 use candle_vision::metrics::ClassificationMetrics;
 
 use crate::net::GhostNet;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use candle_core::DType;
-use candle_ghostnet::{GhostNet, Layer as _};
+use candle_ghostnet::GhostNet;
 use candle_nn::VarBuilder;
 use candle_vision::augment::Batch;
 use candle_vision::metrics::ClassificationMetrics;
