@@ -120,3 +120,54 @@ fn item<T>((label, follows, decoded): Opened, prepare: &Prepare<T>) -> Item<T> {
     });
     Item { label, follows, ready }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+    use std::time::Duration;
+
+    use candle_vision::image::{Rgb, save};
+
+    use super::*;
+
+    /// Five images, of which the fourth is none.
+    fn entries(folder: &std::path::Path) -> Vec<ModelEntry> {
+        let entry = |number: u32| {
+            let path = folder.join(format!("{number}.png"));
+            save(&RgbImage::from_pixel(4 + number, 3, Rgb([9; 3])), &path).unwrap();
+            if number == 3 {
+                std::fs::write(&path, b"none").unwrap();
+            }
+            ModelEntry { label: number.to_string(), source: Ok(Source::File(path)) }
+        };
+        (0..5).map(entry).collect()
+    }
+
+    #[test]
+    fn images_are_decoded_before_and_prepared_when_the_model_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        for on_all_threads in [false, true] {
+            let (sender, prepare): (Sender<Prepare<u32>>, _) = channel();
+            let batches = read(entries(folder.path()), 2, on_all_threads, DecodeOptions::default(), prepare).unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+            sender.send(Box::new(|image| Ok(image.width()))).unwrap();
+            let found: Vec<Vec<(String, Option<u32>)>> = batches
+                .map(|items| items.unwrap().into_iter().map(|item| (item.label, item.ready.ok().map(|it| it.prepared))))
+                .map(Iterator::collect)
+                .collect();
+            let expected = [Some(4), Some(5), Some(6), None, Some(8)];
+            assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1]);
+            let flat = found.into_iter().flatten().enumerate();
+            flat.for_each(|(number, item)| assert_eq!(item, (number.to_string(), expected[number])));
+        }
+    }
+
+    #[test]
+    fn nothing_waits_for_a_model_that_is_not_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let (sender, prepare): (Sender<Prepare<u32>>, _) = channel();
+        let mut batches = read(entries(folder.path()), 2, false, DecodeOptions::default(), prepare).unwrap();
+        drop(sender);
+        assert!(batches.next().is_none());
+    }
+}
