@@ -14,6 +14,7 @@ mod summary;
 pub mod train;
 pub mod val;
 
+use candle_vision::image::Interpolation;
 pub use candle_vision::layers::{BatchNormMode, Summary};
 pub use config::{Config, HEAD_CHANNELS, Reparam, Variant, Version};
 pub use from_shapes::config_from_shapes;
@@ -26,8 +27,8 @@ pub const INPUT_SIZE: usize = 224;
 /// Share of the resized image's side that the centre crop keeps.
 pub const CROP_RATIO: f64 = 0.875;
 
-/// Filter of the resize, by PIL's name.
-pub const INTERPOLATION: &str = "bicubic";
+/// Filter of the resize.
+pub const INTERPOLATION: Interpolation = Interpolation::Bicubic;
 
 /// ImageNet's mean of red, green and blue, for channels in 0..1.
 pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];

@@ -47,7 +47,7 @@ pub use norm::{BatchStats, batch_norm};
 pub use pool::{avg_pool2d, global_avg_pool2d, max_pool2d};
 pub use real::{Real, widest};
 pub(crate) use simd::Width;
-pub use simd::{Isa, peak_flops};
+pub use simd::{Isa, UnknownIsa, peak_flops};
 pub use tape::joint_backward;
 pub(crate) use thread_pool::Team;
 pub use update::Update;

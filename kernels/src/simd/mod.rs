@@ -120,17 +120,26 @@ impl fmt::Display for Isa {
 }
 
 impl FromStr for Isa {
-    type Err = String;
+    type Err = UnknownIsa;
 
-    fn from_str(name: &str) -> Result<Self, String> {
-        let found = Self::available();
-        let Some(isa) = found.iter().find(|isa| isa.name() == name) else {
-            let names: Vec<&str> = found.iter().map(|isa| isa.name()).collect();
-            return Err(format!("this machine runs {}, not `{name}`", names.join(", ")));
-        };
-        Ok(*isa)
+    fn from_str(name: &str) -> Result<Self, UnknownIsa> {
+        let found = Self::available().into_iter().find(|isa| isa.name() == name);
+        found.ok_or_else(|| UnknownIsa(name.to_owned()))
     }
 }
+
+/// A name that is no instruction set of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownIsa(String);
+
+impl fmt::Display for UnknownIsa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = Isa::available().into_iter().map(Isa::name).collect();
+        write!(f, "this machine runs {}, not `{}`", names.join(", "), self.0)
+    }
+}
+
+impl std::error::Error for UnknownIsa {}
 
 /// Vector width within an instruction set: narrow ones waste less on few channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
