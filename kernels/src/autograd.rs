@@ -43,14 +43,14 @@ pub(crate) type Backward = Box<dyn FnOnce(&Tensor, &[bool]) -> Result<Vec<Option
 
 /// A kernel's result before it is a tensor.
 #[derive(Debug)]
-pub(crate) struct Fresh {
+pub(crate) struct KernelOutput {
     storage: Storage,
     shape: Shape,
     /// Whether (n, c, h, w) lie in memory as (n, h, w, c).
     is_channels_last: bool,
 }
 
-impl Fresh {
+impl KernelOutput {
     /// Elements in the order of their dimensions.
     pub(super) fn planes(storage: Storage, shape: Shape) -> Self {
         Self { storage, shape, is_channels_last: false }
@@ -91,12 +91,12 @@ pub(crate) fn differentiable<T: Real>(
     operands: &[&Tensor],
     backward: impl FnOnce(&Tensor, &[bool]) -> Result<Vec<Option<Gradient>>> + Send + 'static,
 ) -> Result<Tensor> {
-    differentiate(Fresh::planes(Storage::Cpu(T::to_cpu_storage_owned(ys)), shape.into()), operands, backward)
+    differentiate(KernelOutput::planes(Storage::Cpu(T::to_cpu_storage_owned(ys)), shape.into()), operands, backward)
 }
 
 /// The result of a kernel as a differentiable function of `operands`.
 pub(crate) fn differentiate(
-    ys: Fresh,
+    ys: KernelOutput,
     operands: &[&Tensor],
     backward: impl FnOnce(&Tensor, &[bool]) -> Result<Vec<Option<Gradient>>> + Send + 'static,
 ) -> Result<Tensor> {
@@ -127,7 +127,7 @@ pub(super) type JointBackward = Box<dyn FnOnce(Vec<Option<Tensor>>) -> Result<Ve
 /// Candle's operations have up to three operands and one result. So the operands are strung on a chain of scalars, one
 /// link each; a barrier behind them runs `backward` once all results have their gradients; and the links, which candle
 /// visits after it, hand the operands their gradients.
-pub(super) fn join(results: Vec<Fresh>, operands: &[&Tensor], backward: JointBackward) -> Result<Vec<Tensor>> {
+pub(super) fn join(results: Vec<KernelOutput>, operands: &[&Tensor], backward: JointBackward) -> Result<Vec<Tensor>> {
     let shared = Arc::new(Shared {
         backward: Mutex::new(Some(backward)),
         of_results: Mutex::new(vec![None; results.len()]),
@@ -141,8 +141,8 @@ pub(super) fn join(results: Vec<Fresh>, operands: &[&Tensor], backward: JointBac
         }
     }
     let barrier = chain.apply_op1(Barrier(shared.clone()))?;
-    let result = |(index, ys): (usize, Fresh)| {
-        let Fresh { storage, shape, is_channels_last } = ys;
+    let result = |(index, ys): (usize, KernelOutput)| {
+        let KernelOutput { storage, shape, is_channels_last } = ys;
         let ys = Mutex::new(Some((storage, shape)));
         let base = barrier.apply_op1(Output { shared: shared.clone(), index, ys, is_channels_last })?;
         if is_channels_last { in_planes(&base) } else { Ok(base) }

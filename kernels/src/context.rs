@@ -17,7 +17,7 @@ use std::cell::{Cell, RefCell};
 
 use crate::flops::Flops;
 #[cfg(feature = "emulate")]
-use crate::gpu::emulate::Emulated;
+use crate::gpu::emulate::EmulatedGpu;
 use crate::tape::Tape;
 
 thread_local! {
@@ -30,7 +30,7 @@ struct Context {
     flops: Cell<Option<Flops>>,
     candle_ops: Cell<bool>,
     #[cfg(feature = "emulate")]
-    emulated: Cell<Option<Emulated>>,
+    emulated: Cell<Option<EmulatedGpu>>,
     tape: RefCell<Option<Tape>>,
 }
 
@@ -95,13 +95,13 @@ pub(crate) fn set_flops(flops: Flops) {
 
 /// Runs `f` with a GPU's kernels, emulated, in the place of the CPU's.
 #[cfg(feature = "emulate")]
-pub(crate) fn with_emulated<R>(kind: Emulated, f: impl FnOnce() -> R) -> R {
+pub(crate) fn with_emulated<R>(kind: EmulatedGpu, f: impl FnOnce() -> R) -> R {
     scoped(|context| &context.emulated, Some(kind), f).0
 }
 
 /// The GPU that is emulated.
 #[cfg(feature = "emulate")]
-pub(crate) fn emulated() -> Option<Emulated> {
+pub(crate) fn emulated() -> Option<EmulatedGpu> {
     CONTEXT.with(|context| context.emulated.get())
 }
 

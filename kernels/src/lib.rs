@@ -37,7 +37,7 @@ pub use geometry::ConvGeometry;
 pub use gpu::ability::check_dtype;
 #[cfg(feature = "emulate")]
 pub use gpu::{
-    emulate::{Emulated, with_emulated, with_emulated_gpu},
+    emulate::{EmulatedGpu, with_emulated, with_emulated_gpu},
     place::{PLACES, Place},
 };
 pub use gpu::{has_kernels, letterbox, staging, suppress};
@@ -49,7 +49,7 @@ pub use real::{Real, widest};
 pub(crate) use simd::Width;
 pub use simd::{Isa, UnknownIsa, peak_flops};
 pub use tape::joint_backward;
-pub(crate) use thread_pool::Team;
+pub(crate) use thread_pool::ThreadPool;
 pub use update::Update;
 pub(crate) use upsample::sources;
 pub use upsample::upsample_nearest2d;

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::autograd::{Gradient, differentiable};
 use super::maps::{Maps, dispatch_dtype, read, tensor, unwritten, with_dense_images};
 use super::real::{Real, Sums, widest};
-use super::shared::{Scatter, with_compute_dtype};
+use super::shared::{DisjointSliceMut, with_compute_dtype};
 use super::{Activation, gpu, is_stock};
 
 /// Elements that pass through the first-level cache at a time.
@@ -163,7 +163,7 @@ impl Norm {
     ///
     /// # Safety
     /// Nothing else writes this channel's planes at the same time.
-    unsafe fn write<T: Real>(&self, ys: &[T], channel: usize, part: Part, out: &Scatter<'_, T>) {
+    unsafe fn write<T: Real>(&self, ys: &[T], channel: usize, part: Part, out: &DisjointSliceMut<'_, T>) {
         for (index, ys) in ys.chunks_exact(part.len).enumerate() {
             let start = ((part.image + index) * self.channels + channel) * self.plane + part.start;
             // SAFETY: by the caller's contract.
@@ -191,7 +191,7 @@ impl Norm {
     fn forward<T: Real>(&self, xs: Maps<'_, T>, weight: &[T], bias: &[T]) -> (Vec<T>, Vec<Moment>) {
         // SAFETY: the parts of all channels make up the buffer, and each is written.
         let mut out = unsafe { unwritten(xs.batch() * xs.image_len()) };
-        let scatter = Scatter::new(&mut out);
+        let scatter = DisjointSliceMut::new(&mut out);
         let channel = |channel: usize| {
             let (mut buffer, mut ys) = ([T::zero(); PART], [T::zero(); PART]);
             let moment = self.moment(xs, channel, &mut buffer);
@@ -221,7 +221,7 @@ impl Norm {
     ) -> (Vec<T>, Vec<T>, Vec<T>) {
         // SAFETY: the parts of all channels make up the buffer, and each is written.
         let mut out = unsafe { unwritten(xs.batch() * xs.image_len()) };
-        let scatter = Scatter::new(&mut out);
+        let scatter = DisjointSliceMut::new(&mut out);
         let channel = |channel: usize| {
             let moment = moments[channel];
             let affine = self.affine(moment, weight[channel], bias[channel]);

@@ -37,16 +37,16 @@ macro_rules! dispatch_real {
 pub(crate) use dispatch_real;
 
 /// A buffer whose disjoint parts are written by many threads at once.
-pub(crate) struct Scatter<'a, T> {
+pub(crate) struct DisjointSliceMut<'a, T> {
     start: *mut T,
     len: usize,
     _buffer: std::marker::PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: `Scatter` hands out parts only through `slice_mut`, whose contract makes concurrent parts disjoint.
-unsafe impl<T: Send> Sync for Scatter<'_, T> {}
+// SAFETY: `DisjointSliceMut` hands out parts only through `slice_mut`, whose contract makes concurrent parts disjoint.
+unsafe impl<T: Send> Sync for DisjointSliceMut<'_, T> {}
 
-impl<'a, T> Scatter<'a, T> {
+impl<'a, T> DisjointSliceMut<'a, T> {
     pub(crate) fn new(buffer: &'a mut [T]) -> Self {
         Self { start: buffer.as_mut_ptr(), len: buffer.len(), _buffer: std::marker::PhantomData }
     }

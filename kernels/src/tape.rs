@@ -5,7 +5,7 @@ use std::collections::hash_map::{Entry, HashMap};
 
 use candle_core::{DType, Result, Tensor, TensorId, bail};
 
-use super::autograd::{Backward, Fresh, Gradient, dense, join};
+use super::autograd::{Backward, Gradient, KernelOutput, dense, join};
 use super::context::{is_recording, is_stock, set_tape, with_tape};
 use super::elementwise::{add_to_channels, sum};
 use super::gpu::train;
@@ -47,15 +47,15 @@ impl Drop for Recording {
 }
 
 /// The elements in a buffer of their own.
-fn copy(xs: &Tensor) -> Result<Fresh> {
+fn copy(xs: &Tensor) -> Result<KernelOutput> {
     let is_map = !xs.is_contiguous() && xs.rank() == 4 && train::takes(xs);
     // Nothing but these elements is in the storage then.
     let dense = if is_map { xs.detach().permute((0, 2, 3, 1))? } else { xs.detach() }.force_contiguous()?;
     let (storage, layout) = dense.storage_and_layout();
     let (storage, shape) = (storage.try_clone(layout)?, dense.shape().clone());
     Ok(match *dense.dims() {
-        [n, h, w, c] if is_map => Fresh::channels_last(storage, [n, c, h, w]),
-        _ => Fresh::planes(storage, shape),
+        [n, h, w, c] if is_map => KernelOutput::channels_last(storage, [n, c, h, w]),
+        _ => KernelOutput::planes(storage, shape),
     })
 }
 

@@ -1,6 +1,6 @@
 //! Threads that start on a step within a fraction of a microsecond.
 //!
-//! While a [`Crew`] works, the team's helpers wait for its next step without sleeping; between crews they sleep. Helpers
+//! While a [`Workers`] works, the team's helpers wait for its next step without sleeping; between crews they sleep. Helpers
 //! never are waited for before they have taken work, so a step ends even where no helper comes. Each thread begins with the
 //! same share of every step, so that what it wrote in one step is in its own cache in the next.
 
@@ -16,11 +16,11 @@ const PATIENCE: Duration = Duration::from_micros(200);
 /// Turns of waiting for helpers that have not come yet: some microseconds.
 const GRACE: u32 = 400;
 
-/// What each chunk of a step is given to: the chunk, and a number below [`Team::threads`] that no other running chunk has.
+/// What each chunk of a step is given to: the chunk, and a number below [`ThreadPool::threads`] that no other running chunk has.
 type Work<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
 /// One thread per core, or as many as rayon was told to use.
-pub(crate) struct Team {
+pub(crate) struct ThreadPool {
     shared: Arc<Shared>,
     helpers: Vec<Thread>,
     /// Held by the crew at work.
@@ -63,16 +63,16 @@ struct Slot {
 #[repr(align(128))]
 struct Line<T>(T);
 
-impl Team {
+impl ThreadPool {
     /// The process's team.
     pub(crate) fn global() -> &'static Self {
-        static TEAM: OnceLock<Team> = OnceLock::new();
+        static TEAM: OnceLock<ThreadPool> = OnceLock::new();
         TEAM.get_or_init(|| Self::new(rayon::current_num_threads()))
     }
 
     /// A team of the calling thread: for callers that already fill the machine.
     pub(crate) fn alone() -> &'static Self {
-        static ALONE: OnceLock<Team> = OnceLock::new();
+        static ALONE: OnceLock<ThreadPool> = OnceLock::new();
         ALONE.get_or_init(|| Self::new(1))
     }
 
@@ -99,7 +99,7 @@ impl Team {
     }
 
     /// Wakes the helpers for the steps to come. Where another thread leads them already, the caller works alone.
-    pub(crate) fn crew(&self) -> Crew<'_> {
+    pub(crate) fn crew(&self) -> Workers<'_> {
         let guard = match self.leader.try_lock() {
             Ok(guard) => Some(guard),
             Err(std::sync::TryLockError::Poisoned(guard)) => Some(guard.into_inner()),
@@ -110,17 +110,17 @@ impl Team {
             self.shared.busy.store(true, Ordering::Release);
             self.helpers.iter().for_each(Thread::unpark);
         }
-        Crew { shared: &self.shared, leads }
+        Workers { shared: &self.shared, leads }
     }
 }
 
 /// A caller with the helpers at hand, or alone.
-pub(crate) struct Crew<'a> {
+pub(crate) struct Workers<'a> {
     shared: &'a Shared,
     leads: Option<MutexGuard<'a, ()>>,
 }
 
-impl Crew<'_> {
+impl Workers<'_> {
     /// Runs `work` on every chunk and returns when all are done.
     pub(crate) fn each(&self, chunks: usize, work: &Work<'_>) {
         if chunks <= 1 || self.leads.is_none() {
@@ -144,7 +144,7 @@ impl Crew<'_> {
     }
 }
 
-impl Drop for Crew<'_> {
+impl Drop for Workers<'_> {
     fn drop(&mut self) {
         if self.leads.is_some() {
             self.shared.busy.store(false, Ordering::Release);
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn every_chunk_runs_once_and_slots_never_meet() {
-        let team = Team::new(4);
+        let team = ThreadPool::new(4);
         let crew = team.crew();
         let slots: Vec<AtomicBool> = (0..4).map(|_| AtomicBool::new(false)).collect();
         for chunks in (0..200).chain([5000]) {
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_second_leader_works_alone_and_a_panic_comes_back() {
-        let team = Team::new(2);
+        let team = ThreadPool::new(2);
         let first = team.crew();
         let (second, done) = (team.crew(), AtomicUsize::new(0));
         second.each(10, &|_, slot| {

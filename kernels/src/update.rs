@@ -148,7 +148,7 @@ impl InplaceOp3 for Update {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::emulate::{Emulated, with_emulated};
+    use crate::gpu::emulate::{EmulatedGpu, with_emulated};
     use crate::with_candle_ops;
     use candle_core::{D, Device, Shape};
 
@@ -214,7 +214,7 @@ mod tests {
                 update.apply(&xs, &ys, &zs)?;
                 xs.flatten_all()?.to_vec1::<f32>()
             };
-            for kind in Emulated::ALL {
+            for kind in EmulatedGpu::ALL {
                 let Some(emulated) = with_emulated(kind, updated) else { return Ok(()) };
                 for (x, expected) in emulated?.into_iter().zip(updated()?) {
                     let bound = 1e-6 * expected.abs().max(1.);

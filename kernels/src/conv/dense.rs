@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::Extents;
 use crate::Activation;
 use crate::real::Real;
-use crate::shared::Scatter;
+use crate::shared::DisjointSliceMut;
 
 /// Unfolded input held by one task, in elements: small enough to stay in a core's second-level cache.
 const TILE_ELEMENTS: usize = 64 * 1024;
@@ -49,7 +49,7 @@ pub(super) fn forward<T: Real>(
     let (in_plane, out_plane) = (extents.in_plane(), extents.out_plane());
     let [_, out_w] = extents.out_hw;
     let depth = group_in * extents.taps();
-    let scatter = Scatter::new(out);
+    let scatter = DisjointSliceMut::new(out);
     tiles(extents).into_par_iter().for_each_init(Vec::new, |unfolded, Tile { image, group, rows }| {
         let (column, columns) = (rows.start * out_w, rows.len() * out_w);
         let input = &xs[(image * extents.in_c + group * group_in) * in_plane..][..group_in * in_plane];

@@ -10,7 +10,7 @@ use super::Extents;
 use super::planes::{Axis, Layout, TASK_ELEMENTS};
 use super::product::{Panels, Product, SLACK, share};
 use crate::maps::{Maps, unwritten, zeros};
-use crate::shared::Scatter;
+use crate::shared::DisjointSliceMut;
 use crate::simd::Isa;
 use crate::{Activation, ConvGeometry};
 
@@ -63,7 +63,7 @@ impl Pass {
         } else {
             layout.offsets(self.group_source, &self.rows, &self.columns)
         };
-        let scatter = Scatter::new(out);
+        let scatter = DisjointSliceMut::new(out);
         let tasks = source.batch().div_ceil(layout.stack) * self.groups * bands;
         (0..tasks).into_par_iter().for_each_init(
             || (Vec::new(), Vec::new()),
@@ -131,7 +131,7 @@ impl Pass {
         source: &[f32],
         offsets: &[usize],
         positions: usize,
-        out: &Scatter<'_, f32>,
+        out: &DisjointSliceMut<'_, f32>,
         start: impl Fn(usize) -> usize,
     ) {
         let plane = self.rows.source * self.columns.source;
@@ -151,7 +151,7 @@ impl Pass {
     }
 
     /// Copies the positions of a band of rows to a plane of the output.
-    fn place(&self, plane: usize, band: Range<usize>, pitch: usize, product: &[f32], out: &Scatter<'_, f32>) {
+    fn place(&self, plane: usize, band: Range<usize>, pitch: usize, product: &[f32], out: &DisjointSliceMut<'_, f32>) {
         let [height, width] = self.out_hw;
         let columns = self.columns.positions.clone();
         let steps = [self.rows.step, self.columns.step];

@@ -15,7 +15,7 @@ use crate::context;
 
 /// The GPU whose text of the kernels is emulated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Emulated {
+pub enum EmulatedGpu {
     /// CUDA, with every index checked.
     Cuda,
     /// Metal, with the checks of a sanitizer where the compiler has one.
@@ -25,7 +25,7 @@ pub enum Emulated {
 /// What makes a program end that reads or writes where it may not, if the compiler has it.
 const CHECKED: [&str; 2] = ["-fsanitize=address,alignment,bounds", "-fno-sanitize-recover=all"];
 
-impl Emulated {
+impl EmulatedGpu {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::Cuda, Self::Metal];
 
@@ -118,7 +118,7 @@ fn compiled(name: &str, options: &[&str]) -> Option<PathBuf> {
 }
 
 /// Whether programs can be emulated here; prints why not.
-pub(crate) fn is_available(kind: Emulated) -> bool {
+pub(crate) fn is_available(kind: EmulatedGpu) -> bool {
     kind.program().is_some()
 }
 
@@ -258,17 +258,17 @@ pub(super) fn in_place(one: &Launch, total: &mut CpuStorage, [arena, picture]: [
 /// no C++ compiler that knows 16-bit floats.
 #[cfg(feature = "emulate")]
 pub fn with_emulated_gpu<R>(f: impl FnOnce() -> R) -> Option<R> {
-    with_emulated(Emulated::Cuda, f)
+    with_emulated(EmulatedGpu::Cuda, f)
 }
 
 /// [`with_emulated_gpu`], with the kernels for any GPU.
-pub fn with_emulated<R>(kind: Emulated, f: impl FnOnce() -> R) -> Option<R> {
+pub fn with_emulated<R>(kind: EmulatedGpu, f: impl FnOnce() -> R) -> Option<R> {
     kind.program()?;
     Some(context::with_emulated(kind, f))
 }
 
-pub(super) fn emulated() -> Emulated {
-    context::emulated().unwrap_or(Emulated::Cuda)
+pub(super) fn emulated() -> EmulatedGpu {
+    context::emulated().unwrap_or(EmulatedGpu::Cuda)
 }
 
 /// The elements of a buffer.
@@ -291,7 +291,7 @@ pub(super) fn run(forward: &Forward, pictures: &CpuStorage, images: usize) -> Re
         bytes(&forward.biases)?,
         nan(DType::F32, outputs),
     ];
-    let has_warps = dtype != DType::F32 && emulated() == Emulated::Cuda;
+    let has_warps = dtype != DType::F32 && emulated() == EmulatedGpu::Cuda;
     let launches = program.launches(images, has_warps)?;
     // Whatever the size of a product, each of the tiles has its turn.
     let tiled = |(index, launch): (usize, &Launch)| (launch.tiled(index + images, has_warps), [0, 1, 2, 3, 4]);

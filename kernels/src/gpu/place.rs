@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use candle_core::Device;
 
-use super::emulate::{Emulated, is_available, with_emulated};
+use super::emulate::{EmulatedGpu, is_available, with_emulated};
 
 /// The CPU's kernels, or a GPU's: emulated, or on one.
 #[derive(Debug, Clone)]
@@ -12,7 +12,7 @@ pub enum Place {
     /// The CPU's own kernels.
     Cpu,
     /// A GPU's, on the CPU.
-    Emulator(Emulated),
+    Emulator(EmulatedGpu),
     /// A GPU's, on it.
     Gpu(Device),
 }
@@ -20,7 +20,7 @@ pub enum Place {
 /// The CPU, the emulators that a compiler makes here, and the GPUs of the build's that open.
 pub static PLACES: LazyLock<Vec<Place>> = LazyLock::new(|| {
     let mut places = vec![Place::Cpu];
-    places.extend(Emulated::ALL.into_iter().filter(|kind| is_available(*kind)).map(Place::Emulator));
+    places.extend(EmulatedGpu::ALL.into_iter().filter(|kind| is_available(*kind)).map(Place::Emulator));
     for (name, gpu) in [("CUDA", Device::new_cuda(0)), ("Metal", Device::new_metal(0))] {
         match gpu {
             Ok(gpu) => places.push(Place::Gpu(gpu)),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use candle_core::{Result, bail};
 
 use super::{Aligned, Call, Kernel, View};
-use crate::thread_pool::{Crew, Team};
+use crate::thread_pool::{ThreadPool, Workers};
 
 /// A list of kernels to run in order.
 pub(crate) struct Program {
@@ -47,14 +47,14 @@ impl Program {
     }
 
     /// Elements of memory that a run needs.
-    pub(crate) fn memory(&self, team: &Team) -> usize {
+    pub(crate) fn memory(&self, team: &ThreadPool) -> usize {
         self.arena.next_multiple_of(super::aligned::LINE) + self.scratch * team.threads()
     }
 
     /// Runs the steps on an image; `times`, if given, gets the duration of each.
     pub(crate) fn run(
         &self,
-        team: &Team,
+        team: &ThreadPool,
         memory: &mut Aligned,
         image: &[f32],
         outputs: &mut [&mut [f32]],
@@ -75,7 +75,7 @@ impl Program {
         }
     }
 
-    fn step(&self, step: &dyn Kernel, crew: &Crew, arena: Shared<f32>, image: usize, outputs: &[Shared<f32>]) {
+    fn step(&self, step: &dyn Kernel, crew: &Workers, arena: Shared<f32>, image: usize, outputs: &[Shared<f32>]) {
         let first_scratch = self.arena.next_multiple_of(super::aligned::LINE);
         crew.each(step.chunks(), &|chunk, slot| {
             let arena = arena.get();

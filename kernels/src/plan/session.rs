@@ -16,7 +16,7 @@ use super::pack::Packs;
 use crate::context::is_emulating;
 use crate::flops;
 use crate::infer::{MemoryPool, Program};
-use crate::{Isa, Team, is_stock};
+use crate::{Isa, ThreadPool, is_stock};
 
 /// Images per thread from which on a batch runs side by side. Then no thread waits for another within an image.
 pub(super) const PER_THREAD: usize = 2;
@@ -140,7 +140,7 @@ impl<E: Copy + Eq + Hash + Send> Session<E> {
     ) -> Result<Vec<Tensor>> {
         let (batch, c, h, w) = xs.dims4()?;
         let plan = self.plan(net, (endpoint, [c, h, w]))?;
-        let team = Team::global();
+        let team = ThreadPool::global();
         let xs = xs.to_dtype(DType::F32)?.contiguous()?;
         let (storage, layout) = xs.storage_and_layout();
         let candle_core::Storage::Cpu(storage) = &*storage else { bail!("a session runs on the CPU") };
@@ -152,7 +152,7 @@ impl<E: Copy + Eq + Hash + Send> Session<E> {
             parts.iter_mut().zip(output.chunks_exact_mut((*len).max(1))).for_each(|(parts, part)| parts.push(part));
         }
         if times.is_none() && batch >= PER_THREAD * team.threads() {
-            let alone = Team::alone();
+            let alone = ThreadPool::alone();
             images.par_chunks_exact(c * h * w).zip(parts).for_each(|(image, mut parts)| {
                 self.memory.with(plan.program.memory(alone), |memory| {
                     plan.program.run(alone, memory, image, &mut parts, None);
@@ -180,7 +180,7 @@ impl<E: Copy + Eq + Hash + Send> Session<E> {
         }
         let graph = Graph::of(net, key.0, key.1)?;
         let outputs = graph.outputs.iter().map(|output| output.dims(&graph)).collect();
-        let (program, notes) = lower(graph, self.isa, Team::global().threads(), &mut state.packs, None)?;
+        let (program, notes) = lower(graph, self.isa, ThreadPool::global().threads(), &mut state.packs, None)?;
         let plan = Arc::new(Plan { program, notes, outputs });
         if state.keys.len() == KEPT {
             let oldest = state.keys.remove(0);

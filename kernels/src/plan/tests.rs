@@ -17,11 +17,11 @@ use super::pack::Packs;
 use super::session::Session;
 use crate::gpu::place::{PLACES, Place};
 use crate::infer::Aligned;
-use crate::{Isa, Team};
+use crate::{Isa, ThreadPool};
 use net::Net;
 
 /// Teams of one, two and three threads.
-static TEAMS: LazyLock<[Team; 3]> = LazyLock::new(|| [1, 2, 3].map(Team::new));
+static TEAMS: LazyLock<[ThreadPool; 3]> = LazyLock::new(|| [1, 2, 3].map(ThreadPool::new));
 
 /// Values in [-1, 1) that `f32` holds, as `f64`.
 fn random(shape: impl Into<Shape>, seed: u64) -> Result<Tensor> {
@@ -115,7 +115,7 @@ fn check(net: &Net, batch: usize) -> Result<()> {
 }
 
 /// A program lowered for `threads` on one image.
-fn run_alone(net: &Net, isa: Isa, threads: usize, team: &Team, image: &Tensor) -> Result<Vec<Vec<f32>>> {
+fn run_alone(net: &Net, isa: Isa, threads: usize, team: &ThreadPool, image: &Tensor) -> Result<Vec<Vec<f32>>> {
     let graph = Graph::of(net, (), net.image)?;
     let (program, _) = lower(graph, isa, threads, &mut Packs::default(), None)?;
     let mut memory = Aligned::zeroed(program.memory(team));

@@ -9,7 +9,7 @@ use super::graph::{Graph, Op, Traced};
 use super::lower::lower;
 use super::pack::Packs;
 use crate::infer::Aligned;
-use crate::{Activation, ConvGeometry, Isa, Team};
+use crate::{Activation, ConvGeometry, Isa, ThreadPool};
 
 /// Runs per measurement, of which the fastest counts.
 const RUNS: usize = 25;
@@ -60,7 +60,7 @@ fn measure(shape: &ConvShape, choice: Choice, isa: Isa) -> Result<Duration> {
     let map = graph.max_pool2d(xs, &ConvGeometry::square(1))?;
     let ys = graph.conv2d(map, &weight, Some(&bias), &geometry, Activation::Silu, "conv")?;
     graph.output(ys);
-    let team = Team::global();
+    let team = ThreadPool::global();
     let mut packs = Packs::default();
     let (program, notes) = lower(graph, isa, team.threads(), &mut packs, Some(choice))?;
     let step = notes.iter().position(|note| note.name == "conv").unwrap_or(0);

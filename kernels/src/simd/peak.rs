@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::{Isa, Job, Vector, Width};
-use crate::thread_pool::Team;
+use crate::thread_pool::ThreadPool;
 
 /// Independent sums, enough to hide the latency of an addition.
 const SUMS: usize = 12;
@@ -13,7 +13,7 @@ const ROUNDS: usize = 200_000;
 /// Floating-point operations per second of a loop of multiply-adds in registers on `threads` threads, the best of
 /// several tries.
 pub fn peak_flops(isa: Isa, threads: usize) -> f64 {
-    let team = Team::new(threads);
+    let team = ThreadPool::new(threads);
     let crew = team.crew();
     let mut best = 0f64;
     for _ in 0..10 {

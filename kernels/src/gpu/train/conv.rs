@@ -5,7 +5,7 @@ use candle_core::{Result, Shape, Storage, Tensor};
 use super::super::run::{Buffer, Memories, Run, maps, plain, readable, result_map};
 use super::super::{ARENA, Kernel, Launch, Map, PICTURE, Step, THREADS, TRANSPOSED, Tile, Window, activation, word};
 use super::{dims, fours, parts};
-use crate::autograd::{Fresh, Gradient, differentiate};
+use crate::autograd::{Gradient, KernelOutput, differentiate};
 use crate::{Activation, ConvGeometry};
 
 /// Rows of a block of `grad_weight`.
@@ -54,7 +54,7 @@ pub(crate) fn conv2d(
     let mut operands = vec![xs, weight];
     operands.extend(bias);
     let weight_shape = weight.shape().clone();
-    let ys = differentiate(Fresh::channels_last(ys, conv.output), &operands, move |grad, needs| {
+    let ys = differentiate(KernelOutput::channels_last(ys, conv.output), &operands, move |grad, needs| {
         let grad = readable(grad)?;
         let of_xs = needs[0].then(|| conv.grad_input(&grad, &kept_weight)).transpose()?;
         let of_weight = needs[1].then(|| conv.grad_weight(&kept, &grad, &weight_shape)).transpose()?;

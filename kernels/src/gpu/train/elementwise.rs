@@ -7,14 +7,14 @@ use super::super::{Launch, Map, OUTPUT, PICTURE, QUAD, Step, activation as numbe
 use super::windows::reduced;
 use super::{dims, map};
 use crate::Activation;
-use crate::autograd::{Fresh, Gradient, differentiate};
+use crate::autograd::{Gradient, KernelOutput, differentiate};
 
 /// `Operation` of `step.h`.
 const ADD: u32 = 1;
 const MULTIPLY: u32 = 2;
 
 /// `a + b`, of one shape; without a gradient.
-pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Fresh> {
+pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<KernelOutput> {
     combined(&readable(a)?, &readable(b)?, ADD)
 }
 
@@ -24,7 +24,7 @@ pub(crate) fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 }
 
 /// `a` and what of `b` is at the nearest position.
-fn combined(a: &Tensor, b: &Tensor, operation: u32) -> Result<Fresh> {
+fn combined(a: &Tensor, b: &Tensor, operation: u32) -> Result<KernelOutput> {
     map("combine", a, Some(b), dims(a)?, [None; 2], Step { operation, ..Step::default() })
 }
 
@@ -39,8 +39,9 @@ pub(crate) fn multiply(xs: &Tensor, gate: &Tensor) -> Result<Tensor> {
             false => reduced(&kept, Some(&grad)),
         };
         let grads = [combined(&grad, &kept_gate, MULTIPLY), of_gate];
-        let needed =
-            |(grad, needs): (Result<Fresh>, &bool)| needs.then(|| Ok(Gradient::Own(grad?.tensor()?))).transpose();
+        let needed = |(grad, needs): (Result<KernelOutput>, &bool)| {
+            needs.then(|| Ok(Gradient::Own(grad?.tensor()?))).transpose()
+        };
         grads.into_iter().zip(needs).map(needed).collect()
     })
 }
@@ -62,7 +63,7 @@ pub(crate) fn concat(parts: &[&Tensor]) -> Result<Tensor> {
         run.launch(launch, Memories { picture: Some(picture), ..Memories::to(output) });
         start += c;
     }
-    let ys = Fresh::channels_last(run.run()?.remove(0), shape);
+    let ys = KernelOutput::channels_last(run.run()?.remove(0), shape);
     differentiate(ys, parts, move |grad, _| {
         let mut start = 0;
         let part = |channels: usize| {

@@ -19,7 +19,7 @@ use candle_core::{Result, Tensor};
 
 use super::run::{Memories, Run, result_map};
 use super::{ARENA, Launch, Map, QUAD, Step, word};
-use crate::autograd::Fresh;
+use crate::autograd::KernelOutput;
 
 /// Positions that a part of a sum has at least.
 const PART: usize = 512;
@@ -43,7 +43,7 @@ fn map(
     dims: [usize; 4],
     vectors: [Option<&Tensor>; 2],
     step: Step,
-) -> Result<Fresh> {
+) -> Result<KernelOutput> {
     let mut run = Run::new();
     let (arena, input) = run.map(xs)?;
     let second = second.map(|second| run.map(second)).transpose()?;
@@ -61,7 +61,7 @@ fn map(
     let threads = dims[0] * dims[2] * dims[3] * dims[1].div_ceil(QUAD);
     let memories = Memories { arena: Some(arena), picture, weights, biases, output };
     run.launch(Launch::elements(name, threads, step)?, memories);
-    Ok(Fresh::channels_last(run.run()?.remove(0), dims))
+    Ok(KernelOutput::channels_last(run.run()?.remove(0), dims))
 }
 
 /// The dimensions of maps.

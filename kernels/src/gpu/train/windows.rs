@@ -6,7 +6,7 @@ use super::super::run::{Memories, Run, readable, result_map};
 use super::super::{ARENA, Kernel, Map, Step, Window};
 use super::{dims, map};
 use crate::ConvGeometry;
-use crate::autograd::{Fresh, Gradient, differentiate};
+use crate::autograd::{Gradient, KernelOutput, differentiate};
 
 /// What is taken of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,14 +54,14 @@ pub(crate) fn global_mean(xs: &Tensor) -> Result<Tensor> {
 }
 
 /// Nearest neighbours, without a gradient.
-fn spread(xs: &Tensor, [h, w]: [usize; 2]) -> Result<Fresh> {
+fn spread(xs: &Tensor, [h, w]: [usize; 2]) -> Result<KernelOutput> {
     let [n, c, ..] = dims(xs)?;
     // A copy reads its second operand alone.
     map("combine", xs, Some(xs), [n, c, h, w], [None; 2], Step::default())
 }
 
 /// The mean of each channel of each image, or the sum of its products with another's; without a gradient.
-pub(super) fn reduced(xs: &Tensor, second: Option<&Tensor>) -> Result<Fresh> {
+pub(super) fn reduced(xs: &Tensor, second: Option<&Tensor>) -> Result<KernelOutput> {
     let [n, c, ..] = dims(xs)?;
     let mut run = Run::new();
     let (arena, input) = run.map(xs)?;
@@ -76,5 +76,5 @@ pub(super) fn reduced(xs: &Tensor, second: Option<&Tensor>) -> Result<Fresh> {
     let output = run.own(n * c);
     let memories = Memories { arena: Some(arena), picture, ..Memories::to(output) };
     run.launch(Kernel::Mean.launch(&step, n, false)?, memories);
-    Ok(Fresh::channels_last(run.run()?.remove(0), [n, c, 1, 1]))
+    Ok(KernelOutput::channels_last(run.run()?.remove(0), [n, c, 1, 1]))
 }

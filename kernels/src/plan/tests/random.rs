@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::super::session::PER_THREAD;
 use super::net::Net;
 use super::{check, failed};
-use crate::{Activation, ConvGeometry, Team};
+use crate::{Activation, ConvGeometry, ThreadPool};
 
 /// A kind of operation and what decides its operands and sizes.
 type Choice = (u8, [usize; 4]);
@@ -97,6 +97,6 @@ proptest! {
 
     #[test]
     fn images_side_by_side_are_those_one_by_one((net, _) in nets()) {
-        check(&net, PER_THREAD * Team::global().threads() + 1).map_err(failed)?;
+        check(&net, PER_THREAD * ThreadPool::global().threads() + 1).map_err(failed)?;
     }
 }
