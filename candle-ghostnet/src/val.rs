@@ -51,7 +51,7 @@ pub struct ValReport {
 /// use candle_vision::image::{EvalTransform, RgbImage};
 ///
 /// # fn main() -> candle_core::Result<()> {
-/// let vb = candle_vision::seeded::var_builder(DType::F32, &Device::Cpu);
+/// let vb = candle_ghostnet::seeded::var_builder(DType::F32, &Device::Cpu);
 /// let variant = Variant::from_name("ghostnet_050").expect("one of Variant::ALL");
 /// let network = GhostNet::new(&Config { num_classes: 10, ..Config::new(variant) }.for_inference(), vb)?;
 /// let images = (0..10).map(|class| ClassificationItem::new(RgbImage::new(40, 32), class));

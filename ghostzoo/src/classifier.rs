@@ -204,6 +204,16 @@ impl Classifier {
         self.licence.as_deref()
     }
 
+    /// Where it computes.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The type that it computes in.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
     /// The network below.
     pub fn inner(&self) -> &GhostNet {
         &self.network

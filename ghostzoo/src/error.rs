@@ -49,6 +49,9 @@ pub enum Error {
     /// Labelled images of a classifier could not be read.
     #[error(transparent)]
     Data(#[from] candle_vision::data::DataError),
+    /// A dataset cannot give an item.
+    #[error(transparent)]
+    Item(#[from] candle_vision::data::ItemError),
     /// An image could not be read.
     #[error(transparent)]
     Image(#[from] ImageError),

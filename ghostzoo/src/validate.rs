@@ -1,8 +1,13 @@
-//! How well a detector finds what is labelled.
+//! How well a model does on labelled images.
 
-use candle_yolov8::data::AnnotatedImage;
-use candle_yolov8::val::{ValOptions, ValReport, validate};
+use std::sync::Arc;
 
+use candle_ghostnet::val as classifier_val;
+use candle_vision::data::{ClassificationItem, Dataset};
+use candle_yolov8::data::{AnnotatedImage, DetectionItem};
+use candle_yolov8::val::{ValOptions, ValReport, validate, validate_dataset};
+
+use crate::classifier::Classifier;
 use crate::detector::Detector;
 use crate::error::{Result, request};
 
@@ -33,5 +38,30 @@ impl Detector {
             }
         }
         Ok(validate(self.inner(), images, options, &mut |_| Ok(()))?)
+    }
+
+    /// [`Detector::validate`] on any dataset, such as images in memory.
+    ///
+    /// # Errors
+    /// As [`Detector::validate`].
+    pub fn validate_dataset(
+        &self,
+        images: &dyn Dataset<Item = DetectionItem>,
+        options: &ValOptions,
+    ) -> Result<ValReport> {
+        Ok(validate_dataset(self.inner(), images, options, &mut |_| Ok(()))?)
+    }
+}
+
+impl Classifier {
+    /// Measures on labelled images, of an [`ImageIndex`](candle_vision::data::ImageIndex) or any other dataset: top-1, top-5,
+    /// loss, calibration. Images that cannot be read do not count, and are named.
+    ///
+    /// # Errors
+    /// A dataset without images, an image of a class that the network does not have; where the device fails.
+    pub fn validate(&self, images: Arc<dyn Dataset<Item = ClassificationItem>>) -> Result<classifier_val::ValReport> {
+        let options = classifier_val::ValOptions { dtype: self.dtype(), ..Default::default() };
+        let (network, device) = (self.inner(), self.device());
+        Ok(classifier_val::validate(network, device, images, self.transform(), &options, &mut |_| Ok(()))?)
     }
 }

@@ -7,6 +7,9 @@ use std::path::Path;
 #[path = "../examples/classify.rs"]
 mod classify;
 #[allow(dead_code, reason = "the test runs what `main` prints")]
+#[path = "../examples/custom_dataset.rs"]
+mod custom_dataset;
+#[allow(dead_code, reason = "the test runs what `main` prints")]
 #[path = "../examples/detect.rs"]
 mod detect;
 #[allow(dead_code, reason = "the test runs what `main` prints")]
@@ -80,7 +83,7 @@ fn a_detector_is_fine_tuned() {
     let lines = finetune_detector::run(folder.path(), 2).unwrap();
     assert!(lines.contains("of 2 is the best"), "{lines}");
     for name in ["results.csv", "weights/best.safetensors", "weights/resume.safetensors"] {
-        assert!(folder.path().join("run").join(name).is_file(), "{name}");
+        assert!(folder.path().join(name).is_file(), "{name}");
     }
 }
 
@@ -97,4 +100,11 @@ fn a_stopped_run_goes_on_to_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let lines = resume::run(folder.path(), 2).unwrap();
     assert_eq!(lines, "stopped within epoch 2, went on to 2: same weights true\n");
+}
+
+#[test]
+fn a_dataset_of_ones_own_is_learnt() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = custom_dataset::run(folder.path(), 4).unwrap();
+    assert!(lines.ends_with(" of 8 images\n") && !lines.starts_with("top-1 0.00"), "{lines}");
 }

@@ -5,9 +5,10 @@ use std::path::Path;
 use candle_core::DType;
 use candle_ghostnet::GhostNet;
 use candle_nn::VarBuilder;
-use candle_vision::augment::Batch;
+use candle_vision::augment::{Batch, DataLoader};
 use candle_vision::metrics::ClassificationMetrics;
 
+use super::image_set::ImageSet;
 use super::task::{ClassificationTask, Ready};
 use crate::error::{Context as _, Result, invalid};
 use crate::train::StopFlag;
@@ -39,7 +40,7 @@ impl ClassificationTask {
         mut observe: impl FnMut(usize, &Batch, &[usize]) -> Result<()>,
         stop: &StopFlag,
     ) -> Result<Option<ClassificationMetrics>> {
-        let Ready { val, trainer, .. } = self.prepared()?;
+        let Ready { train, val, trainer, .. } = self.prepared()?;
         let mut metrics = ClassificationMetrics::default();
         for (number, batch) in val.epoch(0)?.enumerate() {
             if stop.is_set() {
@@ -55,9 +56,9 @@ impl ClassificationTask {
                 observe(number, &batch, &predicted)?;
             }
         }
-        self.tell_unreadable();
+        self.tell_unreadable([train, val]);
         if metrics.images() == 0 {
-            invalid!("none of the {} validation images can be read", self.sets[1].set().len());
+            invalid!("none of the {} validation images can be read", self.sets[1].len());
         }
         if metrics.not_finite() > 0 {
             invalid!(
@@ -71,11 +72,16 @@ impl ClassificationTask {
     }
 
     /// Names images that could not be read, each once.
-    fn tell_unreadable(&self) {
+    fn tell_unreadable(&self, loaders: [&DataLoader; 2]) {
         let mut told = self.told.borrow_mut();
         let becomes = ["the next that can be read takes its place", "it does not count in validation"];
-        for ((set, told), becomes) in self.sets.iter().zip(told.iter_mut()).zip(becomes) {
-            for error in set.unreadable() {
+        for (number, becomes) in becomes.into_iter().enumerate() {
+            let told = &mut told[number];
+            let failed = match &self.sets[number] {
+                ImageSet::Files(images) => images.unreadable(),
+                ImageSet::Items { .. } => loaders[number].unreadable(),
+            };
+            for error in failed {
                 if told.insert(error.index) {
                     self.messages.warn(format!("{error}; {becomes}"));
                 }

@@ -1,6 +1,7 @@
 //! Training a classifier.
 
 mod evaluate;
+mod image_set;
 mod options;
 mod prepare;
 mod start;

@@ -57,7 +57,7 @@ impl ClassificationTask {
         };
         let imgsz = self.options.imgsz;
         // Maps of 32 pixels and less end at one cell, of which a batch norm needs two.
-        if recipe.batch.min(self.sets[0].set().len()) == 1 && imgsz <= 32 {
+        if recipe.batch.min(self.sets[0].len()) == 1 && imgsz <= 32 {
             return Err(request(
                 "a batch of one image of at most 32 pixels teaches nothing: give a larger --batch or --imgsz",
             ));
@@ -68,8 +68,8 @@ impl ClassificationTask {
         let workers = self.options.workers.unwrap_or(default);
         let options = LoaderOptions { batch: recipe.batch, workers, seed: self.options.seed, ..Default::default() };
         let transform = TrainTransform::new(self.options.augment.clone(), &view)?;
-        let train = DataLoader::train(self.sets[0].clone(), transform, num_classes, options)?;
-        let val = DataLoader::eval(self.sets[1].clone(), view.clone(), options)?;
+        let train = DataLoader::train(self.sets[0].dataset(), transform, num_classes, options)?;
+        let val = DataLoader::eval(self.sets[1].dataset(), view.clone(), options)?;
         let teacher = self.teacher(&view)?;
         let rows = weights.as_ref().filter(|_| self.options.cls_remap);
         let rows = rows.and_then(|weights| rows_by_name(weights, &self.class_names));
@@ -97,9 +97,9 @@ impl ClassificationTask {
     fn tell_data(&self, recipe: &Recipe) {
         self.messages.note(format!(
             "{} images of {} classes to train with, {} to validate with; {} px",
-            self.sets[0].set().len(),
+            self.sets[0].len(),
             self.class_names.len(),
-            self.sets[1].set().len(),
+            self.sets[1].len(),
             self.options.imgsz
         ));
         if recipe.warmup_epochs >= recipe.epochs as f64 {

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use candle_ghostnet::train::{Recipe, Trainer};
 use candle_vision::augment::{Batch, DataLoader, EpochIter};
-use candle_vision::data::{CachedDataset, ClassificationDataset};
+use candle_vision::data::{CachedDataset, ClassificationDataset, ClassificationItem, Dataset};
 use candle_vision::image::EvalTransform;
 use ghostzoo_weights::{Checkpoint, KeyLayout, Metadata};
 use serde_json::{Value, json};
 
+use super::image_set::ImageSet;
 use super::options::ClassificationOptions;
 use super::prepare::Decided;
 use super::start::ClassificationStart;
@@ -27,7 +28,7 @@ const METRICS: &[&str] = &["accuracy_top1", "accuracy_top5"];
 /// A classifier in training, with its data.
 pub struct ClassificationTask {
     /// What is learnt from and what is measured on.
-    pub(super) sets: [Arc<CachedDataset>; 2],
+    pub(super) sets: [ImageSet; 2],
     pub(super) class_names: Vec<String>,
     pub(super) options: ClassificationOptions,
     pub(super) start: Option<ClassificationStart>,
@@ -60,7 +61,7 @@ pub(super) struct Ready {
 impl fmt::Debug for ClassificationTask {
     /// Options and numbers of images, without the tensors.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [train, val] = self.sets.each_ref().map(|set| set.set().len());
+        let [train, val] = self.sets.each_ref().map(ImageSet::len);
         f.debug_struct("ClassificationTask")
             .field("train", &train)
             .field("val", &val)
@@ -81,8 +82,26 @@ impl ClassificationTask {
         class_names: Vec<String>,
         options: ClassificationOptions,
     ) -> Result<Self> {
-        let sets = [train, val];
-        for set in sets.each_ref().map(|set| set.set()) {
+        Self::of_sets([train, val].map(ImageSet::Files), class_names, options)
+    }
+
+    /// A classifier that learns from one dataset and is measured on another, such as
+    /// [`InMemoryDataset`](candle_vision::data::InMemoryDataset)s. A run that goes on tells items apart by their names and
+    /// classes, not by their pixels.
+    ///
+    /// # Errors
+    /// As [`ClassificationTask::new`]; where a dataset cannot give an item.
+    pub fn from_datasets(
+        train: Arc<dyn Dataset<Item = ClassificationItem>>,
+        val: Arc<dyn Dataset<Item = ClassificationItem>>,
+        class_names: Vec<String>,
+        options: ClassificationOptions,
+    ) -> Result<Self> {
+        Self::of_sets([ImageSet::items(train)?, ImageSet::items(val)?], class_names, options)
+    }
+
+    fn of_sets(sets: [ImageSet; 2], class_names: Vec<String>, options: ClassificationOptions) -> Result<Self> {
+        for set in &sets {
             if set.len() == 0 {
                 return Err(request("there is no image to train with, or none to validate with"));
             }
@@ -158,14 +177,14 @@ impl ClassificationTask {
         Self { teacher: Some(teacher), ..self }
     }
 
-    /// The images to train with.
-    pub fn train_set(&self) -> &CachedDataset {
-        &self.sets[0]
+    /// The name of an image that is trained with.
+    pub fn train_name(&self, index: usize) -> &str {
+        self.sets[0].name(index)
     }
 
-    /// The images to validate with.
-    pub fn val_set(&self) -> &CachedDataset {
-        &self.sets[1]
+    /// The name of an image that is validated with.
+    pub fn val_name(&self, index: usize) -> &str {
+        self.sets[1].name(index)
     }
 
     /// Names of the classes, by number.
@@ -226,8 +245,8 @@ impl TrainTask for ClassificationTask {
     }
 
     fn data(&self) -> Value {
-        let [labels, val] = self.sets.each_ref().map(|set| set.set().fingerprint());
-        json!({"classes": self.class_names, "pictures": self.sets[0].set().len(), "labels": labels, "val": val})
+        let [labels, val] = self.sets.each_ref().map(ImageSet::fingerprint);
+        json!({"classes": self.class_names, "pictures": self.sets[0].len(), "labels": labels, "val": val})
     }
 
     fn decided(&self) -> Result<Value> {
@@ -239,7 +258,7 @@ impl TrainTask for ClassificationTask {
 
     fn images(&self) -> [Vec<ImageRecord>; 2] {
         [0, 1].map(|number| {
-            let set = self.sets[number].set();
+            let set = &self.sets[number];
             let path = |name: &str| self.folder.as_ref().map(|(folder, splits)| file(folder, splits[number], name));
             let record = |image: usize| ImageRecord {
                 name: set.name(image).to_owned(),

@@ -8,7 +8,7 @@ use candle_nn::VarBuilder;
 use candle_vision::layers::BatchNormMode;
 use candle_yolov8::data::Annotation;
 use candle_yolov8::train::Target;
-use candle_yolov8::val::{BatchOutput, ValReport, ValSample, validate};
+use candle_yolov8::val::{BatchOutput, ValReport, ValSample};
 use candle_yolov8::{Detector, Yolo};
 
 use super::task::{DetectionTask, Ready};
@@ -58,7 +58,7 @@ impl DetectionTask {
             batches += 1;
             Ok(())
         };
-        let validated = match validate(detector, &self.val, validation, &mut see) {
+        let validated = match self.val.validate(detector, validation, &mut see) {
             Err(_) if ended.get() => return Ok(None),
             validated => validated?,
         };
@@ -69,11 +69,12 @@ impl DetectionTask {
 
     /// Names the validation images that cannot be read, once; fails where there is no other.
     fn tell_unreadable(&self, validated: &ValReport) -> Result<()> {
-        let images = self.val.iter().zip(&validated.images);
-        let failed: Vec<_> = images.filter_map(|(image, found)| Some((image, found.as_ref().err()?))).collect();
+        let found = validated.images.iter().enumerate();
+        let failed: Vec<_> = found.filter_map(|(image, found)| Some((image, found.as_ref().err()?))).collect();
         if !self.told.replace(true) {
             for (image, error) in &failed {
-                self.messages.warn(format!("{}: {error}; it does not count in validation", image.path.display()));
+                self.messages
+                    .warn(format!("{}: {error}; it does not count in validation", self.val.path(*image).display()));
             }
         }
         if failed.len() == self.val.len() {
@@ -85,7 +86,7 @@ impl DetectionTask {
     /// The labels of a batch, in the network's input.
     fn targets(&self, output: &BatchOutput<'_>) -> Vec<Target> {
         let of = |(image, (number, sample)): (usize, (&usize, &ValSample))| {
-            let labels = self.val[*number].labels.iter().filter(|label| !label.crowd);
+            let labels = self.val.labels(*number).iter().filter(|label| !label.crowd);
             let target = |label: &Annotation| Target {
                 image,
                 class: label.class,

@@ -7,6 +7,7 @@ mod options;
 mod prepare;
 mod start;
 mod task;
+mod val_set;
 
 pub use data::{DetectionData, DetectionDataOptions};
 pub use options::DetectionOptions;

@@ -151,7 +151,7 @@ impl DetectionTask {
 
     fn validation(&self, recipe: &Recipe) -> ValOptions {
         let objects = (0..self.train.len()).map(|image| self.train.objects(image).len());
-        let most = self.val.iter().map(|image| image.labels.len()).chain(objects).max().unwrap_or(0);
+        let most = (0..self.val.len()).map(|image| self.val.labels(image).len()).chain(objects).max().unwrap_or(0);
         let asked = self.options.max_det;
         let max_det = if asked == MAX_DET { most.max(MAX_DET) } else { asked };
         if most > asked {

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use candle_core::{Device, Tensor};
+use candle_vision::data::Dataset;
 use candle_vision::train::optim::ParamKind;
-use candle_yolov8::data::AnnotatedImage;
+use candle_yolov8::data::{AnnotatedImage, DetectionItem};
 use candle_yolov8::train::{
     Batch, DataLoader, DetectionDataset, DetectionDatasetOptions, EpochIter, MultiScale, Recipe, Trainer,
 };
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 use super::data::{DetectionData, DetectionDataOptions};
 use super::options::DetectionOptions;
 use super::start::{Decided, DetectionStart};
+use super::val_set::ValSet;
 use crate::error::{Context as _, Result, request};
 use crate::train::{ImageRecord, Message, Messages, Plan, Step, StopFlag, TrainTask, Validation};
 
@@ -31,7 +33,7 @@ pub(super) const MAX_DET: usize = 300;
 /// A detector in training, with its data.
 pub struct DetectionTask {
     pub(super) train: Arc<DetectionDataset>,
-    pub(super) val: Vec<AnnotatedImage>,
+    pub(super) val: ValSet,
     pub(super) class_names: Vec<String>,
     pub(super) options: DetectionOptions,
     pub(super) start: Option<DetectionStart>,
@@ -86,12 +88,39 @@ impl DetectionTask {
         class_names: Vec<String>,
         options: DetectionOptions,
     ) -> Result<Self> {
+        Self::of(train, ValSet::Files(val), class_names, options)
+    }
+
+    /// A detector that learns from one dataset and is measured on another, such as
+    /// [`InMemoryDataset`](candle_vision::data::InMemoryDataset)s. Images are scaled to fit `imgsz` pixels. A run that goes on
+    /// tells items apart by their names and labels, not by their pixels.
+    ///
+    /// # Errors
+    /// As [`DetectionDataset::from_dataset`] and [`DetectionTask::new`].
+    pub fn from_datasets(
+        train: Arc<dyn Dataset<Item = DetectionItem>>,
+        val: Arc<dyn Dataset<Item = DetectionItem>>,
+        class_names: Vec<String>,
+        imgsz: usize,
+        options: DetectionOptions,
+    ) -> Result<Self> {
+        let images = DetectionDatasetOptions { imgsz, ..Default::default() };
+        let train = DetectionDataset::from_dataset(train, &images)?;
+        Self::of(Arc::new(train), ValSet::items(val), class_names, options)
+    }
+
+    fn of(
+        train: Arc<DetectionDataset>,
+        val: ValSet,
+        class_names: Vec<String>,
+        options: DetectionOptions,
+    ) -> Result<Self> {
         let objects = (0..train.len()).flat_map(|image| train.objects(image)).map(|object| object.class);
-        let labels = val.iter().flat_map(|image| &image.labels).map(|label| label.class);
+        let labels = (0..val.len()).flat_map(|image| val.labels(image)).map(|label| label.class);
         if let Some(class) = objects.chain(labels).find(|class| *class >= class_names.len()) {
             return Err(request(format!("an object is of class {class}, and there are {} names", class_names.len())));
         }
-        if val.is_empty() {
+        if val.len() == 0 {
             return Err(request("there is no image to validate with"));
         }
         let messages = Messages::default();
@@ -128,9 +157,9 @@ impl DetectionTask {
         &self.train
     }
 
-    /// The images to validate with.
-    pub fn val_set(&self) -> &[AnnotatedImage] {
-        &self.val
+    /// The file of an image that is validated with, or its name in a dataset.
+    pub fn val_path(&self, index: usize) -> &Path {
+        self.val.path(index)
     }
 
     /// Names of the classes, by number.
@@ -214,7 +243,8 @@ impl TrainTask for DetectionTask {
         };
         let train = (0..self.train.len())
             .map(|number| record(self.train.path(number), format!("{:?}", self.train.objects(number))));
-        let val = self.val.iter().map(|image| record(&image.path, format!("{:?}", image.labels)));
+        let val =
+            (0..self.val.len()).map(|number| record(self.val.path(number), format!("{:?}", self.val.labels(number))));
         [train.collect(), val.collect()]
     }
 

@@ -26,7 +26,7 @@ impl Classify {
     pub(super) fn batch(&self, task: &ClassificationTask) -> Result<RgbImage> {
         let batch = task.last_batch().context("no batch was kept")?;
         let images = Images { names: &self.names, view: task.transform()? };
-        Ok(images.draw(batch, &batch.classes, |number| task.train_set().set().name(number)))
+        Ok(images.draw(batch, &batch.classes, |number| task.train_name(number)))
     }
 
     /// Measures the best weights, prints what comes of it and draws it.
@@ -69,7 +69,7 @@ impl Classify {
     ) -> Result<()> {
         let images = Images { names: &self.names, view: task.transform()? };
         for (name, classes) in [("labels", batch.classes.as_slice()), ("pred", predicted)] {
-            let image = images.draw(batch, classes, |number| task.val_set().set().name(number));
+            let image = images.draw(batch, classes, |number| task.val_name(number));
             image::save(&image, &folder.join(format!("val_batch{number}_{name}.jpg")))?;
         }
         Ok(())

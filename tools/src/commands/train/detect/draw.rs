@@ -97,8 +97,7 @@ impl Detect {
             confident.map(|c| DrawnBox { xyxy: c.xyxy, class_id: c.class_id, text: text(c) }).collect()
         };
         let found: Vec<Vec<DrawnBox>> = output.found.iter().map(found).collect();
-        let titles: Vec<String> =
-            output.numbers.iter().map(|&number| plot::title(&task.val_set()[number].path)).collect();
+        let titles: Vec<String> = output.numbers.iter().map(|&number| plot::title(task.val_path(number))).collect();
         for (name, boxes) in [("labels", &labels), ("pred", &found)] {
             let path = folder.join(format!("val_batch{batch}_{name}.jpg"));
             image::save(&plot::mosaic(&images, boxes, &titles, size), &path)?;
