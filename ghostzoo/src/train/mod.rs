@@ -5,6 +5,19 @@
 //! [`resume`] goes on with a run that was stopped or killed. What happens meanwhile is told to [`Callbacks`]; `&mut ()`
 //! listens to nothing. Nothing is printed.
 //!
+//! ```no_run
+//! use ghostzoo::candle_yolov8::train::DetectionDatasetOptions;
+//! use ghostzoo::train::{DetectionOptions, DetectionTask, FitOptions, fit, resume};
+//!
+//! let images = DetectionDatasetOptions { imgsz: 320, ..Default::default() };
+//! let options = DetectionOptions::new("yolov8n-ghostnet-bccd").batch(16);
+//! let mut task = DetectionTask::open("cells/data.yaml", &Default::default(), &images, options)?;
+//! let report = fit(&mut task, &FitOptions::new("runs/cells").epochs(3), &mut ())?;
+//! println!("epoch {} is the best: {}", report.best_epoch, report.best.display());
+//! resume(&mut task, &FitOptions::new("runs/cells").epochs(5), &mut ())?;
+//! # Ok::<(), ghostzoo::Error>(())
+//! ```
+//!
 //! | file of the run's folder | holds |
 //! |---|---|
 //! | `weights/best.safetensors`, `weights/last.safetensors` | checkpoints, which [`LoadOptions`](crate::LoadOptions) loads |

@@ -28,10 +28,11 @@ pub(super) fn of<T: TrainTask + ?Sized>(task: &T, options: &FitOptions) -> Resul
 
 /// Refuses options that are not those that the run began with.
 pub(super) fn check(then: &Value, now: &Value) -> Result<()> {
-    let entries = now.as_object().into_iter().flatten();
-    let mut changed =
-        entries.filter(|(name, value)| !CHANGEABLE.contains(&name.as_str()) && then[name.as_str()] != **value);
-    match changed.next() {
+    // As it reads from a file, which may not keep the last digit of a number.
+    let now: Value = serde_json::from_str(&now.to_string())?;
+    let is_changed =
+        |(name, value): &(&String, &Value)| !CHANGEABLE.contains(&name.as_str()) && then[name.as_str()] != **value;
+    match now.as_object().into_iter().flatten().find(is_changed) {
         Some((name, value)) => Err(request(format!(
             "`{name}` is {} in this run and cannot change to {value}: put it back, or begin a run from this one's weights",
             then[name.as_str()]

@@ -142,6 +142,7 @@ impl SavedRun {
                 }
             }
         }
+        T::check_decided(&self.progress.decided).map_err(|error| self.edited(&error))?;
         let prepared = task.prepare(&options.plan(), Some(&self.progress.decided));
         tell(task, callbacks);
         prepared?;

@@ -53,6 +53,14 @@ pub trait TrainTask {
     /// # Errors
     /// What is not prepared.
     fn decided(&self) -> Result<Value>;
+    /// Refuses what no task decides, with the name of what is missing: a run's file may have been edited.
+    ///
+    /// # Errors
+    /// What is not as [`decided`](TrainTask::decided) gives it.
+    fn check_decided(decided: &Value) -> Result<()> {
+        let _ = decided;
+        Ok(())
+    }
     /// The images to train and to validate with, in order, for the same check image by image.
     fn images(&self) -> [Vec<ImageRecord>; 2];
     /// What it means that the run is to have `epochs[1]` epochs instead of `epochs[0]`, of which `epoch` are done.

@@ -27,6 +27,13 @@ pub(super) struct Decided {
     pub(super) view: Preprocessing,
 }
 
+impl Decided {
+    /// What a run's state holds.
+    pub(super) fn read(value: &Value) -> Result<Self> {
+        Ok(serde_json::from_value(value.clone())?)
+    }
+}
+
 impl ClassificationTask {
     /// What the first step needs.
     pub(super) fn ready(&mut self, plan: &Plan, decided: Option<&Value>) -> Result<Ready> {
@@ -41,7 +48,7 @@ impl ClassificationTask {
         let num_classes = self.class_names.len();
         let (config, weights, recipe, view) = match decided {
             Some(decided) => {
-                let Decided { arch, recipe, view } = serde_json::from_value(decided.clone())?;
+                let Decided { arch, recipe, view } = Decided::read(decided)?;
                 let variant = Variant::from_name(&arch).with_context(|| format!("{arch} is none that ships"))?;
                 let config = Config { num_classes, ..Config::new(variant) };
                 (config, None, Recipe { epochs: plan.epochs, ..recipe }, model::transform(&view)?)

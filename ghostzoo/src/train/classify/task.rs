@@ -19,7 +19,7 @@ use super::options::ClassificationOptions;
 use super::prepare::Decided;
 use super::start::ClassificationStart;
 use crate::error::{Context as _, Result, request};
-use crate::train::{ImageRecord, Message, Messages, Plan, Step, StopFlag, TrainTask, Validation};
+use crate::train::{ImageRecord, Message, Messages, Plan, Step, StopFlag, TrainTask, Validation, checks};
 use crate::{Model, model};
 
 const LOSSES: &[&str] = &["loss"];
@@ -254,6 +254,10 @@ impl TrainTask for ClassificationTask {
         let arch = trainer.config().variant.name.to_owned();
         let decided = Decided { arch, recipe: recipe.clone(), view: model::preprocessing(view) };
         Ok(serde_json::to_value(decided)?)
+    }
+
+    fn check_decided(decided: &Value) -> Result<()> {
+        checks::decided(decided, &serde_json::to_value(Decided::read(decided)?)?)
     }
 
     fn images(&self) -> [Vec<ImageRecord>; 2] {

@@ -23,7 +23,7 @@ use super::options::DetectionOptions;
 use super::start::{Decided, DetectionStart};
 use super::val_set::ValSet;
 use crate::error::{Context as _, Result, request};
-use crate::train::{ImageRecord, Message, Messages, Plan, Step, StopFlag, TrainTask, Validation};
+use crate::train::{ImageRecord, Message, Messages, Plan, Step, StopFlag, TrainTask, Validation, checks};
 
 const LOSSES: &[&str] = &["box_loss", "cls_loss", "dfl_loss"];
 const METRICS: &[&str] = &["precision(B)", "recall(B)", "mAP50(B)", "mAP50-95(B)"];
@@ -233,6 +233,10 @@ impl TrainTask for DetectionTask {
         let class_channels = Some(*class_channels);
         let decided = Decided { arch: arch.clone(), yaml: yaml.clone(), recipe: recipe.clone(), class_channels };
         Ok(serde_json::to_value(decided)?)
+    }
+
+    fn check_decided(decided: &Value) -> Result<()> {
+        checks::decided(decided, &serde_json::to_value(Decided::read(decided)?)?)
     }
 
     fn images(&self) -> [Vec<ImageRecord>; 2] {

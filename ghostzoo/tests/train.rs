@@ -1,0 +1,116 @@
+//! Runs of the library: how they begin, go on and are refused.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::path::Path;
+
+use ghostzoo::Result;
+use ghostzoo::image::{Rgb, RgbImage, save};
+use ghostzoo::train::{
+    Callbacks, ClassificationOptions, ClassificationTask, End, EpochReport, FitOptions, Message, SavedRun, StopFlag,
+    TrainTask, fit, resume,
+};
+
+/// A folder of dark and of light images, four of each to train with and two to validate with.
+fn images(folder: &Path) {
+    for number in 0..12_u8 {
+        let part = folder
+            .join(["train", "train", "val"][usize::from(number / 4)])
+            .join(["dark", "light"][usize::from(number % 2)]);
+        std::fs::create_dir_all(&part).unwrap();
+        let image = RgbImage::from_fn(32, 32, |x, y| Rgb([number % 2 * 150 + ((x * y) % 40) as u8 + number; 3]));
+        save(&image, &part.join(format!("{number}.png"))).unwrap();
+    }
+}
+
+fn options() -> ClassificationOptions {
+    ClassificationOptions::new("ghostnet_050-cifar10").batch(4).imgsz(32)
+}
+
+fn task(folder: &Path, options: ClassificationOptions) -> ClassificationTask {
+    ClassificationTask::open(folder, None, 1 << 20, options).unwrap()
+}
+
+/// Keeps what it is told.
+#[derive(Default)]
+struct Heard {
+    messages: Vec<String>,
+    epochs: Vec<usize>,
+    best: usize,
+}
+
+impl<T: TrainTask> Callbacks<T> for Heard {
+    fn on_epoch_end(&mut self, _: &T, report: &EpochReport<'_>) -> Result<()> {
+        self.epochs.push(report.epoch);
+        if report.is_best {
+            self.best = report.epoch;
+        }
+        assert_eq!((report.columns.len(), report.metrics.len()), (report.row.len(), 2));
+        Ok(())
+    }
+
+    fn message(&mut self, message: &Message) {
+        let (Message::Note(text) | Message::Warning(text)) = message;
+        self.messages.push(text.clone());
+    }
+}
+
+#[test]
+fn a_run_goes_on_with_more_epochs_from_the_same_task_or_another() {
+    let folder = tempfile::tempdir().unwrap();
+    images(folder.path());
+    let run = |name: &str, epochs: usize| FitOptions::new(folder.path().join(name)).epochs(epochs);
+    let mut heard = Heard::default();
+    let mut first = task(folder.path(), options());
+    let report = fit(&mut first, &run("a", 1), &mut heard).unwrap();
+    assert_eq!((report.end, report.epochs, heard.epochs.as_slice()), (End::Finished, 1, [1].as_slice()));
+    assert!(heard.messages.iter().any(|text| text.contains("tensors are taken from")), "{:?}", heard.messages);
+    let error = fit(&mut first, &run("a", 1), &mut ()).unwrap_err();
+    assert!(error.is_request() && error.to_string().contains("holds a run already"), "{error}");
+    let error = resume(&mut first, &run("a", 1), &mut ()).unwrap_err();
+    assert!(error.to_string().contains("is finished, after 1 epochs"), "{error}");
+
+    let report = resume(&mut first, &run("a", 2), &mut heard).unwrap();
+    assert_eq!((report.epochs, report.results.rows().len(), report.best_epoch), (2, 2, heard.best));
+    assert!(heard.messages.iter().any(|text| text.starts_with("2 epochs instead of 1")), "{:?}", heard.messages);
+    fit(&mut task(folder.path(), options()), &run("b", 1), &mut ()).unwrap();
+    let other = resume(&mut task(folder.path(), options()), &run("b", 2), &mut ()).unwrap();
+    let bytes = |path: &Path| std::fs::read(path).unwrap();
+    assert_eq!(bytes(&report.last), bytes(&other.last), "the same task and another come to the same weights");
+    // The same task begins anew as another does.
+    fit(&mut first, &run("c", 1), &mut ()).unwrap();
+    let last = |name: &str| folder.path().join(name).join("weights/last.safetensors");
+    fit(&mut task(folder.path(), options()), &run("d", 1), &mut ()).unwrap();
+    assert_eq!(bytes(&last("c")), bytes(&last("d")));
+}
+
+#[test]
+fn a_run_goes_on_with_its_own_options_and_data_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    images(folder.path());
+    let run = |epochs: usize| FitOptions::new(folder.path().join("run")).epochs(epochs);
+    let error = resume(&mut task(folder.path(), options()), &run(1), &mut ()).unwrap_err();
+    assert!(error.is_request() && error.to_string().starts_with("there is no run in"), "{error}");
+    let stop = StopFlag::new();
+    stop.set();
+    let report = fit(&mut task(folder.path(), options()), &run(2).stop(stop), &mut ()).unwrap();
+    assert_eq!((report.end, report.epochs), (End::Interrupted, 0));
+    let saved = SavedRun::open::<ClassificationTask>(folder.path().join("run")).unwrap();
+    assert_eq!((saved.record()["batch"].as_u64(), saved.decided()["recipe"]["batch"].as_u64()), (Some(4), Some(4)));
+    assert!(saved.over(&run(2)).is_none() && !saved.is_finished());
+    let error = SavedRun::open::<ClassificationTask>(folder.path().join("run")).unwrap_err();
+    assert!(error.to_string().contains("is in use by another process"), "{error}");
+    drop(saved);
+    let error = resume(&mut task(folder.path(), options().seed(1)), &run(2), &mut ()).unwrap_err();
+    assert!(
+        error.is_request() && error.to_string().starts_with("`seed` is 0 in this run and cannot change to 1"),
+        "{error}"
+    );
+    std::fs::remove_file(folder.path().join("train/dark/0.png")).unwrap();
+    let error = resume(&mut task(folder.path(), options()), &run(2), &mut ()).unwrap_err();
+    assert!(error.is_request() && error.to_string().contains("other images (8 then, 7 now)"), "{error}");
+    let mut heard = Heard::default();
+    let accepted = run(2).accept_changed_data(true);
+    let report = resume(&mut task(folder.path(), options()), &accepted, &mut heard).unwrap();
+    assert_eq!((report.end, report.epochs), (End::Finished, 2));
+    assert!(heard.messages.iter().any(|text| text.ends_with("the run goes on with them")), "{:?}", heard.messages);
+}
