@@ -12,6 +12,7 @@ use super::*;
 #[derive(Deserialize)]
 struct Golden {
     size: usize,
+    #[serde(rename = "pictures")]
     images: Vec<Image>,
     cases: Vec<Case>,
 }
@@ -47,7 +48,7 @@ fn objects(classes: &[usize], boxes: &[[f32; 4]]) -> Vec<BoxTarget> {
 /// The noise that the oracle makes of the image's number.
 fn scene(number: usize, image: &Image) -> RawSample {
     let [height, width] = image.size;
-    let noise = seeded::uniform(&format!("image {number}"), &Shape::from(height * width * 3), &Device::Cpu).unwrap();
+    let noise = seeded::uniform(&format!("picture {number}"), &Shape::from(height * width * 3), &Device::Cpu).unwrap();
     let levels = noise.to_vec1::<f32>().unwrap().into_iter().map(|level| ((level + 1.) * 128.) as u8).collect();
     let image_of = RgbImage::from_raw(width as u32, height as u32, levels).unwrap();
     RawSample { image: Arc::new(image_of), objects: objects(&image.classes, &image.boxes) }
