@@ -40,7 +40,7 @@ fn detect_finds_the_cells() {
     let lines = detect::run(&asset("BloodImage_00062.jpg"), Path::new("yolov8n-ghostnet-bccd")).unwrap();
     let count = |class: &str| lines.lines().filter(|line| line.starts_with(class)).count();
     assert_eq!(count("WBC"), 1, "{lines}");
-    assert!(count("RBC") > 10 && count("Platelets") == 1, "{lines}");
+    assert!(count("RBC") > 5 && count("Platelets") == 1, "{lines}");
     let error = detect::run(&asset("BloodImage_00062.jpg"), Path::new("ghostnet_050-cifar10")).unwrap_err();
     assert!(error.is_request() && error.to_string().contains("is a classifier"), "{error}");
 }
