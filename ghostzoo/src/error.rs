@@ -70,6 +70,10 @@ pub enum Error {
     /// Values are not those that a run's state holds.
     #[error(transparent)]
     Values(#[from] serde_json::Error),
+    /// A plot could not be drawn.
+    #[cfg(feature = "plot")]
+    #[error(transparent)]
+    Plot(Box<dyn std::error::Error + Send + Sync>),
     /// What a caller's own code gave.
     #[error(transparent)]
     Callback(Box<dyn std::error::Error + Send + Sync>),

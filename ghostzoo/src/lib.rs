@@ -10,6 +10,8 @@ mod imagenet;
 pub mod model;
 mod name;
 mod options;
+#[cfg(feature = "plot")]
+pub mod plot;
 pub mod samples;
 pub mod soundness;
 mod spec;

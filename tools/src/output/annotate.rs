@@ -7,8 +7,9 @@ use anyhow::Result;
 use candle_vision::image::{self as images, DrawnBox, Pen};
 use candle_yolov8::Detection;
 
+use super::drawable;
 use super::{Found, class_name, file_name};
-use crate::lettering::{drawable, typeface};
+use ghostzoo::plot::typeface;
 
 /// Endings of files that can be written.
 const EXTENSIONS: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];

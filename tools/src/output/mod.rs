@@ -13,6 +13,7 @@ mod txt;
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
+use std::sync::Once;
 use std::time::Duration;
 
 use candle_vision::image::RgbImage;
@@ -43,6 +44,16 @@ pub(crate) fn notes<T: Display>(messages: &[T]) {
     if messages.len() > MOST_NOTES {
         status!("note: and {} more", messages.len() - MOST_NOTES);
     }
+}
+
+/// The names of classes as they are drawn: see [`ghostzoo::plot::drawable`], whose note is said once.
+pub(crate) fn drawable(names: &[String], quiet: bool) -> Vec<String> {
+    static TOLD: Once = Once::new();
+    let (drawn, note) = ghostzoo::plot::drawable(names);
+    if let Some(note) = note.filter(|_| !quiet) {
+        TOLD.call_once(|| status!("note: {note}"));
+    }
+    drawn
 }
 
 /// Says of which files only the first of several frames or pages is read: of the first three by name.

@@ -18,8 +18,8 @@ use super::progress::OutputMode;
 use super::run::{Files, Training, absolute_file, absolute_path};
 use crate::cli::{ClassifyTrainArgs, GlobalArgs, RunArgs};
 use crate::error::usage;
-use crate::lettering::drawable;
 use crate::model;
+use crate::output::drawable;
 
 /// Most notes on the data.
 const SHOWN: usize = 20;

@@ -17,8 +17,8 @@ use serde_json::Value;
 use super::progress::OutputMode;
 use super::run::{Files, Training, absolute_file, absolute_path, print_all};
 use crate::cli::{DetectTrainArgs, GlobalArgs, RunArgs};
-use crate::lettering::drawable;
 use crate::model;
+use crate::output::drawable;
 
 /// How a detector's training is drawn.
 pub(super) struct Detect {

@@ -15,7 +15,7 @@ use super::progress::OutputMode;
 use super::{arguments, place};
 use crate::cli::{Float, GlobalArgs, RunArgs};
 use crate::error::{Interrupted, usage};
-use crate::plot;
+use ghostzoo::plot;
 
 /// The last file of a run.
 const CURVES: &str = "results.png";
@@ -171,7 +171,7 @@ fn curves(results: &train::Results) -> Result<RgbImage> {
     let columns: Vec<Vec<f64>> = (0..results.names().len()).map(column).collect();
     let named: Vec<(&str, &[f64])> =
         results.names().iter().zip(&columns).map(|(name, values)| (name.as_str(), values.as_slice())).collect();
-    plot::training_curves(columns.first().context("no columns")?, &named)
+    Ok(plot::training_curves(columns.first().context("no columns")?, &named)?)
 }
 
 /// Prints what the library has to say; with `quiet` only what may be wrong.

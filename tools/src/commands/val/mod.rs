@@ -16,13 +16,13 @@ use serde::Serialize;
 use crate::cli::{GlobalArgs, MAX_DET, ValArgs, bytes};
 use crate::error::{self, SomeFailed, usage};
 use crate::files;
-use crate::lettering::drawable;
 use crate::model;
+use crate::output::drawable;
 use crate::output::{Stdout, notes};
-use crate::plot;
 use crate::progress::Count;
 use crate::run_dir::RunDir;
 use ghostzoo::Network;
+use ghostzoo::plot;
 
 use dataset::{Dataset, Labels};
 pub(crate) use report::ultralytics as table;

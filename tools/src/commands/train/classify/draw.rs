@@ -15,7 +15,7 @@ use super::images::Images;
 use crate::commands::train::display::callback;
 use crate::commands::train::progress::OutputMode;
 use crate::output::{Stdout, Table, grouped};
-use crate::plot;
+use ghostzoo::plot;
 
 /// Batches that are drawn, of the training and of the validation.
 pub(super) const DRAWN: usize = 3;

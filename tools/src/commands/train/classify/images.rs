@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_vision::augment::Batch;
 use candle_vision::image::{DrawnBox, EvalTransform, Rgb, RgbImage, resize_bilinear};
 
-use crate::plot;
+use ghostzoo::plot;
 
 /// Shortest side at which an image is drawn, so that there is room for a name.
 const SHORTEST: usize = 320;

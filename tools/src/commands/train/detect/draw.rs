@@ -15,7 +15,7 @@ use crate::commands::train::display::callback;
 use crate::commands::train::progress::OutputMode;
 use crate::commands::val;
 use crate::output::Stdout;
-use crate::plot;
+use ghostzoo::plot;
 
 /// Batches of the validation that are drawn.
 const DRAWN: usize = 3;
@@ -27,7 +27,7 @@ impl Detect {
             .flat_map(|image| train.objects(image))
             .map(|object| (object.class, object.xywhn))
             .collect();
-        plot::label_overview(&self.names, &objects)
+        Ok(plot::label_overview(&self.names, &objects)?)
     }
 
     pub(super) fn batch(&self, task: &DetectionTask) -> Result<RgbImage> {

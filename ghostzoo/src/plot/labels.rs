@@ -1,11 +1,11 @@
 //! The labels of a data set at a glance: how many of each class, where, and of what size.
 
-use anyhow::{Result, ensure};
 use candle_vision::image::RgbImage;
 use plotters::style::{RGBColor, WHITE};
 
 use super::axes::Axes;
 use super::canvas::{Align, Canvas, INK, curve_color, cut, paint};
+use crate::error::{Result, invalid};
 
 /// Width and height of the image.
 const SIZE: u32 = 1600;
@@ -25,11 +25,15 @@ const BAR: f64 = 0.8;
 
 /// Draws objects, each a class and its centre x, centre y, width and height as fractions of its image: numbers by
 /// class, outlines around a common centre, densities of the centres and of the sizes.
-pub(crate) fn label_overview(names: &[String], objects: &[(usize, [f32; 4])]) -> Result<RgbImage> {
-    ensure!(!names.is_empty(), "an overview of labels needs a class");
+pub fn label_overview(names: &[String], objects: &[(usize, [f32; 4])]) -> Result<RgbImage> {
+    if !(!names.is_empty()) {
+        invalid!("an overview of labels needs a class");
+    }
     let mut counts = vec![0_usize; names.len()];
     for (class, _) in objects {
-        ensure!(*class < names.len(), "an object is of class {class}, where there are {} classes", names.len());
+        if !(*class < names.len()) {
+            invalid!("an object is of class {class}, where there are {} classes", names.len());
+        }
         counts[*class] += 1;
     }
     paint([SIZE; 2], |canvas| {

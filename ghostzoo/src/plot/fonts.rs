@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::sync::{Once, OnceLock};
+use std::sync::OnceLock;
 
 use candle_vision::image::{Typeface, is_in_bundled_font};
 use fontdb::{Database, FaceInfo, Source, Style};
@@ -16,39 +16,34 @@ const BOLD: u16 = 700;
 static FOUND: OnceLock<Option<Letters>> = OnceLock::new();
 
 /// A font of the system.
-pub(crate) struct Letters {
+pub(super) struct Letters {
     /// Its file, of whose fonts the first is meant.
-    pub(crate) file: &'static [u8],
-    pub(crate) typeface: Typeface<'static>,
+    pub file: &'static [u8],
+    pub typeface: Typeface<'static>,
 }
 
 /// The font for letters that the bundled one lacks, where [`drawable`] was asked for one and found it.
-pub(crate) fn font() -> Option<&'static Letters> {
+pub(super) fn font() -> Option<&'static Letters> {
     FOUND.get()?.as_ref()
 }
 
-/// [`font`] for images.
-pub(crate) fn typeface() -> Option<&'static Typeface<'static>> {
+/// The font of the system for letters that the bundled one lacks, where [`drawable`] was asked for one and found it.
+pub fn typeface() -> Option<&'static Typeface<'static>> {
     font().map(|letters| &letters.typeface)
 }
 
-/// The names as they are drawn: those with letters that neither the bundled font nor one of the system has as their
-/// numbers, which is said once. Fonts are looked for when the first name needs one.
-pub(crate) fn drawable(names: &[String], quiet: bool) -> Vec<String> {
+/// The names as they are drawn, and what to say of those with letters that neither the bundled font nor one of the system
+/// has: they are drawn as their numbers. Fonts are looked for when the first name needs one.
+pub fn drawable(names: &[String]) -> (Vec<String>, Option<String>) {
     let lacking = lacking(names);
     if lacking.is_empty() {
-        return names.to_vec();
+        return (names.to_vec(), None);
     }
-    let (drawn, note) = replaced(names, found(&lacking));
-    static TOLD: Once = Once::new();
-    if let Some(note) = note.filter(|_| !quiet) {
-        TOLD.call_once(|| status!("note: {note}"));
-    }
-    drawn
+    replaced(names, found(&lacking))
 }
 
 /// A line of text as it is drawn: for letters that neither the bundled font nor one of the system has stands an underscore.
-pub(crate) fn drawable_line(text: String) -> String {
+pub(super) fn drawable_line(text: String) -> String {
     let lacking = lacking(std::slice::from_ref(&text));
     if lacking.is_empty() {
         return text;
@@ -119,7 +114,7 @@ fn replaced(names: &[String], font: Option<&Typeface<'_>>) -> (Vec<String>, Opti
 
 /// Takes the font of a folder for what the system has.
 #[cfg(test)]
-pub(crate) fn use_fonts_of(folder: &std::path::Path, names: &[String]) -> Option<&'static Letters> {
+pub(super) fn use_fonts_of(folder: &std::path::Path, names: &[String]) -> Option<&'static Letters> {
     let mut fonts = Database::new();
     fonts.load_fonts_dir(folder);
     FOUND.get_or_init(|| best(&fonts, &lacking(names))).as_ref()
@@ -165,6 +160,6 @@ mod tests {
         let (drawn, note) = replaced(&all, None);
         assert_eq!(drawn, ["0", "cat", "2", "3", "4", "5"]);
         assert!(note.is_some_and(|note| note.contains("letters of 猫, 犬, 狗 and 2 more was found")));
-        assert_eq!(drawable(&names(&["cat", "Ж"]), true), ["cat", "Ж"], "no font is looked for");
+        assert_eq!(drawable(&names(&["cat", "Ж"])), (names(&["cat", "Ж"]), None), "no font is looked for");
     }
 }

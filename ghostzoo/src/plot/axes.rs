@@ -1,9 +1,9 @@
 //! A frame with ticks, and curves in it.
 
-use anyhow::Result;
 use plotters::style::RGBColor;
 
 use super::canvas::{Align, Canvas, GRID, INK};
+use crate::error::Result;
 
 /// Magnitude beyond which a value is not drawn.
 const LARGEST: f64 = 1e15;

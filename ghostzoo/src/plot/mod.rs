@@ -6,21 +6,23 @@
 //! - [`label_overview`], [`batch_mosaic`], [`mosaic`]: what is trained on, and what is found.
 //!
 //! Each returns an image, which `candle_vision::image::save` writes complete or not at all. Text is in the bundled font, in
-//! that of [`crate::lettering`] where it lacks a character; one that no font has shows as its missing-glyph box.
+//! that of the system where it lacks a character; one that no font has shows as its missing-glyph box.
 
 mod axes;
 mod batch;
 mod canvas;
 mod confusion;
 mod curves;
+mod fonts;
 mod labels;
 mod training;
 
-pub(crate) use batch::{batch_mosaic, label, mosaic, title};
-pub(crate) use confusion::{Cells, confusion_matrix};
-pub(crate) use curves::{Metric, against_confidence, precision_recall};
-pub(crate) use labels::label_overview;
-pub(crate) use training::training_curves;
+pub use batch::{batch_mosaic, label, mosaic, title};
+pub use confusion::{Cells, confusion_matrix};
+pub use curves::{Metric, against_confidence, precision_recall};
+pub use fonts::{drawable, typeface};
+pub use labels::label_overview;
+pub use training::training_curves;
 
 #[cfg(test)]
 mod tests;

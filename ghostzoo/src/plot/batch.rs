@@ -5,10 +5,10 @@ use std::path::Path;
 use candle_vision::image::{DrawnBox, Pen, Rgb, RgbImage, draw_boxes, draw_text, resize_bilinear};
 use candle_yolov8::train::Batch;
 
-use crate::lettering::{drawable_line, typeface};
+use super::fonts::{drawable_line, typeface};
 
 /// Most images that are shown.
-const MOST_PICTURES: usize = 16;
+const MOST_IMAGES: usize = 16;
 /// Largest width and height.
 const LARGEST: usize = 1920;
 /// Width of the white line around an image.
@@ -26,8 +26,8 @@ const SIZE_PER_LINE: f32 = 10.;
 const EM: f32 = 1.164;
 
 /// Draws up to 16 images of a training batch in a square, with the boxes and the names of their objects.
-pub(crate) fn batch_mosaic(batch: &Batch, names: &[String]) -> RgbImage {
-    let shown = 0..batch.len().min(MOST_PICTURES);
+pub fn batch_mosaic(batch: &Batch, names: &[String]) -> RgbImage {
+    let shown = 0..batch.len().min(MOST_IMAGES);
     let images: Vec<RgbImage> = shown.clone().map(|number| pixels(batch, number)).collect();
     let boxes: Vec<Vec<DrawnBox>> = shown.map(|number| boxes(batch, number, names)).collect();
     let titles: Vec<String> = batch.paths.iter().map(|path| title(path)).collect();
@@ -35,19 +35,19 @@ pub(crate) fn batch_mosaic(batch: &Batch, names: &[String]) -> RgbImage {
 }
 
 /// The name of an image's file, of which a tile shows the beginning.
-pub(crate) fn title(path: &Path) -> String {
+pub fn title(path: &Path) -> String {
     drawable_line(path.file_name().unwrap_or_default().to_string_lossy().chars().take(LONGEST_TITLE).collect())
 }
 
 /// Draws up to 16 images of `[height, width]` each in a square, column by column, at most 1920 pixels wide or high, each
 /// with its boxes and, where there are some, its title at the top left.
-pub(crate) fn mosaic(
+pub fn mosaic(
     images: &[&RgbImage],
     boxes: &[Vec<DrawnBox>],
     titles: &[String],
     [height, width]: [usize; 2],
 ) -> RgbImage {
-    let count = images.len().min(MOST_PICTURES);
+    let count = images.len().min(MOST_IMAGES);
     let across = (1..).find(|across| across * across >= count).unwrap_or(count).max(1);
     let scale = ((LARGEST / across) as f64 / height.max(width).max(1) as f64).min(1.);
     let cell = [height, width].map(|side| ((side as f64 * scale) as usize).max(1));
@@ -86,7 +86,7 @@ fn boxes(batch: &Batch, number: usize, names: &[String]) -> Vec<DrawnBox> {
 }
 
 /// A box, given as fractions of an image of `[height, width]`, under its class's name.
-pub(crate) fn label(class_id: usize, xywhn: [f32; 4], [height, width]: [usize; 2], names: &[String]) -> DrawnBox {
+pub fn label(class_id: usize, xywhn: [f32; 4], [height, width]: [usize; 2], names: &[String]) -> DrawnBox {
     let [cx, cy, w, h] = xywhn;
     let ([cx, w], [cy, h]) = ([cx, w].map(|part| part * width as f32), [cy, h].map(|part| part * height as f32));
     let xyxy = [cx - w / 2., cy - h / 2., cx + w / 2., cy + h / 2.];

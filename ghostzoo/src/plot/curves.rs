@@ -1,11 +1,11 @@
 //! Precision, recall and F1 as curves: one thin line per class, one thick line of all classes.
 
-use anyhow::{Result, ensure};
 use candle_vision::image::RgbImage;
 use plotters::style::RGBColor;
 
 use super::axes::Axes;
 use super::canvas::{Align, INK, curve_color, cut, paint, text_width};
+use crate::error::{Result, invalid};
 
 /// `[width, height]` of the image.
 const SIZE: [u32; 2] = [2250, 1500];
@@ -26,7 +26,7 @@ const SMOOTHING: f64 = 0.05;
 
 /// What is plotted against the confidence threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Metric {
+pub enum Metric {
     /// Share of the detections that are right.
     Precision,
     /// Share of the objects that are found.
@@ -37,13 +37,10 @@ pub(crate) enum Metric {
 
 /// Precision over recall. `precision` holds a curve per class over `recall`, `ap50` a value per class; curves of NaN are
 /// those of classes without objects, which count in no mean.
-pub(crate) fn precision_recall(
-    recall: &[f64],
-    precision: &[Vec<f64>],
-    ap50: &[f64],
-    names: &[String],
-) -> Result<RgbImage> {
-    ensure!(ap50.len() == names.len(), "{} values of AP for {} classes", ap50.len(), names.len());
+pub fn precision_recall(recall: &[f64], precision: &[Vec<f64>], ap50: &[f64], names: &[String]) -> Result<RgbImage> {
+    if !(ap50.len() == names.len()) {
+        invalid!("{} values of AP for {} classes", ap50.len(), names.len());
+    }
     let known: Vec<f64> = ap50.iter().copied().filter(|value| value.is_finite()).collect();
     let map = if known.is_empty() { 0. } else { known.iter().sum::<f64>() / known.len() as f64 };
     let all = (mean(precision, recall.len()), format!("all classes {map:.3} mAP@0.5"));
@@ -53,7 +50,7 @@ pub(crate) fn precision_recall(
 
 /// A metric over the confidence threshold. `curves` holds a curve per class over `confidence`. The curve of all classes is
 /// the mean of those without NaN, smoothed over a tenth of its length; its legend tells its greatest value and where.
-pub(crate) fn against_confidence(
+pub fn against_confidence(
     metric: Metric,
     confidence: &[f64],
     curves: &[Vec<f64>],
@@ -84,9 +81,13 @@ fn draw(
     value: impl Fn(usize) -> String,
     all: (Vec<f64>, String),
 ) -> Result<RgbImage> {
-    ensure!(curves.len() == names.len(), "{} curves for {} classes", curves.len(), names.len());
+    if !(curves.len() == names.len()) {
+        invalid!("{} curves for {} classes", curves.len(), names.len());
+    }
     for (curve, name) in curves.iter().zip(names) {
-        ensure!(curve.len() == x.len(), "the curve of {name} has {} points where there are {}", curve.len(), x.len());
+        if !(curve.len() == x.len()) {
+            invalid!("the curve of {name} has {} points where there are {}", curve.len(), x.len());
+        }
     }
     let is_named = names.len() <= MOST_NAMES;
     let color = |class: usize| if is_named { curve_color(class) } else { GREY };

@@ -1,11 +1,11 @@
 //! The course of a training: losses and metrics over the epochs.
 
-use anyhow::{Result, ensure};
 use candle_vision::image::RgbImage;
 use plotters::style::RGBColor;
 
 use super::axes::{Axes, is_drawable, range};
 use super::canvas::{Align, INK, cut, paint};
+use crate::error::{Result, invalid};
 
 /// Width and height of one curve's part of the image.
 const PANEL: [u32; 2] = [480, 600];
@@ -21,13 +21,17 @@ const SIGMA: f64 = 3.;
 
 /// Draws each column of `results.csv` whose name holds `loss` or `metrics` over `epochs`, in two rows: losses of training
 /// above those of validation, each before its half of the metrics. Values that are not finite leave gaps.
-pub(crate) fn training_curves(epochs: &[f64], columns: &[(&str, &[f64])]) -> Result<RgbImage> {
+pub fn training_curves(epochs: &[f64], columns: &[(&str, &[f64])]) -> Result<RgbImage> {
     for (name, values) in columns {
-        ensure!(values.len() == epochs.len(), "column {name} has {} values for {} epochs", values.len(), epochs.len());
+        if !(values.len() == epochs.len()) {
+            invalid!("column {name} has {} values for {} epochs", values.len(), epochs.len());
+        }
     }
     let of = |what: &str| -> Vec<_> { columns.iter().filter(|(name, _)| name.contains(what)).copied().collect() };
     let (losses, metrics) = (of("loss"), of("metrics"));
-    ensure!(!losses.is_empty() || !metrics.is_empty(), "no column holds a loss or a metric");
+    if !(!losses.is_empty() || !metrics.is_empty()) {
+        invalid!("no column holds a loss or a metric");
+    }
     let (loss_rows, metric_rows) =
         (losses.split_at(losses.len().div_ceil(2)), metrics.split_at(metrics.len().div_ceil(2)));
     let rows = [[loss_rows.0, metric_rows.0].concat(), [loss_rows.1, metric_rows.1].concat()];

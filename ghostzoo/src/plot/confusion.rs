@@ -1,10 +1,10 @@
 //! The confusion matrix: predicted classes as rows, true ones as columns; of a detector the background behind both.
 
-use anyhow::{Result, ensure};
 use candle_vision::image::RgbImage;
 use plotters::style::{RGBColor, WHITE};
 
 use super::canvas::{Align, Canvas, INK, cut, paint, text_width};
+use crate::error::{Result, invalid};
 
 /// `[width, height]` of the image.
 const SIZE: [u32; 2] = [3000, 2250];
@@ -30,7 +30,7 @@ const SCALE: f64 = 150.;
 
 /// What the cells hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cells {
+pub enum Cells {
     /// Numbers of objects.
     Counts,
     /// Shares of the column: what became of the objects of a class.
@@ -72,13 +72,15 @@ impl KeyLayout {
 
 /// Draws the matrix of `names`. `count` takes the predicted and the true class. Detections count above `confidence`, and
 /// have the background as the last row and column; a classifier has neither.
-pub(crate) fn confusion_matrix(
+pub fn confusion_matrix(
     names: &[String],
     count: impl Fn(usize, usize) -> u64,
     cells: Cells,
     confidence: Option<f32>,
 ) -> Result<RgbImage> {
-    ensure!(!names.is_empty(), "a confusion matrix needs a class");
+    if !(!names.is_empty()) {
+        invalid!("a confusion matrix needs a class");
+    }
     let rows: Vec<&str> = names.iter().map(String::as_str).chain(confidence.map(|_| "background")).collect();
     let n = rows.len();
     let sums: Vec<f64> = (0..n).map(|truth| (0..n).map(|predicted| count(predicted, truth) as f64).sum()).collect();

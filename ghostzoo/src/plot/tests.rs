@@ -228,7 +228,7 @@ fn labels_are_counted_outlined_and_placed() {
 fn letters_that_the_bundled_font_lacks_are_drawn_in_another() {
     let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/draw");
     let names = ["猫".to_owned(), "cat".to_owned()];
-    assert!(crate::lettering::use_fonts_of(&golden, &names).is_some(), "the font of two letters");
+    assert!(super::fonts::use_fonts_of(&golden, &names).is_some(), "the font of two letters");
     let image = confusion_matrix(&names, |_, _| 0, Cells::Counts, None).expect("an image");
     let [left, top, _, bottom] = frame(&image);
     // The name is a rectangle of .3 x .8 em beside the middle of its row, where an outlined box would be hollow.

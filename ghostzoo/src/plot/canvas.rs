@@ -2,14 +2,14 @@
 
 use std::sync::LazyLock;
 
-use anyhow::{Context, Result, anyhow};
 use candle_vision::image::{FONT_FILE, RgbImage, class_color, is_in_bundled_font};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::lettering;
+use super::fonts;
+use crate::error::{Context as _, Error, Result};
 
 /// Pixels drawn per pixel of the image, along each axis: the mean of them smooths all edges.
 const OVERSAMPLING: u32 = 2;
@@ -31,7 +31,7 @@ static FAMILY: LazyLock<Result<&'static str, String>> = LazyLock::new(|| {
 /// The system's font for letters that the bundled one lacks, which has to be found before this is looked at.
 static OTHER_FAMILY: LazyLock<Option<&'static str>> = LazyLock::new(|| {
     let family = "system";
-    register_font(family, FontStyle::Normal, lettering::font()?.file).ok().map(|()| family)
+    register_font(family, FontStyle::Normal, fonts::font()?.file).ok().map(|()| family)
 });
 
 /// A part of the image. Positions and lengths are in pixels of the image from the part's left top corner.
@@ -63,7 +63,7 @@ pub(super) fn paint(size: [u32; 2], draw: impl FnOnce(&Canvas<'_>) -> Result<()>
     let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
     let canvas = Canvas { area };
     draw(&canvas)?;
-    canvas.area.present()?;
+    drawn(canvas.area.present())?;
     drop(canvas);
     let side = OVERSAMPLING as usize;
     let mut levels = Vec::with_capacity(size[0] as usize * size[1] as usize * 3);
@@ -87,18 +87,18 @@ impl Canvas<'_> {
     pub(super) fn line(&self, points: impl IntoIterator<Item = [f64; 2]>, color: RGBColor, width: f64) -> Result<()> {
         let style = color.stroke_width(scaled(width).max(1) as u32);
         let points: Vec<(i32, i32)> = points.into_iter().map(|[x, y]| (scaled(x), scaled(y))).collect();
-        Ok(self.area.draw(&PathElement::new(points, style))?)
+        drawn(self.area.draw(&PathElement::new(points, style)))
     }
 
     /// A filled rectangle `[left, top, right, bottom)`.
     pub(super) fn rectangle(&self, [x1, y1, x2, y2]: [f64; 4], color: RGBColor) -> Result<()> {
         let corners = [(scaled(x1), scaled(y1)), (scaled(x2), scaled(y2))];
-        Ok(self.area.draw(&Rectangle::new(corners, color.filled()))?)
+        drawn(self.area.draw(&Rectangle::new(corners, color.filled())))
     }
 
     /// A filled disc.
     pub(super) fn disc(&self, [x, y]: [f64; 2], radius: f64, color: RGBColor) -> Result<()> {
-        Ok(self.area.draw(&Circle::new((scaled(x), scaled(y)), scaled(radius), color.filled()))?)
+        drawn(self.area.draw(&Circle::new((scaled(x), scaled(y)), scaled(radius), color.filled())))
     }
 
     /// One line of text, `height` high from the lowest to the highest stroke of the font.
@@ -120,13 +120,13 @@ impl Canvas<'_> {
         };
         let font = font(text, height)?.transform(transform);
         let style = TextStyle::from(font).color(&color).pos(Pos::new(horizontal, VPos::Top));
-        Ok(self.area.draw_text(text, &style, (scaled(place[0]), scaled(place[1])))?)
+        drawn(self.area.draw_text(text, &style, (scaled(place[0]), scaled(place[1]))))
     }
 }
 
 /// Width of a text `height` high.
 pub(super) fn text_width(text: &str, height: f64) -> Result<f64> {
-    let (width, _) = font(text, height)?.box_size(text)?;
+    let (width, _) = drawn(font(text, height)?.box_size(text))?;
     Ok(f64::from(width) / f64::from(OVERSAMPLING))
 }
 
@@ -160,12 +160,17 @@ pub(super) fn curve_color(class: usize) -> RGBColor {
 /// The font that a text is drawn in: the bundled one where it has all the letters, or there is no other.
 fn font(text: &str, height: f64) -> Result<FontDesc<'static>> {
     let needs_other = text.chars().any(|c| !c.is_control() && !is_in_bundled_font(c));
-    let other = if needs_other && lettering::font().is_some() { *OTHER_FAMILY } else { None };
+    let other = if needs_other && fonts::font().is_some() { *OTHER_FAMILY } else { None };
     let family = match other {
         Some(family) => family,
-        None => FAMILY.as_ref().map_err(|problem| anyhow!("{problem}"))?,
+        None => FAMILY.as_ref().map_err(|problem| Error::Invalid(problem.clone()))?,
     };
     Ok((family, height * f64::from(OVERSAMPLING)).into_font())
+}
+
+/// What the library that draws gives.
+fn drawn<T, E: std::error::Error + Send + Sync + 'static>(drawn: Result<T, E>) -> Result<T> {
+    drawn.map_err(|error| Error::Plot(Box::new(error)))
 }
 
 fn scaled(length: f64) -> i32 {
