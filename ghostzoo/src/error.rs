@@ -144,7 +144,8 @@ pub(crate) use invalid;
 /// Ends with [`Error::Invalid`] unless a condition holds.
 macro_rules! ensure {
     ($condition:expr, $($part:tt)*) => {
-        if !$condition {
+        let holds: bool = $condition;
+        if !holds {
             $crate::error::invalid!($($part)*);
         }
     };

@@ -78,7 +78,7 @@ pub fn confusion_matrix(
     cells: Cells,
     confidence: Option<f32>,
 ) -> Result<RgbImage> {
-    if !(!names.is_empty()) {
+    if names.is_empty() {
         invalid!("a confusion matrix needs a class");
     }
     let rows: Vec<&str> = names.iter().map(String::as_str).chain(confidence.map(|_| "background")).collect();

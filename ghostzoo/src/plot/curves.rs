@@ -38,7 +38,7 @@ pub enum Metric {
 /// Precision over recall. `precision` holds a curve per class over `recall`, `ap50` a value per class; curves of NaN are
 /// those of classes without objects, which count in no mean.
 pub fn precision_recall(recall: &[f64], precision: &[Vec<f64>], ap50: &[f64], names: &[String]) -> Result<RgbImage> {
-    if !(ap50.len() == names.len()) {
+    if ap50.len() != names.len() {
         invalid!("{} values of AP for {} classes", ap50.len(), names.len());
     }
     let known: Vec<f64> = ap50.iter().copied().filter(|value| value.is_finite()).collect();
@@ -81,11 +81,11 @@ fn draw(
     value: impl Fn(usize) -> String,
     all: (Vec<f64>, String),
 ) -> Result<RgbImage> {
-    if !(curves.len() == names.len()) {
+    if curves.len() != names.len() {
         invalid!("{} curves for {} classes", curves.len(), names.len());
     }
     for (curve, name) in curves.iter().zip(names) {
-        if !(curve.len() == x.len()) {
+        if curve.len() != x.len() {
             invalid!("the curve of {name} has {} points where there are {}", curve.len(), x.len());
         }
     }

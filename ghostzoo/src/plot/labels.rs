@@ -26,12 +26,12 @@ const BAR: f64 = 0.8;
 /// Draws objects, each a class and its centre x, centre y, width and height as fractions of its image: numbers by
 /// class, outlines around a common centre, densities of the centres and of the sizes.
 pub fn label_overview(names: &[String], objects: &[(usize, [f32; 4])]) -> Result<RgbImage> {
-    if !(!names.is_empty()) {
+    if names.is_empty() {
         invalid!("an overview of labels needs a class");
     }
     let mut counts = vec![0_usize; names.len()];
     for (class, _) in objects {
-        if !(*class < names.len()) {
+        if *class >= names.len() {
             invalid!("an object is of class {class}, where there are {} classes", names.len());
         }
         counts[*class] += 1;

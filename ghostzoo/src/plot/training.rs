@@ -23,7 +23,7 @@ const SIGMA: f64 = 3.;
 /// above those of validation, each before its half of the metrics. Values that are not finite leave gaps.
 pub fn training_curves(epochs: &[f64], columns: &[(&str, &[f64])]) -> Result<RgbImage> {
     for (name, values) in columns {
-        if !(values.len() == epochs.len()) {
+        if values.len() != epochs.len() {
             invalid!("column {name} has {} values for {} epochs", values.len(), epochs.len());
         }
     }

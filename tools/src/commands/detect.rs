@@ -199,7 +199,7 @@ impl Run<'_> {
             output::save_crops(found, path, &stem, self.names)?;
         }
         if self.args.coco_json {
-            self.coco.add(found, bytes::shown(&source.stem()));
+            self.coco.add(found, bytes::shown(source.stem()));
         }
         Ok(())
     }
