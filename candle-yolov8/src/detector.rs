@@ -56,7 +56,7 @@ enum Pixels {
 }
 
 impl PreparedImage {
-    /// Letterboxes an image as [`Detector::view`] says, or sends it to `device` where that has a kernel for it. Neither
+    /// Letterboxes an image as [`Detector::letterbox`] says, or sends it to `device` where that has a kernel for it. Neither
     /// changes a result. Made on another thread than the one that detects, it takes none of that one's time.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Training a classifier.
 //!
-//! A [`Trainer`] learns from batches of [`candle_vision::augment::Loader`] by a [`Recipe`].
+//! A [`Trainer`] learns from batches of [`candle_vision::augment::DataLoader`] by a [`Recipe`].
 
 mod freeze;
 mod optimizer;

@@ -5,7 +5,7 @@
 //!
 //! - [`ClassificationAugment`], [`TrainTransform`]: the options of a classifier's training images, and what they do;
 //! - [`DataLoader`]: batches made on threads of its own, the same for any number of them;
-//! - [`affine`], [`color`], [`levels`], [`CropBox`], [`EraseBox`], [`MixParams`], [`Operation`]: the single changes.
+//! - [`affine`], [`color`], [`point_ops`], [`CropBox`], [`EraseBox`], [`MixParams`], [`Operation`]: the single changes.
 
 mod affine;
 mod batch;
