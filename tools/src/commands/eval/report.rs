@@ -124,7 +124,7 @@ pub(super) fn print(
         }
     } else {
         let mut table =
-            Table::new(&["model", "top-1", "top-5", "loss", "ECE", "pictures", "M params", "size", "crop"], 1);
+            Table::new(&["model", "top-1", "top-5", "loss", "ECE", "images", "M params", "size", "crop"], 1);
         for (row, model, tally) in results {
             table.row(vec![
                 row.model.clone(),
