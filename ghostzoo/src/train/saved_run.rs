@@ -134,7 +134,7 @@ impl SavedRun {
                         "{said}; with other classes no run goes on: begin one from its weights"
                     )));
                 }
-                true => note(callbacks, format!("{said}; the run goes on with them")),
+                true => warn(callbacks, format!("{said}; the run goes on with them")),
                 false => {
                     return Err(request(format!(
                         "{said}; put them back, go on with them by --accept-changed-data, or begin a run from its weights"
@@ -155,7 +155,7 @@ impl SavedRun {
             // The epoch's steps so far are those of other images.
             progress.batch = 0;
             progress.losses.clear();
-            note(callbacks, format!("epoch {} begins again", progress.epoch + 1));
+            warn(callbacks, format!("epoch {} begins again", progress.epoch + 1));
         }
         checks::of_task(&self.progress, task.batches(), task.columns().0.len(), &expected)
             .map_err(|error| self.edited(&error))?;
@@ -191,6 +191,11 @@ impl SavedRun {
         let differing = (!differing.is_empty()).then(|| differing.join(", "));
         differing.map(|other| format!("the data are not those that the run began with: other {other}"))
     }
+}
+
+/// Says what is other than the run expected.
+fn warn<T: TrainTask>(callbacks: &mut impl Callbacks<T>, text: String) {
+    callbacks.message(&Message::Warning(text));
 }
 
 /// Says how the run goes.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use candle_vision::data::{CachedDataset, ClassificationItem, Dataset};
+use rayon::prelude::*;
 
 use crate::error::{Context as _, Result};
 
@@ -19,7 +20,7 @@ impl ImageSet {
     pub(super) fn items(images: Arc<dyn Dataset<Item = ClassificationItem>>) -> Result<Self> {
         let names: Vec<String> = (0..images.len()).map(|index| images.name(index)).collect();
         let class = |index: usize| Ok(images.get(index).with_context(|| names[index].clone())?.class);
-        let classes = (0..images.len()).map(class).collect::<Result<_>>()?;
+        let classes = (0..images.len()).into_par_iter().map(class).collect::<Result<_>>()?;
         Ok(Self::Items { images, names, classes })
     }
 

@@ -54,7 +54,7 @@ impl ClassificationTask {
                 (config, None, Recipe { epochs: plan.epochs, ..recipe }, model::transform(&view)?)
             }
             None => {
-                let start = match self.start.take() {
+                let start = match self.start.clone() {
                     Some(start) => start,
                     None => ClassificationStart::find(&self.options, num_classes)?,
                 };
@@ -98,7 +98,8 @@ impl ClassificationTask {
         if decided.is_none() {
             self.messages.note(opening(&recipe, &trainer, train.batches()));
         }
-        Ok(Ready { plan: *plan, trainer, recipe, train, val, view, epoch: None, iteration: 0, last: None })
+        let is_fresh = true;
+        Ok(Ready { plan: *plan, is_fresh, trainer, recipe, train, val, view, epoch: None, iteration: 0, last: None })
     }
 
     fn tell_data(&self, recipe: &Recipe) {
@@ -119,8 +120,12 @@ impl ClassificationTask {
 
     /// The network whose answers are learnt from: of the same classes, and of images prepared alike.
     fn teacher(&mut self, view: &EvalTransform) -> Result<Option<GhostNet>> {
-        let Some(name) = self.options.teacher.clone() else { return Ok(None) };
-        let Model { network, class_names, transform, .. } = match self.teacher.take() {
+        let given = self.teacher.take();
+        let name = self.options.teacher.clone().or_else(|| given.as_ref().map(|teacher| teacher.name.clone()));
+        let Some(name) = name else { return Ok(None) };
+        // A run that goes on, or a second one, finds it by its name.
+        self.options.teacher = Some(name.clone());
+        let Model { network, class_names, transform, .. } = match given {
             Some(teacher) => teacher,
             None => LoadOptions::new()
                 .device(self.options.device.clone())

@@ -43,12 +43,7 @@ impl ClassificationStart {
         let named = Architecture::named(model, Some(num_classes));
         let weights = match &options.pretrained {
             Pretrained::No => None,
-            Pretrained::Published if named.is_some() && Registry::builtin().find(model).is_none() => {
-                return Err(request(format!(
-                    "--pretrained: {model} has no published weights; leave it out, or name a checkpoint: --pretrained FILE"
-                )));
-            }
-            Pretrained::Published if named.is_some() => {
+            Pretrained::Published if named.is_some() && Registry::builtin().find(model).is_some() => {
                 let advised = |error| advised(error, "without --pretrained it trains from the start");
                 Some(read(model).map_err(advised)?)
             }

@@ -46,6 +46,8 @@ pub struct ClassificationTask {
 /// What the first step needs.
 pub(super) struct Ready {
     pub(super) plan: Plan,
+    /// Whether nothing was trained or loaded since it was made.
+    pub(super) is_fresh: bool,
     pub(super) trainer: Trainer,
     pub(super) recipe: Recipe,
     pub(super) train: DataLoader,
@@ -171,7 +173,8 @@ impl ClassificationTask {
         Self { start: Some(start), ..self }
     }
 
-    /// Learns from a teacher that was loaded already; the options name it.
+    /// Learns from a teacher that was loaded already. A second run of the task loads it again, by the name that the options
+    /// or else the model has.
     #[must_use]
     pub fn learn_from(self, teacher: Model) -> Self {
         Self { teacher: Some(teacher), ..self }
@@ -232,7 +235,7 @@ impl TrainTask for ClassificationTask {
 
     fn prepare(&mut self, plan: &Plan, decided: Option<&Value>) -> Result<()> {
         // A task that made a step, for this run or another, begins anew.
-        let is_fresh = |ready: &Ready| ready.plan == *plan && ready.epoch.is_none();
+        let is_fresh = |ready: &Ready| ready.plan == *plan && ready.is_fresh;
         if decided.is_some() || !self.ready.as_ref().is_some_and(is_fresh) {
             self.ready = None;
             self.ready = Some(self.ready(plan, decided)?);
@@ -302,6 +305,7 @@ impl TrainTask for ClassificationTask {
 
     fn begin(&mut self, epoch: usize, batch: usize) -> Result<()> {
         let ready = self.prepared_mut()?;
+        ready.is_fresh = false;
         ready.epoch = None;
         ready.epoch = Some(ready.train.epoch_from(epoch, batch)?);
         ready.iteration = epoch * ready.train.batches() + batch;
@@ -361,7 +365,9 @@ impl TrainTask for ClassificationTask {
 
     fn load_state(&mut self, tensors: &BTreeMap<String, Tensor>, counters: &Value) -> Result<()> {
         let updates = counters["average_updates"].as_u64().context("the counters are not those of a classifier")?;
-        Ok(self.prepared_mut()?.trainer.load_state(tensors, updates)?)
+        let ready = self.prepared_mut()?;
+        ready.is_fresh = false;
+        Ok(ready.trainer.load_state(tensors, updates)?)
     }
 
     fn take_messages(&self) -> Vec<Message> {

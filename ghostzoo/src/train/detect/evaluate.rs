@@ -52,17 +52,18 @@ impl DetectionTask {
             let targets = self.targets(&output);
             let losses = trainer.loss(output.raw, &targets)?;
             sums.iter_mut().zip(losses).for_each(|(sum, loss)| *sum += loss);
-            if failed.is_none() {
-                failed = observe(&output, &targets).err();
-            }
             batches += 1;
-            Ok(())
+            observe(&output, &targets).or_else(|error| {
+                failed = Some(error);
+                candle_core::bail!("the caller failed")
+            })
         };
-        let validated = match self.val.validate(detector, validation, &mut see) {
+        let validated = self.val.validate(detector, validation, &mut see);
+        failed.map_or(Ok(()), Err)?;
+        let validated = match validated {
             Err(_) if ended.get() => return Ok(None),
             validated => validated?,
         };
-        failed.map_or(Ok(()), Err)?;
         self.tell_unreadable(&validated)?;
         Ok(Some((validated, sums.map(|sum| sum / batches.max(1) as f64))))
     }

@@ -3,6 +3,7 @@
 mod auto_batch;
 mod data;
 mod evaluate;
+mod label_text;
 mod options;
 mod prepare;
 mod start;

@@ -23,9 +23,9 @@ impl DetectionTask {
     pub(super) fn ready(&mut self, plan: &Plan, decided: Option<&Value>) -> Result<Ready> {
         self.options.augment.check().map_err(request)?;
         let nc = self.class_names.len();
-        let start = match (self.start.take(), decided) {
-            (Some(start), _) => start,
-            (None, Some(decided)) => DetectionStart::again(decided, nc)?,
+        let start = match (decided, &self.start) {
+            (Some(decided), _) => DetectionStart::again(decided, nc)?,
+            (None, Some(start)) => start.clone(),
             (None, None) => DetectionStart::find(&self.options, nc)?,
         };
         let stride = start.stride();
@@ -57,6 +57,7 @@ impl DetectionTask {
         let DetectionStart { def, arch, yaml, .. } = start;
         Ok(Ready {
             plan: *plan,
+            is_fresh: true,
             class_channels: def.class_channels(),
             arch,
             yaml,

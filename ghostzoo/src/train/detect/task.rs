@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use ghostzoo_weights::{Checkpoint, KeyLayout, Metadata};
 use serde_json::{Value, json};
 
 use super::data::{DetectionData, DetectionDataOptions};
+use super::label_text::{labels_text, objects_text};
 use super::options::DetectionOptions;
 use super::start::{Decided, DetectionStart};
 use super::val_set::ValSet;
@@ -46,6 +47,8 @@ pub struct DetectionTask {
 /// What the first step needs.
 pub(super) struct Ready {
     pub(super) plan: Plan,
+    /// Whether nothing was trained or loaded since it was made.
+    pub(super) is_fresh: bool,
     pub(super) arch: String,
     pub(super) yaml: Option<String>,
     pub(super) class_channels: usize,
@@ -120,6 +123,9 @@ impl DetectionTask {
         if let Some(class) = objects.chain(labels).find(|class| *class >= class_names.len()) {
             return Err(request(format!("an object is of class {class}, and there are {} names", class_names.len())));
         }
+        if class_names.is_empty() {
+            return Err(request("a detector has at least one class"));
+        }
         if val.len() == 0 {
             return Err(request("there is no image to validate with"));
         }
@@ -138,6 +144,9 @@ impl DetectionTask {
         images: &DetectionDatasetOptions,
         options: DetectionOptions,
     ) -> Result<Self> {
+        if images.single_cls && !data.single_cls {
+            return Err(request("`single_cls` is an option of the data, so that validation counts one class too"));
+        }
         let messages = Messages::default();
         let DetectionData { train, val, class_names, .. } = DetectionData::open(path, data, &messages)?;
         let task = Self::new(Arc::new(DetectionDataset::new(train, images)?), val, class_names, options)?;
@@ -206,7 +215,7 @@ impl TrainTask for DetectionTask {
 
     fn prepare(&mut self, plan: &Plan, decided: Option<&Value>) -> Result<()> {
         // A task that made a step, for this run or another, begins anew.
-        let is_fresh = |ready: &Ready| ready.plan == *plan && ready.epoch.is_none();
+        let is_fresh = |ready: &Ready| ready.plan == *plan && ready.is_fresh;
         if decided.is_some() || !self.ready.as_ref().is_some_and(is_fresh) {
             self.ready = None;
             self.ready = Some(self.ready(plan, decided)?);
@@ -222,7 +231,7 @@ impl TrainTask for DetectionTask {
         let mut text = String::new();
         for image in 0..self.train.len() {
             let name = self.train.path(image).file_name().unwrap_or_default().to_string_lossy();
-            text += &format!("{name} {:?}\n", self.train.objects(image));
+            text += &format!("{name} {}\n", objects_text(self.train.objects(image)));
         }
         let labels = format!("{:08x}", crc32fast::hash(text.as_bytes()));
         json!({"classes": self.class_names, "pictures": self.train.len(), "labels": labels})
@@ -240,15 +249,19 @@ impl TrainTask for DetectionTask {
     }
 
     fn images(&self) -> [Vec<ImageRecord>; 2] {
-        let record = |path: &Path, labels: String| ImageRecord {
-            name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            path: path.to_path_buf(),
-            labels,
+        // An item of a dataset is its name, which may look like a path.
+        let are_files = matches!(self.val, ValSet::Files(_));
+        let record = |path: &Path, labels: String| match are_files {
+            true => ImageRecord {
+                name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                path: path.to_path_buf(),
+                labels,
+            },
+            false => ImageRecord { name: path.to_string_lossy().into_owned(), path: PathBuf::new(), labels },
         };
         let train = (0..self.train.len())
-            .map(|number| record(self.train.path(number), format!("{:?}", self.train.objects(number))));
-        let val =
-            (0..self.val.len()).map(|number| record(self.val.path(number), format!("{:?}", self.val.labels(number))));
+            .map(|number| record(self.train.path(number), objects_text(self.train.objects(number))));
+        let val = (0..self.val.len()).map(|number| record(self.val.path(number), labels_text(self.val.labels(number))));
         [train.collect(), val.collect()]
     }
 
@@ -289,6 +302,7 @@ impl TrainTask for DetectionTask {
         let close = self.options.close_mosaic;
         let ready = self.prepared_mut()?;
         let is_joined = close == 0 || epoch + close < ready.epochs;
+        ready.is_fresh = false;
         ready.epoch = None;
         ready.epoch = Some(ready.loader.epoch(epoch, is_joined, batch)?);
         ready.iteration = epoch * ready.loader.batches_per_epoch() + batch;
@@ -362,7 +376,9 @@ impl TrainTask for DetectionTask {
 
     fn load_state(&mut self, tensors: &BTreeMap<String, Tensor>, counters: &Value) -> Result<()> {
         let updates = counters["average_updates"].as_u64().context("the counters are not those of a detector")?;
-        Ok(self.prepared_mut()?.trainer.load_state(tensors, updates)?)
+        let ready = self.prepared_mut()?;
+        ready.is_fresh = false;
+        Ok(ready.trainer.load_state(tensors, updates)?)
     }
 
     fn take_messages(&self) -> Vec<Message> {

@@ -9,6 +9,7 @@ use candle_vision::data::Dataset;
 use candle_yolov8::Detector;
 use candle_yolov8::data::{AnnotatedImage, Annotation, DetectionItem};
 use candle_yolov8::val::{BatchOutput, ValOptions, ValReport, validate, validate_dataset};
+use rayon::prelude::*;
 
 pub(super) enum ValSet {
     Files(Vec<AnnotatedImage>),
@@ -25,8 +26,8 @@ impl ValSet {
     /// Asks for each item, for its labels; one that the dataset cannot give has none, and is told of by the validation.
     pub(super) fn items(images: Arc<dyn Dataset<Item = DetectionItem>>) -> Self {
         let names = (0..images.len()).map(|index| images.name(index).into()).collect();
-        let labels = (0..images.len()).map(|index| images.get(index).map_or_else(|_| Vec::new(), |item| item.labels));
-        Self::Items { names, labels: labels.collect(), images }
+        let labels = |index: usize| images.get(index).map_or_else(|_| Vec::new(), |item| item.labels);
+        Self::Items { names, labels: (0..images.len()).into_par_iter().map(labels).collect(), images }
     }
 
     pub(super) fn len(&self) -> usize {
