@@ -30,8 +30,8 @@ pub enum LoaderError {
         /// The system's answer.
         reason: String,
     },
-    /// The making of a batch panicked, which is a mistake in the program.
-    #[error("making batch {batch}{} failed: {reason}; please report it", of(epoch))]
+    /// The making of a batch panicked, which is a mistake in the program, or in a dataset of its own.
+    #[error("making batch {batch}{} failed: {reason}", of(epoch))]
     Panicked {
         /// The epoch, from 0, where there are epochs.
         epoch: Option<usize>,

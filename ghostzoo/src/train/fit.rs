@@ -6,11 +6,11 @@ use super::callbacks::Callbacks;
 use super::options::FitOptions;
 use super::record;
 use super::results::Results;
-use super::run_folder::{RunFolder, lock, state_file};
+use super::run_folder::{self, RunFolder, lock};
 use super::state::Progress;
 use super::task::TrainTask;
 use super::train_loop::{BEST, End, LAST, TrainLoop, columns};
-use super::{fingerprints, messages::Message};
+use super::{checks, fingerprints, messages::Message};
 use crate::error::{Result, request};
 
 /// What came of a run.
@@ -38,25 +38,25 @@ pub struct FitReport {
 /// Trains from the beginning, in a new folder.
 ///
 /// # Errors
-/// [`Error::Request`](crate::Error::Request) where the options do not go together, or the folder holds a run already or is
-/// in use; what is wrong with the data or the model; where a file cannot be written; where the loss is no number any more.
+/// [`Error::Request`](crate::Error::Request) where the options do not go together, or the folder holds a run already, files
+/// that a run would replace, or is in use; what is wrong with the data or the model; where a file cannot be written; where the loss is no number any more.
 pub fn fit<T: TrainTask>(task: &mut T, options: &FitOptions, callbacks: &mut impl Callbacks<T>) -> Result<FitReport> {
-    prepare(task, options, callbacks)?;
     let folder = &options.folder;
-    if !options.exist_ok && state_file(folder).exists() {
-        return Err(request(format!(
-            "{} holds a run already: go on with it, or give another folder",
-            folder.display()
-        )));
+    if !options.exist_ok {
+        run_folder::check_free(folder)?;
     }
+    prepare(task, options, callbacks)?;
     let files = task.images().map(|items| fingerprints::of(&items));
     let record = record::of(task, options)?;
-    let made = RunFolder::create(folder)?;
-    let (lock, note) = lock(folder)?;
-    note.into_iter().for_each(|note| callbacks.message(&Message::Warning(note)));
     let results = Results::new(columns(task, task.rates().len()));
     let mut progress = Progress::new(T::NAME, record, [task.data(), task.decided()?], results.text());
     progress.files = files;
+    // What could not be gone on from is refused before the first step.
+    checks::fields(&serde_json::to_value(&progress)?)
+        .map_err(|error| request(format!("a run cannot keep these options: {error}")))?;
+    let made = RunFolder::create(folder)?;
+    let (lock, note) = lock(folder)?;
+    note.into_iter().for_each(|note| callbacks.message(&Message::Warning(note)));
     let report = run(task, options, folder, (progress, results), callbacks);
     drop((lock, made));
     report

@@ -16,10 +16,15 @@ impl Results {
     }
 
     /// Adds an epoch, from 1, that ended `seconds` after the run began.
-    pub(super) fn push(&mut self, epoch: usize, seconds: f64, values: &[f64]) {
+    ///
+    /// # Errors
+    /// Where there is not a value for each column.
+    pub(super) fn push(&mut self, epoch: usize, seconds: f64, values: &[f64]) -> Result<()> {
         let row: Vec<f64> = [epoch as f64, seconds].into_iter().chain(values.iter().copied()).collect();
-        assert_eq!(row.len(), self.names.len(), "a value per column");
+        let [values, columns] = [row.len(), self.names.len()].map(|count| count - 2);
+        ensure!(values == columns, "the task gave {values} values of an epoch, for {columns} columns");
         self.rows.push(row);
+        Ok(())
     }
 
     /// Reads what [`Results::text`] wrote.
@@ -118,8 +123,9 @@ mod tests {
     #[test]
     fn a_table_reads_back() -> Result<()> {
         let mut results = Results::new(["train/box_loss", "lr/pg0"].map(str::to_owned));
-        results.push(1, 12.25, &[1.5, 0.01]);
-        results.push(2, 25., &[f64::NAN, 0.0001]);
+        results.push(1, 12.25, &[1.5, 0.01])?;
+        results.push(2, 25., &[f64::NAN, 0.0001])?;
+        assert!(results.push(3, 26., &[1.]).is_err(), "a value is missing");
         assert_eq!(results.text(), "epoch,time,train/box_loss,lr/pg0\n1,12.25,1.5,0.01\n2,25,nan,0.0001\n");
         let again = Results::from_text(&results.text())?;
         assert_eq!(again.text(), results.text());

@@ -116,18 +116,45 @@ const OWN: [(&str, &[&str]); 2] = [
     ("weights", &["best.", "last.", "epoch"]),
 ];
 
-/// Removes the results of an older run in the same folder: nothing of it may be taken for this one's.
-pub(super) fn clear(folder: &Path) -> Result<()> {
+/// Refuses a folder that holds a run, or files that [`clear`] would remove.
+pub(super) fn check_free(folder: &Path) -> Result<()> {
+    let shown = folder.display();
+    if state_file(folder).exists() {
+        return Err(request(format!("{shown} holds a run already: go on with it, or give another folder")));
+    }
+    match owned(folder)?.first() {
+        Some(file) => Err(request(format!(
+            "{} is in the way: a run would replace it; give another folder, or allow it (`exist_ok`)",
+            file.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The files of a folder that are called as those of a run are.
+fn owned(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
     for (part, beginnings) in OWN {
         let folder = folder.join(part);
+        if !folder.is_dir() {
+            continue;
+        }
         for entry in std::fs::read_dir(&folder).map_err(io(format!("cannot read {}", folder.display())))?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            if beginnings.iter().any(|beginning| name.starts_with(beginning)) {
-                std::fs::remove_file(entry.path()).map_err(io(format!("cannot remove {name} of an older run")))?;
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if !is_folder && beginnings.iter().any(|beginning| name.starts_with(beginning)) {
+                files.push(entry.path());
             }
         }
     }
-    Ok(())
+    Ok(files)
+}
+
+/// Removes the results of an older run in the same folder: nothing of it may be taken for this one's.
+pub(super) fn clear(folder: &Path) -> Result<()> {
+    owned(folder)?.iter().try_for_each(|file| {
+        std::fs::remove_file(file).map_err(io(format!("cannot remove {} of an older run", file.display())))
+    })
 }
 
 /// Removes the files that a killed run left half-written, in its folder and among its weights.
@@ -189,6 +216,25 @@ mod tests {
         }
         let error = failed(ErrorKind::PermissionDenied.into()).expect_err("another failure");
         assert!(error.to_string().starts_with("cannot lock "), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn files_of_others_are_in_the_way_and_not_removed() -> Done {
+        let root = tempfile::tempdir()?;
+        check_free(&root.path().join("new"))?;
+        std::fs::create_dir_all(root.path().join("weights"))?;
+        std::fs::create_dir(root.path().join("labels.d"))?;
+        std::fs::write(root.path().join("notes.txt"), "")?;
+        check_free(root.path())?;
+        for name in ["labels.csv", "weights/best.pt"] {
+            let file = root.path().join(name);
+            std::fs::write(&file, "mine")?;
+            let error = check_free(root.path()).expect_err(name);
+            assert!(error.is_request() && error.to_string().starts_with(&file.display().to_string()), "{error}");
+            clear(root.path())?;
+            assert!(!file.exists() && root.path().join("labels.d").is_dir() && root.path().join("notes.txt").exists());
+        }
         Ok(())
     }
 

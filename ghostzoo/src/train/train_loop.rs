@@ -173,7 +173,7 @@ impl<'a> TrainLoop<'a> {
         let mut values: Vec<f64> =
             means.iter().chain(&validation.metrics).chain(&validation.losses).map(rounded).collect();
         values.extend(task.rates());
-        self.results.push(epoch, self.seconds(), &values);
+        self.results.push(epoch, self.seconds(), &values)?;
         let weights = self.folder.join("weights");
         let mut checkpoint = task.checkpoint(epoch)?;
         checkpoint.metadata.train_args = Some(record::shared(&self.progress.args)?);
