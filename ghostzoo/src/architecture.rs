@@ -73,8 +73,8 @@ impl Architecture {
         Ok(Self::named(&text, nc))
     }
 
-    /// An architecture's name, a yaml file, a registry name or a checkpoint:
-    /// The architecture that `word` means, for `nc` classes where they are given. `arch` says what a checkpoint is that does
+    /// The architecture that `word` means, an architecture's name, a yaml file, a registry name or a checkpoint, for `nc` classes
+    /// where they are given. `arch` says what a checkpoint is that does
     /// not say it itself.
     ///
     /// # Errors

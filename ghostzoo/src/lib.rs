@@ -5,7 +5,7 @@ mod architecture;
 mod classifier;
 mod detector;
 mod error;
-pub mod foreign;
+mod foreign;
 mod imagenet;
 pub mod model;
 mod name;
@@ -13,7 +13,7 @@ mod options;
 #[cfg(feature = "plot")]
 pub mod plot;
 pub mod samples;
-pub mod soundness;
+mod soundness;
 mod spec;
 pub mod train;
 mod validate;

@@ -180,6 +180,9 @@ pub fn build_with(architecture: &Architecture, vb: VarBuilder) -> Result<Network
 /// # Errors
 /// As [`read`], [`ModelSpec::of_checkpoint`] and [`check`]; where names or sizes in its metadata cannot be.
 pub fn load(name: &str, found: &ResolvedModel, options: &LoadOptions) -> Result<Model> {
+    if !matches!(options.dtype, DType::F32 | DType::F16 | DType::BF16) {
+        return Err(request(format!("networks compute in f32, f16 or bf16, not in {:?}", options.dtype)));
+    }
     let checkpoint = read(found)?;
     let spec =
         ModelSpec::of_checkpoint(&checkpoint, options.arch.as_deref()).with_context(|| format!("cannot use {name}"))?;

@@ -35,7 +35,7 @@ pub(crate) fn read(name: &str, checkpoint: &Checkpoint, mut mismatch: KeyMismatc
 }
 
 /// Refuses a checkpoint that no training can begin from: with batch norms folded, or with weights that are no numbers.
-pub fn trainable(name: &str, checkpoint: &Checkpoint) -> Result<()> {
+pub(crate) fn trainable(name: &str, checkpoint: &Checkpoint) -> Result<()> {
     if checkpoint.metadata.fused {
         return Err(request(format!(
             "{name} has its batch norms folded, and cannot be trained on: give it as it was trained"

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_ghostnet::val as classifier_val;
 use candle_vision::data::{ClassificationItem, Dataset};
-use candle_yolov8::data::{AnnotatedImage, DetectionItem};
+use candle_yolov8::data::{AnnotatedImage, Annotation, DetectionItem};
 use candle_yolov8::val::{ValOptions, ValReport, validate, validate_dataset};
 
 use crate::classifier::Classifier;
@@ -25,22 +25,31 @@ impl Detector {
     /// # Errors
     /// A label of a class that the network does not have; where the device fails.
     pub fn validate(&self, images: &[AnnotatedImage], options: &ValOptions) -> Result<ValReport> {
-        let classes = self.inner().model().num_classes();
-        let classes_of_labels = if options.single_cls { 1 } else { classes };
-        for image in images {
-            if let Some(label) = image.labels.iter().find(|label| label.class >= classes_of_labels) {
-                return Err(request(format!(
-                    "{} has a label of class {}, and {} tells {classes_of_labels} apart, numbered from 0",
-                    crate::shown(&image.path),
-                    label.class,
-                    self.name()
-                )));
-            }
-        }
+        images.iter().try_for_each(|image| self.check_labels(&crate::shown(&image.path), &image.labels, options))?;
         Ok(validate(self.inner(), images, options, &mut |_| Ok(()))?)
     }
 
-    /// [`Detector::validate`] on any dataset, such as images in memory.
+    /// Refuses labels of classes that the network does not have.
+    fn check_labels(&self, image: &str, labels: &[Annotation], options: &ValOptions) -> Result<()> {
+        let classes = self.inner().model().num_classes();
+        let highest = labels.iter().map(|label| label.class).max().unwrap_or(0);
+        if options.single_cls && highest > 0 {
+            return Err(request(format!(
+                "{image} has a label of class {highest}, and with `single_cls` all are of class 0: read them by \
+                 `DatasetSplit::single_cls`"
+            )));
+        }
+        if highest >= classes {
+            let name = self.name();
+            return Err(request(format!(
+                "{image} has a label of class {highest}, and {name} tells {classes} apart, numbered from 0"
+            )));
+        }
+        Ok(())
+    }
+
+    /// [`Detector::validate`] on any dataset, such as images in memory. Each item is asked for three times: for its labels, its
+    /// size and its pixels.
     ///
     /// # Errors
     /// As [`Detector::validate`].
@@ -49,6 +58,12 @@ impl Detector {
         images: &dyn Dataset<Item = DetectionItem>,
         options: &ValOptions,
     ) -> Result<ValReport> {
+        for index in 0..images.len() {
+            // One that cannot be had now does not count.
+            if let Ok(item) = images.get(index) {
+                self.check_labels(&images.name(index), &item.labels, options)?;
+            }
+        }
         Ok(validate_dataset(self.inner(), images, options, &mut |_| Ok(()))?)
     }
 }

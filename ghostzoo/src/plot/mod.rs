@@ -5,7 +5,8 @@
 //! - [`training_curves`]: columns of `results.csv` over the epochs;
 //! - [`label_overview`], [`batch_mosaic`], [`mosaic`]: what is trained on, and what is found.
 //!
-//! Each returns an image, which `candle_vision::image::save` writes complete or not at all. Text is in the bundled font, in
+//! Each fails with [`Error::Invalid`](crate::Error::Invalid) where curves, values and names are not as many as each other, and
+//! returns an image, which `candle_vision::image::save` writes complete or not at all. Text is in the bundled font, in
 //! that of the system where it lacks a character; one that no font has shows as its missing-glyph box.
 
 mod axes;
