@@ -32,7 +32,7 @@ fn detect_without_arguments_asks_nobody() {
     assert_eq!(place.files("runs"), ["detect/predict/BloodImage_00062.jpg"]);
     assert_ne!(std::fs::read(place.path("runs/detect/predict/BloodImage_00062.jpg")).unwrap(), CELLS);
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    for part in ["note: ", DETECTOR, "WBC, RBC, Platelets", "BloodImage_00062.jpg", "ghostzoo detect PICTURE"] {
+    for part in ["note: ", DETECTOR, "WBC, RBC, Platelets", "BloodImage_00062.jpg", "ghostzoo detect IMAGE"] {
         assert!(stderr.contains(part), "{part}: {stderr}");
     }
     assert!(server.requests().is_empty(), "{:?}", server.requests());
@@ -51,7 +51,7 @@ fn classify_without_arguments_asks_nobody() {
     assert!(lines[0].starts_with("image 1/1 freighter.jpg: ship 0."), "{stdout}");
     assert!(lines[1].starts_with("Speed: ") && lines[1].ends_with(" (1, 3, 64, 64)"), "{stdout}");
     assert_eq!((lines.len(), stderr.lines().count()), (2, 1), "{stdout}{stderr}");
-    for part in ["note: ", CLASSIFIER, "tells apart airplane, ", "freighter.jpg", "ghostzoo classify PICTURE"] {
+    for part in ["note: ", CLASSIFIER, "tells apart airplane, ", "freighter.jpg", "ghostzoo classify IMAGE"] {
         assert!(stderr.contains(part), "{part}: {stderr}");
     }
     assert!(server.requests().is_empty(), "{:?}", server.requests());

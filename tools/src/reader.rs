@@ -8,7 +8,7 @@ use candle_vision::data::{LoaderError, PrefetchIter};
 use candle_vision::image::{self, DecodeOptions, Decoded, ImageError, RgbImage};
 use rayon::prelude::*;
 
-use crate::source::{ModelEntry, Source};
+use crate::source::{Source, SourceEntry};
 use crate::stdin::Files;
 
 /// An image ready for the model.
@@ -42,7 +42,7 @@ pub(crate) type Prepare<T> = Box<dyn Fn(&RgbImage) -> Result<T> + Send + Sync>;
 /// batch is decoded, so that images are decoded while the model is loaded; where its sender is gone, nothing follows.
 /// `on_all_threads`: the images of a batch are decoded side by side, where the network computes elsewhere.
 pub(crate) fn read<T: Send + 'static>(
-    entries: Vec<ModelEntry>,
+    entries: Vec<SourceEntry>,
     batch: usize,
     on_all_threads: bool,
     options: DecodeOptions,
@@ -72,13 +72,13 @@ pub(crate) fn read<T: Send + 'static>(
 /// A file that is to be decoded.
 enum File {
     /// The entry's own.
-    Of(ModelEntry),
+    Of(SourceEntry),
     /// One from stdin, and how many came before it.
     Streamed(usize, Result<Vec<u8>>),
 }
 
 /// The files of an entry: those in the stream where it is stdin.
-fn files(entry: ModelEntry) -> Box<dyn Iterator<Item = File> + Send> {
+fn files(entry: SourceEntry) -> Box<dyn Iterator<Item = File> + Send> {
     match entry.source {
         Ok(Source::Stdin) => {
             Box::new(Files::new(std::io::stdin()).map(|(before, bytes)| File::Streamed(before, bytes)))
@@ -92,7 +92,7 @@ type Opened = (String, bool, Result<(Source, Decoded)>);
 
 fn decoded(file: File, options: &DecodeOptions) -> Opened {
     match file {
-        File::Of(ModelEntry { label, source }) => {
+        File::Of(SourceEntry { label, source }) => {
             let image = source.and_then(|source| {
                 let image = source.decode(options)?;
                 Ok((source, image))
@@ -131,14 +131,14 @@ mod tests {
     use super::*;
 
     /// Five images, of which the fourth is none.
-    fn entries(folder: &std::path::Path) -> Vec<ModelEntry> {
+    fn entries(folder: &std::path::Path) -> Vec<SourceEntry> {
         let entry = |number: u32| {
             let path = folder.join(format!("{number}.png"));
             save(&RgbImage::from_pixel(4 + number, 3, Rgb([9; 3])), &path).unwrap();
             if number == 3 {
                 std::fs::write(&path, b"none").unwrap();
             }
-            ModelEntry { label: number.to_string(), source: Ok(Source::File(path)) }
+            SourceEntry { label: number.to_string(), source: Ok(Source::File(path)) }
         };
         (0..5).map(entry).collect()
     }

@@ -19,13 +19,13 @@ use crate::assets;
 use crate::cli::GlobalArgs;
 use crate::error::text;
 use crate::model;
-use crate::source::{self, ModelEntry, Source};
+use crate::source::{self, Source, SourceEntry};
 use ghostzoo::Model;
 
 /// A model and images for it.
 pub(crate) struct PredictRequest {
     pub(crate) choice: ModelChoice,
-    pub(crate) entries: Vec<ModelEntry>,
+    pub(crate) entries: Vec<SourceEntry>,
 }
 
 /// A model, and what was chosen for the user.
@@ -59,7 +59,7 @@ impl PredictRequest {
                 let entry = registry.shipped(task).next().context("no model of this task is built in")?;
                 let described = assets::described(entry)?;
                 let command = if task == Task::Detect { "detect" } else { "classify" };
-                let yours = format!("Yours: ghostzoo {command} PICTURE --model NAME|FILE");
+                let yours = format!("Yours: ghostzoo {command} IMAGE --model NAME|FILE");
                 (entry.name.clone().into(), Some(format!("built in: {described}; {name} shows {what}. {yours}")))
             }
         };

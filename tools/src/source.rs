@@ -119,21 +119,21 @@ fn no_file(path: &Path) -> &'static str {
 
 /// An image, or what stands in the place of one: an argument or a list's line, and why it names none.
 #[derive(Debug)]
-pub(crate) struct ModelEntry {
+pub(crate) struct SourceEntry {
     /// What to call it in output.
     pub(crate) label: String,
     /// The image.
     pub(crate) source: Result<Source>,
 }
 
-impl From<Source> for ModelEntry {
+impl From<Source> for SourceEntry {
     fn from(source: Source) -> Self {
         Self { label: source.label(), source: Ok(source) }
     }
 }
 
 /// The images that the arguments name, in their order; folders and globs in the order of file names.
-pub(crate) fn expand(arguments: &[OsString]) -> Vec<ModelEntry> {
+pub(crate) fn expand(arguments: &[OsString]) -> Vec<SourceEntry> {
     let mut entries = Vec::new();
     let mut stdin_taken = false;
     for argument in arguments {
@@ -146,19 +146,19 @@ pub(crate) fn expand(arguments: &[OsString]) -> Vec<ModelEntry> {
         };
         match sources {
             Ok(sources) => entries.extend(sources),
-            Err(error) => entries.push(ModelEntry { label: bytes::shown(argument), source: Err(error) }),
+            Err(error) => entries.push(SourceEntry { label: bytes::shown(argument), source: Err(error) }),
         }
     }
     entries
 }
 
-fn of_argument(argument: &OsStr) -> Result<Vec<ModelEntry>> {
+fn of_argument(argument: &OsStr) -> Result<Vec<SourceEntry>> {
     let path = Path::new(argument);
     if is_list(path) && path.is_file() { of_list(path) } else { of_path(argument) }
 }
 
 /// An image, a folder or a glob.
-fn of_path(argument: &OsStr) -> Result<Vec<ModelEntry>> {
+fn of_path(argument: &OsStr) -> Result<Vec<SourceEntry>> {
     let path = Path::new(argument);
     if path.is_dir() {
         return of_folder(path);
@@ -169,7 +169,7 @@ fn of_path(argument: &OsStr) -> Result<Vec<ModelEntry>> {
     Ok(vec![entry(path.to_path_buf())])
 }
 
-fn of_folder(folder: &Path) -> Result<Vec<ModelEntry>> {
+fn of_folder(folder: &Path) -> Result<Vec<SourceEntry>> {
     let cannot_read = || format!("cannot read the folder {}", folder.display());
     let mut images = Vec::new();
     for file in fs::read_dir(folder).with_context(cannot_read)? {
@@ -185,7 +185,7 @@ fn of_folder(folder: &Path) -> Result<Vec<ModelEntry>> {
     Ok(images.into_iter().map(entry).collect())
 }
 
-fn of_glob(pattern: &OsStr) -> Result<Vec<ModelEntry>> {
+fn of_glob(pattern: &OsStr) -> Result<Vec<SourceEntry>> {
     let mut images = glob::matches(pattern)?;
     images.retain(|path| is_image(path));
     if images.is_empty() {
@@ -195,7 +195,7 @@ fn of_glob(pattern: &OsStr) -> Result<Vec<ModelEntry>> {
 }
 
 /// One image, folder or glob per line; relative to the list's folder, else to the working directory.
-fn of_list(list: &Path) -> Result<Vec<ModelEntry>> {
+fn of_list(list: &Path) -> Result<Vec<SourceEntry>> {
     let mut text = Vec::new();
     let file = regular::open(list).context("cannot read the list")?;
     file.take(MAX_LIST_BYTES).read_to_end(&mut text).context("cannot read the list")?;
@@ -213,13 +213,13 @@ fn of_list(list: &Path) -> Result<Vec<ModelEntry>> {
         let path = if beside.exists() || !line.exists() { beside } else { line };
         match of_path(path.as_os_str()) {
             Ok(sources) => entries.extend(sources),
-            Err(error) => entries.push(ModelEntry { label: bytes::shown(path.as_os_str()), source: Err(error) }),
+            Err(error) => entries.push(SourceEntry { label: bytes::shown(path.as_os_str()), source: Err(error) }),
         }
     }
     Ok(entries)
 }
 
-fn entry(path: PathBuf) -> ModelEntry {
+fn entry(path: PathBuf) -> SourceEntry {
     Source::File(path).into()
 }
 
@@ -245,7 +245,7 @@ mod tests {
     /// The labels, or `!` before what failed, relative to `root`.
     fn labels(root: &Path, argument: &str) -> Vec<String> {
         let argument = if argument == "-" { argument.to_owned() } else { root.join(argument).display().to_string() };
-        let shown = |entry: ModelEntry| {
+        let shown = |entry: SourceEntry| {
             let mark = if entry.source.is_err() { "!" } else { "" };
             let label = entry.label.strip_prefix(&format!("{}/", root.display())).unwrap_or(&entry.label).to_owned();
             format!("{mark}{label}")

@@ -8,7 +8,7 @@ use super::error::count;
 use crate::regular;
 
 /// Endings of images that are read.
-const PICTURES: &[&str] = if cfg!(feature = "tiff") {
+const IMAGES: &[&str] = if cfg!(feature = "tiff") {
     &["jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff"]
 } else {
     &["jpg", "jpeg", "png", "bmp", "webp"]
@@ -41,7 +41,7 @@ impl Ending {
         let base = base_name(name);
         let extension = base.rsplit_once('.').map_or("", |(_, extension)| extension);
         let among = |known: &[&str]| known.iter().any(|known| extension.eq_ignore_ascii_case(known));
-        match (base.starts_with('.'), among(PICTURES)) {
+        match (base.starts_with('.'), among(IMAGES)) {
             (true, true) => Self::HiddenImage,
             (true, false) => Self::Hidden,
             (false, true) => Self::ImageRecord,

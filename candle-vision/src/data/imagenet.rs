@@ -8,7 +8,7 @@ use super::files::base_name;
 pub(super) const CLASSES: usize = 1000;
 
 /// Number of images of the validation set.
-pub(super) const PICTURES: usize = 50_000;
+pub(super) const IMAGES: usize = 50_000;
 
 /// WordNet ids in class order, which is their sorted order.
 static WNIDS: LazyLock<Vec<&'static str>> =
@@ -33,7 +33,7 @@ pub(super) fn wnid(class: usize) -> Option<&'static str> {
 pub(super) fn image_number(name: &str) -> Option<usize> {
     let digits = base_name(name).strip_prefix("ILSVRC2012_val_")?.get(..8)?;
     let number = if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok()? } else { return None };
-    (1..=PICTURES).contains(&number).then_some(number)
+    (1..=IMAGES).contains(&number).then_some(number)
 }
 
 #[cfg(test)]

@@ -221,7 +221,7 @@ fn by_position(path: &Path, given: &[String], names: &Names, notes: &mut Vec<Str
     let numbers: Option<Vec<usize>> = names.iter().map(imagenet::image_number).collect();
     let mut positions = vec![0; names.len()];
     match numbers {
-        Some(numbers) if given.len() == imagenet::PICTURES => {
+        Some(numbers) if given.len() == imagenet::IMAGES => {
             positions.iter_mut().zip(&numbers).for_each(|(position, number)| *position = number - 1);
             if names.len() < given.len() {
                 notes.push(format!("the labels are taken by the numbers in the names of {} images", names.len()));

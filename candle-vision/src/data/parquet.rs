@@ -32,7 +32,7 @@ const IMAGE_COLUMNS: [&str; 7] = ["image.bytes", "img.bytes", "jpg.bytes", "png.
 const LABEL_COLUMNS: [&str; 6] = ["label", "labels", "cls", "fine_label", "target", "class"];
 
 /// Most images in one set: more than ImageNet-21k has.
-const MAX_PICTURES: usize = 1 << 24;
+const MAX_IMAGES: usize = 1 << 24;
 
 /// Rows that are read at once where rows are small.
 const ROWS_AT_ONCE: usize = 1024;
@@ -191,9 +191,9 @@ fn add<T>(
     let mut starts = vec![names.len()];
     let mut row_of_file = 0_usize;
     for (group, metadata) in reader.metadata().row_groups().iter().enumerate() {
-        let fits = |&rows: &usize| rows <= MAX_PICTURES - names.len();
+        let fits = |&rows: &usize| rows <= MAX_IMAGES - names.len();
         let rows = usize::try_from(metadata.num_rows()).ok().filter(fits).ok_or_else(|| {
-            DataError::damaged(path, format!("says {} rows, more than {MAX_PICTURES} images", metadata.num_rows()))
+            DataError::damaged(path, format!("says {} rows, more than {MAX_IMAGES} images", metadata.num_rows()))
         })?;
         for at in [Some(column), name_column, label_column].into_iter().flatten() {
             check_codec(path, metadata.column(at).compression())?;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::error::{count, examples};
 use super::files::read_text;
-use super::imagenet::{CLASSES, PICTURES, image_number};
+use super::imagenet::{CLASSES, IMAGES, image_number};
 use super::{DataError, ImageIndex};
 
 /// The classes of each of the 50,000 images.
@@ -27,14 +27,14 @@ impl RealLabels {
         let lists: Vec<Vec<usize>> = serde_json::from_str(&text).map_err(|error| {
             DataError::damaged(path, format!("is no list of lists of class indices ({error}); give ReaL's real.json"))
         })?;
-        if lists.len() != PICTURES {
-            let reason = format!("has labels of {} images, not of {PICTURES}; give ReaL's real.json", lists.len());
+        if lists.len() != IMAGES {
+            let reason = format!("has labels of {} images, not of {IMAGES}; give ReaL's real.json", lists.len());
             return Err(DataError::labels(path, reason));
         }
         if let Some(class) = lists.iter().flatten().find(|&&class| class >= CLASSES) {
             return Err(DataError::labels(path, format!("has the class {class}; ImageNet-1k's are 0..{CLASSES}")));
         }
-        let mut ends = Vec::with_capacity(PICTURES);
+        let mut ends = Vec::with_capacity(IMAGES);
         let mut classes = Vec::new();
         for list in lists {
             classes.extend(list);
@@ -77,10 +77,10 @@ mod tests {
 
     #[test]
     fn lists_are_found_by_the_number() {
-        let mut lists = vec!["[7]".to_owned(); PICTURES];
+        let mut lists = vec!["[7]".to_owned(); IMAGES];
         lists[0] = "[]".to_owned();
         lists[1] = "[5, 999]".to_owned();
-        lists[PICTURES - 1] = "[0]".to_owned();
+        lists[IMAGES - 1] = "[0]".to_owned();
         let tree = Tree::new(&[]);
         let real = RealLabels::read(&tree.write("real.json", format!("[{}]", lists.join(",")))).unwrap();
         for (name, expected) in [
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn other_files_are_refused() {
         let tree = Tree::new(&[]);
-        let beyond = format!("[{}]", vec!["[1000]"; PICTURES].join(","));
+        let beyond = format!("[{}]", vec!["[1000]"; IMAGES].join(","));
         for (content, part) in [
             ("", "empty"),
             ("{}", "no list of lists"),

@@ -4,7 +4,10 @@ use anyhow::Result;
 use candle_ghostnet::train::Recipe;
 use candle_vision::augment::{AugmentError, ClassificationAugment, EraseMode, TrainInterpolation};
 use candle_vision::image::Interpolation;
+use ghostzoo::Architecture;
 use ghostzoo::train::{ClassificationOptions, Pretrained};
+
+use ghostzoo_weights::Registry;
 
 use crate::cli::{ClassifyTrainArgs, GlobalArgs};
 use crate::error::usage;
@@ -16,6 +19,14 @@ pub(super) fn task(args: &ClassifyTrainArgs, global: &GlobalArgs) -> Result<Clas
     options.recipe = recipe(args)?;
     options.pretrained = match args.pretrained.as_str() {
         "false" => Pretrained::No,
+        "true"
+            if Architecture::named(&args.model, None).is_some() && Registry::builtin().find(&args.model).is_none() =>
+        {
+            return Err(usage(format!(
+                "--pretrained: {} has no published weights; leave it out, or name a checkpoint: --pretrained FILE",
+                args.model
+            )));
+        }
         "true" => Pretrained::Published,
         file => Pretrained::From(file.to_owned()),
     };
