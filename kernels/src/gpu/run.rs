@@ -3,7 +3,7 @@
 use candle_core::op::BackpropOp;
 use candle_core::{DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
 
-use super::{IMAGE, Kernel, Launch, Map, OUTPUT, Step, THREADS, word};
+use super::{Kernel, Launch, Map, OUTPUT, PICTURE, Step, THREADS, word};
 use crate::is_stock;
 
 /// A buffer of a run: a tensor's storage, or one of its own.
@@ -157,7 +157,7 @@ pub(crate) fn takes(xs: &Tensor) -> bool {
 pub(crate) fn map(layout: &Layout) -> Result<Option<Map>> {
     let ([_, c, h, w], [batch, step, row, column]) = (layout.dims(), layout.stride()) else {
         let (start, len) = (layout.start_offset(), layout.shape().elem_count());
-        let map = || Map::new(IMAGE, [start, 0, 0, 1], [1, 1, len]);
+        let map = || Map::new(PICTURE, [start, 0, 0, 1], [1, 1, len]);
         return layout.is_contiguous().then(map).transpose();
     };
     let position = match (h, w) {
@@ -168,7 +168,7 @@ pub(crate) fn map(layout: &Layout) -> Result<Option<Map>> {
         _ => return Ok(None),
     };
     let step = if *c == 1 { 1 } else { *step };
-    Map::new(IMAGE, [layout.start_offset(), *batch, position, step], [*h, *w, *c]).map(Some)
+    Map::new(PICTURE, [layout.start_offset(), *batch, position, step], [*h, *w, *c]).map(Some)
 }
 
 /// The tensor itself if a kernel can read it where it lies, else a copy with its channels last.

@@ -3,7 +3,7 @@
 use candle_core::{Result, Shape, Storage, Tensor};
 
 use super::super::run::{Buffer, Memories, Run, maps, plain, readable, result_map};
-use super::super::{ARENA, IMAGE, Kernel, Launch, Map, Step, THREADS, TRANSPOSED, Tile, Window, activation, word};
+use super::super::{ARENA, Kernel, Launch, Map, PICTURE, Step, THREADS, TRANSPOSED, Tile, Window, activation, word};
 use super::{dims, fours, parts};
 use crate::autograd::{Gradient, KernelOutput, differentiate};
 use crate::{Activation, ConvGeometry};
@@ -187,7 +187,7 @@ impl Conv {
         let parts = parts(n * h * w, blocks);
         let step = Step {
             input: Map { memory: ARENA, ..input },
-            second: Map { memory: IMAGE, ..second },
+            second: Map { memory: PICTURE, ..second },
             window: self.window,
             images: word(n)?,
             parts: word(parts)?,

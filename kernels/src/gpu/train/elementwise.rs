@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
 
 use super::super::run::{Memories, Run, map as map_of, readable};
-use super::super::{IMAGE, Launch, Map, OUTPUT, QUAD, Step, activation as numbered, word};
+use super::super::{Launch, Map, OUTPUT, PICTURE, QUAD, Step, activation as numbered, word};
 use super::windows::reduced;
 use super::{dims, map};
 use crate::Activation;
@@ -108,7 +108,7 @@ impl Accumulate {
         let offset = out.offset as usize + self.start * out.step as usize;
         let strides = [offset, out.batch as usize, out.position as usize, out.step as usize];
         let step = Step {
-            second: Map { memory: IMAGE, ..second },
+            second: Map { memory: PICTURE, ..second },
             out: Map::new(OUTPUT, strides, [h, w, c])?,
             images: word(n)?,
             ..Step::default()

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::super::run::{Memories, Run, plain, readable};
-use super::super::{ARENA, IMAGE, Launch, Map, QUAD, Step, THREADS, activation, word};
+use super::super::{ARENA, Launch, Map, PICTURE, QUAD, Step, THREADS, activation, word};
 use super::{dims, fours, map, parts};
 use crate::Activation;
 use crate::autograd::{Gradient, differentiate};
@@ -89,7 +89,7 @@ fn statistics(
     let rows = if statistic == MOMENTS { 5 } else { 4 };
     let len = if statistic == SUM { c } else { rows * fours(c) };
     let output = run.own(len);
-    let step = Step { input: Map { memory: IMAGE, ..input }, weight, bias, ..step };
+    let step = Step { input: Map { memory: PICTURE, ..input }, weight, bias, ..step };
     let launch = Launch::elements("settle", fours(c).div_ceil(QUAD) * QUAD, step)?;
     let picture = if statistic == PRODUCTS { moments } else { Some(arena) };
     run.launch(launch, Memories { arena: Some(summed), picture, weights, biases, output });
