@@ -86,7 +86,9 @@ pub(crate) struct BranchSum {
 impl BranchSum {
     /// Builds the form that `config` asks for.
     pub(crate) fn build(&self, config: &Config, vb: &VarBuilder) -> Result<Box<dyn Layer>> {
-        let is_folded = || vb.pp(self.merged).contains_tensor("bias");
+        // A builder that makes tensors has all that it is asked for.
+        let has_norm = |branch: &Branch| vb.pp(&branch.norm).contains_tensor("running_mean");
+        let is_folded = || !self.convs.iter().any(has_norm) && vb.pp(self.merged).contains_tensor("bias");
         if config.branches == Reparam::Deploy
             || config.norm == BatchNormMode::Fused
             || (config.norm == BatchNormMode::Fuse && is_folded())

@@ -134,3 +134,20 @@ fn folding_leaves_the_multiplications_and_drops_the_batch_norms() -> Result<()> 
     }
     Ok(())
 }
+
+#[test]
+fn branches_that_a_builder_makes_are_merged_and_not_replaced() -> Result<()> {
+    let xs = seeded::uniform("input", &(1, 3, 64, 64).into(), &Device::Cpu)?;
+    for name in ["ghostnetv3_100", "repghostnet_050"] {
+        let config = Config::new(variant(name));
+        let logits = |config: &Config| -> Result<Tensor> {
+            GhostNet::new(config, seeded::var_builder(DType::F32, &Device::Cpu))?.forward(&xs)
+        };
+        let (expected, merged) = (logits(&config)?, logits(&config.for_inference())?);
+        let largest = expected.abs()?.max_all()?.to_scalar::<f32>()?;
+        let difference = (&expected - &merged)?.abs()?.max_all()?.to_scalar::<f32>()?;
+        // The order of sums differs.
+        assert!(difference < 1e-4 * largest, "{name}: {difference} of {largest}");
+    }
+    Ok(())
+}
