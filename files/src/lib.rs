@@ -132,7 +132,7 @@ pub fn sweep_folder(folder: &Path, ours: impl Fn(&str) -> bool) -> io::Result<()
     for entry in fs::read_dir(folder).into_iter().flatten().flatten().filter(is_left) {
         let path = entry.path();
         // Somebody else's file may not be opened, and a living process holds its lock. Where there are no locks, it may live. A link
-        // has no lock: who loses one that it was about to rename makes another.
+        // has no lock: who loses one that it was about to rename is told by the error of its renaming.
         if !entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
             let Ok(file) = OpenOptions::new().write(true).open(&path) else { continue };
             if file.try_lock().is_err() {

@@ -1,6 +1,6 @@
 //! Threads that start on a step within a fraction of a microsecond.
 //!
-//! While a [`Workers`] works, the team's helpers wait for its next step without sleeping; between crews they sleep. Helpers
+//! While a [`Workers`] works, the pool's helpers wait for its next step without sleeping; between two of them they sleep. Helpers
 //! never are waited for before they have taken work, so a step ends even where no helper comes. Each thread begins with the
 //! same share of every step, so that what it wrote in one step is in its own cache in the next.
 
@@ -23,7 +23,7 @@ type Work<'a> = dyn Fn(usize, usize) + Sync + 'a;
 pub(crate) struct ThreadPool {
     shared: Arc<Shared>,
     helpers: Vec<Thread>,
-    /// Held by the crew at work.
+    /// Held by the workers at work.
     leader: Mutex<()>,
 }
 
@@ -33,7 +33,7 @@ struct Shared {
     step: Line<Step>,
     /// By slot, what each thread says and counts.
     slots: Vec<Line<Slot>>,
-    /// Whether a crew is at work, so that helpers do not sleep.
+    /// Whether workers are at work, so that helpers do not sleep.
     busy: AtomicBool,
     /// What a helper panicked with.
     panic: Mutex<Option<Box<dyn Any + Send>>>,

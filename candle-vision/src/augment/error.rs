@@ -39,5 +39,5 @@ pub enum AugmentError {
     },
     /// No threads, or a mistake in the program.
     #[error(transparent)]
-    Ahead(#[from] LoaderError),
+    Loader(#[from] LoaderError),
 }

@@ -24,7 +24,7 @@ const MAX_TEXT_BYTES: u64 = 64 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     /// An image that is read.
-    ImageRecord,
+    Image,
     /// An image of a format that is not read.
     Unread,
     /// An image's ending on a hidden file, such as the `._` files of macOS.
@@ -44,7 +44,7 @@ impl Ending {
         match (base.starts_with('.'), among(IMAGES)) {
             (true, true) => Self::HiddenImage,
             (true, false) => Self::Hidden,
-            (false, true) => Self::ImageRecord,
+            (false, true) => Self::Image,
             (false, false) if among(UNREAD) => Self::Unread,
             (false, false) => Self::Other,
         }
@@ -59,7 +59,7 @@ pub(super) fn base_name(name: &str) -> &str {
 /// The name without an image's ending; other endings stay.
 pub(super) fn without_ending(name: &str) -> &str {
     match name.rsplit_once('.') {
-        Some((stem, _)) if matches!(Ending::of(name), Ending::ImageRecord | Ending::Unread) => stem,
+        Some((stem, _)) if matches!(Ending::of(name), Ending::Image | Ending::Unread) => stem,
         _ => name,
     }
 }
@@ -76,7 +76,7 @@ impl Skipped {
     /// Whether the file is an image to list; counts it otherwise.
     pub(super) fn is_image(&mut self, ending: Ending) -> bool {
         match ending {
-            Ending::ImageRecord => return true,
+            Ending::Image => return true,
             Ending::Unread => self.unread += 1,
             Ending::HiddenImage => self.hidden += 1,
             Ending::Other => self.other += 1,
@@ -142,11 +142,11 @@ mod tests {
     #[test]
     fn endings_tell_images() {
         for (name, expected, stem) in [
-            ("val/a.JPEG", Ending::ImageRecord, "val/a"),
-            ("a.b.jpg", Ending::ImageRecord, "a.b"),
-            ("a.WebP", Ending::ImageRecord, "a"),
+            ("val/a.JPEG", Ending::Image, "val/a"),
+            ("a.b.jpg", Ending::Image, "a.b"),
+            ("a.WebP", Ending::Image, "a"),
             ("a.PPM", Ending::Unread, "a"),
-            ("a.TIFF", if cfg!(feature = "tiff") { Ending::ImageRecord } else { Ending::Unread }, "a"),
+            ("a.TIFF", if cfg!(feature = "tiff") { Ending::Image } else { Ending::Unread }, "a"),
             ("._a.jpg", Ending::HiddenImage, "._a.jpg"),
             ("val.jpg/.DS_Store", Ending::Hidden, "val.jpg/.DS_Store"),
             ("jpg", Ending::Other, "jpg"),

@@ -99,7 +99,7 @@ impl Walk {
                 if !name.starts_with('.') {
                     entries.folders.push(name);
                 }
-            } else if kind.is_symlink() && target.is_none() && Ending::of(&name) == Ending::ImageRecord {
+            } else if kind.is_symlink() && target.is_none() && Ending::of(&name) == Ending::Image {
                 self.broken.push(join(relative, &name));
             } else if self.skipped.is_image(Ending::of(&name)) {
                 entries.images.push(name);

@@ -55,7 +55,7 @@ fn parse(path: &Path, text: &str) -> Result<Content, DataError> {
         return parse_csv(path, text);
     }
     let pairs: Option<Vec<(String, String)>> = lines.iter().map(|line| pair(line)).collect();
-    let images = lines.iter().filter(|line| Ending::of(first_word(line)) == Ending::ImageRecord).count();
+    let images = lines.iter().filter(|line| Ending::of(first_word(line)) == Ending::Image).count();
     match pairs {
         Some(pairs) if images > 0 || pairs.iter().all(|(_, label)| !label.contains(' ')) => Ok(Content::Named(pairs)),
         _ if images > 0 => {

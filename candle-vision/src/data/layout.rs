@@ -87,7 +87,7 @@ fn read_folder(folder: &Path) -> Result<Content, DataError> {
             content.tars.push(path);
         } else if has_ending(&path, "parquet") {
             content.tables.push(path);
-        } else if Ending::of(&name) == Ending::ImageRecord {
+        } else if Ending::of(&name) == Ending::Image {
             content.images += 1;
         }
     }
@@ -208,7 +208,7 @@ fn of_files(place: &Path, files: Vec<PathBuf>) -> Result<Found, DataError> {
             .any(|end| name.ends_with(end))
         {
             "is compressed; unpack it"
-        } else if Ending::of(&name) == Ending::ImageRecord {
+        } else if Ending::of(&name) == Ending::Image {
             "is one image; give a folder, a tar file or a Parquet file"
         } else if !has_ending(file, "tar") && !has_ending(file, "parquet") {
             "is no folder, tar file or Parquet file"

@@ -89,7 +89,7 @@ impl Lowering<'_> {
         match &graph.nodes[value.0].op {
             Op::Image => {
                 if self.reads_image_as_map() {
-                    self.push(Interleave::new(out), "picture", 0);
+                    self.push(Interleave::new(out), "image", 0);
                 }
             }
             Op::Conv { xs, conv, residual } => self.conv(value, *xs, conv, *residual)?,

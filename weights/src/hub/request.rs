@@ -98,7 +98,7 @@ impl<'a> Client<'a> {
             let uri: Uri = url.parse().map_err(|_| wrong(self.endpoint_host(), format!("`{url}` is no address")))?;
             let host = host(&uri);
             let response = self.send(&uri, &host, from)?;
-            facts.backward(response.headers());
+            facts.read(response.headers());
             match response.status().as_u16() {
                 301 | 302 | 303 | 307 | 308 => {
                     let location = text(response.headers(), "location");
@@ -213,7 +213,7 @@ struct Facts {
 }
 
 impl Facts {
-    fn backward(&mut self, headers: &HeaderMap) {
+    fn read(&mut self, headers: &HeaderMap) {
         let tag = |name| text(headers, name).map(|tag| tag.trim_start_matches("W/").trim_matches('"').to_owned());
         let tag = |name| tag(name).filter(|tag| !tag.is_empty());
         self.commit = self.commit.take().or_else(|| text(headers, "x-repo-commit"));
