@@ -10,6 +10,8 @@ lint:
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy -p candle-ghostnet -p candle-yolov8 -p ghostzoo-weights --no-default-features -- -D warnings
 	cargo clippy -p ghostzoo-cli --no-default-features -- -D warnings
+	cargo clippy -p ghostzoo -- -D warnings
+	cargo clippy -p ghostzoo --no-default-features --features tar -- -D warnings
 
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
@@ -105,7 +107,7 @@ golden:
 		annotate.py batch_norm.py optim.py ghostnet.py train_ghostnet.py yolov8.py finetuned.py train_yolov8.py train_options.py \
 		train_run.py coco_forms.py labels.py strict_load.py; do $(PYTHON) tests/oracle/$$script; done
 	if [ -d "$(DATA)/bccd" ]; then $(PYTHON) tests/oracle/metrics.py "$(DATA)/bccd"; else echo "metrics: no $(DATA)/bccd"; fi
-	git diff --stat tests/golden
+	git diff --stat --exit-code tests/golden
 
 # The unsafe code under Miri, of a nightly toolchain with miri and rust-src. Miri has no vector instructions, no advice on pages and no
 # processor's caches to ask for: what runs are the portable lanes, the threads that share a map, and the programs that tell maps

@@ -29,7 +29,7 @@ impl Stem {
         Ok(Self { conv, norm, fused })
     }
 
-    /// The convolution alone, and the stem's output.
+    /// The convolution alone, and the stem's output. Where the stem is folded each is a convolution of its own.
     pub(crate) fn before_and_after_norm<B: Backend>(&self, backend: &mut B, xs: &B::Map) -> Result<(B::Map, B::Map)> {
         let before = self.conv.apply(backend, xs)?;
         let after = match &self.fused {

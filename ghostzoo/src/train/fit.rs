@@ -37,6 +37,9 @@ pub struct FitReport {
 
 /// Trains from the beginning, in a new folder.
 ///
+/// A step allocates the maps of the step before again: a program that does little else calls
+/// [`retain_heap`](ghostzoo_kernels::retain_heap) once at its start, so that the system does not clear each page of them anew.
+///
 /// # Errors
 /// [`Error::Request`](crate::Error::Request) where the options do not go together, or the folder holds a run already, files
 /// that a run would replace, or is in use; what is wrong with the data or the model; where a file cannot be written; where the loss is no number any more.
