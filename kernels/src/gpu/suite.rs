@@ -206,6 +206,39 @@ fn a_mean_between_two_floats() -> Result<()> {
     norm([1, 1, 1, 5], Activation::Identity, -10., 0)
 }
 
+/// Convolutions of a map whose values are `random`, and their gradients.
+fn convolutions_of(
+    geometry: ConvGeometry,
+    [batch, in_c, h, w]: [usize; 4],
+    [out_c, groups]: [usize; 2],
+    layout: usize,
+) -> Result<()> {
+    let [kernel_h, kernel_w] = geometry.kernel;
+    let weight = random((out_c, in_c / groups, kernel_h, kernel_w), 2)?;
+    let operands = [random((batch, in_c, h, w), 1)?, weight, random(out_c, 3)?];
+    // Every result is a sum of terms of some tenths, and of the bias: it may cancel, and what is rounded of the terms does not.
+    check_against(
+        &format!("{geometry:?} in {groups} groups"),
+        |_| 0.1,
+        &operands,
+        |operands| {
+            let [xs, weight, bias] = operands else { unreachable!("three operands") };
+            let geometry = geometry.groups(groups);
+            let linear = conv2d(&lying(xs, layout)?, weight, Some(bias), &geometry, Activation::Identity)?;
+            let activated = conv2d(xs, weight, None, &geometry, Activation::Silu)?;
+            let constant = conv2d(&xs.detach(), &weight.detach(), Some(&bias.detach()), &geometry, Activation::Relu)?;
+            Ok(vec![linear, activated, constant])
+        },
+    )
+}
+
+/// Of one output, no position is above zero but one, just so.
+#[test]
+fn a_convolution_that_cancels() -> Result<()> {
+    let geometry = ConvGeometry { kernel: [1, 4], stride: [3, 1], padding: [2, 0], dilation: [1, 2], groups: 1 };
+    convolutions_of(geometry, [1, 1, 8, 8], [1, 1], 0)
+}
+
 /// The bias' gradient is near zero, its terms are not.
 #[test]
 fn sums_that_cancel() -> Result<()> {
@@ -229,20 +262,7 @@ proptest! {
             1 => (in_c, in_c, in_c),
             _ => (out_c, out_c, out_c),
         };
-        let [kernel_h, kernel_w] = geometry.kernel;
-        let run = || {
-            let weight = random((out_c, in_c / groups, kernel_h, kernel_w), 2)?;
-            let operands = [random((batch, in_c, h, w), 1)?, weight, random(out_c, 3)?];
-            check(&format!("{geometry:?} in {groups} groups"), &operands, |operands| {
-                let [xs, weight, bias] = operands else { unreachable!("three operands") };
-                let geometry = geometry.groups(groups);
-                let linear = conv2d(&lying(xs, layout)?, weight, Some(bias), &geometry, Activation::Identity)?;
-                let activated = conv2d(xs, weight, None, &geometry, Activation::Silu)?;
-                let constant = conv2d(&xs.detach(), &weight.detach(), Some(&bias.detach()), &geometry, Activation::Relu)?;
-                Ok(vec![linear, activated, constant])
-            })
-        };
-        run().map_err(failed)?;
+        convolutions_of(geometry, [batch, in_c, h, w], [out_c, groups], layout).map_err(failed)?;
     }
 
     #[test]
