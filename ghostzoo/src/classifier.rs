@@ -110,7 +110,7 @@ impl Classifier {
     /// Where it is a detector.
     pub fn of(model: Model, options: &LoadOptions) -> Result<Self> {
         let Network::Classifier(network) = model.network else {
-            return Err(request(format!("{} is a detector; use `ghostzoo detect`", model.name)));
+            return Err(request(format!("{} is a detector; use `Detector`", model.name)));
         };
         Ok(Self {
             name: model.name,

@@ -62,7 +62,7 @@ impl Detector {
     /// Where it is a classifier.
     pub fn of(model: Model, options: &LoadOptions) -> Result<Self> {
         let Network::Detector(network) = model.network else {
-            return Err(request(format!("{} is a classifier; use `ghostzoo classify`", model.name)));
+            return Err(request(format!("{} is a classifier; use `Classifier`", model.name)));
         };
         Ok(Self {
             name: model.name,

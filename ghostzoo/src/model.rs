@@ -88,7 +88,7 @@ pub fn find(
         Err(ResolveError::Unknown { name, nearest: registered }) => {
             if Architecture::named(&name, None).is_some() {
                 return Err(request(format!(
-                    "`{name}` is an architecture without published weights; give a checkpoint trained for it: --model FILE"
+                    "`{name}` is an architecture without published weights; give a checkpoint trained for it"
                 )));
             }
             let known = architecture::architectures();
@@ -97,7 +97,7 @@ pub fn find(
             near.sort();
             near.dedup();
             let near = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(", ")) };
-            Err(request(format!("unknown model `{name}`{near} (`ghostzoo models` lists all names)")))
+            Err(request(format!("unknown model `{name}`{near} (`Registry` lists all names)")))
         }
         Err(ResolveError::NoSuchFile { .. }) => Err(request(format!("no such file: {model}"))),
         Err(error @ ResolveError::BadAddress { .. }) => Err(request(error.to_string())),
@@ -133,7 +133,7 @@ fn in_cache(found: &ResolvedModel, error: ghostzoo_weights::Error) -> Error {
     };
     match found.cached_as.as_deref().filter(|_| is_damage) {
         Some(name) => {
-            Error::Invalid(format!("{error}; it lies in the cache: `ghostzoo pull {name} --force` downloads it again"))
+            Error::Invalid(format!("{error}; it lies in the cache: resolving `{name}` `again` downloads it anew"))
         }
         None => error.into(),
     }

@@ -58,7 +58,7 @@ impl SavedRun {
         let (lock, note) = run_folder::lock(&folder)?;
         let (progress, tensors) = state::read(&state_file(&folder))?;
         if progress.task != T::NAME {
-            invalid!("{} is a run of `train {}`", folder.display(), progress.task);
+            invalid!("{} is a run of the task `{}`", folder.display(), progress.task);
         }
         Ok(Self { folder, progress, tensors, note, _lock: lock })
     }
@@ -137,7 +137,7 @@ impl SavedRun {
                 true => warn(callbacks, format!("{said}; the run goes on with them")),
                 false => {
                     return Err(request(format!(
-                        "{said}; put them back, go on with them by --accept-changed-data, or begin a run from its weights"
+                        "{said}; put them back, go on with them by `accept_changed_data`, or begin a run from its weights"
                     )));
                 }
             }

@@ -102,7 +102,7 @@ impl<'a> TrainLoop<'a> {
             let batch = self.progress.batch;
             if let Some(loss) = step.losses.iter().find(|loss| !loss.is_finite()) {
                 invalid!(
-                    "the loss became {loss} in epoch {}, step {}: begin again with a lower {} or a longer --warmup-epochs",
+                    "the loss became {loss} in epoch {}, step {}: begin again with a lower `{}` or a longer `warmup_epochs`",
                     epoch + 1,
                     batch + 1,
                     T::RATE

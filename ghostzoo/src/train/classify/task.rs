@@ -230,7 +230,7 @@ impl ClassificationTask {
 
 impl TrainTask for ClassificationTask {
     const NAME: &'static str = "classify";
-    const RATE: &'static str = "--lr";
+    const RATE: &'static str = "lr";
     const LAST_OF_EQUALS: bool = false;
 
     fn prepare(&mut self, plan: &Plan, decided: Option<&Value>) -> Result<()> {

@@ -85,7 +85,7 @@ impl DetectionStart {
             let is_published = options.pretrained == Pretrained::Published && Registry::builtin().find(model).is_some();
             let weights = match weights {
                 None if is_published && !is_yaml => {
-                    let advised = |error| advised(error, "--pretrained false trains from the start");
+                    let advised = |error| advised(error, "`Pretrained::No` trains from the start");
                     Some(read(model).map_err(advised)?)
                 }
                 weights => weights,
@@ -133,7 +133,7 @@ impl DetectionStart {
 }
 
 fn is_classifier(name: &str) -> Error {
-    request(format!("{name} is a classifier: `ghostzoo train classify`"))
+    request(format!("{name} is a classifier: train a `ClassificationTask`"))
 }
 
 /// The network as it is trained on from `weights`.

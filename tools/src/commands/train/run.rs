@@ -15,6 +15,7 @@ use super::progress::OutputMode;
 use super::{arguments, place};
 use crate::cli::{Float, GlobalArgs, RunArgs};
 use crate::error::{Interrupted, usage};
+use crate::wording;
 use ghostzoo::plot;
 
 /// The last file of a run.
@@ -178,7 +179,7 @@ fn curves(results: &train::Results) -> Result<RgbImage> {
 pub(super) fn print(message: &Message, quiet: bool) {
     match message {
         Message::Note(_) if quiet => {}
-        Message::Note(text) | Message::Warning(text) => status!("note: {text}"),
+        Message::Note(text) | Message::Warning(text) => status!("note: {}", wording::of_command(text)),
     }
 }
 
