@@ -60,6 +60,7 @@ impl SavedRun {
         if progress.task != T::NAME {
             invalid!("{} is a run of the task `{}`", folder.display(), progress.task);
         }
+        T::check_decided(&progress.decided).map_err(|error| state::edited(&state_file(&folder), &error))?;
         Ok(Self { folder, progress, tensors, note, _lock: lock })
     }
 
@@ -142,7 +143,6 @@ impl SavedRun {
                 }
             }
         }
-        T::check_decided(&self.progress.decided).map_err(|error| self.edited(&error))?;
         let prepared = task.prepare(&options.plan(), Some(&self.progress.decided));
         tell(task, callbacks);
         prepared?;
