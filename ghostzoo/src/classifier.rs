@@ -108,7 +108,7 @@ impl Classifier {
     ///
     /// # Errors
     /// Where it is a detector.
-    pub fn of(model: Model, options: &LoadOptions) -> Result<Self> {
+    pub fn of(model: Model) -> Result<Self> {
         let Network::Classifier(network) = model.network else {
             return Err(request(format!("{} is a detector; use `Detector`", model.name)));
         };
@@ -118,8 +118,8 @@ impl Classifier {
             licence: model.licence,
             network: *network,
             transform: model.transform,
-            device: options.device.clone(),
-            dtype: options.dtype,
+            device: model.device,
+            dtype: model.dtype,
         })
     }
 

@@ -86,6 +86,6 @@ impl ClassificationStart {
 fn classifier(name: &str, architecture: Architecture) -> Result<Config> {
     match architecture {
         Architecture::Classifier(config) => Ok(config),
-        Architecture::Detector { .. } => Err(request(format!("{name} is a detector: train a `DetectionTask`"))),
+        Architecture::Detector(_) => Err(request(format!("{name} is a detector: train a `DetectionTask`"))),
     }
 }
