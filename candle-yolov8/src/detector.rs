@@ -73,6 +73,7 @@ impl PreparedImage {
 
 /// What was found in one image, best first, and how long it took.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Prediction {
     /// The objects.
     pub detections: Vec<Detection>,

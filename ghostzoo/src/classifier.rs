@@ -49,6 +49,7 @@ impl TopK {
 
 /// How long a batch took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ClassifySpeed {
     /// The copy to the device.
     pub preprocess: Duration,

@@ -49,8 +49,7 @@ impl<T: TrainTask> Callbacks<T> for Heard {
     }
 
     fn message(&mut self, message: &Message) {
-        let (Message::Note(text) | Message::Warning(text)) = message;
-        self.messages.push(text.clone());
+        self.messages.push(message.text().to_owned());
     }
 }
 

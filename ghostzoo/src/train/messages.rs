@@ -8,11 +8,20 @@ const MOST: usize = 20;
 
 /// A line for whoever trains.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Message {
     /// How the training goes.
     Note(String),
     /// What may be wrong.
     Warning(String),
+}
+
+impl Message {
+    /// The line.
+    pub fn text(&self) -> &str {
+        let (Self::Note(text) | Self::Warning(text)) = self;
+        text
+    }
 }
 
 /// Messages that wait to be taken.

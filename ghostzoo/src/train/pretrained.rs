@@ -11,6 +11,7 @@ const SHOWN: usize = 20;
 
 /// Where the first weights come from. A model that is a checkpoint is its own weights, whatever this says but for a file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Pretrained {
     /// Random numbers.
     No,

@@ -82,6 +82,7 @@ impl Progress {
 
 /// Why a run that is asked to go on has nothing to do.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub enum Over {
     /// It is beyond these epochs already, and not finished.
     Beyond,

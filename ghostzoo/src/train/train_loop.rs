@@ -22,6 +22,7 @@ const BETWEEN_STATES: Duration = Duration::from_secs(600);
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum End {
     /// All epochs, or enough of them, or all of the time.
     Finished,

@@ -177,9 +177,8 @@ fn curves(results: &train::Results) -> Result<RgbImage> {
 
 /// Prints what the library has to say; with `quiet` only what may be wrong.
 pub(super) fn print(message: &Message, quiet: bool) {
-    match message {
-        Message::Note(_) if quiet => {}
-        Message::Note(text) | Message::Warning(text) => status!("note: {}", wording::of_command(text)),
+    if !(quiet && matches!(message, Message::Note(_))) {
+        status!("note: {}", wording::of_command(message.text()));
     }
 }
 
