@@ -31,6 +31,7 @@ impl Default for ValOptions {
 
 /// What a validation found.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct ValReport {
     /// The numbers, of all images that could be read.
     pub metrics: ClassificationMetrics,

@@ -93,12 +93,11 @@ mod tests {
     use super::*;
     use crate::seeded;
     use crate::{Yolo, model_config};
-    use candle_vision::layers::BatchNormMode;
 
     #[test]
     fn candidates_are_what_decode_gives() -> Result<()> {
         let def = model_config("yolov8n", Some(3)).expect("shipped");
-        let model = Yolo::new(&def, BatchNormMode::Fuse, seeded::var_builder(DType::F32, &Device::Cpu))?;
+        let model = Yolo::new(&def.for_inference(), seeded::var_builder(DType::F32, &Device::Cpu))?;
         let xs = seeded::tensor("input.weight", &(2, 3, 64, 96).into(), DType::F32, &Device::Cpu)?;
         let raw = model.forward_t(&xs, false)?;
         let decoded = model.decode(&raw)?.transpose(1, 2)?.contiguous()?;

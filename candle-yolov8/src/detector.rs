@@ -73,6 +73,7 @@ impl PreparedImage {
 
 /// What was found in one image, best first, and how long it took.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Prediction {
     /// The objects.
     pub detections: Vec<Detection>,
@@ -241,7 +242,6 @@ mod tests {
     use super::*;
     use crate::model_config;
     use crate::seeded;
-    use candle_vision::layers::BatchNormMode;
     use ghostzoo_kernels::with_emulated_gpu;
 
     fn image(width: u32, height: u32, seed: u32) -> RgbImage {
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn a_gpu_finds_what_the_cpu_finds() -> Result<()> {
         let def = model_config("yolov8n-ghostnet", Some(4)).expect("shipped");
-        let model = Yolo::new(&def, BatchNormMode::Fuse, seeded::var_builder(DType::F32, &Device::Cpu))?;
+        let model = Yolo::new(&def.for_inference(), seeded::var_builder(DType::F32, &Device::Cpu))?;
         let detector = Detector::new(model, Device::Cpu, DType::F32, None);
         let images = [image(97, 60, 1), image(60, 97, 2), image(128, 80, 3), image(97, 60, 5)];
         let nms = NmsOptions { conf: 0.1, ..Default::default() };
@@ -284,7 +284,7 @@ mod tests {
             (Some([100; 2]), None, [128; 2]),
             (None, None, [640; 2]),
         ] {
-            let model = Yolo::new(&def, BatchNormMode::Fuse, seeded::var_builder(DType::F32, &Device::Cpu))?;
+            let model = Yolo::new(&def.for_inference(), seeded::var_builder(DType::F32, &Device::Cpu))?;
             let detector = Detector::new(model, Device::Cpu, DType::F32, own);
             assert_eq!(detector.letterbox(&square(asked)).size, expected, "{own:?} {asked:?}");
             if expected[0] < 640 {
@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn no_result_depends_on_the_other_images_and_boxes_lie_inside() -> Result<()> {
         let def = model_config("yolov8n-ghostnet", Some(4)).expect("shipped");
-        let model = Yolo::new(&def, BatchNormMode::Fuse, seeded::var_builder(DType::F32, &Device::Cpu))?;
+        let model = Yolo::new(&def.for_inference(), seeded::var_builder(DType::F32, &Device::Cpu))?;
         let detector = Detector::new(model, Device::Cpu, DType::F32, None);
         let images = [image(97, 60, 1), image(60, 97, 2), image(128, 80, 3), image(1, 1, 4), image(97, 60, 5)];
         for rect in [true, false] {

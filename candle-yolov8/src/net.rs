@@ -69,8 +69,8 @@ impl fmt::Debug for Yolo {
 
 impl Yolo {
     /// Builds the network from tensors named `model.{layer}.…` under `vb`.
-    pub fn new(def: &ModelConfig, norm: BatchNormMode, vb: VarBuilder) -> Result<Self> {
-        let style = Style { activation: def.activation, norm };
+    pub fn new(def: &ModelConfig, vb: VarBuilder) -> Result<Self> {
+        let style = Style { activation: def.activation, norm: def.norm };
         let vb = vb.pp("model");
         let Some((head, rows)) = def.rows.split_last() else { candle_core::bail!("a model without layers") };
         let LayerKind::Detect { ch, class_channels } = &head.module else {
@@ -89,7 +89,7 @@ impl Yolo {
             row.from.iter().flatten().for_each(|from| last_reader[*from] = reader);
         }
         let mut net = Self { nodes, detect, levels, strides, last_reader, nc: def.nc, session: None };
-        if norm != BatchNormMode::Keep {
+        if def.norm != BatchNormMode::Keep {
             net.session = Session::of_constants(&net.tensors())?;
         }
         Ok(net)
@@ -333,7 +333,7 @@ mod tests {
 
     fn model(name: &str, dtype: DType) -> Result<Yolo> {
         let def = model_config(name, Some(2)).expect("shipped");
-        Yolo::new(&def, BatchNormMode::Fuse, seeded::var_builder(dtype, &Device::Cpu))
+        Yolo::new(&def.for_inference(), seeded::var_builder(dtype, &Device::Cpu))
     }
 
     #[test]

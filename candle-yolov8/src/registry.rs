@@ -52,11 +52,11 @@ pub fn model_config(name: &str, nc: Option<usize>) -> Option<ModelConfig> {
     )
 }
 
-/// The shipped architecture whose tensors these are, by names and shapes alone, and the form they are in.
+/// The shipped architecture whose tensors these are, by names and shapes alone, in the form they are in.
 ///
 /// Where none fits exactly it is the one that fits best, so that a check can list what is wrong; `None` where more than
 /// half of the tensors fit none. The bins of the DFL may be absent.
-pub fn config_from_shapes(shapes: &BTreeMap<String, Shape>) -> Option<(String, ModelConfig, BatchNormMode)> {
+pub fn config_from_shapes(shapes: &BTreeMap<String, Shape>) -> Option<(String, ModelConfig)> {
     let (_, class_bias) = shapes.iter().find(|(name, _)| name.ends_with(".cv3.0.2.bias"))?;
     let nc = class_bias.elem_count();
     let norm = if shapes.keys().any(|name| name.ends_with(".running_mean")) {
@@ -81,12 +81,12 @@ pub fn config_from_shapes(shapes: &BTreeMap<String, Shape>) -> Option<(String, M
     let mut names: Vec<String> = architectures().collect();
     names.sort_by_key(|name| scale_letter(name) != scale);
     for name in names {
-        let def = in_class_channels_of(shapes, model_config(&name, Some(nc))?);
-        let mismatch = spec(&def, norm).ok()?.check(shapes.iter().map(|(name, shape)| (name.as_str(), shape.dims())));
+        let def = in_class_channels_of(shapes, model_config(&name, Some(nc))?).with_norm(norm);
+        let mismatch = spec(&def).ok()?.check(shapes.iter().map(|(name, shape)| (name.as_str(), shape.dims())));
         let missing = mismatch.missing.iter().filter(|name| !name.ends_with("dfl.conv.weight"));
         let faults = missing.count() + mismatch.unexpected.len() + mismatch.misshaped.len();
         if faults < fewest {
-            (best, fewest) = (Some((name, def, norm)), faults);
+            (best, fewest) = (Some((name, def)), faults);
         }
         if faults == 0 {
             break;
@@ -114,9 +114,9 @@ pub fn trained_on_from(shapes: &BTreeMap<String, Shape>, def: ModelConfig) -> Mo
     if *ch == theirs { in_class_channels_of(shapes, def) } else { def }
 }
 
-/// The tensors that a model needs in the form `norm`.
-pub fn spec(def: &ModelConfig, norm: BatchNormMode) -> Result<ParamSpec> {
-    Ok(ParamSpec::of(|vb| Yolo::new(def, norm, vb))?.1)
+/// The tensors that a model needs.
+pub fn spec(def: &ModelConfig) -> Result<ParamSpec> {
+    Ok(ParamSpec::of(|vb| Yolo::new(def, vb))?.1)
 }
 
 #[cfg(test)]

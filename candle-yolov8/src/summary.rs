@@ -12,7 +12,7 @@ use crate::yaml::ModelConfig;
 /// Counts the modules, parameters and arithmetic of an unfused model on one image of `[height, width]`, without allocating
 /// its weights. The bins of the DFL are parameters that are not trained.
 pub fn summary(def: &ModelConfig, [height, width]: [usize; 2]) -> Result<Summary> {
-    let (model, spec) = ParamSpec::of(|vb| Yolo::new(def, BatchNormMode::Keep, vb))?;
+    let (model, spec) = ParamSpec::of(|vb| Yolo::new(&def.clone().with_norm(BatchNormMode::Keep), vb))?;
     let side = model.max_stride();
     let xs = Tensor::zeros((1, 3, side, side), DType::F32, &Device::Cpu)?;
     let (boxes, counted) = flops::count(|| model.forward(&xs));

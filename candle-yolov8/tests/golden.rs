@@ -116,11 +116,11 @@ fn assert_close_on(device: &Device, name: &str, form: &str, model: &Yolo, entry:
 }
 
 fn load(def: &ModelConfig, norm: BatchNormMode, tensors: Tensors) -> Result<Yolo> {
-    Yolo::new(def, norm, VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu))
+    Yolo::new(&def.clone().with_norm(norm), VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu))
 }
 
 fn seeded_tensors(def: &ModelConfig) -> Result<Tensors> {
-    let shapes = spec(def, BatchNormMode::Keep)?.shapes;
+    let shapes = spec(def)?.shapes;
     shapes.iter().map(|(n, s)| Ok((n.clone(), seeded::tensor(n, s, DType::F32, &Device::Cpu)?))).collect()
 }
 
@@ -165,7 +165,7 @@ fn a_gpu_gives_ultralytics_values() -> Result<()> {
     for (name, def, entry) in zoo() {
         let tensors = seeded_tensors(&def)?.into_iter().map(|(name, tensor)| Ok((name, tensor.to_device(&gpu)?)));
         let vb = VarBuilder::from_tensors(tensors.collect::<Result<_>>()?, DType::F32, &gpu);
-        assert_close_on(&gpu, &name, "folded, on CUDA", &Yolo::new(&def, BatchNormMode::Fuse, vb)?, &entry)?;
+        assert_close_on(&gpu, &name, "folded, on CUDA", &Yolo::new(&def.for_inference(), vb)?, &entry)?;
     }
     Ok(())
 }
@@ -220,7 +220,7 @@ fn assert_size(name: &str, def: &ModelConfig, entry: &Value) -> Result<()> {
     let Summary { modules, parameters, gradients, .. } = counted;
     assert_eq!(gradients, parameters - 16, "{name}");
     for norm in [BatchNormMode::Keep, BatchNormMode::Fuse] {
-        let model = Yolo::new(def, norm, seeded::var_builder(DType::F32, &Device::Cpu))?;
+        let model = Yolo::new(&def.clone().with_norm(norm), seeded::var_builder(DType::F32, &Device::Cpu))?;
         assert_eq!(model.modules(), modules, "{name} {norm:?}");
         assert_eq!(model.strides(), numbers(&entry["strides"]), "{name}");
     }
@@ -252,13 +252,13 @@ fn sizes_equal_ultralytics_for_every_class_count() -> Result<()> {
 fn a_bare_state_dict_says_what_it_is() -> Result<()> {
     for name in architectures() {
         for (nc, norm) in [(80, BatchNormMode::Keep), (64, BatchNormMode::Fused), (1, BatchNormMode::Keep)] {
-            let def = model_config(&name, Some(nc)).expect("shipped");
-            let mut shapes = spec(&def, norm)?.shapes;
+            let def = model_config(&name, Some(nc)).expect("shipped").with_norm(norm);
+            let mut shapes = spec(&def)?.shapes;
             shapes.retain(|name, _| !name.ends_with("dfl.conv.weight"));
-            assert_eq!(config_from_shapes(&shapes), Some((name.clone(), def.clone(), norm)));
+            assert_eq!(config_from_shapes(&shapes), Some((name.clone(), def.clone())));
             shapes.remove("model.2.cv1.conv.weight").expect("in every family");
             shapes.insert("extra".to_owned(), 1.into());
-            assert_eq!(config_from_shapes(&shapes), Some((name.clone(), def, norm)), "the nearest");
+            assert_eq!(config_from_shapes(&shapes), Some((name.clone(), def)), "the nearest");
         }
     }
     let only = |names: &[&str]| config_from_shapes(&names.iter().map(|name| ((*name).to_owned(), 80.into())).collect());
@@ -288,8 +288,8 @@ fn a_network_trained_on_for_other_classes_gives_ultralytics_values() -> Result<(
         let tensors = seeded_tensors(&def)?;
         assert_close(&label, "as trained", &load(&def, BatchNormMode::Keep, tensors.clone())?, entry)?;
         assert_close(&label, "folded", &load(&def, BatchNormMode::Fuse, tensors)?, entry)?;
-        let shapes = spec(&def, BatchNormMode::Keep)?.shapes;
-        assert_eq!(config_from_shapes(&shapes), Some((name.to_owned(), def, BatchNormMode::Keep)), "{label}");
+        let shapes = spec(&def)?.shapes;
+        assert_eq!(config_from_shapes(&shapes), Some((name.to_owned(), def)), "{label}");
     }
     Ok(())
 }

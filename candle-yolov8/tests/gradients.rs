@@ -23,7 +23,7 @@ fn is_trained(name: &str) -> bool {
 fn network(name: &str) -> Result<(VarStore, impl Fn() -> Result<Tensor>)> {
     let map = VarMap::new();
     let def = model_config(name, Some(3)).expect("a shipped architecture");
-    let model = Yolo::new(&def, BatchNormMode::Keep, VarBuilder::from_varmap(&map, DType::F64, &Device::Cpu))?;
+    let model = Yolo::new(&def, VarBuilder::from_varmap(&map, DType::F64, &Device::Cpu))?;
     let variables = map.data().lock().expect("no other thread").clone();
     let mut trained = Vec::new();
     for (name, var) in variables {
@@ -86,7 +86,7 @@ fn a_folded_network_of_variables_follows_them_and_has_gradients_outside_training
     let def = model_config("yolov8n-ghostnet", Some(3)).expect("a shipped architecture");
     for norm in [BatchNormMode::Fuse, BatchNormMode::Fused] {
         let map = VarMap::new();
-        let model = Yolo::new(&def, norm, VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu))?;
+        let model = Yolo::new(&def.clone().with_norm(norm), VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu))?;
         let xs = noise("picture", &[1, 3, 64, 64])?.to_dtype(DType::F32)?;
         let sum = || model.forward_t(&xs, false)?[0].sqr()?.sum_all();
         let before = sum()?;

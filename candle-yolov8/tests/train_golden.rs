@@ -5,7 +5,6 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::Optimizer;
-use candle_vision::layers::BatchNormMode;
 use candle_vision::train::optim::{Algorithm, Config, GroupedOptimizer, ultralytics_groups};
 use candle_vision::train::schedule::UltralyticsSchedule;
 use candle_vision::train::{Ema, EmaDecay, GradAccumulator, VarStore};
@@ -176,7 +175,7 @@ fn images(golden: &Value) -> Result<Tensor> {
 fn network(name: &str, classes: usize, dtype: DType, device: &Device) -> Result<(VarStore, Yolo)> {
     let def = model_config(name, Some(classes)).expect("a shipped architecture");
     let variables = VarStore::new(dtype, device, 0);
-    let model = Yolo::new(&def, BatchNormMode::Keep, variables.builder())?;
+    let model = Yolo::new(&def, variables.builder())?;
     let falling: Vec<f64> = (0..64).map(|channel| f64::from(channel % 16) / 2.).collect();
     let falling = Tensor::new(falling, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?;
     for (name, var) in variables.iter() {

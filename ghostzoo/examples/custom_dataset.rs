@@ -42,6 +42,6 @@ pub(crate) fn run(folder: &Path, epochs: usize) -> Result<String> {
     let mut task = ClassificationTask::from_datasets(train, val.clone(), names, options)?;
     let report = fit(&mut task, &FitOptions::new(folder).epochs(epochs).exist_ok(true), &mut ())?;
     let classifier = Classifier::load(&report.best)?;
-    let measured = classifier.validate(val)?;
+    let measured = classifier.validate(val, &classifier.val_options())?;
     Ok(format!("top-1 {:.2} of {} images\n", measured.metrics.top1(), measured.metrics.images()))
 }

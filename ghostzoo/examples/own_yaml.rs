@@ -3,7 +3,6 @@
 
 use ghostzoo::candle_core::{DType, Device, Tensor};
 use ghostzoo::candle_nn::{VarBuilder, VarMap};
-use ghostzoo::candle_vision::layers::BatchNormMode;
 use ghostzoo::candle_yolov8::{ModelConfig, Yolo, summary};
 use ghostzoo::{Error, Result};
 
@@ -34,7 +33,7 @@ pub(crate) fn run() -> Result<String> {
     let size = summary(&config, [640; 2]).map_err(Error::from)?;
     // Random weights; train them with `ghostzoo train detect --model tiny.yaml`.
     let weights = VarMap::new();
-    let network = Yolo::new(&config, BatchNormMode::Keep, VarBuilder::from_varmap(&weights, DType::F32, &Device::Cpu))?;
+    let network = Yolo::new(&config, VarBuilder::from_varmap(&weights, DType::F32, &Device::Cpu))?;
     let xs = Tensor::rand(0f32, 1., (1, 3, 160, 160), &Device::Cpu)?;
     let mut lines = format!("{} parameters, strides {:?}\n", size.parameters, network.strides());
     for level in network.forward_t(&xs, false)? {

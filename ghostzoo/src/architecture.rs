@@ -8,7 +8,7 @@ use candle_core::Shape;
 use candle_ghostnet::{Config, Reparam, Variant};
 use candle_vision::layers::{BatchNormMode, Modules, Summary};
 use candle_vision::spec::ParamSpec;
-use candle_yolov8::{ModelConfig, Yolo};
+use candle_yolov8::ModelConfig;
 use ghostzoo_weights::{ModelEntry, Registry, nearest};
 
 use crate::error::{Context as _, Error, Result, request};
@@ -21,12 +21,7 @@ pub enum Architecture {
     /// A GhostNet.
     Classifier(Config),
     /// A YOLO.
-    Detector {
-        /// Its layers.
-        def: ModelConfig,
-        /// What its tensors hold of batch norms.
-        norm: BatchNormMode,
-    },
+    Detector(ModelConfig),
 }
 
 /// The size of a network.
@@ -56,7 +51,7 @@ impl Architecture {
             let config = Config::new(variant);
             return Some(Self::Classifier(Config { num_classes: nc.unwrap_or(config.num_classes), ..config }));
         }
-        candle_yolov8::model_config(name, nc).map(|def| Self::Detector { def, norm: BatchNormMode::Keep })
+        candle_yolov8::model_config(name, nc).map(Self::Detector)
     }
 
     /// The architecture of a name or of a yaml file.
@@ -68,7 +63,7 @@ impl Architecture {
             let read = |source| Error::Io { what: format!("cannot read {text}"), source };
             let yaml = std::fs::read_to_string(path).map_err(read)?;
             let def = ModelConfig::from_yaml(&yaml, Some(&text), nc).with_context(|| format!("in {text}"))?;
-            return Ok(Some(Self::Detector { def, norm: BatchNormMode::Keep }));
+            return Ok(Some(Self::Detector(def)));
         }
         Ok(Self::named(&text, nc))
     }
@@ -110,7 +105,7 @@ impl Architecture {
     pub fn with_classes(self, nc: usize) -> Self {
         match self {
             Self::Classifier(config) => Self::Classifier(Config { num_classes: nc, ..config }),
-            Self::Detector { def, norm } => Self::Detector { def: ModelConfig { nc, ..def }, norm },
+            Self::Detector(def) => Self::Detector(ModelConfig { nc, ..def }),
         }
     }
 
@@ -123,10 +118,10 @@ impl Architecture {
                 let branches = if is_deploy { Reparam::Deploy } else { Reparam::Train };
                 Self::Classifier(Config { branches, norm: found.norm, ..config })
             }
-            (Self::Detector { def, .. }, _) => {
+            (Self::Detector(def), _) => {
                 let has_norms = shapes.keys().any(|name| name.ends_with("running_mean"));
                 let def = candle_yolov8::in_class_channels_of(shapes, def);
-                Self::Detector { def, norm: if has_norms { BatchNormMode::Keep } else { BatchNormMode::Fused } }
+                Self::Detector(def.with_norm(if has_norms { BatchNormMode::Keep } else { BatchNormMode::Fused }))
             }
             (classifier, None) => classifier,
         }
@@ -136,7 +131,7 @@ impl Architecture {
     pub(crate) fn params(&self) -> Result<ParamSpec> {
         Ok(match self {
             Self::Classifier(config) => ParamSpec::of(|vb| candle_ghostnet::GhostNet::new(config, vb))?.1,
-            Self::Detector { def, norm } => ParamSpec::of(|vb| Yolo::new(def, *norm, vb))?.1,
+            Self::Detector(def) => candle_yolov8::spec(def)?,
         })
     }
 
@@ -144,7 +139,7 @@ impl Architecture {
     pub fn default_input_size(&self) -> [usize; 2] {
         match self {
             Self::Classifier(_) => [candle_ghostnet::INPUT_SIZE; 2],
-            Self::Detector { .. } => [640; 2],
+            Self::Detector(_) => [640; 2],
         }
     }
 
@@ -158,7 +153,7 @@ impl Architecture {
             ModelSize { modules, parameters, gradients, flops }
         };
         match self {
-            Self::Detector { def, .. } => Ok(vec![("", size(candle_yolov8::summary(def, input)?))]),
+            Self::Detector(def) => Ok(vec![("", size(candle_yolov8::summary(def, input)?))]),
             Self::Classifier(config) => {
                 let size = |branches| -> Result<ModelSize> {
                     let config = Config { branches, norm: BatchNormMode::Keep, ..*config };

@@ -49,6 +49,7 @@ impl TopK {
 
 /// How long a batch took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ClassifySpeed {
     /// The copy to the device.
     pub preprocess: Duration,
@@ -108,9 +109,9 @@ impl Classifier {
     ///
     /// # Errors
     /// Where it is a detector.
-    pub fn of(model: Model, options: &LoadOptions) -> Result<Self> {
+    pub fn of(model: Model) -> Result<Self> {
         let Network::Classifier(network) = model.network else {
-            return Err(request(format!("{} is a detector; use `ghostzoo detect`", model.name)));
+            return Err(request(format!("{} is a detector; use `Detector`", model.name)));
         };
         Ok(Self {
             name: model.name,
@@ -118,8 +119,8 @@ impl Classifier {
             licence: model.licence,
             network: *network,
             transform: model.transform,
-            device: options.device.clone(),
-            dtype: options.dtype,
+            device: model.device,
+            dtype: model.dtype,
         })
     }
 

@@ -60,16 +60,16 @@ impl Detector {
     ///
     /// # Errors
     /// Where it is a classifier.
-    pub fn of(model: Model, options: &LoadOptions) -> Result<Self> {
+    pub fn of(model: Model) -> Result<Self> {
         let Network::Detector(network) = model.network else {
-            return Err(request(format!("{} is a classifier; use `ghostzoo classify`", model.name)));
+            return Err(request(format!("{} is a classifier; use `Classifier`", model.name)));
         };
         Ok(Self {
             name: model.name,
             class_names: model.class_names,
             licence: model.licence,
             single_cls: model.single_cls,
-            detector: candle_yolov8::Detector::new(*network, options.device.clone(), options.dtype, model.input_size),
+            detector: candle_yolov8::Detector::new(*network, model.device, model.dtype, model.input_size),
             options: PredictOptions::default(),
         })
     }

@@ -50,7 +50,7 @@ pub(crate) fn refuse(checkpoint: &Checkpoint) -> Result<()> {
 
 /// What reads a task's models.
 fn instead(task: &str) -> &'static str {
-    if task == "classify" { "; `ghostzoo classify` reads GhostNets" } else { "" }
+    if task == "classify" { "; `Classifier` reads GhostNets" } else { "" }
 }
 
 /// The task of a bare state dict, by the parts of its head.
@@ -105,7 +105,7 @@ fn family_by_names(checkpoint: &Checkpoint) -> Option<String> {
 pub(crate) fn named(text: &str) -> Option<String> {
     let stem = stem(text)?;
     if let Some(family) = family_named(&stem) {
-        return Some(format!("`{text}` is of {family}; {READ} (`ghostzoo models` lists all names)"));
+        return Some(format!("`{text}` is of {family}; {READ} (`Registry` lists all names)"));
     }
     let (_, suffix) = stem.strip_prefix("yolov8")?.split_once('-')?;
     let task = match suffix {

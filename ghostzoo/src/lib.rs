@@ -1,4 +1,4 @@
-//! Detect and classify with GhostNet and YOLOv8-Ghost models: load by name, predict, validate, fit.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod architecture;

@@ -8,7 +8,6 @@ use candle_core::{DType, Device};
 use candle_ghostnet::GhostNet;
 use candle_nn::VarBuilder;
 use candle_vision::image::{EvalTransform, Interpolation};
-use candle_vision::layers::BatchNormMode;
 use candle_yolov8::Yolo;
 use ghostzoo_weights::{
     Checkpoint, CheckpointSource, DownloadProgress, Preprocessing, ResolveError, ResolveOptions, ResolvedModel, nearest,
@@ -65,6 +64,10 @@ pub struct Model {
     pub licence: Option<String>,
     /// Where the checkpoint is.
     pub source: CheckpointSource,
+    /// Where it computes.
+    pub device: Device,
+    /// The type that it computes in.
+    pub dtype: DType,
 }
 
 /// Finds a model's files: a file's path, a name of the registry, or `hf://organisation/repository[@revision]/file`. What is
@@ -88,7 +91,7 @@ pub fn find(
         Err(ResolveError::Unknown { name, nearest: registered }) => {
             if Architecture::named(&name, None).is_some() {
                 return Err(request(format!(
-                    "`{name}` is an architecture without published weights; give a checkpoint trained for it: --model FILE"
+                    "`{name}` is an architecture without published weights; give a checkpoint trained for it"
                 )));
             }
             let known = architecture::architectures();
@@ -97,7 +100,7 @@ pub fn find(
             near.sort();
             near.dedup();
             let near = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(", ")) };
-            Err(request(format!("unknown model `{name}`{near} (`ghostzoo models` lists all names)")))
+            Err(request(format!("unknown model `{name}`{near} (`Registry` lists all names)")))
         }
         Err(ResolveError::NoSuchFile { .. }) => Err(request(format!("no such file: {model}"))),
         Err(error @ ResolveError::BadAddress { .. }) => Err(request(error.to_string())),
@@ -133,7 +136,7 @@ fn in_cache(found: &ResolvedModel, error: ghostzoo_weights::Error) -> Error {
     };
     match found.cached_as.as_deref().filter(|_| is_damage) {
         Some(name) => {
-            Error::Invalid(format!("{error}; it lies in the cache: `ghostzoo pull {name} --force` downloads it again"))
+            Error::Invalid(format!("{error}; it lies in the cache: resolving `{name}` `again` downloads it anew"))
         }
         None => error.into(),
     }
@@ -168,10 +171,7 @@ pub fn build(architecture: &Architecture, checkpoint: &Checkpoint, dtype: DType,
 pub fn build_with(architecture: &Architecture, vb: VarBuilder) -> Result<Network> {
     Ok(match architecture {
         Architecture::Classifier(config) => Network::Classifier(Box::new(GhostNet::new(&config.for_inference(), vb)?)),
-        Architecture::Detector { def, norm } => {
-            let norm = if *norm == BatchNormMode::Keep { BatchNormMode::Fuse } else { *norm };
-            Network::Detector(Box::new(Yolo::new(def, norm, vb)?))
-        }
+        Architecture::Detector(def) => Network::Detector(Box::new(Yolo::new(&def.for_inference(), vb)?)),
     })
 }
 
@@ -208,6 +208,8 @@ pub fn load(name: &str, found: &ResolvedModel, options: &LoadOptions) -> Result<
         parameters: spec.parameters(),
         licence: metadata.licence.clone(),
         source: found.origin.clone(),
+        device: options.device.clone(),
+        dtype: options.dtype,
         transform: metadata.preprocessing.as_ref().map_or_else(|| Ok(EvalTransform::default()), transform)?,
     })
 }

@@ -77,7 +77,7 @@ impl LoadOptions {
     /// # Errors
     /// As [`LoadOptions::model`]; where it is a classifier.
     pub fn detector(&self, name: impl AsRef<std::ffi::OsStr>) -> Result<Detector> {
-        Detector::of(self.model(name)?, self)
+        Detector::of(self.model(name)?)
     }
 
     /// [`LoadOptions::model`], which must be a classifier.
@@ -85,6 +85,6 @@ impl LoadOptions {
     /// # Errors
     /// As [`LoadOptions::model`]; where it is a detector.
     pub fn classifier(&self, name: impl AsRef<std::ffi::OsStr>) -> Result<Classifier> {
-        Classifier::of(self.model(name)?, self)
+        Classifier::of(self.model(name)?)
     }
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 
 use candle_core::Shape;
-use candle_vision::layers::BatchNormMode;
 use candle_vision::spec::{KeyMismatch, ParamSpec};
 use candle_yolov8::ModelConfig;
 use ghostzoo_weights::Checkpoint;
@@ -46,9 +45,7 @@ impl ModelSpec {
         if let Some(arch) = arch {
             let said = Architecture::named_or_yaml(arch, nc)?.with_context(|| {
                 let arch = shown(arch);
-                format!(
-                    "--arch: `{arch}` is neither an architecture nor a yaml file; `ghostzoo models` lists all names"
-                )
+                format!("`arch`: `{arch}` is neither an architecture nor a yaml file; `Registry` lists all names")
             })?;
             return Self::new(said.in_form(&bare, &shapes));
         }
@@ -58,29 +55,24 @@ impl ModelSpec {
             // A model's yaml as its file is, from a training here: its name tells the scale.
             Some(serde_json::Value::String(yaml)) => {
                 let def = ModelConfig::from_yaml(yaml, metadata.arch.as_deref(), metadata.nc.or(nc));
-                Some(Architecture::Detector {
-                    def: def.context("in the checkpoint's model yaml")?,
-                    norm: BatchNormMode::Keep,
-                })
+                Some(Architecture::Detector(def.context("in the checkpoint's model yaml")?))
             }
             Some(yaml) => {
                 let scale = yaml.get("scale").and_then(|s| s.as_str()).and_then(|s| s.chars().next());
                 let def = ModelConfig::from_value(yaml, scale, metadata.nc.or(nc))
                     .context("in the checkpoint's model yaml")?;
-                Some(Architecture::Detector { def, norm: BatchNormMode::Keep })
+                Some(Architecture::Detector(def))
             }
             None => metadata.arch.as_deref().and_then(|arch| Architecture::named(arch, nc)),
         };
         let by_shapes = || match bare {
             Some(config) => Some(Architecture::Classifier(config)),
-            None => {
-                candle_yolov8::config_from_shapes(&shapes).map(|(_, def, norm)| Architecture::Detector { def, norm })
-            }
+            None => candle_yolov8::config_from_shapes(&shapes).map(|(_, def)| Architecture::Detector(def)),
         };
         let Some(said) = said.map(|said| said.in_form(&bare, &shapes)) else {
             return Self::new(by_shapes().with_context(|| {
-                "it does not say its architecture, and its tensors are those of none that ships; say it with --arch NAME or \
-                 --arch FILE.yaml"
+                "it does not say its architecture, and its tensors are those of none that ships; say it with \
+                 `arch`, by a name or a yaml file"
             })?);
         };
         let said = Self::new(said)?;
@@ -109,7 +101,7 @@ impl ModelSpec {
     pub fn num_classes(&self) -> usize {
         match &self.architecture {
             Architecture::Classifier(config) => config.num_classes,
-            Architecture::Detector { def, .. } => def.nc,
+            Architecture::Detector(def) => def.nc,
         }
     }
 }

@@ -69,14 +69,22 @@ impl Detector {
 }
 
 impl Classifier {
+    /// The settings of a validation, in the type that the network computes in.
+    pub fn val_options(&self) -> classifier_val::ValOptions {
+        classifier_val::ValOptions { dtype: self.dtype(), ..Default::default() }
+    }
+
     /// Measures on labelled images, of an [`ImageIndex`](candle_vision::data::ImageIndex) or any other dataset: top-1, top-5,
     /// loss, calibration. Images that cannot be read do not count, and are named.
     ///
     /// # Errors
     /// A dataset without images, an image of a class that the network does not have; where the device fails.
-    pub fn validate(&self, images: Arc<dyn Dataset<Item = ClassificationItem>>) -> Result<classifier_val::ValReport> {
-        let options = classifier_val::ValOptions { dtype: self.dtype(), ..Default::default() };
+    pub fn validate(
+        &self,
+        images: Arc<dyn Dataset<Item = ClassificationItem>>,
+        options: &classifier_val::ValOptions,
+    ) -> Result<classifier_val::ValReport> {
         let (network, device) = (self.inner(), self.device());
-        Ok(classifier_val::validate(network, device, images, self.transform(), &options, &mut |_| Ok(()))?)
+        Ok(classifier_val::validate(network, device, images, self.transform(), options, &mut |_| Ok(()))?)
     }
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use ghostzoo::Result;
 use ghostzoo::image::{Rgb, RgbImage, save};
 use ghostzoo::train::{
-    Callbacks, ClassificationOptions, ClassificationTask, End, EpochReport, FitOptions, Message, SavedRun, StopFlag,
-    TrainTask, fit, resume,
+    Callbacks, ClassificationOptions, ClassificationTask, End, EpochReport, FitOptions, Message, Messages, SavedRun,
+    StopFlag, TrainTask, fit, resume, state_file,
 };
 
 /// A folder of dark and of light images, four of each to train with and two to validate with.
@@ -49,8 +49,7 @@ impl<T: TrainTask> Callbacks<T> for Heard {
     }
 
     fn message(&mut self, message: &Message) {
-        let (Message::Note(text) | Message::Warning(text)) = message;
-        self.messages.push(text.clone());
+        self.messages.push(message.text().to_owned());
     }
 }
 
@@ -113,4 +112,28 @@ fn a_run_goes_on_with_its_own_options_and_data_alone() {
     let report = resume(&mut task(folder.path(), options()), &accepted, &mut heard).unwrap();
     assert_eq!((report.end, report.epochs), (End::Finished, 2));
     assert!(heard.messages.iter().any(|text| text.ends_with("the run goes on with them")), "{:?}", heard.messages);
+}
+
+#[test]
+fn a_state_that_was_edited_does_not_open() {
+    let folder = tempfile::tempdir().unwrap();
+    images(folder.path());
+    let (run, stop) = (folder.path().join("run"), StopFlag::new());
+    stop.set();
+    fit(&mut task(folder.path(), options()), &FitOptions::new(&run).epochs(1).stop(stop), &mut ()).unwrap();
+    let path = state_file(&run);
+    let mut state = std::fs::read(&path).unwrap();
+    let view = state.windows(4).position(|part| part == b"view").unwrap();
+    state[view..view + 4].copy_from_slice(b"wiev");
+    std::fs::write(&path, state).unwrap();
+    let error = SavedRun::open::<ClassificationTask>(&run).unwrap_err().to_string();
+    assert!(error.contains("is not as a run wrote it: missing field `view`"), "{error}");
+}
+
+#[test]
+fn what_is_said_of_many_images_is_cut() {
+    let messages = Messages::default();
+    messages.note_each(&(0..23).collect::<Vec<_>>());
+    let said = messages.take();
+    assert_eq!((said.len(), said.last()), (21, Some(&Message::Note("and 3 more".to_owned()))));
 }

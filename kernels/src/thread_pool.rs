@@ -64,19 +64,19 @@ struct Slot {
 struct Line<T>(T);
 
 impl ThreadPool {
-    /// The process's team.
+    /// The process's pool.
     pub(crate) fn global() -> &'static Self {
-        static TEAM: OnceLock<ThreadPool> = OnceLock::new();
-        TEAM.get_or_init(|| Self::new(rayon::current_num_threads()))
+        static POOL: OnceLock<ThreadPool> = OnceLock::new();
+        POOL.get_or_init(|| Self::new(rayon::current_num_threads()))
     }
 
-    /// A team of the calling thread: for callers that already fill the machine.
+    /// A pool of the calling thread: for callers that already fill the machine.
     pub(crate) fn alone() -> &'static Self {
         static ALONE: OnceLock<ThreadPool> = OnceLock::new();
         ALONE.get_or_init(|| Self::new(1))
     }
 
-    /// A team of `threads`, the calling one among them.
+    /// A pool of `threads`, the calling one among them.
     pub(crate) fn new(threads: usize) -> Self {
         let shared = Arc::new(Shared {
             step: Line::default(),
@@ -99,7 +99,7 @@ impl ThreadPool {
     }
 
     /// Wakes the helpers for the steps to come. Where another thread leads them already, the caller works alone.
-    pub(crate) fn crew(&self) -> Workers<'_> {
+    pub(crate) fn workers(&self) -> Workers<'_> {
         let guard = match self.leader.try_lock() {
             Ok(guard) => Some(guard),
             Err(std::sync::TryLockError::Poisoned(guard)) => Some(guard.into_inner()),
@@ -270,12 +270,12 @@ mod tests {
 
     #[test]
     fn every_chunk_runs_once_and_slots_never_meet() {
-        let team = ThreadPool::new(4);
-        let crew = team.crew();
+        let pool = ThreadPool::new(4);
+        let workers = pool.workers();
         let slots: Vec<AtomicBool> = (0..4).map(|_| AtomicBool::new(false)).collect();
         for chunks in (0..200).chain([5000]) {
             let runs: Vec<AtomicUsize> = (0..chunks).map(|_| AtomicUsize::new(0)).collect();
-            crew.each(chunks, &|chunk, slot| {
+            workers.each(chunks, &|chunk, slot| {
                 assert!(!slots[slot].swap(true, Ordering::SeqCst), "slot {slot} is in use");
                 runs[chunk].fetch_add(1, Ordering::SeqCst);
                 slots[slot].store(false, Ordering::SeqCst);
@@ -286,9 +286,9 @@ mod tests {
 
     #[test]
     fn a_second_leader_works_alone_and_a_panic_comes_back() {
-        let team = ThreadPool::new(2);
-        let first = team.crew();
-        let (second, done) = (team.crew(), AtomicUsize::new(0));
+        let pool = ThreadPool::new(2);
+        let first = pool.workers();
+        let (second, done) = (pool.workers(), AtomicUsize::new(0));
         second.each(10, &|_, slot| {
             assert_eq!(slot, 0);
             done.fetch_add(1, Ordering::SeqCst);

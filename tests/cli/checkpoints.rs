@@ -16,7 +16,7 @@ const MODEL: &str = "yolov8n-ghostnet";
 
 /// A seeded detector of three classes.
 fn detector(norm: BatchNormMode) -> Checkpoint {
-    let tensors = seeded_tensors(&spec(&model_config(MODEL, Some(3)).unwrap(), norm).unwrap());
+    let tensors = seeded_tensors(&spec(&model_config(MODEL, Some(3)).unwrap().with_norm(norm)).unwrap());
     let metadata = Metadata {
         arch: Some(MODEL.to_owned()),
         layout: KeyLayout::Ultralytics,
@@ -41,7 +41,7 @@ fn names_and_shapes_are_those_that_ultralytics_and_timm_load_strictly() {
     assert_eq!(models.len(), 11);
     for (name, golden) in models {
         let spec = match model_config(name, Some(3)) {
-            Some(def) => spec(&def, BatchNormMode::Keep).unwrap(),
+            Some(def) => spec(&def).unwrap(),
             None => classifier(name),
         };
         let mut lines: BTreeMap<String, String> = BTreeMap::new();

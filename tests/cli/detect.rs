@@ -1,7 +1,6 @@
 //! `ghostzoo detect` from checkpoint and images to boxes, files and exit codes.
 
 use crate::support::{TestDir, seeded_tensors};
-use candle_vision::layers::BatchNormMode;
 use candle_yolov8::{model_config, spec};
 use ghostzoo_weights::{Checkpoint, Metadata, write};
 use serde_json::{Value, json};
@@ -13,7 +12,7 @@ fn checkpoint(place: &TestDir, name: &str) {
 
 fn named_checkpoint(place: &TestDir, name: &str, names: &[&str]) {
     let def = model_config("yolov8n-ghostnet", Some(3)).unwrap();
-    let tensors = seeded_tensors(&spec(&def, BatchNormMode::Keep).unwrap());
+    let tensors = seeded_tensors(&spec(&def).unwrap());
     let metadata = Metadata {
         arch: Some("yolov8n-ghostnet".to_owned()),
         nc: Some(3),

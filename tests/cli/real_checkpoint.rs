@@ -9,7 +9,6 @@ use std::process::Command;
 use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
 use candle_vision::image::{self, Letterbox, letterbox, to_tensor};
-use candle_vision::layers::BatchNormMode;
 use candle_yolov8::{Yolo, config_from_shapes};
 use ghostzoo_kernels::Isa;
 use serde_json::Value;
@@ -155,10 +154,10 @@ fn the_plan_gives_a_trained_networks_levels_in_f64() -> candle_core::Result<()> 
     let wheels = environment("GHOSTZOO_REAL");
     let checkpoint = ghostzoo_weights::read(&wheels.join("fall_detection/models/best.pt")).expect("a checkpoint");
     let shapes = checkpoint.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().clone())).collect();
-    let (_, def, _) = config_from_shapes(&shapes).expect("a YOLOv8");
+    let (_, def) = config_from_shapes(&shapes).expect("a YOLOv8");
     let build = |dtype| {
         let tensors = checkpoint.tensors.clone().into_iter().collect();
-        Yolo::new(&def, BatchNormMode::Fuse, VarBuilder::from_tensors(tensors, dtype, &Device::Cpu))
+        Yolo::new(&def.for_inference(), VarBuilder::from_tensors(tensors, dtype, &Device::Cpu))
     };
     let image = image::open(&wheels.join("ultralytics/assets/bus.jpg")).expect("an image");
     let (image, _) = letterbox(&image, &Letterbox::rect([320; 2], 32));

@@ -1,7 +1,6 @@
 //! `ghostzoo val` from labelled images to average precision.
 
 use crate::support::{TestDir, seeded_tensors};
-use candle_vision::layers::BatchNormMode;
 use candle_yolov8::{model_config, spec};
 use ghostzoo_weights::{Checkpoint, Metadata, write};
 use serde_json::{Value, json};
@@ -27,7 +26,7 @@ fn place() -> TestDir {
     let def = model_config("yolov8n-ghostnet", Some(3)).unwrap();
     let names = ["cat", "dog", "elk"].map(str::to_owned).to_vec();
     let metadata = Metadata { nc: Some(3), names: Some(names), imgsz: Some(320), ..Default::default() };
-    let tensors = seeded_tensors(&spec(&def, BatchNormMode::Keep).unwrap());
+    let tensors = seeded_tensors(&spec(&def).unwrap());
     write(&place.path("m.safetensors"), &Checkpoint { tensors, metadata }).unwrap();
     for (i, size) in SIZES.into_iter().enumerate() {
         place.image(&format!("set/images/val/{i}.png"), size, i as u32);
@@ -190,7 +189,7 @@ fn three_hundred_boxes_are_raised_to_the_most_objects_and_another_number_is_kept
 fn a_model_of_one_class_is_measured_on_all_where_it_was_trained_so_or_is_told() {
     let place = place();
     let def = model_config("yolov8n-ghostnet", Some(1)).unwrap();
-    let tensors = seeded_tensors(&spec(&def, BatchNormMode::Keep).unwrap());
+    let tensors = seeded_tensors(&spec(&def).unwrap());
     let model = |name: &str, train_args: Option<Value>| {
         let metadata = Metadata { nc: Some(1), imgsz: Some(320), train_args, ..Default::default() };
         write(&place.path(name), &Checkpoint { tensors: tensors.clone(), metadata }).unwrap();
@@ -298,7 +297,7 @@ fn an_instances_file_may_be_a_split_and_lack_images() {
 fn cocos_own_list_gives_cocos_ids_of_categories() {
     let place = TestDir::new();
     let def = model_config("yolov8n-ghostnet", Some(80)).unwrap();
-    let tensors = seeded_tensors(&spec(&def, BatchNormMode::Keep).unwrap());
+    let tensors = seeded_tensors(&spec(&def).unwrap());
     let metadata = Metadata { nc: Some(80), imgsz: Some(64), ..Default::default() };
     write(&place.path("m.safetensors"), &Checkpoint { tensors, metadata }).unwrap();
     place.image("coco/images/val2017/000000000139.png", [64, 64], 1);

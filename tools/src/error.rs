@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::wording;
+
 /// The command line asks for something that does not exist or does not go together: exit code 2.
 #[derive(Debug)]
 pub(crate) struct Usage(pub(crate) String);
@@ -88,7 +90,9 @@ fn is_usage(error: &anyhow::Error) -> bool {
 pub(crate) fn text(error: &anyhow::Error) -> String {
     let mut out = String::new();
     for cause in error.chain() {
-        let cause = without_backtrace(&cause.to_string());
+        let text = without_backtrace(&cause.to_string());
+        // The command's own errors have its words.
+        let cause = if cause.is::<Usage>() { text } else { wording::of_command(&text) };
         if !out.ends_with(&cause) {
             if !out.is_empty() {
                 out.push_str(": ");

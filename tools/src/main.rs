@@ -26,6 +26,7 @@ mod request;
 mod run_dir;
 mod source;
 mod stdin;
+mod wording;
 
 use std::process::ExitCode;
 

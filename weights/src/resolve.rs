@@ -20,7 +20,7 @@ pub enum ResolveError {
         path: PathBuf,
     },
     /// It is no registry name.
-    #[error("unknown model `{name}`{}; `ghostzoo models` lists all names", suggestion(nearest))]
+    #[error("unknown model `{name}`{}; `Registry` lists all names", suggestion(nearest))]
     Unknown {
         /// What was asked for.
         name: String,

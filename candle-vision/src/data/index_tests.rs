@@ -221,3 +221,10 @@ fn an_index_is_small() {
     assert!(bytes <= 60 * set.len(), "{bytes} bytes for {} images", set.len());
     assert_eq!(listed(&tree, 10).len(), 1000);
 }
+
+#[test]
+fn a_reader_that_was_left_out_is_named() {
+    let left_out = DataError::NotBuiltIn { path: "a/train.tar".into(), feature: "tar" };
+    let expected = "a/train.tar: this program is built without the feature `tar` of candle-vision, which reads it";
+    assert_eq!(error::<()>(Err(left_out)), expected);
+}

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 ///
 /// The messages of the decoding variants do not name the file: the caller knows what it was decoding.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ImageError {
     /// The bytes begin like no image format.
     #[error("not an image: {length} bytes that begin like no known format; give a JPEG, PNG, WebP or BMP file")]

@@ -148,7 +148,7 @@ impl Upload {
         let info = options.plan([image.height() as usize, image.width() as usize]);
         let fill = |words: &mut [u32]| write_words(&image, info.resized, words);
         let staged = Staged::new(device, words_len(&image, info.resized), fill)?;
-        let sizes = Sizes { picture: info.original, scaled: info.resized, out: info.size, pad: info.pad };
+        let sizes = Sizes { image: info.original, scaled: info.resized, out: info.size, pad: info.pad };
         Ok((Self { staged, sizes, scaling: scaling(&image, info.resized) }, info))
     }
 }

@@ -31,6 +31,7 @@ pub struct VarStore {
 
 /// What [`VarStore::load`] took from a checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LoadReport {
     /// Names whose values were taken.
     pub matched: Vec<String>,

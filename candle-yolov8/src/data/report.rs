@@ -4,6 +4,7 @@ use std::fmt;
 
 /// Counts of what labels hold, and what of it was not used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LabelReport {
     /// Images of the dataset, those left out included.
     pub images: usize,

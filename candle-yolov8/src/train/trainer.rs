@@ -63,8 +63,9 @@ impl Trainer {
         let TrainerConfig { def, recipe, batches, seed, .. } = *config;
         let freeze = config.freeze.clone();
         let variables = VarStore::new(DType::F32, device, seed).freeze(move |name| freeze.holds(name));
-        let net = Yolo::new(def, BatchNormMode::Keep, variables.builder())?;
-        for (name, values) in initial_head_biases(def) {
+        let def = def.clone().with_norm(BatchNormMode::Keep);
+        let net = Yolo::new(&def, variables.builder())?;
+        for (name, values) in initial_head_biases(&def) {
             let Some(bias) = variables.get(&name) else { candle_core::bail!("the network has no {name}") };
             bias.set(&Tensor::from_vec(values, bias.shape(), device)?)?;
         }
@@ -97,7 +98,7 @@ impl Trainer {
         let train_state = TrainState::new(variables, optimizer, average);
         let loss = DetectionLoss::new(def.nc, net.strides(), recipe.gains());
         let schedule = recipe.schedule(batches);
-        Ok((Self { def: def.clone(), net, loss, train_state, schedule, device: device.clone() }, transferred))
+        Ok((Self { def, net, loss, train_state, schedule, device: device.clone() }, transferred))
     }
 
     /// Weights the class loss, here and in validation: see [`DetectionLoss::with_class_weights`].
@@ -150,7 +151,7 @@ impl Trainer {
     pub fn detector(&self) -> Result<Detector> {
         let tensors: HashMap<String, Tensor> = self.train_state.average().tensors()?.into_iter().collect();
         let vb = VarBuilder::from_tensors(tensors, DType::F32, &self.device);
-        let net = Yolo::new(&self.def, BatchNormMode::Fuse, vb)?;
+        let net = Yolo::new(&self.def.for_inference(), vb)?;
         Ok(Detector::new(net, self.device.clone(), DType::F32, None))
     }
 

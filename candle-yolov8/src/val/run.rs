@@ -58,6 +58,7 @@ impl Default for ValOptions {
 
 /// What a validation found.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct ValReport {
     /// The numbers, of all images that could be read.
     pub measured: EvalResult,
@@ -77,6 +78,7 @@ pub struct ValReport {
 
 /// A batch that was looked at, and how far the validation is.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct BatchOutput<'a> {
     /// Images done.
     pub done: usize,

@@ -4,7 +4,6 @@ use crate::seeded;
 use candle_core::{DType, Device};
 use candle_vision::data::InMemoryDataset;
 use candle_vision::image::{Rgb, RgbImage, save};
-use candle_vision::layers::BatchNormMode;
 
 use super::*;
 use crate::data::{BBox, ImageId};
@@ -14,7 +13,7 @@ const OPTIONS: fn() -> ValOptions = || ValOptions { imgsz: 320, batch: 3, ..Defa
 
 fn detector() -> Result<Detector> {
     let def = model_config("yolov8n-ghostnet", Some(3)).expect("shipped");
-    let model = Yolo::new(&def, BatchNormMode::Fuse, seeded::var_builder(DType::F32, &Device::Cpu))?;
+    let model = Yolo::new(&def.for_inference(), seeded::var_builder(DType::F32, &Device::Cpu))?;
     Ok(Detector::new(model, Device::Cpu, DType::F32, None))
 }
 

@@ -8,6 +8,7 @@ mod literal;
 mod load;
 mod row;
 
+use candle_vision::layers::BatchNormMode;
 use ghostzoo_kernels::Activation;
 use serde_json::Value;
 
@@ -27,6 +28,8 @@ pub struct ModelConfig {
     pub activation: Activation,
     /// Backbone and head in order; the last row is `Detect`.
     pub rows: Vec<LayerSpec>,
+    /// What becomes of the batch norms.
+    pub norm: BatchNormMode,
 }
 
 /// Depth multiple, width multiple and most channels before the width multiple.
@@ -79,9 +82,24 @@ impl ModelConfig {
         }
         budget.check_maps(&rows, nc)?;
         match rows.iter().position(|row| matches!(row.module, LayerKind::Detect { .. })) {
-            Some(last) if last + 1 == rows.len() => Ok(Self { nc, scale: letter, activation, rows }),
+            Some(last) if last + 1 == rows.len() => {
+                Ok(Self { nc, scale: letter, activation, rows, norm: BatchNormMode::Keep })
+            }
             _ => Err(key("head", "its last row, and no other, must be Detect")),
         }
+    }
+
+    /// The same network with its batch norms so.
+    #[must_use]
+    pub fn with_norm(self, norm: BatchNormMode) -> Self {
+        Self { norm, ..self }
+    }
+
+    /// The same network ready to run: its batch norms are folded as its weights are read.
+    #[must_use]
+    pub fn for_inference(&self) -> Self {
+        let norm = if self.norm == BatchNormMode::Keep { BatchNormMode::Fuse } else { self.norm };
+        self.clone().with_norm(norm)
     }
 
     /// Channels between the convolutions of the head's class branches; 0 of a model without a head.

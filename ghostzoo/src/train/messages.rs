@@ -8,11 +8,20 @@ const MOST: usize = 20;
 
 /// A line for whoever trains.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Message {
     /// How the training goes.
     Note(String),
     /// What may be wrong.
     Warning(String),
+}
+
+impl Message {
+    /// The line.
+    pub fn text(&self) -> &str {
+        let (Self::Note(text) | Self::Warning(text)) = self;
+        text
+    }
 }
 
 /// Messages that wait to be taken.
@@ -30,11 +39,20 @@ impl Messages {
         self.push(Message::Warning(text.into()));
     }
 
-    /// Adds what may hold of many images: the first twenty, and how many more.
+    /// Adds what may be wrong with many images: the first twenty, and how many more.
     pub fn warn_each<T: Display>(&self, texts: &[T]) {
-        texts.iter().take(MOST).for_each(|text| self.warn(text.to_string()));
+        self.each(texts, Message::Warning);
+    }
+
+    /// Adds what holds of many images: the first twenty, and how many more.
+    pub fn note_each<T: Display>(&self, texts: &[T]) {
+        self.each(texts, Message::Note);
+    }
+
+    fn each<T: Display>(&self, texts: &[T], message: fn(String) -> Message) {
+        texts.iter().take(MOST).for_each(|text| self.push(message(text.to_string())));
         if texts.len() > MOST {
-            self.warn(format!("and {} more", texts.len() - MOST));
+            self.push(message(format!("and {} more", texts.len() - MOST)));
         }
     }
 

@@ -57,9 +57,9 @@ fn lock_by(
     let lock = || Lock { folder: folder.to_path_buf(), _file: file };
     match locked {
         Ok(()) => Ok((lock(), None)),
-        Err(TryLockError::WouldBlock) => Err(request(format!(
-            "{shown} is in use by another process: wait for its end, or give --name another folder"
-        ))),
+        Err(TryLockError::WouldBlock) => {
+            Err(request(format!("{shown} is in use by another process: wait for its end, or take another folder")))
+        }
         Err(TryLockError::Error(error)) if has_no_locks(&error) => {
             let note = format!("{shown} is on a file system without locks: let no other process train in it");
             Ok((lock(), Some(note)))

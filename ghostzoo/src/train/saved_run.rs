@@ -58,8 +58,9 @@ impl SavedRun {
         let (lock, note) = run_folder::lock(&folder)?;
         let (progress, tensors) = state::read(&state_file(&folder))?;
         if progress.task != T::NAME {
-            invalid!("{} is a run of `train {}`", folder.display(), progress.task);
+            invalid!("{} is a run of the task `{}`", folder.display(), progress.task);
         }
+        T::check_decided(&progress.decided).map_err(|error| state::edited(&state_file(&folder), &error))?;
         Ok(Self { folder, progress, tensors, note, _lock: lock })
     }
 
@@ -137,12 +138,11 @@ impl SavedRun {
                 true => warn(callbacks, format!("{said}; the run goes on with them")),
                 false => {
                     return Err(request(format!(
-                        "{said}; put them back, go on with them by --accept-changed-data, or begin a run from its weights"
+                        "{said}; put them back, go on with them by `accept_changed_data`, or begin a run from its weights"
                     )));
                 }
             }
         }
-        T::check_decided(&self.progress.decided).map_err(|error| self.edited(&error))?;
         let prepared = task.prepare(&options.plan(), Some(&self.progress.decided));
         tell(task, callbacks);
         prepared?;

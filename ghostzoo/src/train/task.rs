@@ -29,7 +29,7 @@ pub struct Plan {
 pub trait TrainTask {
     /// What the run's state says that it is of.
     const NAME: &'static str;
-    /// What the learning rate is called, for messages.
+    /// The option that is the learning rate, for messages.
     const RATE: &'static str;
     /// Whether the best of equal epochs is the last, as Ultralytics has it, or the first, as timm has it.
     const LAST_OF_EQUALS: bool;

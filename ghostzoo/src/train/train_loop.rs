@@ -22,6 +22,7 @@ const BETWEEN_STATES: Duration = Duration::from_secs(600);
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum End {
     /// All epochs, or enough of them, or all of the time.
     Finished,
@@ -102,7 +103,7 @@ impl<'a> TrainLoop<'a> {
             let batch = self.progress.batch;
             if let Some(loss) = step.losses.iter().find(|loss| !loss.is_finite()) {
                 invalid!(
-                    "the loss became {loss} in epoch {}, step {}: begin again with a lower {} or a longer --warmup-epochs",
+                    "the loss became {loss} in epoch {}, step {}: begin again with a lower `{}` or a longer `warmup_epochs`",
                     epoch + 1,
                     batch + 1,
                     T::RATE

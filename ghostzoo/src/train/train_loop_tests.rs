@@ -33,7 +33,7 @@ struct Told<'a> {
 
 impl TrainTask for Told<'_> {
     const NAME: &'static str = "detect";
-    const RATE: &'static str = "--lr0";
+    const RATE: &'static str = "lr0";
     const LAST_OF_EQUALS: bool = true;
 
     fn prepare(&mut self, _: &Plan, _: Option<&Value>) -> Result<()> {

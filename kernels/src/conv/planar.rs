@@ -51,9 +51,9 @@ impl Pass {
         let band = (TASK_ELEMENTS / per_row.max(1)).clamp(1, rows);
         let bands = rows.div_ceil(band);
         let layout = Layout::new(&self.rows, &self.columns, rows.div_ceil(bands));
-        let per_picture = (self.group_source + self.group_out) * layout.channel;
+        let per_image = (self.group_source + self.group_out) * layout.channel;
         let layout = match bands {
-            1 => layout.stacked(rows * columns, per_picture, source.batch(), self.groups),
+            1 => layout.stacked(rows * columns, per_image, source.batch(), self.groups),
             _ => layout,
         };
         let direct = layout.stack == 1 && self.is_direct();

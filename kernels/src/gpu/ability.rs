@@ -20,7 +20,7 @@ pub fn check_dtype(device: &Device, dtype: DType) -> Result<()> {
 fn check(dtype: DType, capability: (i32, i32)) -> Result<()> {
     if dtype == DType::BF16 && capability < BF16 {
         let (major, minor) = capability;
-        bail!("this GPU has compute capability {major}.{minor}, and bf16 needs 8.0: use --dtype f16 or f32")
+        bail!("this GPU has compute capability {major}.{minor}, and bf16 needs 8.0: use f16 or f32")
     }
     Ok(())
 }

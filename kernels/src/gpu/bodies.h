@@ -27,7 +27,7 @@ typedef PTR(ELEMENT) Target;
 // The memory of a run.
 struct Memories {
     Target arena;
-    Source picture, weights;
+    Source image, weights;
     PTR(const float) biases;
     PTR(float) output;
 };
@@ -43,7 +43,7 @@ BODY wide at(GIVEN(Map) map, uint image, uint position, uint channel) {
 
 BODY float load(HELD(Memories) m, GIVEN(Map) map, uint image, uint position, uint channel) {
     const wide index = at(map, image, position, channel);
-    return map.memory == PICTURE ? float(m.picture[index]) : float(m.arena[index]);
+    return map.memory == IMAGE ? float(m.image[index]) : float(m.arena[index]);
 }
 
 BODY void store(HELD(Memories) m, GIVEN(Map) map, uint image, uint position, uint channel, float value) {
@@ -59,8 +59,8 @@ BODY void store(HELD(Memories) m, GIVEN(Map) map, uint image, uint position, uin
 BODY void load_quad(HELD(Memories) m, GIVEN(Map) map, uint image, uint position, uint channel, OWNED(float) values) {
     if (map.wide) {
         const wide index = at(map, image, position, channel);
-        if (map.memory == PICTURE) {
-            LOAD4(ELEMENT, m.picture, index, values);
+        if (map.memory == IMAGE) {
+            LOAD4(ELEMENT, m.image, index, values);
         } else {
             LOAD4(ELEMENT, m.arena, index, values);
         }

@@ -63,10 +63,10 @@ BODY void multiply(FRAGMENT &sums, const T *a, uint row, const T *b, uint column
 }
 
 #define ARGUMENTS(TYPE)                                                                                              \
-    const __grid_constant__ Step s, TYPE *arena, const TYPE *picture, const TYPE *weights, const float *biases,      \
+    const __grid_constant__ Step s, TYPE *arena, const TYPE *image, const TYPE *weights, const float *biases,      \
         float *output
 #define MEMORIES                                                                                                     \
-    { arena, picture, weights, biases, output }
+    { arena, image, weights, biases, output }
 
 // A kernel whose blocks share tiles.
 #define DENSE(KERNEL, TYPE, ROWS, COLUMNS, OWN_SIDE, PARTS, BACK)                                                    \

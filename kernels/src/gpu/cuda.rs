@@ -69,7 +69,7 @@ type Key = (Arc<Program>, usize, DType);
 /// A run's launches on buffers of its own, and on the arena.
 struct Graph {
     graph: CudaGraph,
-    pictures: CudaSlice<u8>,
+    xs: CudaSlice<u8>,
     output: CudaSlice<f32>,
     /// What the launches read.
     _weights: [Tensor; 2],
@@ -132,32 +132,32 @@ fn find<'a>(graphs: &'a mut [(Key, Option<Graph>)], (program, images, dtype): &K
 /// Runs a program on images, on their device's stream; `times` gets how long each launch took.
 pub(super) fn run(
     forward: &Forward,
-    pictures: &CudaStorage,
+    xs: &CudaStorage,
     layout: &Layout,
     times: Option<&mut Vec<Duration>>,
 ) -> Result<(CudaStorage, Shape)> {
     match forward.weights.dtype() {
-        DType::F32 => typed::<f32>(forward, pictures, layout, times),
-        DType::F16 => typed::<half::f16>(forward, pictures, layout, times),
-        DType::BF16 => typed::<half::bf16>(forward, pictures, layout, times),
+        DType::F32 => typed::<f32>(forward, xs, layout, times),
+        DType::F16 => typed::<half::f16>(forward, xs, layout, times),
+        DType::BF16 => typed::<half::bf16>(forward, xs, layout, times),
         other => bail!("a network computes in f32, f16 or bf16 on CUDA, not in {other:?}"),
     }
 }
 
 fn typed<T: WithDType + CudaDType + DeviceRepr>(
     forward: &Forward,
-    pictures: &CudaStorage,
+    xs: &CudaStorage,
     layout: &Layout,
     times: Option<&mut Vec<Duration>>,
 ) -> Result<(CudaStorage, Shape)> {
-    let (device, images) = (pictures.device(), layout.dims()[0]);
+    let (device, images) = (xs.device(), layout.dims()[0]);
     let (weights, biases) = (forward.weights.storage_and_layout().0, forward.biases.storage_and_layout().0);
     let (Storage::Cuda(weights), Storage::Cuda(biases)) = (&*weights, &*biases) else {
         bail!("the weights are not on the images' device")
     };
     let (weights, biases) = (weights.as_cuda_slice::<T>()?, biases.as_cuda_slice::<f32>()?);
     let start = layout.start_offset();
-    let pictures = pictures.as_cuda_slice::<T>()?.slice(start..start + layout.shape().elem_count());
+    let xs = xs.as_cuda_slice::<T>()?.slice(start..start + layout.shape().elem_count());
     let output_len = forward.program.output_len(images).max(1);
     let bytes = (forward.program.arena * images).max(1) * size_of::<T>();
     let memory = |error: Error| {
@@ -187,14 +187,14 @@ fn typed<T: WithDType + CudaDType + DeviceRepr>(
         Some(slot) if may_capture => {
             if slot.is_none() {
                 // SAFETY: images are copied before each launch of the graph, which writes the whole output.
-                let (own_pictures, own_output) = unsafe {
-                    let len = pictures.len() * size_of::<T>();
+                let (own_xs, own_output) = unsafe {
+                    let len = xs.len() * size_of::<T>();
                     (device.alloc::<u8>(len).map_err(memory)?, device.alloc::<f32>(output_len).map_err(memory)?)
                 };
-                match run.captured(|| run.launch(arena, &own_pictures.as_view(), weights, biases, &own_output, None)) {
+                match run.captured(|| run.launch(arena, &own_xs.as_view(), weights, biases, &own_output, None)) {
                     Ok(graph) => {
                         let weights = [forward.weights.clone(), forward.biases.clone()];
-                        *slot = Some(Graph { graph, pictures: own_pictures, output: own_output, _weights: weights });
+                        *slot = Some(Graph { graph, xs: own_xs, output: own_output, _weights: weights });
                     }
                     Err(_) => *is_uncapturable = true,
                 }
@@ -202,18 +202,18 @@ fn typed<T: WithDType + CudaDType + DeviceRepr>(
             match slot {
                 Some(graph) => {
                     // SAFETY: bytes of elements that any bytes are.
-                    let bytes = unsafe { pictures.transmute::<u8>(pictures.len() * size_of::<T>()) };
+                    let bytes = unsafe { xs.transmute::<u8>(xs.len() * size_of::<T>()) };
                     let Some(bytes) = bytes else { bail!("images of no bytes") };
-                    device.memcpy_dtod(&bytes, &mut graph.pictures)?;
+                    device.memcpy_dtod(&bytes, &mut graph.xs)?;
                     graph.graph.launch().map_err(Error::wrap)?;
                     device.memcpy_dtod(&graph.output, &mut output)?;
                 }
-                None => run.launch(arena, &pictures, weights, biases, &output, times)?,
+                None => run.launch(arena, &xs, weights, biases, &output, times)?,
             }
         }
         found => {
             let is_new = found.is_none() && may_capture;
-            run.launch(arena, &pictures, weights, biases, &output, times)?;
+            run.launch(arena, &xs, weights, biases, &output, times)?;
             if is_new {
                 if graphs.len() == KEPT {
                     graphs.remove(0);
@@ -237,7 +237,7 @@ impl Run<'_> {
     fn launch<T: DeviceRepr, P>(
         &self,
         arena: &CudaSlice<u8>,
-        pictures: &CudaView<'_, P>,
+        xs: &CudaView<'_, P>,
         weights: &CudaSlice<T>,
         biases: &CudaSlice<f32>,
         output: &CudaSlice<f32>,
@@ -247,7 +247,7 @@ impl Run<'_> {
         for (launch, function) in self.launches.iter().zip(self.functions) {
             let start = times.is_some().then(event).transpose()?;
             let mut builder = self.stream.launch_builder(function);
-            builder.arg(&launch.step).arg(arena).arg(pictures).arg(weights).arg(biases).arg(output);
+            builder.arg(&launch.step).arg(arena).arg(xs).arg(weights).arg(biases).arg(output);
             // SAFETY: the arguments are the kernel's, and its program was checked to stay inside its memories.
             unsafe { builder.launch(launch.config()) }.map_err(Error::wrap)?;
             if let (Some(times), Some(start)) = (times.as_deref_mut(), start) {
@@ -332,13 +332,13 @@ fn launch_in<T: WithDType + CudaDType + DeviceRepr>(
 }
 
 /// Runs a launch that changes `total` and reads two more buffers.
-pub(super) fn in_place(launch: &Launch, total: &mut CudaStorage, [arena, picture]: [&CudaStorage; 2]) -> Result<()> {
+pub(super) fn in_place(launch: &Launch, total: &mut CudaStorage, [arena, image]: [&CudaStorage; 2]) -> Result<()> {
     let device = arena.device();
     let (function, stream) = (function(device, launch, DType::F32)?, device.cuda_stream());
-    let (arena, picture) = (arena.as_cuda_slice::<f32>()?, picture.as_cuda_slice::<f32>()?);
+    let (arena, image) = (arena.as_cuda_slice::<f32>()?, image.as_cuda_slice::<f32>()?);
     let total = total.as_cuda_slice_mut::<f32>()?;
     let mut builder = stream.launch_builder(&function);
-    builder.arg(&launch.step).arg(arena).arg(picture).arg(arena).arg(arena).arg(total);
+    builder.arg(&launch.step).arg(arena).arg(image).arg(arena).arg(arena).arg(total);
     // SAFETY: the arguments are the kernel's, whose step stays inside its buffers.
     unsafe { builder.launch(launch.config()) }.map_err(Error::wrap)?;
     Ok(())

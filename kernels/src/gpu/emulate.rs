@@ -247,8 +247,8 @@ pub(super) fn launch_single(
 }
 
 /// Runs a launch that changes `total` and reads two more buffers.
-pub(super) fn in_place(one: &Launch, total: &mut CpuStorage, [arena, picture]: [&CpuStorage; 2]) -> Result<()> {
-    let buffers = [storage_bytes(total)?, storage_bytes(arena)?, storage_bytes(picture)?];
+pub(super) fn in_place(one: &Launch, total: &mut CpuStorage, [arena, image]: [&CpuStorage; 2]) -> Result<()> {
+    let buffers = [storage_bytes(total)?, storage_bytes(arena)?, storage_bytes(image)?];
     let changed = launch(DType::F32, &buffers, &[(*one, [1, 2, 1, 1, 0])], &[0])?;
     *total = CpuStorage::F32(floats(&changed[0]));
     Ok(())
@@ -281,12 +281,12 @@ fn halves<T>(bytes: &[u8], of: fn(u16) -> T) -> Vec<T> {
 }
 
 /// Runs a program on images.
-pub(super) fn run(forward: &Forward, pictures: &CpuStorage, images: usize) -> Result<(CpuStorage, Shape)> {
+pub(super) fn run(forward: &Forward, xs: &CpuStorage, images: usize) -> Result<(CpuStorage, Shape)> {
     let (program, dtype) = (&forward.program, forward.weights.dtype());
     let outputs = program.output_len(images);
     let buffers = [
         nan(dtype, program.arena * images),
-        storage_bytes(pictures)?,
+        storage_bytes(xs)?,
         bytes(&forward.weights)?,
         bytes(&forward.biases)?,
         nan(DType::F32, outputs),

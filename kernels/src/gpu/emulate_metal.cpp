@@ -42,18 +42,18 @@
 template <class T>
 struct Pointers {
     T *arena;
-    const T *picture, *weights;
+    const T *image, *weights;
     const float *biases;
     float *output;
 };
 
 template <class T>
-static Pointers<T> pointers(Buffer &arena, Buffer &picture, Buffer &weights, Buffer &biases, Buffer &output) {
-    return {arena.elements<T>(), picture.elements<T>(), weights.elements<T>(), biases.elements<float>(),
+static Pointers<T> pointers(Buffer &arena, Buffer &image, Buffer &weights, Buffer &biases, Buffer &output) {
+    return {arena.elements<T>(), image.elements<T>(), weights.elements<T>(), biases.elements<float>(),
             output.elements<float>()};
 }
 
-#define MEMORY s, m.arena, m.picture, m.weights, m.biases, m.output
+#define MEMORY s, m.arena, m.image, m.weights, m.biases, m.output
 
 // A kernel of blocks, and one whose threads have an element each.
 #define BLOCKS(NAME, TYPE, KERNEL)                                                                                   \
@@ -68,7 +68,7 @@ static Pointers<T> pointers(Buffer &arena, Buffer &picture, Buffer &weights, Buf
 // Reads words, and writes elements of its type.
 #define PLANES(NAME, TYPE)                                                                                           \
     {"letterbox", [](const Step &s, const Pointers<TYPE> &m, uint x, uint, uint threads) {                           \
-         const uint *words = reinterpret_cast<const uint *>(m.picture);                                              \
+         const uint *words = reinterpret_cast<const uint *>(m.image);                                              \
          TYPE *output = reinterpret_cast<TYPE *>(m.output);                                                          \
          for (uint t = 0; t < threads; t++) letterbox_##NAME(s, words, output, x * threads + t);                     \
      }},

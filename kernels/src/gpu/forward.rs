@@ -31,8 +31,8 @@ pub(crate) struct Forward {
 
 impl Forward {
     /// Runs the program on contiguous images; the time of each launch.
-    pub(crate) fn profile(&self, pictures: &Tensor) -> Result<Vec<Duration>> {
-        let (storage, layout) = pictures.storage_and_layout();
+    pub(crate) fn profile(&self, xs: &Tensor) -> Result<Vec<Duration>> {
+        let (storage, layout) = xs.storage_and_layout();
         match &*storage {
             #[cfg(feature = "cuda")]
             Storage::Cuda(storage) => {
@@ -58,34 +58,26 @@ impl CustomOp1 for Forward {
     }
 
     #[cfg(feature = "emulate")]
-    fn cpu_fwd(&self, pictures: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(&self, xs: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         if !layout.is_contiguous() || layout.start_offset() != 0 {
             bail!("images are contiguous")
         }
-        super::emulate::run(self, pictures, layout.dims()[0])
+        super::emulate::run(self, xs, layout.dims()[0])
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        pictures: &candle_core::CudaStorage,
-        layout: &Layout,
-    ) -> Result<(candle_core::CudaStorage, Shape)> {
+    fn cuda_fwd(&self, xs: &candle_core::CudaStorage, layout: &Layout) -> Result<(candle_core::CudaStorage, Shape)> {
         if !layout.is_contiguous() {
             bail!("images are contiguous")
         }
-        super::cuda::run(self, pictures, layout, None)
+        super::cuda::run(self, xs, layout, None)
     }
 
     #[cfg(feature = "metal")]
-    fn metal_fwd(
-        &self,
-        pictures: &candle_core::MetalStorage,
-        layout: &Layout,
-    ) -> Result<(candle_core::MetalStorage, Shape)> {
+    fn metal_fwd(&self, xs: &candle_core::MetalStorage, layout: &Layout) -> Result<(candle_core::MetalStorage, Shape)> {
         if !layout.is_contiguous() {
             bail!("images are contiguous")
         }
-        super::metal::run(self, pictures, layout)
+        super::metal::run(self, xs, layout)
     }
 }

@@ -50,7 +50,7 @@ BODY void pack(GIVEN(Step) s, HELD(Memories) m, uint index) {
     if (tap == taps) {
         value = s.has_second && column < s.input.channels ? m.biases[s.bias + column] : 0.f;
     } else if (row < s.input.height && column < s.input.channels) {
-        value = m.picture[s.input.offset + wide(tap) * s.input.batch + row * s.input.position + column * s.input.step];
+        value = m.image[s.input.offset + wide(tap) * s.input.batch + row * s.input.position + column * s.input.step];
     }
     m.output[index] = value;
 }

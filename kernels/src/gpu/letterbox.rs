@@ -20,7 +20,7 @@ pub enum Scaling {
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
     /// [height, width] of the image.
-    pub picture: [usize; 2],
+    pub image: [usize; 2],
     /// [height, width] of what it is scaled to.
     pub scaled: [usize; 2],
     /// [height, width] of the letterbox.
@@ -35,11 +35,11 @@ pub struct Sizes {
 ///
 /// # Errors
 /// If there are no images, their letterboxes differ in size, or the device has no memory left.
-pub fn letterbox(pictures: &[(&Tensor, Sizes, Scaling)], dtype: DType) -> Result<Tensor> {
-    let Some((_, Sizes { out: [height, width], .. }, _)) = pictures.first() else { bail!("a batch of no images") };
+pub fn letterbox(images: &[(&Tensor, Sizes, Scaling)], dtype: DType) -> Result<Tensor> {
+    let Some((_, Sizes { out: [height, width], .. }, _)) = images.first() else { bail!("a batch of no images") };
     let (mut run, len) = (Run::of(dtype), 3 * height * width);
-    let output = run.own(pictures.len() * len);
-    for (index, (words, sizes, scaling)) in pictures.iter().enumerate() {
+    let output = run.own(images.len() * len);
+    for (index, (words, sizes, scaling)) in images.iter().enumerate() {
         if sizes.out != [*height, *width] {
             bail!("letterboxes of {:?} and {:?} in one batch", [height, width], sizes.out)
         }
@@ -47,7 +47,7 @@ pub fn letterbox(pictures: &[(&Tensor, Sizes, Scaling)], dtype: DType) -> Result
             Ok::<_, candle_core::Error>(Map { height: word(height)?, width: word(width)?, ..Map::default() })
         };
         let step = Step {
-            input: map(sizes.picture)?,
+            input: map(sizes.image)?,
             second: map(sizes.scaled)?,
             out: Map { offset: word(index * len)?, ..map(sizes.out)? },
             window: Window { padding: [word(sizes.pad[0])?, word(sizes.pad[1])?], ..Window::default() },
@@ -58,9 +58,9 @@ pub fn letterbox(pictures: &[(&Tensor, Sizes, Scaling)], dtype: DType) -> Result
             },
             ..Step::default()
         };
-        let picture = run.input(words);
+        let image = run.input(words);
         let launch = Launch::elements("letterbox", height * width, step)?;
-        run.launch(launch, Memories { picture: Some(picture), ..Memories::to(output) });
+        run.launch(launch, Memories { image: Some(image), ..Memories::to(output) });
     }
-    Ok(plain(run.run()?.remove(0), (pictures.len(), 3, *height, *width)))
+    Ok(plain(run.run()?.remove(0), (images.len(), 3, *height, *width)))
 }

@@ -81,11 +81,11 @@ BODY float error_function(float x) {
 
 #define ENTRY(KERNEL, COUNT) [[kernel, max_total_threads_per_threadgroup(COUNT)]] void KERNEL
 #define ARGUMENTS(TYPE)                                                                                              \
-    constant Step &s [[buffer(0)]], device TYPE *arena [[buffer(1)]], device const TYPE *picture [[buffer(2)]],      \
+    constant Step &s [[buffer(0)]], device TYPE *arena [[buffer(1)]], device const TYPE *image [[buffer(2)]],      \
         device const TYPE *weights [[buffer(3)]], device const float *biases [[buffer(4)]],                          \
         device float *output [[buffer(5)]]
 #define BLOCK uint3 block [[threadgroup_position_in_grid]], uint own [[thread_index_in_threadgroup]]
-#define MEMORIES const bodies::Memories m = {arena, picture, weights, biases, output}
+#define MEMORIES const bodies::Memories m = {arena, image, weights, biases, output}
 #define FLOATS(name) reinterpret_cast<threadgroup float *>(name)
 
 // A kernel of COUNT threads whose blocks share `LEN_A` and `LEN_B` floats.

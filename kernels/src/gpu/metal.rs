@@ -125,14 +125,14 @@ pub(super) fn dispatch<T>(
 }
 
 /// Runs a program on images.
-pub(super) fn run(forward: &Forward, pictures: &MetalStorage, layout: &Layout) -> Result<(MetalStorage, Shape)> {
-    let (device, images, dtype) = (pictures.device(), layout.dims()[0], forward.weights.dtype());
-    if pictures.dtype() != dtype {
-        bail!("images in {:?} for a network in {dtype:?}", pictures.dtype())
+pub(super) fn run(forward: &Forward, xs: &MetalStorage, layout: &Layout) -> Result<(MetalStorage, Shape)> {
+    let (device, images, dtype) = (xs.device(), layout.dims()[0], forward.weights.dtype());
+    if xs.dtype() != dtype {
+        bail!("images in {:?} for a network in {dtype:?}", xs.dtype())
     }
     let launches = forward.program.launches(images, false)?;
     let (weights, biases) = (forward.weights.storage_and_layout().0, forward.biases.storage_and_layout().0);
-    let pictures = (pictures.buffer(), layout.start_offset() * dtype.size_in_bytes());
+    let xs = (xs.buffer(), layout.start_offset() * dtype.size_in_bytes());
     let (weights, biases) = (part(&weights, &forward.weights)?, part(&biases, &forward.biases)?);
     let (bytes, outputs) = (forward.program.arena * images * dtype.size_in_bytes(), forward.program.output_len(images));
     let memory = |error: Error| {
@@ -151,7 +151,7 @@ pub(super) fn run(forward: &Forward, pictures: &MetalStorage, layout: &Layout) -
     };
     let output = device.new_buffer(outputs.max(1), DType::F32, "output").map_err(memory)?;
     for launch in &launches {
-        encode(device, dtype, launch, [(&arena, 0), pictures, weights, biases, (&output, 0)])?;
+        encode(device, dtype, launch, [(&arena, 0), xs, weights, biases, (&output, 0)])?;
     }
     Ok((MetalStorage::new(output, device.clone(), outputs, DType::F32), outputs.into()))
 }
@@ -188,10 +188,10 @@ pub(super) fn launch(
 }
 
 /// Runs a launch that changes `total` and reads two more buffers.
-pub(super) fn in_place(launch: &Launch, total: &mut MetalStorage, [arena, picture]: [&MetalStorage; 2]) -> Result<()> {
-    if [total.dtype(), arena.dtype(), picture.dtype()] != [DType::F32; 3] {
+pub(super) fn in_place(launch: &Launch, total: &mut MetalStorage, [arena, image]: [&MetalStorage; 2]) -> Result<()> {
+    if [total.dtype(), arena.dtype(), image.dtype()] != [DType::F32; 3] {
         bail!("{} is a kernel of f32 alone", launch.name)
     }
     let read = (arena.buffer(), 0);
-    encode(arena.device(), DType::F32, launch, [read, (picture.buffer(), 0), read, read, (total.buffer(), 0)])
+    encode(arena.device(), DType::F32, launch, [read, (image.buffer(), 0), read, read, (total.buffer(), 0)])
 }

@@ -34,7 +34,7 @@ use super::{Activation, ConvGeometry};
 
 /// Where a map lies: `Memory` of `step.h`.
 pub(crate) const ARENA: u32 = 0;
-pub(crate) const PICTURE: u32 = 1;
+pub(crate) const IMAGE: u32 = 1;
 pub(crate) const OUTPUT: u32 = 2;
 /// Most levels of boxes.
 pub(crate) const LEVELS: usize = 5;

@@ -124,7 +124,7 @@ BODY void settle(GIVEN(Step) s, HELD(Memories) m, uint channel) {
             rows[SCALE_ROW] = weight / SQRT(variance + s.eps);
             rows[SHIFT_ROW] = m.biases[s.bias + channel] - rows[MEAN_ROW] * rows[SCALE_ROW];
         } else {
-            const float inverse = 1.f / SQRT(m.picture[VARIANCE_ROW * count + channel] + s.eps);
+            const float inverse = 1.f / SQRT(m.image[VARIANCE_ROW * count + channel] + s.eps);
             rows[WEIGHT_ROW] = product * inverse;
             rows[BIAS_ROW] = sum;
             rows[OF_X_ROW] = -weight * inverse * inverse * inverse * product / elements;

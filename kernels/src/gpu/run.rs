@@ -3,7 +3,7 @@
 use candle_core::op::BackpropOp;
 use candle_core::{DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
 
-use super::{Kernel, Launch, Map, OUTPUT, PICTURE, Step, THREADS, word};
+use super::{IMAGE, Kernel, Launch, Map, OUTPUT, Step, THREADS, word};
 use crate::is_stock;
 
 /// A buffer of a run: a tensor's storage, or one of its own.
@@ -17,7 +17,7 @@ pub(crate) enum Buffer {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Memories {
     pub(crate) arena: Option<Buffer>,
-    pub(crate) picture: Option<Buffer>,
+    pub(crate) image: Option<Buffer>,
     pub(crate) weights: Option<Buffer>,
     pub(crate) biases: Option<Buffer>,
     pub(crate) output: Buffer,
@@ -34,15 +34,15 @@ pub(crate) struct Run {
 impl Memories {
     /// Those of a launch that writes to `output` alone.
     pub(crate) fn to(output: Buffer) -> Self {
-        Self { arena: None, picture: None, weights: None, biases: None, output }
+        Self { arena: None, image: None, weights: None, biases: None, output }
     }
 
     /// As a kernel's arguments: what is not read is any buffer that is not written.
     fn arguments(self) -> [Buffer; 5] {
-        let read = [self.arena, self.picture, self.weights, self.biases];
+        let read = [self.arena, self.image, self.weights, self.biases];
         let any = read.into_iter().flatten().next().unwrap_or(self.output);
-        let [arena, picture, weights, biases] = read.map(|buffer| buffer.unwrap_or(any));
-        [arena, picture, weights, biases, self.output]
+        let [arena, image, weights, biases] = read.map(|buffer| buffer.unwrap_or(any));
+        [arena, image, weights, biases, self.output]
     }
 }
 
@@ -157,7 +157,7 @@ pub(crate) fn takes(xs: &Tensor) -> bool {
 pub(crate) fn map(layout: &Layout) -> Result<Option<Map>> {
     let ([_, c, h, w], [batch, step, row, column]) = (layout.dims(), layout.stride()) else {
         let (start, len) = (layout.start_offset(), layout.shape().elem_count());
-        let map = || Map::new(PICTURE, [start, 0, 0, 1], [1, 1, len]);
+        let map = || Map::new(IMAGE, [start, 0, 0, 1], [1, 1, len]);
         return layout.is_contiguous().then(map).transpose();
     };
     let position = match (h, w) {
@@ -168,7 +168,7 @@ pub(crate) fn map(layout: &Layout) -> Result<Option<Map>> {
         _ => return Ok(None),
     };
     let step = if *c == 1 { 1 } else { *step };
-    Map::new(PICTURE, [layout.start_offset(), *batch, position, step], [*h, *w, *c]).map(Some)
+    Map::new(IMAGE, [layout.start_offset(), *batch, position, step], [*h, *w, *c]).map(Some)
 }
 
 /// The tensor itself if a kernel can read it where it lies, else a copy with its channels last.

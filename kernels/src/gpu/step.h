@@ -13,7 +13,7 @@ struct Map {
     uint wide;
 };
 
-enum Memory : uint { ARENA = 0, PICTURE = 1, OUTPUT = 2 };
+enum Memory : uint { ARENA = 0, IMAGE = 1, OUTPUT = 2 };
 enum Activation : uint { IDENTITY, RELU, RELU6, LEAKY_RELU, SIGMOID, SILU, HARD_SIGMOID, HARD_SWISH, GELU };
 enum Operation : uint { COPY, ADD, MULTIPLY };
 

@@ -8,7 +8,7 @@ BODY void update(GIVEN(Step) s, HELD(Memories) m, uint index) {
         return;
     }
     const float x = m.output[s.out.offset + index], y = m.arena[s.input.offset + index];
-    const float z = m.picture[s.second.offset + index];
+    const float z = m.image[s.second.offset + index];
     const float a = s.factors[0], b = s.factors[1], c = s.factors[2], d = s.factors[3], e = s.factors[4];
     float updated = 0.f;
     switch (s.operation) {

@@ -47,37 +47,37 @@ impl Program {
     }
 
     /// Elements of memory that a run needs.
-    pub(crate) fn memory(&self, team: &ThreadPool) -> usize {
-        self.arena.next_multiple_of(super::aligned::LINE) + self.scratch * team.threads()
+    pub(crate) fn memory(&self, pool: &ThreadPool) -> usize {
+        self.arena.next_multiple_of(super::aligned::LINE) + self.scratch * pool.threads()
     }
 
     /// Runs the steps on an image; `times`, if given, gets the duration of each.
     pub(crate) fn run(
         &self,
-        team: &ThreadPool,
+        pool: &ThreadPool,
         memory: &mut Aligned,
         image: &[f32],
         outputs: &mut [&mut [f32]],
         mut times: Option<&mut Vec<Duration>>,
     ) {
-        assert!(memory.len() >= self.memory(team), "memory for the program");
+        assert!(memory.len() >= self.memory(pool), "memory for the program");
         assert_eq!(image.len(), self.image, "elements of the image");
         assert!(outputs.iter().map(|output| output.len()).eq(self.outputs.iter().copied()), "elements of the outputs");
-        let crew = team.crew();
+        let workers = pool.workers();
         let pointers: Vec<Shared<f32>> = outputs.iter_mut().map(|output| Shared(output.as_mut_ptr())).collect();
         let (arena, image, outputs) = (Shared(memory.as_mut_ptr()), image.as_ptr() as usize, pointers.as_slice());
         for step in &self.steps {
             let start = times.is_some().then(Instant::now);
-            self.step(step.as_ref(), &crew, arena, image, outputs);
+            self.step(step.as_ref(), &workers, arena, image, outputs);
             if let (Some(times), Some(start)) = (times.as_mut(), start) {
                 times.push(start.elapsed());
             }
         }
     }
 
-    fn step(&self, step: &dyn Kernel, crew: &Workers, arena: Shared<f32>, image: usize, outputs: &[Shared<f32>]) {
+    fn step(&self, step: &dyn Kernel, workers: &Workers, arena: Shared<f32>, image: usize, outputs: &[Shared<f32>]) {
         let first_scratch = self.arena.next_multiple_of(super::aligned::LINE);
-        crew.each(step.chunks(), &|chunk, slot| {
+        workers.each(step.chunks(), &|chunk, slot| {
             let arena = arena.get();
             let call = Call {
                 arena,

@@ -8,7 +8,7 @@ use super::fuse::{fuse_residuals, order};
 use super::graph::{Conv, Graph, Op, Output, Value};
 use super::lower::OpInfo;
 use super::place::Places;
-use crate::gpu::{self, Kernel, LEVELS, Level, Map, OUTPUT, PICTURE, Program, QUAD, Step, Window, word};
+use crate::gpu::{self, IMAGE, Kernel, LEVELS, Level, Map, OUTPUT, Program, QUAD, Step, Window, word};
 use crate::infer::{View, overlap};
 
 /// A program, what each launch is for, and the convolutions whose weights it reads, in order.
@@ -136,7 +136,7 @@ impl Lowering<'_> {
         // The image stays where it is, in planes.
         let ([height, width, channels], [.., own]) = (self.graph.shape(root), self.graph.shape(value));
         let plane = height * width;
-        Map::new(PICTURE, [channel * plane, channels * plane, 1, plane], [height, width, own])
+        Map::new(IMAGE, [channel * plane, channels * plane, 1, plane], [height, width, own])
     }
 
     fn node(&mut self, value: Value) -> Result<()> {

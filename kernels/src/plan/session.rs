@@ -140,7 +140,7 @@ impl<E: Copy + Eq + Hash + Send> Session<E> {
     ) -> Result<Vec<Tensor>> {
         let (batch, c, h, w) = xs.dims4()?;
         let plan = self.plan(net, (endpoint, [c, h, w]))?;
-        let team = ThreadPool::global();
+        let pool = ThreadPool::global();
         let xs = xs.to_dtype(DType::F32)?.contiguous()?;
         let (storage, layout) = xs.storage_and_layout();
         let candle_core::Storage::Cpu(storage) = &*storage else { bail!("a session runs on the CPU") };
@@ -151,7 +151,7 @@ impl<E: Copy + Eq + Hash + Send> Session<E> {
         for (output, len) in outputs.iter_mut().zip(&lens) {
             parts.iter_mut().zip(output.chunks_exact_mut((*len).max(1))).for_each(|(parts, part)| parts.push(part));
         }
-        if times.is_none() && batch >= PER_THREAD * team.threads() {
+        if times.is_none() && batch >= PER_THREAD * pool.threads() {
             let alone = ThreadPool::alone();
             images.par_chunks_exact(c * h * w).zip(parts).for_each(|(image, mut parts)| {
                 self.memory.with(plan.program.memory(alone), |memory| {
@@ -159,9 +159,9 @@ impl<E: Copy + Eq + Hash + Send> Session<E> {
                 });
             });
         } else {
-            self.memory.with(plan.program.memory(team), |memory| {
+            self.memory.with(plan.program.memory(pool), |memory| {
                 for (image, mut parts) in images.chunks_exact(c * h * w).zip(parts) {
-                    plan.program.run(team, memory, image, &mut parts, times.as_deref_mut());
+                    plan.program.run(pool, memory, image, &mut parts, times.as_deref_mut());
                 }
             });
         }

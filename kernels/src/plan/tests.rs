@@ -21,7 +21,7 @@ use crate::{Isa, ThreadPool};
 use net::Net;
 
 /// Teams of one, two and three threads.
-static TEAMS: LazyLock<[ThreadPool; 3]> = LazyLock::new(|| [1, 2, 3].map(ThreadPool::new));
+static POOLS: LazyLock<[ThreadPool; 3]> = LazyLock::new(|| [1, 2, 3].map(ThreadPool::new));
 
 /// Values in [-1, 1) that `f32` holds, as `f64`.
 fn random(shape: impl Into<Shape>, seed: u64) -> Result<Tensor> {
@@ -98,9 +98,9 @@ fn check(net: &Net, batch: usize) -> Result<()> {
         for (got, output) in got.iter().zip(&net.outputs) {
             assert_close(got, &truths[*output], 0., &format!("{isa}, value {output} of {net:?}"))?;
         }
-        for (threads, team) in [(1, 0), (2, 1), (3, 2), (5, 1)] {
+        for (threads, pool) in [(1, 0), (2, 1), (3, 2), (5, 1)] {
             let image = threads % batch;
-            let alone = run_alone(net, isa, threads, &TEAMS[team], &xs.narrow(0, image, 1)?)?;
+            let alone = run_alone(net, isa, threads, &POOLS[pool], &xs.narrow(0, image, 1)?)?;
             for (index, alone) in alone.iter().enumerate() {
                 let alone: Vec<u32> = alone.iter().map(|x| x.to_bits()).collect();
                 let together = got[index].narrow(0, image, 1)?;
@@ -115,15 +115,15 @@ fn check(net: &Net, batch: usize) -> Result<()> {
 }
 
 /// A program lowered for `threads` on one image.
-fn run_alone(net: &Net, isa: Isa, threads: usize, team: &ThreadPool, image: &Tensor) -> Result<Vec<Vec<f32>>> {
+fn run_alone(net: &Net, isa: Isa, threads: usize, pool: &ThreadPool, image: &Tensor) -> Result<Vec<Vec<f32>>> {
     let graph = Graph::of(net, (), net.image)?;
     let (program, _) = lower(graph, isa, threads, &mut Packs::default(), None)?;
-    let mut memory = Aligned::zeroed(program.memory(team));
+    let mut memory = Aligned::zeroed(program.memory(pool));
     memory.fill(f32::NAN);
     let len = |output: &usize| net.shapes[*output].iter().product::<usize>();
     let mut outputs: Vec<Vec<f32>> = net.outputs.iter().map(|output| vec![f32::NAN; len(output)]).collect();
     let mut parts: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
-    program.run(team, &mut memory, &image.flatten_all()?.to_vec1::<f32>()?, &mut parts, None);
+    program.run(pool, &mut memory, &image.flatten_all()?.to_vec1::<f32>()?, &mut parts, None);
     Ok(outputs)
 }
 

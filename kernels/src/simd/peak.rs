@@ -13,12 +13,12 @@ const ROUNDS: usize = 200_000;
 /// Floating-point operations per second of a loop of multiply-adds in registers on `threads` threads, the best of
 /// several tries.
 pub fn peak_flops(isa: Isa, threads: usize) -> f64 {
-    let team = ThreadPool::new(threads);
-    let crew = team.crew();
+    let pool = ThreadPool::new(threads);
+    let workers = pool.workers();
     let mut best = 0f64;
     for _ in 0..10 {
         let (lanes, start) = (AtomicU64::new(0), Instant::now());
-        crew.each(threads, &|_, _| {
+        workers.each(threads, &|_, _| {
             let isa = if Isa::available().contains(&isa) { isa } else { Isa::Portable };
             // SAFETY: the instruction set is one of this machine's, or the portable one.
             unsafe { isa.run(Width::Full, Loop(&lanes)) }

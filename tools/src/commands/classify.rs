@@ -8,7 +8,6 @@ use ghostzoo_weights::Task;
 
 use crate::cli::{ClassifyArgs, GlobalArgs};
 use crate::error::{self, SomeFailed};
-use crate::model;
 use crate::output::{FrameNotes, JsonClass, JsonError, JsonTop, Speed, Stdout, milliseconds, shown, speed_line};
 use crate::reader::{self, Item, Prepare};
 use crate::request::PredictRequest;
@@ -19,7 +18,7 @@ pub(crate) fn run(args: &ClassifyArgs, global: &GlobalArgs) -> Result<()> {
     let PredictRequest { choice, entries } = PredictRequest::of(Task::Classify, args.model.as_deref(), &args.sources)?;
     let device = global.open(global.quiet)?;
     let loaded = choice.load(global, &device, args.json)?;
-    let classifier = Classifier::of(loaded, &model::options(global, &device))?;
+    let classifier = Classifier::of(loaded)?;
     let transform = classifier.transform().clone();
     let mut run = Run {
         args,

@@ -9,7 +9,7 @@ pub enum HubError {
     /// `HF_HUB_OFFLINE` is set and the cache lacks the file.
     #[error(
         "offline (HF_HUB_OFFLINE is set) and {file} of {repo}@{revision} is not in the cache: looked in {}; \
-         unset HF_HUB_OFFLINE once, copy the cache folder from another machine, or give a local file to --model",
+         unset HF_HUB_OFFLINE once, copy the cache folder from another machine, or give a local file",
         folder.display()
     )]
     Offline {
@@ -25,7 +25,7 @@ pub enum HubError {
     /// The server cannot be reached, or the connection broke more often than it was tried again.
     #[error(
         "cannot fetch {file} of {repo} from {host}: {reason}; check the network, set HF_ENDPOINT to a mirror, \
-         or give a local file to --model (the cache is {})",
+         or give a local file (the cache is {})",
         folder.display()
     )]
     Connection {
@@ -126,7 +126,7 @@ pub enum HubError {
     #[error("the token of HF_TOKEN or of the token file holds a space or a character that cannot be sent")]
     Token,
     /// An answer that carries no usable bytes.
-    #[error("{host} gave no usable answer for {file}: {reason}; check HF_ENDPOINT, or give a local file to --model")]
+    #[error("{host} gave no usable answer for {file}: {reason}; check HF_ENDPOINT, or give a local file")]
     Answer {
         /// File in the repository.
         file: String,
@@ -138,7 +138,7 @@ pub enum HubError {
     /// What arrived is of another format than its name says.
     #[error(
         "{address} sent {found} in place of {file}; nothing of it was kept: open the address in a browser to see what answers, \
-         check HF_ENDPOINT and the name, or give a local file to --model"
+         check HF_ENDPOINT and the name, or give a local file"
     )]
     Format {
         /// File in the repository.
@@ -164,7 +164,7 @@ pub enum HubError {
     /// The Hub holds another file under the name than the one that was registered.
     #[error(
         "the Hub now has another {file} in {repo}: its sha256 is {found}, expected {expected}; \
-         to use it all the same, give hf://{repo}/{file} to --model"
+         to use it all the same, ask for hf://{repo}/{file}"
     )]
     Replaced {
         /// Repository.

@@ -36,7 +36,7 @@ fn what_is_not_of_its_names_format_does_not_get_into_the_cache() {
             assert!(matches!(&error, HubError::Format { .. }), "{file}: {error}");
             let line = error.to_string();
             let address = format!("{}/org/model/resolve/main/{file} sent", server.address);
-            for part in [part, &address, "--model", "HF_ENDPOINT"] {
+            for part in [part, &address, "a local file", "HF_ENDPOINT"] {
                 assert!(line.contains(part) && !line.contains('\n'), "{file} lacks `{part}`: {line}");
             }
             assert!(files(cache.path()).is_empty(), "{file}: {:?}", files(cache.path()));

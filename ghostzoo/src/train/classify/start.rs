@@ -44,7 +44,7 @@ impl ClassificationStart {
         let weights = match &options.pretrained {
             Pretrained::No => None,
             Pretrained::Published if named.is_some() && Registry::builtin().find(model).is_some() => {
-                let advised = |error| advised(error, "without --pretrained it trains from the start");
+                let advised = |error| advised(error, "`Pretrained::No` trains from the start");
                 Some(read(model).map_err(advised)?)
             }
             Pretrained::Published => None,
@@ -65,7 +65,7 @@ impl ClassificationStart {
             let own = config.variant.name;
             let theirs = checkpoint.metadata.arch.as_deref().and_then(|arch| arch.split('.').next()).unwrap_or(own);
             if theirs != own {
-                return Err(request(format!("{name} is a {theirs}, whose weights do not fit --model {own}")));
+                return Err(request(format!("{name} is a {theirs}, whose weights do not fit `model` {own}")));
             }
             let is_deploy = config.variant.version.has_branches()
                 && checkpoint.tensors.contains_key("blocks.0.0.ghost1.primary_conv.0.bias");
@@ -86,6 +86,6 @@ impl ClassificationStart {
 fn classifier(name: &str, architecture: Architecture) -> Result<Config> {
     match architecture {
         Architecture::Classifier(config) => Ok(config),
-        Architecture::Detector { .. } => Err(request(format!("{name} is a detector: `ghostzoo train detect`"))),
+        Architecture::Detector(_) => Err(request(format!("{name} is a detector: train a `DetectionTask`"))),
     }
 }

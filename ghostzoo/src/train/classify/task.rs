@@ -161,7 +161,7 @@ impl ClassificationTask {
     ) -> Result<Self> {
         let ClassificationDataset { classes, train, val, notes } = set;
         let task = Self::new(Arc::new(train), Arc::new(val), classes, options)?;
-        notes.into_iter().for_each(|note| task.messages.note(note));
+        task.messages.note_each(&notes);
         let whole = ["train", "."];
         let splits = [whole, if is_held_out { whole } else { ["val", "test"] }];
         Ok(Self { folder: Some((folder.into(), splits)), ..task })
@@ -230,7 +230,7 @@ impl ClassificationTask {
 
 impl TrainTask for ClassificationTask {
     const NAME: &'static str = "classify";
-    const RATE: &'static str = "--lr";
+    const RATE: &'static str = "lr";
     const LAST_OF_EQUALS: bool = false;
 
     fn prepare(&mut self, plan: &Plan, decided: Option<&Value>) -> Result<()> {

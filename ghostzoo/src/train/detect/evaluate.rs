@@ -5,7 +5,6 @@ use std::path::Path;
 
 use candle_core::DType;
 use candle_nn::VarBuilder;
-use candle_vision::layers::BatchNormMode;
 use candle_yolov8::data::Annotation;
 use candle_yolov8::train::Target;
 use candle_yolov8::val::{BatchOutput, ValReport, ValSample};
@@ -28,7 +27,7 @@ impl DetectionTask {
         let trainer = &self.prepared()?.trainer;
         let tensors = ghostzoo_weights::read(checkpoint.as_ref())?.tensors.into_iter().collect();
         let vb = VarBuilder::from_tensors(tensors, DType::F32, trainer.device());
-        let net = Yolo::new(trainer.def(), BatchNormMode::Fuse, vb)?;
+        let net = Yolo::new(&trainer.def().for_inference(), vb)?;
         let detector = Detector::new(net, trainer.device().clone(), DType::F32, None);
         let measured = self.measure(&detector, observe, &StopFlag::new())?;
         Ok(measured.context("nothing was measured")?.0)

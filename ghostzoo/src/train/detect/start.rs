@@ -81,11 +81,11 @@ impl DetectionStart {
             return Ok(Self { def: trained_on_from(&weights, def), arch, yaml: Some(yaml), weights });
         }
         if let Some(architecture) = named {
-            let Architecture::Detector { def, .. } = architecture else { return Err(is_classifier(model)) };
+            let Architecture::Detector(def) = architecture else { return Err(is_classifier(model)) };
             let is_published = options.pretrained == Pretrained::Published && Registry::builtin().find(model).is_some();
             let weights = match weights {
                 None if is_published && !is_yaml => {
-                    let advised = |error| advised(error, "--pretrained false trains from the start");
+                    let advised = |error| advised(error, "`Pretrained::No` trains from the start");
                     Some(read(model).map_err(advised)?)
                 }
                 weights => weights,
@@ -95,13 +95,13 @@ impl DetectionStart {
         }
         let (name, checkpoint) = read(model)?;
         let spec = ModelSpec::of_checkpoint(&checkpoint, options.arch.as_deref())?;
-        let Architecture::Detector { def, .. } = spec.architecture.with_classes(nc) else {
+        let Architecture::Detector(def) = spec.architecture.with_classes(nc) else {
             return Err(is_classifier(&name));
         };
         soundness::trainable(&name, &checkpoint)?;
         let metadata = &checkpoint.metadata;
         let yaml = metadata.yaml.as_ref().map(|yaml| yaml.as_str().map_or_else(|| yaml.to_string(), str::to_owned));
-        let by_shapes = || candle_yolov8::config_from_shapes(&checkpoint.shapes()).map(|(name, ..)| name);
+        let by_shapes = || candle_yolov8::config_from_shapes(&checkpoint.shapes()).map(|(name, _)| name);
         let said = metadata.arch.clone().or_else(|| options.arch.as_deref().map(shown));
         let arch = said.or_else(by_shapes).unwrap_or_else(|| name.clone());
         let weights = weights.or(Some((name, checkpoint)));
@@ -133,7 +133,7 @@ impl DetectionStart {
 }
 
 fn is_classifier(name: &str) -> Error {
-    request(format!("{name} is a classifier: `ghostzoo train classify`"))
+    request(format!("{name} is a classifier: train a `ClassificationTask`"))
 }
 
 /// The network as it is trained on from `weights`.

@@ -210,7 +210,7 @@ pub(in crate::train) fn five_digits(value: f64) -> f64 {
 
 impl TrainTask for DetectionTask {
     const NAME: &'static str = "detect";
-    const RATE: &'static str = "--lr0";
+    const RATE: &'static str = "lr0";
     const LAST_OF_EQUALS: bool = true;
 
     fn prepare(&mut self, plan: &Plan, decided: Option<&Value>) -> Result<()> {

@@ -190,7 +190,7 @@ namespace of_detect {
 #define LETTERBOX(SPACE, ELEMENT)                                                                                    \
     BLOCK(SPACE) {                                                                                                   \
         const Checked<const uint> words = {                                                                          \
-            reinterpret_cast<const uint *>(m.picture.data), m.picture.len * sizeof(ELEMENT) / sizeof(uint)};         \
+            reinterpret_cast<const uint *>(m.image.data), m.image.len * sizeof(ELEMENT) / sizeof(uint)};         \
         const Checked<ELEMENT> output = {                                                                            \
             reinterpret_cast<ELEMENT *>(m.output.data), m.output.len * sizeof(float) / sizeof(ELEMENT)};             \
         for (uint t = 0; t < threads; t++) SPACE::letterbox(s, words, output, x * threads + t);                      \
@@ -239,8 +239,8 @@ static Checked<T> checked(Buffer &buffer) {
 }
 
 template <class Memories, class T>
-static Memories memories(Buffer &arena, Buffer &picture, Buffer &weights, Buffer &biases, Buffer &output) {
-    return {checked<T>(arena), checked<T>(picture), checked<T>(weights), checked<float>(biases), checked<float>(output)};
+static Memories memories(Buffer &arena, Buffer &image, Buffer &weights, Buffer &biases, Buffer &output) {
+    return {checked<T>(arena), checked<T>(image), checked<T>(weights), checked<float>(biases), checked<float>(output)};
 }
 
 template <class T>

@@ -3,7 +3,7 @@
 use candle_core::{Result, Shape, Storage, Tensor};
 
 use super::super::run::{Buffer, Memories, Run, maps, plain, readable, result_map};
-use super::super::{ARENA, Kernel, Launch, Map, PICTURE, Step, THREADS, TRANSPOSED, Tile, Window, activation, word};
+use super::super::{ARENA, IMAGE, Kernel, Launch, Map, Step, THREADS, TRANSPOSED, Tile, Window, activation, word};
 use super::{dims, fours, parts};
 use crate::autograd::{Gradient, KernelOutput, differentiate};
 use crate::{Activation, ConvGeometry};
@@ -120,29 +120,29 @@ impl Conv {
             }
             None => None,
         };
-        let (picture, len) = (run.input(weight), packing.len());
+        let (image, len) = (run.input(weight), packing.len());
         let output = run.own(len + packing.columns_filled());
         // A row behind the last tap is the biases'.
         let launch = Launch::elements("pack", len + packing.columns_filled(), step)?;
-        run.launch(launch, Memories { picture: Some(picture), biases, ..Memories::to(output) });
+        run.launch(launch, Memories { image: Some(image), biases, ..Memories::to(output) });
         Ok((output, word(len)?))
     }
 
     fn forward(&self, xs: &Tensor, weight: &Tensor, bias: Option<&Tensor>, kind: Activation) -> Result<Storage> {
         let mut run = Run::new();
         let (packed, biases) = self.pack(&mut run, weight, bias, false)?;
-        let (picture, input) = run.map(xs)?;
+        let (image, input) = run.map(xs)?;
         let (activation, slope) = activation(kind);
         let step = Step { window: self.window, activation, slope, bias: biases, ..Step::default() };
-        self.product(run, picture, [input, result_map(self.output)?], packed, step, false)
+        self.product(run, image, [input, result_map(self.output)?], packed, step, false)
     }
 
     fn grad_input(&self, grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
         let mut run = Run::new();
         let (packed, biases) = self.pack(&mut run, weight, None, true)?;
-        let (picture, input) = run.map(grad)?;
+        let (image, input) = run.map(grad)?;
         let step = Step { window: self.window, bias: biases, ..Step::default() };
-        let grad = self.product(run, picture, [input, result_map(self.input)?], packed, step, true)?;
+        let grad = self.product(run, image, [input, result_map(self.input)?], packed, step, true)?;
         maps(grad, self.input)
     }
 
@@ -150,7 +150,7 @@ impl Conv {
     fn product(
         &self,
         mut run: Run,
-        picture: Buffer,
+        image: Buffer,
         [input, out]: [Map; 2],
         packed: Buffer,
         step: Step,
@@ -163,15 +163,15 @@ impl Conv {
         if is_back {
             launch = launch.back();
         }
-        let (picture, weights) = (Some(picture), Some(packed));
-        run.launch(launch, Memories { arena: None, picture, weights, biases: weights, output });
+        let (image, weights) = (Some(image), Some(packed));
+        run.launch(launch, Memories { arena: None, image, weights, biases: weights, output });
         let mut buffers = run.run()?;
         Ok(buffers.remove(1))
     }
 
     fn grad_weight(&self, xs: &Tensor, grad: &Tensor, shape: &Shape) -> Result<Tensor> {
         let mut run = Run::new();
-        let ((arena, input), (picture, second)) = (run.map(xs)?, run.map(grad)?);
+        let ((arena, input), (image, second)) = (run.map(xs)?, run.map(grad)?);
         let packing = self.packing(false);
         let [n, out_c, h, w] = self.output;
         let (name, blocks, threads) = if self.is_depthwise() {
@@ -187,7 +187,7 @@ impl Conv {
         let parts = parts(n * h * w, blocks);
         let step = Step {
             input: Map { memory: ARENA, ..input },
-            second: Map { memory: PICTURE, ..second },
+            second: Map { memory: IMAGE, ..second },
             window: self.window,
             images: word(n)?,
             parts: word(parts)?,
@@ -195,7 +195,7 @@ impl Conv {
         };
         let summed = run.own(parts * packing.len());
         let launch = Launch::blocks(name, [blocks, parts], threads, step)?;
-        run.launch(launch, Memories { arena: Some(arena), picture: Some(picture), ..Memories::to(summed) });
+        run.launch(launch, Memories { arena: Some(arena), image: Some(image), ..Memories::to(summed) });
         let output = run.own(shape.elem_count());
         let step = Step { parts: word(parts)?, ..packing.step(0)? };
         let launch = Launch::elements("unpack", packing.len(), step)?;

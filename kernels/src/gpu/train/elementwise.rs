@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
 
 use super::super::run::{Memories, Run, map as map_of, readable};
-use super::super::{Launch, Map, OUTPUT, PICTURE, QUAD, Step, activation as numbered, word};
+use super::super::{IMAGE, Launch, Map, OUTPUT, QUAD, Step, activation as numbered, word};
 use super::windows::reduced;
 use super::{dims, map};
 use crate::Activation;
@@ -55,12 +55,12 @@ pub(crate) fn concat(parts: &[&Tensor]) -> Result<Tensor> {
     let output = run.own(shape.iter().product());
     let mut start = 0;
     for part in parts {
-        let (picture, second) = run.map(&readable(part)?)?;
+        let (image, second) = run.map(&readable(part)?)?;
         let [n, c, h, w] = dims(part)?;
         let out = Map::new(OUTPUT, [start, h * w * shape[1], shape[1], 1], [h, w, c])?;
         let step = Step { second, out, images: word(n)?, ..Step::default() };
         let launch = Launch::elements("combine", n * h * w * c.div_ceil(QUAD), step)?;
-        run.launch(launch, Memories { picture: Some(picture), ..Memories::to(output) });
+        run.launch(launch, Memories { image: Some(image), ..Memories::to(output) });
         start += c;
     }
     let ys = KernelOutput::channels_last(run.run()?.remove(0), shape);
@@ -108,7 +108,7 @@ impl Accumulate {
         let offset = out.offset as usize + self.start * out.step as usize;
         let strides = [offset, out.batch as usize, out.position as usize, out.step as usize];
         let step = Step {
-            second: Map { memory: PICTURE, ..second },
+            second: Map { memory: IMAGE, ..second },
             out: Map::new(OUTPUT, strides, [h, w, c])?,
             images: word(n)?,
             ..Step::default()

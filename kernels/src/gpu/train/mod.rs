@@ -49,7 +49,7 @@ fn map(
     let second = second.map(|second| run.map(second)).transpose()?;
     let [weights, biases] = vectors.map(|vector| vector.map(|vector| run.input(vector)));
     let output = run.own(dims.iter().product());
-    let (picture, second) = second.unzip();
+    let (image, second) = second.unzip();
     let step = Step {
         input: Map { memory: ARENA, ..input },
         second: second.unwrap_or_default(),
@@ -59,7 +59,7 @@ fn map(
         ..step
     };
     let threads = dims[0] * dims[2] * dims[3] * dims[1].div_ceil(QUAD);
-    let memories = Memories { arena: Some(arena), picture, weights, biases, output };
+    let memories = Memories { arena: Some(arena), image, weights, biases, output };
     run.launch(Launch::elements(name, threads, step)?, memories);
     Ok(KernelOutput::channels_last(run.run()?.remove(0), dims))
 }

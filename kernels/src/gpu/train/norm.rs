@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::super::run::{Memories, Run, plain, readable};
-use super::super::{ARENA, Launch, Map, PICTURE, QUAD, Step, THREADS, activation, word};
+use super::super::{ARENA, IMAGE, Launch, Map, QUAD, Step, THREADS, activation, word};
 use super::{dims, fours, map, parts};
 use crate::Activation;
 use crate::autograd::{Gradient, differentiate};
@@ -66,7 +66,7 @@ fn statistics(
     let second = grad.map(|grad| run.map(grad)).transpose()?;
     let blocks = c.div_ceil(SUMMED);
     let parts = parts(n * h * w, blocks);
-    let (picture, second) = second.unzip();
+    let (image, second) = second.unzip();
     let step = Step {
         input: Map { memory: ARENA, ..input },
         second: second.unwrap_or_default(),
@@ -78,7 +78,7 @@ fn statistics(
     let moments = moments.map(|moments| run.input(moments));
     let summed = run.own(parts * 2 * fours(c));
     let launch = Launch::blocks("channels", [blocks, parts], THREADS, step)?;
-    run.launch(launch, Memories { arena: Some(arena), picture, weights: moments, ..Memories::to(summed) });
+    run.launch(launch, Memories { arena: Some(arena), image, weights: moments, ..Memories::to(summed) });
 
     let mut offset = |tensor: Option<&Tensor>| match tensor {
         Some(tensor) => Ok::<_, candle_core::Error>((Some(run.input(tensor)), word(tensor.layout().start_offset())?)),
@@ -89,10 +89,10 @@ fn statistics(
     let rows = if statistic == MOMENTS { 5 } else { 4 };
     let len = if statistic == SUM { c } else { rows * fours(c) };
     let output = run.own(len);
-    let step = Step { input: Map { memory: PICTURE, ..input }, weight, bias, ..step };
+    let step = Step { input: Map { memory: IMAGE, ..input }, weight, bias, ..step };
     let launch = Launch::elements("settle", fours(c).div_ceil(QUAD) * QUAD, step)?;
-    let picture = if statistic == PRODUCTS { moments } else { Some(arena) };
-    run.launch(launch, Memories { arena: Some(summed), picture, weights, biases, output });
+    let image = if statistic == PRODUCTS { moments } else { Some(arena) };
+    run.launch(launch, Memories { arena: Some(summed), image, weights, biases, output });
     let storage = run.run()?.remove(1);
     Ok(if statistic == SUM { plain(storage, c) } else { plain(storage, (rows, fours(c))) })
 }

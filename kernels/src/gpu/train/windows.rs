@@ -65,7 +65,7 @@ pub(super) fn reduced(xs: &Tensor, second: Option<&Tensor>) -> Result<KernelOutp
     let [n, c, ..] = dims(xs)?;
     let mut run = Run::new();
     let (arena, input) = run.map(xs)?;
-    let (picture, second) = second.map(|second| run.map(second)).transpose()?.unzip();
+    let (image, second) = second.map(|second| run.map(second)).transpose()?.unzip();
     let step = Step {
         input: Map { memory: ARENA, ..input },
         second: second.unwrap_or_default(),
@@ -74,7 +74,7 @@ pub(super) fn reduced(xs: &Tensor, second: Option<&Tensor>) -> Result<KernelOutp
         ..Step::default()
     };
     let output = run.own(n * c);
-    let memories = Memories { arena: Some(arena), picture, ..Memories::to(output) };
+    let memories = Memories { arena: Some(arena), image, ..Memories::to(output) };
     run.launch(Kernel::Mean.launch(&step, n, false)?, memories);
     Ok(KernelOutput::channels_last(run.run()?.remove(0), [n, c, 1, 1]))
 }

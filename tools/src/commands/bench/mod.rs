@@ -155,7 +155,7 @@ const TUNED: [&str; 8] = [
 fn seeded_weights(architecture: &Architecture, dtype: DType, device: &Device) -> VarBuilder<'static> {
     match architecture {
         Architecture::Classifier(_) => candle_ghostnet::seeded::var_builder(dtype, device),
-        Architecture::Detector { .. } => candle_yolov8::seeded::var_builder(dtype, device),
+        Architecture::Detector(_) => candle_yolov8::seeded::var_builder(dtype, device),
     }
 }
 
@@ -166,7 +166,7 @@ fn print_table(isa: Isa) -> Result<()> {
         let architecture = Architecture::named(name, None).context("an architecture that ships")?;
         let sizes: &[[usize; 2]] = match architecture {
             Architecture::Classifier(_) => &[[224; 2]],
-            Architecture::Detector { .. } => &[[640; 2], [640, 480], [480, 640], [320; 2]],
+            Architecture::Detector(_) => &[[640; 2], [640, 480], [480, 640], [320; 2]],
         };
         let network =
             ghostzoo::model::build_with(&architecture, seeded_weights(&architecture, DType::F32, &Device::Cpu))?;

@@ -40,7 +40,7 @@ pub(super) fn run(
     retain_heap();
     let (batch, size) = match architecture {
         Architecture::Classifier(_) => (32, 224),
-        Architecture::Detector { .. } => (16, 320),
+        Architecture::Detector(_) => (16, 320),
     };
     let (batch, [height, width]) = (args.batch.unwrap_or(batch), args.imgsz.unwrap_or([size; 2]));
     let variables = VarStore::new(dtype, device, 0);
@@ -53,8 +53,8 @@ pub(super) fn run(
             let targets = class_targets(&classes, config.num_classes, 0., dtype, device)?;
             Box::new(move || Ok(cross_entropy(&net.forward_t(&xs, true)?, &targets)?))
         }
-        Architecture::Detector { def, .. } => {
-            let net = Yolo::new(def, BatchNormMode::Keep, variables.builder())?;
+        Architecture::Detector(def) => {
+            let net = Yolo::new(&def.clone().with_norm(BatchNormMode::Keep), variables.builder())?;
             for (name, values) in initial_head_biases(def) {
                 if let Some(bias) = variables.get(&name) {
                     bias.set(&Tensor::new(values, device)?.to_dtype(dtype)?)?;

@@ -11,18 +11,16 @@ use candle_vision::data::ClassificationDataset;
 use candle_vision::image::RgbImage;
 use candle_vision::sysinfo;
 use ghostzoo::Architecture;
-use ghostzoo::train::{ClassificationStart, ClassificationTask};
+use ghostzoo::train::{ClassificationStart, ClassificationTask, Messages};
 use serde_json::Value;
 
 use super::progress::OutputMode;
-use super::run::{Files, Training, absolute_file, absolute_path};
+use super::run::{Files, Training, absolute_file, absolute_path, print_all};
 use crate::cli::{ClassifyTrainArgs, GlobalArgs, RunArgs};
 use crate::error::usage;
 use crate::model;
 use crate::output::drawable;
 
-/// Most notes on the data.
-const SHOWN: usize = 20;
 /// Part of the available memory that decoded images may take, and what they may where it is not known.
 const MEMORY_SHARE: u64 = 4;
 const UNKNOWN_BYTES: u64 = 1 << 30;
@@ -77,9 +75,9 @@ impl Training for Classify {
             )));
         }
         let set = dataset(args, data)?;
-        if !global.quiet {
-            set.notes.iter().take(SHOWN).for_each(|note| status!("note: {note}"));
-        }
+        let messages = Messages::default();
+        messages.note_each(&set.notes);
+        print_all(&messages, global.quiet);
         let start = match decided {
             Some(_) => None,
             None => {

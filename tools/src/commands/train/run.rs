@@ -15,6 +15,7 @@ use super::progress::OutputMode;
 use super::{arguments, place};
 use crate::cli::{Float, GlobalArgs, RunArgs};
 use crate::error::{Interrupted, usage};
+use crate::wording;
 use ghostzoo::plot;
 
 /// The last file of a run.
@@ -176,9 +177,8 @@ fn curves(results: &train::Results) -> Result<RgbImage> {
 
 /// Prints what the library has to say; with `quiet` only what may be wrong.
 pub(super) fn print(message: &Message, quiet: bool) {
-    match message {
-        Message::Note(_) if quiet => {}
-        Message::Note(text) | Message::Warning(text) => status!("note: {text}"),
+    if !(quiet && matches!(message, Message::Note(_))) {
+        status!("note: {}", wording::of_command(message.text()));
     }
 }
 
