@@ -21,6 +21,9 @@ const TRANSFORMED: usize = 64 * 1024;
 /// Fewest tiles for which reading the weights pays.
 const FEWEST: usize = 12;
 
+/// Output channels whose weights are transformed together.
+const TOGETHER: usize = 8;
+
 /// Transformed weights, one matrix (in_c, out_c) per point.
 pub(crate) struct PackedWinograd {
     points: Vec<Packed>,
@@ -36,24 +39,7 @@ impl PackedWinograd {
     ) -> Self {
         let mut points: Vec<Packed> =
             (0..IN * IN).map(|_| Packed::zeroed([out_c, in_c], isa, width, isa.max_vectors())).collect();
-        let most = isa.lanes(width) * isa.max_vectors();
-        let mut rows = vec![0f32; IN * IN * most];
-        for panel in 0..points[0].panels() {
-            let first = points[0].channel(panel);
-            let columns = points[0].columns(panel).min(out_c - first);
-            for channel in 0..in_c {
-                for column in 0..columns {
-                    let tap = |tap| f64::from(weight(first + column, channel, tap));
-                    let values = transform_weight(std::array::from_fn(tap));
-                    for (slot, value) in rows[column..].iter_mut().step_by(most).zip(values) {
-                        *slot = value as f32;
-                    }
-                }
-                for (packed, row) in points.iter_mut().zip(rows.chunks_exact(most)) {
-                    packed.row(panel, channel)[..columns].copy_from_slice(&row[..columns]);
-                }
-            }
-        }
+        pulp::Arch::new().dispatch(Transform { points: &mut points, out_c, in_c, weight });
         Self { points }
     }
 
@@ -62,25 +48,69 @@ impl PackedWinograd {
     }
 }
 
-/// `G g Gᵀ`.
-fn transform_weight(g: [f64; 9]) -> [f64; IN * IN] {
-    let mut half = [[0.; 3]; IN];
+/// The weights of all points, as a job for the vectors that there are.
+struct Transform<'a, F> {
+    points: &'a mut [Packed<f32>],
+    out_c: usize,
+    in_c: usize,
+    weight: F,
+}
+
+impl<F: Fn(usize, usize, usize) -> f32> pulp::NullaryFnOnce for Transform<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { points, out_c, in_c, weight } = self;
+        for panel in 0..points[0].panels() {
+            let first = points[0].channel(panel);
+            let columns = points[0].columns(panel).min(out_c - first);
+            for channel in 0..in_c {
+                for start in (0..columns).step_by(TOGETHER) {
+                    let count = TOGETHER.min(columns - start);
+                    let mut taps = [[0f64; TOGETHER]; 9];
+                    for column in 0..count {
+                        for (tap, taps) in taps.iter_mut().enumerate() {
+                            taps[column] = f64::from(weight(first + start + column, channel, tap));
+                        }
+                    }
+                    for (packed, values) in points.iter_mut().zip(transform_weights(&taps)) {
+                        let row = &mut packed.row(panel, channel)[start..][..count];
+                        row.iter_mut().zip(values).for_each(|(slot, value)| *slot = value as f32);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `G g Gᵀ` of some output channels.
+#[inline(always)]
+fn transform_weights(g: &[[f64; TOGETHER]; 9]) -> [[f64; TOGETHER]; IN * IN] {
+    let mut half = [[[0.; TOGETHER]; 3]; IN];
     for x in 0..3 {
-        for (half, point) in half.iter_mut().zip(weight_points([g[x], g[3 + x], g[6 + x]])) {
+        for (half, point) in half.iter_mut().zip(weight_points(&[g[x], g[3 + x], g[6 + x]])) {
             half[x] = point;
         }
     }
-    let mut points = [0.; IN * IN];
-    for (row, half) in points.chunks_exact_mut(IN).zip(half) {
+    let mut points = [[0.; TOGETHER]; IN * IN];
+    for (row, half) in points.chunks_exact_mut(IN).zip(&half) {
         row.copy_from_slice(&weight_points(half));
     }
     points
 }
 
-/// `G g`.
-fn weight_points([a, b, c]: [f64; 3]) -> [f64; IN] {
-    let (sum, far) = ((a + c) / -6., a / 24. + c / 6.);
-    [a / 4., sum - b / 6., sum + b / 6., far + b / 12., far - b / 12., c]
+/// `G g` of some output channels.
+#[inline(always)]
+fn weight_points(g: &[[f64; TOGETHER]; 3]) -> [[f64; TOGETHER]; IN] {
+    let mut points = [[0.; TOGETHER]; IN];
+    for i in 0..TOGETHER {
+        let [a, b, c] = [g[0][i], g[1][i], g[2][i]];
+        let (sum, far) = ((a + c) / -6., a / 24. + c / 6.);
+        let values = [a / 4., sum - b / 6., sum + b / 6., far + b / 12., far - b / 12., c];
+        points.iter_mut().zip(values).for_each(|(point, value)| point[i] = value);
+    }
+    points
 }
 
 /// A 3x3 convolution of stride 1 and dilation 1 with one group.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use candle_core::{DType, Result, TensorId};
+use candle_core::{DType, Result, Storage, TensorId, bail};
 use rayon::prelude::*;
 
 use super::choose::{Choice, ConvAlgorithm};
@@ -76,7 +76,10 @@ impl Packs {
 
 fn pack(conv: &Conv, (form, width): Choice, isa: Isa) -> Result<Weights> {
     let (out_c, in_c, kernel_h, kernel_w) = conv.weight.dims4()?;
-    let weight = conv.weight.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    let values = conv.weight.to_dtype(DType::F32)?.contiguous()?;
+    let (storage, layout) = values.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else { bail!("{}: weights on {:?}", conv.path, values.device()) };
+    let weight = &storage.as_slice::<f32>()?[layout.start_offset()..][..values.elem_count()];
     let (taps, most) = (kernel_h * kernel_w, isa.max_vectors());
     let matrix = |weight: &dyn Fn(usize, usize) -> f32| {
         Weights::Matrix(Arc::new(Packed::new([out_c, in_c * taps], isa, width, most, weight)))
