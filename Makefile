@@ -6,9 +6,9 @@ check: format lint docs test run package
 format:
 	cargo fmt --all --check
 
+# The crates below `ghostzoo` are linted without features by its two: the layers and networks by the one, the weights by the other.
 lint:
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo clippy -p candle-ghostnet -p candle-yolov8 -p ghostzoo-weights --no-default-features -- -D warnings
 	cargo clippy -p ghostzoo-cli --no-default-features -- -D warnings
 	cargo clippy -p ghostzoo -- -D warnings
 	cargo clippy -p ghostzoo --no-default-features --features tar -- -D warnings
