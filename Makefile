@@ -56,10 +56,14 @@ cuda-check:
 		cargo clippy --profile link -p ghostzoo-cli --features cuda,cudnn -- -D warnings
 
 # Compiles and links it with a toolkit (CUDA_HOME, or nvcc on PATH), where there is no driver: the command says so in one line, and
-# goes on with the CPU unless a GPU was asked for.
+# goes on with the CPU unless a GPU was asked for. Clippy's driver is the compiler, with `-D warnings`, so that one build also lints
+# what `cuda-check` does, and its tests; they are built with the program for the features of both. An integration test brings the program.
 LINKED := target/cuda-link/link/ghostzoo
+CUDA_CLIPPY := CARGO_TARGET_DIR=target/cuda-link RUSTC_WORKSPACE_WRAPPER=clippy-driver \
+	CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__
+CUDA_TEST := cargo test --profile link -p ghostzoo-cli -p ghostzoo-kernels -p candle-vision --features ghostzoo-cli/cuda,ghostzoo-cli/cudnn --lib
 cuda-link:
-	CARGO_TARGET_DIR=target/cuda-link cargo build --profile link -p ghostzoo-cli --features cuda,cudnn
+	$(CUDA_CLIPPY) $(CUDA_TEST) --test fuzz --no-run
 	! $(LINKED) detect --device cuda >/dev/null 2>target/cuda-link/refused
 	cat target/cuda-link/refused
 	test "$$(grep -c . target/cuda-link/refused)" = 1 && grep -q 'cannot open --device cuda:0: .*no GPU driver' target/cuda-link/refused
@@ -72,8 +76,7 @@ cuda-emulate: cuda-link
 	cd kernels/src/gpu && $(CXX) -shared -fPIC -O2 -std=c++17 -ffp-contract=off -I. -o $(DRIVER) emulate/driver.cpp
 	GHOSTZOO_GPU_PROGRAM=$(abspath $(LINKED)) GHOSTZOO_DRIVER=$(DRIVER) \
 		cargo test --workspace --test cli emulated_gpu -- --ignored
-	CARGO_TARGET_DIR=target/cuda-link CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="env LD_PRELOAD=$(DRIVER)" \
-		cargo test --profile link -p ghostzoo-kernels -p candle-vision --features ghostzoo-kernels/cuda --lib -- \
+	$(CUDA_CLIPPY) CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="env LD_PRELOAD=$(DRIVER)" $(CUDA_TEST) -- \
 		gpu::suite letterbox nms plan::tests::graphs plan::tests::convs plan::tests::boxes \
 		--skip a_network_on_a_tape_has_the_gradients_of_one_without
 
