@@ -50,7 +50,7 @@ impl PackedWinograd {
 
 /// The weights of all points, as a job for the vectors that there are.
 struct Transform<'a, F> {
-    points: &'a mut [Packed<f32>],
+    points: &'a mut [Packed],
     out_c: usize,
     in_c: usize,
     weight: F,
