@@ -24,6 +24,7 @@ use clap::{Arg, ArgMatches, Args, CommandFactory, Parser, Subcommand, ValueEnum}
 
 use crate::device::Choice;
 use crate::error::usage;
+use crate::wording;
 
 pub(crate) use bench::{BenchArgs, Engine};
 pub(crate) use classify::ClassifyArgs;
@@ -114,7 +115,8 @@ impl GlobalArgs {
     /// Opens the device, and refuses a type that it cannot compute in. `quiet` as [`Choice::open`] has it.
     pub(crate) fn open(&self, quiet: bool) -> anyhow::Result<candle_core::Device> {
         let device = self.device.open(quiet)?;
-        ghostzoo_kernels::check_dtype(&device, self.dtype()).map_err(|error| usage(error.to_string()))?;
+        ghostzoo_kernels::check_dtype(&device, self.dtype())
+            .map_err(|error| usage(wording::of_command(&error.to_string())))?;
         Ok(device)
     }
 
