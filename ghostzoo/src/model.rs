@@ -136,7 +136,7 @@ fn in_cache(found: &ResolvedModel, error: ghostzoo_weights::Error) -> Error {
     };
     match found.cached_as.as_deref().filter(|_| is_damage) {
         Some(name) => {
-            Error::Invalid(format!("{error}; it lies in the cache: resolving `{name}` `again` downloads it anew"))
+            Error::Invalid(format!("{error}; it lies in the cache: `ResolveOptions::again` downloads {name} anew"))
         }
         None => error.into(),
     }

@@ -45,7 +45,9 @@ impl ModelSpec {
         if let Some(arch) = arch {
             let said = Architecture::named_or_yaml(arch, nc)?.with_context(|| {
                 let arch = shown(arch);
-                format!("`arch`: `{arch}` is neither an architecture nor a yaml file; `Registry` lists all names")
+                format!(
+                    "`options.arch`: `{arch}` is neither an architecture nor a yaml file; `Registry` lists all names"
+                )
             })?;
             return Self::new(said.in_form(&bare, &shapes));
         }
@@ -72,7 +74,7 @@ impl ModelSpec {
         let Some(said) = said.map(|said| said.in_form(&bare, &shapes)) else {
             return Self::new(by_shapes().with_context(|| {
                 "it does not say its architecture, and its tensors are those of none that ships; say it with \
-                 `arch`, by a name or a yaml file"
+                 `options.arch`, a name or a yaml file"
             })?);
         };
         let said = Self::new(said)?;

@@ -101,7 +101,12 @@ fn what_does_not_go_is_one_line() {
     let memory = "error: the GPU's memory does not suffice for --batch 2: try --batch 1";
     fails(&["--device", "cuda:0"], &[("EMULATED_DRIVER_MEMORY", "30")], 1, &[memory]);
     let old = [("EMULATED_DRIVER_CAPABILITY", "75")];
-    fails(&["--device", "cuda:0", "--dtype", "bf16"], &old, 2, &["compute capability 7.5", "--dtype f16"]);
+    fails(
+        &["--device", "cuda:0", "--dtype", "bf16"],
+        &old,
+        2,
+        &["--dtype: this GPU has compute capability 7.5", "use f16 or f32"],
+    );
     fails(&["--device", "cuda:2"], &[], 1, &["cannot open --device cuda:2"]);
 }
 

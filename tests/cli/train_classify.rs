@@ -126,7 +126,7 @@ fn a_run_that_is_killed_ends_in_the_same_weights() {
     std::fs::remove_file(place.path("set/val/red/8.png")).unwrap();
     let other = "--quiet train classify --resume runs/classify/cut --epochs 5";
     place.run(other).failed(2, &["the data are not those that the run began with"]);
-    place.run("train detect --resume runs/classify/cut").failed(1, &["is a run of `train classify`"]);
+    place.run("train detect --resume runs/classify/cut").failed(1, &["is a run of the task `classify`"]);
 }
 
 #[test]

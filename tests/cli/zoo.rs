@@ -198,7 +198,7 @@ fn a_damaged_file_in_the_cache_is_named_and_pulled_again() {
     place.write("hf/hub/models--me--ghost/refs/main", "c0ffee");
     let (code, _, stderr) = run(&format!("classify a.png --arch ghostnet_050 -m {model}"));
     assert_eq!((code, stderr.lines().count()), (Some(1), 1), "{stderr}");
-    for part in [snapshot, "a web page", "`ghostzoo pull hf://me/ghost/m.safetensors --force`"] {
+    for part in [snapshot, "a web page", "`ghostzoo pull --force` downloads hf://me/ghost/m.safetensors anew"] {
         assert!(stderr.contains(part), "{part}: {stderr}");
     }
     let (code, _, stderr) = run(&format!("pull {model} --force"));

@@ -1,74 +1,81 @@
-//! The library's words as the command line has them.
+//! The library's words as the command line has them. The library names an option as `options.NAME`, or by the path of what it is
+//! part of, and other doors of its own by their Rust names: neither is what a user calls a file, a model or a class.
 
-/// Flags that the library knows by the names of options: `val_split` is `--val-split`.
-const FLAGS: [&str; 19] = [
-    "accept-changed-data",
-    "arch",
-    "classes",
-    "cls-remap",
-    "data",
-    "epochs",
-    "imgsz",
-    "lr",
-    "lr0",
-    "max-det",
-    "max-pixels",
-    "model",
-    "multi-scale",
-    "patience",
-    "pretrained",
-    "recipe.batch",
-    "teacher",
-    "val-split",
-    "warmup-epochs",
-];
+use std::borrow::Cow;
+
 /// What the library says, and what the command says for it.
-const PHRASES: [(&str, &str); 18] = [
-    ("--recipe.batch", "--batch"),
-    ("`hours`", "--time"),
+const PHRASES: [(&str, &str); 11] = [
+    ("`options.hours`", "--time"),
     ("`Pretrained::No` trains", "--pretrained false trains"),
-    ("or take another folder", "or give --name another folder"),
-    ("give a checkpoint trained for it", "give a checkpoint trained for it: --model FILE"),
     ("or give a local file", "or give a local file to --model"),
-    ("to use it all the same, ask for", "to use it all the same, give --model"),
-    ("say it with --arch, by a name or a yaml file", "say it with --arch NAME or --arch FILE.yaml"),
-    ("use f16 or f32", "use --dtype f16 or f32"),
+    ("give a checkpoint trained for it", "give a checkpoint trained for it: --model FILE"),
+    ("`ResolveOptions::again` downloads", "`ghostzoo pull --force` downloads"),
     ("`DetectionData::files` list them", "`val --data split.yaml` of the run's folder looks at the same"),
     ("`Registry` lists all names", "`ghostzoo models` lists all names"),
     ("`Classifier` reads GhostNets", "`ghostzoo classify` reads GhostNets"),
     ("use `Detector`", "use `ghostzoo detect`"),
     ("train a `ClassificationTask`", "`ghostzoo train classify`"),
     ("train a `DetectionTask`", "`ghostzoo train detect`"),
-    ("is a run of the task `", "is a run of `train "),
-    ("resolving `", "`ghostzoo pull "),
-    ("` `again` downloads it anew", " --force` downloads it again"),
 ];
 
-/// A message of the library as the command prints it, options by their flags.
+/// A message of the library as the command prints it: `options.recipe.warmup_epochs` is `--warmup-epochs`.
 pub(crate) fn of_command(message: &str) -> String {
-    let flag = |text: String, flag: &&str| text.replace(&format!("`{}`", flag.replace('-', "_")), &format!("--{flag}"));
-    let text = FLAGS.iter().fold(message.to_owned(), flag);
-    PHRASES.iter().fold(text, |text, (from, to)| text.replace(from, to))
+    let text = PHRASES.iter().fold(Cow::from(message), |text, (from, to)| text.replace(from, to).into());
+    let mut parts = text.split("`options.");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once('`') {
+            Some((path, rest)) => {
+                let name = path.rsplit('.').next().unwrap_or(path).replace('_', "-");
+                out.extend(["--", &name, rest]);
+            }
+            None => out.extend(["`options.", part]),
+        }
+    }
+    out
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
-    fn options_are_flags_and_files_keep_their_fields() {
+    fn options_are_flags_and_what_users_named_keeps_its_name() {
         for (library, command) in [
-            ("a larger `recipe.batch` or `imgsz`", "a larger --batch or --imgsz"),
-            ("validate with, `val_split` 0.2", "validate with, --val-split 0.2"),
+            ("a larger `options.recipe.batch` or `options.imgsz`", "a larger --batch or --imgsz"),
+            ("validate with, `options.val_split` 0.2", "validate with, --val-split 0.2"),
+            ("a larger `options.hours` goes on", "a larger --time goes on"),
             (
-                "resolving `hf://a/b/c.pt` `again` downloads it anew",
-                "`ghostzoo pull hf://a/b/c.pt --force` downloads it again",
+                "unknown model `data` (`Registry` lists all names)",
+                "unknown model `data` (`ghostzoo models` lists all names)",
             ),
-            ("say it with `arch`, by a name or a yaml file", "say it with --arch NAME or --arch FILE.yaml"),
-            ("is a run of the task `classify`", "is a run of `train classify`"),
-            ("`decided.recipe.batch` is 0, `batch` is 4", "`decided.recipe.batch` is 0, `batch` is 4"),
+            ("`lr0` is 0.01 in this run", "`lr0` is 0.01 in this run"),
+            ("`options.", "`options."),
         ] {
             assert_eq!(of_command(library), command);
+        }
+    }
+
+    /// The text of the Rust files below a folder.
+    fn sources(folder: &Path) -> String {
+        let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+        entries
+            .map(|path| match path.extension() {
+                _ if path.is_dir() => sources(&path),
+                Some(ending) if ending == "rs" => std::fs::read_to_string(&path).expect("a source"),
+                _ => String::new(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_phrase_is_one_that_the_library_says() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let said: String = ["ghostzoo/src", "weights/src"].iter().map(|folder| sources(&root.join(folder))).collect();
+        for (phrase, _) in PHRASES {
+            assert!(said.contains(phrase), "nothing says {phrase:?}");
         }
     }
 }

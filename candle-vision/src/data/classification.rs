@@ -8,7 +8,7 @@ use super::{CachedDataset, DataError, ImageIndex, held_out};
 
 /// How a folder to train from has to look, for messages.
 const LAYOUT: &str = "a training set has DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg, or DIR/train.tar and DIR/val.tar; \
-                      where there is no val, `val_split` 0.2 holds back a fifth of the images";
+                      where there is no val, `options.val_split` 0.2 holds back a fifth of the images";
 
 /// The two parts of a training set. Its classes are the class folders of the training part, in sorted order.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl ClassificationDataset {
     pub fn open_held_out(dir: &Path, share: f64, seed: u64, cache_bytes: u64) -> Result<Self, DataError> {
         match open_val(dir) {
             Ok(_) => {
-                let reason = "has images to validate with already: remove that part, or leave `val_split` out";
+                let reason = "has images to validate with already: remove that part, or leave `options.val_split` out";
                 return Err(DataError::layout(dir, reason));
             }
             Err(DataError::Layout { .. }) => {}

@@ -51,7 +51,7 @@ pub enum Reference {
 }
 
 const SCALE_DOWN: &str = "scale it down first";
-pub(super) const RAISE: &str = "scale it down first, or raise `max_pixels`";
+pub(super) const RAISE: &str = "scale it down first, or raise `options.max_pixels`";
 
 /// How to decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -226,7 +226,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Dataset, String> {
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
         return Err("a list, as results are; an instances file is an object with images, annotations and categories \
-                    (`data` takes what is labelled, not what was predicted)"
+                    (a dataset is what is labelled, not what was predicted)"
             .into());
     }
     let error = match serde_json::from_slice(bytes) {

@@ -156,7 +156,7 @@ fn a_file_that_is_no_dataset_is_refused() {
     for (text, problem) in [
         (String::new(), "no COCO instances file: EOF"),
         ("[]".into(), "a list, as results are; an instances file is an object with images, annotations and categories"),
-        (r#" [{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]"#.into(), "(`data` takes what is labelled"),
+        (r#" [{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]"#.into(), "(a dataset is what is labelled"),
         ("3".into(), "expected an object with images, annotations and categories"),
         ("{}".into(), "missing field `images`"),
         (format!(r#"{{"images": [{image}]}}"#), "missing field `categories`"),

@@ -30,7 +30,10 @@ pub(super) fn rows_by_name((_, checkpoint): &(String, Checkpoint), classes: &[St
 /// Says how many classes have a row.
 pub(super) fn rows_message(rows: &[Option<usize>]) -> String {
     let known = rows.iter().flatten().count();
-    format!("{known} of {} classes start from the checkpoint's row of the same name, see `cls_remap`", rows.len())
+    format!(
+        "{known} of {} classes start from the checkpoint's row of the same name, see `options.cls_remap`",
+        rows.len()
+    )
 }
 
 /// Says what of the `all` tensors came from the checkpoint `name`, and which do not fit.
@@ -39,7 +42,9 @@ pub(super) fn rows_message(rows: &[Option<usize>]) -> String {
 /// Where nothing did.
 pub(super) fn tell(loaded: &LoadReport, all: usize, name: &str, messages: &Messages) -> Result<()> {
     if loaded.matched.is_empty() {
-        invalid!("nothing of {name} fits: give its architecture with `model`, and it with `pretrained`");
+        invalid!(
+            "nothing of {name} fits: give its architecture with `options.model`, and it with `options.pretrained`"
+        );
     }
     messages.note(format!("{} of {all} tensors are taken from {name}", loaded.matched.len()));
     let misshaped = &loaded.mismatch.misshaped;

@@ -138,7 +138,7 @@ impl SavedRun {
                 true => warn(callbacks, format!("{said}; the run goes on with them")),
                 false => {
                     return Err(request(format!(
-                        "{said}; put them back, go on with them by `accept_changed_data`, or begin a run from its weights"
+                        "{said}; put them back, go on with them by `options.accept_changed_data`, or begin a run from its weights"
                     )));
                 }
             }

@@ -128,18 +128,18 @@ impl Over {
         let finished = format!("{shown} is finished, after {} epochs", progress.epoch);
         match self {
             Self::Beyond => request(format!(
-                "{shown} is in epoch {} already: leave `epochs` out, or give it a number from there on",
+                "{shown} is in epoch {} already: leave `options.epochs` out, or give it a number from there on",
                 progress.epoch + 1
             )),
             Self::Epochs(epochs) => {
-                Error::Invalid(format!("{finished}: a larger `epochs` than {epochs} goes on with it"))
+                Error::Invalid(format!("{finished}: a larger `options.epochs` than {epochs} goes on with it"))
             }
             Self::Patience(patience) => Error::Invalid(format!(
-                "{finished}, of which none since the {}. was better: a larger `patience` than {patience}, or 0, goes on with it",
+                "{finished}, of which none since the {}. was better: a larger `options.patience` than {patience}, or 0, goes on with it",
                 progress.stopping.epoch
             )),
             Self::Hours(hours) => {
-                Error::Invalid(format!("{finished}, its {hours} hours: a larger `hours` goes on with it"))
+                Error::Invalid(format!("{finished}, its {hours} hours: a larger `options.hours` goes on with it"))
             }
         }
     }

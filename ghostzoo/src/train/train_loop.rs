@@ -103,7 +103,7 @@ impl<'a> TrainLoop<'a> {
             let batch = self.progress.batch;
             if let Some(loss) = step.losses.iter().find(|loss| !loss.is_finite()) {
                 invalid!(
-                    "the loss became {loss} in epoch {}, step {}: begin again with a lower `{}` or a longer `warmup_epochs`",
+                    "the loss became {loss} in epoch {}, step {}: begin again with a lower `options.{}` or a longer `options.warmup_epochs`",
                     epoch + 1,
                     batch + 1,
                     T::RATE

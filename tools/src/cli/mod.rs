@@ -24,7 +24,6 @@ use clap::{Arg, ArgMatches, Args, CommandFactory, Parser, Subcommand, ValueEnum}
 
 use crate::device::Choice;
 use crate::error::usage;
-use crate::wording;
 
 pub(crate) use bench::{BenchArgs, Engine};
 pub(crate) use classify::ClassifyArgs;
@@ -115,8 +114,7 @@ impl GlobalArgs {
     /// Opens the device, and refuses a type that it cannot compute in. `quiet` as [`Choice::open`] has it.
     pub(crate) fn open(&self, quiet: bool) -> anyhow::Result<candle_core::Device> {
         let device = self.device.open(quiet)?;
-        ghostzoo_kernels::check_dtype(&device, self.dtype())
-            .map_err(|error| usage(wording::of_command(&error.to_string())))?;
+        ghostzoo_kernels::check_dtype(&device, self.dtype()).map_err(|error| usage(format!("--dtype: {error}")))?;
         Ok(device)
     }
 

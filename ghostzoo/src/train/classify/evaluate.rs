@@ -62,8 +62,8 @@ impl ClassificationTask {
         }
         if metrics.not_finite() > 0 {
             invalid!(
-                "the answers to {} of {} validation images are no numbers: begin again with a lower `lr` or a longer \
-                 `warmup_epochs`",
+                "the answers to {} of {} validation images are no numbers: begin again with a lower `options.lr` or a longer \
+                 `options.warmup_epochs`",
                 metrics.not_finite(),
                 metrics.images()
             );

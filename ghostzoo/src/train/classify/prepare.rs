@@ -66,7 +66,7 @@ impl ClassificationTask {
         // Maps of 32 pixels and less end at one cell, of which a batch norm needs two.
         if recipe.batch.min(self.sets[0].len()) == 1 && imgsz <= 32 {
             return Err(request(
-                "a batch of one image of at most 32 pixels teaches nothing: give a larger `recipe.batch` or `imgsz`",
+                "a batch of one image of at most 32 pixels teaches nothing: give a larger `options.recipe.batch` or `options.imgsz`",
             ));
         }
         check_side(&self.options.model, config.variant, imgsz)?;
@@ -112,7 +112,7 @@ impl ClassificationTask {
         ));
         if recipe.warmup_epochs >= recipe.epochs as f64 {
             self.messages.note(format!(
-                "the rate rises to the end: give `warmup_epochs` less than the {} of `epochs`",
+                "the rate rises to the end: give `options.warmup_epochs` less than the {} of `options.epochs`",
                 recipe.epochs
             ));
         }
@@ -130,15 +130,17 @@ impl ClassificationTask {
             None => LoadOptions::new()
                 .device(self.options.device.clone())
                 .model(&name)
-                .context("the run learns from its `teacher` to the end")?,
+                .context("the run learns from its `options.teacher` to the end")?,
         };
         let Network::Classifier(teacher) = network else {
-            return Err(request(format!("`teacher` {name} is a detector: it has no answers for a whole image")));
+            return Err(request(format!(
+                "`options.teacher` {name} is a detector: it has no answers for a whole image"
+            )));
         };
-        check_side(&format!("`teacher` {name}"), teacher.config().variant, self.options.imgsz)?;
+        check_side(&format!("`options.teacher` {name}"), teacher.config().variant, self.options.imgsz)?;
         if class_names != self.class_names {
             return Err(request(format!(
-                "`teacher` {name} knows {} classes that are not the {} of the data, in name and order: train it on them first",
+                "`options.teacher` {name} knows {} classes that are not the {} of the data, in name and order: train it on them first",
                 class_names.len(),
                 self.class_names.len()
             )));
@@ -146,7 +148,7 @@ impl ClassificationTask {
         let EvalTransform { mean, std, .. } = transform;
         if (mean, std) != (view.mean, view.std) {
             return Err(request(format!(
-                "`teacher` {name} has its images normalised by {mean:?} and {std:?}, not as here"
+                "`options.teacher` {name} has its images normalised by {mean:?} and {std:?}, not as here"
             )));
         }
         Ok(Some(*teacher))
@@ -157,9 +159,9 @@ impl ClassificationTask {
 fn check_side(name: &str, variant: Variant, imgsz: usize) -> Result<()> {
     let least = variant.least_side();
     match imgsz < least {
-        true => {
-            Err(request(format!("{name} takes images of at least {least} pixels: give a larger `imgsz` than {imgsz}")))
-        }
+        true => Err(request(format!(
+            "{name} takes images of at least {least} pixels: give a larger `options.imgsz` than {imgsz}"
+        ))),
         false => Ok(()),
     }
 }

@@ -65,7 +65,7 @@ impl ClassificationStart {
             let own = config.variant.name;
             let theirs = checkpoint.metadata.arch.as_deref().and_then(|arch| arch.split('.').next()).unwrap_or(own);
             if theirs != own {
-                return Err(request(format!("{name} is a {theirs}, whose weights do not fit `model` {own}")));
+                return Err(request(format!("{name} is a {theirs}, whose weights do not fit `options.model` {own}")));
             }
             let is_deploy = config.variant.version.has_branches()
                 && checkpoint.tensors.contains_key("blocks.0.0.ghost1.primary_conv.0.bias");

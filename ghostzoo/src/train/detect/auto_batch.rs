@@ -20,11 +20,11 @@ pub(super) fn auto_batch(share: f64, def: &ModelConfig, imgsz: usize, device: &D
             (
                 batch,
                 format!(
-                    "`recipe.batch` {batch}: an image takes some {each:.2} GB of {free:.1} GB that are free; {DEFAULT} at most"
+                    "`options.recipe.batch` {batch}: an image takes some {each:.2} GB of {free:.1} GB that are free; {DEFAULT} at most"
                 ),
             )
         }
-        None => (DEFAULT, format!("`recipe.batch` {DEFAULT}: it is not known how much memory is free")),
+        None => (DEFAULT, format!("`options.recipe.batch` {DEFAULT}: it is not known how much memory is free")),
     }
 }
 

@@ -73,7 +73,7 @@ impl DetectionData {
             if let Some(class) = classes.beyond(data.names().len()) {
                 let most = data.names().len() - 1;
                 return Err(request(format!(
-                    "`classes` {class}: the classes of {} are 0 to {most}",
+                    "`options.classes` {class}: the classes of {} are 0 to {most}",
                     data.file().display()
                 )));
             }
@@ -95,7 +95,7 @@ impl DetectionData {
         if let Some(share) = options.val_split {
             if has("val") && splits.len() > 1 {
                 return Err(request(format!(
-                    "`val_split`: {file} has images to validate with already: leave the option out, or take the key `val:` \
+                    "`options.val_split`: {file} has images to validate with already: leave the option out, or take the key `val:` \
                      out of the file"
                 )));
             }
@@ -106,7 +106,7 @@ impl DetectionData {
         if let Some(lacking) = ["train", "val"].into_iter().find(|split| !has(split)) {
             return Err(request(format!(
                 "{file} has no split `{lacking}`, only {}: add the key `{lacking}:`, or hold back a part of its images to \
-                 validate with, `val_split` 0.2",
+                 validate with, `options.val_split` 0.2",
                 splits.join(", ")
             )));
         }
@@ -129,7 +129,7 @@ impl DetectionData {
         let count = images.len();
         if count < 2 {
             return Err(request(format!(
-                "`val_split`: {} has one image: there is none to hold back",
+                "`options.val_split`: {} has one image: there is none to hold back",
                 data.file().display()
             )));
         }

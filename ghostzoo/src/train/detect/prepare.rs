@@ -96,7 +96,7 @@ impl DetectionTask {
         if self.train.len() % recipe.batch == 1 && least < 2 * scale.stride {
             return Err(request(format!(
                 "the last batch of an epoch has one image, of one cell at {least} pixels, which a batch norm cannot learn \
-                 from: change `recipe.batch`, `imgsz` or `multi_scale`"
+                 from: change `options.recipe.batch`, `options.imgsz` or `options.multi_scale`"
             )));
         }
         Ok(())
@@ -157,7 +157,7 @@ impl DetectionTask {
         let max_det = if asked == MAX_DET { most.max(MAX_DET) } else { asked };
         if most > asked {
             self.messages.note(format!(
-                "an image has {most} objects: {max_det} boxes are kept of each in validation, `max_det` says otherwise"
+                "an image has {most} objects: {max_det} boxes are kept of each in validation, `options.max_det` says otherwise"
             ));
         }
         let nms = NmsOptions { conf: 0.001, iou: self.options.iou, max_det, multi_label: true, ..Default::default() };
