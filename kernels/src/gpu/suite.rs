@@ -232,7 +232,7 @@ fn convolutions_of(
     )
 }
 
-/// Of one output, no position is above zero but one, just so.
+/// No value behind the ReLU is above a thousandth, and its terms are some tenths.
 #[test]
 fn a_convolution_that_cancels() -> Result<()> {
     let geometry = ConvGeometry { kernel: [1, 4], stride: [3, 1], padding: [2, 0], dilation: [1, 2], groups: 1 };
