@@ -61,9 +61,10 @@ cuda-check:
 LINKED := target/cuda-link/link/ghostzoo
 CUDA_CLIPPY := CARGO_TARGET_DIR=target/cuda-link RUSTC_WORKSPACE_WRAPPER=clippy-driver \
 	CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__
-CUDA_TEST := cargo test --profile link -p ghostzoo-cli -p ghostzoo-kernels -p candle-vision --features ghostzoo-cli/cuda,ghostzoo-cli/cudnn --lib
+CUDA_TEST := cargo test --profile link -p ghostzoo-cli -p ghostzoo-kernels -p candle-vision --features ghostzoo-cli/cuda,ghostzoo-cli/cudnn \
+	--lib --test fuzz
 cuda-link:
-	$(CUDA_CLIPPY) $(CUDA_TEST) --test fuzz --no-run
+	$(CUDA_CLIPPY) $(CUDA_TEST) --no-run
 	! $(LINKED) detect --device cuda >/dev/null 2>target/cuda-link/refused
 	cat target/cuda-link/refused
 	test "$$(grep -c . target/cuda-link/refused)" = 1 && grep -q 'cannot open --device cuda:0: .*no GPU driver' target/cuda-link/refused
