@@ -41,7 +41,7 @@ pub use gpu::{
     place::{PLACES, Place},
 };
 pub use gpu::{has_kernels, letterbox, staging, suppress};
-pub use malloc::retain_heap;
+pub use malloc::{retain_heap, use_huge_pages};
 pub use matrix::{Transposed, product};
 pub use norm::{BatchStats, batch_norm};
 pub use pool::{avg_pool2d, global_avg_pool2d, max_pool2d};

@@ -36,6 +36,7 @@ use clap::{ArgMatches, FromArgMatches};
 use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
+    ghostzoo_kernels::use_huge_pages();
     let command = cli::command();
     let matches = match cli::matches(&command, std::env::args_os()) {
         Ok(matches) => matches,
