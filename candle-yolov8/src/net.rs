@@ -6,7 +6,9 @@ use std::fmt;
 use candle_core::{Context, Device, Module, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::layers::{Backend, BatchNormMode, Block, Eager, Layer, Modules, sequence};
-use ghostzoo_kernels::plan::{self, ConvShape, Graph, KernelLaunch, OpTiming, Session, Traced, Value};
+use ghostzoo_kernels::plan::{
+    self, ConvShape, Graph, KernelLaunch, Observer, OpTiming, Quantization, Session, Traced, Value,
+};
 use ghostzoo_kernels::{Isa, has_kernels, joint_backward};
 
 use crate::modules::{
@@ -181,10 +183,28 @@ impl Yolo {
         plan::conv_shapes(self, Endpoint::Levels, [3, height, width])
     }
 
+    /// Output channels by path of the dense convolutions that [`Yolo::quantize`] takes.
+    pub fn dense_convs(&self) -> Result<BTreeMap<String, usize>> {
+        plan::dense_convs(self, Endpoint::Levels, [3, self.max_stride(), self.max_stride()])
+    }
+
+    /// Runs the named convolutions in 8 bits where the CPU runs inference; their weights are multiples of their steps. Fails where
+    /// batch norms are not folded, or where there is no such convolution.
+    pub fn quantize(&mut self, quantization: Quantization) -> Result<()> {
+        let Some(session) = &mut self.session else { candle_core::bail!("only a folded network computes in 8 bits") };
+        session.set_quantization(quantization);
+        Ok(())
+    }
+
+    /// What a calibration for images of `[height, width]` sees. Fails where batch norms are not folded.
+    pub fn observer(&self, [height, width]: [usize; 2]) -> Result<Observer> {
+        Observer::new(self, Endpoint::Levels, [3, height, width])
+    }
+
     /// Runs inference on the CPU with an instruction set of this machine, instead of the widest.
     pub fn set_isa(&mut self, isa: Isa) -> Result<()> {
-        if self.session.is_some() {
-            self.session = Some(Session::new(isa)?);
+        if let Some(session) = &mut self.session {
+            session.set_isa(isa)?;
         }
         Ok(())
     }

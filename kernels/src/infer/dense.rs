@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::epilogue::{self, Bias, Epilogue};
-use super::gemm::{InOrder, Packed, Rows, multiply};
+use super::gemm::{InOrder, Packed, Rows, Sink, multiply};
 use super::{Body, Call, Invoke, Kernel, View, chunks, part};
 use crate::ConvGeometry;
 use crate::simd::Vector;
@@ -31,6 +31,8 @@ pub(crate) struct DenseConfig {
     pub(crate) weights: Arc<Packed>,
     pub(crate) bias: Bias,
     pub(crate) epilogue: Epilogue,
+    /// Of a convolution in 8 bits, whose elements are pairs: what an integer sum of each channel counts.
+    pub(crate) scales: Option<Bias>,
 }
 
 impl Dense {
@@ -123,7 +125,8 @@ impl Kernel for Dense {
     fn describe(&self) -> String {
         let weights = &self.config.weights;
         let how = if self.block == 0 { "gemm" } else { "gathered gemm" };
-        format!("{how} {}x{}", weights.isa.lanes(weights.width), self.chunks())
+        let bits = if self.config.scales.is_some() { "int8 " } else { "" };
+        format!("{bits}{how} {}x{}", weights.isa.lanes(weights.width), self.chunks())
     }
 
     fn weight_bytes(&self) -> usize {
@@ -140,11 +143,28 @@ impl Kernel for Dense {
 impl Body for Dense {
     #[inline(always)]
     unsafe fn body<V: Vector>(&self, call: Call) {
-        let DenseConfig { input, weights, bias, epilogue, .. } = &self.config;
+        let DenseConfig { bias, epilogue, scales, .. } = &self.config;
+        // SAFETY: the views end in the arena, and the scales are padded as the bias is; the rest is the caller's contract.
+        unsafe {
+            let store = epilogue.bind(call.arena, bias);
+            match scales {
+                None => self.multiply::<V, _>(call, store),
+                Some(scales) => self.multiply::<V, _>(call, store.of_integers(scales)),
+            }
+        }
+    }
+}
+
+impl Dense {
+    /// A chunk's products into its sink.
+    ///
+    /// # Safety
+    /// As [`Kernel::run`]; the sink's contract.
+    #[inline(always)]
+    unsafe fn multiply<V: Vector, S: Sink>(&self, call: Call, store: S) {
+        let DenseConfig { input, weights, epilogue, .. } = &self.config;
         let positions = part(epilogue.out.positions(), self.grid[0], call.chunk / self.grid[1]);
         let panels = part(weights.panels(), self.grid[1], call.chunk % self.grid[1]);
-        // SAFETY: the views end in the arena.
-        let store = unsafe { epilogue.bind(call.arena, bias) };
         if self.block == 0 {
             let start = call.arena.wrapping_add(input.offset + positions.start * input.stride);
             let rows = Rows { start, stride: input.stride, count: positions.len(), first: positions.start };

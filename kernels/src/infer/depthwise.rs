@@ -55,7 +55,7 @@ impl Depthwise {
         threads: usize,
     ) -> Self {
         let [kernel_h, kernel_w] = geometry.kernel;
-        let macs = epilogue.out.positions() * epilogue.out.channels * kernel_h * kernel_w;
+        let macs = epilogue.out.positions() * input.channels * kernel_h * kernel_w;
         let chunks = chunks(threads, macs, epilogue.out.height);
         Self { input, geometry, weights, bias, epilogue, chunks }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::gemm::Sink;
-use super::{Aligned, View};
+use super::{Aligned, Integers, View};
 use crate::Activation;
 use crate::simd::{Job, Vector};
 
@@ -17,9 +17,16 @@ pub(crate) struct Epilogue {
     pub(crate) out: View,
     pub(crate) residual: Option<View>,
     pub(crate) plain: Option<View>,
+    /// How `out` holds integers, and of how many channels.
+    pub(crate) integers: Option<(Integers, usize)>,
 }
 
 impl Epilogue {
+    /// Output channels.
+    pub(crate) fn channels(&self) -> usize {
+        self.integers.map_or(self.out.channels, |(_, channels)| channels)
+    }
+
     /// The maps read, then the maps written.
     pub(crate) fn views(&self) -> (Vec<View>, Vec<View>) {
         (self.residual.into_iter().collect(), [self.out].into_iter().chain(self.plain).collect())
@@ -39,7 +46,8 @@ impl Epilogue {
             activation: self.activation,
             out: at(&self.out),
             stride: self.out.stride,
-            channels: self.out.channels,
+            channels: self.channels(),
+            integers: self.integers.map(|(integers, _)| integers),
             residual,
             residual_stride,
             plain,
@@ -56,6 +64,7 @@ pub(super) struct Store {
     out: *mut f32,
     stride: usize,
     channels: usize,
+    integers: Option<Integers>,
     residual: *const f32,
     residual_stride: usize,
     plain: *mut f32,
@@ -98,7 +107,49 @@ impl Sink for Store {
     }
 }
 
+/// A [`Store`] of sums of integers.
+#[derive(Clone, Copy)]
+pub(super) struct IntegerStore {
+    store: Store,
+    scales: *const f32,
+}
+
+impl Sink for IntegerStore {
+    #[inline(always)]
+    unsafe fn add_product<V: Vector>(x: V, weight: V, sum: V) -> V {
+        // SAFETY: by the caller's contract.
+        unsafe { x.pair_dot(weight, sum) }
+    }
+
+    #[inline(always)]
+    unsafe fn start<V: Vector>(self, _: usize) -> V {
+        // SAFETY: by the caller's contract.
+        unsafe { V::zero() }
+    }
+
+    #[inline(always)]
+    unsafe fn put<V: Vector, const MR: usize, const NV: usize>(self, row: usize, channel: usize, sums: [[V; NV]; MR]) {
+        let mut sums = sums;
+        // SAFETY: the bias and the scales are padded to whole vectors; the rest is the caller's contract.
+        unsafe {
+            for j in 0..NV {
+                let bias = self.store.start::<V>(channel + j * V::LANES);
+                let scale = V::load(self.scales.add(channel + j * V::LANES));
+                for sums in &mut sums {
+                    sums[j] = sums[j].int_to_float().mul(scale).add(bias);
+                }
+            }
+            self.store.put(row, channel, sums);
+        }
+    }
+}
+
 impl Store {
+    /// The store of sums of integers, each of which counts its channel's scale.
+    pub(super) fn of_integers(self, scales: &Aligned) -> IntegerStore {
+        IntegerStore { store: self, scales: scales.as_ptr() }
+    }
+
     /// Adds the residual and writes the first `n` channels from `channel` of a position.
     ///
     /// # Safety
@@ -114,7 +165,11 @@ impl Store {
             if !self.residual.is_null() {
                 value = value.add(load(self.residual.add(row * self.residual_stride + channel), n));
             }
-            store(self.out.add(row * self.stride + channel), n, value);
+            let out = self.out.add(row * self.stride);
+            match self.integers {
+                None => store(out.add(channel), n, value),
+                Some(integers) => integers.store(out.add(channel / 2), n, value),
+            }
         }
     }
 }

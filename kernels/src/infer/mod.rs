@@ -13,9 +13,11 @@ mod gemm;
 mod planar;
 mod pool;
 mod program;
+mod quantize;
 #[cfg(test)]
 mod tests;
 mod winograd;
+mod winograd_int8;
 
 pub(crate) use aligned::{Aligned, LINE};
 pub(crate) use combine::{Combine, Operation};
@@ -27,7 +29,9 @@ pub(crate) use gemm::Packed;
 pub(crate) use planar::{Interleave, Rows, Stem};
 pub(crate) use pool::{GlobalAverage, Pool};
 pub(crate) use program::{MemoryPool, Program, overlap};
+pub(crate) use quantize::{Integers, Quantize};
 pub(crate) use winograd::{PackedWinograd, Winograd};
+pub(crate) use winograd_int8::{MAX_CHANNELS, PackedWinogradInt8, WinogradInt8, WinogradInt8Config};
 
 use super::simd::{Job, Vector};
 

@@ -313,7 +313,7 @@ impl Winograd {
             let store = self.epilogue.bind(arena, &self.bias);
             for offset in (0..columns).step_by(V::LANES) {
                 let channel = first_channel + offset;
-                if channel >= out.channels {
+                if channel >= self.epilogue.channels() {
                     break;
                 }
                 let mut half = [[V::zero(); OUT]; IN];

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use super::graph::Conv;
-use crate::infer::Packed;
+use crate::infer::{MAX_CHANNELS, Packed};
 use crate::{ConvGeometry, Isa, Width};
 
 /// What a convolution's kernel is chosen by.
@@ -32,6 +32,9 @@ pub(super) enum ConvAlgorithm {
     Planar,
     Depthwise,
     Winograd,
+    /// Depth by window position, then pair of channels, of integers.
+    Int8,
+    WinogradInt8,
 }
 
 /// A form and the vectors it is computed with.
@@ -54,6 +57,15 @@ pub(super) fn choose(conv: &Conv, of_image: bool, out: [usize; 2], isa: Isa) -> 
         return table(isa).get(&shape).copied().unwrap_or_else(|| rule(&shape, isa));
     }
     (ConvAlgorithm::Dense, width)
+}
+
+/// How to compute a convolution in 8 bits.
+pub(super) fn choose_int8(conv: &Conv, isa: Isa) -> Choice {
+    let [out_c, in_c] = [conv.weight.dims()[0], conv.weight.dims()[1]];
+    let ConvGeometry { kernel, stride, dilation, .. } = conv.geometry;
+    let may_be_winograd = kernel == [3, 3] && stride == [1, 1] && dilation == [1, 1] && in_c <= MAX_CHANNELS;
+    let form = if may_be_winograd && in_c.min(out_c) >= 8 { ConvAlgorithm::WinogradInt8 } else { ConvAlgorithm::Int8 };
+    (form, Packed::best_width(out_c, isa))
 }
 
 /// The choice without a table.

@@ -57,7 +57,7 @@ fn try_fuse(graph: &mut Graph, index: usize, sum: Value, residual: Value) -> boo
 }
 
 /// How often a map is read.
-fn readers(graph: &Graph, value: Value) -> usize {
+pub(super) fn readers(graph: &Graph, value: Value) -> usize {
     let by_nodes = graph.nodes.iter().flat_map(|node| node.op.inputs());
     let by_outputs = graph.outputs.iter().flat_map(|output| output.inputs());
     by_nodes.chain(by_outputs).filter(|read| *read == value).count()

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use candle_core::{Result, Tensor, bail};
 
-use crate::infer::BOX_CHANNELS;
+use super::quantization::ConvQuantization;
+use crate::infer::{BOX_CHANNELS, Integers};
 use crate::{Activation, ConvGeometry};
 
 /// A map of a [`Graph`].
@@ -77,6 +79,11 @@ pub(super) enum Op {
     Add(Value, Value),
     /// The second map is resampled to the first's size.
     Multiply(Value, Value),
+    /// Integers of a map for a convolution in 8 bits, two channels to an element.
+    Quantize {
+        xs: Value,
+        integers: Integers,
+    },
     /// Nothing: another node took over its work.
     Gone,
 }
@@ -89,6 +96,10 @@ pub(super) struct Conv {
     pub(super) geometry: ConvGeometry,
     pub(super) activation: Activation,
     pub(super) path: String,
+    /// Of one in 8 bits.
+    pub(super) quantization: Option<Arc<ConvQuantization>>,
+    /// Of one whose map is only read as integers: how.
+    pub(super) integers: Option<Integers>,
 }
 
 /// What a run gives back.
@@ -114,7 +125,7 @@ impl Graph {
         Ok(graph)
     }
 
-    fn push(&mut self, op: Op, shape: [usize; 3]) -> Value {
+    pub(super) fn push(&mut self, op: Op, shape: [usize; 3]) -> Value {
         self.nodes.push(Node { op, shape });
         Value(self.nodes.len() - 1)
     }
@@ -147,7 +158,15 @@ impl Graph {
         }
         let [out_h, out_w] = geometry.out_hw([height, width])?;
         let path = path.trim_end_matches('.').to_owned();
-        let conv = Conv { weight: weight.clone(), bias: bias.cloned(), geometry: *geometry, activation, path };
+        let conv = Conv {
+            weight: weight.clone(),
+            bias: bias.cloned(),
+            geometry: *geometry,
+            activation,
+            path,
+            quantization: None,
+            integers: None,
+        };
         if groups == 1 || (group_c == 1 && out_c == channels) {
             return Ok(self.push(Op::Conv { xs, conv, residual: None }, [out_h, out_w, out_c]));
         }
@@ -260,6 +279,7 @@ impl Op {
             | Self::Pool { xs, .. }
             | Self::GlobalAverage(xs)
             | Self::Resample(xs)
+            | Self::Quantize { xs, .. }
             | Self::Narrow { xs, .. } => vec![*xs],
             Self::Concat(parts) => parts.clone(),
             Self::Add(a, b) | Self::Multiply(a, b) => vec![*a, *b],

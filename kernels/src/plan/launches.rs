@@ -143,6 +143,7 @@ impl Lowering<'_> {
         let graph = self.graph;
         match &graph.nodes[value.0].op {
             Op::Image | Op::Plain(_) | Op::Narrow { .. } | Op::Gone => Ok(()),
+            Op::Quantize { .. } => bail!("a GPU has no convolutions in 8 bits"),
             Op::Conv { xs, conv, residual } => self.conv(value, *xs, conv, *residual),
             Op::Pool { xs, geometry, is_max } => {
                 let step = Step { window: Window::new(geometry)?, is_max: u32::from(*is_max), ..Step::default() };

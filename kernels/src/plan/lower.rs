@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, bail};
 
-use super::choose::{Choice, ConvAlgorithm, choose};
+use super::choose::{Choice, ConvAlgorithm, choose, choose_int8};
 use super::fuse::{fuse_residuals, order};
 use super::graph::{Conv, Graph, Node, Op, Output, Value};
-use super::pack::{Packs, Weights};
+use super::integers::{quantize_inputs, store_integers};
+use super::pack::{Packs, Weights, padded};
 use super::place::Places;
+use super::quantization::Quantization;
 use crate::infer::{
     BOX_CHANNELS, Combine, DecodeBoxes, Dense, DenseConfig, Depthwise, Epilogue, GlobalAverage, Interleave, Kernel,
-    Operation, Pool, Program, Rows, SIDES, Stem, Winograd,
+    Operation, Pool, Program, Quantize, Rows, SIDES, Stem, Winograd, WinogradInt8, WinogradInt8Config,
 };
 use crate::{Isa, sources};
 
@@ -29,9 +31,12 @@ pub(super) fn lower(
     isa: Isa,
     threads: usize,
     packs: &mut Packs,
+    quantization: &Quantization,
     forced: Option<Choice>,
 ) -> Result<(Program, Vec<OpInfo>)> {
     fuse_residuals(&mut graph);
+    quantize_inputs(&mut graph, quantization)?;
+    store_integers(&mut graph);
     let order = order(&graph);
     let places = Places::new(&graph, &order);
     let plain: BTreeMap<Value, Value> = order
@@ -46,7 +51,11 @@ pub(super) fn lower(
     for value in &order {
         if let Op::Conv { xs, conv, .. } = &graph.nodes[value.0].op {
             let [height, width, _] = graph.nodes[value.0].shape;
-            let choice = forced.unwrap_or_else(|| choose(conv, *xs == Value(0), [height, width], isa));
+            let choose = || choose(conv, *xs == Value(0), [height, width], isa);
+            let choice = match conv.quantization {
+                Some(_) => choose_int8(conv, isa),
+                None => forced.unwrap_or_else(choose),
+            };
             choices.insert(*value, choice);
             convs.push((conv, choice));
         }
@@ -99,6 +108,10 @@ impl Lowering<'_> {
                 let pool = Pool { input, out, geometry: *geometry, is_max: *is_max, isa, threads };
                 self.push(pool, "pool", 0);
             }
+            Op::Quantize { xs, integers } => {
+                let input = self.places.view(*xs);
+                self.push(Quantize::new([input, out], *integers, isa, threads), "quantize", 0);
+            }
             Op::GlobalAverage(xs) => {
                 let input = self.places.view(*xs);
                 self.push(GlobalAverage { input, out, isa, threads }, "mean", 0);
@@ -143,11 +156,13 @@ impl Lowering<'_> {
             out: self.places.view(value),
             residual: residual.map(|residual| self.places.view(residual)),
             plain: self.plain.get(&value).map(|plain| self.places.view(*plain)),
+            integers: conv.integers.map(|integers| (integers, conv.weight.dims()[0])),
         };
         let (input, geometry, threads) = (self.places.view(xs), conv.geometry, self.threads);
         let macs = epilogue.out.positions() * conv.weight.elem_count();
         let bias = self.packs.bias(conv)?;
         let choice = self.choices[&value];
+        let scales = conv.quantization.as_ref().map(|found| padded(&found.sum_scales()));
         match (choice.0, self.packs.weights(conv, choice)) {
             (_, Some(Weights::Depthwise(weights))) => {
                 self.push(Depthwise::new(input, geometry, weights, bias, epilogue, threads), &conv.path, macs);
@@ -155,13 +170,19 @@ impl Lowering<'_> {
             (_, Some(Weights::Winograd(weights))) => {
                 self.push(Winograd::new(input, geometry.padding, weights, bias, epilogue, threads), &conv.path, macs);
             }
+            (_, Some(Weights::WinogradInt8(weights))) => {
+                let Some(scales) = scales else { bail!("{}: its weights have no scales", conv.path) };
+                let padding = geometry.padding;
+                let config = WinogradInt8Config { input, padding, weights, bias, epilogue, scales };
+                self.push(WinogradInt8::new(config, threads), &conv.path, macs);
+            }
             (ConvAlgorithm::Planar, Some(Weights::Matrix(weights))) => {
                 let [height, width, channels] = self.graph.nodes[0].shape;
                 let step = Stem::new([channels, height, width], geometry, weights, bias, epilogue, threads);
                 self.push(step, &conv.path, macs);
             }
             (_, Some(Weights::Matrix(weights))) => {
-                let step = Dense::new(DenseConfig { input, geometry, weights, bias, epilogue }, threads);
+                let step = Dense::new(DenseConfig { input, geometry, weights, bias, epilogue, scales }, threads);
                 self.push(step, &conv.path, macs);
             }
             (_, None) => bail!("{}: its weights were not packed", conv.path),

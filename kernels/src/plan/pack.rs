@@ -8,8 +8,10 @@ use rayon::prelude::*;
 
 use super::choose::{Choice, ConvAlgorithm};
 use super::graph::Conv;
+use super::quantization::integers;
 use crate::Isa;
-use crate::infer::{Aligned, Bias, LINE, Packed, PackedDepthwise, PackedWinograd};
+use crate::infer::{Aligned, Bias, LINE, Packed, PackedDepthwise, PackedWinograd, PackedWinogradInt8};
+use crate::simd::pairs::pair;
 
 /// Packed weights.
 #[derive(Clone)]
@@ -17,6 +19,7 @@ pub(super) enum Weights {
     Matrix(Arc<Packed>),
     Depthwise(Arc<PackedDepthwise>),
     Winograd(Arc<PackedWinograd>),
+    WinogradInt8(Arc<PackedWinogradInt8>),
 }
 
 /// Packed weights and padded biases by the tensor they are made of.
@@ -49,6 +52,7 @@ impl Packs {
             Weights::Matrix(weights) => Arc::strong_count(weights) > 1,
             Weights::Depthwise(weights) => Arc::strong_count(weights) > 1,
             Weights::Winograd(weights) => Arc::strong_count(weights) > 1,
+            Weights::WinogradInt8(weights) => Arc::strong_count(weights) > 1,
         });
     }
 
@@ -63,15 +67,20 @@ impl Packs {
         if let Some(found) = self.biases.get(&id) {
             return Ok(found.clone());
         }
-        let out_c = conv.weight.dims()[0];
-        let mut padded = Aligned::zeroed(out_c.next_multiple_of(LINE));
-        if let Some(bias) = &conv.bias {
-            padded[..out_c].copy_from_slice(&bias.to_dtype(DType::F32)?.to_vec1::<f32>()?);
-        }
-        let bias = Arc::new(padded);
+        let bias = match &conv.bias {
+            Some(bias) => padded(&bias.to_dtype(DType::F32)?.to_vec1::<f32>()?),
+            None => padded(&vec![0.; conv.weight.dims()[0]]),
+        };
         self.biases.insert(id, bias.clone());
         Ok(bias)
     }
+}
+
+/// Values of channels, and zeros to whole vectors.
+pub(super) fn padded(values: &[f32]) -> Bias {
+    let mut padded = Aligned::zeroed(values.len().next_multiple_of(LINE));
+    padded[..values.len()].copy_from_slice(values);
+    Arc::new(padded)
 }
 
 fn pack(conv: &Conv, (form, width): Choice, isa: Isa) -> Result<Weights> {
@@ -87,6 +96,18 @@ fn pack(conv: &Conv, (form, width): Choice, isa: Isa) -> Result<Weights> {
     Ok(match form {
         ConvAlgorithm::Dense if taps == 1 => matrix(&|out, depth| weight[out * in_c + depth]),
         ConvAlgorithm::Dense => matrix(&|out, depth| weight[(out * in_c + depth % in_c) * taps + depth / in_c]),
+        ConvAlgorithm::Int8 => {
+            let (integer, pairs) = (integers(conv, weight)?, in_c.div_ceil(2));
+            let weight = |out, depth: usize| {
+                let (tap, channel) = (depth / pairs, depth % pairs * 2);
+                pair(integer(out, channel, tap), integer(out, channel + 1, tap))
+            };
+            Weights::Matrix(Arc::new(Packed::new([out_c, taps * pairs], isa, width, most, weight)))
+        }
+        ConvAlgorithm::WinogradInt8 => {
+            let packed = PackedWinogradInt8::new([out_c, in_c], isa, width, integers(conv, weight)?);
+            Weights::WinogradInt8(Arc::new(packed))
+        }
         ConvAlgorithm::Planar => matrix(&|out, depth| weight[out * in_c * taps + depth]),
         ConvAlgorithm::Depthwise => {
             let packed = PackedDepthwise::new([out_c, taps], isa, width, |channel, tap| weight[channel * taps + tap]);

@@ -13,6 +13,7 @@ use super::forwards::Forwards;
 use super::graph::{Graph, Traced};
 use super::lower::{OpInfo, lower};
 use super::pack::Packs;
+use super::quantization::Quantization;
 use crate::context::is_emulating;
 use crate::flops;
 use crate::infer::{MemoryPool, Program};
@@ -30,6 +31,7 @@ pub struct Session<E> {
     state: Mutex<State<E>>,
     memory: MemoryPool,
     forwards: Mutex<Forwards<E>>,
+    quantization: Quantization,
 }
 
 impl<E> fmt::Debug for Session<E> {
@@ -47,6 +49,12 @@ struct State<E> {
 
 /// The endpoint, and the image's channels, height and width.
 type Key<E> = (E, [usize; 3]);
+
+impl<E> Default for State<E> {
+    fn default() -> Self {
+        Self { packs: Packs::default(), plans: HashMap::new(), keys: Vec::new() }
+    }
+}
 
 struct Plan {
     program: Program,
@@ -76,8 +84,13 @@ impl<E: Copy + Eq + Hash + Send> Session<E> {
         if !Isa::available().contains(&isa) {
             bail!("this machine does not run {isa}")
         }
-        let state = State { packs: Packs::default(), plans: HashMap::new(), keys: Vec::new() };
-        Ok(Self { isa, state: Mutex::new(state), memory: MemoryPool::default(), forwards: Mutex::default() })
+        Ok(Self {
+            isa,
+            state: Mutex::default(),
+            memory: MemoryPool::default(),
+            forwards: Mutex::default(),
+            quantization: Quantization::new(),
+        })
     }
 
     /// A session on the widest instruction set, if a network's tensors are constants: variables may be set after they were
@@ -86,6 +99,19 @@ impl<E: Copy + Eq + Hash + Send> Session<E> {
         let is_trained = |name: &str| !name.ends_with("running_mean") && !name.ends_with("running_var");
         let has_variables = tensors.iter().any(|(name, tensor)| is_trained(name) && tensor.track_op());
         if has_variables { Ok(None) } else { Self::new(Isa::best()).map(Some) }
+    }
+
+    /// Computes the named convolutions in 8 bits from now on, on the CPU. A GPU takes their weights as they are.
+    pub fn set_quantization(&mut self, quantization: Quantization) {
+        self.state = Mutex::default();
+        self.quantization = quantization;
+    }
+
+    /// Runs on another instruction set of this machine from now on.
+    pub fn set_isa(&mut self, isa: Isa) -> Result<()> {
+        let quantization = std::mem::take(&mut self.quantization);
+        *self = Self { quantization, ..Self::new(isa)? };
+        Ok(())
     }
 
     /// Whether a run may stand in for a network's own forward pass: a tensor that is not part of a gradient's
@@ -180,7 +206,8 @@ impl<E: Copy + Eq + Hash + Send> Session<E> {
         }
         let graph = Graph::of(net, key.0, key.1)?;
         let outputs = graph.outputs.iter().map(|output| output.dims(&graph)).collect();
-        let (program, notes) = lower(graph, self.isa, ThreadPool::global().threads(), &mut state.packs, None)?;
+        let threads = ThreadPool::global().threads();
+        let (program, notes) = lower(graph, self.isa, threads, &mut state.packs, &self.quantization, None)?;
         let plan = Arc::new(Plan { program, notes, outputs });
         if state.keys.len() == KEPT {
             let oldest = state.keys.remove(0);

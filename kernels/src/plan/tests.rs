@@ -3,6 +3,8 @@
 mod boxes;
 mod convs;
 mod graphs;
+mod int8;
+mod integers;
 mod net;
 mod random;
 
@@ -14,6 +16,7 @@ use proptest::prelude::*;
 use super::graph::Graph;
 use super::lower::lower;
 use super::pack::Packs;
+use super::quantization::Quantization;
 use super::session::Session;
 use crate::gpu::place::{PLACES, Place};
 use crate::infer::Aligned;
@@ -117,7 +120,7 @@ fn check(net: &Net, batch: usize) -> Result<()> {
 /// A program lowered for `threads` on one image.
 fn run_alone(net: &Net, isa: Isa, threads: usize, pool: &ThreadPool, image: &Tensor) -> Result<Vec<Vec<f32>>> {
     let graph = Graph::of(net, (), net.image)?;
-    let (program, _) = lower(graph, isa, threads, &mut Packs::default(), None)?;
+    let (program, _) = lower(graph, isa, threads, &mut Packs::default(), &Quantization::new(), None)?;
     let mut memory = Aligned::zeroed(program.memory(pool));
     memory.fill(f32::NAN);
     let len = |output: &usize| net.shapes[*output].iter().product::<usize>();
@@ -130,7 +133,7 @@ fn run_alone(net: &Net, isa: Isa, threads: usize, pool: &ThreadPool, image: &Ten
 /// What each step of a network's program is for, and its kernel.
 fn steps(net: &Net, isa: Isa) -> Result<Vec<(String, String)>> {
     let graph = Graph::of(net, (), net.image)?;
-    let (program, notes) = lower(graph, isa, 2, &mut Packs::default(), None)?;
+    let (program, notes) = lower(graph, isa, 2, &mut Packs::default(), &Quantization::new(), None)?;
     let kernels = program.steps().iter().map(|step| step.describe());
     Ok(notes.iter().map(|note| note.name.clone()).zip(kernels).collect())
 }

@@ -1,5 +1,6 @@
 //! Measures which kernel is fastest for a convolution, to write the tables of [`super::choose`].
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use candle_core::{DType, Device, Result, Tensor};
@@ -8,6 +9,7 @@ use super::choose::{Choice, ConvShape, candidates, line, rule};
 use super::graph::{Graph, Op, Traced};
 use super::lower::lower;
 use super::pack::Packs;
+use super::quantization::Quantization;
 use crate::infer::Aligned;
 use crate::{Activation, ConvGeometry, Isa, ThreadPool};
 
@@ -36,6 +38,23 @@ pub fn conv_shapes<N: Traced>(net: &N, endpoint: N::Endpoint, image: [usize; 3])
     Ok(shapes)
 }
 
+/// Output channels by path of the dense convolutions of a network on an image of `[channels, height, width]`, without those that
+/// are parts of a convolution of groups.
+pub fn dense_convs<N: Traced>(net: &N, endpoint: N::Endpoint, image: [usize; 3]) -> Result<BTreeMap<String, usize>> {
+    let graph = Graph::of(net, endpoint, image)?;
+    let (mut dense, mut parts) = (BTreeMap::new(), BTreeSet::new());
+    for node in &graph.nodes {
+        if let Op::Conv { conv, .. } = &node.op
+            && conv.geometry.groups == 1
+            && dense.insert(conv.path.clone(), node.shape[2]).is_some()
+        {
+            parts.insert(conv.path.clone());
+        }
+    }
+    dense.retain(|path, _| !parts.contains(path));
+    Ok(dense)
+}
+
 /// The line of a table for a shape, if another choice than the rule's is faster on this machine.
 pub fn tune(shape: &ConvShape, isa: Isa) -> Result<Option<String>> {
     let usual = rule(shape, isa);
@@ -62,7 +81,7 @@ fn measure(shape: &ConvShape, choice: Choice, isa: Isa) -> Result<Duration> {
     graph.output(ys);
     let pool = ThreadPool::global();
     let mut packs = Packs::default();
-    let (program, notes) = lower(graph, isa, pool.threads(), &mut packs, Some(choice))?;
+    let (program, notes) = lower(graph, isa, pool.threads(), &mut packs, &Quantization::new(), Some(choice))?;
     let step = notes.iter().position(|note| note.name == "conv").unwrap_or(0);
     let image = vec![0.5; in_c * side(0) * side(1)];
     let mut output = vec![0.; out_c * out[0] * out[1]];

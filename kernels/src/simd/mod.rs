@@ -5,6 +5,11 @@
 
 #[cfg(target_arch = "aarch64")]
 mod neon;
+pub(crate) mod pairs;
+#[cfg(target_arch = "aarch64")]
+mod pairs_neon;
+#[cfg(target_arch = "x86_64")]
+mod pairs_x86;
 mod peak;
 mod portable;
 #[cfg(test)]
@@ -12,6 +17,7 @@ mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub(crate) use pairs::Pairs;
 pub use peak::peak_flops;
 
 use std::fmt;
@@ -160,7 +166,7 @@ pub(crate) trait Job {
 /// # Safety
 /// Every method needs the instruction set of the implementing type. Loads read, and stores write, `LANES` elements at
 /// `p` (no alignment needed), or `n <= LANES` in the `_part` forms, which read zeros beyond.
-pub(crate) unsafe trait Vector: Copy {
+pub(crate) unsafe trait Vector: Pairs {
     const LANES: usize;
     /// Whether there are 32 registers of this type.
     const MANY_REGISTERS: bool;

@@ -14,7 +14,7 @@ pub(super) unsafe fn neon<J: Job>(job: J) {
 
 /// 4 `f32` in a register.
 #[derive(Clone, Copy)]
-pub(super) struct Quad(float32x4_t);
+pub(super) struct Quad(pub(super) float32x4_t);
 
 // SAFETY: every intrinsic is covered by the trait's contract: the instruction set is there, pointers are as it says.
 unsafe impl Vector for Quad {

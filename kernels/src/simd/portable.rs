@@ -1,5 +1,6 @@
 //! Eight lanes in plain Rust, which the compiler maps to what the architecture always has.
 
+use super::pairs::{Pairs, halves, pair, store_part};
 use super::{Job, Vector};
 
 /// Eight `f32`.
@@ -98,5 +99,68 @@ unsafe impl Vector for Eight {
     #[inline(always)]
     unsafe fn exp2_of_shifted(self) -> Self {
         Self(self.0.map(|x| f32::from_bits(x.to_bits().wrapping_add(127) << 23)))
+    }
+}
+
+impl Eight {
+    #[inline(always)]
+    fn zip_pairs(self, other: Self, f: impl Fn(i16, i16) -> i16) -> Self {
+        self.zip(other, |a, b| {
+            let ([a, b], [c, d]) = (halves(a), halves(b));
+            pair(f(a, c), f(b, d))
+        })
+    }
+
+    #[inline(always)]
+    fn zip_ints(self, other: Self, f: impl Fn(i32, i32) -> i32) -> Self {
+        self.zip(other, |a, b| f32::from_bits(f(a.to_bits() as i32, b.to_bits() as i32) as u32))
+    }
+}
+
+// SAFETY: no instruction set beyond the baseline is used.
+unsafe impl Pairs for Eight {
+    #[inline(always)]
+    unsafe fn pair_dot(self, b: Self, c: Self) -> Self {
+        let dot = |a: f32, b: f32| {
+            let ([a, b], [c, d]) = (halves(a), halves(b));
+            f32::from_bits((i32::from(a) * i32::from(c)).wrapping_add(i32::from(b) * i32::from(d)) as u32)
+        };
+        c.zip_ints(self.zip(b, dot), i32::wrapping_add)
+    }
+
+    #[inline(always)]
+    unsafe fn pair_add(self, other: Self) -> Self {
+        self.zip_pairs(other, i16::wrapping_add)
+    }
+
+    #[inline(always)]
+    unsafe fn pair_sub(self, other: Self) -> Self {
+        self.zip_pairs(other, i16::wrapping_sub)
+    }
+
+    #[inline(always)]
+    unsafe fn int_add(self, other: Self) -> Self {
+        self.zip_ints(other, i32::wrapping_add)
+    }
+
+    #[inline(always)]
+    unsafe fn int_sub(self, other: Self) -> Self {
+        self.zip_ints(other, i32::wrapping_sub)
+    }
+
+    #[inline(always)]
+    unsafe fn int_quarter(self) -> Self {
+        self.zip_ints(self, |a, _| a >> 2)
+    }
+
+    #[inline(always)]
+    unsafe fn int_to_float(self) -> Self {
+        Self(self.0.map(|x| x.to_bits() as i32 as f32))
+    }
+
+    #[inline(always)]
+    unsafe fn store_pairs(self, p: *mut f32, n: usize) {
+        // SAFETY: the caller vouches for `n.div_ceil(2)` writable elements.
+        unsafe { store_part(self.0.map(|x| x.round_ties_even() as i16), p, n.min(8)) }
     }
 }

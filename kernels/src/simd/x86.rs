@@ -24,7 +24,7 @@ pub(super) unsafe fn avx512<J: Job, V: Vector>(job: J) {
 
 /// 8 `f32` in a register.
 #[derive(Clone, Copy)]
-pub(super) struct Ymm(__m256);
+pub(super) struct Ymm(pub(super) __m256);
 
 // SAFETY: every intrinsic is covered by the trait's contract: the instruction set is there, pointers are as it says.
 unsafe impl Vector for Ymm {
@@ -152,7 +152,7 @@ unsafe impl Vector for Ymm {
 
 /// 8 `f32` in a register; partial loads and stores by mask.
 #[derive(Clone, Copy)]
-pub(super) struct YmmMasked(__m256);
+pub(super) struct YmmMasked(pub(super) __m256);
 
 // SAFETY: every intrinsic is covered by the trait's contract: the instruction set is there, pointers are as it says.
 unsafe impl Vector for YmmMasked {
@@ -260,7 +260,7 @@ unsafe impl Vector for YmmMasked {
 
 /// 16 `f32` in a register; partial loads and stores by mask.
 #[derive(Clone, Copy)]
-pub(super) struct Zmm(__m512);
+pub(super) struct Zmm(pub(super) __m512);
 
 // SAFETY: every intrinsic is covered by the trait's contract: the instruction set is there, pointers are as it says.
 unsafe impl Vector for Zmm {
