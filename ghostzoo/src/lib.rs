@@ -12,6 +12,7 @@ mod name;
 mod options;
 #[cfg(feature = "plot")]
 pub mod plot;
+pub mod quantize;
 pub mod samples;
 mod soundness;
 mod spec;

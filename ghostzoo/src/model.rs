@@ -9,8 +9,10 @@ use candle_ghostnet::GhostNet;
 use candle_nn::VarBuilder;
 use candle_vision::image::{EvalTransform, Interpolation};
 use candle_yolov8::Yolo;
+use ghostzoo_kernels::plan::{ConvQuantization, Quantization};
 use ghostzoo_weights::{
-    Checkpoint, CheckpointSource, DownloadProgress, Preprocessing, ResolveError, ResolveOptions, ResolvedModel, nearest,
+    Checkpoint, CheckpointSource, DownloadProgress, Preprocessing, QuantizedConv, ResolveError, ResolveOptions,
+    ResolvedModel, nearest,
 };
 
 use crate::architecture::{self, Architecture};
@@ -68,6 +70,10 @@ pub struct Model {
     pub device: Device,
     /// The type that it computes in.
     pub dtype: DType,
+    /// Whether convolutions compute in 8 bits, as the checkpoint has them: on the CPU, in f32.
+    pub quantized: bool,
+    /// Whether the checkpoint has convolutions in 8 bits that compute in floats here: on another device, or in another type.
+    pub widened: bool,
 }
 
 /// Finds a model's files: a file's path, a name of the registry, or `hf://organisation/repository[@revision]/file`. What is
@@ -187,7 +193,12 @@ pub fn load(name: &str, found: &ResolvedModel, options: &LoadOptions) -> Result<
     let spec =
         ModelSpec::of_checkpoint(&checkpoint, options.arch.as_deref()).with_context(|| format!("cannot use {name}"))?;
     check(name, &spec, &checkpoint)?;
-    let network = build(&spec.architecture, &checkpoint, options.dtype, &options.device)?;
+    let mut network = build(&spec.architecture, &checkpoint, options.dtype, &options.device)?;
+    let has_integers = !checkpoint.quantized.is_empty();
+    let quantized = has_integers && options.device.is_cpu() && options.dtype == DType::F32;
+    if quantized {
+        quantize(name, &mut network, &checkpoint)?;
+    }
     let (metadata, classes) = (&checkpoint.metadata, spec.num_classes());
     let is_classifier = matches!(network, Network::Classifier(_));
     let class_names = match &metadata.names {
@@ -210,8 +221,38 @@ pub fn load(name: &str, found: &ResolvedModel, options: &LoadOptions) -> Result<
         source: found.origin.clone(),
         device: options.device.clone(),
         dtype: options.dtype,
+        quantized,
+        widened: has_integers && !quantized,
         transform: metadata.preprocessing.as_ref().map_or_else(|| Ok(EvalTransform::default()), transform)?,
     })
+}
+
+/// Has a network compute the convolutions in 8 bits that its checkpoint has so.
+fn quantize(name: &str, network: &mut Network, checkpoint: &Checkpoint) -> Result<()> {
+    let dense = match network {
+        Network::Classifier(net) => net.dense_convs()?,
+        Network::Detector(net) => net.dense_convs()?,
+    };
+    let mut quantization = Quantization::new();
+    for (path, conv) in &checkpoint.quantized {
+        let QuantizedConv { weight_scale, input_scale, input_zero_point } = conv.clone();
+        match dense.get(path) {
+            None => {
+                invalid!("{name} has {path} in 8 bits, which is no dense convolution of its network: quantize it anew")
+            }
+            Some(out_c) if *out_c != weight_scale.len() => invalid!(
+                "{name} has {} steps for the {out_c} output channels of {path}: quantize it anew",
+                weight_scale.len()
+            ),
+            Some(_) => {}
+        }
+        quantization.insert(path.clone(), ConvQuantization { weight_scale, input_scale, input_zero_point });
+    }
+    match network {
+        Network::Classifier(net) => net.quantize(quantization)?,
+        Network::Detector(net) => net.quantize(quantization)?,
+    }
+    Ok(())
 }
 
 /// A size of images that a checkpoint asks for.

@@ -36,6 +36,11 @@ pub(crate) fn read(name: &str, checkpoint: &Checkpoint, mut mismatch: KeyMismatc
 
 /// Refuses a checkpoint that no training can begin from: with batch norms folded, or with weights that are no numbers.
 pub(crate) fn trainable(name: &str, checkpoint: &Checkpoint) -> Result<()> {
+    if !checkpoint.quantized.is_empty() {
+        return Err(request(format!(
+            "{name} is quantized to 8 bits, and cannot be trained on: give the checkpoint that it was made from"
+        )));
+    }
     if checkpoint.metadata.fused {
         return Err(request(format!(
             "{name} has its batch norms folded, and cannot be trained on: give it as it was trained"

@@ -23,7 +23,7 @@ fn detector(norm: BatchNormMode) -> Checkpoint {
         imgsz: Some(64),
         ..Default::default()
     };
-    Checkpoint { tensors, metadata }
+    Checkpoint { tensors, metadata, ..Default::default() }
 }
 
 fn classifier(name: &str) -> ParamSpec {

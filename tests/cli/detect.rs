@@ -20,7 +20,7 @@ fn named_checkpoint(place: &TestDir, name: &str, names: &[&str]) {
         imgsz: Some(96),
         ..Default::default()
     };
-    write(&place.path(name), &Checkpoint { tensors, metadata }).unwrap();
+    write(&place.path(name), &Checkpoint { tensors, metadata, ..Default::default() }).unwrap();
 }
 
 /// A folder with a checkpoint and images of several shapes.

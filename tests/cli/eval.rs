@@ -12,7 +12,7 @@ fn network(place: &TestDir, name: &str, variant: &str, classes: usize) {
     let config = Config { num_classes: classes, ..Config::new(Variant::from_name(variant).unwrap()) };
     let (_, spec) = ParamSpec::of(|vb| GhostNet::new(&config, vb)).unwrap();
     let metadata = Metadata { arch: Some(variant.to_owned()), ..Default::default() };
-    write(&place.path(name), &Checkpoint { tensors: seeded_tensors(&spec), metadata }).unwrap();
+    write(&place.path(name), &Checkpoint { tensors: seeded_tensors(&spec), metadata, ..Default::default() }).unwrap();
 }
 
 /// The options that all runs here share; numbers that hold no 0 must be said to count from it.

@@ -3,7 +3,7 @@
 use crate::hub;
 use crate::support::{TestDir, seeded_tensors};
 use candle_yolov8::{model_config, spec};
-use ghostzoo_weights::{Checkpoint, Metadata, Registry, Task, read, write};
+use ghostzoo_weights::{Checkpoint, Registry, Task, read, write};
 use serde_json::{Value, json};
 
 const DETECTOR: &str = "yolov8n-ghostnet-bccd";
@@ -153,7 +153,7 @@ fn images_without_a_model_mean_the_hubs_and_its_licence() {
     let def = model_config("yolov8n", None).unwrap();
     let tensors = seeded_tensors(&spec(&def).unwrap());
     let cached = place.write("hf/hub/models--Ultralytics--YOLOv8/snapshots/main/yolov8n.pt", "");
-    write(&cached, &Checkpoint { tensors, metadata: Metadata::default() }).unwrap();
+    write(&cached, &Checkpoint { tensors, ..Default::default() }).unwrap();
     let run = place.run("detect a.png --no-save --imgsz 64").succeeded();
     assert!(run.lines()[0].starts_with("image 1/1 a.png: "), "{}", run.stdout);
     for part in ["no --model is given: this is yolov8n", "AGPL-3.0"] {

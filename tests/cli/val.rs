@@ -27,7 +27,7 @@ fn place() -> TestDir {
     let names = ["cat", "dog", "elk"].map(str::to_owned).to_vec();
     let metadata = Metadata { nc: Some(3), names: Some(names), imgsz: Some(320), ..Default::default() };
     let tensors = seeded_tensors(&spec(&def).unwrap());
-    write(&place.path("m.safetensors"), &Checkpoint { tensors, metadata }).unwrap();
+    write(&place.path("m.safetensors"), &Checkpoint { tensors, metadata, ..Default::default() }).unwrap();
     for (i, size) in SIZES.into_iter().enumerate() {
         place.image(&format!("set/images/val/{i}.png"), size, i as u32);
     }
@@ -192,7 +192,7 @@ fn a_model_of_one_class_is_measured_on_all_where_it_was_trained_so_or_is_told() 
     let tensors = seeded_tensors(&spec(&def).unwrap());
     let model = |name: &str, train_args: Option<Value>| {
         let metadata = Metadata { nc: Some(1), imgsz: Some(320), train_args, ..Default::default() };
-        write(&place.path(name), &Checkpoint { tensors: tensors.clone(), metadata }).unwrap();
+        write(&place.path(name), &Checkpoint { tensors: tensors.clone(), metadata, ..Default::default() }).unwrap();
     };
     model("one.safetensors", Some(json!({"single_cls": true})));
     model("plain.safetensors", Some(json!({"single_cls": false})));
@@ -299,7 +299,7 @@ fn cocos_own_list_gives_cocos_ids_of_categories() {
     let def = model_config("yolov8n-ghostnet", Some(80)).unwrap();
     let tensors = seeded_tensors(&spec(&def).unwrap());
     let metadata = Metadata { nc: Some(80), imgsz: Some(64), ..Default::default() };
-    write(&place.path("m.safetensors"), &Checkpoint { tensors, metadata }).unwrap();
+    write(&place.path("m.safetensors"), &Checkpoint { tensors, metadata, ..Default::default() }).unwrap();
     place.image("coco/images/val2017/000000000139.png", [64, 64], 1);
     place.write("coco/labels/val2017/000000000139.txt", "79 0.5 0.5 0.5 0.5\n");
     let run = |list: &str, out: &str| {

@@ -7,7 +7,7 @@ use crate::hub;
 use crate::support::{TestDir, seeded_tensors};
 use candle_ghostnet::{Config, GhostNet, Variant};
 use candle_vision::spec::ParamSpec;
-use ghostzoo_weights::{Checkpoint, Metadata, write};
+use ghostzoo_weights::{Checkpoint, write};
 use serde_json::{Value, json};
 
 #[test]
@@ -64,7 +64,7 @@ fn models_lists_every_name_with_its_licence() {
 fn ghostnet(place: &TestDir, name: &str, classes: usize) {
     let config = Config { num_classes: classes, ..Config::new(Variant::from_name("ghostnet_050").unwrap()) };
     let (_, spec) = ParamSpec::of(|vb| GhostNet::new(&config, vb)).unwrap();
-    let checkpoint = Checkpoint { tensors: seeded_tensors(&spec), metadata: Metadata::default() };
+    let checkpoint = Checkpoint { tensors: seeded_tensors(&spec), ..Default::default() };
     write(&place.path(name), &checkpoint).unwrap();
 }
 

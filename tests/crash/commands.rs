@@ -139,6 +139,12 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     CONVERT,
     Command {
+        name: "quantize",
+        line: "quantize --data cls -m c.safetensors -o out/q.safetensors --report out/q.json --images 4 --imgsz 32 --quiet --threads 1",
+        again: |stage, line| if_there(stage, "out/q.safetensors", line, "--force"),
+        ..CONVERT
+    },
+    Command {
         name: "pull",
         inputs: classifier,
         line: "pull hf://me/ghost/c.safetensors --quiet",
@@ -205,6 +211,7 @@ pub(crate) fn classifier(place: &TestDir) {
     let config = Config { num_classes: 2, ..Config::new(Variant::from_name("ghostnet_050").unwrap()) };
     let (_, spec) = ParamSpec::of(|vb| GhostNet::new(&config, vb)).unwrap();
     let metadata = Metadata { arch: Some("ghostnet_050".to_owned()), ..Default::default() };
-    write(&place.path("c.safetensors"), &Checkpoint { tensors: seeded_tensors(&spec), metadata }).unwrap();
+    write(&place.path("c.safetensors"), &Checkpoint { tensors: seeded_tensors(&spec), metadata, ..Default::default() })
+        .unwrap();
     place.write("out/notes.txt", "of somebody else\n");
 }

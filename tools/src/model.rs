@@ -55,5 +55,12 @@ pub(crate) fn options(global: &GlobalArgs, device: &Device) -> LoadOptions {
 /// Finds, reads, checks and builds a model.
 pub(crate) fn load(model: impl AsRef<OsStr>, global: &GlobalArgs, device: &Device, machine: bool) -> Result<Model> {
     let found = find(&model, global, machine)?;
-    Ok(model::load(&bytes::shown(model.as_ref()), &found, &options(global, device))?)
+    let loaded = model::load(&bytes::shown(model.as_ref()), &found, &options(global, device))?;
+    if loaded.widened && !global.quiet {
+        status!(
+            "note: {} has weights in 8 bits, and computes in floats here: 8 bits are for the CPU, in f32",
+            loaded.name
+        );
+    }
+    Ok(loaded)
 }

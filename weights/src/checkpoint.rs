@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::quantized::QuantizedConv;
+
 /// The tensors of a checkpoint under the names our models use, and its metadata.
 #[derive(Debug, Clone, Default)]
 pub struct Checkpoint {
@@ -12,6 +14,9 @@ pub struct Checkpoint {
     pub tensors: BTreeMap<String, Tensor>,
     /// What the file says about itself.
     pub metadata: Metadata,
+    /// The convolutions whose weights are 8-bit integers in a file, by their path `X`: `X.weight` is F32 here, whole multiples of
+    /// these steps.
+    pub quantized: BTreeMap<String, QuantizedConv>,
 }
 
 /// The element types that a checkpoint may hold: those of at least a byte that candle stores as themselves.
@@ -72,6 +77,9 @@ pub struct Metadata {
     /// Epochs trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<i64>,
+    /// How its weights became 8-bit integers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<QuantizationInfo>,
     /// Tensors beside those that were read, whose elements no type of candle's holds: the name, and what is wrong with it.
     #[serde(skip)]
     pub unread: BTreeMap<String, String>,
@@ -79,6 +87,26 @@ pub struct Metadata {
     pub layout: KeyLayout,
     /// Whether batch norms are folded into their convolutions.
     pub fused: bool,
+}
+
+/// How weights became 8-bit integers.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct QuantizationInfo {
+    /// How the ranges of inputs were chosen: `minmax`, `percentile` or `mse`.
+    pub method: String,
+    /// Per cent of the inputs that a range holds, of `percentile`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percentile: Option<f64>,
+    /// Number of images that were looked at.
+    pub images: usize,
+    /// `[height, width]` of the images as the network saw them.
+    pub imgsz: [usize; 2],
+    /// Whether biases make up for the mean error of the weights.
+    pub bias_correction: bool,
+    /// Paths of convolutions that were left as they were, because it was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
 }
 
 /// How a classifier's images are prepared, as timm's `pretrained_cfg` says it.
@@ -103,12 +131,13 @@ impl Checkpoint {
         self.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().clone())).collect()
     }
 
-    /// The same checkpoint with floating-point tensors in `dtype`.
+    /// The same checkpoint with floating-point tensors in `dtype`. Weights that are 8-bit integers in a file become floats there, too.
     pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
         let cast =
             |tensor: &Tensor| if tensor.dtype().is_float() { tensor.to_dtype(dtype) } else { Ok(tensor.clone()) };
         let tensors = self.tensors.iter().map(|(name, tensor)| Ok((name.clone(), cast(tensor)?)));
-        Ok(Self { tensors: tensors.collect::<Result<_>>()?, metadata: self.metadata.clone() })
+        let metadata = Metadata { quantization: None, ..self.metadata.clone() };
+        Ok(Self { tensors: tensors.collect::<Result<_>>()?, metadata, quantized: BTreeMap::new() })
     }
 }
 

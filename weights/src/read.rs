@@ -5,8 +5,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use candle_core::DType;
+use candle_core::{DType, Tensor};
 use rayon::prelude::*;
+use safetensors::Dtype;
 
 use crate::budget::{Budget, json_bytes};
 use crate::checkpoint::{Checkpoint, DTYPES, KeyLayout, Metadata};
@@ -15,6 +16,7 @@ use crate::error::Error;
 use crate::header::{self, Header, Info, Wrong};
 use crate::keymap;
 use crate::pickle::{Refusal, TorchFile, extract};
+use crate::quantized::{self, Integers};
 use crate::write::METADATA_KEY;
 
 /// Most bytes of a file that is read as a whole rather than mapped.
@@ -27,7 +29,8 @@ const MAX_CONFIG_TREE: usize = 12 << 20;
 /// Reads a checkpoint: safetensors, or a file of `torch.save` in either of its containers.
 ///
 /// Tensor names become ours (timm's for GhostNet, Ultralytics' for YOLO), dtypes stay as stored, and nothing in the file
-/// is executed. It takes at most twice the file's length and 64 MB of memory, the checkpoint included. A `config.json` of timm's in the same folder says
+/// is executed. It takes at most twice the file's length and 64 MB of memory, the checkpoint included; weights of 8 bits, which become
+/// F32, take four times their length more. A `config.json` of timm's in the same folder says
 /// what the file itself does not.
 ///
 /// # Errors
@@ -64,14 +67,15 @@ pub fn read(path: &Path) -> Result<Checkpoint, Error> {
 /// is looked at.
 pub(crate) fn read_bytes(path: &Path, bytes: &[u8], held: usize) -> Result<Checkpoint, Error> {
     let mut budget = Budget::of(bytes.len(), held);
-    let Checkpoint { tensors, mut metadata } = if TorchFile::is_one(bytes) {
+    let mut integers = BTreeMap::new();
+    let Checkpoint { tensors, mut metadata, .. } = if TorchFile::is_one(bytes) {
         read_torch(path, bytes, budget)?
     } else if looks_like_safetensors(bytes) {
-        read_safetensors(path, bytes, &mut budget)?
+        read_safetensors(path, bytes, &mut budget, &mut integers)?
     } else {
         return Err(Error::NotACheckpoint { path: path.to_path_buf(), found: crate::foreign::file(bytes) });
     };
-    if tensors.is_empty() {
+    if tensors.is_empty() && integers.is_empty() {
         return Err(match metadata.unread.pop_first() {
             Some((name, why)) => {
                 Error::Unsupported { path: path.to_path_buf(), reason: clean(format!("its tensor {name} {why}")) }
@@ -79,14 +83,16 @@ pub(crate) fn read_bytes(path: &Path, bytes: &[u8], held: usize) -> Result<Check
             None => Error::NoTensors { path: path.to_path_buf() },
         });
     }
-    let unread = std::mem::take(&mut metadata.unread).into_iter().map(|(name, why)| (name, Err(why)));
-    let tensors = tensors.into_iter().map(|(name, tensor)| (name, Ok(tensor)));
-    let (mapped, layout) = keymap::to_ours(tensors.chain(unread).collect());
-    let mut tensors = BTreeMap::new();
-    for (name, tensor) in mapped {
-        match tensor {
-            Ok(tensor) => drop(tensors.insert(name, tensor)),
-            Err(why) => drop(metadata.unread.insert(name, why)),
+    let unread = std::mem::take(&mut metadata.unread).into_iter().map(|(name, why)| (name, Content::Unread(why)));
+    let integers = integers.into_iter().map(|(name, integers)| (name, Content::Integers(integers)));
+    let tensors = tensors.into_iter().map(|(name, tensor)| (name, Content::Tensor(tensor)));
+    let (mapped, layout) = keymap::to_ours(tensors.chain(unread).chain(integers).collect());
+    let (mut tensors, mut integers) = (BTreeMap::new(), BTreeMap::new());
+    for (name, content) in mapped {
+        match content {
+            Content::Tensor(tensor) => drop(tensors.insert(name, tensor)),
+            Content::Integers(values) => drop(integers.insert(name, values)),
+            Content::Unread(why) => drop(metadata.unread.insert(name, why)),
         }
     }
     if metadata.layout == KeyLayout::Other {
@@ -94,11 +100,22 @@ pub(crate) fn read_bytes(path: &Path, bytes: &[u8], held: usize) -> Result<Check
     }
     // A folded GhostNet keeps the batch norm of its stem, whose input is one of its feature maps.
     metadata.fused = !tensors.keys().any(|name| name.ends_with("running_mean") && name != "bn1.running_mean");
-    Ok(Checkpoint { tensors, metadata })
+    let mut checkpoint = Checkpoint { tensors, metadata, ..Default::default() };
+    quantized::gather(&mut checkpoint, integers)
+        .map_err(|reason| Error::Tensor { path: path.to_path_buf(), reason: clean(reason) })?;
+    Ok(checkpoint)
+}
+
+/// What a file has under a name.
+enum Content {
+    Tensor(Tensor),
+    Integers(Integers),
+    /// Why it is not read.
+    Unread(String),
 }
 
 /// Reads timm's `config.json` beside a file of timm's, where it describes a model of as many classes.
-fn merge_sibling_config(path: &Path, Checkpoint { tensors, metadata }: &mut Checkpoint) {
+fn merge_sibling_config(path: &Path, Checkpoint { tensors, metadata, .. }: &mut Checkpoint) {
     let Ok(file) = File::open(path.with_file_name("config.json")) else { return };
     let length = file.metadata().map_or(0, |metadata| metadata.len().min(MAX_CONFIG));
     let mut text = Vec::with_capacity(length as usize + 1);
@@ -162,7 +179,13 @@ fn looks_like_safetensors(bytes: &[u8]) -> bool {
     length >= 2 && bytes.get(8) == Some(&b'{')
 }
 
-fn read_safetensors(path: &Path, bytes: &[u8], budget: &mut Budget) -> Result<Checkpoint, Error> {
+/// The tensors of a safetensors file; those of type I8 come into `integers`.
+fn read_safetensors(
+    path: &Path,
+    bytes: &[u8],
+    budget: &mut Budget,
+    integers: &mut BTreeMap<String, Integers>,
+) -> Result<Checkpoint, Error> {
     let (header, data) = header_of(path, bytes, budget)?;
     let metadata = metadata_of(path, &header)?;
     // The first touch of a large file's pages takes longer than the rest of its reading.
@@ -171,19 +194,24 @@ fn read_safetensors(path: &Path, bytes: &[u8], budget: &mut Budget) -> Result<Ch
             path: path.to_path_buf(),
             reason: clean(format!("tensor {name}: {reason}")),
         };
+        if dtype == Dtype::I8 && name.ends_with(".weight") {
+            let values = data[span.0..span.1].iter().map(|byte| byte.cast_signed()).collect();
+            return Ok((name, Content::Integers(Integers { values, shape })));
+        }
         let Some(dtype) = DType::try_from(dtype).ok().filter(|dtype| DTYPES.contains(dtype)) else {
             let why = format!("is of type {dtype:?}, which is not read; save its float()");
-            return Ok((name, Err(why)));
+            return Ok((name, Content::Unread(why)));
         };
         let tensor = elements::tensor(&data[span.0..span.1], dtype, &shape);
         let tensor = tensor.map_err(|error| failed(error.to_string()))?;
-        Ok((name, Ok(tensor)))
+        Ok((name, Content::Tensor(tensor)))
     };
     let mut checkpoint = Checkpoint { metadata, ..Default::default() };
-    for (name, tensor) in header.tensors.into_par_iter().map(read).collect::<Result<Vec<_>, Error>>()? {
-        match tensor {
-            Ok(tensor) => drop(checkpoint.tensors.insert(name, tensor)),
-            Err(why) => drop(checkpoint.metadata.unread.insert(name, why)),
+    for (name, content) in header.tensors.into_par_iter().map(read).collect::<Result<Vec<_>, Error>>()? {
+        match content {
+            Content::Tensor(tensor) => drop(checkpoint.tensors.insert(name, tensor)),
+            Content::Integers(values) => drop(integers.insert(name, values)),
+            Content::Unread(why) => drop(checkpoint.metadata.unread.insert(name, why)),
         }
     }
     Ok(checkpoint)

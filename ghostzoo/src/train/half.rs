@@ -56,7 +56,7 @@ mod tests {
         let tensor = |values: &[f32]| Tensor::new(values, &Device::Cpu);
         let checkpoint = |pairs: Vec<(&str, Tensor)>| Checkpoint {
             tensors: pairs.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect::<BTreeMap<_, _>>(),
-            metadata: Default::default(),
+            ..Default::default()
         };
         let fits = vec![
             ("a", tensor(&[65504., -1e-9])?),

@@ -100,7 +100,7 @@ impl TrainTask for Told<'_> {
 
     fn checkpoint(&self, epochs: usize) -> Result<Checkpoint> {
         let tensors = BTreeMap::from([("epochs".to_owned(), Tensor::new(epochs as f32, &Device::Cpu)?)]);
-        Ok(Checkpoint { tensors, metadata: Default::default() })
+        Ok(Checkpoint { tensors, ..Default::default() })
     }
 
     fn state(&self) -> Result<(BTreeMap<String, Tensor>, Value)> {

@@ -11,6 +11,7 @@ mod idle;
 mod limit;
 mod models;
 mod pull;
+mod quantize;
 mod summary;
 mod train;
 mod val;
@@ -35,6 +36,7 @@ pub(crate) use idle::tell as tell_idle;
 pub(crate) use limit::Limit;
 pub(crate) use models::ModelsArgs;
 pub(crate) use pull::PullArgs;
+pub(crate) use quantize::{Method, QuantizeArgs};
 pub(crate) use summary::SummaryArgs;
 pub(crate) use train::{ClassifyTrainArgs, DetectTrainArgs, RunArgs, TrainArgs, TrainTask};
 pub(crate) use val::{MAX_DET, Metric, ValArgs};
@@ -76,6 +78,8 @@ pub(crate) enum Command {
     Pull(PullArgs),
     /// Write any readable checkpoint as safetensors with its metadata
     Convert(ConvertArgs),
+    /// Write a model with its convolutions in 8 bits, by the ranges that images show
+    Quantize(QuantizeArgs),
     /// Write what a shell completes commands and options with
     Completions(CompletionsArgs),
     /// Write the manual pages

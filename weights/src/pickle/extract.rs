@@ -49,7 +49,7 @@ pub(crate) fn extract(file: &mut TorchFile<'_>) -> Result<Option<Checkpoint>, Re
         }
     }
     let is_empty = tensors.is_empty() && metadata.unread.is_empty();
-    Ok(if is_empty { None } else { Some(Checkpoint { tensors, metadata }) })
+    Ok(if is_empty { None } else { Some(Checkpoint { tensors, metadata, ..Default::default() }) })
 }
 
 /// The value that holds the weights: the root, or what the first known wrapper with weights below it holds.

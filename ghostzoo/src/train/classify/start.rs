@@ -69,7 +69,7 @@ impl ClassificationStart {
             }
             let is_deploy = config.variant.version.has_branches()
                 && checkpoint.tensors.contains_key("blocks.0.0.ghost1.primary_conv.0.bias");
-            if checkpoint.metadata.fused || is_deploy {
+            if checkpoint.quantized.is_empty() && (checkpoint.metadata.fused || is_deploy) {
                 return Err(request(format!(
                     "{name} has its batch norms or branches folded, and cannot be trained on: give it as it was trained"
                 )));

@@ -355,7 +355,7 @@ impl TrainTask for ClassificationTask {
             preprocessing: Some(model::preprocessing(view)),
             ..Default::default()
         };
-        Ok(Checkpoint { tensors, metadata })
+        Ok(Checkpoint { tensors, metadata, ..Default::default() })
     }
 
     fn state(&self) -> Result<(BTreeMap<String, Tensor>, Value)> {

@@ -366,7 +366,7 @@ impl TrainTask for DetectionTask {
             layout: KeyLayout::Ultralytics,
             ..Default::default()
         };
-        Ok(Checkpoint { tensors, metadata })
+        Ok(Checkpoint { tensors, metadata, ..Default::default() })
     }
 
     fn state(&self) -> Result<(BTreeMap<String, Tensor>, Value)> {
