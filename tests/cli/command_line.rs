@@ -3,7 +3,7 @@
 use crate::support::{CommandOutput, TestDir};
 
 /// The commands that help lists.
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "detect",
     "classify",
     "train",
@@ -17,6 +17,7 @@ const COMMANDS: [&str; 14] = [
     "models",
     "pull",
     "convert",
+    "quantize",
     "completions",
 ];
 

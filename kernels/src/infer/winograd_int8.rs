@@ -240,7 +240,7 @@ impl WinogradInt8 {
                     *half = input_points(d);
                 }
                 for row in 0..IN {
-                    let points = input_points([half[0][row], half[1][row], half[2][row], half[3][row]]);
+                    let points = input_points(across(&half, row));
                     for (column, point) in points.into_iter().enumerate() {
                         point.store(to.add((row * IN + column) * step + channel));
                     }
@@ -276,7 +276,7 @@ impl WinogradInt8 {
                     *half = output_points([point(0), point(1), point(2), point(3)]);
                 }
                 for row in 0..OUT.min(out.height - y) {
-                    let [left, right] = output_points([half[0][row], half[1][row], half[2][row], half[3][row]]);
+                    let [left, right] = output_points(across(&half, row));
                     let position = (y + row) * out.width + x;
                     if x + OUT <= out.width {
                         store.put(position, channel, [[left.int_quarter()], [right.int_quarter()]]);
@@ -287,6 +287,14 @@ impl WinogradInt8 {
             }
         }
     }
+}
+
+/// One row of columns.
+#[inline(always)]
+fn across<V: Vector, const N: usize>(columns: &[[V; N]; IN], row: usize) -> [V; IN] {
+    let mut found = [columns[0][row]; IN];
+    found.iter_mut().zip(columns).for_each(|(found, column)| *found = column[row]);
+    found
 }
 
 /// `Bᵀ d`.

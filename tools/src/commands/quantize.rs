@@ -18,7 +18,7 @@ use crate::device::Choice;
 use crate::error::usage;
 use crate::files;
 use crate::model;
-use crate::output::{Stdout, Table, notes};
+use crate::output::{Stdout, Table};
 use crate::progress::Count;
 use crate::source::{Source as ImageSource, SourceEntry, expand};
 
@@ -64,10 +64,7 @@ pub(crate) fn run(args: &QuantizeArgs, global: &GlobalArgs) -> Result<()> {
         Architecture::Detector(_) => {
             let data = DataYaml::read(&args.data)?;
             let split = DatasetSplit::open(&data, args.split.as_deref().unwrap_or("train"))?;
-            let (images, report) = split.labels()?;
-            if !global.quiet {
-                notes(&report.messages);
-            }
+            let (images, _) = split.labels()?;
             let images = AnnotatedFiles::new(images, image::MAX_PIXELS);
             quantize::quantize(&source, &images, &options, &mut shown)?
         }
