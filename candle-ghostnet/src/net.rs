@@ -213,16 +213,12 @@ impl GhostNet {
         plan::conv_shapes(self, Endpoint::Logits, [3, height, width])
     }
 
-    /// Output channels by path of the dense convolutions that [`GhostNet::quantize`] takes.
-    pub fn dense_convs(&self) -> Result<BTreeMap<String, usize>> {
+    /// Runs the named convolutions in 8 bits where the CPU runs inference; their weights are multiples of their steps. Fails where
+    /// batch norms are not folded, and as [`plan::check_quantization`].
+    pub fn quantize(&mut self, quantization: Quantization) -> Result<()> {
         /// Of an image that every version takes.
         const SIDE: usize = 64;
-        plan::dense_convs(self, Endpoint::Logits, [3, SIDE, SIDE])
-    }
-
-    /// Runs the named convolutions in 8 bits where the CPU runs inference; their weights are multiples of their steps. Fails where
-    /// batch norms are not folded, or where there is no such convolution.
-    pub fn quantize(&mut self, quantization: Quantization) -> Result<()> {
+        plan::check_quantization(self, Endpoint::Logits, [3, SIDE, SIDE], &quantization)?;
         let Some(session) = &mut self.session else { candle_core::bail!("only a folded network computes in 8 bits") };
         session.set_quantization(quantization);
         Ok(())

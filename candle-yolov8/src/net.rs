@@ -183,14 +183,10 @@ impl Yolo {
         plan::conv_shapes(self, Endpoint::Levels, [3, height, width])
     }
 
-    /// Output channels by path of the dense convolutions that [`Yolo::quantize`] takes.
-    pub fn dense_convs(&self) -> Result<BTreeMap<String, usize>> {
-        plan::dense_convs(self, Endpoint::Levels, [3, self.max_stride(), self.max_stride()])
-    }
-
     /// Runs the named convolutions in 8 bits where the CPU runs inference; their weights are multiples of their steps. Fails where
-    /// batch norms are not folded, or where there is no such convolution.
+    /// batch norms are not folded, and as [`plan::check_quantization`].
     pub fn quantize(&mut self, quantization: Quantization) -> Result<()> {
+        plan::check_quantization(self, Endpoint::Levels, [3, self.max_stride(), self.max_stride()], &quantization)?;
         let Some(session) = &mut self.session else { candle_core::bail!("only a folded network computes in 8 bits") };
         session.set_quantization(quantization);
         Ok(())

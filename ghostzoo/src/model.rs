@@ -229,30 +229,21 @@ pub fn load(name: &str, found: &ResolvedModel, options: &LoadOptions) -> Result<
 
 /// Has a network compute the convolutions in 8 bits that its checkpoint has so.
 fn quantize(name: &str, network: &mut Network, checkpoint: &Checkpoint) -> Result<()> {
-    let dense = match network {
-        Network::Classifier(net) => net.dense_convs()?,
-        Network::Detector(net) => net.dense_convs()?,
-    };
-    let mut quantization = Quantization::new();
-    for (path, conv) in &checkpoint.quantized {
+    let conv = |(path, conv): (&String, &QuantizedConv)| {
         let QuantizedConv { weight_scale, input_scale, input_zero_point } = conv.clone();
-        match dense.get(path) {
-            None => {
-                invalid!("{name} has {path} in 8 bits, which is no dense convolution of its network: quantize it anew")
-            }
-            Some(out_c) if *out_c != weight_scale.len() => invalid!(
-                "{name} has {} steps for the {out_c} output channels of {path}: quantize it anew",
-                weight_scale.len()
-            ),
-            Some(_) => {}
-        }
-        quantization.insert(path.clone(), ConvQuantization { weight_scale, input_scale, input_zero_point });
-    }
-    match network {
-        Network::Classifier(net) => net.quantize(quantization)?,
-        Network::Detector(net) => net.quantize(quantization)?,
-    }
-    Ok(())
+        (path.clone(), ConvQuantization { weight_scale, input_scale, input_zero_point })
+    };
+    let quantization: Quantization = checkpoint.quantized.iter().map(conv).collect();
+    let done = match network {
+        Network::Classifier(net) => net.quantize(quantization),
+        Network::Detector(net) => net.quantize(quantization),
+    };
+    done.map_err(|error| {
+        // Without the backtrace that candle may put behind it.
+        let error = error.to_string();
+        let why = error.lines().next().unwrap_or_default();
+        Error::Invalid(format!("{name} does not fit its network in 8 bits: {why}; quantize it anew"))
+    })
 }
 
 /// A size of images that a checkpoint asks for.

@@ -129,7 +129,7 @@ fn what_does_not_fit_its_network_is_refused_and_no_training_begins_from_8_bits()
     let conv = weights::QuantizedConv { weight_scale: vec![1.; channels], input_scale: 1., input_zero_point: 0 };
     wrong.tensors.insert(name.clone(), weight.zeros_like().unwrap());
     wrong.quantized.insert(name.trim_end_matches(".weight").to_owned(), conv);
-    refuses(&path, &wrong, "which is no dense convolution of its network");
+    refuses(&path, &wrong, "is no dense convolution of the network");
 }
 
 fn refuses(path: &Path, checkpoint: &weights::Checkpoint, part: &str) {

@@ -19,6 +19,6 @@ mod tune;
 pub use choose::ConvShape;
 pub use forwards::{KernelLaunch, launches};
 pub use graph::{Graph, Traced, Value};
-pub use quantization::{ConvQuantization, ObservedConv, Observer, Quantization};
+pub use quantization::{ConvQuantization, ObservedConv, Observer, Quantization, check_quantization};
 pub use session::{OpTiming, Session};
-pub use tune::{conv_shapes, dense_convs, tune};
+pub use tune::{conv_shapes, tune};

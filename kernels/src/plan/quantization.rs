@@ -7,7 +7,7 @@ use candle_core::{Result, Tensor, bail};
 use super::graph::{Conv, Graph, Op, Output, Traced, Value};
 use super::lower::lower;
 use super::pack::Packs;
-use crate::infer::{Aligned, Program};
+use crate::infer::{MemoryPool, Program};
 use crate::{ConvGeometry, Isa, ThreadPool};
 
 /// How a convolution computes in 8 bits: input and weights as integers, their products summed exactly in 32 bits, the rest in
@@ -54,6 +54,7 @@ pub struct ObservedConv {
 /// Runs a network in `f32` for the inputs of its dense convolutions.
 pub struct Observer {
     program: Program,
+    memory: MemoryPool,
     convs: Vec<ObservedConv>,
     lens: Vec<usize>,
     image: [usize; 3],
@@ -95,7 +96,7 @@ impl Observer {
         graph.outputs = maps.into_iter().map(Output::Map).collect();
         let threads = ThreadPool::global().threads();
         let (program, _) = lower(graph, Isa::best(), threads, &mut Packs::default(), &Quantization::new(), None)?;
-        Ok(Self { program, convs, lens, image })
+        Ok(Self { program, memory: MemoryPool::default(), convs, lens, image })
     }
 
     /// The dense convolutions, in the order of the network.
@@ -114,8 +115,7 @@ impl Observer {
         let mut outputs: Vec<Vec<f32>> = self.lens.iter().map(|len| vec![0.; *len]).collect();
         let mut parts: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
         let pool = ThreadPool::global();
-        let mut memory = Aligned::zeroed(self.program.memory(pool));
-        self.program.run(pool, &mut memory, image, &mut parts, None);
+        self.memory.with(self.program.memory(pool), |memory| self.program.run(pool, memory, image, &mut parts, None));
         Ok(outputs)
     }
 }
@@ -142,6 +142,31 @@ impl ConvQuantization {
     pub(super) fn sum_scales(&self) -> Vec<f32> {
         self.weight_scale.iter().map(|scale| scale * self.input_scale).collect()
     }
+}
+
+/// Refuses a quantization that a network on an image of `[channels, height, width]` cannot compute: of a path that is no dense
+/// convolution, or is several in groups; with another number of scales than output channels, or scales that are none; of a window
+/// too large.
+pub fn check_quantization<N: Traced>(
+    net: &N,
+    endpoint: N::Endpoint,
+    image: [usize; 3],
+    quantization: &Quantization,
+) -> Result<()> {
+    let graph = Graph::of(net, endpoint, image)?;
+    let mut found: BTreeMap<&str, Vec<&Conv>> = BTreeMap::new();
+    for node in &graph.nodes {
+        if let Op::Conv { conv, .. } = &node.op {
+            found.entry(&conv.path).or_default().push(conv);
+        }
+    }
+    for (path, wanted) in quantization {
+        match found.get(path.as_str()).map(Vec::as_slice) {
+            Some([conv]) if conv.geometry.groups == 1 => check(conv, wanted)?,
+            _ => bail!("{path} is no dense convolution of the network"),
+        }
+    }
+    Ok(())
 }
 
 /// Refuses what cannot be computed.

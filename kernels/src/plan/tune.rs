@@ -1,6 +1,5 @@
 //! Measures which kernel is fastest for a convolution, to write the tables of [`super::choose`].
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use candle_core::{DType, Device, Result, Tensor};
@@ -36,23 +35,6 @@ pub fn conv_shapes<N: Traced>(net: &N, endpoint: N::Endpoint, image: [usize; 3])
     shapes.sort_unstable();
     shapes.dedup();
     Ok(shapes)
-}
-
-/// Output channels by path of the dense convolutions of a network on an image of `[channels, height, width]`, without those that
-/// are parts of a convolution of groups.
-pub fn dense_convs<N: Traced>(net: &N, endpoint: N::Endpoint, image: [usize; 3]) -> Result<BTreeMap<String, usize>> {
-    let graph = Graph::of(net, endpoint, image)?;
-    let (mut dense, mut parts) = (BTreeMap::new(), BTreeSet::new());
-    for node in &graph.nodes {
-        if let Op::Conv { conv, .. } = &node.op
-            && conv.geometry.groups == 1
-            && dense.insert(conv.path.clone(), node.shape[2]).is_some()
-        {
-            parts.insert(conv.path.clone());
-        }
-    }
-    dense.retain(|path, _| !parts.contains(path));
-    Ok(dense)
 }
 
 /// The line of a table for a shape, if another choice than the rule's is faster on this machine.

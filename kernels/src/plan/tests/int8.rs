@@ -8,7 +8,7 @@ use crate::infer::Aligned;
 use crate::plan::graph::Graph;
 use crate::plan::lower::lower;
 use crate::plan::pack::Packs;
-use crate::plan::quantization::{ConvQuantization, Quantization};
+use crate::plan::quantization::{ConvQuantization, Quantization, check_quantization};
 use crate::seeded::splitmix;
 use crate::{Activation, ConvGeometry, Isa};
 
@@ -249,6 +249,41 @@ fn what_cannot_be_computed_is_refused() -> Result<()> {
     for scale in [0., -1., f32::NAN, f32::INFINITY, 1e-40] {
         let error = refused(&|_, problem| problem.scale = scale)?;
         assert!(error.contains("must be positive"), "{scale}: {error}");
+    }
+    let quantization = |path: &str, found: &[f32]| {
+        let weight_scale = found.to_vec();
+        Quantization::from([(
+            path.to_owned(),
+            ConvQuantization { weight_scale, input_scale: 1e-3, input_zero_point: 0 },
+        )])
+    };
+    let weight = Tensor::full(0.5f32, (2, 3, 1, 1), &Device::Cpu)?;
+    let net = |graph: &mut Graph, image| {
+        let depthwise = ConvGeometry::square(1).groups(3);
+        let ys = graph.conv2d(image, &weight, None, &ConvGeometry::square(1), Activation::Silu, "conv")?;
+        let zs = graph.conv2d(
+            image,
+            &Tensor::full(0.5f32, (3, 1, 1, 1), &Device::Cpu)?,
+            None,
+            &depthwise,
+            Activation::Silu,
+            "apart",
+        )?;
+        graph.output(ys);
+        graph.output(zs);
+        Ok(())
+    };
+    let checked = |path: &str, scales: &[f32]| check_quantization(&net, (), [3, 4, 4], &quantization(path, scales));
+    checked("conv", &[0.5; 2])?;
+    for (path, scales, what) in [
+        ("none", vec![0.5; 2], "none is no dense convolution"),
+        ("apart", vec![0.5; 3], "apart is no dense convolution"),
+        ("conv", vec![0.5; 3], "3 scales"),
+        // The product of the scales is no normal number.
+        ("conv", vec![1e-37; 2], "must be positive"),
+    ] {
+        let error = checked(path, &scales).expect_err("refused").to_string();
+        assert!(error.contains(what), "{error}");
     }
     let weight = Tensor::full(0.5f32, (3, 6, 1, 1), &Device::Cpu)?;
     for (scales, what) in [(vec![1.; 3], "no integer"), (vec![1e-3; 3], "no integer"), (vec![1.; 2], "2 scales")] {
