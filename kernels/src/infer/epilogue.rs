@@ -115,11 +115,7 @@ pub(super) struct IntegerStore {
 }
 
 impl Sink for IntegerStore {
-    #[inline(always)]
-    unsafe fn add_product<V: Vector>(x: V, weight: V, sum: V) -> V {
-        // SAFETY: by the caller's contract.
-        unsafe { x.pair_dot(weight, sum) }
-    }
+    const INTEGERS: bool = true;
 
     #[inline(always)]
     unsafe fn start<V: Vector>(self, _: usize) -> V {

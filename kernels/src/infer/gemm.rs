@@ -99,15 +99,8 @@ impl Packed {
 
 /// What becomes of a tile of sums.
 pub(crate) trait Sink: Copy {
-    /// One product of the depth added to a sum: `sum + x · weight`.
-    ///
-    /// # Safety
-    /// The vector's instruction set is there.
-    #[inline(always)]
-    unsafe fn add_product<V: Vector>(x: V, weight: V, sum: V) -> V {
-        // SAFETY: by the caller's contract.
-        unsafe { x.mul_add(weight, sum) }
-    }
+    /// Whether the products are of pairs of integers.
+    const INTEGERS: bool = false;
 
     /// What a sum starts from, for the `LANES` channels from `channel`.
     ///
@@ -237,7 +230,7 @@ impl<D: Depth, S: Sink, const NV: usize> PanelRows<D, S, NV> {
                 for (sums, start) in sums.iter_mut().zip(starts) {
                     let x = V::splat(*start.add(at));
                     for (sum, weight) in sums.iter_mut().zip(weights) {
-                        *sum = S::add_product(x, weight, *sum);
+                        *sum = if S::INTEGERS { x.pair_dot(weight, *sum) } else { x.mul_add(weight, *sum) };
                     }
                 }
             }

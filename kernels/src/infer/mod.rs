@@ -17,6 +17,7 @@ mod quantize;
 #[cfg(test)]
 mod tests;
 mod winograd;
+mod winograd_float;
 mod winograd_int8;
 
 pub(crate) use aligned::{Aligned, LINE};
@@ -30,8 +31,9 @@ pub(crate) use planar::{Interleave, Rows, Stem};
 pub(crate) use pool::{GlobalAverage, Pool};
 pub(crate) use program::{MemoryPool, Program, overlap};
 pub(crate) use quantize::{Integers, Quantize};
-pub(crate) use winograd::{PackedWinograd, Winograd};
-pub(crate) use winograd_int8::{MAX_CHANNELS, PackedWinogradInt8, WinogradInt8, WinogradInt8Config};
+pub(crate) use winograd::{PackedWinograd, Winograd, WinogradConfig};
+pub(crate) use winograd_float::Winograd4;
+pub(crate) use winograd_int8::{MAX_CHANNELS, WinogradInt8};
 
 use super::simd::{Job, Vector};
 

@@ -1,147 +1,90 @@
-//! 3x3 convolutions of stride 1 with a quarter of the multiplications: F(4x4, 3x3) of Lavin and Gray,
-//! <https://arxiv.org/abs/1509.09308>.
+//! 3x3 convolutions of stride 1 with fewer multiplications, by minimal filtering: Lavin and Gray, <https://arxiv.org/abs/1509.09308>.
 //!
 //! A chunk takes some tiles of the output from the input's transform to the output's, so that all between stays in cache:
-//! 36 matrix products of (tiles, in_c) by (in_c, out_c), one panel of output channels after the other.
+//! a matrix product of (tiles, in_c) by (in_c, out_c) for each point, one panel of output channels after the other.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::aligned::LINE;
 use super::epilogue::{self, Bias, Epilogue};
 use super::gemm::{InOrder, Packed, Rows, Sink, multiply};
 use super::{Body, Call, Invoke, Kernel, View, part};
-use crate::simd::{Isa, Vector, Width};
+use crate::simd::Vector;
 
-/// Outputs of a tile along each axis.
-const OUT: usize = 4;
-/// Inputs of a tile along each axis.
-const IN: usize = 6;
-/// Elements of transformed input that a chunk may take: a quarter of a core's second-level cache.
-const TRANSFORMED: usize = 64 * 1024;
 /// Fewest tiles for which reading the weights pays.
 const FEWEST: usize = 12;
 
-/// Output channels whose weights are transformed together.
-const TOGETHER: usize = 8;
-
 /// Transformed weights, one matrix (in_c, out_c) per point.
 pub(crate) struct PackedWinograd {
-    points: Vec<Packed>,
+    pub(super) points: Vec<Packed>,
 }
 
-impl PackedWinograd {
-    /// Transforms and packs `weight(out, in, tap)`, taps in row-major order.
-    pub(crate) fn new(
-        [out_c, in_c]: [usize; 2],
-        isa: Isa,
-        width: Width,
-        weight: impl Fn(usize, usize, usize) -> f32,
-    ) -> Self {
-        let mut points: Vec<Packed> =
-            (0..IN * IN).map(|_| Packed::zeroed([out_c, in_c], isa, width, isa.max_vectors())).collect();
-        pulp::Arch::new().dispatch(Transform { points: &mut points, out_c, in_c, weight });
-        Self { points }
-    }
+/// F(OUT x OUT, 3x3), whose tiles have IN x IN inputs.
+pub(crate) trait Form<const IN: usize, const OUT: usize>: Send + Sync {
+    /// What profiles call it.
+    const NAME: &'static str;
+    /// Whether it computes pairs of integers, whose sums have scales.
+    const INTEGERS: bool;
+    /// Elements of transformed input that a chunk may take: a part of a core's second-level cache.
+    const TRANSFORMED: usize;
 
-    fn first(&self) -> &Packed {
-        &self.points[0]
-    }
-}
+    /// `Bᵀ d`.
+    ///
+    /// # Safety
+    /// The vector's instruction set is there.
+    unsafe fn input_points<V: Vector>(d: [V; IN]) -> [V; IN];
 
-/// The weights of all points, as a job for the vectors that there are.
-struct Transform<'a, F> {
-    points: &'a mut [Packed],
-    out_c: usize,
-    in_c: usize,
-    weight: F,
-}
+    /// `Aᵀ m`.
+    ///
+    /// # Safety
+    /// The vector's instruction set is there.
+    unsafe fn output_points<V: Vector>(m: [V; IN]) -> [V; OUT];
 
-impl<F: Fn(usize, usize, usize) -> f32> pulp::NullaryFnOnce for Transform<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let Self { points, out_c, in_c, weight } = self;
-        for panel in 0..points[0].panels() {
-            let first = points[0].channel(panel);
-            let columns = points[0].columns(panel).min(out_c - first);
-            for channel in 0..in_c {
-                for start in (0..columns).step_by(TOGETHER) {
-                    let count = TOGETHER.min(columns - start);
-                    let mut taps = [[0f64; TOGETHER]; 9];
-                    for column in 0..count {
-                        for (tap, taps) in taps.iter_mut().enumerate() {
-                            taps[column] = f64::from(weight(first + start + column, channel, tap));
-                        }
-                    }
-                    for (packed, values) in points.iter_mut().zip(transform_weights(&taps)) {
-                        let row = &mut packed.row(panel, channel)[start..][..count];
-                        row.iter_mut().zip(values).for_each(|(slot, value)| *slot = value as f32);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// `G g Gᵀ` of some output channels.
-#[inline(always)]
-fn transform_weights(g: &[[f64; TOGETHER]; 9]) -> [[f64; TOGETHER]; IN * IN] {
-    let mut half = [[[0.; TOGETHER]; 3]; IN];
-    for x in 0..3 {
-        for (half, point) in half.iter_mut().zip(weight_points(&[g[x], g[3 + x], g[6 + x]])) {
-            half[x] = point;
-        }
-    }
-    let mut points = [[0.; TOGETHER]; IN * IN];
-    for (row, half) in points.chunks_exact_mut(IN).zip(&half) {
-        row.copy_from_slice(&weight_points(half));
-    }
-    points
-}
-
-/// `G g` of some output channels.
-#[inline(always)]
-fn weight_points(g: &[[f64; TOGETHER]; 3]) -> [[f64; TOGETHER]; IN] {
-    let mut points = [[0.; TOGETHER]; IN];
-    for i in 0..TOGETHER {
-        let [a, b, c] = [g[0][i], g[1][i], g[2][i]];
-        let (sum, far) = ((a + c) / -6., a / 24. + c / 6.);
-        let values = [a / 4., sum - b / 6., sum + b / 6., far + b / 12., far - b / 12., c];
-        points.iter_mut().zip(values).for_each(|(point, value)| point[i] = value);
-    }
-    points
+    /// The output that the sink takes, which begins a sum with `start`.
+    ///
+    /// # Safety
+    /// The vector's instruction set is there.
+    unsafe fn finish<V: Vector>(output: V, start: V) -> V;
 }
 
 /// A 3x3 convolution of stride 1 and dilation 1 with one group.
-pub(crate) struct Winograd {
-    input: View,
-    padding: [usize; 2],
-    weights: Arc<PackedWinograd>,
-    bias: Bias,
-    epilogue: Epilogue,
+pub(crate) struct Winograd<F, const IN: usize, const OUT: usize> {
+    config: WinogradConfig,
     /// Tiles along each axis.
     tiles: [usize; 2],
     /// How many parts of the tiles, and of the weights' panels.
     grid: [usize; 2],
+    form: PhantomData<F>,
 }
 
-impl Winograd {
+/// What a [`Winograd`] computes.
+pub(crate) struct WinogradConfig {
+    pub(crate) input: View,
+    pub(crate) padding: [usize; 2],
+    /// Of the kernel's form.
+    pub(crate) weights: Arc<PackedWinograd>,
+    pub(crate) bias: Bias,
+    pub(crate) epilogue: Epilogue,
+    /// Where the form computes integers, what a sum of each channel counts.
+    pub(crate) scales: Option<Bias>,
+}
+
+impl<F: Form<IN, OUT>, const IN: usize, const OUT: usize> Winograd<F, IN, OUT> {
     /// Cuts the work into at least a chunk per thread where it can.
-    pub(crate) fn new(
-        input: View,
-        padding: [usize; 2],
-        weights: Arc<PackedWinograd>,
-        bias: Bias,
-        epilogue: Epilogue,
-        threads: usize,
-    ) -> Self {
-        let tiles = [epilogue.out.height.div_ceil(OUT), epilogue.out.width.div_ceil(OUT)];
+    pub(crate) fn new(config: WinogradConfig, threads: usize) -> Self {
+        assert_eq!(F::INTEGERS, config.scales.is_some(), "integers alone have scales");
+        let out = &config.epilogue.out;
+        let tiles = [out.height.div_ceil(OUT), out.width.div_ceil(OUT)];
         let count = tiles[0] * tiles[1];
-        let most = (TRANSFORMED / (IN * IN * input.channels.max(1))).max(FEWEST);
+        let most = (F::TRANSFORMED / (IN * IN * config.input.channels.max(1))).max(FEWEST);
         let rows = count.div_ceil(most).next_multiple_of(threads).min(count.div_ceil(FEWEST)).max(1);
-        let columns = (threads / rows).clamp(1, weights.first().panels());
-        Self { input, padding, weights, bias, epilogue, tiles, grid: [rows, columns] }
+        let columns = (threads / rows).clamp(1, config.weights.points[0].panels());
+        Self { config, tiles, grid: [rows, columns], form: PhantomData }
+    }
+
+    fn first(&self) -> &Packed {
+        &self.config.weights.points[0]
     }
 
     fn most_tiles(&self) -> usize {
@@ -151,24 +94,20 @@ impl Winograd {
     /// Elements from one point's transformed input to the next: a line more than the matrix, lest the points' matrices
     /// fall into the same cache sets.
     fn input_step(&self) -> usize {
-        self.most_tiles() * self.input.channels.next_multiple_of(LINE) + LINE
+        self.most_tiles() * self.config.input.channels.next_multiple_of(LINE) + LINE
     }
 
     /// The same for one panel of a point's products.
     fn product_step(&self) -> usize {
-        self.most_tiles() * self.panel_channels() + LINE
-    }
-
-    fn panel_channels(&self) -> usize {
-        let weights = self.weights.first();
-        weights.isa.lanes(weights.width) * weights.isa.max_vectors()
+        let weights = self.first();
+        self.most_tiles() * weights.isa.lanes(weights.width) * weights.isa.max_vectors() + LINE
     }
 }
 
-impl Kernel for Winograd {
+impl<F: Form<IN, OUT>, const IN: usize, const OUT: usize> Kernel for Winograd<F, IN, OUT> {
     fn views(&self) -> (Vec<View>, Vec<View>) {
-        let (mut read, written) = self.epilogue.views();
-        read.push(self.input);
+        let (mut read, written) = self.config.epilogue.views();
+        read.push(self.config.input);
         (read, written)
     }
 
@@ -181,16 +120,16 @@ impl Kernel for Winograd {
     }
 
     fn describe(&self) -> String {
-        let weights = self.weights.first();
-        format!("winograd 4x4 {}x{}", weights.isa.lanes(weights.width), self.chunks())
+        let weights = self.first();
+        format!("{} {}x{}", F::NAME, weights.isa.lanes(weights.width), self.chunks())
     }
 
     fn weight_bytes(&self) -> usize {
-        self.weights.points.iter().map(Packed::bytes).sum()
+        self.config.weights.points.iter().map(Packed::bytes).sum()
     }
 
     unsafe fn run(&self, call: Call) {
-        let weights = self.weights.first();
+        let weights = self.first();
         // SAFETY: plans are built for an available instruction set; the rest is the caller's contract.
         unsafe { weights.isa.run(weights.width, Invoke(self, call)) }
     }
@@ -198,13 +137,15 @@ impl Kernel for Winograd {
 
 /// One panel of products, as plain rows.
 #[derive(Clone, Copy)]
-struct Products {
+struct Products<const INTEGERS: bool> {
     start: *mut f32,
     stride: usize,
     first_channel: usize,
 }
 
-impl Sink for Products {
+impl<const INTEGERS: bool> Sink for Products<INTEGERS> {
+    const INTEGERS: bool = INTEGERS;
+
     #[inline(always)]
     unsafe fn start<V: Vector>(self, _: usize) -> V {
         // SAFETY: by the caller's contract.
@@ -223,46 +164,65 @@ impl Sink for Products {
     }
 }
 
-impl Body for Winograd {
+impl<F: Form<IN, OUT>, const IN: usize, const OUT: usize> Body for Winograd<F, IN, OUT> {
     #[inline(always)]
     unsafe fn body<V: Vector>(&self, call: Call) {
+        let WinogradConfig { epilogue, bias, scales, .. } = &self.config;
+        // SAFETY: the views end in the arena, and the scales are padded as the bias is; the rest is the caller's contract.
+        unsafe {
+            let store = epilogue.bind(call.arena, bias);
+            if F::INTEGERS {
+                let Some(scales) = scales else { unreachable!("integers have scales") };
+                self.convolve::<V, _, true>(call, store.of_integers(scales));
+            } else {
+                self.convolve::<V, _, false>(call, store);
+            }
+        }
+    }
+}
+
+impl<F: Form<IN, OUT>, const IN: usize, const OUT: usize> Winograd<F, IN, OUT> {
+    /// A chunk's tiles into their sink.
+    ///
+    /// # Safety
+    /// As [`Kernel::run`]; the sink's contract.
+    #[inline(always)]
+    unsafe fn convolve<V: Vector, S: Sink, const INTEGERS: bool>(&self, call: Call, sink: S) {
         let tiles = part(self.tiles[0] * self.tiles[1], self.grid[0], call.chunk / self.grid[1]);
-        let panels = part(self.weights.first().panels(), self.grid[1], call.chunk % self.grid[1]);
-        let stride = self.input.channels.next_multiple_of(LINE);
+        let panels = part(self.first().panels(), self.grid[1], call.chunk % self.grid[1]);
+        let stride = self.config.input.channels.next_multiple_of(LINE);
         let (inputs, products) = (call.scratch, call.scratch.wrapping_add(IN * IN * self.input_step()));
         for (row, tile) in tiles.clone().enumerate() {
             // SAFETY: the scratch memory holds every tile's row of each point.
             unsafe { self.transform_input::<V>(call.arena, tile, inputs.add(row * stride)) };
         }
         for panel in panels {
-            let first_channel = self.weights.first().channel(panel);
-            let columns = self.weights.first().columns(panel);
-            for (point, weights) in self.weights.points.iter().enumerate() {
+            let first_channel = self.first().channel(panel);
+            let columns = self.first().columns(panel);
+            for (point, weights) in self.config.weights.points.iter().enumerate() {
                 let start = inputs.wrapping_add(point * self.input_step());
                 let rows = Rows { start, stride, count: tiles.len(), first: 0 };
                 let start = products.wrapping_add(point * self.product_step());
                 // SAFETY: the scratch memory holds the rows read and the rows written.
                 unsafe {
-                    let sink = Products { start, stride: columns, first_channel };
+                    let sink = Products::<INTEGERS> { start, stride: columns, first_channel };
                     multiply::<V, _, _>(rows, InOrder, weights, panel..panel + 1, sink);
                 }
             }
             for (row, tile) in tiles.clone().enumerate() {
                 let from = products.wrapping_add(row * columns);
                 // SAFETY: the scratch memory holds every tile's row of each point.
-                unsafe { self.transform_output::<V>(call.arena, tile, from, first_channel, columns) };
+                unsafe { self.transform_output::<V, _>(sink, tile, from, first_channel, columns) };
             }
         }
     }
-}
 
-impl Winograd {
     /// `Bᵀ d B` of one tile, a vector of channels at a time; point `i` goes to `to + i · input_step`.
     #[inline(always)]
     unsafe fn transform_input<V: Vector>(&self, arena: *const f32, tile: usize, to: *mut f32) {
-        let (input, step) = (&self.input, self.input_step());
-        let y = (tile / self.tiles[1] * OUT) as isize - self.padding[0] as isize;
-        let x = (tile % self.tiles[1] * OUT) as isize - self.padding[1] as isize;
+        let (input, step) = (&self.config.input, self.input_step());
+        let y = (tile / self.tiles[1] * OUT) as isize - self.config.padding[0] as isize;
+        let x = (tile % self.tiles[1] * OUT) as isize - self.config.padding[1] as isize;
         let inside = y >= 0 && x >= 0 && y as usize + IN <= input.height && x as usize + IN <= input.width;
         for channel in (0..input.channels).step_by(V::LANES) {
             let n = input.channels - channel;
@@ -280,14 +240,14 @@ impl Winograd {
                             *d = epilogue::load(from, n);
                         }
                     }
-                    *half = input_points(d);
+                    *half = F::input_points(d);
                 }
                 for row in 0..IN {
                     let mut d = [V::zero(); IN];
                     for (d, half) in d.iter_mut().zip(&half) {
                         *d = half[row];
                     }
-                    let points = input_points(d);
+                    let points = F::input_points(d);
                     for (column, point) in points.into_iter().enumerate() {
                         point.store(to.add((row * IN + column) * step + channel));
                     }
@@ -298,89 +258,48 @@ impl Winograd {
 
     /// `Aᵀ m A` of one tile, then the epilogue; point `i` comes from `from + i · product_step`.
     #[inline(always)]
-    unsafe fn transform_output<V: Vector>(
+    unsafe fn transform_output<V: Vector, S: Sink>(
         &self,
-        arena: *mut f32,
+        sink: S,
         tile: usize,
         from: *const f32,
         first_channel: usize,
         columns: usize,
     ) {
-        let (out, step) = (&self.epilogue.out, self.product_step());
+        let (out, step) = (&self.config.epilogue.out, self.product_step());
         let (y, x) = (tile / self.tiles[1] * OUT, tile % self.tiles[1] * OUT);
         // SAFETY: the views end in the arena; the products have whole vectors.
         unsafe {
-            let store = self.epilogue.bind(arena, &self.bias);
             for offset in (0..columns).step_by(V::LANES) {
                 let channel = first_channel + offset;
-                if channel >= self.epilogue.channels() {
+                if channel >= self.config.epilogue.channels() {
                     break;
                 }
                 let mut half = [[V::zero(); OUT]; IN];
                 for (column, half) in half.iter_mut().enumerate() {
                     let point = |row: usize| V::load(from.add((row * IN + column) * step + offset));
-                    *half = output_points(std::array::from_fn(point));
+                    *half = F::output_points(std::array::from_fn(point));
                 }
-                let bias = store.start::<V>(channel);
+                let start = sink.start::<V>(channel);
                 for row in 0..OUT.min(out.height - y) {
                     let mut m = [V::zero(); IN];
                     for (m, half) in m.iter_mut().zip(&half) {
                         *m = half[row];
                     }
-                    let outputs = output_points(m);
-                    let mut outputs = outputs.map(|output| [output.add(bias)]);
+                    let mut outputs = [[start]; OUT];
+                    for (sum, output) in outputs.iter_mut().zip(F::output_points(m)) {
+                        sum[0] = F::finish(output, start);
+                    }
                     let position = (y + row) * out.width + x;
                     if x + OUT <= out.width {
-                        store.put(position, channel, outputs);
+                        sink.put(position, channel, outputs);
                     } else {
                         for (column, output) in outputs.iter_mut().enumerate().take(out.width - x) {
-                            store.put(position + column, channel, [*output]);
+                            sink.put(position + column, channel, [*output]);
                         }
                     }
                 }
             }
         }
-    }
-}
-
-/// `Bᵀ d`.
-///
-/// # Safety
-/// The vector's instruction set is there.
-#[inline(always)]
-unsafe fn input_points<V: Vector>(d: [V; IN]) -> [V; IN] {
-    // SAFETY: by the caller's contract.
-    unsafe {
-        let (minus_four, minus_five, two) = (V::splat(-4.), V::splat(-5.), V::splat(2.));
-        let four = V::splat(4.);
-        let (even, odd) = (d[2].mul_add(minus_four, d[4]), d[1].mul_add(minus_four, d[3]));
-        let (near, far) = (d[4].sub(d[2]), d[3].sub(d[1]));
-        [
-            d[0].mul_add(four, d[2].mul_add(minus_five, d[4])),
-            even.add(odd),
-            even.sub(odd),
-            far.mul_add(two, near),
-            far.mul_add(V::splat(-2.), near),
-            d[1].mul_add(four, d[3].mul_add(minus_five, d[5])),
-        ]
-    }
-}
-
-/// `Aᵀ m`.
-///
-/// # Safety
-/// The vector's instruction set is there.
-#[inline(always)]
-unsafe fn output_points<V: Vector>(m: [V; IN]) -> [V; OUT] {
-    // SAFETY: by the caller's contract.
-    unsafe {
-        let (near, near_odd) = (m[1].add(m[2]), m[1].sub(m[2]));
-        let (far, far_odd) = (m[3].add(m[4]), m[3].sub(m[4]));
-        [
-            m[0].add(near).add(far),
-            far_odd.mul_add(V::splat(2.), near_odd),
-            far.mul_add(V::splat(4.), near),
-            far_odd.mul_add(V::splat(8.), near_odd).add(m[5]),
-        ]
     }
 }

@@ -13,7 +13,7 @@ use super::place::Places;
 use super::quantization::Quantization;
 use crate::infer::{
     BOX_CHANNELS, Combine, DecodeBoxes, Dense, DenseConfig, Depthwise, Epilogue, GlobalAverage, Interleave, Kernel,
-    Operation, Pool, Program, Quantize, Rows, SIDES, Stem, Winograd, WinogradInt8, WinogradInt8Config,
+    Operation, Pool, Program, Quantize, Rows, SIDES, Stem, Winograd, Winograd4, WinogradConfig, WinogradInt8,
 };
 use crate::{Isa, sources};
 
@@ -167,14 +167,14 @@ impl Lowering<'_> {
             (_, Some(Weights::Depthwise(weights))) => {
                 self.push(Depthwise::new(input, geometry, weights, bias, epilogue, threads), &conv.path, macs);
             }
-            (_, Some(Weights::Winograd(weights))) => {
-                self.push(Winograd::new(input, geometry.padding, weights, bias, epilogue, threads), &conv.path, macs);
-            }
-            (_, Some(Weights::WinogradInt8(weights))) => {
-                let Some(scales) = scales else { bail!("{}: its weights have no scales", conv.path) };
+            (form, Some(Weights::Winograd(weights))) => {
                 let padding = geometry.padding;
-                let config = WinogradInt8Config { input, padding, weights, bias, epilogue, scales };
-                self.push(WinogradInt8::new(config, threads), &conv.path, macs);
+                let config = WinogradConfig { input, padding, weights, bias, epilogue, scales };
+                if form == ConvAlgorithm::WinogradInt8 {
+                    self.push(Winograd::<WinogradInt8, 4, 2>::new(config, threads), &conv.path, macs);
+                } else {
+                    self.push(Winograd::<Winograd4, 6, 4>::new(config, threads), &conv.path, macs);
+                }
             }
             (ConvAlgorithm::Planar, Some(Weights::Matrix(weights))) => {
                 let [height, width, channels] = self.graph.nodes[0].shape;

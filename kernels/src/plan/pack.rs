@@ -10,7 +10,7 @@ use super::choose::{Choice, ConvAlgorithm};
 use super::graph::Conv;
 use super::quantization::integers;
 use crate::Isa;
-use crate::infer::{Aligned, Bias, LINE, Packed, PackedDepthwise, PackedWinograd, PackedWinogradInt8};
+use crate::infer::{Aligned, Bias, LINE, Packed, PackedDepthwise, PackedWinograd};
 use crate::simd::pairs::pair;
 
 /// Packed weights.
@@ -19,7 +19,6 @@ pub(super) enum Weights {
     Matrix(Arc<Packed>),
     Depthwise(Arc<PackedDepthwise>),
     Winograd(Arc<PackedWinograd>),
-    WinogradInt8(Arc<PackedWinogradInt8>),
 }
 
 /// Packed weights and padded biases by the tensor they are made of.
@@ -52,7 +51,6 @@ impl Packs {
             Weights::Matrix(weights) => Arc::strong_count(weights) > 1,
             Weights::Depthwise(weights) => Arc::strong_count(weights) > 1,
             Weights::Winograd(weights) => Arc::strong_count(weights) > 1,
-            Weights::WinogradInt8(weights) => Arc::strong_count(weights) > 1,
         });
     }
 
@@ -105,8 +103,8 @@ fn pack(conv: &Conv, (form, width): Choice, isa: Isa) -> Result<Weights> {
             Weights::Matrix(Arc::new(Packed::new([out_c, taps * pairs], isa, width, most, weight)))
         }
         ConvAlgorithm::WinogradInt8 => {
-            let packed = PackedWinogradInt8::new([out_c, in_c], isa, width, integers(conv, weight)?);
-            Weights::WinogradInt8(Arc::new(packed))
+            let packed = PackedWinograd::of_integers([out_c, in_c], isa, width, integers(conv, weight)?);
+            Weights::Winograd(Arc::new(packed))
         }
         ConvAlgorithm::Planar => matrix(&|out, depth| weight[out * in_c * taps + depth]),
         ConvAlgorithm::Depthwise => {
@@ -115,7 +113,7 @@ fn pack(conv: &Conv, (form, width): Choice, isa: Isa) -> Result<Weights> {
         }
         ConvAlgorithm::Winograd => {
             let weight = |out, channel, tap| weight[(out * in_c + channel) * taps + tap];
-            Weights::Winograd(Arc::new(PackedWinograd::new([out_c, in_c], isa, width, weight)))
+            Weights::Winograd(Arc::new(PackedWinograd::of_floats([out_c, in_c], isa, width, weight)))
         }
     })
 }
