@@ -31,7 +31,7 @@ fn check(
     let mut far = Vec::new();
     for (name, case) in golden("bf16", task).as_object().expect("networks") {
         let images = images([0, 1].map(|axis| case["size"][axis].as_u64().expect("a size") as usize))?;
-        for isa in Isa::available() {
+        for isa in Isa::available().into_iter().chain(Isa::EMULATED) {
             let exact = outputs(&network(name, seeded, DType::F32, isa), &images)?;
             let found = outputs(&network(name, seeded, DType::BF16, isa), &images.to_dtype(DType::BF16)?)?;
             assert_eq!(exact.len(), case["outputs"].as_object().expect("outputs").len(), "{name}");

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use super::epilogue::{self, Bias, Epilogue};
+use super::epilogue::{Bias, Epilogue};
 use super::gemm::{InOrder, Packed, Rows, Sink, multiply};
+use super::windows::Windows;
 use super::{Body, Call, Invoke, Kernel, View, chunks, part};
 use crate::ConvGeometry;
 use crate::simd::Vector;
@@ -50,60 +51,6 @@ impl Dense {
         let in_place = config.geometry.is_pointwise();
         let block = if in_place { 0 } else { (GATHERED / k.max(1)).clamp(8, 256).min(positions.div_ceil(grid[0])) };
         Self { config, grid, block }
-    }
-
-    /// Copies the windows of the positions into rows of `k` elements.
-    ///
-    /// # Safety
-    /// As [`Kernel::run`]; `rows` has room.
-    #[inline(always)]
-    unsafe fn gather<V: Vector>(&self, arena: *const f32, positions: std::ops::Range<usize>, rows: *mut f32) {
-        let DenseConfig { input, geometry, epilogue: Epilogue { out, .. }, .. } = &self.config;
-        let ConvGeometry { kernel: [kernel_h, kernel_w], stride, padding, dilation, .. } = *geometry;
-        let dense_row = input.stride == input.channels && dilation[1] == 1;
-        let mut to = rows;
-        for position in positions {
-            let (y, x) = (position / out.width * stride[0], position % out.width * stride[1]);
-            let whole = x >= padding[1] && x + kernel_w <= input.width + padding[1];
-            for tap_y in 0..kernel_h {
-                let row = (y + tap_y * dilation[0]).wrapping_sub(padding[0]);
-                // SAFETY: positions inside the map are read; the row of `k` elements has room for each tap.
-                unsafe {
-                    if row >= input.height {
-                        copy::<V>(None, to, kernel_w * input.channels);
-                        to = to.add(kernel_w * input.channels);
-                    } else if dense_row && whole {
-                        let from = arena.add(input.at(row, x - padding[1]));
-                        copy::<V>(Some(from), to, kernel_w * input.channels);
-                        to = to.add(kernel_w * input.channels);
-                    } else {
-                        for tap_x in 0..kernel_w {
-                            let column = (x + tap_x * dilation[1]).wrapping_sub(padding[1]);
-                            let from = (column < input.width).then(|| arena.add(input.at(row, column)));
-                            copy::<V>(from, to, input.channels);
-                            to = to.add(input.channels);
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Copies `n` elements, or zeros.
-///
-/// # Safety
-/// `from`, if any, is readable and `to` writable for `n` elements.
-#[inline(always)]
-unsafe fn copy<V: Vector>(from: Option<*const f32>, to: *mut f32, n: usize) {
-    let mut i = 0;
-    while i < n {
-        // SAFETY: at most `n - i` elements are touched.
-        unsafe {
-            let value = from.map_or(V::zero(), |from| epilogue::load(from.add(i), n - i));
-            epilogue::store(to.add(i), n - i, value);
-        }
-        i += V::LANES;
     }
 }
 
@@ -162,7 +109,7 @@ impl Dense {
     /// As [`Kernel::run`]; the sink's contract.
     #[inline(always)]
     unsafe fn multiply<V: Vector, S: Sink>(&self, call: Call, store: S) {
-        let DenseConfig { input, weights, epilogue, .. } = &self.config;
+        let DenseConfig { input, geometry, weights, epilogue, .. } = &self.config;
         let positions = part(epilogue.out.positions(), self.grid[0], call.chunk / self.grid[1]);
         let panels = part(weights.panels(), self.grid[1], call.chunk % self.grid[1]);
         if self.block == 0 {
@@ -172,12 +119,13 @@ impl Dense {
             unsafe { multiply::<V, _, _>(rows, InOrder, weights, panels, store) };
             return;
         }
+        let windows = Windows { input: *input, geometry: *geometry, out_width: epilogue.out.width, padding: 0. };
         for first in positions.clone().step_by(self.block) {
             let block = first..(first + self.block).min(positions.end);
             let rows = Rows { start: call.scratch, stride: weights.k, count: block.len(), first };
             // SAFETY: the scratch memory holds `block` rows of `k` elements.
             unsafe {
-                self.gather::<V>(call.arena, block, call.scratch);
+                windows.gather::<V>(call.arena, block, call.scratch, weights.k);
                 multiply::<V, _, _>(rows, InOrder, weights, panels.clone(), store);
             }
         }

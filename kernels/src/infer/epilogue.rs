@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::gemm::Sink;
-use super::{Aligned, Integers, View};
+use super::{Aligned, Short, View};
 use crate::Activation;
 use crate::simd::{Job, Vector};
 
@@ -16,15 +16,17 @@ pub(crate) struct Epilogue {
     pub(crate) activation: Activation,
     pub(crate) out: View,
     pub(crate) residual: Option<View>,
+    /// Whether the residual is stored as [`Short::Bf16`].
+    pub(crate) is_residual_short: bool,
     pub(crate) plain: Option<View>,
-    /// How `out` holds integers, and of how many channels.
-    pub(crate) integers: Option<(Integers, usize)>,
+    /// How `out` holds short numbers, and how many channels.
+    pub(crate) short: Option<(Short, usize)>,
 }
 
 impl Epilogue {
     /// Output channels.
     pub(crate) fn channels(&self) -> usize {
-        self.integers.map_or(self.out.channels, |(_, channels)| channels)
+        self.short.map_or(self.out.channels, |(_, channels)| channels)
     }
 
     /// The maps read, then the maps written.
@@ -47,7 +49,8 @@ impl Epilogue {
             out: at(&self.out),
             stride: self.out.stride,
             channels: self.channels(),
-            integers: self.integers.map(|(integers, _)| integers),
+            short: self.short.map(|(short, _)| short),
+            is_residual_short: self.is_residual_short,
             residual,
             residual_stride,
             plain,
@@ -64,7 +67,8 @@ pub(super) struct Store {
     out: *mut f32,
     stride: usize,
     channels: usize,
-    integers: Option<Integers>,
+    short: Option<Short>,
+    is_residual_short: bool,
     residual: *const f32,
     residual_stride: usize,
     plain: *mut f32,
@@ -159,12 +163,17 @@ impl Store {
                 store(self.plain.add(row * self.plain_stride + channel), n, value);
             }
             if !self.residual.is_null() {
-                value = value.add(load(self.residual.add(row * self.residual_stride + channel), n));
+                let residual = self.residual.add(row * self.residual_stride);
+                let residual = match self.is_residual_short {
+                    false => load(residual.add(channel), n),
+                    true => V::load_bf16(residual.add(channel / 2), n),
+                };
+                value = value.add(residual);
             }
             let out = self.out.add(row * self.stride);
-            match self.integers {
+            match self.short {
                 None => store(out.add(channel), n, value),
-                Some(integers) => integers.store(out.add(channel / 2), n, value),
+                Some(short) => short.store(out, channel, n, value),
             }
         }
     }

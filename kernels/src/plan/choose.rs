@@ -35,6 +35,10 @@ pub(super) enum ConvAlgorithm {
     /// Depth by window position, then pair of channels, of integers.
     Int8,
     WinogradInt8,
+    /// Depth by window position, then four channels, of bytes.
+    DotsInt8,
+    /// Depth by window position, then pair of channels, of `bf16`.
+    DotsBf16,
 }
 
 /// A form and the vectors it is computed with.
@@ -61,6 +65,9 @@ pub(super) fn choose(conv: &Conv, of_image: bool, out: [usize; 2], isa: Isa) -> 
 
 /// How to compute a convolution in 8 bits.
 pub(super) fn choose_int8(conv: &Conv, isa: Isa) -> Choice {
+    if isa.int8().is_some() {
+        return (ConvAlgorithm::DotsInt8, Width::Full);
+    }
     let [out_c, in_c] = [conv.weight.dims()[0], conv.weight.dims()[1]];
     let ConvGeometry { kernel, stride, dilation, .. } = conv.geometry;
     let may_be_winograd = kernel == [3, 3] && stride == [1, 1] && dilation == [1, 1] && in_c <= MAX_CHANNELS;
@@ -97,10 +104,10 @@ fn table(isa: Isa) -> &'static HashMap<ConvShape, Choice> {
     static AVX2: OnceLock<HashMap<ConvShape, Choice>> = OnceLock::new();
     static AVX512: OnceLock<HashMap<ConvShape, Choice>> = OnceLock::new();
     static NONE: OnceLock<HashMap<ConvShape, Choice>> = OnceLock::new();
-    match isa {
+    match isa.vectors() {
         Isa::Avx2 => AVX2.get_or_init(|| parse(include_str!("tables/avx2.tsv"))),
         Isa::Avx512 => AVX512.get_or_init(|| parse(include_str!("tables/avx512.tsv"))),
-        Isa::Portable | Isa::Neon => NONE.get_or_init(HashMap::new),
+        _ => NONE.get_or_init(HashMap::new),
     }
 }
 

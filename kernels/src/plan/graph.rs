@@ -7,7 +7,7 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor, bail};
 
 use super::quantization::ConvQuantization;
-use crate::infer::{BOX_CHANNELS, Integers};
+use crate::infer::{BOX_CHANNELS, Short};
 use crate::{Activation, ConvGeometry};
 
 /// A map of a [`Graph`].
@@ -79,10 +79,10 @@ pub(super) enum Op {
     Add(Value, Value),
     /// The second map is resampled to the first's size.
     Multiply(Value, Value),
-    /// Integers of a map for a convolution in 8 bits, two channels to an element.
+    /// Short numbers of a map, several channels to an element.
     Quantize {
         xs: Value,
-        integers: Integers,
+        short: Short,
     },
     /// Nothing: another node took over its work.
     Gone,
@@ -96,10 +96,25 @@ pub(super) struct Conv {
     pub(super) geometry: ConvGeometry,
     pub(super) activation: Activation,
     pub(super) path: String,
-    /// Of one in 8 bits.
-    pub(super) quantization: Option<Arc<ConvQuantization>>,
-    /// Of one whose map is only read as integers: how.
-    pub(super) integers: Option<Integers>,
+    /// What it multiplies.
+    pub(super) arithmetic: Arithmetic,
+    /// Of one that reads numbers and shortens them itself: how.
+    pub(super) shortens: Option<Short>,
+    /// Of one whose map is only read as short numbers: how.
+    pub(super) short: Option<Short>,
+    /// Whether its residual is stored as `bf16`.
+    pub(super) is_residual_short: bool,
+}
+
+/// What a convolution multiplies.
+#[derive(Clone, Default)]
+pub(super) enum Arithmetic {
+    #[default]
+    Float,
+    /// Input and weights as `bf16`.
+    Bf16,
+    /// Input and weights as integers.
+    Int8(Arc<ConvQuantization>),
 }
 
 /// What a run gives back.
@@ -164,8 +179,10 @@ impl Graph {
             geometry: *geometry,
             activation,
             path,
-            quantization: None,
-            integers: None,
+            arithmetic: Arithmetic::Float,
+            shortens: None,
+            short: None,
+            is_residual_short: false,
         };
         if groups == 1 || (group_c == 1 && out_c == channels) {
             return Ok(self.push(Op::Conv { xs, conv, residual: None }, [out_h, out_w, out_c]));

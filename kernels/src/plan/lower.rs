@@ -1,21 +1,23 @@
 //! From a graph to a program: one kernel per operation.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::{Result, bail};
 
 use super::choose::{Choice, ConvAlgorithm, choose, choose_int8};
 use super::fuse::{fuse_residuals, order};
-use super::graph::{Conv, Graph, Node, Op, Output, Value};
-use super::integers::{quantize_inputs, store_integers};
-use super::pack::{Packs, Weights, padded};
+use super::graph::{Arithmetic, Conv, Graph, Node, Op, Output, Value};
+use super::pack::{Packs, Weights, offsets, padded};
 use super::place::Places;
 use super::quantization::Quantization;
+use super::shorten::{quantize_inputs, round_inputs, store_short};
 use crate::infer::{
-    BOX_CHANNELS, Combine, DecodeBoxes, Dense, DenseConfig, Depthwise, Epilogue, GlobalAverage, Interleave, Kernel,
-    Operation, Pool, Program, Quantize, Rows, SIDES, Stem, Winograd, Winograd4, WinogradConfig, WinogradInt8,
+    BOX_CHANNELS, Bias, Combine, DecodeBoxes, Dense, DenseConfig, Depthwise, DotConfig, DotConv, Epilogue,
+    GlobalAverage, Integers, Interleave, Kernel, Operation, PackedDots, Pool, Program, Quantize, Rows, SIDES, Short,
+    Stem, View, Winograd, Winograd4, WinogradConfig, WinogradInt8,
 };
-use crate::{Isa, sources};
+use crate::{Isa, Width, sources};
 
 /// What a step of a program is for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,18 +27,33 @@ pub(super) struct OpInfo {
     pub(super) macs: usize,
 }
 
-/// Lowers a graph; `forced` is how every convolution is computed, instead of the best known way.
+/// How convolutions are computed.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Precision<'a> {
+    /// Those in 8 bits.
+    pub(super) quantization: Option<&'a Quantization>,
+    /// Whether the others may multiply `bf16`, where the instruction set has that.
+    pub(super) is_bf16: bool,
+    /// How every convolution in `f32` is computed, instead of the best known way.
+    pub(super) forced: Option<Choice>,
+}
+
+/// Lowers a graph.
 pub(super) fn lower(
     mut graph: Graph,
     isa: Isa,
     threads: usize,
     packs: &mut Packs,
-    quantization: &Quantization,
-    forced: Option<Choice>,
+    Precision { quantization, is_bf16, forced }: Precision,
 ) -> Result<(Program, Vec<OpInfo>)> {
     fuse_residuals(&mut graph);
-    quantize_inputs(&mut graph, quantization)?;
-    store_integers(&mut graph);
+    if let Some(quantization) = quantization {
+        quantize_inputs(&mut graph, quantization, isa)?;
+    }
+    if is_bf16 {
+        round_inputs(&mut graph, isa);
+    }
+    store_short(&mut graph, isa);
     let order = order(&graph);
     let places = Places::new(&graph, &order);
     let plain: BTreeMap<Value, Value> = order
@@ -52,15 +69,16 @@ pub(super) fn lower(
         if let Op::Conv { xs, conv, .. } = &graph.nodes[value.0].op {
             let [height, width, _] = graph.nodes[value.0].shape;
             let choose = || choose(conv, *xs == Value(0), [height, width], isa);
-            let choice = match conv.quantization {
-                Some(_) => choose_int8(conv, isa),
-                None => forced.unwrap_or_else(choose),
+            let choice = match conv.arithmetic {
+                Arithmetic::Int8(_) => choose_int8(conv, isa),
+                Arithmetic::Bf16 => (ConvAlgorithm::DotsBf16, Width::Full),
+                Arithmetic::Float => forced.unwrap_or_else(choose),
             };
             choices.insert(*value, choice);
             convs.push((conv, choice));
         }
     }
-    packs.prepare(&convs, isa)?;
+    packs.prepare(&convs, isa.vectors())?;
     let mut lowering =
         Lowering { graph: &graph, places, plain, choices, isa, threads, packs, steps: Vec::new(), notes: Vec::new() };
     for value in &order {
@@ -94,7 +112,7 @@ impl Lowering<'_> {
     fn node(&mut self, value: Value) -> Result<()> {
         let graph = self.graph;
         let out = self.places.view(value);
-        let (isa, threads) = (self.isa, self.threads);
+        let (isa, threads) = (self.isa.vectors(), self.threads);
         match &graph.nodes[value.0].op {
             Op::Image => {
                 if self.reads_image_as_map() {
@@ -108,9 +126,10 @@ impl Lowering<'_> {
                 let pool = Pool { input, out, geometry: *geometry, is_max: *is_max, isa, threads };
                 self.push(pool, "pool", 0);
             }
-            Op::Quantize { xs, integers } => {
+            Op::Quantize { xs, short } => {
                 let input = self.places.view(*xs);
-                self.push(Quantize::new([input, out], *integers, isa, threads), "quantize", 0);
+                let name = if *short == Short::Bf16 { "round" } else { "quantize" };
+                self.push(Quantize::new([input, out], *short, isa, threads), name, 0);
             }
             Op::GlobalAverage(xs) => {
                 let input = self.places.view(*xs);
@@ -136,7 +155,7 @@ impl Lowering<'_> {
         let (second, out) = (self.places.view(second), self.places.view(out));
         let first = first.map_or(out, |first| self.places.view(first));
         let indices = [sources(second.height, out.height), sources(second.width, out.width)];
-        self.push(Combine::new(operation, [first, second, out], indices, self.isa, self.threads), name, 0);
+        self.push(Combine::new(operation, [first, second, out], indices, self.isa.vectors(), self.threads), name, 0);
     }
 
     fn reads_image_as_map(&self) -> bool {
@@ -156,13 +175,17 @@ impl Lowering<'_> {
             out: self.places.view(value),
             residual: residual.map(|residual| self.places.view(residual)),
             plain: self.plain.get(&value).map(|plain| self.places.view(*plain)),
-            integers: conv.integers.map(|integers| (integers, conv.weight.dims()[0])),
+            is_residual_short: conv.is_residual_short,
+            short: conv.short.map(|short| (short, conv.weight.dims()[0])),
         };
         let (input, geometry, threads) = (self.places.view(xs), conv.geometry, self.threads);
         let macs = epilogue.out.positions() * conv.weight.elem_count();
         let bias = self.packs.bias(conv)?;
         let choice = self.choices[&value];
-        let scales = conv.quantization.as_ref().map(|found| padded(&found.sum_scales()));
+        let scales = match &conv.arithmetic {
+            Arithmetic::Int8(found) => Some(padded(&found.sum_scales())),
+            Arithmetic::Float | Arithmetic::Bf16 => None,
+        };
         match (choice.0, self.packs.weights(conv, choice)) {
             (_, Some(Weights::Depthwise(weights))) => {
                 self.push(Depthwise::new(input, geometry, weights, bias, epilogue, threads), &conv.path, macs);
@@ -176,6 +199,10 @@ impl Lowering<'_> {
                     self.push(Winograd::<Winograd4, 6, 4>::new(config, threads), &conv.path, macs);
                 }
             }
+            (_, Some(Weights::Dots(weights))) => {
+                let step = self.dots(conv, input, weights, bias, epilogue)?;
+                self.push(step, &conv.path, macs);
+            }
             (ConvAlgorithm::Planar, Some(Weights::Matrix(weights))) => {
                 let [height, width, channels] = self.graph.nodes[0].shape;
                 let step = Stem::new([channels, height, width], geometry, weights, bias, epilogue, threads);
@@ -188,6 +215,29 @@ impl Lowering<'_> {
             (_, None) => bail!("{}: its weights were not packed", conv.path),
         }
         Ok(())
+    }
+
+    /// A convolution of short numbers.
+    fn dots(
+        &self,
+        conv: &Conv,
+        input: View,
+        weights: Arc<PackedDots>,
+        bias: Bias,
+        epilogue: Epilogue,
+    ) -> Result<DotConv> {
+        let (dot, short, integers) = match &conv.arithmetic {
+            Arithmetic::Int8(found) => {
+                let short = Short::Bytes(Integers::new(found.input_scale, found.input_zero_point));
+                let offsets = offsets(conv, found.input_zero_point)?;
+                (self.isa.int8(), short, Some([padded(&found.sum_scales()), offsets]))
+            }
+            Arithmetic::Float | Arithmetic::Bf16 => (self.isa.bf16(), Short::Bf16, None),
+        };
+        let Some(dot) = dot else { bail!("{}: {} has no products of short numbers", conv.path, self.isa) };
+        let (geometry, shortens) = (conv.geometry, conv.shortens.is_some());
+        let config = DotConfig { dot, input, short, shortens, geometry, weights, bias, epilogue, integers };
+        Ok(DotConv::new(config, self.isa.vectors(), self.threads))
     }
 
     /// Pushes the steps that write the outputs, and gives their sizes.
@@ -207,7 +257,7 @@ impl Lowering<'_> {
                         levels.iter().map(|(level, stride)| (self.places.view(*level), *stride as f32)).collect();
                     let anchors: usize = levels.iter().map(|(view, _)| view.positions()).sum();
                     lens.push(anchors * (channels - BOX_CHANNELS + SIDES));
-                    self.push(DecodeBoxes::new(levels, index, self.isa), "boxes", anchors * BOX_CHANNELS);
+                    self.push(DecodeBoxes::new(levels, index, self.isa.vectors()), "boxes", anchors * BOX_CHANNELS);
                 }
             }
         }

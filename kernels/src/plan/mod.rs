@@ -5,13 +5,13 @@ mod choose;
 mod forwards;
 mod fuse;
 mod graph;
-mod integers;
 mod launches;
 mod lower;
 mod pack;
 mod place;
 mod quantization;
 mod session;
+mod shorten;
 #[cfg(test)]
 mod tests;
 mod tune;

@@ -10,8 +10,8 @@ use super::choose::{Choice, ConvAlgorithm};
 use super::graph::Conv;
 use super::quantization::integers;
 use crate::Isa;
-use crate::infer::{Aligned, Bias, LINE, Packed, PackedDepthwise, PackedWinograd};
-use crate::simd::pairs::pair;
+use crate::infer::{Aligned, Bias, LINE, Packed, PackedDepthwise, PackedDots, PackedWinograd};
+use crate::simd::pairs::{bf16_pair, pair, quad};
 
 /// Packed weights.
 #[derive(Clone)]
@@ -19,6 +19,7 @@ pub(super) enum Weights {
     Matrix(Arc<Packed>),
     Depthwise(Arc<PackedDepthwise>),
     Winograd(Arc<PackedWinograd>),
+    Dots(Arc<PackedDots>),
 }
 
 /// Packed weights and padded biases by the tensor they are made of.
@@ -51,6 +52,7 @@ impl Packs {
             Weights::Matrix(weights) => Arc::strong_count(weights) > 1,
             Weights::Depthwise(weights) => Arc::strong_count(weights) > 1,
             Weights::Winograd(weights) => Arc::strong_count(weights) > 1,
+            Weights::Dots(weights) => Arc::strong_count(weights) > 1,
         });
     }
 
@@ -81,6 +83,19 @@ pub(super) fn padded(values: &[f32]) -> Bias {
     Arc::new(padded)
 }
 
+/// The integers, as bits, by which sums of an input in bytes are too large: each channel's weights times the input's zero point.
+pub(super) fn offsets(conv: &Conv, zero_point: u8) -> Result<Bias> {
+    let values = conv.weight.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    let [out_c, in_c, kernel_h, kernel_w] = conv.weight.dims4().map(|(a, b, c, d)| [a, b, c, d])?;
+    let integer = integers(conv, &values)?;
+    let sum = |out| -> i32 {
+        let taps = (0..kernel_h * kernel_w).flat_map(|tap| (0..in_c).map(move |channel| (channel, tap)));
+        taps.map(|(channel, tap)| i32::from(integer(out, channel, tap))).sum()
+    };
+    let offsets: Vec<f32> = (0..out_c).map(|out| f32::from_bits((sum(out) * i32::from(zero_point)) as u32)).collect();
+    Ok(padded(&offsets))
+}
+
 fn pack(conv: &Conv, (form, width): Choice, isa: Isa) -> Result<Weights> {
     let (out_c, in_c, kernel_h, kernel_w) = conv.weight.dims4()?;
     let values = conv.weight.to_dtype(DType::F32)?.contiguous()?;
@@ -101,6 +116,23 @@ fn pack(conv: &Conv, (form, width): Choice, isa: Isa) -> Result<Weights> {
                 pair(integer(out, channel, tap), integer(out, channel + 1, tap))
             };
             Weights::Matrix(Arc::new(Packed::new([out_c, taps * pairs], isa, width, most, weight)))
+        }
+        ConvAlgorithm::DotsInt8 => {
+            let (integer, quads) = (integers(conv, weight)?, in_c.div_ceil(4));
+            let weight = |out, depth: usize| {
+                let (tap, channel) = (depth / quads, depth % quads * 4);
+                quad(std::array::from_fn(|i| integer(out, channel + i, tap) as i8 as u8))
+            };
+            Weights::Dots(Arc::new(PackedDots::new([out_c, taps * quads], weight)))
+        }
+        ConvAlgorithm::DotsBf16 => {
+            let pairs = in_c.div_ceil(2);
+            let weight = |out: usize, depth: usize| {
+                let (tap, channel) = (depth / pairs, depth % pairs * 2);
+                let at = |channel| if channel < in_c { weight[(out * in_c + channel) * taps + tap] } else { 0. };
+                bf16_pair(at(channel), at(channel + 1))
+            };
+            Weights::Dots(Arc::new(PackedDots::new([out_c, taps * pairs], weight)))
         }
         ConvAlgorithm::WinogradInt8 => {
             let packed = PackedWinograd::of_integers([out_c, in_c], isa, width, integers(conv, weight)?);

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{Result, Tensor, bail};
 
-use super::graph::{Conv, Graph, Op, Output, Traced, Value};
-use super::lower::lower;
+use super::graph::{Arithmetic, Conv, Graph, Op, Output, Traced, Value};
+use super::lower::{Precision, lower};
 use super::pack::Packs;
 use crate::infer::{MemoryPool, Program};
 use crate::{ConvGeometry, Isa, ThreadPool};
@@ -95,7 +95,7 @@ impl Observer {
         let lens = maps.iter().map(|map| graph.shape(*map).iter().product()).collect();
         graph.outputs = maps.into_iter().map(Output::Map).collect();
         let threads = ThreadPool::global().threads();
-        let (program, _) = lower(graph, Isa::best(), threads, &mut Packs::default(), &Quantization::new(), None)?;
+        let (program, _) = lower(graph, Isa::best(), threads, &mut Packs::default(), Precision::default())?;
         Ok(Self { program, memory: MemoryPool::default(), convs, lens, image })
     }
 
@@ -188,7 +188,7 @@ pub(super) fn check(conv: &Conv, quantization: &ConvQuantization) -> Result<()> 
 
 /// The integer of a weight by output channel, input channel and window position; 0 for a channel behind the last.
 pub(super) fn integers<'a>(conv: &'a Conv, weight: &'a [f32]) -> Result<impl Fn(usize, usize, usize) -> i16 + use<'a>> {
-    let Some(quantization) = &conv.quantization else { bail!("{}: its weights have no scales", conv.path) };
+    let Arithmetic::Int8(quantization) = &conv.arithmetic else { bail!("{}: its weights have no scales", conv.path) };
     let (out_c, in_c, kernel_h, kernel_w) = conv.weight.dims4()?;
     let taps = kernel_h * kernel_w;
     let step = move |out: usize, index: usize| weight[out * in_c * taps + index] / quantization.weight_scale[out];

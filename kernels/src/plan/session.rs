@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::forwards::Forwards;
 use super::graph::{Graph, Traced};
-use super::lower::{OpInfo, lower};
+use super::lower::{OpInfo, Precision, lower};
 use super::pack::Packs;
 use super::quantization::Quantization;
 use crate::context::is_emulating;
@@ -47,8 +47,14 @@ struct State<E> {
     keys: Vec<Key<E>>,
 }
 
-/// The endpoint, and the image's channels, height and width.
-type Key<E> = (E, [usize; 3]);
+/// The endpoint, the image's channels, height and width, and whether it is computed in `bf16`.
+type Key<E> = (E, [usize; 3], bool);
+
+/// What a plan for images (n, channels, height, width) is kept by.
+fn key<E>(endpoint: E, xs: &Tensor) -> Result<Key<E>> {
+    let (_, channels, height, width) = xs.dims4()?;
+    Ok((endpoint, [channels, height, width], xs.dtype() == DType::BF16))
+}
 
 impl<E> Default for State<E> {
     fn default() -> Self {
@@ -81,7 +87,7 @@ pub struct OpTiming {
 impl<E: Copy + Eq + Hash + Send> Session<E> {
     /// A session for an instruction set of this machine.
     pub fn new(isa: Isa) -> Result<Self> {
-        if !Isa::available().contains(&isa) {
+        if !Isa::available().contains(&isa) && !Isa::EMULATED.contains(&isa) {
             bail!("this machine does not run {isa}")
         }
         Ok(Self {
@@ -123,7 +129,8 @@ impl<E: Copy + Eq + Hash + Send> Session<E> {
 
     /// Runs the session's network on images (n, c, h, w): a few one after the other, each on all threads; many side by
     /// side, each on one. The outputs are those of the endpoint, stacked over the batch, in `f32`; maps are (n, c, h, w)
-    /// with their channels last in memory.
+    /// with their channels last in memory. Of images in `bf16`, dense convolutions multiply input and weights as `bf16` where the
+    /// processor has an instruction for it; all other numbers are `f32`.
     pub fn run<N: Traced<Endpoint = E>>(&self, net: &N, endpoint: E, xs: &Tensor) -> Result<Vec<Tensor>> {
         match xs.device() {
             Device::Cpu if !is_emulating() => self.run_timed(net, endpoint, xs, None),
@@ -144,8 +151,8 @@ impl<E: Copy + Eq + Hash + Send> Session<E> {
         let mut times = Vec::new();
         let xs = xs.narrow(0, 0, 1)?;
         self.run_timed(net, endpoint, &xs, Some(&mut times))?;
-        let (_, c, h, w) = xs.dims4()?;
-        let plan = self.state.lock().unwrap_or_else(PoisonError::into_inner).plans.get(&(endpoint, [c, h, w])).cloned();
+        let key = key(endpoint, &xs)?;
+        let plan = self.state.lock().unwrap_or_else(PoisonError::into_inner).plans.get(&key).cloned();
         let Some(plan) = plan else { bail!("the plan was dropped") };
         let mut steps = Vec::with_capacity(times.len());
         for ((step, note), time) in plan.program.steps().iter().zip(&plan.notes).zip(times) {
@@ -165,7 +172,7 @@ impl<E: Copy + Eq + Hash + Send> Session<E> {
         mut times: Option<&mut Vec<Duration>>,
     ) -> Result<Vec<Tensor>> {
         let (batch, c, h, w) = xs.dims4()?;
-        let plan = self.plan(net, (endpoint, [c, h, w]))?;
+        let plan = self.plan(net, key(endpoint, xs)?)?;
         let pool = ThreadPool::global();
         let xs = xs.to_dtype(DType::F32)?.contiguous()?;
         let (storage, layout) = xs.storage_and_layout();
@@ -207,7 +214,8 @@ impl<E: Copy + Eq + Hash + Send> Session<E> {
         let graph = Graph::of(net, key.0, key.1)?;
         let outputs = graph.outputs.iter().map(|output| output.dims(&graph)).collect();
         let threads = ThreadPool::global().threads();
-        let (program, notes) = lower(graph, self.isa, threads, &mut state.packs, &self.quantization, None)?;
+        let precision = Precision { quantization: Some(&self.quantization), is_bf16: key.2, forced: None };
+        let (program, notes) = lower(graph, self.isa, threads, &mut state.packs, precision)?;
         let plan = Arc::new(Plan { program, notes, outputs });
         if state.keys.len() == KEPT {
             let oldest = state.keys.remove(0);

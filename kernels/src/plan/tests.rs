@@ -1,12 +1,14 @@
 //! Plans against the tensor operations in `f64`, for every instruction set of the machine.
 
+mod bf16;
 mod boxes;
 mod convs;
 mod graphs;
 mod int8;
-mod integers;
+
 mod net;
 mod random;
+mod shorten;
 
 use std::sync::LazyLock;
 
@@ -14,9 +16,8 @@ use candle_core::{DType, Device, Result, Shape, Tensor};
 use proptest::prelude::*;
 
 use super::graph::Graph;
-use super::lower::lower;
+use super::lower::{Precision, lower};
 use super::pack::Packs;
-use super::quantization::Quantization;
 use super::session::Session;
 use crate::gpu::place::{PLACES, Place};
 use crate::infer::Aligned;
@@ -95,22 +96,28 @@ fn check(net: &Net, batch: usize) -> Result<()> {
             assert_close(got, &truths[*output], least, &what)?;
         }
     }
-    let truths = net.truths(&exact, 1.)?;
-    for isa in Isa::available() {
-        let got = Session::new(isa)?.run(net, (), &xs)?;
+    let wide = Isa::available().into_iter().map(|isa| (isa, DType::F32));
+    let dots = Isa::available().into_iter().chain(Isa::EMULATED).filter(|isa| isa.bf16().is_some());
+    for (isa, dtype) in wide.chain(dots.map(|isa| (isa, DType::BF16))) {
+        let [scale, least] = rounding_of(dtype);
+        let truths = net.truths(&exact, scale)?;
+        let got = Session::new(isa)?.run(net, (), &xs.to_dtype(dtype)?)?;
         for (got, output) in got.iter().zip(&net.outputs) {
-            assert_close(got, &truths[*output], 0., &format!("{isa}, value {output} of {net:?}"))?;
+            assert_close(got, &truths[*output], least, &format!("{dtype:?} on {isa}, value {output} of {net:?}"))?;
         }
         for (threads, pool) in [(1, 0), (2, 1), (3, 2), (5, 1)] {
             let image = threads % batch;
-            let alone = run_alone(net, isa, threads, &POOLS[pool], &xs.narrow(0, image, 1)?)?;
+            let alone = run_alone(net, (isa, dtype), threads, &POOLS[pool], &xs.narrow(0, image, 1)?)?;
             for (index, alone) in alone.iter().enumerate() {
                 let alone: Vec<u32> = alone.iter().map(|x| x.to_bits()).collect();
                 let together = got[index].narrow(0, image, 1)?;
                 // In the order of memory: a map's channels are last.
                 let together = if together.rank() == 4 { together.permute((0, 2, 3, 1))? } else { together };
                 let together = bits(&together)?;
-                assert!(alone == together, "{isa}, {threads} threads, output {index} of image {image} of {net:?}");
+                assert!(
+                    alone == together,
+                    "{dtype:?} on {isa}, {threads} threads, output {index} of image {image} of {net:?}"
+                );
             }
         }
     }
@@ -118,9 +125,16 @@ fn check(net: &Net, batch: usize) -> Result<()> {
 }
 
 /// A program lowered for `threads` on one image.
-fn run_alone(net: &Net, isa: Isa, threads: usize, pool: &ThreadPool, image: &Tensor) -> Result<Vec<Vec<f32>>> {
+fn run_alone(
+    net: &Net,
+    (isa, dtype): (Isa, DType),
+    threads: usize,
+    pool: &ThreadPool,
+    image: &Tensor,
+) -> Result<Vec<Vec<f32>>> {
     let graph = Graph::of(net, (), net.image)?;
-    let (program, _) = lower(graph, isa, threads, &mut Packs::default(), &Quantization::new(), None)?;
+    let precision = Precision { is_bf16: dtype == DType::BF16, ..Default::default() };
+    let (program, _) = lower(graph, isa, threads, &mut Packs::default(), precision)?;
     let mut memory = Aligned::zeroed(program.memory(pool));
     memory.fill(f32::NAN);
     let len = |output: &usize| net.shapes[*output].iter().product::<usize>();
@@ -130,10 +144,11 @@ fn run_alone(net: &Net, isa: Isa, threads: usize, pool: &ThreadPool, image: &Ten
     Ok(outputs)
 }
 
-/// What each step of a network's program is for, and its kernel.
+/// What each step of a network's program is for, and its kernel, where dense convolutions multiply `bf16` if `isa` does.
 fn steps(net: &Net, isa: Isa) -> Result<Vec<(String, String)>> {
     let graph = Graph::of(net, (), net.image)?;
-    let (program, notes) = lower(graph, isa, 2, &mut Packs::default(), &Quantization::new(), None)?;
+    let (program, notes) =
+        lower(graph, isa, 2, &mut Packs::default(), Precision { is_bf16: true, ..Default::default() })?;
     let kernels = program.steps().iter().map(|step| step.describe());
     Ok(notes.iter().map(|note| note.name.clone()).zip(kernels).collect())
 }

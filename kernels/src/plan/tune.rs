@@ -6,9 +6,8 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::choose::{Choice, ConvShape, candidates, line, rule};
 use super::graph::{Graph, Op, Traced};
-use super::lower::lower;
+use super::lower::{Precision, lower};
 use super::pack::Packs;
-use super::quantization::Quantization;
 use crate::infer::Aligned;
 use crate::{Activation, ConvGeometry, Isa, ThreadPool};
 
@@ -63,7 +62,8 @@ fn measure(shape: &ConvShape, choice: Choice, isa: Isa) -> Result<Duration> {
     graph.output(ys);
     let pool = ThreadPool::global();
     let mut packs = Packs::default();
-    let (program, notes) = lower(graph, isa, pool.threads(), &mut packs, &Quantization::new(), Some(choice))?;
+    let precision = Precision { forced: Some(choice), ..Default::default() };
+    let (program, notes) = lower(graph, isa, pool.threads(), &mut packs, precision)?;
     let step = notes.iter().position(|note| note.name == "conv").unwrap_or(0);
     let image = vec![0.5; in_c * side(0) * side(1)];
     let mut output = vec![0.; out_c * out[0] * out[1]];

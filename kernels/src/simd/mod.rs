@@ -3,6 +3,7 @@
 //! A kernel is a [`Job`] generic over [`Vector`]; [`Isa::run`] compiles it once per instruction set. Everything that a job
 //! calls must be `#[inline(always)]`, or it is compiled without the instruction set's features.
 
+pub(crate) mod dot;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 pub(crate) mod pairs;
@@ -17,6 +18,7 @@ mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub(crate) use dot::Dot;
 pub(crate) use pairs::Pairs;
 pub use peak::peak_flops;
 
@@ -25,7 +27,11 @@ use std::str::FromStr;
 use std::sync::LazyLock;
 
 /// An instruction set that the kernels are compiled for.
+///
+/// Networks in `f32` compute the same on all that have the same [vectors](Isa::vectors); products of `bf16` and of bytes take what
+/// else there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Isa {
     /// What every CPU of the architecture has.
     Portable,
@@ -33,11 +39,26 @@ pub enum Isa {
     Neon,
     /// AVX2 with FMA.
     Avx2,
+    /// AVX2 with AVX-VNNI, products of bytes.
+    AvxVnni,
     /// AVX-512 F, VL, DQ and BW.
     Avx512,
+    /// AVX-512 with VNNI, products of bytes.
+    Avx512Vnni,
+    /// AVX-512 with VNNI and BF16, products of bytes and of `bf16`.
+    Avx512Bf16,
+    /// AVX-512 with AMX, tiles of bytes and of `bf16`.
+    Amx,
+    /// The arithmetic of [`Isa::Avx512Bf16`] in plain code, for tests on any machine.
+    EmulatedBf16,
+    /// The arithmetic of [`Isa::Amx`] in plain code, for tests on any machine.
+    EmulatedAmx,
 }
 
 impl Isa {
+    /// Those that are emulated on every machine. None of them is [available](Isa::available).
+    pub const EMULATED: [Self; 2] = [Self::EmulatedBf16, Self::EmulatedAmx];
+
     /// All that this machine runs, the slowest first.
     pub fn available() -> Vec<Self> {
         let mut found = vec![Self::Portable];
@@ -54,17 +75,52 @@ impl Isa {
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512bw");
-            if wide && found.contains(&Self::Avx2) {
-                found.push(Self::Avx512);
+            let has = |isa: &Self| [isa.bf16(), isa.int8()].into_iter().flatten().all(Dot::is_available);
+            if found.contains(&Self::Avx2) {
+                found.extend([Self::AvxVnni].into_iter().filter(has));
+                let wide = wide.then_some([Self::Avx512, Self::Avx512Vnni, Self::Avx512Bf16, Self::Amx]);
+                found.extend(wide.into_iter().flatten().filter(has));
             }
         }
         found
     }
 
-    /// The widest that this machine runs.
+    /// The fastest that this machine runs.
     pub fn best() -> Self {
         static BEST: LazyLock<Isa> = LazyLock::new(|| Isa::available().pop().unwrap_or(Isa::Portable));
         *BEST
+    }
+
+    /// The set whose vectors this one computes `f32` with.
+    pub fn vectors(self) -> Self {
+        match self {
+            Self::AvxVnni => Self::Avx2,
+            Self::Avx512Vnni | Self::Avx512Bf16 | Self::Amx => Self::Avx512,
+            Self::EmulatedBf16 | Self::EmulatedAmx => Self::best().vectors(),
+            vectors => vectors,
+        }
+    }
+
+    /// What multiplies `bf16`.
+    pub(crate) fn bf16(self) -> Option<Dot> {
+        match self {
+            Self::Avx512Bf16 => Some(Dot::Avx512Bf16),
+            Self::Amx => Some(Dot::AmxBf16),
+            Self::EmulatedBf16 => Some(Dot::EmulatedAvx512Bf16),
+            Self::EmulatedAmx => Some(Dot::EmulatedAmxBf16),
+            _ => None,
+        }
+    }
+
+    /// What multiplies bytes.
+    pub(crate) fn int8(self) -> Option<Dot> {
+        match self {
+            Self::AvxVnni => Some(Dot::AvxVnni),
+            Self::Avx512Vnni | Self::Avx512Bf16 => Some(Dot::Avx512Vnni),
+            Self::Amx => Some(Dot::AmxInt8),
+            Self::EmulatedBf16 | Self::EmulatedAmx => Some(Dot::EmulatedInt8),
+            _ => None,
+        }
     }
 
     /// The name that [`Isa::from_str`] reads.
@@ -73,19 +129,25 @@ impl Isa {
             Self::Portable => "portable",
             Self::Neon => "neon",
             Self::Avx2 => "avx2",
+            Self::AvxVnni => "avx-vnni",
             Self::Avx512 => "avx512",
+            Self::Avx512Vnni => "avx512-vnni",
+            Self::Avx512Bf16 => "avx512-bf16",
+            Self::Amx => "amx",
+            Self::EmulatedBf16 => "emulated-bf16",
+            Self::EmulatedAmx => "emulated-amx",
         }
     }
 
     /// Runs a job with this instruction set's vectors of the asked width.
     ///
     /// # Safety
-    /// [`Isa::available`] contains `self`; and the job's own contract.
+    /// [`Isa::available`] contains `self`, or it is emulated; and the job's own contract.
     #[inline]
     pub(crate) unsafe fn run<J: Job>(self, width: Width, job: J) {
         // SAFETY: the caller found the instruction set on this machine, and vouches for the job.
         unsafe {
-            match (self, width) {
+            match (self.vectors(), width) {
                 #[cfg(target_arch = "x86_64")]
                 (Self::Avx512, Width::Full) => x86::avx512::<J, x86::Zmm>(job),
                 #[cfg(target_arch = "x86_64")]
@@ -101,7 +163,7 @@ impl Isa {
 
     /// Elements per vector of the asked width.
     pub(crate) fn lanes(self, width: Width) -> usize {
-        match (self, width) {
+        match (self.vectors(), width) {
             (Self::Avx512, Width::Full) => 16,
             (Self::Neon, _) => 4,
             _ => 8,
@@ -115,7 +177,7 @@ impl Isa {
 
     /// Whether there are 32 vector registers rather than 16.
     pub(crate) fn has_32_registers(self) -> bool {
-        matches!(self, Self::Avx512 | Self::Neon)
+        matches!(self.vectors(), Self::Avx512 | Self::Neon)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::arch::aarch64::*;
 
 use super::neon::Quad;
-use super::pairs::{Pairs, store_part};
+use super::pairs::{self, Pairs, store_part};
 
 impl Quad {
     #[inline(always)]
@@ -16,6 +16,14 @@ impl Quad {
     unsafe fn of_ints(ints: int32x4_t) -> Self {
         // SAFETY: as above.
         Self(unsafe { vreinterpretq_f32_s32(ints) })
+    }
+
+    #[inline(always)]
+    unsafe fn array(self) -> [f32; 4] {
+        let mut values = [0.; 4];
+        // SAFETY: as above.
+        unsafe { vst1q_f32(values.as_mut_ptr(), self.0) };
+        values
     }
 
     #[inline(always)]
@@ -93,5 +101,23 @@ unsafe impl Pairs for Quad {
                 store_part(values, p, n);
             }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bytes(self, offset: i32, p: *mut f32, n: usize) {
+        // SAFETY: as above.
+        unsafe { pairs::store_bytes(self.array(), offset, p, n.min(4)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16(self, p: *mut f32, n: usize) {
+        // SAFETY: as above.
+        unsafe { pairs::store_bf16(self.array(), p, n.min(4)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const f32, n: usize) -> Self {
+        // SAFETY: as above.
+        unsafe { Self(vld1q_f32(pairs::load_bf16::<4>(p, n.min(4)).as_ptr())) }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::pairs::{Pairs, store_part};
+use super::pairs::{self, Pairs, store_part};
 use super::x86::{Ymm, YmmMasked, Zmm};
 
 macro_rules! pairs_of_ymm {
@@ -81,6 +81,57 @@ macro_rules! pairs_of_ymm {
                     }
                 }
             }
+
+            #[inline(always)]
+            unsafe fn store_bytes(self, offset: i32, p: *mut f32, n: usize) {
+                // SAFETY: as above; a whole vector is two elements.
+                unsafe {
+                    let wide = _mm256_add_epi32(_mm256_cvtps_epi32(self.0), _mm256_set1_epi32(offset));
+                    let narrow = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256::<1>(wide));
+                    let bytes = _mm_packus_epi16(narrow, narrow);
+                    if n >= 8 {
+                        _mm_storel_epi64(p.cast(), bytes);
+                    } else {
+                        let mut values = [0u8; 16];
+                        _mm_storeu_si128(values.as_mut_ptr().cast(), bytes);
+                        values[n..].fill(0);
+                        store_elements(&values, p, n.div_ceil(4));
+                    }
+                }
+            }
+
+            #[inline(always)]
+            unsafe fn store_bf16(self, p: *mut f32, n: usize) {
+                // SAFETY: as above; a whole vector is four elements.
+                unsafe {
+                    let bits = _mm256_castps_si256(self.0);
+                    let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+                    let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+                    let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(1 << 22));
+                    let is_nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(self.0, self.0));
+                    let high = _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, quiet, is_nan));
+                    let narrow = _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256::<1>(high));
+                    if n >= 8 {
+                        _mm_storeu_si128(p.cast(), narrow);
+                    } else {
+                        let mut values = [0i16; 8];
+                        _mm_storeu_si128(values.as_mut_ptr().cast(), narrow);
+                        store_part(values, p, n);
+                    }
+                }
+            }
+
+            #[inline(always)]
+            unsafe fn load_bf16(p: *const f32, n: usize) -> Self {
+                // SAFETY: as above; a whole vector is four elements.
+                unsafe {
+                    if n < 8 {
+                        return Self(_mm256_loadu_ps(pairs::load_bf16::<8>(p, n).as_ptr()));
+                    }
+                    let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
+                    Self(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide)))
+                }
+            }
         }
     };
 }
@@ -156,5 +207,67 @@ unsafe impl Pairs for Zmm {
                 store_part(values, p, n);
             }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bytes(self, offset: i32, p: *mut f32, n: usize) {
+        // SAFETY: as above; a whole vector is four elements.
+        unsafe {
+            let wide = _mm512_add_epi32(_mm512_cvtps_epi32(self.0), _mm512_set1_epi32(offset));
+            let bytes = _mm512_cvtepi32_epi8(wide);
+            if n >= 16 {
+                _mm_storeu_si128(p.cast(), bytes);
+            } else {
+                let mut values = [0u8; 16];
+                _mm_storeu_si128(values.as_mut_ptr().cast(), bytes);
+                values[n..].fill(0);
+                store_elements(&values, p, n.div_ceil(4));
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16(self, p: *mut f32, n: usize) {
+        // SAFETY: as above; a whole vector is eight elements.
+        unsafe {
+            let bits = _mm512_castps_si512(self.0);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+            let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(1 << 22));
+            let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
+            let high = _mm512_srli_epi32::<16>(_mm512_mask_blend_epi32(is_nan, rounded, quiet));
+            let narrow = _mm512_cvtepi32_epi16(high);
+            if n >= 16 {
+                _mm256_storeu_si256(p.cast(), narrow);
+            } else {
+                let mut values = [0i16; 16];
+                _mm256_storeu_si256(values.as_mut_ptr().cast(), narrow);
+                store_part(values, p, n);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const f32, n: usize) -> Self {
+        // SAFETY: as above; a whole vector is eight elements.
+        unsafe {
+            if n < 16 {
+                return Self(_mm512_loadu_ps(pairs::load_bf16::<16>(p, n).as_ptr()));
+            }
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
+            Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide)))
+        }
+    }
+}
+
+/// Writes the first `n` elements of some bytes.
+///
+/// # Safety
+/// They are writable.
+#[inline(always)]
+unsafe fn store_elements(bytes: &[u8; 16], p: *mut f32, n: usize) {
+    for (i, element) in bytes.chunks_exact(4).enumerate().take(n) {
+        // SAFETY: by the caller's contract.
+        unsafe { *p.add(i) = pairs::quad([element[0], element[1], element[2], element[3]]) };
     }
 }

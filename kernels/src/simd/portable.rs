@@ -1,6 +1,6 @@
 //! Eight lanes in plain Rust, which the compiler maps to what the architecture always has.
 
-use super::pairs::{Pairs, halves, pair, store_part};
+use super::pairs::{self, Pairs, halves, pair, store_part};
 use super::{Job, Vector};
 
 /// Eight `f32`.
@@ -162,5 +162,23 @@ unsafe impl Pairs for Eight {
     unsafe fn store_pairs(self, p: *mut f32, n: usize) {
         // SAFETY: the caller vouches for `n.div_ceil(2)` writable elements.
         unsafe { store_part(self.0.map(|x| x.round_ties_even() as i16), p, n.min(8)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bytes(self, offset: i32, p: *mut f32, n: usize) {
+        // SAFETY: by the caller's contract.
+        unsafe { pairs::store_bytes(self.0, offset, p, n.min(8)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16(self, p: *mut f32, n: usize) {
+        // SAFETY: as above.
+        unsafe { pairs::store_bf16(self.0, p, n.min(8)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const f32, n: usize) -> Self {
+        // SAFETY: as above.
+        unsafe { Self(pairs::load_bf16(p, n.min(8))) }
     }
 }

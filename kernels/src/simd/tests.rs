@@ -132,6 +132,61 @@ fn powers_of_two_are_exact() {
     }
 }
 
+/// Numbers as short ones, and back.
+struct Short;
+
+impl Job for Short {
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let mut numbers: Vec<f32> = (0..4000).map(|i| f32::from_bits(i * 1_073_741)).collect();
+        numbers.extend([
+            f32::NAN,
+            -f32::NAN,
+            f32::INFINITY,
+            f32::MAX,
+            -0.,
+            f32::from_bits(0x3f80_8000),
+            f32::from_bits(0x3f81_8000),
+        ]);
+        numbers.resize(numbers.len().next_multiple_of(16), 0.5);
+        for xs in numbers.chunks_exact(V::LANES) {
+            let steps: Vec<f32> = xs.iter().map(|x| (x.to_bits() % 2047) as f32 / 16.).collect();
+            for n in 1..=V::LANES {
+                let (mut halves, mut bytes, mut back) = ([-1f32; 9], [-1f32; 5], [-1f32; 16]);
+                // SAFETY: the buffers hold a vector.
+                unsafe {
+                    V::load(xs.as_ptr()).store_bf16(halves.as_mut_ptr(), n);
+                    V::load(steps.as_ptr()).store_bytes(17, bytes.as_mut_ptr(), n);
+                    V::load_bf16(halves.as_ptr(), n).store(back.as_mut_ptr());
+                }
+                for i in 0..16 {
+                    let rounded = half::bf16::from_f32(if i < n { xs[i] } else { 0. });
+                    if i < n.next_multiple_of(2) {
+                        let bits = halves[i / 2].to_bits() >> (16 * (i % 2)) & 0xffff;
+                        assert_eq!(bits, u32::from(rounded.to_bits()), "{:x}", xs[i.min(n - 1)].to_bits());
+                    }
+                    if i < V::LANES {
+                        assert_eq!(back[i].to_bits(), rounded.to_f32().to_bits());
+                    }
+                    if i < n.next_multiple_of(4) {
+                        let byte = if i < n { steps[i].round_ties_even() as u8 + 17 } else { 0 };
+                        assert_eq!(bytes[i / 4].to_bits().to_le_bytes()[i % 4], byte, "{:?}", steps);
+                    }
+                }
+                assert_eq!([halves[n.div_ceil(2)], bytes[n.div_ceil(4)]], [-1.; 2], "nothing else is written");
+            }
+        }
+    }
+}
+
+#[test]
+fn short_numbers_are_rounded_to_even() {
+    for (isa, width) in vectors() {
+        // SAFETY: the instruction set is this machine's.
+        unsafe { isa.run(width, Short) };
+    }
+}
+
 struct Operations;
 
 impl Job for Operations {

@@ -6,11 +6,16 @@ use proptest::prelude::*;
 use super::{POOLS, failed};
 use crate::infer::Aligned;
 use crate::plan::graph::Graph;
-use crate::plan::lower::lower;
+use crate::plan::lower::{Precision, lower};
 use crate::plan::pack::Packs;
 use crate::plan::quantization::{ConvQuantization, Quantization, check_quantization};
 use crate::seeded::splitmix;
+use crate::simd::Dot;
 use crate::{Activation, ConvGeometry, Isa};
+
+fn precision(quantization: &Quantization) -> Precision<'_> {
+    Precision { quantization: Some(quantization), ..Default::default() }
+}
 
 /// A convolution of a map with a residual, its input quantized.
 #[derive(Debug, Clone)]
@@ -121,7 +126,7 @@ impl Problem {
             input_zero_point: self.zero_point,
         };
         let quantization = Quantization::from([("conv".to_owned(), found.clone()), ("plain".to_owned(), found)]);
-        let (program, _) = lower(graph, isa, threads, &mut Packs::default(), &quantization, None)?;
+        let (program, _) = lower(graph, isa, threads, &mut Packs::default(), precision(&quantization))?;
         let pool = &POOLS[pool];
         let mut memory = Aligned::zeroed(program.memory(pool));
         memory.fill(f32::NAN);
@@ -134,7 +139,7 @@ impl Problem {
     fn check(&self) -> Result<()> {
         let tensors = self.tensors();
         let truth = self.truth(&tensors)?;
-        for isa in Isa::available() {
+        for isa in Isa::available().into_iter().chain([Isa::EmulatedAmx]) {
             let (got, _) = self.run(&tensors, isa, 1, 0)?;
             for (index, (got, [value, size])) in got.iter().zip(&truth).enumerate() {
                 let exact = self.activation == Activation::Identity && !self.has_residual;
@@ -229,10 +234,13 @@ fn every_kernel_of_8_bits_is_taken() -> Result<()> {
     ];
     for (kernel, input, out_c, geometry) in cases {
         let problem = problem(input, out_c, geometry);
-        for isa in Isa::available() {
+        for isa in Isa::available().into_iter().chain(Isa::EMULATED) {
             let (_, steps) = problem.run(&problem.tensors(), isa, 2, 1)?;
+            let kernel = isa.int8().map_or(kernel, Dot::name);
             assert!(steps.iter().any(|step| step.starts_with(kernel)), "{isa}: {kernel} is not among {steps:?}");
-            assert_eq!(steps.iter().filter(|step| step.starts_with("quantize")).count(), 1, "one for both: {steps:?}");
+            // One for both, unless each makes the bytes that it multiplies.
+            let made = usize::from(isa.int8().is_none() || !geometry.is_pointwise());
+            assert_eq!(steps.iter().filter(|step| step.starts_with("quantize")).count(), made, "{isa}: {steps:?}");
         }
     }
     Ok(())
@@ -292,7 +300,7 @@ fn what_cannot_be_computed_is_refused() -> Result<()> {
         graph.output(ys);
         let found = ConvQuantization { weight_scale: scales, input_scale: 1., input_zero_point: 0 };
         let quantization = Quantization::from([("conv".to_owned(), found)]);
-        let error = lower(graph, Isa::Portable, 1, &mut Packs::default(), &quantization, None).err();
+        let error = lower(graph, Isa::Portable, 1, &mut Packs::default(), precision(&quantization)).err();
         let error = error.expect("refused").to_string();
         assert!(error.contains(what), "{error}");
     }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::{POOLS, failed};
 use crate::infer::Aligned;
 use crate::plan::graph::{Graph, Value};
-use crate::plan::lower::lower;
+use crate::plan::lower::{Precision, lower};
 use crate::plan::pack::Packs;
 use crate::plan::quantization::{ConvQuantization, Quantization};
 use crate::seeded::splitmix;
@@ -71,7 +71,8 @@ impl Net {
             self.graph.output(*value);
             lens.push(self.graph.shape(*value).iter().product());
         }
-        let (program, _) = lower(self.graph, isa, 2, &mut Packs::default(), &self.quantization, None)?;
+        let precision = Precision { quantization: Some(&self.quantization), ..Default::default() };
+        let (program, _) = lower(self.graph, isa, 2, &mut Packs::default(), precision)?;
         let pool = &POOLS[1];
         let mut memory = Aligned::zeroed(program.memory(pool));
         memory.fill(f32::NAN);
@@ -94,10 +95,12 @@ proptest! {
     ) {
         let mut state = seed;
         let image: Vec<f32> = (0..3 * size[0] * size[1]).map(|_| splitmix(&mut state) as f32).collect();
-        for isa in Isa::available() {
+        for isa in Isa::available().into_iter().chain([Isa::EmulatedAmx]) {
             let (apart, steps) = Net::new(size, channels, seed).and_then(|net| net.run(isa, &image, true)).map_err(failed)?;
             let (stored, fewer) = Net::new(size, channels, seed).and_then(|net| net.run(isa, &image, false)).map_err(failed)?;
-            prop_assert!(stored.iter().all(|x| x.is_finite()) && fewer < steps, "{fewer} of {steps}");
+            prop_assert!(stored.iter().all(|x| x.is_finite()));
+            // Products of bytes shorten maps without a step where nobody else reads them so.
+            prop_assert!(fewer < steps || isa.int8().is_some(), "{fewer} of {steps}");
             prop_assert!(apart == stored, "{isa}: {size:?} {channels:?}");
         }
     }
