@@ -56,8 +56,10 @@ impl Bottleneck {
             let vb = vb.pp("shortcut");
             let conv = |index: usize, out_c, geometry| {
                 let activation = Activation::Identity;
-                let layer =
-                    ConvBnConfig { in_c, out_c, geometry, activation, batch_norm: BATCH_NORM, norm: config.norm };
+                let layer = ConvBnConfig::new(in_c, out_c, geometry)
+                    .activation(activation)
+                    .batch_norm(BATCH_NORM)
+                    .norm(config.norm);
                 ConvBn::new(&layer, vb.pp(index), vb.pp(index + 1))
             };
             Some([conv(0, in_c, window.groups(in_c))?, conv(2, out_c, ConvGeometry::square(1))?])

@@ -104,6 +104,7 @@ pub enum Reparam {
 
 /// How a GhostNet is built.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Config {
     /// Version and width.
     pub variant: Variant,
@@ -119,6 +120,24 @@ impl Config {
     /// `variant` as trained on ImageNet: 1,000 classes, all branches and batch norms separate.
     pub fn new(variant: Variant) -> Self {
         Self { variant, num_classes: 1000, branches: Reparam::Train, norm: BatchNormMode::Keep }
+    }
+
+    /// Outputs of the classifier; without any, the network ends at the pooled features.
+    #[must_use]
+    pub fn num_classes(self, num_classes: usize) -> Self {
+        Self { num_classes, ..self }
+    }
+
+    /// Treatment of GhostNetV3's and RepGhostNet's branches.
+    #[must_use]
+    pub fn branches(self, branches: Reparam) -> Self {
+        Self { branches, ..self }
+    }
+
+    /// Treatment of the batch norms.
+    #[must_use]
+    pub fn norm(self, norm: BatchNormMode) -> Self {
+        Self { norm, ..self }
     }
 
     /// The same network, read from the same checkpoint, with everything folded that can be.
@@ -147,7 +166,7 @@ pub(crate) const FINAL_CHANNELS: usize = 960;
 pub const HEAD_CHANNELS: usize = 1280;
 
 /// Epsilon and momentum of every batch norm.
-pub(crate) const BATCH_NORM: BatchNormConfig = BatchNormConfig { eps: 1e-5, momentum: 0.1 };
+pub(crate) const BATCH_NORM: BatchNormConfig = BatchNormConfig::new().eps(1e-5).momentum(0.1);
 
 /// One bottleneck at width 1.
 #[derive(Debug, Clone, Copy)]

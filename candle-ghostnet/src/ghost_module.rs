@@ -122,7 +122,10 @@ struct Attention {
 impl Attention {
     fn new([in_c, out_c]: [usize; 2], config: &Config, vb: VarBuilder) -> Result<Self> {
         let conv = |index: usize, in_c, geometry, activation| {
-            let layer = ConvBnConfig { in_c, out_c, geometry, activation, batch_norm: BATCH_NORM, norm: config.norm };
+            let layer = ConvBnConfig::new(in_c, out_c, geometry)
+                .activation(activation)
+                .batch_norm(BATCH_NORM)
+                .norm(config.norm);
             ConvBn::new(&layer, vb.pp(2 * index), vb.pp(2 * index + 1))
         };
         let row = ConvGeometry::new([1, 5]).same().groups(out_c);

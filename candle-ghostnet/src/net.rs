@@ -77,7 +77,8 @@ impl GhostNet {
         }
         let out_c = config.final_channels();
         let (geometry, activation) = (ConvGeometry::square(1), Activation::Relu);
-        let layer = ConvBnConfig { in_c, out_c, geometry, activation, batch_norm: BATCH_NORM, norm: config.norm };
+        let layer =
+            ConvBnConfig::new(in_c, out_c, geometry).activation(activation).batch_norm(BATCH_NORM).norm(config.norm);
         let last = blocks.pp(stages.len()).pp(0);
         let mut net = Self {
             config: *config,

@@ -26,14 +26,10 @@ impl RepGhostModule {
         config: &Config,
         vb: VarBuilder,
     ) -> Result<Self> {
-        let primary = ConvBnConfig {
-            in_c,
-            out_c,
-            geometry: ConvGeometry::square(1),
-            activation,
-            batch_norm: BATCH_NORM,
-            norm: config.norm,
-        };
+        let primary = ConvBnConfig::new(in_c, out_c, ConvGeometry::square(1))
+            .activation(activation)
+            .batch_norm(BATCH_NORM)
+            .norm(config.norm);
         let path = vb.pp("primary_conv");
         let geometry = ConvGeometry::square(3).same().groups(out_c);
         let cheap = BranchSum {

@@ -41,7 +41,8 @@ impl Branched {
             return self.sum().build(config, vb);
         }
         let Self { in_c, out_c, geometry, activation, .. } = *self;
-        let layer = ConvBnConfig { in_c, out_c, geometry, activation, batch_norm: BATCH_NORM, norm: config.norm };
+        let layer =
+            ConvBnConfig::new(in_c, out_c, geometry).activation(activation).batch_norm(BATCH_NORM).norm(config.norm);
         Ok(Box::new(ConvBn::new(&layer, vb.pp(self.conv), vb.pp(self.norm))?))
     }
 
@@ -109,7 +110,8 @@ impl BranchSum {
     fn convs(&self, norm: BatchNormMode, vb: &VarBuilder) -> Result<Vec<ConvBn>> {
         let read = |Branch { geometry, conv, norm: path }: &Branch| {
             let (in_c, out_c, activation) = (self.in_c, self.out_c, Activation::Identity);
-            let layer = ConvBnConfig { in_c, out_c, geometry: *geometry, activation, batch_norm: BATCH_NORM, norm };
+            let layer =
+                ConvBnConfig::new(in_c, out_c, *geometry).activation(activation).batch_norm(BATCH_NORM).norm(norm);
             ConvBn::new(&layer, vb.pp(conv), vb.pp(path))
         };
         self.convs.iter().map(read).collect()

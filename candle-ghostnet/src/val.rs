@@ -12,6 +12,7 @@ use crate::net::GhostNet;
 
 /// How to validate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ValOptions {
     /// Images per forward pass.
     pub batch: usize,
@@ -26,6 +27,32 @@ impl Default for ValOptions {
     fn default() -> Self {
         let LoaderOptions { batch, workers, .. } = LoaderOptions::default();
         Self { batch, workers, dtype: DType::F32 }
+    }
+}
+
+impl ValOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Images per forward pass.
+    #[must_use]
+    pub fn batch(self, batch: usize) -> Self {
+        Self { batch, ..self }
+    }
+
+    /// Threads that decode and scale images ahead; 0 does so between the passes.
+    #[must_use]
+    pub fn workers(self, workers: usize) -> Self {
+        Self { workers, ..self }
+    }
+
+    /// Of the network's tensors.
+    #[must_use]
+    pub fn dtype(self, dtype: DType) -> Self {
+        Self { dtype, ..self }
     }
 }
 
@@ -54,11 +81,11 @@ pub struct ValReport {
 /// # fn main() -> candle_core::Result<()> {
 /// let vb = candle_ghostnet::seeded::var_builder(DType::F32, &Device::Cpu);
 /// let variant = Variant::from_name("ghostnet_050").expect("one of Variant::ALL");
-/// let network = GhostNet::new(&Config { num_classes: 10, ..Config::new(variant) }.for_inference(), vb)?;
+/// let network = GhostNet::new(&Config::new(variant).num_classes(10).for_inference(), vb)?;
 /// let images = (0..10).map(|class| ClassificationItem::new(RgbImage::new(40, 32), class));
 /// let images = Arc::new(images.collect::<InMemoryDataset<_>>());
-/// let transform = EvalTransform { input_size: [32, 32], ..Default::default() };
-/// let options = ValOptions { batch: 5, ..Default::default() };
+/// let transform = EvalTransform::new().input_size([32, 32]);
+/// let options = ValOptions::new().batch(5);
 /// let report = validate(&network, &Device::Cpu, images, &transform, &options, &mut |_| Ok(()))?;
 /// assert_eq!((report.metrics.images(), report.metrics.top1()), (10, 0.1));
 /// # Ok(())
@@ -75,7 +102,7 @@ pub fn validate(
     options: &ValOptions,
     observe: &mut dyn FnMut(&ClassificationMetrics) -> Result<()>,
 ) -> Result<ValReport> {
-    let loading = LoaderOptions { batch: options.batch, workers: options.workers, ..Default::default() };
+    let loading = LoaderOptions::new().batch(options.batch).workers(options.workers);
     let loader = DataLoader::eval(images.clone(), transform.clone(), loading).map_err(Error::wrap)?;
     let mut metrics = ClassificationMetrics::default();
     for batch in loader.epoch(0).map_err(Error::wrap)? {
@@ -117,7 +144,7 @@ mod tests {
         let vb = candle_vision::seeded::var_builder(DType::F32, &Device::Cpu);
         let variant = Variant::from_name("ghostnet_050").expect("one of Variant::ALL");
         let network = GhostNet::new(&Config { num_classes: 7, ..Config::new(variant) }.for_inference(), vb)?;
-        let transform = EvalTransform { input_size: [32, 32], ..Default::default() };
+        let transform = EvalTransform::new().input_size([32, 32]);
         let items = images(&[0, 1, 2, 3, 4, 5, 6, 0, 1]);
         let mut expected = ClassificationMetrics::default();
         for item in items.iter().filter(|item| item.image.width() > 0) {

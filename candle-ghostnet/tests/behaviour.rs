@@ -14,7 +14,7 @@ fn variant(name: &str) -> Variant {
 #[test]
 fn every_parameter_gets_a_gradient() -> Result<()> {
     for name in ["ghostnet_050", "ghostnetv2_100", "ghostnetv3_050", "repghostnet_050"] {
-        let config = Config { num_classes: 10, ..Config::new(variant(name)) };
+        let config = Config::new(variant(name)).num_classes(10);
         let vars = VarMap::new();
         let model = GhostNet::new(&config, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu))?;
         let vars = vars.data().lock().unwrap().clone();
@@ -40,7 +40,7 @@ fn every_parameter_gets_a_gradient() -> Result<()> {
 
 #[test]
 fn dropout_acts_in_training_only_and_as_the_stream_says() -> Result<()> {
-    let config = Config { num_classes: 0, ..Config::new(variant("ghostnet_050")) };
+    let config = Config::new(variant("ghostnet_050")).num_classes(0);
     let model = GhostNet::new(&config, seeded::var_builder(DType::F32, &Device::Cpu))?;
     let xs = seeded::uniform("xs", &(2, 3, 64, 64).into(), &Device::Cpu)?;
     let values = |xs: Tensor| xs.flatten_all()?.to_vec1::<f32>();
@@ -60,7 +60,7 @@ fn dropout_acts_in_training_only_and_as_the_stream_says() -> Result<()> {
 #[test]
 fn any_class_count_is_built_and_inferred() -> Result<()> {
     for num_classes in [0, 1, 37] {
-        let config = Config { num_classes, ..Config::new(variant("ghostnetv2_130")) };
+        let config = Config::new(variant("ghostnetv2_130")).num_classes(num_classes);
         let (model, spec) = ParamSpec::of(|vb| GhostNet::new(&config, vb))?;
         assert_eq!(config_from_shapes(&spec.shapes), Some(config));
         assert_eq!(model.modules().all, 524, "without classes timm has an identity");
@@ -128,7 +128,7 @@ fn a_network_with_batch_norms_of_its_own_has_no_plan() -> Result<()> {
 fn folding_leaves_the_multiplications_and_drops_the_batch_norms() -> Result<()> {
     for name in ["ghostnet_050", "ghostnetv2_100"] {
         let separate = summary(&Config::new(variant(name)), [64, 96])?;
-        let folded = summary(&Config { norm: BatchNormMode::Fuse, ..Config::new(variant(name)) }, [64, 96])?;
+        let folded = summary(&Config::new(variant(name)).norm(BatchNormMode::Fuse), [64, 96])?;
         assert!(separate.flops > 2 * separate.macs, "{name}");
         assert_eq!((folded.macs, folded.flops), (separate.macs, 2 * separate.macs), "{name}");
     }

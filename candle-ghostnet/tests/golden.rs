@@ -166,17 +166,17 @@ fn every_form_gives_timms_values() -> Result<()> {
         let alias = Variant::ALL.into_iter().find(|v| v.version == Version::V2 && v.width == variant.width);
         let alias = alias.filter(|_| variant.version == Version::V3).unwrap_or(variant);
         let branches = if alias.version.has_branches() { Reparam::Deploy } else { Reparam::Train };
-        let form = Config { variant: alias, branches, norm: BatchNormMode::Fused, ..trained };
+        let form = Config::new(alias).branches(branches).norm(BatchNormMode::Fused);
         let again = assert_loads_back(&folded, form)?;
-        for named in [Config { norm: BatchNormMode::Fused, ..trained }, trained.for_inference()] {
+        for named in [trained.norm(BatchNormMode::Fused), trained.for_inference()] {
             let model = load(&named, state_dict(&again))?;
             assert_close(&model, &golden["trained"]["cases"], "from a folded checkpoint")?;
         }
 
         if variant.version.has_branches() {
-            let merged = load(&Config { branches: Reparam::Fuse, ..trained }, tensors)?;
+            let merged = load(&trained.branches(Reparam::Fuse), tensors)?;
             assert_close(&merged, &golden["trained"]["cases"], "merged")?;
-            let deploy = Config { branches: Reparam::Deploy, ..trained };
+            let deploy = trained.branches(Reparam::Deploy);
             assert_loads_back(&merged, deploy)?;
             for form in [deploy, deploy.for_inference()] {
                 let model = load(&form, seeded_tensors(&form)?)?;
@@ -261,7 +261,7 @@ fn sizes_equal_timms() -> Result<()> {
         let golden = golden(variant);
         for (form, branches) in [("trained", Reparam::Train), ("deployed", Reparam::Deploy)] {
             if let Some(golden) = golden.get(form) {
-                let summary = summary(&Config { branches, ..Config::new(variant) }, [224, 224])?;
+                let summary = summary(&Config::new(variant).branches(branches), [224, 224])?;
                 let modules = Modules { all: number(&golden["modules"]), leaves: number(&golden["layers"]) };
                 assert_eq!(summary.modules, modules, "{} {form}", variant.name);
                 assert_eq!(summary.parameters, number(&golden["parameters"]), "{} {form}", variant.name);

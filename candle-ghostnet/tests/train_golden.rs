@@ -52,7 +52,7 @@ fn train(
     batch: &str,
     factor: f64,
 ) -> Result<(Vec<f64>, Tensors, [Tensors; 3])> {
-    let config = Config { num_classes: NUM_CLASSES, ..Config::new(Variant::from_name(name).expect("a variant")) };
+    let config = Config::new(Variant::from_name(name).expect("a variant")).num_classes(NUM_CLASSES);
     let variables = VarStore::new(dtype, device, 0);
     let model = GhostNet::new(&config, variables.builder())?;
     let seed = |name: &str, tensor: &Tensor| seeded::tensor(name, tensor.shape(), dtype, device);
@@ -61,7 +61,7 @@ fn train(
     variables.set_all(&before)?;
 
     let algorithm = Algorithm::Sgd { nesterov: true };
-    let options = OptimConfig { algorithm, learning_rate: 0., momentum: 0., weight_decay: 0.01 };
+    let options = OptimConfig::new(algorithm, 0.).momentum(0.).weight_decay(0.01);
     let parameters = variables.parameters();
     let mut optimizer = GroupedOptimizer::of_groups(algorithm, timm_groups(parameters.clone(), &options))?;
     let mut ema = Ema::new(&variables, EmaDecay::Constant(0.75))?;

@@ -102,7 +102,7 @@ mod tests {
         let raw = model.forward_t(&xs, false)?;
         let decoded = model.decode(&raw)?.transpose(1, 2)?.contiguous()?;
         for multi_label in [false, true] {
-            let options = NmsOptions { conf: 0.3, multi_label, ..Default::default() };
+            let options = NmsOptions::new().conf(0.3).multi_label(multi_label);
             let found = candidates(&raw, model.strides(), &options)?;
             for (image, found) in found.iter().enumerate() {
                 let mut expected = Vec::new();

@@ -25,6 +25,7 @@ pub struct Detection {
 
 /// How to look.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct PredictOptions {
     /// `[height, width]` that images are scaled to fit, rounded up to multiples of the largest stride; `None` for the
     /// detector's own.
@@ -39,6 +40,32 @@ impl Default for PredictOptions {
     /// The detector's own size, rectangular, Ultralytics' thresholds.
     fn default() -> Self {
         Self { imgsz: None, rect: true, nms: NmsOptions::default() }
+    }
+}
+
+impl PredictOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// `[height, width]` that images are scaled to fit; `None` for the detector's own.
+    #[must_use]
+    pub fn imgsz(self, imgsz: impl Into<Option<[usize; 2]>>) -> Self {
+        Self { imgsz: imgsz.into(), ..self }
+    }
+
+    /// Pad only to the next multiple of the stride instead of to the full size.
+    #[must_use]
+    pub fn rect(self, rect: bool) -> Self {
+        Self { rect, ..self }
+    }
+
+    /// What is kept.
+    #[must_use]
+    pub fn nms(self, nms: NmsOptions) -> Self {
+        Self { nms, ..self }
     }
 }
 
@@ -123,7 +150,7 @@ impl Detector {
     pub fn letterbox(&self, options: &PredictOptions) -> Letterbox {
         let stride = self.model.max_stride();
         let size = options.imgsz.unwrap_or(self.imgsz).map(|side| side.max(1).next_multiple_of(stride));
-        Letterbox { stride, auto: options.rect, ..Letterbox::new(size) }
+        Letterbox::new(size).stride(stride).auto(options.rect)
     }
 
     /// Looks at images in order.
@@ -258,7 +285,7 @@ mod tests {
         let model = Yolo::new(&def.for_inference(), seeded::var_builder(DType::F32, &Device::Cpu))?;
         let detector = Detector::new(model, Device::Cpu, DType::F32, None);
         let images = [image(97, 60, 1), image(60, 97, 2), image(128, 80, 3), image(97, 60, 5)];
-        let nms = NmsOptions { conf: 0.1, ..Default::default() };
+        let nms = NmsOptions::new().conf(0.1);
         let options = PredictOptions { imgsz: Some([64; 2]), rect: true, nms };
         let expected = detector.predict(&images, &options)?;
         let Some(found) = with_emulated_gpu(|| detector.predict(&images, &options)) else { return Ok(()) };
@@ -303,7 +330,7 @@ mod tests {
         let detector = Detector::new(model, Device::Cpu, DType::F32, None);
         let images = [image(97, 60, 1), image(60, 97, 2), image(128, 80, 3), image(1, 1, 4), image(97, 60, 5)];
         for rect in [true, false] {
-            let nms = NmsOptions { conf: 0.1, ..Default::default() };
+            let nms = NmsOptions::new().conf(0.1);
             let options = PredictOptions { imgsz: Some([128; 2]), rect, nms };
             let together = detector.predict(&images, &options)?;
             for (image, found) in images.iter().zip(&together) {

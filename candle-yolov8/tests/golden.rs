@@ -8,7 +8,7 @@ use candle_nn::VarBuilder;
 use candle_vision::layers::{BatchNormMode, Modules};
 use candle_vision::train::class_rows;
 use candle_yolov8::seeded;
-use candle_yolov8::train::{Freeze, Recipe, Trainer, TrainerConfig};
+use candle_yolov8::train::{Recipe, Trainer, TrainerConfig};
 use candle_yolov8::{
     ModelConfig, Summary, Yolo, architectures, config_from_shapes, model_config, spec, summary, trained_on_from,
 };
@@ -319,8 +319,7 @@ fn a_training_takes_what_ultralytics_takes() -> Result<()> {
         for (key, classes) in [("by_name", &ours), ("by_place", &numbers)] {
             let rows = class_rows(&theirs, classes);
             let class_rows = rows.as_deref();
-            let freeze = Freeze::default();
-            let config = TrainerConfig { def: &def, recipe: &recipe, freeze, batches: 1, seed: 0, class_rows };
+            let config = TrainerConfig::new(&def, &recipe, 1).class_rows(class_rows);
             let (trainer, transferred) = Trainer::new(&config, Some(&source), &Device::Cpu)?;
             let label = format!("{name} for {} classes {key}", ours.len());
             let golden = &entry[key];

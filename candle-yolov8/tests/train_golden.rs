@@ -240,7 +240,7 @@ fn assert_first_steps(name: &str, precision: Precision, device: &Device) -> Resu
         batch,
         nominal_batch: batch,
     };
-    let config = Config { algorithm, learning_rate: 0.01, momentum: 0.937, weight_decay: schedule.weight_decay(5e-4) };
+    let config = Config::new(algorithm, 0.01).momentum(0.937).weight_decay(schedule.weight_decay(5e-4));
     let parameters = variables.parameters();
     let groups = ultralytics_groups(parameters.clone(), &config, |_| false);
     let mut optimizer = GroupedOptimizer::of_groups(algorithm, groups)?;

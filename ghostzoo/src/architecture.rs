@@ -49,7 +49,7 @@ impl Architecture {
         // timm's names carry the training after a dot: `ghostnet_100.in1k`.
         if let Some(variant) = Variant::from_name(name.split('.').next().unwrap_or(name)) {
             let config = Config::new(variant);
-            return Some(Self::Classifier(Config { num_classes: nc.unwrap_or(config.num_classes), ..config }));
+            return Some(Self::Classifier(config.num_classes(nc.unwrap_or(config.num_classes))));
         }
         candle_yolov8::model_config(name, nc).map(Self::Detector)
     }
@@ -104,7 +104,7 @@ impl Architecture {
     /// The same architecture for another number of classes.
     pub fn with_classes(self, nc: usize) -> Self {
         match self {
-            Self::Classifier(config) => Self::Classifier(Config { num_classes: nc, ..config }),
+            Self::Classifier(config) => Self::Classifier(config.num_classes(nc)),
             Self::Detector(def) => Self::Detector(ModelConfig { nc, ..def }),
         }
     }
@@ -116,7 +116,7 @@ impl Architecture {
                 let has_branches = |name: &String| name.contains("_rpr_") || name.contains(".fusion_bn.");
                 let is_deploy = config.variant.version.has_branches() && !shapes.keys().any(has_branches);
                 let branches = if is_deploy { Reparam::Deploy } else { Reparam::Train };
-                Self::Classifier(Config { branches, norm: found.norm, ..config })
+                Self::Classifier(config.branches(branches).norm(found.norm))
             }
             (Self::Detector(def), _) => {
                 let has_norms = shapes.keys().any(|name| name.ends_with("running_mean"));
@@ -156,7 +156,7 @@ impl Architecture {
             Self::Detector(def) => Ok(vec![("", size(candle_yolov8::summary(def, input)?))]),
             Self::Classifier(config) => {
                 let size = |branches| -> Result<ModelSize> {
-                    let config = Config { branches, norm: BatchNormMode::Keep, ..*config };
+                    let config = config.branches(branches).norm(BatchNormMode::Keep);
                     Ok(size(candle_ghostnet::summary(&config, input)?))
                 };
                 let mut sizes = vec![("", size(Reparam::Train)?)];

@@ -267,12 +267,12 @@ pub fn transform(preprocessing: &Preprocessing) -> Result<EvalTransform> {
     // The shortest decimal of the stored number: 0.875, and 0.9 where f32 holds 0.89999998.
     let crop_pct = crop_pct.to_string().parse().unwrap_or(f64::from(crop_pct));
     let input_size = checked_size(input_size)?;
-    Ok(EvalTransform { input_size, crop_pct, interpolation, mean, std })
+    Ok(EvalTransform::new().input_size(input_size).crop_pct(crop_pct).interpolation(interpolation).mean(mean).std(std))
 }
 
 /// What [`transform`] reads.
 pub fn preprocessing(transform: &EvalTransform) -> Preprocessing {
-    let EvalTransform { input_size, crop_pct, interpolation, mean, std } = *transform;
+    let EvalTransform { input_size, crop_pct, interpolation, mean, std, .. } = *transform;
     Preprocessing { input_size, crop_pct: crop_pct as f32, interpolation: interpolation.to_string(), mean, std }
 }
 

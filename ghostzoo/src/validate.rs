@@ -15,7 +15,7 @@ impl Detector {
     /// Ultralytics' settings of a validation, at the size that the network was trained at.
     pub fn val_options(&self) -> ValOptions {
         let [height, width] = self.inner().imgsz();
-        ValOptions { imgsz: height.max(width), single_cls: self.single_cls(), ..ValOptions::default() }
+        ValOptions::new().imgsz(height.max(width)).single_cls(self.single_cls())
     }
 
     /// Measures on labelled images, whose classes are the network's by their numbers: precision, recall, mAP as Ultralytics
@@ -71,7 +71,7 @@ impl Detector {
 impl Classifier {
     /// The settings of a validation, in the type that the network computes in.
     pub fn val_options(&self) -> classifier_val::ValOptions {
-        classifier_val::ValOptions { dtype: self.dtype(), ..Default::default() }
+        classifier_val::ValOptions::new().dtype(self.dtype())
     }
 
     /// Measures on labelled images, of an [`ImageIndex`](candle_vision::data::ImageIndex) or any other dataset: top-1, top-5,

@@ -27,7 +27,7 @@ fn detector(norm: BatchNormMode) -> Checkpoint {
 }
 
 fn classifier(name: &str) -> ParamSpec {
-    let config = Config { num_classes: 3, ..Config::new(Variant::from_name(name).unwrap()) };
+    let config = Config::new(Variant::from_name(name).unwrap()).num_classes(3);
     ParamSpec::of(|vb| GhostNet::new(&config, vb)).unwrap().1
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 /// A seeded network in timm's names.
 fn network(place: &TestDir, name: &str, variant: &str, classes: usize) {
-    let config = Config { num_classes: classes, ..Config::new(Variant::from_name(variant).unwrap()) };
+    let config = Config::new(Variant::from_name(variant).unwrap()).num_classes(classes);
     let (_, spec) = ParamSpec::of(|vb| GhostNet::new(&config, vb)).unwrap();
     let metadata = Metadata { arch: Some(variant.to_owned()), ..Default::default() };
     write(&place.path(name), &Checkpoint { tensors: seeded_tensors(&spec), metadata, ..Default::default() }).unwrap();

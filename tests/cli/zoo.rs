@@ -62,7 +62,7 @@ fn models_lists_every_name_with_its_licence() {
 
 /// A seeded ghostnet_050 in timm's names.
 fn ghostnet(place: &TestDir, name: &str, classes: usize) {
-    let config = Config { num_classes: classes, ..Config::new(Variant::from_name("ghostnet_050").unwrap()) };
+    let config = Config::new(Variant::from_name("ghostnet_050").unwrap()).num_classes(classes);
     let (_, spec) = ParamSpec::of(|vb| GhostNet::new(&config, vb)).unwrap();
     let checkpoint = Checkpoint { tensors: seeded_tensors(&spec), ..Default::default() };
     write(&place.path(name), &checkpoint).unwrap();

@@ -208,7 +208,7 @@ pub(crate) fn classifier(place: &TestDir) {
             image.save(place.write(&format!("cls/{split}/{class}/{i}.png"), "")).unwrap();
         }
     }
-    let config = Config { num_classes: 2, ..Config::new(Variant::from_name("ghostnet_050").unwrap()) };
+    let config = Config::new(Variant::from_name("ghostnet_050").unwrap()).num_classes(2);
     let (_, spec) = ParamSpec::of(|vb| GhostNet::new(&config, vb)).unwrap();
     let metadata = Metadata { arch: Some("ghostnet_050".to_owned()), ..Default::default() };
     write(&place.path("c.safetensors"), &Checkpoint { tensors: seeded_tensors(&spec), metadata, ..Default::default() })

@@ -42,16 +42,16 @@ pub(crate) const FORMATS: [Format; 18] = [
         "a.parquet",
         || ["hub.parquet", "pages.parquet", "named.parquet"].map(set).to_vec(),
         |path, _| {
-            images(path, &DatasetOptions { num_classes: 1000, ..DatasetOptions::default() })
-                || images(path, &DatasetOptions { num_classes: 10, ..DatasetOptions::default() })
-                || images(path, &DatasetOptions { num_classes: 7, ..DatasetOptions::default() })
+            images(path, &DatasetOptions::new(1000))
+                || images(path, &DatasetOptions::new(10))
+                || images(path, &DatasetOptions::new(7))
         },
     ),
     file(
         "tar",
         "a.tar",
         || ["gnu.tar", "pax.tar"].map(set).to_vec(),
-        |path, _| images(path, &DatasetOptions { num_classes: 1000, ..DatasetOptions::default() }),
+        |path, _| images(path, &DatasetOptions::new(1000)),
     ),
     file(
         "labels.csv",
@@ -62,7 +62,7 @@ pub(crate) const FORMATS: [Format; 18] = [
             for name in ["a.jpg", "b.jpg", "c d.jpg"] {
                 place(&folder.join(name), &[]);
             }
-            let options = DatasetOptions { num_classes: 3, labels: Some(path), ..DatasetOptions::default() };
+            let options = DatasetOptions::new(3).labels(path);
             ImageIndex::open(&folder, &options).is_ok()
         },
     ),
@@ -130,7 +130,7 @@ const fn checkpoint(
 
 /// Few pixels: what an image takes is known from its size, which a header can say at will.
 fn is_decoded(_: &Path, bytes: &[u8]) -> bool {
-    let few = DecodeOptions { max_pixels: 1 << 20, ..DecodeOptions::default() };
+    let few = DecodeOptions::new().max_pixels(1 << 20);
     decode_with(bytes, &few).is_ok()
 }
 

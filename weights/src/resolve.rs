@@ -103,12 +103,34 @@ pub struct ResolvedModel {
 
 /// How to look for a model.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct ResolveOptions {
     /// The Hub's settings; from the environment where `None`.
     #[cfg(feature = "hub")]
     pub hub: Option<crate::hub::HubConfig>,
     /// Download a file of the Hub even where the cache has it.
     pub again: bool,
+}
+
+impl ResolveOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The Hub's settings; from the environment where `None`.
+    #[cfg(feature = "hub")]
+    #[must_use]
+    pub fn hub(self, hub: impl Into<Option<crate::hub::HubConfig>>) -> Self {
+        Self { hub: hub.into(), ..self }
+    }
+
+    /// Whether a file of the Hub is downloaded even where the cache has it.
+    #[must_use]
+    pub fn again(self, again: bool) -> Self {
+        Self { again, ..self }
+    }
 }
 
 /// Finds `model`: a file's path, a name of the registry, or `hf://organisation/repository[@revision]/file`.

@@ -7,8 +7,17 @@ use serde::{Deserialize, Serialize};
 use super::{Optimizer, Schedule};
 
 /// timm's hyperparameters of the optimizer and the loss, with its defaults.
+///
+/// ```
+/// use candle_ghostnet::train::Recipe;
+///
+/// let mut recipe = Recipe::default().epochs(30).batch(64);
+/// recipe.warmup_epochs = 1.5;
+/// assert_eq!(recipe.schedule(10).warmup, 15);
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Recipe {
     /// Passes over the data.
     pub epochs: usize,
@@ -77,6 +86,18 @@ impl Default for Recipe {
 }
 
 impl Recipe {
+    /// Passes over the data.
+    #[must_use]
+    pub fn epochs(self, epochs: usize) -> Self {
+        Self { epochs, ..self }
+    }
+
+    /// Images of a batch.
+    #[must_use]
+    pub fn batch(self, batch: usize) -> Self {
+        Self { batch, ..self }
+    }
+
     /// Rate after the warm-up: as given, else timm's 0.1 per 256 images of a batch, for Adam per the root of them.
     #[must_use]
     pub fn rate(&self) -> f64 {
@@ -88,7 +109,7 @@ impl Recipe {
     #[must_use]
     pub fn optimizer(&self) -> Config {
         let Self { opt, momentum, weight_decay, .. } = *self;
-        Config { algorithm: opt.algorithm(), learning_rate: self.rate(), momentum, weight_decay }
+        Config::new(opt.algorithm(), self.rate()).momentum(momentum).weight_decay(weight_decay)
     }
 
     /// The course of the rate by steps, for epochs of `batches`. The cosine begins with the end of the warm-up and ends with

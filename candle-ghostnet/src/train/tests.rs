@@ -27,7 +27,7 @@ fn images() -> Result<Tensor> {
 
 fn step(model: &GhostNet, variables: &VarStore, num_classes: usize) -> Result<()> {
     let algorithm = Algorithm::Sgd { nesterov: true };
-    let config = OptimConfig { algorithm, learning_rate: 0.01, momentum: 0.9, weight_decay: 0.01 };
+    let config = OptimConfig::new(algorithm, 0.01).weight_decay(0.01);
     let groups = timm_groups(variables.parameters(), &config);
     let mut optimizer = GroupedOptimizer::of_groups(algorithm, groups)?;
     let targets = loss::class_targets(&[0, 1, 2], num_classes, 0.1, DType::F32, &Device::Cpu)?;

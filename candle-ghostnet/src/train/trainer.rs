@@ -36,6 +36,7 @@ pub struct Trainer {
 
 /// What a trainer is made of.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct TrainerConfig<'a> {
     /// The network, of as many classes as the data has. It is trained in its training form, batch norms apart.
     pub config: &'a Config,
@@ -52,6 +53,38 @@ pub struct TrainerConfig<'a> {
     /// For each class the row of the pretrained classifier that it starts from, see
     /// [`candle_vision::train::class_rows`]; `None` takes the classifier as it is where its number of classes fits.
     pub class_rows: Option<&'a [Option<usize>]>,
+}
+
+impl<'a> TrainerConfig<'a> {
+    /// Nothing frozen, seed 0, no teacher, the pretrained classifier as it is, for epochs of `batches` steps.
+    #[must_use]
+    pub fn new(config: &'a Config, recipe: &'a Recipe, batches: usize) -> Self {
+        Self { config, recipe, freeze: 0, batches, seed: 0, teacher: None, class_rows: None }
+    }
+
+    /// Layers that stay as they are, see [`is_frozen`].
+    #[must_use]
+    pub fn freeze(self, freeze: usize) -> Self {
+        Self { freeze, ..self }
+    }
+
+    /// Decides the first weights, and what is dropped.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// A network of the same classes to learn from.
+    #[must_use]
+    pub fn teacher(self, teacher: impl Into<Option<GhostNet>>) -> Self {
+        Self { teacher: teacher.into(), ..self }
+    }
+
+    /// For each class the row of the pretrained classifier that it starts from: see the [field](field@TrainerConfig::class_rows).
+    #[must_use]
+    pub fn class_rows(self, class_rows: impl Into<Option<&'a [Option<usize>]>>) -> Self {
+        Self { class_rows: class_rows.into(), ..self }
+    }
 }
 
 impl Trainer {

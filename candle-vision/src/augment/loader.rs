@@ -27,6 +27,7 @@ const MAX_UNREADABLE: usize = 50;
 
 /// How batches are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LoaderOptions {
     /// Images of a batch.
     pub batch: usize,
@@ -42,6 +43,38 @@ impl Default for LoaderOptions {
     /// 128 images, two workers, without the last, seed 0.
     fn default() -> Self {
         Self { batch: 128, workers: 2, drop_last: true, seed: 0 }
+    }
+}
+
+impl LoaderOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Images of a batch.
+    #[must_use]
+    pub fn batch(self, batch: usize) -> Self {
+        Self { batch, ..self }
+    }
+
+    /// Threads that make batches ahead; 0 makes them when they are asked for, on rayon's global threads.
+    #[must_use]
+    pub fn workers(self, workers: usize) -> Self {
+        Self { workers, ..self }
+    }
+
+    /// Whether training leaves out a last batch of fewer images, unless it is the only one, as timm does.
+    #[must_use]
+    pub fn drop_last(self, drop_last: bool) -> Self {
+        Self { drop_last, ..self }
+    }
+
+    /// Seed of everything random.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
     }
 }
 

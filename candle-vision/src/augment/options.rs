@@ -46,6 +46,7 @@ impl From<Resample> for Interpolation {
 /// follow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct ClassificationAugment {
     /// Range of the random resized crop's share of the area. 0.08 to 1.
     pub scale: [f64; 2],

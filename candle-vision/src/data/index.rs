@@ -28,6 +28,7 @@ pub enum ClassIndexing {
 
 /// What the caller knows of an image set and of the model it is for.
 #[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct DatasetOptions<'a> {
     /// Number of classes of the model.
     pub num_classes: usize,
@@ -42,6 +43,44 @@ pub struct DatasetOptions<'a> {
     pub class_map: Option<&'a Path>,
     /// How numbers count. By default from 0, if 0 is among them; else opening fails.
     pub order: Option<ClassIndexing>,
+}
+
+impl<'a> DatasetOptions<'a> {
+    /// For a model of so many classes.
+    #[must_use]
+    pub fn new(num_classes: usize) -> Self {
+        Self { num_classes, ..Self::default() }
+    }
+
+    /// The model's class names by index; may be empty.
+    #[must_use]
+    pub fn class_names(self, class_names: &'a [String]) -> Self {
+        Self { class_names, ..self }
+    }
+
+    /// Which split to take.
+    #[must_use]
+    pub fn split(self, split: impl Into<Option<&'a str>>) -> Self {
+        Self { split: split.into(), ..self }
+    }
+
+    /// A file of labels: see the [field](field@DatasetOptions::labels).
+    #[must_use]
+    pub fn labels(self, labels: impl Into<Option<&'a Path>>) -> Self {
+        Self { labels: labels.into(), ..self }
+    }
+
+    /// Class folders, in class order or with their numbers.
+    #[must_use]
+    pub fn class_map(self, class_map: impl Into<Option<&'a Path>>) -> Self {
+        Self { class_map: class_map.into(), ..self }
+    }
+
+    /// How numbers count.
+    #[must_use]
+    pub fn order(self, order: impl Into<Option<ClassIndexing>>) -> Self {
+        Self { order: order.into(), ..self }
+    }
 }
 
 /// An index of labelled images, of about 100 bytes each. It holds no image.

@@ -11,6 +11,7 @@ use super::resize::{Interpolation, Window, resize_window};
 /// Sizes and roundings are torchvision's `Resize` and `CenterCrop` (square input) or timm's `ResizeKeepRatio` (any
 /// other), through [`resize`](super::resize).
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct EvalTransform {
     /// [height, width] of the network's input, in pixels.
     pub input_size: [usize; 2],
@@ -38,6 +39,42 @@ impl Default for EvalTransform {
 }
 
 impl EvalTransform {
+    /// timm's for the GhostNets.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// [height, width] of the network's input, in pixels.
+    #[must_use]
+    pub fn input_size(self, input_size: [usize; 2]) -> Self {
+        Self { input_size, ..self }
+    }
+
+    /// Share of the resized image's shortest side that the crop keeps.
+    #[must_use]
+    pub fn crop_pct(self, crop_pct: f64) -> Self {
+        Self { crop_pct, ..self }
+    }
+
+    /// Filter of the resize.
+    #[must_use]
+    pub fn interpolation(self, interpolation: Interpolation) -> Self {
+        Self { interpolation, ..self }
+    }
+
+    /// Mean per channel, of levels in 0..1.
+    #[must_use]
+    pub fn mean(self, mean: [f32; 3]) -> Self {
+        Self { mean, ..self }
+    }
+
+    /// Standard deviation per channel, of levels in 0..1.
+    #[must_use]
+    pub fn std(self, std: [f32; 3]) -> Self {
+        Self { std, ..self }
+    }
+
     /// [height, width] to which an image of `original` = [height, width] is resized before the crop.
     #[must_use]
     pub fn resized(&self, original: [usize; 2]) -> [usize; 2] {

@@ -55,6 +55,7 @@ pub(super) const RAISE: &str = "scale it down first, or raise `options.max_pixel
 
 /// How to decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DecodeOptions {
     /// Turn and mirror the image as its EXIF orientation says. `true` by default.
     pub orient: bool,
@@ -71,6 +72,30 @@ impl Default for DecodeOptions {
 }
 
 impl DecodeOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether the image is turned and mirrored as its EXIF orientation says.
+    #[must_use]
+    pub fn orient(self, orient: bool) -> Self {
+        Self { orient, ..self }
+    }
+
+    /// Most pixels the image may have.
+    #[must_use]
+    pub fn max_pixels(self, max_pixels: u64) -> Self {
+        Self { max_pixels, ..self }
+    }
+
+    /// Whose pixels.
+    #[must_use]
+    pub fn reference(self, reference: Reference) -> Self {
+        Self { reference, ..self }
+    }
+
     /// As timm and torchvision's `ImageFolder` read: Pillow's pixels as they are stored, whatever the EXIF orientation.
     #[must_use]
     pub fn stored() -> Self {

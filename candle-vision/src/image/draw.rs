@@ -46,11 +46,32 @@ pub struct DrawnBox {
 
 /// How boxes are drawn.
 #[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct Pen<'a> {
     /// Pixels of a line, from 1; text grows with it. `None` for [`line_width`] of the image.
     pub line_width: Option<u32>,
     /// A font for letters that the bundled one lacks.
     pub font: Option<&'a Typeface<'a>>,
+}
+
+impl<'a> Pen<'a> {
+    /// A pen as wide as the image asks for, with the bundled font.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Pixels of a line, from 1; text grows with it.
+    #[must_use]
+    pub fn line_width(self, line_width: impl Into<Option<u32>>) -> Self {
+        Self { line_width: line_width.into(), ..self }
+    }
+
+    /// A font for letters that the bundled one lacks.
+    #[must_use]
+    pub fn font(self, font: impl Into<Option<&'a Typeface<'a>>>) -> Self {
+        Self { font: font.into(), ..self }
+    }
 }
 
 /// Height of a label's capitals per pixel of its line. Measured by `tests/oracle/annotate.py` of Ultralytics 8.4.190 on

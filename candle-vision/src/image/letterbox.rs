@@ -17,6 +17,7 @@ pub const GREY: u8 = 114;
 
 /// The shape to letterbox into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Letterbox {
     /// [height, width] in pixels.
     pub size: [usize; 2],
@@ -39,6 +40,24 @@ impl Letterbox {
     #[must_use]
     pub fn rect(size: [usize; 2], stride: usize) -> Self {
         Self { size, stride, auto: true, scale_up: true }
+    }
+
+    /// The network's largest stride in pixels; used with `auto`.
+    #[must_use]
+    pub fn stride(self, stride: usize) -> Self {
+        Self { stride, ..self }
+    }
+
+    /// Whether each side is padded only to the next multiple of `stride`, instead of to `size`.
+    #[must_use]
+    pub fn auto(self, auto: bool) -> Self {
+        Self { auto, ..self }
+    }
+
+    /// Whether images smaller than `size` are enlarged.
+    #[must_use]
+    pub fn scale_up(self, scale_up: bool) -> Self {
+        Self { scale_up, ..self }
     }
 
     /// Where an image of `original` = [height, width] would lie, without its pixels. Zero sides count as 1.

@@ -84,6 +84,7 @@ impl Layer for Conv {
 
 /// What a [`ConvBn`] computes.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct ConvBnConfig {
     /// Input channels.
     pub in_c: usize,
@@ -97,6 +98,33 @@ pub struct ConvBnConfig {
     pub batch_norm: BatchNormConfig,
     /// What becomes of the batch norm.
     pub norm: BatchNormMode,
+}
+
+impl ConvBnConfig {
+    /// A convolution and a batch norm of PyTorch's numbers, kept apart, without an activation.
+    #[must_use]
+    pub fn new(in_c: usize, out_c: usize, geometry: ConvGeometry) -> Self {
+        let (activation, norm) = (Activation::Identity, BatchNormMode::Keep);
+        Self { in_c, out_c, geometry, activation, batch_norm: BatchNormConfig::new(), norm }
+    }
+
+    /// Activation behind the batch norm.
+    #[must_use]
+    pub fn activation(self, activation: Activation) -> Self {
+        Self { activation, ..self }
+    }
+
+    /// The batch norm's numbers.
+    #[must_use]
+    pub fn batch_norm(self, batch_norm: BatchNormConfig) -> Self {
+        Self { batch_norm, ..self }
+    }
+
+    /// What becomes of the batch norm.
+    #[must_use]
+    pub fn norm(self, norm: BatchNormMode) -> Self {
+        Self { norm, ..self }
+    }
 }
 
 /// `act(norm(conv(x)))`, or the same in one convolution where the batch norm is folded.

@@ -23,11 +23,38 @@ pub enum BatchNormMode {
 
 /// The numbers of a [`BatchNorm`] that are not trained.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct BatchNormConfig {
     /// Added to the variance.
     pub eps: f64,
     /// Weight of a batch's moments in the running statistics, PyTorch's `momentum`.
     pub momentum: f64,
+}
+
+impl Default for BatchNormConfig {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl BatchNormConfig {
+    /// PyTorch's numbers: 1e-5 and 0.1.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { eps: 1e-5, momentum: 0.1 }
+    }
+
+    /// Added to the variance.
+    #[must_use]
+    pub const fn eps(self, eps: f64) -> Self {
+        Self { eps, ..self }
+    }
+
+    /// Weight of a batch's moments in the running statistics, PyTorch's `momentum`.
+    #[must_use]
+    pub const fn momentum(self, momentum: f64) -> Self {
+        Self { momentum, ..self }
+    }
 }
 
 /// `y = (x − mean) / √(var + eps) · weight + bias` per channel of (n, c, h, w).

@@ -16,7 +16,15 @@ pub struct Candidate {
 }
 
 /// What is kept.
+///
+/// ```
+/// use candle_vision::nms::NmsOptions;
+///
+/// let options = NmsOptions::new().conf(0.4).classes(vec![0, 2]);
+/// assert_eq!((options.iou, options.classes), (0.7, Some(vec![0, 2])));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct NmsOptions {
     /// A candidate counts where its confidence is strictly above this.
     pub conf: f32,
@@ -36,6 +44,50 @@ impl Default for NmsOptions {
     /// Ultralytics' defaults for prediction.
     fn default() -> Self {
         Self { conf: 0.25, iou: 0.7, max_det: 300, agnostic: false, classes: None, multi_label: false }
+    }
+}
+
+impl NmsOptions {
+    /// The defaults of prediction.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A candidate counts where its confidence is strictly above this.
+    #[must_use]
+    pub fn conf(self, conf: f32) -> Self {
+        Self { conf, ..self }
+    }
+
+    /// A box goes where it overlaps a better one by strictly more than this.
+    #[must_use]
+    pub fn iou(self, iou: f32) -> Self {
+        Self { iou, ..self }
+    }
+
+    /// Most boxes that are kept.
+    #[must_use]
+    pub fn max_det(self, max_det: usize) -> Self {
+        Self { max_det, ..self }
+    }
+
+    /// Whether boxes suppress those of other classes too.
+    #[must_use]
+    pub fn agnostic(self, agnostic: bool) -> Self {
+        Self { agnostic, ..self }
+    }
+
+    /// Only these classes; all where `None`.
+    #[must_use]
+    pub fn classes(self, classes: impl Into<Option<Vec<usize>>>) -> Self {
+        Self { classes: classes.into(), ..self }
+    }
+
+    /// Whether an anchor may count for several classes (as in validation) or for its best one only.
+    #[must_use]
+    pub fn multi_label(self, multi_label: bool) -> Self {
+        Self { multi_label, ..self }
     }
 }
 

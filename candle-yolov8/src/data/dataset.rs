@@ -47,7 +47,7 @@ impl<'a> AnnotatedFiles<'a> {
     /// Of a list, as [`DatasetSplit`](super::DatasetSplit) or [`CocoInstances`](super::CocoInstances) reads it. Images of more
     /// than `max_pixels` are errors.
     pub fn new(images: impl Into<Cow<'a, [AnnotatedImage]>>, max_pixels: u64) -> Self {
-        Self { images: images.into(), decode: DecodeOptions { max_pixels, ..DecodeOptions::default() } }
+        Self { images: images.into(), decode: DecodeOptions::new().max_pixels(max_pixels) }
     }
 
     /// The files and their labels.

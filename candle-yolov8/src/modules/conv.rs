@@ -50,7 +50,7 @@ impl Conv {
             Some(padding) => geometry.padding([padding; 2]),
             None => geometry.same(),
         };
-        let config = ConvBnConfig { in_c: c1, out_c: c2, geometry, activation, batch_norm: BATCH_NORM, norm };
+        let config = ConvBnConfig::new(c1, c2, geometry).activation(activation).batch_norm(BATCH_NORM).norm(norm);
         let inner = ConvBn::new(&config, vb.pp("conv"), vb.pp("bn"))?;
         Ok(Self { inner, has_identity: activation == Activation::Identity })
     }

@@ -16,7 +16,7 @@ use candle_vision::layers::{BatchNormConfig, BatchNormMode};
 use ghostzoo_kernels::Activation;
 
 /// Epsilon and momentum of every batch norm.
-pub(crate) const BATCH_NORM: BatchNormConfig = BatchNormConfig { eps: 1e-3, momentum: 0.03 };
+pub(crate) const BATCH_NORM: BatchNormConfig = BatchNormConfig::new().eps(1e-3).momentum(0.03);
 /// Bins per box side.
 pub(crate) const REG_MAX: usize = 16;
 

@@ -8,63 +8,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_vision::data::{Dataset, ItemError};
 use candle_vision::image::{self, GREY, Rgb, RgbImage};
-use candle_vision::sysinfo;
 use rayon::prelude::*;
 
 use super::augment::{BoxTarget, RawSample};
+use super::dataset_options::{CacheMode, DetectionDatasetOptions};
 use super::decoded;
 use super::source::{Outline, Source};
 use crate::data::{AnnotatedFiles, AnnotatedImage, DataError, DetectionItem};
-
-/// Part of the available memory that images may take unasked.
-const MEMORY_SHARE: u64 = 4;
-/// Bytes that images may take unasked where the available memory is not known.
-const UNKNOWN_BYTES: u64 = 1 << 30;
-
-/// Whether decoded images stay in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum CacheMode {
-    /// Where they take at most a quarter of the available memory.
-    #[default]
-    Auto,
-    /// Always.
-    Ram,
-    /// In files beside the images: `a.npy` for `a.jpg`, the pixels as Ultralytics keeps them, before they are scaled. Images
-    /// without files are asked for when they are used.
-    Disk,
-    /// Never: each is decoded when it is used.
-    Off,
-}
-
-impl CacheMode {
-    /// Bytes that images may take in memory.
-    fn limit(self) -> u64 {
-        match self {
-            Self::Ram => u64::MAX,
-            Self::Off | Self::Disk => 0,
-            Self::Auto => sysinfo::available().map_or(UNKNOWN_BYTES, |bytes| bytes / MEMORY_SHARE),
-        }
-    }
-}
-
-/// What to train on.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DetectionDatasetOptions {
-    /// Pixels that an image's longer side is scaled to.
-    pub imgsz: usize,
-    /// Whether decoded images stay in memory. It changes no result.
-    pub cache: CacheMode,
-    /// Whether all objects count as class 0.
-    pub single_cls: bool,
-    /// Most pixels of an image.
-    pub max_pixels: u64,
-}
-
-impl Default for DetectionDatasetOptions {
-    fn default() -> Self {
-        Self { imgsz: 640, cache: CacheMode::Auto, single_cls: false, max_pixels: image::MAX_PIXELS }
-    }
-}
 
 /// Images with their objects, from files or from any other [`Dataset`], at the size that the detector sees them.
 ///
@@ -79,9 +29,9 @@ impl Default for DetectionDatasetOptions {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let item = DetectionItem::new(RgbImage::new(80, 60), vec![Annotation::normalised(0, [0.5, 0.5, 0.2, 0.4])]);
 /// let images = Arc::new(InMemoryDataset::new(vec![item; 4]));
-/// let options = DetectionDatasetOptions { imgsz: 64, ..Default::default() };
+/// let options = DetectionDatasetOptions::new().imgsz(64);
 /// let dataset = DetectionDataset::from_dataset(images, &options)?;
-/// let loader = DataLoader::new(Arc::new(dataset), LoaderOptions { batch: 2, workers: 0, ..Default::default() })?;
+/// let loader = DataLoader::new(Arc::new(dataset), LoaderOptions::new().batch(2).workers(0))?;
 /// for batch in loader.epoch(0, true, 0)? {
 ///     assert_eq!((batch?.size, loader.batches_per_epoch()), ([64, 64], 2));
 /// }

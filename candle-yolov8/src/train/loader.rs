@@ -34,6 +34,7 @@ const MOST_NEIGHBOURS: usize = 1000;
 
 /// How batches are made.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct LoaderOptions {
     /// Images per batch; the last one of an epoch may have fewer.
     pub batch: usize,
@@ -52,6 +53,44 @@ impl Default for LoaderOptions {
     fn default() -> Self {
         let workers = thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
         Self { batch: 16, workers, seed: 0, augment: AugmentOptions::default(), rect: None }
+    }
+}
+
+impl LoaderOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Images per batch; the last one of an epoch may have fewer.
+    #[must_use]
+    pub fn batch(self, batch: usize) -> Self {
+        Self { batch, ..self }
+    }
+
+    /// Threads that make batches ahead; 0 makes them when they are asked for.
+    #[must_use]
+    pub fn workers(self, workers: usize) -> Self {
+        Self { workers, ..self }
+    }
+
+    /// Of all random numbers.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// How images are changed.
+    #[must_use]
+    pub fn augment(self, augment: AugmentOptions) -> Self {
+        Self { augment, ..self }
+    }
+
+    /// Batches of images of similar shapes, of sides that are multiples of this: see the [field](field@LoaderOptions::rect).
+    #[must_use]
+    pub fn rect(self, rect: impl Into<Option<usize>>) -> Self {
+        Self { rect: rect.into(), ..self }
     }
 }
 

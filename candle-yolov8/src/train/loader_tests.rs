@@ -4,7 +4,7 @@ use candle_vision::image::RgbImage;
 use super::*;
 use crate::data::{AnnotatedFiles, Annotation, DetectionItem};
 use crate::train::augment::{BoxTarget, Scale};
-use crate::train::dataset::{CacheMode, DetectionDatasetOptions};
+use crate::train::dataset_options::{CacheMode, DetectionDatasetOptions};
 use crate::train::fixtures::images;
 
 const IMGSZ: usize = 32;

@@ -10,6 +10,7 @@ mod biases;
 mod ciou;
 mod class_weights;
 mod dataset;
+mod dataset_options;
 mod decoded;
 mod freeze;
 mod image_cache;
@@ -25,7 +26,8 @@ mod trainer;
 
 pub use biases::initial_head_biases;
 pub use class_weights::class_weights;
-pub use dataset::{CacheMode, DetectionDataset, DetectionDatasetOptions};
+pub use dataset::DetectionDataset;
+pub use dataset_options::{CacheMode, DetectionDatasetOptions};
 pub use freeze::Freeze;
 pub use loader::{Batch, DataLoader, EpochIter, LoaderOptions};
 pub use loss::{DetectionLoss, LossWeights, Losses};

@@ -11,8 +11,17 @@ use super::LossWeights;
 use crate::OptionError;
 
 /// Ultralytics' hyperparameters of the optimizer and the loss, with its defaults.
+///
+/// ```
+/// use candle_yolov8::train::Recipe;
+///
+/// let mut recipe = Recipe::default().epochs(30).batch(8);
+/// recipe.lr0 = 0.005;
+/// assert_eq!(recipe.schedule(10).learning_rate, 0.005);
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Recipe {
     /// Passes over the data.
     pub epochs: usize,
@@ -152,6 +161,18 @@ impl FromStr for Optimizer {
 const SHORT_RUN: usize = 10_000;
 
 impl Recipe {
+    /// Passes over the data.
+    #[must_use]
+    pub fn epochs(self, epochs: usize) -> Self {
+        Self { epochs, ..self }
+    }
+
+    /// Images of a batch.
+    #[must_use]
+    pub fn batch(self, batch: usize) -> Self {
+        Self { batch, ..self }
+    }
+
     /// The recipe with `auto` replaced by what it stands for, for a training set of `images` of `classes`.
     ///
     /// Ultralytics' rule: up to 10,000 updates AdamW at `round(0.002·5 / (4 + classes), 6)`, above MuSGD at 0.01; no rate of
@@ -206,7 +227,7 @@ impl Recipe {
             Optimizer::Auto => return Err(OptionError::Unresolved),
         };
         let weight_decay = self.schedule(batches).weight_decay(self.weight_decay);
-        Ok(Config { algorithm, learning_rate: self.lr0, momentum: self.momentum, weight_decay })
+        Ok(Config::new(algorithm, self.lr0).momentum(self.momentum).weight_decay(weight_decay))
     }
 
     /// The weights of the losses.
@@ -241,7 +262,7 @@ mod tests {
                 assert_eq!(serde_json::from_value::<Optimizer>(text.into()).unwrap(), optimizer);
                 let recipe = Recipe { optimizer, ..Default::default() }.resolve(10, 1);
                 // Only `auto` changes the rate, and decay is the nominal batch's for all of them.
-                let expected = Config { algorithm, learning_rate: 0.01, momentum: 0.937, weight_decay: 0.0005 };
+                let expected = Config::new(algorithm, 0.01).momentum(0.937).weight_decay(0.0005);
                 assert_eq!(recipe.optimizer(1)?, expected);
             }
         }

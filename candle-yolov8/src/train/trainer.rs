@@ -33,6 +33,7 @@ pub struct Trainer {
 
 /// What a trainer is made of.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct TrainerConfig<'a> {
     /// The architecture, of as many classes as the data has.
     pub def: &'a ModelConfig,
@@ -47,6 +48,32 @@ pub struct TrainerConfig<'a> {
     /// For each class the row of the pretrained head's last layers that it starts from, see
     /// [`candle_vision::train::class_rows`]; `None` takes them as they are where their number fits.
     pub class_rows: Option<&'a [Option<usize>]>,
+}
+
+impl<'a> TrainerConfig<'a> {
+    /// Nothing frozen, seed 0, the pretrained head as it is, for epochs of `batches` steps.
+    #[must_use]
+    pub fn new(def: &'a ModelConfig, recipe: &'a Recipe, batches: usize) -> Self {
+        Self { def, recipe, freeze: Freeze::default(), batches, seed: 0, class_rows: None }
+    }
+
+    /// What stays as it is.
+    #[must_use]
+    pub fn freeze(self, freeze: Freeze) -> Self {
+        Self { freeze, ..self }
+    }
+
+    /// Decides the first weights.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// For each class the row of the pretrained head that it starts from: see the [field](field@TrainerConfig::class_rows).
+    #[must_use]
+    pub fn class_rows(self, class_rows: impl Into<Option<&'a [Option<usize>]>>) -> Self {
+        Self { class_rows: class_rows.into(), ..self }
+    }
 }
 
 impl Trainer {

@@ -68,7 +68,7 @@ impl ValSample {
         let original = [image.height() as usize, image.width() as usize];
         let ratio = imgsz as f64 / original[0].max(original[1]).max(1) as f64;
         let resized = original.map(|side| ((side as f64 * ratio).ceil() as usize).min(imgsz));
-        let view = Letterbox { scale_up: false, ..Letterbox::new(shape) };
+        let view = Letterbox::new(shape).scale_up(false);
         let (input, info) =
             if ratio == 1. { letterbox(image, &view) } else { letterbox(&resize_bilinear(image, resized), &view) };
         Self { input, original, resized, info }

@@ -18,6 +18,7 @@ use crate::detector::{Detection, Detector};
 /// Unlike prediction, an anchor counts for each class above the threshold, images are scaled before they are laid into a
 /// rectangle common to their batch, and that has a margin.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct ValOptions {
     /// Pixels that an image's longer side is scaled to, before rounding: see [`ValOptions::side`].
     pub imgsz: usize,
@@ -40,6 +41,54 @@ pub struct ValOptions {
 const SIDE_STEP: usize = 32;
 
 impl ValOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Pixels that an image's longer side is scaled to, before rounding: see [`ValOptions::side`].
+    #[must_use]
+    pub fn imgsz(self, imgsz: usize) -> Self {
+        Self { imgsz, ..self }
+    }
+
+    /// Images per forward pass; with `rect` it decides the shapes too.
+    #[must_use]
+    pub fn batch(self, batch: usize) -> Self {
+        Self { batch, ..self }
+    }
+
+    /// Whether each batch has the shape that fits its images, or all a square.
+    #[must_use]
+    pub fn rect(self, rect: bool) -> Self {
+        Self { rect, ..self }
+    }
+
+    /// What is kept.
+    #[must_use]
+    pub fn nms(self, nms: NmsOptions) -> Self {
+        Self { nms, ..self }
+    }
+
+    /// Confidence above which detections count into the confusion matrix.
+    #[must_use]
+    pub fn confusion_conf(self, confusion_conf: f32) -> Self {
+        Self { confusion_conf, ..self }
+    }
+
+    /// Whether all detections count as class 0, and suppress each other; labels must be of class 0 then.
+    #[must_use]
+    pub fn single_cls(self, single_cls: bool) -> Self {
+        Self { single_cls, ..self }
+    }
+
+    /// Most pixels of an image that is decoded from a file.
+    #[must_use]
+    pub fn max_pixels(self, max_pixels: u64) -> Self {
+        Self { max_pixels, ..self }
+    }
+
     /// Pixels that an image's longer side is scaled to: `imgsz` rounded up to a multiple of 32.
     #[must_use]
     pub fn side(&self) -> usize {
@@ -50,7 +99,7 @@ impl ValOptions {
 impl Default for ValOptions {
     /// Ultralytics' defaults, but for the confusion matrix: it counts above 0.001 there, 0.25 here.
     fn default() -> Self {
-        let nms = NmsOptions { conf: 0.001, iou: 0.7, max_det: 300, multi_label: true, ..Default::default() };
+        let nms = NmsOptions::new().conf(0.001).iou(0.7).max_det(300).multi_label(true);
         let max_pixels = image::MAX_PIXELS;
         Self { imgsz: 640, batch: 16, rect: true, nms, confusion_conf: 0.25, single_cls: false, max_pixels }
     }
@@ -164,7 +213,7 @@ fn run(
     let plan = batches(&shapes, side, options.batch, detector.model().max_stride(), options.rect);
     let classes = if options.single_cls { 1 } else { detector.model().num_classes() };
     let mut measure = DetectionEvaluator::new(classes, options.confusion_conf);
-    let nms = NmsOptions { agnostic: options.nms.agnostic || options.single_cls, ..options.nms.clone() };
+    let nms = options.nms.clone().agnostic(options.nms.agnostic || options.single_cls);
     let (mut times, mut dropped, mut damaged) = ([Duration::ZERO; 3], Vec::new(), Vec::new());
     let mut done = total - readable.len();
     std::thread::scope(|scope| -> Result<()> {

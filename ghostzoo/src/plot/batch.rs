@@ -53,7 +53,7 @@ pub fn mosaic(
     let cell = [height, width].map(|side| ((side as f64 * scale) as usize).max(1));
     let [whole_height, whole_width] = cell.map(|side| (across * side) as u32);
     let size = (((cell[0] + cell[1]) * across) as f32 * TITLE_SHARE).floor().max(SMALLEST_TITLE);
-    let pen = Pen { line_width: Some((size / SIZE_PER_LINE).round_ties_even() as u32), font: typeface() };
+    let pen = Pen::new().line_width((size / SIZE_PER_LINE).round_ties_even() as u32).font(typeface());
     let mut whole = RgbImage::from_pixel(whole_width, whole_height, Rgb([255; 3]));
     for (number, (image, boxes)) in images.iter().zip(boxes).take(count).enumerate() {
         let mut image = if scale < 1. { resize_bilinear(image, cell) } else { (*image).clone() };

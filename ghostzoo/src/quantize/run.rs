@@ -135,12 +135,13 @@ fn view(source: &Source, network: &Network, options: &QuantizeOptions) -> Result
             if size.iter().any(|side| !(1..=model::MAX_SIDE).contains(side)) {
                 return Err(request(format!("images of {}x{} are of no use", size[0], size[1])));
             }
-            View::Letterbox(Letterbox { stride, ..Letterbox::new(size.map(|side| side.next_multiple_of(stride))) })
+            View::Letterbox(Letterbox::new(size.map(|side| side.next_multiple_of(stride))).stride(stride))
         }
         Network::Classifier(_) => {
             let own = metadata.preprocessing.as_ref();
             let own = own.map_or_else(|| Ok(EvalTransform::default()), model::transform)?;
-            View::Transform(EvalTransform { input_size: options.imgsz.unwrap_or(own.input_size), ..own })
+            let size = options.imgsz.unwrap_or(own.input_size);
+            View::Transform(own.input_size(size))
         }
     })
 }

@@ -9,7 +9,7 @@
 //! use ghostzoo::candle_yolov8::train::DetectionDatasetOptions;
 //! use ghostzoo::train::{DetectionOptions, DetectionTask, FitOptions, fit, resume};
 //!
-//! let images = DetectionDatasetOptions { imgsz: 320, ..Default::default() };
+//! let images = DetectionDatasetOptions::new().imgsz(320);
 //! let options = DetectionOptions::new("yolov8n-ghostnet-bccd").batch(16);
 //! let mut task = DetectionTask::open("cells/data.yaml", &Default::default(), &images, options)?;
 //! let report = fit(&mut task, &FitOptions::new("runs/cells").epochs(3), &mut ())?;

@@ -15,12 +15,12 @@ pub(crate) struct Limit {
 impl Limit {
     /// How classifiers read images.
     pub(crate) fn stored(&self) -> DecodeOptions {
-        DecodeOptions { max_pixels: self.max_pixels, ..DecodeOptions::stored() }
+        DecodeOptions::stored().max_pixels(self.max_pixels)
     }
 
     /// How detectors read images.
     pub(crate) fn upright(&self) -> DecodeOptions {
-        DecodeOptions { max_pixels: self.max_pixels, ..DecodeOptions::default() }
+        DecodeOptions::new().max_pixels(self.max_pixels)
     }
 }
 

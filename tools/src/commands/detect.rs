@@ -36,16 +36,14 @@ pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
     let Network::Detector(network) = loaded.network else {
         return Err(usage(format!("{} is a classifier; use `ghostzoo classify`", loaded.name)));
     };
-    let nms = NmsOptions {
-        conf: args.conf,
-        iou: args.iou,
-        max_det: args.max_det,
-        classes: class_filter(&args.classes, &loaded.class_names)?,
-        agnostic: args.agnostic_nms,
-        ..Default::default()
-    };
+    let nms = NmsOptions::new()
+        .conf(args.conf)
+        .iou(args.iou)
+        .max_det(args.max_det)
+        .classes(class_filter(&args.classes, &loaded.class_names)?)
+        .agnostic(args.agnostic_nms);
     let detector = Detector::new(*network, device.clone(), global.dtype(), loaded.input_size);
-    let options = PredictOptions { imgsz: args.imgsz, rect: args.rect, nms: nms.clone() };
+    let options = PredictOptions::new().imgsz(args.imgsz).rect(args.rect).nms(nms.clone());
     let imgsz = args.imgsz.unwrap_or(detector.imgsz());
     let view = detector.letterbox(&options);
     // A reader that has ended needs none.

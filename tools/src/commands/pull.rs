@@ -10,7 +10,7 @@ use crate::output::Stdout;
 /// Downloads what is not cached, or with `--force` what is, and prints its path. What is built in has none.
 pub(crate) fn run(args: &PullArgs, global: &GlobalArgs) -> Result<()> {
     #[cfg_attr(not(feature = "hub"), expect(clippy::needless_update, reason = "it has one field without the Hub"))]
-    let options = ResolveOptions { again: args.force, ..ResolveOptions::default() };
+    let options = ResolveOptions::new().again(args.force);
     let found = model::find_with(&args.model, &options, global, false)?;
     match found.origin {
         CheckpointSource::File(path) => Stdout::new().line(&path.display().to_string()),

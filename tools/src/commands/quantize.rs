@@ -72,12 +72,9 @@ pub(crate) fn run(args: &QuantizeArgs, global: &GlobalArgs) -> Result<()> {
             let names = source.checkpoint().metadata.names.clone();
             let names = names.unwrap_or_else(|| ghostzoo::imagenet_class_names(config.num_classes));
             let has_train = args.data.join("train").is_dir();
-            let options_of_data = DatasetOptions {
-                num_classes: config.num_classes,
-                class_names: &names,
-                split: args.split.as_deref().or(has_train.then_some("train")),
-                ..Default::default()
-            };
+            let options_of_data = DatasetOptions::new(config.num_classes)
+                .class_names(&names)
+                .split(args.split.as_deref().or(has_train.then_some("train")));
             let images = CachedDataset::new(ImageIndex::open(&args.data, &options_of_data)?, 0);
             quantize::quantize(&source, &images, &options, &mut shown)?
         }

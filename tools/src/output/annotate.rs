@@ -66,7 +66,7 @@ pub(crate) fn save_annotated(found: &Found, folder: &Path, stem: &OsStr, annotat
     let shown = found.detections.iter().filter(|_| annotation.has_boxes);
     let boxes: Vec<DrawnBox> = shown.map(label).collect();
     let mut image = found.image.clone();
-    images::draw_boxes(&mut image, &boxes, &Pen { line_width: annotation.line_width, font: typeface() });
+    images::draw_boxes(&mut image, &boxes, &Pen::new().line_width(annotation.line_width).font(typeface()));
     Ok(images::save(&image, &folder.join(name))?)
 }
 

@@ -7,6 +7,7 @@ use super::HubError;
 
 /// The settings of `huggingface_hub`, resolved. Its `Debug` form does not show the token.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct HubConfig {
     /// Base address, without a final slash.
     pub endpoint: String,
@@ -53,6 +54,84 @@ impl std::fmt::Debug for HubConfig {
 }
 
 impl HubConfig {
+    /// The Hub's own address, a cache, no token, and the defaults of `huggingface_hub`; nothing of the environment.
+    #[must_use]
+    pub fn new(cache: impl Into<PathBuf>) -> Self {
+        Self {
+            endpoint: "https://huggingface.co".to_owned(),
+            cache: cache.into(),
+            token: None,
+            offline: false,
+            retries: 3,
+            backoff: Duration::from_millis(500),
+            timeout: Duration::from_secs(20),
+            rate_window: Duration::from_secs(60),
+            least_bytes: 60 << 10,
+            most_unannounced: 16 << 30,
+            longest_wait: Duration::from_secs(10),
+        }
+    }
+
+    /// Base address; slashes at its end are left out.
+    #[must_use]
+    pub fn endpoint(self, endpoint: impl AsRef<str>) -> Self {
+        Self { endpoint: endpoint.as_ref().trim_end_matches('/').to_owned(), ..self }
+    }
+
+    /// Sent to the endpoint's host and to no other.
+    #[must_use]
+    pub fn token(self, token: impl Into<Option<String>>) -> Self {
+        Self { token: token.into(), ..self }
+    }
+
+    /// Whether no request is ever sent.
+    #[must_use]
+    pub fn offline(self, offline: bool) -> Self {
+        Self { offline, ..self }
+    }
+
+    /// How often a request that failed on the way is tried again.
+    #[must_use]
+    pub fn retries(self, retries: u32) -> Self {
+        Self { retries, ..self }
+    }
+
+    /// Wait before the first retry; each further one doubles it.
+    #[must_use]
+    pub fn backoff(self, backoff: Duration) -> Self {
+        Self { backoff, ..self }
+    }
+
+    /// Longest wait for a connection, and for the next bytes of one.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// Time in which a connection brings [`least_bytes`](Self::least_bytes), or is given up.
+    #[must_use]
+    pub fn rate_window(self, rate_window: Duration) -> Self {
+        Self { rate_window, ..self }
+    }
+
+    /// Fewest bytes of a body in [`rate_window`](Self::rate_window).
+    #[must_use]
+    pub fn least_bytes(self, least_bytes: u64) -> Self {
+        Self { least_bytes, ..self }
+    }
+
+    /// Longest body of a server that does not announce its length.
+    #[must_use]
+    pub fn most_unannounced(self, most_unannounced: u64) -> Self {
+        Self { most_unannounced, ..self }
+    }
+
+    /// Longest wait that a server's `Retry-After` may ask for.
+    #[must_use]
+    pub fn longest_wait(self, longest_wait: Duration) -> Self {
+        Self { longest_wait, ..self }
+    }
+
     /// Reads `HF_ENDPOINT`, `HF_HUB_CACHE` (or `HUGGINGFACE_HUB_CACHE`), `HF_HOME`, `HF_TOKEN`, `HF_TOKEN_PATH` and
     /// `HF_HUB_OFFLINE`, with the defaults of `huggingface_hub`.
     ///
@@ -79,21 +158,14 @@ impl HubConfig {
         let stored = || std::fs::read_to_string(token_file?).ok();
         let token = variable("HF_TOKEN").or_else(stored).map(|token| token.trim().to_owned());
         let is_true = |value: String| matches!(value.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE");
-        Ok(Self {
-            endpoint: variable("HF_ENDPOINT")
-                .unwrap_or_else(|| "https://huggingface.co".to_owned())
-                .trim_end_matches('/')
-                .to_owned(),
-            cache,
+        let config = Self {
             token: token.filter(|token| !token.is_empty()),
             offline: variable("HF_HUB_OFFLINE").is_some_and(is_true),
-            retries: 3,
-            backoff: Duration::from_millis(500),
-            timeout: Duration::from_secs(20),
-            rate_window: Duration::from_secs(60),
-            least_bytes: 60 << 10,
-            most_unannounced: 16 << 30,
-            longest_wait: Duration::from_secs(10),
+            ..Self::new(cache)
+        };
+        Ok(match variable("HF_ENDPOINT") {
+            Some(endpoint) => config.endpoint(endpoint),
+            None => config,
         })
     }
 }

@@ -104,7 +104,7 @@ fn a_file_is_downloaded_again_and_takes_the_place_of_the_cached_one() {
         let error =
             refetch(&config(&server.address, cache.path()), &place(), None, &mut NoProgress).expect_err("a page");
         assert!(matches!(error, HubError::Format { .. }), "{what}: {error}");
-        let offline = HubConfig { offline: true, ..config(&server.address, cache.path()) };
+        let offline = config(&server.address, cache.path()).offline(true);
         let error = refetch(&offline, &place(), None, &mut NoProgress).expect_err("offline").to_string();
         assert!(error.contains("the cache stays as it is"), "{what}: {error}");
         assert_eq!(std::fs::read(&first).expect("readable"), older, "{what}: the old file stays");

@@ -31,7 +31,7 @@ fn the_first_run_downloads_and_the_second_asks_nobody() {
 #[test]
 fn offline_without_the_file_says_which_file_and_where_it_looked() {
     let cache = tempfile::tempdir().expect("folder");
-    let config = HubConfig { offline: true, ..config("http://127.0.0.1:1", cache.path()) };
+    let config = config("http://127.0.0.1:1", cache.path()).offline(true);
     let error = fetch(&config, &place(), None, &mut NoProgress).expect_err("offline").to_string();
     for part in ["HF_HUB_OFFLINE", FILE, "org/model@main", "models--org--model"] {
         assert!(error.contains(part), "{part}: {error}");
@@ -50,7 +50,7 @@ fn the_token_goes_to_the_endpoint_and_to_no_other_host() {
         answer.header("X-Linked-Size", &size).header("X-Repo-Commit", "abc123")
     });
     let cache = tempfile::tempdir().expect("folder");
-    let config = HubConfig { token: Some("hf_secret".to_owned()), ..config(&hub.address, cache.path()) };
+    let config = config(&hub.address, cache.path()).token("hf_secret".to_owned());
     let path = fetch(&config, &place(), None, &mut NoProgress).expect("downloads");
     assert_eq!(std::fs::read(&path).expect("readable"), body());
     assert!(path.ends_with("snapshots/abc123/model.safetensors"), "the Hub's commit, not the other host's");
@@ -120,7 +120,7 @@ fn two_downloads_at_once_do_not_harm_each_other() {
         ..hub_file(request, &body(), &hash(&body()))
     });
     let cache = tempfile::tempdir().expect("folder");
-    let config = HubConfig { retries: 10, timeout: Duration::from_secs(5), ..config(&server.address, cache.path()) };
+    let config = config(&server.address, cache.path()).retries(10).timeout(Duration::from_secs(5));
     std::thread::scope(|scope| {
         let runs: Vec<_> = (0..3).map(|_| scope.spawn(|| fetch(&config, &place(), None, &mut NoProgress))).collect();
         for run in runs {

@@ -142,7 +142,7 @@ fn a_registered_hash_counts_where_the_tag_is_none() {
 #[test]
 fn what_cannot_be_the_file_or_the_hub_is_said_at_once() {
     let cache = tempfile::tempdir().expect("folder");
-    let patient = |endpoint: &str| HubConfig { backoff: Duration::from_secs(60), ..config(endpoint, cache.path()) };
+    let patient = |endpoint: &str| config(endpoint, cache.path()).backoff(Duration::from_secs(60));
     let fails = |config: HubConfig| fetch(&config, &place(), None, &mut NoProgress).expect_err("fails");
 
     let server = Server::start(|_, request| hub_file(request, &body(), "tag").header("Content-Encoding", "gzip"));
@@ -152,7 +152,7 @@ fn what_cannot_be_the_file_or_the_hub_is_said_at_once() {
         let error = fails(patient(endpoint));
         assert!(matches!(error, HubError::Endpoint { .. }), "{endpoint}: {error}");
     }
-    let error = fails(HubConfig { token: Some("hf_a\nb".to_owned()), ..patient(&server.address) });
+    let error = fails(patient(&server.address).token("hf_a\nb".to_owned()));
     assert!(matches!(error, HubError::Token) && !error.to_string().contains("hf_a"), "{error}");
     let start = std::time::Instant::now();
     let error = fails(patient("http://127.0.0.1:1"));
@@ -170,7 +170,7 @@ fn a_busy_hub_says_how_long_to_wait() {
         _ => hub_file(request, &body(), &hash(&body())),
     });
     let cache = tempfile::tempdir().expect("folder");
-    let config = HubConfig { backoff: Duration::from_secs(60), ..config(&server.address, cache.path()) };
+    let config = config(&server.address, cache.path()).backoff(Duration::from_secs(60));
     fetch(&config, &place(), None, &mut NoProgress).expect("downloads after no wait");
 }
 
@@ -179,13 +179,13 @@ fn a_hub_that_drips_is_given_up() {
     let server = Server::start(|_, r| Answer { pace: Duration::from_millis(50), ..hub_file(r, &body(), "drips") });
     let cache = tempfile::tempdir().expect("folder");
     let window = Duration::from_millis(200);
-    let config = HubConfig { rate_window: window, retries: 0, ..config(&server.address, cache.path()) };
+    let config = config(&server.address, cache.path()).rate_window(window).retries(0);
     let error = fetch(&config, &place(), None, &mut NoProgress).expect_err("20 KB/s").to_string();
     assert!(error.contains("bytes arrived in 0.2 s, after") && error.contains("HF_ENDPOINT"), "{error}");
-    let enough = HubConfig { least_bytes: 1000, ..config };
+    let enough = config.least_bytes(1000);
     let small =
         Server::start(|_, r| Answer { pace: Duration::from_millis(50), ..hub_file(r, &body_of(16 * 1024), "small") });
-    let enough = HubConfig { endpoint: small.address.clone(), ..enough };
+    let enough = enough.endpoint(small.address.clone());
     fetch(&enough, &place(), None, &mut NoProgress).expect("fast enough for a least rate of 5 KB/s");
 }
 
@@ -193,7 +193,7 @@ fn a_hub_that_drips_is_given_up() {
 fn a_body_without_a_length_is_bounded() {
     let server = Server::start(|_, _| Answer { unannounced: true, ..Answer::new(200).body(&body()) });
     let cache = tempfile::tempdir().expect("folder");
-    let bound = |most_unannounced| HubConfig { most_unannounced, ..config(&server.address, cache.path()) };
+    let bound = |most_unannounced| config(&server.address, cache.path()).most_unannounced(most_unannounced);
     let error = fetch(&bound(body().len() as u64 - 1), &place(), None, &mut NoProgress).expect_err("endless");
     assert!(error.to_string().contains("more than 399999 bytes arrived and no length was announced"), "{error}");
     assert_eq!(server.requests().len(), 1, "not tried again");

@@ -47,19 +47,11 @@ fn hash(bytes: &[u8]) -> String {
 }
 
 fn config(endpoint: &str, cache: &Path) -> HubConfig {
-    HubConfig {
-        endpoint: endpoint.to_owned(),
-        cache: cache.to_path_buf(),
-        token: None,
-        offline: false,
-        retries: 2,
-        backoff: Duration::from_millis(1),
-        timeout: Duration::from_millis(400),
-        rate_window: Duration::from_secs(60),
-        least_bytes: 60 << 10,
-        most_unannounced: 16 << 30,
-        longest_wait: Duration::from_secs(10),
-    }
+    HubConfig::new(cache)
+        .endpoint(endpoint)
+        .retries(2)
+        .backoff(Duration::from_millis(1))
+        .timeout(Duration::from_millis(400))
 }
 
 /// Every file under `folder`.

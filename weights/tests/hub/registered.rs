@@ -14,7 +14,7 @@ fn timm_hub(config: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Serv
 fn a_named_classifier_comes_with_its_config() {
     let server = timm_hub(|request| hub_file(request, b"{}", "small"));
     let cache = tempfile::tempdir().expect("folder");
-    let options = ResolveOptions { hub: Some(config(&server.address, cache.path())), ..Default::default() };
+    let options = ResolveOptions::new().hub(config(&server.address, cache.path()));
     let first = resolve("ghostnet_100", &options, &mut NoProgress).expect("downloads");
     assert_eq!(first.entry.as_ref().map(|entry| entry.name.as_str()), Some("ghostnet_100.in1k"));
     assert_eq!(std::fs::read(first.config.as_ref().expect("a config")).expect("readable"), b"{}");
@@ -31,7 +31,7 @@ fn a_named_classifier_comes_with_its_config() {
 fn a_repository_without_a_config_is_asked_once() {
     let server = timm_hub(|_| Answer::new(404));
     let cache = tempfile::tempdir().expect("folder");
-    let options = ResolveOptions { hub: Some(config(&server.address, cache.path())), ..Default::default() };
+    let options = ResolveOptions::new().hub(config(&server.address, cache.path()));
     for _ in 0..2 {
         let found = resolve("hf://org/model/model.safetensors", &options, &mut NoProgress).expect("resolves");
         assert_eq!(found.config, None);
@@ -43,11 +43,11 @@ fn a_repository_without_a_config_is_asked_once() {
 fn a_config_that_failed_to_come_is_asked_for_in_the_next_run() {
     let server = timm_hub(|_| Answer::new(500));
     let cache = tempfile::tempdir().expect("folder");
-    let options = ResolveOptions { hub: Some(config(&server.address, cache.path())), ..Default::default() };
+    let options = ResolveOptions::new().hub(config(&server.address, cache.path()));
     let error = resolve("ghostnet_100", &options, &mut NoProgress).expect_err("no config");
     assert!(error.to_string().contains("config.json"), "{error}");
     let server = timm_hub(|request| hub_file(request, b"{}", "small"));
-    let options = ResolveOptions { hub: Some(config(&server.address, cache.path())), ..Default::default() };
+    let options = ResolveOptions::new().hub(config(&server.address, cache.path()));
     let mut counter = Total::default();
     assert!(resolve("ghostnet_100", &options, &mut counter).expect("resolves").config.is_some());
     assert_eq!(counter.0, 2, "the weights are not downloaded twice");
@@ -69,7 +69,7 @@ impl DownloadProgress for Total {
 fn a_detector_is_held_to_its_registered_hash() {
     let server = timm_hub(|_| Answer::new(500));
     let cache = tempfile::tempdir().expect("folder");
-    let options = ResolveOptions { hub: Some(config(&server.address, cache.path())), ..Default::default() };
+    let options = ResolveOptions::new().hub(config(&server.address, cache.path()));
     let error = resolve("yolov8n", &options, &mut NoProgress).expect_err("these are not YOLOv8's weights");
     assert!(error.to_string().contains("31e20dde3def09e2"), "{error}");
     assert!(files(cache.path()).is_empty());

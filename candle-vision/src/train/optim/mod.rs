@@ -35,6 +35,7 @@ pub struct GroupedOptimizer {
 
 /// What a [`GroupedOptimizer`] starts with.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Config {
     /// The rule of a step.
     pub algorithm: Algorithm,
@@ -44,6 +45,26 @@ pub struct Config {
     pub momentum: f64,
     /// Weight decay, of the parameters that have any.
     pub weight_decay: f64,
+}
+
+impl Config {
+    /// A momentum of 0.9, no weight decay.
+    #[must_use]
+    pub const fn new(algorithm: Algorithm, learning_rate: f64) -> Self {
+        Self { algorithm, learning_rate, momentum: 0.9, weight_decay: 0. }
+    }
+
+    /// Momentum, or the first beta of Adam and its kin.
+    #[must_use]
+    pub const fn momentum(self, momentum: f64) -> Self {
+        Self { momentum, ..self }
+    }
+
+    /// Weight decay, of the parameters that have any.
+    #[must_use]
+    pub const fn weight_decay(self, weight_decay: f64) -> Self {
+        Self { weight_decay, ..self }
+    }
 }
 
 impl GroupedOptimizer {

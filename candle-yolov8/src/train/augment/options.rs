@@ -8,8 +8,17 @@ use crate::OptionError;
 use crate::data::entries;
 
 /// Ranges and probabilities of the random changes, with Ultralytics' names and defaults.
+///
+/// ```
+/// use candle_yolov8::train::augment::AugmentOptions;
+///
+/// let mut options = AugmentOptions::default();
+/// options.flipud = 1.5;
+/// assert!(options.check().is_err());
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct AugmentOptions {
     /// Most that the hue is turned, as a fraction of the whole circle.
     pub hsv_h: f64,

@@ -79,10 +79,58 @@ impl ClassificationOptions {
         Self { model: model.into(), ..Self::default() }
     }
 
+    /// Where the first weights come from.
+    #[must_use]
+    pub fn pretrained(self, pretrained: Pretrained) -> Self {
+        Self { pretrained, ..self }
+    }
+
+    /// The architecture of a checkpoint that does not say it.
+    #[must_use]
+    pub fn arch(self, arch: impl Into<OsString>) -> Self {
+        Self { arch: Some(arch.into()), ..self }
+    }
+
+    /// Whether each class starts from the row of the head that has its name in the checkpoint.
+    #[must_use]
+    pub fn cls_remap(self, cls_remap: bool) -> Self {
+        Self { cls_remap, ..self }
+    }
+
+    /// Layers from the first that stay as they are: the stem, then a stage each.
+    #[must_use]
+    pub fn freeze(self, freeze: usize) -> Self {
+        Self { freeze, ..self }
+    }
+
+    /// A checkpoint of the same classes whose answers are learnt too.
+    #[must_use]
+    pub fn teacher(self, teacher: impl Into<String>) -> Self {
+        Self { teacher: Some(teacher.into()), ..self }
+    }
+
+    /// Share of a validation image that its centre crop keeps.
+    #[must_use]
+    pub fn crop_pct(self, crop_pct: impl Into<Option<f64>>) -> Self {
+        Self { crop_pct: crop_pct.into(), ..self }
+    }
+
+    /// Filter that scales validation images.
+    #[must_use]
+    pub fn interpolation(self, interpolation: impl Into<Option<Interpolation>>) -> Self {
+        Self { interpolation: interpolation.into(), ..self }
+    }
+
+    /// Threads that prepare images. They change no result.
+    #[must_use]
+    pub fn workers(self, workers: impl Into<Option<usize>>) -> Self {
+        Self { workers: workers.into(), ..self }
+    }
+
     /// Images per step.
     #[must_use]
     pub fn batch(self, batch: usize) -> Self {
-        Self { recipe: Recipe { batch, ..self.recipe }, ..self }
+        Self { recipe: self.recipe.batch(batch), ..self }
     }
 
     /// Side of the network's input, in pixels.

@@ -41,7 +41,7 @@ impl ClassificationTask {
             return Err(request("a classifier's rates follow its epochs: no limit of time is known to them"));
         }
         self.options.augment.check()?;
-        let asked = Recipe { epochs: plan.epochs, ..self.options.recipe.clone() };
+        let asked = self.options.recipe.clone().epochs(plan.epochs);
         if asked.batch == 0 {
             return Err(request("a batch has at least one image"));
         }
@@ -50,8 +50,8 @@ impl ClassificationTask {
             Some(decided) => {
                 let Decided { arch, recipe, view } = Decided::read(decided)?;
                 let variant = Variant::from_name(&arch).with_context(|| format!("{arch} is none that ships"))?;
-                let config = Config { num_classes, ..Config::new(variant) };
-                (config, None, Recipe { epochs: plan.epochs, ..recipe }, model::transform(&view)?)
+                let config = Config::new(variant).num_classes(num_classes);
+                (config, None, recipe.epochs(plan.epochs), model::transform(&view)?)
             }
             None => {
                 let start = match self.start.clone() {
@@ -73,7 +73,7 @@ impl ClassificationTask {
         self.tell_data(&recipe);
         let default = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
         let workers = self.options.workers.unwrap_or(default);
-        let options = LoaderOptions { batch: recipe.batch, workers, seed: self.options.seed, ..Default::default() };
+        let options = LoaderOptions::new().batch(recipe.batch).workers(workers).seed(self.options.seed);
         let transform = TrainTransform::new(self.options.augment.clone(), &view)?;
         let train = DataLoader::train(self.sets[0].dataset(), transform, num_classes, options)?;
         let val = DataLoader::eval(self.sets[1].dataset(), view.clone(), options)?;
@@ -81,15 +81,11 @@ impl ClassificationTask {
         let rows = weights.as_ref().filter(|_| self.options.cls_remap);
         let rows = rows.and_then(|weights| rows_by_name(weights, &self.class_names));
         rows.iter().for_each(|rows| self.messages.note(rows_message(rows)));
-        let config = TrainerConfig {
-            config: &config,
-            recipe: &recipe,
-            freeze: self.options.freeze,
-            batches: train.batches(),
-            seed: self.options.seed,
-            teacher,
-            class_rows: rows.as_deref(),
-        };
+        let config = TrainerConfig::new(&config, &recipe, train.batches())
+            .freeze(self.options.freeze)
+            .seed(self.options.seed)
+            .teacher(teacher)
+            .class_rows(rows.as_deref());
         let tensors = weights.as_ref().map(|(_, checkpoint)| &checkpoint.tensors);
         let (trainer, loaded) = Trainer::new(config, tensors, &self.options.device)?;
         if let (Some(loaded), Some((name, _))) = (&loaded, &weights) {
@@ -168,12 +164,9 @@ fn check_side(name: &str, variant: Variant, imgsz: usize) -> Result<()> {
 
 /// How images are prepared: as the options say, else as the weights have it.
 fn asked_view(options: &ClassificationOptions, view: EvalTransform) -> EvalTransform {
-    EvalTransform {
-        input_size: [options.imgsz; 2],
-        crop_pct: options.crop_pct.unwrap_or(view.crop_pct),
-        interpolation: options.interpolation.unwrap_or(view.interpolation),
-        ..view
-    }
+    let crop_pct = options.crop_pct.unwrap_or(view.crop_pct);
+    let interpolation = options.interpolation.unwrap_or(view.interpolation);
+    view.input_size([options.imgsz; 2]).crop_pct(crop_pct).interpolation(interpolation)
 }
 
 /// Says how a run starts.

@@ -280,7 +280,7 @@ impl TrainTask for ClassificationTask {
         let Ready { recipe, train, .. } = self.prepared()?;
         let batches = train.batches();
         let rate = |epochs: usize, epoch: usize| -> Result<f64> {
-            let schedule = Recipe { epochs, ..recipe.clone() }.schedule(batches);
+            let schedule = recipe.clone().epochs(epochs).schedule(batches);
             Ok(schedule.rate((epoch + 1) * batches - 1))
         };
         Ok(format!(

@@ -30,6 +30,36 @@ impl DetectionDataOptions {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// Share of the images to hold back for validation, where the data have none for that.
+    #[must_use]
+    pub fn val_split(self, val_split: impl Into<Option<f64>>) -> Self {
+        Self { val_split: val_split.into(), ..self }
+    }
+
+    /// Images to use, from the first.
+    #[must_use]
+    pub fn fraction(self, fraction: Fractions) -> Self {
+        Self { fraction, ..self }
+    }
+
+    /// Whether all classes are one, `item`.
+    #[must_use]
+    pub fn single_cls(self, single_cls: bool) -> Self {
+        Self { single_cls, ..self }
+    }
+
+    /// Classes whose objects alone count; the others keep their numbers.
+    #[must_use]
+    pub fn classes(self, classes: impl Into<Option<Classes>>) -> Self {
+        Self { classes: classes.into(), ..self }
+    }
+
+    /// Decides what is held back.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
 }
 
 /// The images of a data.yaml.

@@ -87,10 +87,82 @@ impl DetectionOptions {
         Self { model: model.into(), ..Self::default() }
     }
 
+    /// Where the first weights come from.
+    #[must_use]
+    pub fn pretrained(self, pretrained: Pretrained) -> Self {
+        Self { pretrained, ..self }
+    }
+
+    /// The architecture of a checkpoint that does not say it.
+    #[must_use]
+    pub fn arch(self, arch: impl Into<OsString>) -> Self {
+        Self { arch: Some(arch.into()), ..self }
+    }
+
+    /// Whether each class starts from the row of the head that has its name in the checkpoint.
+    #[must_use]
+    pub fn cls_remap(self, cls_remap: bool) -> Self {
+        Self { cls_remap, ..self }
+    }
+
+    /// As many images a step as this part of the memory takes, instead of the recipe's batch.
+    #[must_use]
+    pub fn memory_share(self, memory_share: impl Into<Option<f64>>) -> Self {
+        Self { memory_share: memory_share.into(), ..self }
+    }
+
+    /// Layers that stay as they are.
+    #[must_use]
+    pub fn freeze(self, freeze: Freeze) -> Self {
+        Self { freeze, ..self }
+    }
+
+    /// Whether batches are of images of similar shapes: see the [field](field@DetectionOptions::rect).
+    #[must_use]
+    pub fn rect(self, rect: bool) -> Self {
+        Self { rect, ..self }
+    }
+
+    /// Share that each batch may be smaller or larger than the images' size.
+    #[must_use]
+    pub fn multi_scale(self, multi_scale: f64) -> Self {
+        Self { multi_scale, ..self }
+    }
+
+    /// Last epochs that have single images instead of mosaics.
+    #[must_use]
+    pub fn close_mosaic(self, close_mosaic: usize) -> Self {
+        Self { close_mosaic, ..self }
+    }
+
+    /// Overlap above which the less confident of two boxes goes in validation.
+    #[must_use]
+    pub fn iou(self, iou: f32) -> Self {
+        Self { iou, ..self }
+    }
+
+    /// Most boxes per image in validation: see the [field](field@DetectionOptions::max_det).
+    #[must_use]
+    pub fn max_det(self, max_det: usize) -> Self {
+        Self { max_det, ..self }
+    }
+
+    /// Most pixels of a validation image.
+    #[must_use]
+    pub fn max_pixels(self, max_pixels: u64) -> Self {
+        Self { max_pixels, ..self }
+    }
+
+    /// Threads that prepare images. They change no result.
+    #[must_use]
+    pub fn workers(self, workers: impl Into<Option<usize>>) -> Self {
+        Self { workers: workers.into(), ..self }
+    }
+
     /// Images per step.
     #[must_use]
     pub fn batch(self, batch: usize) -> Self {
-        Self { recipe: Recipe { batch, ..self.recipe }, ..self }
+        Self { recipe: self.recipe.batch(batch), ..self }
     }
 
     /// Batch, optimizer and weights of the losses.

@@ -35,7 +35,7 @@ impl DetectionTask {
             return Err(request(format!("the images are of {imgsz} pixels, no multiple of {stride}: give {next}")));
         }
         let recipe = match decided {
-            Some(decided) => Recipe { epochs: plan.epochs, ..Decided::read(decided)?.recipe },
+            Some(decided) => Decided::read(decided)?.recipe.epochs(plan.epochs),
             None => self.recipe(plan, &start.def)?,
         };
         let scale = MultiScale { imgsz, share: self.options.multi_scale, stride, seed: self.options.seed };
@@ -46,13 +46,12 @@ impl DetectionTask {
         let validation = self.validation(&recipe);
         let stride = trainer.net().strides().iter().fold(32., |most: f64, stride| most.max(*stride)) as usize;
         let scale = MultiScale { stride, ..scale };
-        let options = LoaderOptions {
-            batch: recipe.batch,
-            workers: self.options.workers.unwrap_or(LoaderOptions::default().workers),
-            seed: self.options.seed,
-            augment: self.options.augment.clone(),
-            rect: self.options.rect.then_some(stride),
-        };
+        let options = LoaderOptions::new()
+            .batch(recipe.batch)
+            .workers(self.options.workers.unwrap_or(LoaderOptions::default().workers))
+            .seed(self.options.seed)
+            .augment(self.options.augment.clone())
+            .rect(self.options.rect.then_some(stride));
         let loader = DataLoader::new(self.train.clone(), options)?;
         let DetectionStart { def, arch, yaml, .. } = start;
         Ok(Ready {
@@ -75,7 +74,7 @@ impl DetectionTask {
 
     /// The options' recipe for these data.
     fn recipe(&self, plan: &Plan, def: &ModelConfig) -> Result<Recipe> {
-        let mut asked = Recipe { epochs: plan.epochs, ..self.options.recipe.clone() };
+        let mut asked = self.options.recipe.clone().epochs(plan.epochs);
         if let Some(share) = self.options.memory_share {
             let (batch, why) = auto_batch(share, def, self.train.imgsz(), &self.options.device);
             asked.batch = batch;
@@ -84,10 +83,12 @@ impl DetectionTask {
         if asked.batch == 0 {
             return Err(request("a batch has at least one image"));
         }
-        let resolved = asked.resolve(self.train.len(), self.class_names.len());
+        let mut recipe = asked.resolve(self.train.len(), self.class_names.len());
         // A run of limited time does not know its epochs, which cut the warm-up.
-        let warmup_epochs = if plan.is_timed { asked.warmup_epochs } else { resolved.warmup_epochs };
-        Ok(Recipe { warmup_epochs, ..resolved })
+        if plan.is_timed {
+            recipe.warmup_epochs = asked.warmup_epochs;
+        }
+        Ok(recipe)
     }
 
     /// Refuses a batch that batch norms cannot learn from.
@@ -125,14 +126,10 @@ impl DetectionTask {
         let rows =
             pretrained.filter(|_| self.options.cls_remap).and_then(|weights| rows_by_name(weights, &self.class_names));
         rows.iter().for_each(|rows| messages.note(rows_message(rows)));
-        let config = TrainerConfig {
-            def: &start.def,
-            recipe,
-            freeze: self.options.freeze.clone(),
-            batches,
-            seed: self.options.seed,
-            class_rows: rows.as_deref(),
-        };
+        let config = TrainerConfig::new(&start.def, recipe, batches)
+            .freeze(self.options.freeze.clone())
+            .seed(self.options.seed)
+            .class_rows(rows.as_deref());
         let weights: Option<BTreeMap<String, Tensor>> = pretrained.map(|(_, checkpoint)| checkpoint.tensors.clone());
         let (mut trainer, loaded): (_, Option<LoadReport>) =
             Trainer::new(&config, weights.as_ref(), &self.options.device)?;
@@ -160,9 +157,9 @@ impl DetectionTask {
                 "an image has {most} objects: {max_det} boxes are kept of each in validation, `options.max_det` says otherwise"
             ));
         }
-        let nms = NmsOptions { conf: 0.001, iou: self.options.iou, max_det, multi_label: true, ..Default::default() };
+        let nms = NmsOptions::new().conf(0.001).iou(self.options.iou).max_det(max_det).multi_label(true);
         let max_pixels = self.options.max_pixels;
-        ValOptions { imgsz: self.train.imgsz(), batch: 2 * recipe.batch, nms, max_pixels, ..Default::default() }
+        ValOptions::new().imgsz(self.train.imgsz()).batch(2 * recipe.batch).nms(nms).max_pixels(max_pixels)
     }
 }
 

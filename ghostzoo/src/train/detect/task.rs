@@ -107,7 +107,7 @@ impl DetectionTask {
         imgsz: usize,
         options: DetectionOptions,
     ) -> Result<Self> {
-        let images = DetectionDatasetOptions { imgsz, ..Default::default() };
+        let images = DetectionDatasetOptions::new().imgsz(imgsz);
         let train = DetectionDataset::from_dataset(train, &images)?;
         Self::of(Arc::new(train), ValSet::items(val), class_names, options)
     }
@@ -269,7 +269,7 @@ impl TrainTask for DetectionTask {
         let Ready { recipe, .. } = self.prepared()?;
         let batches = self.train.len().div_ceil(recipe.batch);
         let rate = |epochs: usize, epoch: usize| {
-            let schedule = Recipe { epochs, ..recipe.clone() }.schedule(batches);
+            let schedule = recipe.clone().epochs(epochs).schedule(batches);
             // After the epoch's last step.
             schedule.rate(ParamKind::Weight, 1., (epoch + 1) * batches - 1)
         };

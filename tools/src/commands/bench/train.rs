@@ -24,8 +24,7 @@ use ghostzoo::Architecture;
 const STEPS: usize = 7;
 const WARM_UP: usize = 2;
 /// As `torch.optim.SGD(lr=1e-3, momentum=0.9, nesterov=True)`.
-const SGD: Config =
-    Config { algorithm: Algorithm::Sgd { nesterov: true }, learning_rate: 1e-3, momentum: 0.9, weight_decay: 0. };
+const SGD: Config = Config::new(Algorithm::Sgd { nesterov: true }, 1e-3).momentum(0.9);
 /// Objects of an image.
 const OBJECTS: usize = 12;
 

@@ -36,14 +36,12 @@ pub(crate) fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
     let candidates = models::load(args, global, &device)?;
     let [first, ..] = candidates.as_slice() else { bail!("there is no model") };
     let num_classes = first.network.config().num_classes;
-    let options = DatasetOptions {
-        num_classes,
-        class_names: &first.class_names,
-        split: args.split.as_deref(),
-        labels: args.labels.as_deref(),
-        class_map: args.class_map.as_deref(),
-        order: args.label_order.map(Into::into),
-    };
+    let options = DatasetOptions::new(num_classes)
+        .class_names(&first.class_names)
+        .split(args.split.as_deref())
+        .labels(args.labels.as_deref())
+        .class_map(args.class_map.as_deref())
+        .order(args.label_order.map(Into::into));
     let set = ImageIndex::open(&args.data, &options)?;
     let selection = Subset::new(set.len(), args.limit);
     let real_labels = args.real_labels.as_deref().map(|path| {

@@ -49,23 +49,16 @@ pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
         dataset.agree(&loaded.name, network.num_classes(), &loaded.class_names);
     }
     let max_det = if args.max_det == MAX_DET { dataset.most().max(MAX_DET) } else { args.max_det };
-    let nms = NmsOptions {
-        conf: args.conf,
-        iou: args.iou,
-        max_det,
-        agnostic: args.agnostic_nms,
-        multi_label: true,
-        classes: None,
-    };
-    let options = ValOptions {
-        imgsz: args.imgsz.or(loaded.input_size.map(|size| size[0].max(size[1]))).unwrap_or(DEFAULT_SIDE),
-        batch: args.batch,
-        rect: args.rect,
-        nms,
-        confusion_conf: args.confusion_conf,
-        single_cls,
-        max_pixels: args.largest.max_pixels,
-    };
+    let nms =
+        NmsOptions::new().conf(args.conf).iou(args.iou).max_det(max_det).agnostic(args.agnostic_nms).multi_label(true);
+    let options = ValOptions::new()
+        .imgsz(args.imgsz.or(loaded.input_size.map(|size| size[0].max(size[1]))).unwrap_or(DEFAULT_SIDE))
+        .batch(args.batch)
+        .rect(args.rect)
+        .nms(nms)
+        .confusion_conf(args.confusion_conf)
+        .single_cls(single_cls)
+        .max_pixels(args.largest.max_pixels);
     if !global.quiet {
         dataset.tell(&args.data);
         tell(&dataset, &options, args, loaded.single_cls);

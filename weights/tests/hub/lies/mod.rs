@@ -41,15 +41,13 @@ const MOST_BYTES: usize = 128 << 20;
 const MOST_LINE: usize = 600;
 
 fn settings(endpoint: &str, cache: &Path) -> HubConfig {
-    HubConfig {
-        retries: 1,
-        timeout: Duration::from_millis(1000),
-        rate_window: Duration::from_millis(600),
-        least_bytes: 20_000,
-        most_unannounced: 1 << 20,
-        longest_wait: Duration::from_millis(50),
-        ..config(endpoint, cache)
-    }
+    config(endpoint, cache)
+        .retries(1)
+        .timeout(Duration::from_millis(1000))
+        .rate_window(Duration::from_millis(600))
+        .least_bytes(20_000)
+        .most_unannounced(1 << 20)
+        .longest_wait(Duration::from_millis(50))
 }
 
 /// What is wrong with the outcome of one kind.

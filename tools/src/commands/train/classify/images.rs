@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn inputs_become_the_levels_that_they_were() {
-        let view = EvalTransform { input_size: [1, 2], ..Default::default() };
+        let view = EvalTransform::new().input_size([1, 2]);
         let levels = [[0_u8, 128, 255], [7, 200, 1]];
         let input = |channel: usize, pixel: usize| {
             (f32::from(levels[pixel][channel]) / 255. - view.mean[channel]) / view.std[channel]

@@ -46,58 +46,57 @@ pub(super) fn task(args: &ClassifyTrainArgs, global: &GlobalArgs) -> Result<Clas
 
 fn recipe(args: &ClassifyTrainArgs) -> Result<Recipe> {
     let optimizer = &args.optimizer;
-    Ok(Recipe {
-        epochs: args.run.epochs,
-        batch: args.batch,
-        opt: optimizer.opt.parse().map_err(usage)?,
-        lr: optimizer.lr,
-        momentum: optimizer.momentum,
-        weight_decay: optimizer.weight_decay,
-        clip_grad: optimizer.clip_grad,
-        sched: optimizer.sched.parse().map_err(usage)?,
-        warmup_epochs: optimizer.warmup_epochs,
-        warmup_lr: optimizer.warmup_lr,
-        min_lr: optimizer.min_lr,
-        decay_epochs: optimizer.decay_epochs,
-        decay_rate: optimizer.decay_rate,
-        model_ema: optimizer.model_ema,
-        model_ema_decay: optimizer.model_ema_decay,
-        drop: optimizer.drop,
-        smoothing: args.augment.smoothing,
-        distill_alpha: optimizer.distill_alpha,
-        distill_temperature: optimizer.distill_temperature,
-    })
+    let mut recipe = Recipe::default();
+    recipe.epochs = args.run.epochs;
+    recipe.batch = args.batch;
+    recipe.opt = optimizer.opt.parse().map_err(usage)?;
+    recipe.lr = optimizer.lr;
+    recipe.momentum = optimizer.momentum;
+    recipe.weight_decay = optimizer.weight_decay;
+    recipe.clip_grad = optimizer.clip_grad;
+    recipe.sched = optimizer.sched.parse().map_err(usage)?;
+    recipe.warmup_epochs = optimizer.warmup_epochs;
+    recipe.warmup_lr = optimizer.warmup_lr;
+    recipe.min_lr = optimizer.min_lr;
+    recipe.decay_epochs = optimizer.decay_epochs;
+    recipe.decay_rate = optimizer.decay_rate;
+    recipe.model_ema = optimizer.model_ema;
+    recipe.model_ema_decay = optimizer.model_ema_decay;
+    recipe.drop = optimizer.drop;
+    recipe.smoothing = args.augment.smoothing;
+    recipe.distill_alpha = optimizer.distill_alpha;
+    recipe.distill_temperature = optimizer.distill_temperature;
+    Ok(recipe)
 }
 
 fn augment(args: &ClassifyTrainArgs) -> Result<ClassificationAugment> {
     let args = &args.augment;
-    let augment = ClassificationAugment {
-        scale: range("scale", &args.scale)?,
-        ratio: range("ratio", &args.ratio)?,
-        padding: args.crop_pad,
-        interpolation: match args.train_interpolation.as_str() {
-            "bilinear" => TrainInterpolation::Bilinear,
-            "bicubic" => TrainInterpolation::Bicubic,
-            _ => TrainInterpolation::Random,
-        },
-        hflip: args.hflip,
-        vflip: args.vflip,
-        aa: args.aa.as_deref().map(str::parse).transpose().map_err(|error: AugmentError| usage(error.to_string()))?,
-        color_jitter: args.color_jitter,
-        reprob: args.reprob,
-        remode: match args.remode.as_str() {
-            "rand" => EraseMode::Rand,
-            "const" => EraseMode::Const,
-            _ => EraseMode::Pixel,
-        },
-        recount: args.recount,
-        mixup: args.mixup,
-        cutmix: args.cutmix,
-        mixup_prob: args.mixup_prob,
-        mixup_switch_prob: args.mixup_switch_prob,
-        smoothing: args.smoothing,
-        ..ClassificationAugment::default()
+    let mut augment = ClassificationAugment::default();
+    augment.scale = range("scale", &args.scale)?;
+    augment.ratio = range("ratio", &args.ratio)?;
+    augment.padding = args.crop_pad;
+    augment.interpolation = match args.train_interpolation.as_str() {
+        "bilinear" => TrainInterpolation::Bilinear,
+        "bicubic" => TrainInterpolation::Bicubic,
+        _ => TrainInterpolation::Random,
     };
+    augment.hflip = args.hflip;
+    augment.vflip = args.vflip;
+    augment.aa =
+        args.aa.as_deref().map(str::parse).transpose().map_err(|error: AugmentError| usage(error.to_string()))?;
+    augment.color_jitter = args.color_jitter;
+    augment.reprob = args.reprob;
+    augment.remode = match args.remode.as_str() {
+        "rand" => EraseMode::Rand,
+        "const" => EraseMode::Const,
+        _ => EraseMode::Pixel,
+    };
+    augment.recount = args.recount;
+    augment.mixup = args.mixup;
+    augment.cutmix = args.cutmix;
+    augment.mixup_prob = args.mixup_prob;
+    augment.mixup_switch_prob = args.mixup_switch_prob;
+    augment.smoothing = args.smoothing;
     augment.check().map_err(|error| usage(error.to_string()))?;
     Ok(augment)
 }

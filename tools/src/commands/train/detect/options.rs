@@ -29,7 +29,7 @@ pub(super) fn images(args: &DetectTrainArgs, imgsz: usize) -> Result<DetectionDa
         other => return Err(usage(format!("--cache {other}: give auto, ram, disk or false"))),
     };
     // The data have one class already where it is asked for.
-    Ok(DetectionDatasetOptions { imgsz, cache, single_cls: false, max_pixels: args.run.largest.max_pixels })
+    Ok(DetectionDatasetOptions::new().imgsz(imgsz).cache(cache).max_pixels(args.run.largest.max_pixels))
 }
 
 /// How it is trained.
@@ -60,42 +60,42 @@ pub(super) fn task(args: &DetectTrainArgs, global: &GlobalArgs) -> Result<Detect
 
 fn recipe(args: &DetectTrainArgs) -> Result<Recipe> {
     let (epochs, batch, args) = (args.run.epochs, args.batch, &args.optimizer);
-    Ok(Recipe {
-        epochs,
-        batch,
-        optimizer: args.optimizer.parse().map_err(usage)?,
-        lr0: args.lr0,
-        lrf: args.lrf,
-        momentum: args.momentum,
-        weight_decay: args.weight_decay,
-        warmup_epochs: args.warmup_epochs,
-        warmup_momentum: args.warmup_momentum,
-        warmup_bias_lr: args.warmup_bias_lr,
-        cos_lr: args.cos_lr,
-        nbs: args.nbs,
-        box_gain: args.box_gain,
-        cls_gain: args.cls_gain,
-        dfl_gain: args.dfl_gain,
-        cls_pw: args.cls_pw,
-    })
+    let mut recipe = Recipe::default();
+    recipe.epochs = epochs;
+    recipe.batch = batch;
+    recipe.optimizer = args.optimizer.parse().map_err(usage)?;
+    recipe.lr0 = args.lr0;
+    recipe.lrf = args.lrf;
+    recipe.momentum = args.momentum;
+    recipe.weight_decay = args.weight_decay;
+    recipe.warmup_epochs = args.warmup_epochs;
+    recipe.warmup_momentum = args.warmup_momentum;
+    recipe.warmup_bias_lr = args.warmup_bias_lr;
+    recipe.cos_lr = args.cos_lr;
+    recipe.nbs = args.nbs;
+    recipe.box_gain = args.box_gain;
+    recipe.cls_gain = args.cls_gain;
+    recipe.dfl_gain = args.dfl_gain;
+    recipe.cls_pw = args.cls_pw;
+    Ok(recipe)
 }
 
 fn augment(args: &DetectTrainArgs) -> AugmentOptions {
     let args = &args.augment;
-    AugmentOptions {
-        hsv_h: args.hsv_h,
-        hsv_s: args.hsv_s,
-        hsv_v: args.hsv_v,
-        degrees: args.degrees,
-        translate: args.translate,
-        scale: args.scale,
-        shear: args.shear,
-        perspective: args.perspective,
-        flipud: args.flipud,
-        fliplr: args.fliplr,
-        bgr: args.bgr,
-        mosaic: args.mosaic,
-        mixup: args.mixup,
-        cutmix: args.cutmix,
-    }
+    let mut augment = AugmentOptions::default();
+    augment.hsv_h = args.hsv_h;
+    augment.hsv_s = args.hsv_s;
+    augment.hsv_v = args.hsv_v;
+    augment.degrees = args.degrees;
+    augment.translate = args.translate;
+    augment.scale = args.scale;
+    augment.shear = args.shear;
+    augment.perspective = args.perspective;
+    augment.flipud = args.flipud;
+    augment.fliplr = args.fliplr;
+    augment.bgr = args.bgr;
+    augment.mosaic = args.mosaic;
+    augment.mixup = args.mixup;
+    augment.cutmix = args.cutmix;
+    augment
 }
