@@ -1,5 +1,7 @@
 //! What a run's state must be to go on from it: the file may have been edited.
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::results::Results;
@@ -81,6 +83,22 @@ pub(super) fn decided(then: &Value, now: &Value) -> Result<()> {
         Some(name) => invalid!("`decided{name}` is missing"),
         None => Ok(()),
     }
+}
+
+/// What a run decided, as a task has it.
+///
+/// # Errors
+/// Values that no such task decides.
+pub(super) fn read<T: DeserializeOwned>(decided: &Value) -> Result<T> {
+    Ok(T::deserialize(decided)?)
+}
+
+/// Fails where what was decided lacks a value that a task which decides `T` has; names it.
+///
+/// # Errors
+/// As [`read`]; a missing value.
+pub(super) fn decided_as<T: DeserializeOwned + Serialize>(then: &Value) -> Result<()> {
+    decided(then, &serde_json::to_value(read::<T>(then)?)?)
 }
 
 /// The path of the first value that `now` has and `then` has not.

@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 
+use candle_vision::train::TrainState;
+
 /// Most messages of one kind at a time.
 const MOST: usize = 20;
 
@@ -65,4 +67,10 @@ impl Messages {
     pub fn take(&self) -> Vec<Message> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// How a run starts: the network, what of it is trained, and by which optimizer.
+pub(super) fn opening(arch: &str, state: &TrainState, optimizer: impl Display, rate: f64, momentum: f64) -> String {
+    let trained: usize = state.variables().parameters().iter().map(|(_, var)| var.elem_count()).sum();
+    format!("{arch}, {trained} parameters in training; {optimizer} at {rate} with momentum {momentum}")
 }

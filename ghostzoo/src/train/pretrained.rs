@@ -1,10 +1,11 @@
 //! What of a checkpoint a training starts from.
 
-use candle_vision::train::{LoadReport, class_rows};
-use ghostzoo_weights::Checkpoint;
+use candle_vision::train::{LoadReport, TrainState, class_rows};
+use ghostzoo_weights::{Checkpoint, NoProgress, Registry, ResolveOptions, ResolvedModel};
 
 use super::messages::Messages;
 use crate::error::{Error, Result, chain, invalid};
+use crate::model;
 
 /// Most messages on tensors.
 const SHOWN: usize = 20;
@@ -22,25 +23,74 @@ pub enum Pretrained {
     From(String),
 }
 
-/// For each class of the data the row of the checkpoint's last layer that has its name, see [`class_rows`].
-pub(super) fn rows_by_name((_, checkpoint): &(String, Checkpoint), classes: &[String]) -> Option<Vec<Option<usize>>> {
-    class_rows(checkpoint.metadata.names.as_deref()?, classes)
+impl Pretrained {
+    /// The weights that a training of `model` starts from, but for a model that is a checkpoint and so its own weights.
+    /// `is_architecture` says that it is the name of an architecture, of which there may be published weights.
+    ///
+    /// # Errors
+    /// Weights that cannot be found or read.
+    pub(super) fn weights(
+        &self,
+        model: &str,
+        is_architecture: bool,
+        find: &mut dyn FnMut(&str) -> Result<ResolvedModel>,
+    ) -> Result<Option<(String, Checkpoint)>> {
+        match self {
+            Self::From(file) => read(file, find).map(Some),
+            Self::Published if is_architecture && Registry::builtin().find(model).is_some() => read(model, find)
+                .map(Some)
+                .map_err(|error| Error::Invalid(format!("{}; `Pretrained::No` trains from the start", chain(&error)))),
+            Self::No | Self::Published => Ok(None),
+        }
+    }
 }
 
-/// Says how many classes have a row.
-pub(super) fn rows_message(rows: &[Option<usize>]) -> String {
+/// Finds a model's files, downloading them where they are not cached.
+///
+/// # Errors
+/// As [`model::find`].
+pub(super) fn find(name: &str) -> Result<ResolvedModel> {
+    model::find(name, &ResolveOptions::default(), &mut NoProgress)
+}
+
+/// Reads what `find` finds, with its name.
+///
+/// # Errors
+/// As `find` and [`model::read`].
+pub(super) fn read(name: &str, find: &mut dyn FnMut(&str) -> Result<ResolvedModel>) -> Result<(String, Checkpoint)> {
+    Ok((name.to_owned(), model::read(&find(name)?)?))
+}
+
+/// For each class of the data the row of the checkpoint's last layer that has its name, see [`class_rows`], where
+/// `cls_remap` asks for it and the checkpoint names its classes. Says how many classes have one.
+pub(super) fn class_rows_of(
+    weights: Option<&(String, Checkpoint)>,
+    cls_remap: bool,
+    classes: &[String],
+    messages: &Messages,
+) -> Option<Vec<Option<usize>>> {
+    let (_, checkpoint) = weights.filter(|_| cls_remap)?;
+    let rows = class_rows(checkpoint.metadata.names.as_deref()?, classes)?;
     let known = rows.iter().flatten().count();
-    format!(
+    messages.note(format!(
         "{known} of {} classes start from the checkpoint's row of the same name, see `options.cls_remap`",
         rows.len()
-    )
+    ));
+    Some(rows)
 }
 
-/// Says what of the `all` tensors came from the checkpoint `name`, and which do not fit.
+/// Says what of the tensors in training came from the weights, and which do not fit; nothing where there are none.
 ///
 /// # Errors
 /// Where nothing did.
-pub(super) fn tell(loaded: &LoadReport, all: usize, name: &str, messages: &Messages) -> Result<()> {
+pub(super) fn tell(
+    loaded: Option<&LoadReport>,
+    weights: Option<&(String, Checkpoint)>,
+    state: &TrainState,
+    messages: &Messages,
+) -> Result<()> {
+    let (Some(loaded), Some((name, _))) = (loaded, weights) else { return Ok(()) };
+    let all = state.variables().iter().count();
     if loaded.matched.is_empty() {
         invalid!(
             "nothing of {name} fits: give its architecture with `options.model`, and it with `options.pretrained`"
@@ -55,9 +105,4 @@ pub(super) fn tell(loaded: &LoadReport, all: usize, name: &str, messages: &Messa
         messages.note(format!("  and {} more", misshaped.len() - SHOWN));
     }
     Ok(())
-}
-
-/// The same error, with what to do without the weights.
-pub(super) fn advised(error: Error, advice: &str) -> Error {
-    Error::Invalid(format!("{}; {advice}", chain(&error)))
 }

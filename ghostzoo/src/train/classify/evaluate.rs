@@ -4,14 +4,13 @@ use std::path::Path;
 
 use candle_core::DType;
 use candle_ghostnet::GhostNet;
-use candle_nn::VarBuilder;
 use candle_vision::augment::{Batch, DataLoader};
 use candle_vision::metrics::ClassificationMetrics;
 
 use super::image_set::ImageSet;
 use super::task::{ClassificationTask, Ready};
 use crate::error::{Context as _, Result, invalid};
-use crate::train::StopFlag;
+use crate::train::{StopFlag, saved};
 
 impl ClassificationTask {
     /// Measures a checkpoint of the run on the validation images; of the first `seen` batches `observe` is given the number,
@@ -25,9 +24,8 @@ impl ClassificationTask {
         seen: usize,
         observe: impl FnMut(usize, &Batch, &[usize]) -> Result<()>,
     ) -> Result<ClassificationMetrics> {
-        let trainer = &self.prepared()?.trainer;
-        let tensors = ghostzoo_weights::read(checkpoint.as_ref())?.tensors.into_iter().collect();
-        let vb = VarBuilder::from_tensors(tensors, DType::F32, trainer.device());
+        let trainer = &self.ready.get()?.trainer;
+        let vb = saved::weights(checkpoint.as_ref(), trainer.device())?;
         let network = GhostNet::new(&trainer.config().for_inference(), vb)?;
         self.measure(&network, seen, observe, &StopFlag::new())?.context("nothing was measured")
     }
@@ -40,7 +38,7 @@ impl ClassificationTask {
         mut observe: impl FnMut(usize, &Batch, &[usize]) -> Result<()>,
         stop: &StopFlag,
     ) -> Result<Option<ClassificationMetrics>> {
-        let Ready { train, val, trainer, .. } = self.prepared()?;
+        let Ready { train, val, trainer, .. } = self.ready.get()?;
         let mut metrics = ClassificationMetrics::default();
         for (number, batch) in val.epoch(0)?.enumerate() {
             if stop.is_set() {
@@ -57,9 +55,7 @@ impl ClassificationTask {
             }
         }
         self.tell_unreadable([train, val]);
-        if metrics.images() == 0 {
-            invalid!("none of the {} validation images can be read", self.sets[1].len());
-        }
+        saved::ensure_readable(self.sets[1].len(), metrics.images() as usize)?;
         if metrics.not_finite() > 0 {
             invalid!(
                 "the answers to {} of {} validation images are no numbers: begin again with a lower `options.lr` or a longer \

@@ -12,8 +12,9 @@ use super::options::ClassificationOptions;
 use super::start::ClassificationStart;
 use super::task::{ClassificationTask, Ready};
 use crate::error::{Context as _, Result, request};
-use crate::train::Plan;
-use crate::train::pretrained::{rows_by_name, rows_message, tell};
+use crate::train::prepared::{Batches, ensure_batch};
+use crate::train::pretrained::{class_rows_of, tell};
+use crate::train::{Plan, checks, messages};
 use crate::{LoadOptions, Model, Network, model};
 
 /// Most threads that prepare images, unless told otherwise.
@@ -27,13 +28,6 @@ pub(super) struct Decided {
     pub(super) view: Preprocessing,
 }
 
-impl Decided {
-    /// What a run's state holds.
-    pub(super) fn read(value: &Value) -> Result<Self> {
-        Ok(serde_json::from_value(value.clone())?)
-    }
-}
-
 impl ClassificationTask {
     /// What the first step needs.
     pub(super) fn ready(&mut self, plan: &Plan, decided: Option<&Value>) -> Result<Ready> {
@@ -42,13 +36,11 @@ impl ClassificationTask {
         }
         self.options.augment.check()?;
         let asked = self.options.recipe.clone().epochs(plan.epochs);
-        if asked.batch == 0 {
-            return Err(request("a batch has at least one image"));
-        }
+        ensure_batch(asked.batch)?;
         let num_classes = self.class_names.len();
         let (config, weights, recipe, view) = match decided {
             Some(decided) => {
-                let Decided { arch, recipe, view } = Decided::read(decided)?;
+                let Decided { arch, recipe, view } = checks::read(decided)?;
                 let variant = Variant::from_name(&arch).with_context(|| format!("{arch} is none that ships"))?;
                 let config = Config::new(variant).num_classes(num_classes);
                 (config, None, recipe.epochs(plan.epochs), model::transform(&view)?)
@@ -78,9 +70,7 @@ impl ClassificationTask {
         let train = DataLoader::train(self.sets[0].dataset(), transform, num_classes, options)?;
         let val = DataLoader::eval(self.sets[1].dataset(), view.clone(), options)?;
         let teacher = self.teacher(&view)?;
-        let rows = weights.as_ref().filter(|_| self.options.cls_remap);
-        let rows = rows.and_then(|weights| rows_by_name(weights, &self.class_names));
-        rows.iter().for_each(|rows| self.messages.note(rows_message(rows)));
+        let rows = class_rows_of(weights.as_ref(), self.options.cls_remap, &self.class_names, &self.messages);
         let config = TrainerConfig::new(&config, &recipe, train.batches())
             .freeze(self.options.freeze)
             .seed(self.options.seed)
@@ -88,14 +78,11 @@ impl ClassificationTask {
             .class_rows(rows.as_deref());
         let tensors = weights.as_ref().map(|(_, checkpoint)| &checkpoint.tensors);
         let (trainer, loaded) = Trainer::new(config, tensors, &self.options.device)?;
-        if let (Some(loaded), Some((name, _))) = (&loaded, &weights) {
-            tell(loaded, trainer.train_state().variables().iter().count(), name, &self.messages)?;
-        }
+        tell(loaded.as_ref(), weights.as_ref(), trainer.train_state(), &self.messages)?;
         if decided.is_none() {
             self.messages.note(opening(&recipe, &trainer, train.batches()));
         }
-        let is_fresh = true;
-        Ok(Ready { plan: *plan, is_fresh, trainer, recipe, train, val, view, epoch: None, iteration: 0, last: None })
+        Ok(Ready { trainer, recipe, train, val, view, batches: Batches::default(), last: None })
     }
 
     fn tell_data(&self, recipe: &Recipe) {
@@ -171,13 +158,7 @@ fn asked_view(options: &ClassificationOptions, view: EvalTransform) -> EvalTrans
 
 /// Says how a run starts.
 fn opening(recipe: &Recipe, trainer: &Trainer, batches: usize) -> String {
-    let trained: usize = trainer.train_state().variables().parameters().iter().map(|(_, var)| var.elem_count()).sum();
-    format!(
-        "{}, {trained} parameters in training; {} at {} with momentum {}; {batches} steps of {} images an epoch",
-        trainer.config().variant.name,
-        recipe.opt,
-        recipe.rate(),
-        recipe.momentum,
-        recipe.batch
-    )
+    let arch = trainer.config().variant.name;
+    let by = messages::opening(arch, trainer.train_state(), recipe.opt, recipe.rate(), recipe.momentum);
+    format!("{by}; {batches} steps of {} images an epoch", recipe.batch)
 }

@@ -2,12 +2,11 @@
 
 use candle_ghostnet::Config;
 use candle_vision::image::EvalTransform;
-use ghostzoo_weights::{Checkpoint, NoProgress, Registry, ResolveOptions, ResolvedModel};
+use ghostzoo_weights::{Checkpoint, ResolvedModel};
 
 use super::options::ClassificationOptions;
 use crate::error::{Result, request};
-use crate::train::Pretrained;
-use crate::train::pretrained::advised;
+use crate::train::pretrained;
 use crate::{Architecture, ModelSpec, model, soundness};
 
 /// An architecture, the weights it starts from, and how those have their images prepared.
@@ -24,8 +23,7 @@ impl ClassificationStart {
     /// # Errors
     /// Where there is no such model, it is a detector, or no training can begin from it.
     pub fn find(options: &ClassificationOptions, num_classes: usize) -> Result<Self> {
-        let mut find = |name: &str| model::find(name, &ResolveOptions::default(), &mut NoProgress);
-        Self::find_with(options, num_classes, &mut find)
+        Self::find_with(options, num_classes, &mut pretrained::find)
     }
 
     /// [`ClassificationStart::find`] that finds a model's files by `find`.
@@ -38,20 +36,11 @@ impl ClassificationStart {
         find: &mut dyn FnMut(&str) -> Result<ResolvedModel>,
     ) -> Result<Self> {
         let model = &options.model;
-        let mut read =
-            |name: &str| -> Result<(String, Checkpoint)> { Ok((name.to_owned(), model::read(&find(name)?)?)) };
         let named = Architecture::named(model, Some(num_classes));
-        let weights = match &options.pretrained {
-            Pretrained::No => None,
-            Pretrained::Published if named.is_some() && Registry::builtin().find(model).is_some() => {
-                let advised = |error| advised(error, "`Pretrained::No` trains from the start");
-                Some(read(model).map_err(advised)?)
-            }
-            Pretrained::Published => None,
-            Pretrained::From(file) => Some(read(file)?),
-        };
+        let is_classifier = matches!(named, Some(Architecture::Classifier(_)));
+        let weights = options.pretrained.weights(model, is_classifier, find)?;
         let Some(architecture) = named else {
-            let (name, checkpoint) = read(model)?;
+            let (name, checkpoint) = pretrained::read(model, find)?;
             let architecture = ModelSpec::of_checkpoint(&checkpoint, options.arch.as_deref())?.architecture;
             let config = classifier(model, architecture.with_classes(num_classes))?;
             return Self::new(config, Some(weights.unwrap_or((name, checkpoint))));

@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use candle_ghostnet::train::{Recipe, Trainer};
 use candle_vision::augment::{Batch, DataLoader, EpochIter};
 use candle_vision::data::{CachedDataset, ClassificationDataset, ClassificationItem, Dataset};
@@ -18,7 +19,9 @@ use super::image_set::ImageSet;
 use super::options::ClassificationOptions;
 use super::prepare::Decided;
 use super::start::ClassificationStart;
-use crate::error::{Context as _, Result, request};
+use crate::error::{Result, request};
+use crate::train::prepared::{Batches, Prepared};
+use crate::train::saved;
 use crate::train::{ImageRecord, Message, Messages, Plan, Step, StopFlag, TrainTask, Validation, checks};
 use crate::{Model, model};
 
@@ -38,24 +41,19 @@ pub struct ClassificationTask {
     folder: Option<(PathBuf, [[&'static str; 2]; 2])>,
     /// Steps whose batches are kept.
     kept_batches: usize,
-    ready: Option<Ready>,
+    pub(super) ready: Prepared<Ready>,
     /// Unreadable images that were named, of each set.
     pub(super) told: RefCell<[HashSet<usize>; 2]>,
 }
 
 /// What the first step needs.
 pub(super) struct Ready {
-    pub(super) plan: Plan,
-    /// Whether nothing was trained or loaded since it was made.
-    pub(super) is_fresh: bool,
     pub(super) trainer: Trainer,
     pub(super) recipe: Recipe,
     pub(super) train: DataLoader,
     pub(super) val: DataLoader,
     pub(super) view: EvalTransform,
-    pub(super) epoch: Option<EpochIter>,
-    /// The next step, counted over all epochs.
-    pub(super) iteration: usize,
+    pub(super) batches: Batches<EpochIter>,
     /// The batch of the last step.
     pub(super) last: Option<Batch>,
 }
@@ -125,7 +123,7 @@ impl ClassificationTask {
             messages: Messages::default(),
             folder: None,
             kept_batches: 0,
-            ready: None,
+            ready: Prepared::default(),
             told: RefCell::default(),
         })
     }
@@ -202,7 +200,7 @@ impl ClassificationTask {
 
     /// The batch of the last step, where it is kept.
     pub fn last_batch(&self) -> Option<&Batch> {
-        self.ready.as_ref()?.last.as_ref()
+        self.ready.made()?.last.as_ref()
     }
 
     /// How validation images are prepared.
@@ -210,21 +208,13 @@ impl ClassificationTask {
     /// # Errors
     /// Where the task is not prepared.
     pub fn transform(&self) -> Result<&EvalTransform> {
-        Ok(&self.prepared()?.view)
+        Ok(&self.ready.get()?.view)
     }
 
     /// Keeps the batches of the first steps, so many, for [`ClassificationTask::last_batch`]; none are kept otherwise.
     #[must_use]
     pub fn keep_batches(self, steps: usize) -> Self {
         Self { kept_batches: steps, ..self }
-    }
-
-    pub(super) fn prepared(&self) -> Result<&Ready> {
-        self.ready.as_ref().context("the task is not prepared")
-    }
-
-    fn prepared_mut(&mut self) -> Result<&mut Ready> {
-        self.ready.as_mut().context("the task is not prepared")
     }
 }
 
@@ -234,12 +224,8 @@ impl TrainTask for ClassificationTask {
     const LAST_OF_EQUALS: bool = false;
 
     fn prepare(&mut self, plan: &Plan, decided: Option<&Value>) -> Result<()> {
-        // A task that made a step, for this run or another, begins anew.
-        let is_fresh = |ready: &Ready| ready.plan == *plan && ready.is_fresh;
-        if decided.is_some() || !self.ready.as_ref().is_some_and(is_fresh) {
-            self.ready = None;
-            self.ready = Some(self.ready(plan, decided)?);
-        }
+        let before = mem::take(&mut self.ready);
+        self.ready = before.renewed(plan, decided, || self.ready(plan, decided))?;
         Ok(())
     }
 
@@ -253,14 +239,14 @@ impl TrainTask for ClassificationTask {
     }
 
     fn decided(&self) -> Result<Value> {
-        let Ready { trainer, recipe, view, .. } = self.prepared()?;
+        let Ready { trainer, recipe, view, .. } = self.ready.get()?;
         let arch = trainer.config().variant.name.to_owned();
         let decided = Decided { arch, recipe: recipe.clone(), view: model::preprocessing(view) };
         Ok(serde_json::to_value(decided)?)
     }
 
     fn check_decided(decided: &Value) -> Result<()> {
-        checks::decided(decided, &serde_json::to_value(Decided::read(decided)?)?)
+        checks::decided_as::<Decided>(decided)
     }
 
     fn images(&self) -> [Vec<ImageRecord>; 2] {
@@ -277,7 +263,7 @@ impl TrainTask for ClassificationTask {
     }
 
     fn extension(&self, [before, after]: [usize; 2], epoch: usize) -> Result<String> {
-        let Ready { recipe, train, .. } = self.prepared()?;
+        let Ready { recipe, train, .. } = self.ready.get()?;
         let batches = train.batches();
         let rate = |epochs: usize, epoch: usize| -> Result<f64> {
             let schedule = recipe.clone().epochs(epochs).schedule(batches);
@@ -296,78 +282,62 @@ impl TrainTask for ClassificationTask {
     }
 
     fn batches(&self) -> usize {
-        self.ready.as_ref().map_or(0, |ready| ready.train.batches())
+        self.ready.made().map_or(0, |ready| ready.train.batches())
     }
 
     fn rates(&self) -> Vec<f64> {
-        self.ready.as_ref().map_or_else(Vec::new, |ready| ready.trainer.rates())
+        self.ready.made().map_or_else(Vec::new, |ready| ready.trainer.rates())
     }
 
     fn begin(&mut self, epoch: usize, batch: usize) -> Result<()> {
-        let ready = self.prepared_mut()?;
-        ready.is_fresh = false;
-        ready.epoch = None;
-        ready.epoch = Some(ready.train.epoch_from(epoch, batch)?);
-        ready.iteration = epoch * ready.train.batches() + batch;
+        let Ready { batches, train, trainer, .. } = self.ready.get_mut()?;
+        batches.begin(epoch * train.batches() + batch, || train.epoch_from(epoch, batch))?;
         // A run that goes on behind an epoch's last step still tells its rates.
-        ready.trainer.seek(ready.iteration);
+        trainer.seek(batches.iteration);
         Ok(())
     }
 
     fn step(&mut self) -> Result<Step> {
         let keep = self.kept_batches;
-        let ready = self.prepared_mut()?;
-        let epoch = ready.epoch.as_mut().context("an epoch that was not begun")?;
-        let before = epoch.waited();
-        let batch = epoch.next().context("an epoch ended before its last batch")??;
-        let waited = epoch.waited() - before;
+        let Ready { batches, trainer, last, .. } = self.ready.get_mut()?;
+        let (batch, waited) = batches.next(EpochIter::waited)?;
         let images = batch.classes.len();
-        ready.last = (ready.iteration < keep).then(|| batch.clone());
-        let (xs, targets) = batch.into_tensors(ready.trainer.device())?;
-        let loss = ready.trainer.step(ready.iteration, &xs, &targets)?;
-        ready.iteration += 1;
+        *last = (batches.iteration < keep).then(|| batch.clone());
+        let (xs, targets) = batch.into_tensors(trainer.device())?;
+        let loss = trainer.step(batches.iteration, &xs, &targets)?;
+        batches.iteration += 1;
         Ok(Step { losses: vec![loss], images, moved: true, waited })
     }
 
     fn replan(&mut self, _: usize) {}
 
     fn validate(&mut self, stop: &StopFlag) -> Result<Option<Validation>> {
-        let network = self.prepared()?.trainer.classifier()?;
+        let network = self.ready.get()?.trainer.classifier()?;
         let Some(found) = self.measure(&network, 0, |_, _, _| Ok(()), stop)? else { return Ok(None) };
         let (metrics, losses) = (vec![found.top1(), found.top5()], vec![found.loss()]);
         Ok(Some(Validation { metrics, losses, fitness: found.top1() }))
     }
 
     fn checkpoint(&self, epochs: usize) -> Result<Checkpoint> {
-        let Ready { trainer, view, .. } = self.prepared()?;
-        let mut tensors = trainer.weights()?;
-        for tensor in tensors.values_mut() {
-            *tensor = tensor.to_device(&Device::Cpu)?;
-        }
+        let Ready { trainer, view, .. } = self.ready.get()?;
+        let tensors = saved::on_cpu(trainer.weights()?)?;
+        let arch = trainer.config().variant.name;
         let metadata = Metadata {
-            arch: Some(trainer.config().variant.name.to_owned()),
-            task: Some(Self::NAME.to_owned()),
-            nc: Some(self.class_names.len()),
-            names: Some(self.class_names.clone()),
-            imgsz: Some(view.input_size[0]),
-            epoch: Some(epochs as i64),
             layout: KeyLayout::Timm,
             preprocessing: Some(model::preprocessing(view)),
-            ..Default::default()
+            ..saved::metadata::<Self>(arch, &self.class_names, view.input_size[0], epochs)
         };
         Ok(Checkpoint { tensors, metadata, ..Default::default() })
     }
 
     fn state(&self) -> Result<(BTreeMap<String, Tensor>, Value)> {
-        let (tensors, updates) = self.prepared()?.trainer.state()?;
-        Ok((tensors, json!({ "average_updates": updates })))
+        let (tensors, updates) = self.ready.get()?.trainer.state()?;
+        Ok((tensors, saved::counters(updates)))
     }
 
     fn load_state(&mut self, tensors: &BTreeMap<String, Tensor>, counters: &Value) -> Result<()> {
-        let updates = counters["average_updates"].as_u64().context("the counters are not those of a classifier")?;
-        let ready = self.prepared_mut()?;
-        ready.is_fresh = false;
-        Ok(ready.trainer.load_state(tensors, updates)?)
+        let updates = saved::updates(counters, "a classifier")?;
+        Ok(self.ready.get_mut()?.trainer.load_state(tensors, updates)?)
     }
 
     fn take_messages(&self) -> Vec<Message> {

@@ -4,15 +4,14 @@ use std::cell::Cell;
 use std::path::Path;
 
 use candle_core::DType;
-use candle_nn::VarBuilder;
 use candle_yolov8::data::Annotation;
 use candle_yolov8::train::Target;
 use candle_yolov8::val::{BatchOutput, ValReport, ValSample};
 use candle_yolov8::{Detector, Yolo};
 
 use super::task::{DetectionTask, Ready};
-use crate::error::{Context as _, Result, invalid};
-use crate::train::StopFlag;
+use crate::error::{Context as _, Result};
+use crate::train::{StopFlag, saved};
 
 impl DetectionTask {
     /// Measures a checkpoint of the run on the validation images; `observe` sees each batch with its labels.
@@ -24,9 +23,8 @@ impl DetectionTask {
         checkpoint: impl AsRef<Path>,
         observe: impl FnMut(&BatchOutput<'_>, &[Target]) -> Result<()>,
     ) -> Result<ValReport> {
-        let trainer = &self.prepared()?.trainer;
-        let tensors = ghostzoo_weights::read(checkpoint.as_ref())?.tensors.into_iter().collect();
-        let vb = VarBuilder::from_tensors(tensors, DType::F32, trainer.device());
+        let trainer = &self.ready.get()?.trainer;
+        let vb = saved::weights(checkpoint.as_ref(), trainer.device())?;
         let net = Yolo::new(&trainer.def().for_inference(), vb)?;
         let detector = Detector::new(net, trainer.device().clone(), DType::F32, None);
         let measured = self.measure(&detector, observe, &StopFlag::new())?;
@@ -40,7 +38,7 @@ impl DetectionTask {
         mut observe: impl FnMut(&BatchOutput<'_>, &[Target]) -> Result<()>,
         stop: &StopFlag,
     ) -> Result<Option<(ValReport, [f64; 3])>> {
-        let Ready { trainer, validation, .. } = self.prepared()?;
+        let Ready { trainer, validation, .. } = self.ready.get()?;
         let (mut sums, mut batches) = ([0.; 3], 0);
         let (mut failed, ended) = (None, Cell::new(false));
         let mut see = |output: BatchOutput<'_>| {
@@ -77,10 +75,7 @@ impl DetectionTask {
                     .warn(format!("{}: {error}; it does not count in validation", self.val.path(*image).display()));
             }
         }
-        if failed.len() == self.val.len() {
-            invalid!("none of the {} validation images can be read", failed.len());
-        }
-        Ok(())
+        saved::ensure_readable(self.val.len(), self.val.len() - failed.len())
     }
 
     /// The labels of a batch, in the network's input.

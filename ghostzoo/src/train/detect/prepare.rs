@@ -15,8 +15,9 @@ use super::auto_batch::auto_batch;
 use super::start::{Decided, DetectionStart};
 use super::task::{DetectionTask, MAX_DET, Ready};
 use crate::error::{Result, request};
-use crate::train::pretrained::{rows_by_name, rows_message, tell};
-use crate::train::{Messages, Plan};
+use crate::train::prepared::{Batches, ensure_batch};
+use crate::train::pretrained::{class_rows_of, tell};
+use crate::train::{Messages, Plan, checks, messages};
 
 impl DetectionTask {
     /// What the first step needs.
@@ -35,7 +36,7 @@ impl DetectionTask {
             return Err(request(format!("the images are of {imgsz} pixels, no multiple of {stride}: give {next}")));
         }
         let recipe = match decided {
-            Some(decided) => Decided::read(decided)?.recipe.epochs(plan.epochs),
+            Some(decided) => checks::read::<Decided>(decided)?.recipe.epochs(plan.epochs),
             None => self.recipe(plan, &start.def)?,
         };
         let scale = MultiScale { imgsz, share: self.options.multi_scale, stride, seed: self.options.seed };
@@ -55,8 +56,6 @@ impl DetectionTask {
         let loader = DataLoader::new(self.train.clone(), options)?;
         let DetectionStart { def, arch, yaml, .. } = start;
         Ok(Ready {
-            plan: *plan,
-            is_fresh: true,
             class_channels: def.class_channels(),
             arch,
             yaml,
@@ -66,8 +65,7 @@ impl DetectionTask {
             loader,
             validation,
             scale: (self.options.multi_scale > 0.).then_some(scale),
-            epoch: None,
-            iteration: 0,
+            batches: Batches::default(),
             last: None,
         })
     }
@@ -80,9 +78,7 @@ impl DetectionTask {
             asked.batch = batch;
             self.messages.note(why);
         }
-        if asked.batch == 0 {
-            return Err(request("a batch has at least one image"));
-        }
+        ensure_batch(asked.batch)?;
         let mut recipe = asked.resolve(self.train.len(), self.class_names.len());
         // A run of limited time does not know its epochs, which cut the warm-up.
         if plan.is_timed {
@@ -123,9 +119,7 @@ impl DetectionTask {
     fn trainer(&self, start: &DetectionStart, recipe: &Recipe, batches: usize, is_new: bool) -> Result<Trainer> {
         let messages = &self.messages;
         let pretrained = start.weights.as_ref().filter(|_| is_new);
-        let rows =
-            pretrained.filter(|_| self.options.cls_remap).and_then(|weights| rows_by_name(weights, &self.class_names));
-        rows.iter().for_each(|rows| messages.note(rows_message(rows)));
+        let rows = class_rows_of(pretrained, self.options.cls_remap, &self.class_names, messages);
         let config = TrainerConfig::new(&start.def, recipe, batches)
             .freeze(self.options.freeze.clone())
             .seed(self.options.seed)
@@ -133,9 +127,7 @@ impl DetectionTask {
         let weights: Option<BTreeMap<String, Tensor>> = pretrained.map(|(_, checkpoint)| checkpoint.tensors.clone());
         let (mut trainer, loaded): (_, Option<LoadReport>) =
             Trainer::new(&config, weights.as_ref(), &self.options.device)?;
-        if let (Some(loaded), Some((name, _))) = (&loaded, pretrained) {
-            tell(loaded, trainer.train_state().variables().iter().count(), name, messages)?;
-        }
+        tell(loaded.as_ref(), pretrained, trainer.train_state(), messages)?;
         if is_new {
             messages.note(opening(&start.arch, recipe, &trainer, batches));
         }
@@ -177,14 +169,9 @@ fn weighted(weights: &[f64], messages: &Messages) {
 
 /// Says how a run starts.
 fn opening(arch: &str, recipe: &Recipe, trainer: &Trainer, batches: usize) -> String {
-    let trained: usize = trainer.train_state().variables().parameters().iter().map(|(_, var)| var.elem_count()).sum();
-    let groups = trainer.train_state().optimizer().groups();
+    let state = trainer.train_state();
+    let by = messages::opening(arch, state, recipe.optimizer, recipe.lr0, recipe.momentum);
+    let groups = state.optimizer().groups();
     let counts: Vec<String> = groups.iter().map(|group| group.parameters.len().to_string()).collect();
-    format!(
-        "{arch}, {trained} parameters in training; {} at {} with momentum {}, groups of {} tensors; {batches} steps an epoch",
-        recipe.optimizer,
-        recipe.lr0,
-        recipe.momentum,
-        counts.join(", ")
-    )
+    format!("{by}, groups of {} tensors; {batches} steps an epoch", counts.join(", "))
 }

@@ -4,16 +4,15 @@ use std::path::Path;
 
 use candle_yolov8::ModelConfig;
 use candle_yolov8::train::Recipe;
-use ghostzoo_weights::{Checkpoint, NoProgress, Registry, ResolveOptions, ResolvedModel};
+use ghostzoo_weights::{Checkpoint, ResolvedModel};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::options::DetectionOptions;
 use crate::error::{Context as _, Error, Result, io, request};
 use crate::name::shown;
-use crate::train::Pretrained;
-use crate::train::pretrained::advised;
-use crate::{Architecture, ModelSpec, model, soundness};
+use crate::train::{checks, pretrained};
+use crate::{Architecture, ModelSpec, soundness};
 
 /// A network's description, and the weights it starts from.
 #[derive(Debug, Clone)]
@@ -36,20 +35,13 @@ pub(super) struct Decided {
     pub(super) class_channels: Option<usize>,
 }
 
-impl Decided {
-    /// What a run's state holds.
-    pub(super) fn read(value: &Value) -> Result<Self> {
-        Ok(serde_json::from_value(value.clone())?)
-    }
-}
-
 impl DetectionStart {
     /// What the options name, for `nc` classes. A model that is not there is downloaded.
     ///
     /// # Errors
     /// Where there is no such model, it is a classifier, or no training can begin from it.
     pub fn find(options: &DetectionOptions, nc: usize) -> Result<Self> {
-        Self::find_with(options, nc, &mut |name| model::find(name, &ResolveOptions::default(), &mut NoProgress))
+        Self::find_with(options, nc, &mut pretrained::find)
     }
 
     /// [`DetectionStart::find`] that finds a model's files by `find`.
@@ -65,12 +57,8 @@ impl DetectionStart {
         let path = Path::new(model);
         let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
         let named = Architecture::named(model, Some(nc));
-        let mut read =
-            |name: &str| -> Result<(String, Checkpoint)> { Ok((name.to_owned(), model::read(&find(name)?)?)) };
-        let weights = match &options.pretrained {
-            Pretrained::From(file) => Some(read(file)?),
-            Pretrained::No | Pretrained::Published => None,
-        };
+        let is_detector = !is_yaml && matches!(named, Some(Architecture::Detector(_)));
+        let weights = options.pretrained.weights(model, is_detector, find)?;
         if let Some((name, checkpoint)) = &weights {
             soundness::trainable(name, checkpoint)?;
         }
@@ -82,18 +70,10 @@ impl DetectionStart {
         }
         if let Some(architecture) = named {
             let Architecture::Detector(def) = architecture else { return Err(is_classifier(model)) };
-            let is_published = options.pretrained == Pretrained::Published && Registry::builtin().find(model).is_some();
-            let weights = match weights {
-                None if is_published && !is_yaml => {
-                    let advised = |error| advised(error, "`Pretrained::No` trains from the start");
-                    Some(read(model).map_err(advised)?)
-                }
-                weights => weights,
-            };
             let arch = model.trim_end_matches(".yaml").to_owned();
             return Ok(Self { def: trained_on_from(&weights, def), arch, yaml: None, weights });
         }
-        let (name, checkpoint) = read(model)?;
+        let (name, checkpoint) = pretrained::read(model, find)?;
         let spec = ModelSpec::of_checkpoint(&checkpoint, options.arch.as_deref())?;
         let Architecture::Detector(def) = spec.architecture.with_classes(nc) else {
             return Err(is_classifier(&name));
@@ -114,7 +94,7 @@ impl DetectionStart {
     /// # Errors
     /// What no run decides.
     pub fn again(decided: &Value, nc: usize) -> Result<Self> {
-        let Decided { arch, yaml, class_channels, .. } = Decided::read(decided)?;
+        let Decided { arch, yaml, class_channels, .. } = checks::read(decided)?;
         let def = match &yaml {
             Some(yaml) => {
                 ModelConfig::from_yaml(yaml, Some(&arch), Some(nc)).context("in the model yaml of the run")?

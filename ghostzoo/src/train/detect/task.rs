@@ -3,11 +3,11 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use candle_vision::data::Dataset;
 use candle_vision::train::optim::ParamKind;
 use candle_yolov8::data::{AnnotatedImage, DetectionItem};
@@ -23,7 +23,9 @@ use super::label_text::{labels_text, objects_text};
 use super::options::DetectionOptions;
 use super::start::{Decided, DetectionStart};
 use super::val_set::ValSet;
-use crate::error::{Context as _, Result, request};
+use crate::error::{Result, request};
+use crate::train::prepared::{Batches, Prepared};
+use crate::train::saved;
 use crate::train::{ImageRecord, Message, Messages, Plan, Step, StopFlag, TrainTask, Validation, checks};
 
 const LOSSES: &[&str] = &["box_loss", "cls_loss", "dfl_loss"];
@@ -39,16 +41,13 @@ pub struct DetectionTask {
     pub(super) options: DetectionOptions,
     pub(super) start: Option<DetectionStart>,
     pub(super) messages: Messages,
-    ready: Option<Ready>,
+    pub(super) ready: Prepared<Ready>,
     /// Whether unreadable validation images were named.
     pub(super) told: Cell<bool>,
 }
 
 /// What the first step needs.
 pub(super) struct Ready {
-    pub(super) plan: Plan,
-    /// Whether nothing was trained or loaded since it was made.
-    pub(super) is_fresh: bool,
     pub(super) arch: String,
     pub(super) yaml: Option<String>,
     pub(super) class_channels: usize,
@@ -59,9 +58,7 @@ pub(super) struct Ready {
     pub(super) scale: Option<MultiScale>,
     /// Epochs of the run.
     pub(super) epochs: usize,
-    pub(super) epoch: Option<EpochIter>,
-    /// The next step, counted over all epochs.
-    pub(super) iteration: usize,
+    pub(super) batches: Batches<EpochIter>,
     /// The batch of the last step.
     pub(super) last: Option<Batch>,
 }
@@ -131,7 +128,16 @@ impl DetectionTask {
         }
         let messages = Messages::default();
         messages.warn_each(&train.take_messages());
-        Ok(Self { train, val, class_names, options, start: None, messages, ready: None, told: Cell::new(false) })
+        Ok(Self {
+            train,
+            val,
+            class_names,
+            options,
+            start: None,
+            messages,
+            ready: Prepared::default(),
+            told: Cell::new(false),
+        })
     }
 
     /// A detector of the images that a data.yaml of Ultralytics' form names.
@@ -183,7 +189,7 @@ impl DetectionTask {
 
     /// The batch of the last step.
     pub fn last_batch(&self) -> Option<&Batch> {
-        self.ready.as_ref()?.last.as_ref()
+        self.ready.made()?.last.as_ref()
     }
 
     /// How validation is done.
@@ -191,15 +197,7 @@ impl DetectionTask {
     /// # Errors
     /// Where the task is not prepared.
     pub fn val_options(&self) -> Result<&ValOptions> {
-        Ok(&self.prepared()?.validation)
-    }
-
-    pub(super) fn prepared(&self) -> Result<&Ready> {
-        self.ready.as_ref().context("the task is not prepared")
-    }
-
-    fn prepared_mut(&mut self) -> Result<&mut Ready> {
-        self.ready.as_mut().context("the task is not prepared")
+        Ok(&self.ready.get()?.validation)
     }
 }
 
@@ -214,12 +212,8 @@ impl TrainTask for DetectionTask {
     const LAST_OF_EQUALS: bool = true;
 
     fn prepare(&mut self, plan: &Plan, decided: Option<&Value>) -> Result<()> {
-        // A task that made a step, for this run or another, begins anew.
-        let is_fresh = |ready: &Ready| ready.plan == *plan && ready.is_fresh;
-        if decided.is_some() || !self.ready.as_ref().is_some_and(is_fresh) {
-            self.ready = None;
-            self.ready = Some(self.ready(plan, decided)?);
-        }
+        let before = mem::take(&mut self.ready);
+        self.ready = before.renewed(plan, decided, || self.ready(plan, decided))?;
         Ok(())
     }
 
@@ -238,14 +232,14 @@ impl TrainTask for DetectionTask {
     }
 
     fn decided(&self) -> Result<Value> {
-        let Ready { arch, yaml, recipe, class_channels, .. } = self.prepared()?;
+        let Ready { arch, yaml, recipe, class_channels, .. } = self.ready.get()?;
         let class_channels = Some(*class_channels);
         let decided = Decided { arch: arch.clone(), yaml: yaml.clone(), recipe: recipe.clone(), class_channels };
         Ok(serde_json::to_value(decided)?)
     }
 
     fn check_decided(decided: &Value) -> Result<()> {
-        checks::decided(decided, &serde_json::to_value(Decided::read(decided)?)?)
+        checks::decided_as::<Decided>(decided)
     }
 
     fn images(&self) -> [Vec<ImageRecord>; 2] {
@@ -266,7 +260,7 @@ impl TrainTask for DetectionTask {
     }
 
     fn extension(&self, [before, after]: [usize; 2], epoch: usize) -> Result<String> {
-        let Ready { recipe, .. } = self.prepared()?;
+        let Ready { recipe, .. } = self.ready.get()?;
         let batches = self.train.len().div_ceil(recipe.batch);
         let rate = |epochs: usize, epoch: usize| {
             let schedule = recipe.clone().epochs(epochs).schedule(batches);
@@ -291,55 +285,49 @@ impl TrainTask for DetectionTask {
     }
 
     fn batches(&self) -> usize {
-        self.ready.as_ref().map_or(0, |ready| ready.loader.batches_per_epoch())
+        self.ready.made().map_or(0, |ready| ready.loader.batches_per_epoch())
     }
 
     fn rates(&self) -> Vec<f64> {
-        self.ready.as_ref().map_or_else(Vec::new, |ready| ready.trainer.rates())
+        self.ready.made().map_or_else(Vec::new, |ready| ready.trainer.rates())
     }
 
     fn begin(&mut self, epoch: usize, batch: usize) -> Result<()> {
         let close = self.options.close_mosaic;
-        let ready = self.prepared_mut()?;
-        let is_joined = close == 0 || epoch + close < ready.epochs;
-        ready.is_fresh = false;
-        ready.epoch = None;
-        ready.epoch = Some(ready.loader.epoch(epoch, is_joined, batch)?);
-        ready.iteration = epoch * ready.loader.batches_per_epoch() + batch;
-        ready.trainer.seek(ready.iteration);
+        let Ready { batches, loader, trainer, epochs, .. } = self.ready.get_mut()?;
+        let is_joined = close == 0 || epoch + close < *epochs;
+        batches.begin(epoch * loader.batches_per_epoch() + batch, || loader.epoch(epoch, is_joined, batch))?;
+        trainer.seek(batches.iteration);
         Ok(())
     }
 
     fn step(&mut self) -> Result<Step> {
-        let ready = self.ready.as_mut().context("the task is not prepared")?;
-        let epoch = ready.epoch.as_mut().context("an epoch that was not begun")?;
-        let before = epoch.waited();
-        let batch = epoch.next().context("an epoch ended before its last batch")??;
-        let waited: Duration = epoch.waited() - before;
+        let Ready { batches, trainer, scale, last, .. } = self.ready.get_mut()?;
+        let (batch, waited) = batches.next(EpochIter::waited)?;
         self.messages.warn_each(&self.train.take_messages());
         self.train.check_decoded()?;
-        let device = ready.trainer.device();
-        let images = match &ready.scale {
-            Some(scale) => batch.scaled(scale.shape(scale.size(ready.iteration), batch.size), device)?,
+        let (iteration, device) = (batches.iteration, trainer.device());
+        let images = match scale {
+            Some(scale) => batch.scaled(scale.shape(scale.size(iteration), batch.size), device)?,
             None => batch.tensor(device)?,
         };
-        let losses = ready.trainer.step(ready.iteration, &images, &batch.targets)?.to_vec();
-        let moved = ready.trainer.moves(ready.iteration);
-        ready.iteration += 1;
+        let losses = trainer.step(iteration, &images, &batch.targets)?.to_vec();
+        let moved = trainer.moves(iteration);
+        batches.iteration += 1;
         let step = Step { losses, images: batch.len(), moved, waited };
-        ready.last = Some(batch);
+        *last = Some(batch);
         Ok(step)
     }
 
     fn replan(&mut self, epochs: usize) {
-        if let Some(ready) = &mut self.ready {
+        if let Ok(ready) = self.ready.get_mut() {
             ready.epochs = epochs;
             ready.trainer.replan(epochs);
         }
     }
 
     fn validate(&mut self, stop: &StopFlag) -> Result<Option<Validation>> {
-        let detector = self.prepared()?.trainer.detector()?;
+        let detector = self.ready.get()?.trainer.detector()?;
         let Some((validated, losses)) = self.measure(&detector, |_, _| Ok(()), stop)? else { return Ok(None) };
         let metrics = validated.measured.ultralytics.means();
         let (metrics, fitness) = (metrics.to_vec(), five_digits(metrics[3]));
@@ -347,38 +335,27 @@ impl TrainTask for DetectionTask {
     }
 
     fn checkpoint(&self, epochs: usize) -> Result<Checkpoint> {
-        let Ready { trainer, arch, yaml, .. } = self.prepared()?;
-        let mut tensors = trainer.train_state().average().tensors()?;
-        for tensor in tensors.values_mut() {
-            *tensor = tensor.to_device(&Device::Cpu)?;
-        }
+        let Ready { trainer, arch, yaml, .. } = self.ready.get()?;
+        let mut tensors = saved::on_cpu(trainer.train_state().average().tensors()?)?;
         // For PyTorch, whose strict loading asks for them.
         tensors.extend(candle_yolov8::absent_bins(&tensors)?);
         let metadata = Metadata {
-            arch: Some(arch.clone()),
-            task: Some(Self::NAME.to_owned()),
-            nc: Some(self.class_names.len()),
-            names: Some(self.class_names.clone()),
             yaml: yaml.clone().map(Value::String),
             stride: Some(trainer.net().strides().iter().map(|stride| *stride as usize).collect()),
-            imgsz: Some(self.train.imgsz()),
-            epoch: Some(epochs as i64),
             layout: KeyLayout::Ultralytics,
-            ..Default::default()
+            ..saved::metadata::<Self>(arch, &self.class_names, self.train.imgsz(), epochs)
         };
         Ok(Checkpoint { tensors, metadata, ..Default::default() })
     }
 
     fn state(&self) -> Result<(BTreeMap<String, Tensor>, Value)> {
-        let (tensors, updates) = self.prepared()?.trainer.state()?;
-        Ok((tensors, json!({ "average_updates": updates })))
+        let (tensors, updates) = self.ready.get()?.trainer.state()?;
+        Ok((tensors, saved::counters(updates)))
     }
 
     fn load_state(&mut self, tensors: &BTreeMap<String, Tensor>, counters: &Value) -> Result<()> {
-        let updates = counters["average_updates"].as_u64().context("the counters are not those of a detector")?;
-        let ready = self.prepared_mut()?;
-        ready.is_fresh = false;
-        Ok(ready.trainer.load_state(tensors, updates)?)
+        let updates = saved::updates(counters, "a detector")?;
+        Ok(self.ready.get_mut()?.trainer.load_state(tensors, updates)?)
     }
 
     fn take_messages(&self) -> Vec<Message> {
