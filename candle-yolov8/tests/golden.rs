@@ -320,7 +320,7 @@ fn a_training_takes_what_ultralytics_takes() -> Result<()> {
             let rows = class_rows(&theirs, classes);
             let class_rows = rows.as_deref();
             let config = TrainerConfig::new(&def, &recipe, 1).class_rows(class_rows);
-            let (trainer, transferred) = Trainer::new(&config, Some(&source), &Device::Cpu)?;
+            let (trainer, transferred) = Trainer::new(config, Some(&source), &Device::Cpu)?;
             let label = format!("{name} for {} classes {key}", ours.len());
             let golden = &entry[key];
             let anew = texts(&golden["anew"]);

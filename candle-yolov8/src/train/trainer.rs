@@ -83,13 +83,13 @@ impl Trainer {
     /// # Errors
     /// A recipe that names no optimizer; layers to freeze that the network does not have; nothing left to train.
     pub fn new(
-        config: &TrainerConfig<'_>,
+        config: TrainerConfig<'_>,
         pretrained: Option<&BTreeMap<String, Tensor>>,
         device: &Device,
     ) -> Result<(Self, Option<LoadReport>)> {
-        let TrainerConfig { def, recipe, batches, seed, .. } = *config;
-        let freeze = config.freeze.clone();
-        let variables = VarStore::new(DType::F32, device, seed).freeze(move |name| freeze.holds(name));
+        let TrainerConfig { def, recipe, freeze, batches, seed, class_rows } = config;
+        let frozen = freeze.clone();
+        let variables = VarStore::new(DType::F32, device, seed).freeze(move |name| frozen.holds(name));
         let def = def.clone().with_norm(BatchNormMode::Keep);
         let net = Yolo::new(&def, variables.builder())?;
         for (name, values) in initial_head_biases(&def) {
@@ -97,7 +97,7 @@ impl Trainer {
             bias.set(&Tensor::from_vec(values, bias.shape(), device)?)?;
         }
         let names: Vec<String> = variables.iter().map(|(name, _)| name).collect();
-        let unknown = config.freeze.unknown(def.rows.len(), names.iter().map(String::as_str));
+        let unknown = freeze.unknown(def.rows.len(), names.iter().map(String::as_str));
         if !unknown.is_empty() {
             candle_core::bail!("the network has no {}, which are to be frozen", unknown.join(", "))
         }
@@ -111,7 +111,7 @@ impl Trainer {
                 let branch = name.strip_prefix(&class_branches);
                 branch.is_some_and(|name| name.ends_with(".2.weight") || name.ends_with(".2.bias"))
             };
-            if let Some(rows) = config.class_rows {
+            if let Some(rows) = class_rows {
                 take_class_rows(&variables, &mut tensors, is_last, rows)?;
             }
             take_filters(&variables, &mut tensors, "model.0.conv.weight")?;

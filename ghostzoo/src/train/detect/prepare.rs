@@ -1,9 +1,5 @@
 //! From data and options to the first step of a detector's training.
 
-use std::collections::BTreeMap;
-
-use candle_core::Tensor;
-use candle_vision::train::LoadReport;
 use candle_yolov8::train::{
     DataLoader, DetectionDataset, LoaderOptions, MultiScale, Recipe, Trainer, TrainerConfig, class_weights,
 };
@@ -124,9 +120,8 @@ impl DetectionTask {
             .freeze(self.options.freeze.clone())
             .seed(self.options.seed)
             .class_rows(rows.as_deref());
-        let weights: Option<BTreeMap<String, Tensor>> = pretrained.map(|(_, checkpoint)| checkpoint.tensors.clone());
-        let (mut trainer, loaded): (_, Option<LoadReport>) =
-            Trainer::new(&config, weights.as_ref(), &self.options.device)?;
+        let tensors = pretrained.map(|(_, checkpoint)| &checkpoint.tensors);
+        let (mut trainer, loaded) = Trainer::new(config, tensors, &self.options.device)?;
         tell(loaded.as_ref(), pretrained, trainer.train_state(), messages)?;
         if is_new {
             messages.note(opening(&start.arch, recipe, &trainer, batches));
