@@ -9,6 +9,7 @@ mod foreign;
 mod imagenet;
 pub mod model;
 mod name;
+mod one_pass;
 mod options;
 #[cfg(feature = "plot")]
 pub mod plot;
@@ -30,6 +31,7 @@ pub use error::{Error, Result};
 pub use imagenet::class_names as imagenet_class_names;
 pub use model::{Model, Network};
 pub use name::shown;
+pub use one_pass::{OnePassImage, OnePassReport};
 pub use options::LoadOptions;
 pub use spec::ModelSpec;
 pub use {candle_core, candle_ghostnet, candle_nn, candle_vision, candle_yolov8};

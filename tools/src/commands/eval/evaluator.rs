@@ -1,14 +1,12 @@
 //! One pass over the images, which each model looks at.
 
 use std::collections::HashSet;
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use candle_core::{DType, Device, Tensor};
-use candle_vision::data::{ImageIndex, ImageReadError, ImageRecord, LoaderError, PrefetchIter, RealLabels};
-use candle_vision::image::{EvalTransform, RgbImage, decode_with};
-use rayon::prelude::*;
+use candle_vision::data::{ImageIndex, ImageReadError, ImageRecord, RealLabels};
+use candle_vision::image::{RgbImage, decode_with};
+use ghostzoo::{Classifier, OnePassImage};
 
 use super::models::EvalModel;
 use super::npy::Npy;
@@ -31,34 +29,51 @@ pub(super) struct LabelSource {
 pub(super) struct Evaluator<'a> {
     pub(super) args: &'a EvalArgs,
     pub(super) global: &'a GlobalArgs,
-    pub(super) device: &'a Device,
     pub(super) candidates: &'a [EvalModel],
     pub(super) set: &'a ImageIndex,
     pub(super) selection: Subset,
     pub(super) truth: LabelSource,
 }
 
-/// An image as each transform gives it, or its name and why it cannot be read.
-struct PreparedImage {
+/// What is known of an image beside its pixels.
+struct ImageFile {
     name: String,
     class: usize,
-    views: Result<Vec<RgbImage>>,
     /// What is to be said of its file.
     warning: Option<&'static str>,
+    /// Why it cannot be read.
+    error: Option<anyhow::Error>,
 }
-
-/// Images that go through the models together.
-type Batch = Result<Vec<PreparedImage>, LoaderError>;
 
 impl Evaluator<'_> {
     /// Looks at what is left of the part.
     pub(super) fn run(&self, mut part: EvalShard, mut logits: Option<Npy>) -> Result<EvalShard> {
-        let transforms = self.transforms();
         let mut bar = Count::new("eval", self.global.quiet || self.args.json);
+        let index = |image: &Result<ImageRecord, ImageReadError>| match image {
+            Ok(image) => image.index,
+            Err(error) => error.index,
+        };
         let rest = self.selection.images(part.next..part.end);
-        std::thread::scope(|scope| {
-            let batches = PrefetchIter::spawn_scoped(scope, self.batches(rest, &transforms))?;
-            self.look(batches, &transforms, &mut part, logits.as_mut(), &mut bar)
+        let rest = self.set.images(rest).filter(|image| self.selection.contains(index(image)));
+        let classifiers: Vec<&Classifier> = self.candidates.iter().map(|candidate| &candidate.classifier).collect();
+        let excluded = self.excluded();
+        let (mut last, mut written) = (Instant::now(), Instant::now());
+        let open = |image| self.open(image);
+        Classifier::logits_in_one_pass(&classifiers, rest, open, self.args.batch, |batch| -> Result<()> {
+            if let Some(file) = &mut logits {
+                write_logits(file, &batch, self.candidates[0].num_classes())?;
+            }
+            part.next += batch.len();
+            self.count(batch, &excluded, &mut part);
+            part.seconds += last.elapsed().as_secs_f64();
+            last = Instant::now();
+            let so_far = part.tallies.iter().map(|tally| format!("{:.3}", 100. * tally.top1())).collect::<Vec<_>>();
+            bar.show(part.next - part.start, part.end - part.start, &format!("top-1 {}", so_far.join(" ")));
+            if let Some(path) = self.args.part.as_deref().filter(|_| written.elapsed() >= BETWEEN_WRITES) {
+                part.write(path)?;
+                written = Instant::now();
+            }
+            Ok(())
         })?;
         bar.finish();
         if let Some(path) = &self.args.part {
@@ -70,122 +85,43 @@ impl Evaluator<'_> {
         Ok(part)
     }
 
-    /// The different ways in which the models see images.
-    fn transforms(&self) -> Vec<EvalTransform> {
-        let mut transforms: Vec<EvalTransform> = Vec::new();
-        for candidate in self.candidates {
-            if !transforms.contains(&candidate.transform) {
-                transforms.push(candidate.transform.clone());
-            }
-        }
-        transforms
-    }
-
-    /// Batches that are read, decoded and scaled on all threads.
-    fn batches(&self, images: Range<usize>, transforms: &[EvalTransform]) -> impl Iterator<Item = Batch> + Send {
-        let index = |image: &Result<ImageRecord, ImageReadError>| match image {
-            Ok(image) => image.index,
-            Err(error) => error.index,
-        };
-        let mut images = self.set.images(images).filter(move |image| self.selection.contains(index(image)));
-        std::iter::from_fn(move || {
-            let batch: Vec<_> = images.by_ref().take(self.args.batch).collect();
-            let prepare = |image| self.prepare(image, transforms);
-            (!batch.is_empty()).then(|| Ok(batch.into_par_iter().map(prepare).collect()))
-        })
-    }
-
-    fn prepare(&self, image: Result<ImageRecord, ImageReadError>, transforms: &[EvalTransform]) -> PreparedImage {
-        match image {
-            Ok(image) => {
-                let mut warning = None;
-                let views = image.read().map_err(anyhow::Error::from).and_then(|bytes| {
-                    // As torchvision's ImageFolder: the stored orientation is not applied.
-                    let decoded = decode_with(&bytes, &self.args.largest.stored())?;
-                    warning = decoded.warning;
-                    Ok(transforms.iter().map(|transform| transform.resize_crop(&decoded.image)).collect())
-                });
-                PreparedImage { name: image.name, class: image.class, views, warning }
-            }
+    fn open(&self, image: Result<ImageRecord, ImageReadError>) -> (ImageFile, Option<RgbImage>) {
+        let image = match image {
+            Ok(image) => image,
             Err(ImageReadError { index, name, reason }) => {
-                let views = Err(anyhow::Error::msg(reason));
-                PreparedImage { name, class: self.set.class_of(index), views, warning: None }
+                let (class, error) = (self.set.class_of(index), Some(anyhow::Error::msg(reason)));
+                return (ImageFile { name, class, warning: None, error }, None);
             }
-        }
-    }
-
-    /// The models over each batch, in order.
-    fn look(
-        &self,
-        batches: impl Iterator<Item = Batch>,
-        transforms: &[EvalTransform],
-        part: &mut EvalShard,
-        mut logits: Option<&mut Npy>,
-        bar: &mut Count,
-    ) -> Result<()> {
-        let excluded = self.excluded();
-        let (mut last, mut written) = (Instant::now(), Instant::now());
-        for batch in batches {
-            let batch = batch?;
-            let view = |view: usize| batch.iter().filter_map(move |image| Some(&image.views.as_ref().ok()?[view]));
-            let inputs = transforms.iter().enumerate();
-            let inputs = inputs.map(|(i, transform)| self.input(transform, &view(i).collect::<Vec<_>>()));
-            let inputs: Vec<Option<Tensor>> = inputs.collect::<Result<_>>()?;
-            let rows: Vec<Vec<Vec<f32>>> = self
-                .candidates
-                .iter()
-                .map(|candidate| {
-                    let view = transforms.iter().position(|transform| *transform == candidate.transform);
-                    let input = view.and_then(|view| inputs[view].as_ref());
-                    input.map_or_else(|| Ok(Vec::new()), |input| self.logits(candidate, input))
-                })
-                .collect::<Result<_>>()?;
-            if let Some(file) = logits.as_deref_mut() {
-                write_logits(file, &batch, &rows[0], self.candidates[0].network.config().num_classes)?;
-            }
-            self.count(&batch, rows, &excluded, part);
-            part.next += batch.len();
-            part.seconds += last.elapsed().as_secs_f64();
-            last = Instant::now();
-            let so_far = part.tallies.iter().map(|tally| format!("{:.3}", 100. * tally.top1())).collect::<Vec<_>>();
-            bar.show(part.next - part.start, part.end - part.start, &format!("top-1 {}", so_far.join(" ")));
-            if let Some(path) = self.args.part.as_deref().filter(|_| written.elapsed() >= BETWEEN_WRITES) {
-                part.write(path)?;
-                written = Instant::now();
-            }
-        }
-        Ok(())
-    }
-
-    fn input(&self, transform: &EvalTransform, views: &[&RgbImage]) -> Result<Option<Tensor>> {
-        if views.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(transform.normalize(views, &Device::Cpu)?.to_device(self.device)?.to_dtype(self.global.dtype())?))
-    }
-
-    fn logits(&self, candidate: &EvalModel, input: &Tensor) -> Result<Vec<Vec<f32>>> {
-        Ok(candidate.network.forward(input)?.to_dtype(DType::F32)?.to_vec2()?)
+        };
+        // As torchvision's ImageFolder: the stored orientation is not applied.
+        let decoded = image
+            .read()
+            .map_err(anyhow::Error::from)
+            .and_then(|bytes| Ok(decode_with(&bytes, &self.args.largest.stored())?));
+        let (pixels, warning, error) = match decoded {
+            Ok(decoded) => (Some(decoded.image), decoded.warning, None),
+            Err(error) => (None, None, Some(error)),
+        };
+        (ImageFile { name: image.name, class: image.class, warning, error }, pixels)
     }
 
     /// Classes that may not be predicted.
     fn excluded(&self) -> Vec<usize> {
         let Some(valid) = &self.truth.valid else { return Vec::new() };
         let valid: HashSet<usize> = valid.iter().copied().collect();
-        let classes = self.candidates[0].network.config().num_classes;
+        let classes = self.candidates[0].num_classes();
         (0..classes).filter(|class| !valid.contains(class)).collect()
     }
 
     /// Adds a batch to the tallies.
-    fn count(&self, batch: &[PreparedImage], rows: Vec<Vec<Vec<f32>>>, excluded: &[usize], part: &mut EvalShard) {
-        let mut rows: Vec<_> = rows.into_iter().map(Vec::into_iter).collect();
-        for image in batch {
+    fn count(&self, batch: Vec<OnePassImage<ImageFile>>, excluded: &[usize], part: &mut EvalShard) {
+        for OnePassImage { label: image, logits, .. } in batch {
             if let Some(warning) = image.warning.filter(|_| !self.global.quiet) {
                 status!("note: {}: {warning}", image.name);
             }
-            if let Err(error) = &image.views {
+            if let Some(error) = &image.error {
                 status!("error: {}: {}; it does not count", image.name, error::text(error));
-                part.unreadable.push(image.name.clone());
+                part.unreadable.push(image.name);
                 continue;
             }
             let own = [image.class];
@@ -194,8 +130,8 @@ impl Evaluator<'_> {
                 Some(real) => real.labels_of(&image.name).filter(|labels| !labels.is_empty()),
             };
             part.unlabelled += usize::from(accepted.is_none());
-            for (rows, tally) in rows.iter_mut().zip(&mut part.tallies) {
-                let (Some(mut row), Some(accepted)) = (rows.next(), accepted) else { continue };
+            for (mut row, tally) in logits.into_iter().flatten().zip(&mut part.tallies) {
+                let Some(accepted) = accepted else { continue };
                 excluded.iter().for_each(|class| row[*class] = f32::NEG_INFINITY);
                 tally.add(&row, image.class, accepted);
             }
@@ -203,13 +139,12 @@ impl Evaluator<'_> {
     }
 }
 
-/// A row per image.
-fn write_logits(file: &mut Npy, batch: &[PreparedImage], rows: &[Vec<f32>], classes: usize) -> Result<()> {
-    let mut rows = rows.iter();
+/// A row per image, of the first model.
+fn write_logits(file: &mut Npy, batch: &[OnePassImage<ImageFile>], classes: usize) -> Result<()> {
     for image in batch {
-        match image.views.is_ok().then(|| rows.next()).flatten() {
-            Some(row) => file.write(row)?,
-            None => file.write(&vec![f32::NAN; classes])?,
+        match image.logits.as_deref() {
+            Some([row, ..]) => file.write(row)?,
+            _ => file.write(&vec![f32::NAN; classes])?,
         }
     }
     Ok(())

@@ -35,9 +35,9 @@ pub(crate) fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
     }
     let candidates = models::load(args, global, &device)?;
     let [first, ..] = candidates.as_slice() else { bail!("there is no model") };
-    let num_classes = first.network.config().num_classes;
+    let num_classes = first.num_classes();
     let options = DatasetOptions::new(num_classes)
-        .class_names(&first.class_names)
+        .class_names(first.classifier.class_names())
         .split(args.split.as_deref())
         .labels(args.labels.as_deref())
         .class_map(args.class_map.as_deref())
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
         status!("note: {} images; {}", set.len(), set.order());
     }
     let truth = LabelSource { real_labels, valid };
-    let pass = Evaluator { args, global, device: &device, candidates: &candidates, set: &set, selection, truth };
+    let pass = Evaluator { args, global, candidates: &candidates, set: &set, selection, truth };
     let part = pass.run(part, logits)?;
     finish(&part, Outputs::of_eval(args), global, &names(&candidates))
 }
@@ -102,7 +102,7 @@ impl<'a> Outputs<'a> {
 }
 
 fn names(candidates: &[EvalModel]) -> Vec<String> {
-    candidates.first().map_or_else(Vec::new, |candidate| candidate.class_names.clone())
+    candidates.first().map_or_else(Vec::new, |candidate| candidate.classifier.class_names().to_vec())
 }
 
 /// A new part, or the one that a run left.

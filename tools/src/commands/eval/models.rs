@@ -5,8 +5,6 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::Device;
-use candle_ghostnet::GhostNet;
-use candle_vision::image::EvalTransform;
 use ghostzoo_weights::{CheckpointSource, Registry, Task};
 
 use super::shard::ModelRow;
@@ -14,7 +12,7 @@ use crate::cli::{EvalArgs, GlobalArgs, bytes};
 use crate::error::usage;
 use crate::files;
 use crate::model;
-use ghostzoo::Network;
+use ghostzoo::{Classifier, Network};
 
 /// Files of a folder that are taken for checkpoints.
 const CHECKPOINTS: [&str; 4] = ["safetensors", "pt", "pth", "bin"];
@@ -22,9 +20,13 @@ const CHECKPOINTS: [&str; 4] = ["safetensors", "pt", "pth", "bin"];
 /// A classifier ready to run.
 pub(super) struct EvalModel {
     pub(super) row: ModelRow,
-    pub(super) network: Box<GhostNet>,
-    pub(super) transform: EvalTransform,
-    pub(super) class_names: Vec<String>,
+    pub(super) classifier: Classifier,
+}
+
+impl EvalModel {
+    pub(super) fn num_classes(&self) -> usize {
+        self.classifier.inner().config().num_classes
+    }
 }
 
 /// The models that the arguments name: wildcards over the registry's classifiers, folders over their checkpoints.
@@ -78,14 +80,14 @@ pub(super) fn load(args: &EvalArgs, global: &GlobalArgs, device: &Device) -> Res
     for name in expand(&args.model)? {
         let candidate = load_one(&name, args, global, device)?;
         if let Some(first) = candidates.first()
-            && first.network.config().num_classes != candidate.network.config().num_classes
+            && first.num_classes() != candidate.num_classes()
         {
             return Err(usage(format!(
                 "{} has {} classes and {} has {}: they cannot be evaluated on the same labels",
                 first.row.name,
-                first.network.config().num_classes,
+                first.num_classes(),
                 candidate.row.name,
-                candidate.network.config().num_classes,
+                candidate.num_classes(),
             )));
         }
         candidates.push(candidate);
@@ -94,22 +96,22 @@ pub(super) fn load(args: &EvalArgs, global: &GlobalArgs, device: &Device) -> Res
 }
 
 fn load_one(name: &OsStr, args: &EvalArgs, global: &GlobalArgs, device: &Device) -> Result<EvalModel> {
-    let loaded = model::load(name, global, device, args.json)?;
-    let Network::Classifier(network) = loaded.network else {
+    let mut loaded = model::load(name, global, device, args.json)?;
+    let Network::Classifier(network) = &loaded.network else {
         let name = loaded.name;
         return Err(usage(format!("{name} is a detector; use `ghostzoo val`")));
     };
     if network.config().num_classes == 0 {
         return Err(usage(format!("{} has no classes", loaded.name)));
     }
-    let mut transform = loaded.transform;
+    let transform = &mut loaded.transform;
     transform.input_size = args.imgsz.unwrap_or(transform.input_size);
     transform.crop_pct = args.crop_pct.unwrap_or(transform.crop_pct);
     transform.interpolation = args.interpolation.unwrap_or(transform.interpolation);
     let row = ModelRow {
-        name: loaded.name,
-        weights: match loaded.source {
-            CheckpointSource::File(path) => files::checksum(&path)?,
+        name: loaded.name.clone(),
+        weights: match &loaded.source {
+            CheckpointSource::File(path) => files::checksum(path)?,
             CheckpointSource::Bundled(shipped) => crc32fast::hash(shipped.bytes()),
         },
         param_count: loaded.parameters,
@@ -118,5 +120,5 @@ fn load_one(name: &OsStr, args: &EvalArgs, global: &GlobalArgs, device: &Device)
         interpolation: transform.interpolation.to_string(),
         dtype: global.dtype().as_str().to_owned(),
     };
-    Ok(EvalModel { row, network, transform, class_names: loaded.class_names })
+    Ok(EvalModel { row, classifier: Classifier::of(loaded)? })
 }
