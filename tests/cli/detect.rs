@@ -301,7 +301,7 @@ fn what_cannot_be_done_is_one_line_and_an_exit_code() {
     place.write("junk.pt", b"not a checkpoint at all");
     place.run("detect in -m junk.pt --no-save").failed(1, &["junk.pt", "neither safetensors nor"]);
     let hostile =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights/tests/data/hostile/reduce_system.pt");
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/weights/hostile/reduce_system.pt");
     place.write("evil.pt", std::fs::read(hostile).unwrap());
     place.run("detect in -m evil.pt --no-save").failed(1, &["evil.pt", "posix.system", "refused"]);
     named_checkpoint(&place, "two.safetensors", &["cat", "dog"]);

@@ -155,11 +155,11 @@ fn golden(name: &str) -> Vec<u8> {
 }
 
 fn set(name: &str) -> Vec<u8> {
-    read(root().join("candle-vision/tests/data").join(name))
+    read(root().join("tests/golden/data").join(name))
 }
 
 fn pickle(name: &str) -> Vec<u8> {
-    read(root().join("weights/tests/data").join(name))
+    read(root().join("tests/golden/weights").join(name))
 }
 
 /// The files of a golden list that Pillow and `cv2` read.

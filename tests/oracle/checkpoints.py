@@ -1,9 +1,9 @@
 """Small checkpoint files for the reader's tests: every container, dtype, wrapper and trick that torch.save knows.
 
 pip install torch numpy
-usage: checkpoints.py            writes weights/tests/data/*.pt and expected.json (seeded, some kB each)
-       checkpoints.py unread     writes weights/tests/data/unread/*.pt: tensors that candle cannot hold (torch==2.15.0)
-       checkpoints.py containers writes weights/tests/data/containers/*.pt: files without sums, plain ones of each protocol
+usage: checkpoints.py            writes tests/golden/weights/*.pt and expected.json (seeded, some kB each)
+       checkpoints.py unread     writes tests/golden/weights/unread/*.pt: tensors that candle cannot hold (torch==2.15.0)
+       checkpoints.py containers writes tests/golden/weights/containers/*.pt: files without sums, plain ones of each protocol
        checkpoints.py dump FILE  prints name, dtype, shape and sums of a checkpoint as our reader should see it (JSON lines)
 """
 import collections
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn as nn
 
-OUT = pathlib.Path(__file__).parents[2] / "weights/tests/data"
+OUT = pathlib.Path(__file__).parents[2] / "tests/golden/weights"
 torch.manual_seed(0)
 
 

@@ -3,7 +3,7 @@
 pip install torchvision==0.29.2 timm==1.0.31 pyarrow==26.0.1 scipy==1.17.1 pillow==13.0.0 numpy
 
     python tests/oracle/data.py assets      rewrites the lists in candle-vision/assets, from timm (Apache-2.0)
-    python tests/oracle/data.py fixtures    rewrites candle-vision/tests/data
+    python tests/oracle/data.py fixtures    rewrites tests/golden/data
 """
 
 import argparse, io, json, shutil, tarfile, tempfile
@@ -14,7 +14,7 @@ from common import digest
 
 ROOT = Path(__file__).resolve().parents[2]
 ASSETS = ROOT / "candle-vision/assets"
-DATA = ROOT / "candle-vision/tests/data"
+DATA = ROOT / "tests/golden/data"
 WNIDS = ["n01440764", "n02119789", "n15075141", "n02012849"]
 
 

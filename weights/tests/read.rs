@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/weights").join(name)
 }
 
 fn values(tensor: &Tensor) -> Vec<f64> {

@@ -185,7 +185,7 @@ fn a_models_class_tells_its_task_where_its_arguments_do_not() {
 }
 
 fn data(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/weights").join(name)
 }
 
 #[test]

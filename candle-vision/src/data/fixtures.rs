@@ -8,7 +8,7 @@ use super::{DataError, DatasetOptions, ImageIndex};
 
 /// Where `tests/oracle/data.py` writes.
 pub(super) fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/data").join(name)
 }
 
 /// What Python's libraries find in the fixtures.
