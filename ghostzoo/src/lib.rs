@@ -32,7 +32,7 @@ pub use imagenet::class_names as imagenet_class_names;
 pub use model::{Model, Network};
 pub use name::shown;
 pub use one_pass::{OnePassImage, OnePassReport};
-pub use options::LoadOptions;
+pub use options::{LoadOptions, best_dtype};
 pub use spec::ModelSpec;
 pub use {candle_core, candle_ghostnet, candle_nn, candle_vision, candle_yolov8};
 

@@ -19,7 +19,7 @@ use crate::architecture::{self, Architecture};
 use crate::error::{Context as _, Error, Result, invalid, request};
 use crate::imagenet;
 use crate::name::shown;
-use crate::options::LoadOptions;
+use crate::options::{LoadOptions, best_dtype};
 use crate::spec::ModelSpec;
 use crate::{foreign, soundness};
 
@@ -186,16 +186,18 @@ pub fn build_with(architecture: &Architecture, vb: VarBuilder) -> Result<Network
 /// # Errors
 /// As [`read`], [`ModelSpec::of_checkpoint`] and [`check`]; where names or sizes in its metadata cannot be.
 pub fn load(name: &str, found: &ResolvedModel, options: &LoadOptions) -> Result<Model> {
-    if !matches!(options.dtype, DType::F32 | DType::F16 | DType::BF16) {
-        return Err(request(format!("networks compute in f32, f16 or bf16, not in {:?}", options.dtype)));
-    }
     let checkpoint = read(found)?;
+    let has_integers = !checkpoint.quantized.is_empty();
+    let best = || if has_integers { DType::F32 } else { best_dtype(&options.device) };
+    let dtype = options.dtype.unwrap_or_else(best);
+    if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) {
+        return Err(request(format!("networks compute in f32, f16 or bf16, not in {dtype:?}")));
+    }
     let spec =
         ModelSpec::of_checkpoint(&checkpoint, options.arch.as_deref()).with_context(|| format!("cannot use {name}"))?;
     check(name, &spec, &checkpoint)?;
-    let mut network = build(&spec.architecture, &checkpoint, options.dtype, &options.device)?;
-    let has_integers = !checkpoint.quantized.is_empty();
-    let quantized = has_integers && options.device.is_cpu() && options.dtype == DType::F32;
+    let mut network = build(&spec.architecture, &checkpoint, dtype, &options.device)?;
+    let quantized = has_integers && options.device.is_cpu() && dtype == DType::F32;
     if quantized {
         quantize(name, &mut network, &checkpoint)?;
     }
@@ -220,7 +222,7 @@ pub fn load(name: &str, found: &ResolvedModel, options: &LoadOptions) -> Result<
         licence: metadata.licence.clone(),
         source: found.origin.clone(),
         device: options.device.clone(),
-        dtype: options.dtype,
+        dtype,
         quantized,
         widened: has_integers && !quantized,
         transform: metadata.preprocessing.as_ref().map_or_else(|| Ok(EvalTransform::default()), transform)?,

@@ -3,12 +3,19 @@
 use std::ffi::OsString;
 
 use candle_core::{DType, Device};
+use ghostzoo_kernels::Isa;
 use ghostzoo_weights::{NoProgress, ResolveOptions};
 
 use crate::classifier::Classifier;
 use crate::detector::Detector;
 use crate::error::Result;
 use crate::model::{self, Model};
+
+/// The type that suits a device: bf16 on a CPU that multiplies it (AMX, AVX-512 BF16), else f32, whose launches are the faster on a
+/// GPU too where images come one at a time. A model with weights in 8 bits computes in those and f32 on every CPU.
+pub fn best_dtype(device: &Device) -> DType {
+    if device.is_cpu() && Isa::best().multiplies_bf16() { DType::BF16 } else { DType::F32 }
+}
 
 /// How a model is loaded: on the CPU, in f32, unless told otherwise.
 ///
@@ -22,14 +29,15 @@ use crate::model::{self, Model};
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
     pub(crate) device: Device,
-    pub(crate) dtype: DType,
+    /// None for the one that suits.
+    pub(crate) dtype: Option<DType>,
     pub(crate) arch: Option<OsString>,
     pub(crate) resolve: ResolveOptions,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { device: Device::Cpu, dtype: DType::F32, arch: None, resolve: ResolveOptions::default() }
+        Self { device: Device::Cpu, dtype: Some(DType::F32), arch: None, resolve: ResolveOptions::default() }
     }
 }
 
@@ -48,7 +56,13 @@ impl LoadOptions {
     /// The type to compute in: f32, f16 or bf16.
     #[must_use]
     pub fn dtype(self, dtype: DType) -> Self {
-        Self { dtype, ..self }
+        Self { dtype: Some(dtype), ..self }
+    }
+
+    /// Computes in the type that suits the device and the model, see [`best_dtype`]; [`Model::dtype`] says it.
+    #[must_use]
+    pub fn best_dtype(self) -> Self {
+        Self { dtype: None, ..self }
     }
 
     /// The architecture of a checkpoint that does not say it: a name such as `yolov8n-ghost`, or a model's yaml file.

@@ -30,6 +30,20 @@ fn a_run_reports_its_times_and_its_share_of_the_machine() {
 }
 
 #[test]
+fn a_processor_that_multiplies_bf16_is_told_what_that_gains() {
+    let place = TestDir::new();
+    let bench =
+        |arguments: &str| place.run(&format!("bench --model ghostnet_050 --imgsz 32 --runs 1 {arguments}")).succeeded();
+    let told = |run: &crate::support::Run| run.stdout.contains("\nin bf16, which --dtype auto takes");
+    assert!(told(&bench("--isa emulated-amx")));
+    assert!(!told(&bench("--isa emulated-amx --dtype bf16")));
+    assert!(!told(&bench("--isa portable")));
+    let own = bench("--dtype auto --json").json();
+    let multiplies = ["amx", "avx512-bf16"].contains(&own[0]["isa"].as_str().unwrap());
+    assert_eq!(own[0]["dtype"], if multiplies { "bf16" } else { "f32" });
+}
+
+#[test]
 fn every_engine_and_instruction_set_runs_and_others_are_refused() {
     let place = TestDir::new();
     for arguments in ["--engine stock", "--isa portable"] {

@@ -66,6 +66,9 @@ fn a_converted_detector_has_the_bins_that_its_file_lacked() {
     let whole: Vec<String> = checkpoint.tensors.keys().cloned().collect();
     let bins = checkpoint.tensors.remove("model.22.dfl.conv.weight").expect("the head has bins");
     write(&place.path("m.safetensors"), &checkpoint).unwrap();
+    place
+        .run("convert m.safetensors out.safetensors --dtype auto")
+        .failed(2, &["--dtype auto", "name a type to store"]);
     place.run("convert m.safetensors out.safetensors --dtype f16").succeeded();
     let converted = read(&place.path("out.safetensors")).unwrap();
     assert_eq!(converted.tensors.keys().cloned().collect::<Vec<_>>(), whole);

@@ -7,7 +7,7 @@ use candle_core::Device;
 use ghostzoo::{LoadOptions, Model, model};
 use ghostzoo_weights::{ModelEntry, Registry, ResolveOptions, ResolvedModel};
 
-use crate::cli::{GlobalArgs, bytes};
+use crate::cli::{Float, GlobalArgs, bytes};
 use crate::error::usage;
 use crate::progress::Bar;
 
@@ -45,7 +45,12 @@ pub(crate) fn find_with(
 
 /// How the command line says that models are loaded.
 pub(crate) fn options(global: &GlobalArgs, device: &Device) -> LoadOptions {
-    let options = LoadOptions::new().device(device.clone()).dtype(global.dtype());
+    let options = LoadOptions::new().device(device.clone());
+    let options = match global.dtype.map(Float::named) {
+        None => options,
+        Some(Some(dtype)) => options.dtype(dtype),
+        Some(None) => options.best_dtype(),
+    };
     match &global.arch {
         Some(arch) => options.arch(arch),
         None => options,

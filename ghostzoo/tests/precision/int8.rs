@@ -61,7 +61,11 @@ fn check(
         let whole = |value: &Value| value.as_u64().expect("a whole number") as usize;
         let (sets, step) = (case["sets"].as_array().expect("sets"), whole(&case["step"]));
         let images = images([0, 1].map(|axis| whole(&case["size"][axis])))?;
-        for (isa, part) in Isa::available().into_iter().chain([Isa::EmulatedAmx]).flat_map(|isa| sets.iter().map(move |part| (isa, part))) {
+        for (isa, part) in Isa::available()
+            .into_iter()
+            .chain([Isa::EmulatedAmx])
+            .flat_map(|isa| sets.iter().map(move |part| (isa, part)))
+        {
             let float = network(name, seeded, DType::F32, isa);
             let (tensors, quantization) = quantized(&float, &part["convs"])?;
             let first = part["convs"].as_object().and_then(|convs| convs.keys().next()).expect("a convolution");

@@ -101,6 +101,11 @@ impl Isa {
         }
     }
 
+    /// Whether dense convolutions of images in `bf16` multiply input and weights as such.
+    pub fn multiplies_bf16(self) -> bool {
+        self.bf16().is_some()
+    }
+
     /// What multiplies `bf16`.
     pub(crate) fn bf16(self) -> Option<Dot> {
         match self {
@@ -191,7 +196,7 @@ impl FromStr for Isa {
     type Err = UnknownIsa;
 
     fn from_str(name: &str) -> Result<Self, UnknownIsa> {
-        let found = Self::available().into_iter().find(|isa| isa.name() == name);
+        let found = Self::available().into_iter().chain(Self::EMULATED).find(|isa| isa.name() == name);
         found.ok_or_else(|| UnknownIsa(name.to_owned()))
     }
 }

@@ -20,6 +20,7 @@ mod yolo;
 use std::ffi::OsString;
 
 use anyhow::Result;
+use candle_core::{DType, Device};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
@@ -95,7 +96,7 @@ pub(crate) struct GlobalArgs {
     /// Where to compute: auto, cpu, cuda, cuda:N or metal
     #[arg(long, global = true, default_value = "auto")]
     pub(crate) device: Choice,
-    /// Type to compute in [default: f32]
+    /// Type to compute in; auto is bf16 on a CPU that multiplies it, else f32 [default: f32]
     #[arg(long, global = true)]
     pub(crate) dtype: Option<Float>,
     /// Threads to compute with [default: one per core]
@@ -116,9 +117,10 @@ impl GlobalArgs {
     }
 
     /// Opens the device, and refuses a type that it cannot compute in. `quiet` as [`Choice::open`] has it.
-    pub(crate) fn open(&self, quiet: bool) -> anyhow::Result<candle_core::Device> {
+    pub(crate) fn open(&self, quiet: bool) -> anyhow::Result<Device> {
         let device = self.device.open(quiet)?;
-        ghostzoo_kernels::check_dtype(&device, self.dtype()).map_err(|error| usage(format!("--dtype: {error}")))?;
+        ghostzoo_kernels::check_dtype(&device, self.dtype(&device))
+            .map_err(|error| usage(format!("--dtype: {error}")))?;
         Ok(device)
     }
 
@@ -133,9 +135,9 @@ impl GlobalArgs {
         }
     }
 
-    /// The type to compute in.
-    pub(crate) fn dtype(&self) -> candle_core::DType {
-        self.dtype.unwrap_or(Float::F32).into()
+    /// The type to compute in; a model with weights in 8 bits may have another where none was named.
+    pub(crate) fn dtype(&self, device: &Device) -> DType {
+        self.dtype.unwrap_or(Float::F32).named().unwrap_or_else(|| ghostzoo::best_dtype(device))
     }
 }
 
@@ -148,14 +150,18 @@ pub(crate) enum Float {
     F16,
     /// 16 bits with the exponent of f32
     Bf16,
+    /// What suits the device and the model
+    Auto,
 }
 
-impl From<Float> for candle_core::DType {
-    fn from(float: Float) -> Self {
-        match float {
-            Float::F32 => Self::F32,
-            Float::F16 => Self::F16,
-            Float::Bf16 => Self::BF16,
+impl Float {
+    /// The type, unless it depends on what computes.
+    pub(crate) fn named(self) -> Option<DType> {
+        match self {
+            Self::F32 => Some(DType::F32),
+            Self::F16 => Some(DType::F16),
+            Self::Bf16 => Some(DType::BF16),
+            Self::Auto => None,
         }
     }
 }

@@ -51,7 +51,8 @@ pub(crate) fn run(args: &ConvertArgs, global: &GlobalArgs) -> Result<()> {
     let bins = candle_yolov8::absent_bins(&checkpoint.tensors)?;
     checkpoint.tensors.extend(bins);
     if let Some(dtype) = global.dtype {
-        checkpoint = checkpoint.to_dtype(dtype.into())?;
+        let named = dtype.named().ok_or_else(|| usage("--dtype auto says what to compute in: name a type to store"))?;
+        checkpoint = checkpoint.to_dtype(named)?;
     }
     ghostzoo_weights::write(&args.output, &checkpoint)?;
     let count = checkpoint.tensors.values().map(|tensor| tensor.elem_count()).sum();

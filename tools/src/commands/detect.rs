@@ -42,7 +42,7 @@ pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
         .max_det(args.max_det)
         .classes(class_filter(&args.classes, &loaded.class_names)?)
         .agnostic(args.agnostic_nms);
-    let detector = Detector::new(*network, device.clone(), global.dtype(), loaded.input_size);
+    let detector = Detector::new(*network, device.clone(), loaded.dtype, loaded.input_size);
     let options = PredictOptions::new().imgsz(args.imgsz).rect(args.rect).nms(nms.clone());
     let imgsz = args.imgsz.unwrap_or(detector.imgsz());
     let view = detector.letterbox(&options);

@@ -13,7 +13,7 @@ use ghostzoo::train::Message;
 use ghostzoo_weights::{Checkpoint, CheckpointSource};
 use serde_json::json;
 
-use crate::cli::{GlobalArgs, Method, QuantizeArgs, bytes};
+use crate::cli::{Float, GlobalArgs, Method, QuantizeArgs, bytes};
 use crate::device::Choice;
 use crate::error::usage;
 use crate::files;
@@ -30,7 +30,7 @@ pub(crate) fn run(args: &QuantizeArgs, global: &GlobalArgs) -> Result<()> {
     if matches!(global.device, Choice::Cuda(_) | Choice::Metal) {
         return Err(usage("ranges are measured on the CPU, in f32: leave --device out, or give --device cpu"));
     }
-    if global.dtype() != candle_core::DType::F32 {
+    if !matches!(global.dtype, None | Some(Float::F32)) {
         return Err(usage("ranges are measured in f32: leave --dtype out"));
     }
     let name = model::required(args.model.as_deref())?;

@@ -17,7 +17,7 @@ use ghostzoo_kernels::plan::{self, OpTiming};
 use ghostzoo_kernels::{Isa, peak_flops, with_candle_ops};
 use serde_json::json;
 
-use crate::cli::{BenchArgs, Engine, GlobalArgs, bytes};
+use crate::cli::{BenchArgs, Engine, Float, GlobalArgs, bytes};
 use crate::model;
 use crate::output::{Stdout, Table};
 use candle_vision::sysinfo;
@@ -32,6 +32,8 @@ struct Bench {
     network: Network,
     xs: Tensor,
     engine: Engine,
+    /// Whether it computes in 8 bits.
+    has_integers: bool,
 }
 
 /// Times the network.
@@ -44,26 +46,31 @@ pub(crate) fn run(args: &BenchArgs, global: &GlobalArgs) -> Result<()> {
     let architecture = Architecture::of(model, None, global.arch.as_deref())?;
     let (name, path) = (bytes::shown(model), Path::new(model));
     if args.train {
-        return train::run(args, &name, &architecture, &device, global.dtype());
+        return train::run(args, &name, &architecture, &device, global.dtype(&device));
     }
     let batch = args.batch.unwrap_or(1);
     let [height, width] = args.imgsz.unwrap_or_else(|| architecture.default_input_size());
-    let mut network = if path.is_file() && !name.ends_with("yaml") {
-        model::load(model, global, &device, args.json)?.network
-    } else {
-        ghostzoo::model::build_with(&architecture, seeded_weights(&architecture, global.dtype(), &device))?
-    };
-    if args.launches {
-        return launches::print(&network, [height, width], global.dtype());
-    }
     let isa = args.isa.unwrap_or_else(Isa::best);
-    match &mut network {
-        Network::Classifier(net) => net.set_isa(isa)?,
-        Network::Detector(net) => net.set_isa(isa)?,
+    let xs = seeded::uniform("input", &(batch, 3, height, width).into(), &Device::Cpu)?.to_device(&device)?;
+    let open = |global: &GlobalArgs| -> Result<Bench> {
+        let (mut network, dtype, has_integers) = if path.is_file() && !name.ends_with("yaml") {
+            let loaded = model::load(model, global, &device, args.json)?;
+            (loaded.network, loaded.dtype, loaded.quantized)
+        } else {
+            let dtype = global.dtype(&device);
+            (ghostzoo::model::build_with(&architecture, seeded_weights(&architecture, dtype, &device))?, dtype, false)
+        };
+        match &mut network {
+            Network::Classifier(net) => net.set_isa(isa)?,
+            Network::Detector(net) => net.set_isa(isa)?,
+        }
+        Ok(Bench { network, xs: xs.to_dtype(dtype)?, engine: args.engine, has_integers })
+    };
+    let bench = open(global)?;
+    let dtype = bench.xs.dtype();
+    if args.launches {
+        return launches::print(&bench.network, [height, width], dtype);
     }
-    let xs = seeded::uniform("input", &(batch, 3, height, width).into(), &Device::Cpu)?;
-    let xs = xs.to_device(&device)?.to_dtype(global.dtype())?;
-    let bench = Bench { network, xs, engine: args.engine };
     let mut out = Stdout::new();
     for _ in 0..3 {
         bench.once()?;
@@ -75,7 +82,7 @@ pub(crate) fn run(args: &BenchArgs, global: &GlobalArgs) -> Result<()> {
         bench.print_profile(&mut out)?;
     }
     let threads = rayon::current_num_threads();
-    let has_peak = (args.engine, device.is_cpu(), global.dtype()) == (Engine::Plan, true, DType::F32);
+    let has_peak = (args.engine, device.is_cpu(), dtype) == (Engine::Plan, true, DType::F32);
     let (mut times, mut peak) = (Vec::with_capacity(args.runs), 0_f64);
     for run in 0..args.runs {
         // In turns with the runs, so that both find the machine alike.
@@ -101,7 +108,7 @@ pub(crate) fn run(args: &BenchArgs, global: &GlobalArgs) -> Result<()> {
     if args.json {
         let object = json!({
             "model": name, "batch": batch, "input_size": [height, width], "threads": threads,
-            "device": format!("{:?}", device.location()).to_lowercase(), "dtype": global.dtype().as_str(),
+            "device": format!("{:?}", device.location()).to_lowercase(), "dtype": dtype.as_str(),
             "engine": format!("{:?}", args.engine).to_lowercase(), "isa": isa.name(), "runs": args.runs,
             "images_per_second": images, "gflops_per_second": flops.map(|flops| flops / 1e9),
             "machine_gflops_per_second": peak.map(|peak| peak / 1e9), "peak_memory_bytes": most,
@@ -110,9 +117,9 @@ pub(crate) fn run(args: &BenchArgs, global: &GlobalArgs) -> Result<()> {
         return out.json(&object);
     }
     let place = match device.location() {
-        DeviceLocation::Cpu => format!("{threads} threads, {isa}"),
-        DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}, {}", global.dtype().as_str()),
-        DeviceLocation::Metal { .. } => format!("metal, {}", global.dtype().as_str()),
+        DeviceLocation::Cpu => format!("{threads} threads, {isa}, {}", dtype.as_str()),
+        DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}, {}", dtype.as_str()),
+        DeviceLocation::Metal { .. } => format!("metal, {}", dtype.as_str()),
     };
     out.line(&format!("{name} {batch}x{height}x{width}, {place}"))?;
     if let Some(flops) = flops {
@@ -120,6 +127,13 @@ pub(crate) fn run(args: &BenchArgs, global: &GlobalArgs) -> Result<()> {
     }
     if let Some(bytes) = most {
         out.line(&format!("peak memory {:.1} MB", bytes as f64 / 1e6))?;
+    }
+    if has_peak && !bench.has_integers && isa.multiplies_bf16() {
+        let bf16 = open(&GlobalArgs { dtype: Some(Float::Bf16), quiet: true, ..global.clone() })?;
+        out.line(&format!(
+            "in bf16, which --dtype auto takes on such a processor: median ms {:.3}",
+            bf16.median(args.runs)?
+        ))?;
     }
     out.line(&format!("{images:.1} images/s, p10 {p10:.3} ms, p90 {p90:.3} ms, median ms {median:.3}"))
 }
@@ -201,6 +215,14 @@ impl Bench {
         };
         device.synchronize()?;
         Ok(start.elapsed())
+    }
+
+    /// The median of some runs after three, in ms.
+    fn median(&self, runs: usize) -> Result<f64> {
+        let times = (0..3 + runs).map(|_| self.once()).collect::<Result<Vec<_>>>()?;
+        let mut times = times[3..].to_vec();
+        times.sort();
+        Ok(times[times.len() / 2].as_secs_f64() * 1e3)
     }
 
     /// A turn per line; where there is no line to read, one turn.

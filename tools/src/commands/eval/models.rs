@@ -118,7 +118,7 @@ fn load_one(name: &OsStr, args: &EvalArgs, global: &GlobalArgs, device: &Device)
         img_size: transform.input_size,
         crop_pct: transform.crop_pct,
         interpolation: transform.interpolation.to_string(),
-        dtype: global.dtype().as_str().to_owned(),
+        dtype: loaded.dtype.as_str().to_owned(),
     };
     Ok(EvalModel { row, classifier: Classifier::of(loaded)? })
 }

@@ -63,7 +63,7 @@ pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
         dataset.tell(&args.data);
         tell(&dataset, &options, args, loaded.single_cls);
     }
-    let detector = Detector::new(*network, device, global.dtype(), loaded.input_size);
+    let detector = Detector::new(*network, device, loaded.dtype, loaded.input_size);
     // Before the work: where it cannot be made, that should show now.
     let folder = folder(args)?;
     let mut bar = Count::new("val", global.quiet || args.json);
