@@ -34,7 +34,7 @@ fn a_processor_that_multiplies_bf16_is_told_what_that_gains() {
     let place = TestDir::new();
     let bench =
         |arguments: &str| place.run(&format!("bench --model ghostnet_050 --imgsz 32 --runs 1 {arguments}")).succeeded();
-    let told = |run: &crate::support::Run| run.stdout.contains("\nin bf16, which --dtype auto takes");
+    let told = |run: &crate::support::CommandOutput| run.stdout.contains("\nin bf16, which --dtype auto takes");
     assert!(told(&bench("--isa emulated-amx")));
     assert!(!told(&bench("--isa emulated-amx --dtype bf16")));
     assert!(!told(&bench("--isa portable")));
