@@ -9,8 +9,8 @@ use super::quantize::Short;
 use super::windows::Windows;
 use super::{Body, Call, Invoke, Kernel, View, chunks, part};
 use crate::ConvGeometry;
-use crate::simd::dot::{Block, SIDE, STEP};
-use crate::simd::{Dot, Isa, Vector, Width};
+use crate::simd::dot::{Block, MAX_STEP, SIDE};
+use crate::simd::{Dot, Isa, Job, Vector, Width};
 
 /// Rows of a tile: what blocks are multiples of.
 const TILE: usize = 16;
@@ -19,22 +19,25 @@ const STORED: usize = 8;
 /// Multiply-accumulates on few positions that are not worth a second thread.
 const FEW_MACS: usize = 200_000;
 
-/// A (n, k) weight matrix of elements of two `bf16` or four bytes, cut into panels of [`SIDE`] output channels, each stored
-/// (depth, channels); the last may be of [`TILE`].
+/// A weight matrix of elements of two `bf16` or four bytes, cut into panels of [`SIDE`] output channels, each stored (depth,
+/// channels); the last may be of [`TILE`].
 pub(crate) struct PackedDots {
     data: Aligned,
     /// Output channels, without the padding of the last panel.
     n: usize,
-    /// Elements of a window, and with zeros to whole steps of the instruction.
+    /// Elements of a window, and with zeros to whole steps.
     k: usize,
     depth: usize,
+    /// Elements that are multiplied at once.
+    step: usize,
 }
 
 impl PackedDots {
-    /// Packs `weight(n, k)`.
-    pub(crate) fn new([n, k]: [usize; 2], weight: impl Fn(usize, usize) -> f32) -> Self {
-        let depth = k.next_multiple_of(STEP).max(STEP);
-        let mut packed = Self { data: Aligned::zeroed(n.next_multiple_of(TILE) * depth), n, k, depth };
+    /// Packs `weight(n, k)` for windows whose rows of `segment` elements lie apart: steps divide those if they can.
+    pub(crate) fn new([n, k]: [usize; 2], segment: usize, weight: impl Fn(usize, usize) -> f32) -> Self {
+        let step = (MAX_STEP / 2..=MAX_STEP).rev().find(|step| segment.is_multiple_of(*step)).unwrap_or(MAX_STEP);
+        let depth = k.next_multiple_of(step).max(step);
+        let mut packed = Self { data: Aligned::zeroed(n.next_multiple_of(TILE) * depth), n, k, depth, step };
         for panel in 0..packed.panels() {
             let (first, columns) = (panel * SIDE, packed.columns(panel));
             let rows = packed.data[first * depth..][..columns * depth].chunks_exact_mut(columns);
@@ -57,14 +60,24 @@ impl PackedDots {
     }
 }
 
+/// Where rows come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// The map.
+    Map,
+    /// The map's rows that a row of the output reads, copied between their borders: neighbouring windows share them.
+    Strips,
+    /// Windows that are copied one by one, or made short, and padded to whole steps.
+    Windows,
+}
+
 /// A dense convolution of `input`, with one group.
 pub(crate) struct DotConv {
     config: DotConfig,
     vectors: (Isa, Width),
-    /// How many parts of the output's positions, and of the weights' panels.
+    /// How many parts of the output's rows or positions, and of the weights' panels.
     grid: [usize; 2],
-    /// Whether rows may be read in place.
-    in_place: bool,
+    source: Source,
 }
 
 /// What a [`DotConv`] computes.
@@ -90,19 +103,34 @@ impl DotConv {
     /// Vectors of `isa` store the sums.
     pub(crate) fn new(config: DotConfig, isa: Isa, threads: usize) -> Self {
         assert_ne!(config.dot.is_bf16(), config.integers.is_some(), "bytes alone are integers");
-        let (positions, weights) = (config.epilogue.out.positions(), &config.weights);
-        let macs = positions * weights.k * weights.n;
+        let DotConfig { input, shortens, geometry, weights, epilogue, .. } = &config;
+        assert!(!shortens || geometry.is_pointwise(), "windows of one position");
+        let is_whole = |elements: usize| elements.is_multiple_of(weights.step);
+        let source = if geometry.is_pointwise() && !shortens && is_whole(weights.k) {
+            Source::Map
+        } else if !shortens && geometry.dilation[1] == 1 && is_whole(geometry.kernel[1] * input.channels) {
+            Source::Strips
+        } else {
+            Source::Windows
+        };
+        let (positions, macs) = (epilogue.out.positions(), epilogue.out.positions() * weights.k * weights.n);
         let grid = if positions >= SIDE * threads {
-            [chunks(threads, macs / 8, positions.div_ceil(SIDE)), 1]
+            let most = if source == Source::Strips { epilogue.out.height } else { positions.div_ceil(SIDE) };
+            [chunks(threads, macs / 8, most), 1]
         } else if macs >= FEW_MACS {
             [1, chunks(threads, 0, weights.panels())]
         } else {
             [1, 1]
         };
-        assert!(!config.shortens || config.geometry.is_pointwise(), "windows of one position");
-        let in_place = config.geometry.is_pointwise() && weights.k == weights.depth && !config.shortens;
         let width = if weights.n <= isa.lanes(Width::Half) { Width::Half } else { Width::Full };
-        Self { config, vectors: (isa, width), grid, in_place }
+        Self { config, vectors: (isa, width), grid, source }
+    }
+
+    /// Elements of a strip: the windows of an output row, and of as many positions behind as make its last tile whole.
+    fn strip(&self) -> usize {
+        let DotConfig { input, geometry, epilogue, .. } = &self.config;
+        let positions = epilogue.out.width.next_multiple_of(TILE);
+        ((positions - 1) * geometry.stride[1] + geometry.kernel[1]) * input.channels
     }
 }
 
@@ -118,7 +146,11 @@ impl Kernel for DotConv {
     }
 
     fn scratch(&self) -> usize {
-        SIDE * (self.config.weights.depth + SIDE)
+        let rows = match self.source {
+            Source::Strips => self.config.geometry.kernel[0] * self.strip(),
+            Source::Map | Source::Windows => SIDE * self.config.weights.depth,
+        };
+        SIDE * SIDE + rows
     }
 
     fn describe(&self) -> String {
@@ -133,7 +165,7 @@ impl Kernel for DotConv {
         let ((isa, width), dot) = (self.vectors, self.config.dot);
         // SAFETY: plans are built for an available instruction set; the rest is the caller's contract.
         unsafe {
-            dot.begin();
+            dot.begin(self.config.weights.step);
             isa.run(width, Invoke(self, call));
             dot.end();
         }
@@ -166,46 +198,92 @@ impl DotConv {
     /// As [`Kernel::run`]; the sink's contract.
     #[inline(always)]
     unsafe fn multiply<V: Vector, S: Sink>(&self, call: Call, sink: S) {
-        let DotConfig { dot, input, short, shortens, geometry, weights, epilogue, .. } = &self.config;
-        let PackedDots { depth, k, .. } = **weights;
-        let all = epilogue.out.positions();
-        let blocks = part(all.div_ceil(SIDE), self.grid[0], call.chunk / self.grid[1]);
-        let panels = part(weights.panels(), self.grid[1], call.chunk % self.grid[1]);
-        let (out_width, padding) = (epilogue.out.width, short.zero());
-        let windows = Windows { input: *input, geometry: *geometry, out_width, padding };
-        let (sums, gathered) = (call.scratch, call.scratch.wrapping_add(SIDE * SIDE));
-        for row in 0..SIDE {
-            // SAFETY: the scratch memory holds a block of sums and of rows; what is behind a window stays 0.
-            unsafe { std::slice::from_raw_parts_mut(gathered.add(row * depth + k), depth - k).fill(0.) };
+        let DotConfig { input, short, geometry, weights, epilogue, .. } = &self.config;
+        let (part_of, panels) = (call.chunk / self.grid[1], call.chunk % self.grid[1]);
+        let panels = part(weights.panels(), self.grid[1], panels);
+        let (out, rows) = (epilogue.out, call.scratch.wrapping_add(SIDE * SIDE));
+        let windows = Windows { input: *input, geometry: *geometry, out_width: out.width, padding: short.zero() };
+        if self.source == Source::Strips {
+            let (strip, along) = (self.strip(), geometry.stride[1] * input.channels);
+            let segments = Segments { count: geometry.kernel[0], pitch: strip };
+            for y in part(out.height, self.grid[0], part_of) {
+                // SAFETY: the scratch memory holds a strip for each row of the window.
+                unsafe { windows.strips::<V>(call.arena, y, rows, strip) };
+                for x in (0..out.width).step_by(SIDE) {
+                    let a = rows.wrapping_add(x * along);
+                    let count = (out.width - x).min(SIDE);
+                    // SAFETY: the strips go on to the end of the last tile.
+                    unsafe { self.block::<V, _>((a, along), segments, y * out.width + x, count, &panels, call, sink) };
+                }
+            }
+            return;
         }
-        for block in blocks {
-            let positions = block * SIDE..(block * SIDE + SIDE).min(all);
-            let (start, count) = (positions.start, positions.len());
-            let rows = count.next_multiple_of(TILE);
-            let (a, a_stride) = if self.in_place && rows == count {
-                (call.arena.wrapping_add(input.offset + start * input.stride), input.stride)
+        let PackedDots { depth, k, .. } = **weights;
+        if self.source == Source::Windows {
+            for row in 0..SIDE {
+                // SAFETY: the scratch memory holds a block of rows; what is behind a window stays 0.
+                unsafe { std::slice::from_raw_parts_mut(rows.add(row * depth + k), depth - k).fill(0.) };
+            }
+        }
+        let segments = Segments { count: 1, pitch: 0 };
+        for block in part(out.positions().div_ceil(SIDE), self.grid[0], part_of) {
+            let positions = block * SIDE..(block * SIDE + SIDE).min(out.positions());
+            let (first, count) = (positions.start, positions.len());
+            // Tiles read whole rows, which the map may not have behind its last.
+            let (a, stride) = if self.source == Source::Map && count.is_multiple_of(TILE) {
+                (call.arena.wrapping_add(input.offset + first * input.stride), input.stride)
             } else {
                 // SAFETY: as above; a row has room for a window.
                 unsafe {
-                    if *shortens {
-                        self.shorten::<V>(call.arena, positions, gathered);
+                    if self.config.shortens {
+                        self.shorten::<V>(call.arena, positions, rows);
                     } else {
-                        windows.gather::<V>(call.arena, positions, gathered, depth);
+                        windows.gather::<V>(call.arena, positions, rows, depth);
                     }
                 }
-                (gathered, depth)
+                (rows, depth)
             };
-            for panel in panels.clone() {
-                let (channel, columns) = (panel * SIDE, weights.columns(panel));
-                let b = weights.data[channel * depth..].as_ptr();
-                // SAFETY: the rows and the panel have `depth` elements, and the sums have room.
-                unsafe {
-                    dot.multiply(&Block { a, a_stride, rows, b, columns, depth, sums });
-                    store::<V, _>(sums, [count, columns], [start, channel], sink);
-                }
+            // SAFETY: each row has `depth` elements.
+            unsafe { self.block::<V, _>((a, stride), segments, first, count, &panels, call, sink) };
+        }
+    }
+
+    /// `count` positions from `first`, whose rows are at `a`, times some panels.
+    ///
+    /// # Safety
+    /// As [`Kernel::run`]; rows up to the next multiple of [`TILE`] are readable; the sink's contract.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments, reason = "a block's place on both sides")]
+    unsafe fn block<V: Vector, S: Sink>(
+        &self,
+        (a, a_stride): (*const f32, usize),
+        Segments { count: segments, pitch }: Segments,
+        first: usize,
+        count: usize,
+        panels: &std::ops::Range<usize>,
+        call: Call,
+        sink: S,
+    ) {
+        let DotConfig { dot, weights, .. } = &self.config;
+        let (rows, depth, step, sums) = (count.next_multiple_of(TILE), weights.depth, weights.step, call.scratch);
+        for panel in panels.clone() {
+            let (channel, columns) = (panel * SIDE, weights.columns(panel));
+            let b = weights.data[channel * depth..].as_ptr();
+            let depth = depth / segments;
+            // SAFETY: the rows and the panel have the depth of all segments, and the sums have room.
+            unsafe {
+                dot.multiply(&Block { a, a_stride, rows, segments, pitch, depth, step, b, columns, sums });
+                V::outline(StoreSums { sums, count, columns, first, channel, sink });
             }
         }
     }
+}
+
+/// The parts of a row that lie apart.
+#[derive(Clone, Copy)]
+struct Segments {
+    count: usize,
+    pitch: usize,
 }
 
 impl DotConv {
@@ -259,27 +337,31 @@ impl<S: Sink, const INTEGERS: bool> Sink for Shifted<S, INTEGERS> {
     }
 }
 
-/// Gives the first rows of some sums to a sink, as rows from `row` and channels from `channel`.
-///
-/// # Safety
-/// The sums are there; the sink's contract.
-#[inline(always)]
-unsafe fn store<V: Vector, S: Sink>(
+/// Gives the first rows of some sums to a sink, as a job: as rows from `first` and channels from `channel`.
+struct StoreSums<S> {
     sums: *const f32,
-    [count, columns]: [usize; 2],
-    [row, channel]: [usize; 2],
+    count: usize,
+    columns: usize,
+    first: usize,
+    channel: usize,
     sink: S,
-) {
-    for column in (0..columns).step_by(V::LANES) {
+}
+
+impl<S: Sink> Job for StoreSums<S> {
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let Self { sums, count, columns, first, channel, sink } = self;
         let whole = count / STORED * STORED;
-        // SAFETY: by the caller's contract.
-        unsafe {
-            for i in (0..whole).step_by(STORED) {
-                let rows = std::array::from_fn(|j| [V::load(sums.add((i + j) * columns + column))]);
-                sink.put::<V, STORED, 1>(row + i, channel + column, rows);
-            }
-            for i in whole..count {
-                sink.put::<V, 1, 1>(row + i, channel + column, [[V::load(sums.add(i * columns + column))]]);
+        for column in (0..columns).step_by(V::LANES) {
+            // SAFETY: the sums are there; the rest is the sink's contract, which is the caller's.
+            unsafe {
+                for i in (0..whole).step_by(STORED) {
+                    let rows = std::array::from_fn(|j| [V::load(sums.add((i + j) * columns + column))]);
+                    sink.put::<V, STORED, 1>(first + i, channel + column, rows);
+                }
+                for i in whole..count {
+                    sink.put::<V, 1, 1>(first + i, channel + column, [[V::load(sums.add(i * columns + column))]]);
+                }
             }
         }
     }

@@ -49,6 +49,7 @@ impl Epilogue {
             out: at(&self.out),
             stride: self.out.stride,
             channels: self.channels(),
+            is_short: self.short.is_some() || self.is_residual_short,
             short: self.short.map(|(short, _)| short),
             is_residual_short: self.is_residual_short,
             residual,
@@ -67,6 +68,8 @@ pub(super) struct Store {
     out: *mut f32,
     stride: usize,
     channels: usize,
+    /// Whether the output or the residual are short numbers.
+    is_short: bool,
     short: Option<Short>,
     is_residual_short: bool,
     residual: *const f32,
@@ -97,6 +100,11 @@ impl Sink for Store {
                 activation => V::outline(Activate(activation, sums.as_flattened_mut())),
             }
         }
+        if self.is_short {
+            let sums = sums.as_flattened();
+            // SAFETY: the vector's instruction set is there by the caller's contract, and so are the rows.
+            return unsafe { V::outline(StoreShort { store: self, row, channel, vectors: NV, sums }) };
+        }
         for j in 0..NV {
             let channel = channel + j * V::LANES;
             if channel >= self.channels {
@@ -106,6 +114,35 @@ impl Sink for Store {
             for (i, sums) in sums.iter().enumerate() {
                 // SAFETY: `row + i` is a position of the views and `channel` a channel of them.
                 unsafe { self.store(row + i, channel, n, sums[j]) };
+            }
+        }
+    }
+}
+
+/// Rows of some vectors of a [`Store`] with short numbers, as a job: of the vector that the job runs with. Out of line, so that the
+/// forms of short numbers are compiled once.
+struct StoreShort<'a, V> {
+    store: Store,
+    row: usize,
+    channel: usize,
+    /// Of a row.
+    vectors: usize,
+    sums: &'a [V],
+}
+
+impl<W: Vector> Job for StoreShort<'_, W> {
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let Self { store, row, channel, vectors, sums } = self;
+        // SAFETY: `outline` runs a job with its own vector, so that `V` is `W`.
+        let sums = unsafe { std::slice::from_raw_parts(sums.as_ptr().cast::<V>(), sums.len()) };
+        for (i, sums) in sums.chunks_exact(vectors).enumerate() {
+            for (j, sum) in sums.iter().enumerate() {
+                let channel = channel + j * V::LANES;
+                if channel < store.channels {
+                    // SAFETY: `row + i` is a position of the views and `channel` a channel of them.
+                    unsafe { store.store_short(row + i, channel, store.channels - channel, *sum) };
+                }
             }
         }
     }
@@ -156,6 +193,25 @@ impl Store {
     /// The position and the channels exist.
     #[inline(always)]
     unsafe fn store<V: Vector>(self, row: usize, channel: usize, n: usize, value: V) {
+        // SAFETY: by the caller's contract.
+        unsafe {
+            let mut value = value;
+            if !self.plain.is_null() {
+                store(self.plain.add(row * self.plain_stride + channel), n, value);
+            }
+            if !self.residual.is_null() {
+                value = value.add(load(self.residual.add(row * self.residual_stride + channel), n));
+            }
+            store(self.out.add(row * self.stride + channel), n, value);
+        }
+    }
+
+    /// [`Store::store`] where the residual or the output are short numbers.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    unsafe fn store_short<V: Vector>(self, row: usize, channel: usize, n: usize, value: V) {
         // SAFETY: by the caller's contract.
         unsafe {
             let mut value = value;

@@ -63,6 +63,42 @@ impl Windows {
     }
 }
 
+impl Windows {
+    /// Copies the rows of the map that row `y` of the output reads, each between its borders, to every `stride` elements. There are
+    /// elements of the map, or beyond it, up to the end of each copy.
+    ///
+    /// # Safety
+    /// The map ends in the arena; each copy has room for `stride` elements.
+    #[inline(always)]
+    pub(super) unsafe fn strips<V: Vector>(&self, arena: *const f32, y: usize, strips: *mut f32, stride: usize) {
+        let Self { input, geometry, padding: beyond, .. } = self;
+        let ConvGeometry { kernel: [kernel_h, _], stride: step, padding, dilation, .. } = *geometry;
+        let (channels, left) = (input.channels, (padding[1] * input.channels).min(stride));
+        let inside = (input.width * channels).min(stride - left);
+        for tap in 0..kernel_h {
+            let (to, row) =
+                (strips.wrapping_add(tap * stride), (y * step[0] + tap * dilation[0]).wrapping_sub(padding[0]));
+            // SAFETY: rows of the map are read, and `stride` elements are written.
+            unsafe {
+                if row >= input.height {
+                    copy::<V>(Err(*beyond), to, stride);
+                    continue;
+                }
+                copy::<V>(Err(*beyond), to, left);
+                if input.stride == channels {
+                    copy::<V>(Ok(arena.add(input.at(row, 0))), to.add(left), inside);
+                } else {
+                    for x in 0..inside.div_ceil(channels) {
+                        let n = channels.min(inside - x * channels);
+                        copy::<V>(Ok(arena.add(input.at(row, x))), to.add(left + x * channels), n);
+                    }
+                }
+                copy::<V>(Err(*beyond), to.add(left + inside), stride - left - inside);
+            }
+        }
+    }
+}
+
 /// Copies `n` elements, or one of them `n` times.
 ///
 /// # Safety

@@ -123,7 +123,7 @@ fn pack(conv: &Conv, (form, width): Choice, isa: Isa) -> Result<Weights> {
                 let (tap, channel) = (depth / quads, depth % quads * 4);
                 quad(std::array::from_fn(|i| integer(out, channel + i, tap) as i8 as u8))
             };
-            Weights::Dots(Arc::new(PackedDots::new([out_c, taps * quads], weight)))
+            Weights::Dots(Arc::new(PackedDots::new([out_c, taps * quads], kernel_w * quads, weight)))
         }
         ConvAlgorithm::DotsBf16 => {
             let pairs = in_c.div_ceil(2);
@@ -132,7 +132,7 @@ fn pack(conv: &Conv, (form, width): Choice, isa: Isa) -> Result<Weights> {
                 let at = |channel| if channel < in_c { weight[(out * in_c + channel) * taps + tap] } else { 0. };
                 bf16_pair(at(channel), at(channel + 1))
             };
-            Weights::Dots(Arc::new(PackedDots::new([out_c, taps * pairs], weight)))
+            Weights::Dots(Arc::new(PackedDots::new([out_c, taps * pairs], kernel_w * pairs, weight)))
         }
         ConvAlgorithm::WinogradInt8 => {
             let packed = PackedWinograd::of_integers([out_c, in_c], isa, width, integers(conv, weight)?);

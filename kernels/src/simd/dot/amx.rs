@@ -27,7 +27,7 @@ fn is_permitted() -> bool {
     unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XTILEDATA) == 0 }
 }
 
-/// Eight tiles of their full size.
+/// Rows and bytes per row of eight tiles.
 #[repr(C, align(64))]
 struct Configuration {
     palette: u8,
@@ -37,19 +37,21 @@ struct Configuration {
     rows: [u8; 16],
 }
 
-static WHOLE: Configuration = Configuration {
-    palette: 1,
-    start_row: 0,
-    reserved: [0; 14],
-    row_bytes: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
-    rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
-};
-
+/// Sums are whole tiles, rows and columns of `step` elements.
+///
 /// # Safety
-/// [`is_available`].
-pub(super) unsafe fn configure() {
+/// [`is_available`]; the step is from 1 to 16.
+pub(super) unsafe fn configure(step: usize) {
+    let (row, rows) = (4 * step as u16, step as u8);
+    let configuration = Configuration {
+        palette: 1,
+        start_row: 0,
+        reserved: [0; 14],
+        row_bytes: [64, 64, 64, 64, row, row, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
+        rows: [16, 16, 16, 16, 16, 16, rows, rows, 0, 0, 0, 0, 0, 0, 0, 0],
+    };
     // SAFETY: the configuration is 64 bytes of a valid form.
-    unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const WHOLE, options(nostack, readonly, preserves_flags)) };
+    unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const configuration, options(nostack, readonly, preserves_flags)) };
 }
 
 /// # Safety
@@ -59,30 +61,43 @@ pub(super) unsafe fn release() {
     unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) };
 }
 
-/// A block of `$r` times `$c` tiles: sums in tiles 0 to 3, rows in 4 and 5, columns in 6 and 7.
+/// A block's sums in tiles 0 to 3, its rows in 4 and 5, its columns in 6 and 7.
 macro_rules! block {
     ($block:expr, [$($zero:literal),+], [$($step:expr),+], [$($store:literal),+]) => {{
-        let Block { a, a_stride, b, columns, depth, sums, .. } = *$block;
+        let Block { a, a_stride, segments, pitch, depth, step, b, columns, sums, .. } = *$block;
         let (row, column) = (a_stride * 4, columns * 4);
         asm!(
             $(concat!("tilezero tmm", $zero),)+
+            "3:",
+            "mov {left}, {steps}",
             "2:",
             $($step,)+
-            "add {a}, 64",
-            "add {below}, 64",
+            "add {a}, {along}",
+            "add {below}, {along}",
             "add {b}, {next}",
-            "dec {steps}",
+            "dec {left}",
             "jnz 2b",
+            "add {a}, {skip}",
+            "add {below}, {skip}",
+            "dec {segments}",
+            "jnz 3b",
+            // Where the sums of the lower tiles go.
+            "mov {below}, {column}",
+            "shl {below}, 4",
+            "add {below}, {sums}",
             $($store,)+
             a = inout(reg) a => _,
             below = inout(reg) a.wrapping_add(16 * a_stride) => _,
             row = in(reg) row,
+            along = in(reg) 4 * step,
+            skip = in(reg) (4 * pitch).wrapping_sub(4 * depth),
             b = inout(reg) b => _,
             column = in(reg) column,
-            next = in(reg) 16 * column,
-            steps = inout(reg) depth / super::STEP => _,
+            next = in(reg) step * column,
+            steps = in(reg) depth / step,
+            left = out(reg) _,
+            segments = inout(reg) segments => _,
             sums = in(reg) sums,
-            lower = in(reg) sums.wrapping_add(16 * columns),
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack),
@@ -93,9 +108,9 @@ macro_rules! block {
 macro_rules! product {
     ($name:ident, $dot:literal) => {
         /// # Safety
-        /// [`configure`] was called on this thread; the block's pointers are as its fields say.
+        /// [`configure`] was called on this thread for the block's step; its pointers are as its fields say.
         pub(super) unsafe fn $name(block: &Block) {
-            // SAFETY: tiles of 16 rows of 64 bytes are read from the rows and the columns, and written to the sums.
+            // SAFETY: tiles are read from the rows and the columns, and written to the sums.
             unsafe {
                 match (block.rows, block.columns) {
                     (32, 32) => block!(
@@ -114,8 +129,8 @@ macro_rules! product {
                         [
                             "tilestored [{sums} + {column}*1], tmm0",
                             "tilestored [{sums} + {column}*1 + 64], tmm1",
-                            "tilestored [{lower} + {column}*1], tmm2",
-                            "tilestored [{lower} + {column}*1 + 64], tmm3"
+                            "tilestored [{below} + {column}*1], tmm2",
+                            "tilestored [{below} + {column}*1 + 64], tmm3"
                         ]
                     ),
                     (16, 32) => block!(
@@ -128,11 +143,7 @@ macro_rules! product {
                             "tileloadd tmm7, [{b} + {column}*1 + 64]",
                             concat!($dot, " tmm1, tmm4, tmm7")
                         ],
-                        [
-                            "tilestored [{sums} + {column}*1], tmm0",
-                            "tilestored [{sums} + {column}*1 + 64], tmm1",
-                            "/* {lower} */"
-                        ]
+                        ["tilestored [{sums} + {column}*1], tmm0", "tilestored [{sums} + {column}*1 + 64], tmm1"]
                     ),
                     (32, 16) => block!(
                         block,
@@ -144,7 +155,7 @@ macro_rules! product {
                             "tileloadd tmm5, [{below} + {row}*1]",
                             concat!($dot, " tmm2, tmm5, tmm6")
                         ],
-                        ["tilestored [{sums} + {column}*1], tmm0", "tilestored [{lower} + {column}*1], tmm2"]
+                        ["tilestored [{sums} + {column}*1], tmm0", "tilestored [{below} + {column}*1], tmm2"]
                     ),
                     (16, 16) => block!(
                         block,
@@ -154,7 +165,7 @@ macro_rules! product {
                             "tileloadd tmm6, [{b} + {column}*1]",
                             concat!($dot, " tmm0, tmm4, tmm6")
                         ],
-                        ["tilestored [{sums} + {column}*1], tmm0", "/* {lower} */"]
+                        ["tilestored [{sums} + {column}*1], tmm0"]
                     ),
                     sides => unreachable!("a block of {sides:?}"),
                 }

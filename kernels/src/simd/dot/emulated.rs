@@ -1,6 +1,6 @@
 //! The arithmetic of the instructions in plain code, as Intel's manual defines it.
 
-use super::{Block, STEP};
+use super::Block;
 use crate::simd::pairs::bf16_halves;
 
 /// 0 in place of a subnormal number.
@@ -24,9 +24,9 @@ fn fused(a: f32, b: f32, c: f32) -> f32 {
 unsafe fn each(block: &Block, sum: impl Fn(&dyn Fn(usize) -> [u32; 2]) -> u32) {
     for row in 0..block.rows {
         for column in 0..block.columns {
-            // SAFETY: `k` is below the depth, and the row and the column are in the block.
+            // SAFETY: `k` is below the depth of all segments, and the row and the column are in the block.
             let at = |k: usize| unsafe {
-                let a = *block.a.add(row * block.a_stride + k);
+                let a = *block.a.add(row * block.a_stride + k / block.depth * block.pitch + k % block.depth);
                 let b = *block.b.add(k * block.columns + column);
                 [a.to_bits(), b.to_bits()]
             };
@@ -48,9 +48,9 @@ fn pairs([a, b]: [u32; 2]) -> [[f32; 2]; 2] {
 pub(super) unsafe fn amx_bf16(block: &Block) {
     let sum = |at: &dyn Fn(usize) -> [u32; 2]| {
         let mut total = 0f32;
-        for first in (0..block.depth).step_by(STEP) {
+        for first in (0..block.segments * block.depth).step_by(block.step) {
             let mut sums = [0f32; 2];
-            for k in first..first + STEP {
+            for k in first..first + block.step {
                 let [a, b] = pairs(at(k));
                 sums = [0, 1].map(|half| fused(a[half], b[half], sums[half]));
             }
@@ -69,7 +69,7 @@ pub(super) unsafe fn amx_bf16(block: &Block) {
 pub(super) unsafe fn avx512_bf16(block: &Block) {
     let sum = |at: &dyn Fn(usize) -> [u32; 2]| {
         let mut total = 0f32;
-        for k in 0..block.depth {
+        for k in 0..block.segments * block.depth {
             let [a, b] = pairs(at(k));
             total = fused(a[0], b[0], fused(a[1], b[1], total));
         }
@@ -85,7 +85,7 @@ pub(super) unsafe fn avx512_bf16(block: &Block) {
 /// The block's pointers are as its fields say.
 pub(super) unsafe fn int8(block: &Block) {
     let sum = |at: &dyn Fn(usize) -> [u32; 2]| {
-        (0..block.depth).fold(0i32, |total, k| {
+        (0..block.segments * block.depth).fold(0i32, |total, k| {
             let [a, b] = at(k).map(u32::to_le_bytes);
             a.into_iter().zip(b).fold(total, |total, (a, b)| total.wrapping_add(i32::from(a) * i32::from(b as i8)))
         }) as u32

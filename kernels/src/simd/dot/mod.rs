@@ -9,8 +9,8 @@ mod tests;
 #[cfg(target_arch = "x86_64")]
 mod vectors;
 
-/// Depth of a product in elements is a multiple of this: what a tile holds of a row.
-pub(crate) const STEP: usize = 16;
+/// Most elements of a row that are multiplied at once: what a tile holds of it.
+pub(crate) const MAX_STEP: usize = 16;
 /// Most rows and columns of a [`Block`].
 pub(crate) const SIDE: usize = 32;
 
@@ -23,12 +23,17 @@ pub(crate) struct Block {
     pub(crate) a_stride: usize,
     /// 16 or 32.
     pub(crate) rows: usize,
-    /// `depth` times `columns` elements.
+    /// A row is `segments` times `depth` elements, the segments `pitch` elements from each other.
+    pub(crate) segments: usize,
+    pub(crate) pitch: usize,
+    /// A multiple of `step`, at least one.
+    pub(crate) depth: usize,
+    /// Elements that are multiplied at once, up to [`MAX_STEP`].
+    pub(crate) step: usize,
+    /// `segments · depth` times `columns` elements.
     pub(crate) b: *const f32,
     /// 16 or 32.
     pub(crate) columns: usize,
-    /// Elements of a row: a multiple of [`STEP`], at least one.
-    pub(crate) depth: usize,
     /// `rows` times `columns` sums, each of the four bytes of an `f32` or an `i32`.
     pub(crate) sums: *mut f32,
 }
@@ -95,16 +100,17 @@ impl Dot {
         matches!(self, Self::Avx512Bf16 | Self::EmulatedAvx512Bf16)
     }
 
-    /// Makes the thread ready for [`Dot::multiply`], up to [`Dot::end`].
+    /// Makes the thread ready for [`Dot::multiply`] in steps of `step` elements, up to [`Dot::end`].
     ///
     /// # Safety
-    /// [`Dot::is_available`].
-    pub(crate) unsafe fn begin(self) {
+    /// [`Dot::is_available`]; the step is from 1 to [`MAX_STEP`].
+    pub(crate) unsafe fn begin(self, step: usize) {
         #[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
         if matches!(self, Self::AmxBf16 | Self::AmxInt8) {
             // SAFETY: by the caller's contract.
-            unsafe { amx::configure() }
+            unsafe { amx::configure(step) }
         }
+        let _ = step;
     }
 
     /// Gives back what [`Dot::begin`] took.
@@ -122,8 +128,7 @@ impl Dot {
     /// Computes a block, in an order of sums that the instruction decides.
     ///
     /// # Safety
-    /// [`Dot::begin`] was called on this thread; the block's pointers are as its fields say.
-    #[inline]
+    /// [`Dot::begin`] was called on this thread for the block's step; its pointers are as its fields say.
     pub(crate) unsafe fn multiply(self, block: &Block) {
         // SAFETY: by the caller's contract.
         unsafe {

@@ -48,16 +48,19 @@ unsafe fn product<U: Unit, const ROWS: usize>(block: &Block) {
 /// As [`product`]; `ROWS` rows from `row` and `NV` vectors from `column` are in the block.
 #[inline(always)]
 unsafe fn part<U: Unit, const ROWS: usize, const NV: usize>(block: &Block, row: usize, column: usize) {
-    let Block { a, a_stride, b, columns, depth, sums, .. } = *block;
+    let Block { a, a_stride, segments, pitch, depth, b, columns, sums, .. } = *block;
     // SAFETY: by the caller's contract.
     unsafe {
         let mut totals = [[U::zero(); NV]; ROWS];
-        for k in 0..depth {
-            let right: [U::Vector; NV] = std::array::from_fn(|j| U::load(b.add(k * columns + column + j * U::LANES)));
-            for (i, totals) in totals.iter_mut().enumerate() {
-                let left = U::splat(*a.add((row + i) * a_stride + k));
-                for (total, right) in totals.iter_mut().zip(right) {
-                    *total = U::dot(*total, left, right);
+        for segment in 0..segments {
+            let (a, b) = (a.add(segment * pitch), b.add(segment * depth * columns + column));
+            for k in 0..depth {
+                let right: [U::Vector; NV] = std::array::from_fn(|j| U::load(b.add(k * columns + j * U::LANES)));
+                for (i, totals) in totals.iter_mut().enumerate() {
+                    let left = U::splat(*a.add((row + i) * a_stride + k));
+                    for (total, right) in totals.iter_mut().zip(right) {
+                        *total = U::dot(*total, left, right);
+                    }
                 }
             }
         }
