@@ -14,10 +14,8 @@ pub(super) fn is_available() -> bool {
 
 fn has_tiles() -> bool {
     let (tile, bf16, int8) = (1 << 24, 1 << 22, 1 << 25);
-    #[allow(unused_unsafe, reason = "older compilers ask for it")]
-    // SAFETY: every x86-64 has the instruction, and the leaf is asked for where there is one.
-    let (highest, found) = unsafe { (__cpuid_count(0, 0).eax, __cpuid_count(7, 0).edx) };
-    highest >= 7 && found & (tile | bf16 | int8) == tile | bf16 | int8
+    let highest = __cpuid_count(0, 0).eax;
+    highest >= 7 && __cpuid_count(7, 0).edx & (tile | bf16 | int8) == tile | bf16 | int8
 }
 
 /// Asks Linux for the tiles' state, which it keeps for all threads of the process from then on. A system that does not save it
