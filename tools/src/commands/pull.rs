@@ -9,7 +9,6 @@ use crate::output::Stdout;
 
 /// Downloads what is not cached, or with `--force` what is, and prints its path. What is built in has none.
 pub(crate) fn run(args: &PullArgs, global: &GlobalArgs) -> Result<()> {
-    #[cfg_attr(not(feature = "hub"), expect(clippy::needless_update, reason = "it has one field without the Hub"))]
     let options = ResolveOptions::new().again(args.force);
     let found = model::find_with(&args.model, &options, global, false)?;
     match found.origin {
