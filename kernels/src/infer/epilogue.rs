@@ -49,7 +49,7 @@ impl Epilogue {
             out: at(&self.out),
             stride: self.out.stride,
             channels: self.channels(),
-            is_short: self.short.is_some() || self.is_residual_short,
+            is_apart: self.is_residual_short || self.short.is_some_and(|(short, _)| !matches!(short, Short::Pairs(_))),
             short: self.short.map(|(short, _)| short),
             is_residual_short: self.is_residual_short,
             residual,
@@ -68,8 +68,8 @@ pub(super) struct Store {
     out: *mut f32,
     stride: usize,
     channels: usize,
-    /// Whether the output or the residual are short numbers.
-    is_short: bool,
+    /// Whether the output or the residual are short numbers that are stored out of line: all but pairs of integers.
+    is_apart: bool,
     short: Option<Short>,
     is_residual_short: bool,
     residual: *const f32,
@@ -100,7 +100,7 @@ impl Sink for Store {
                 activation => V::outline(Activate(activation, sums.as_flattened_mut())),
             }
         }
-        if self.is_short {
+        if self.is_apart {
             let sums = sums.as_flattened();
             // SAFETY: the vector's instruction set is there by the caller's contract, and so are the rows.
             return unsafe { V::outline(StoreShort { store: self, row, channel, vectors: NV, sums }) };
@@ -202,11 +202,15 @@ impl Store {
             if !self.residual.is_null() {
                 value = value.add(load(self.residual.add(row * self.residual_stride + channel), n));
             }
-            store(self.out.add(row * self.stride + channel), n, value);
+            let out = self.out.add(row * self.stride);
+            match self.short {
+                Some(Short::Pairs(integers)) => integers.store(out, channel, n, value),
+                _ => store(out.add(channel), n, value),
+            }
         }
     }
 
-    /// [`Store::store`] where the residual or the output are short numbers.
+    /// [`Store::store`] of any form.
     ///
     /// # Safety
     /// As there.

@@ -20,6 +20,16 @@ impl Integers {
         Self { inverse: 1. / scale, limits: [-zero, 255. - zero], zero_point }
     }
 
+    /// Writes the first `n` channels of `xs`, or all if there are as many, as [`Short::Pairs`].
+    ///
+    /// # Safety
+    /// As [`Short::store`].
+    #[inline(always)]
+    pub(super) unsafe fn store<V: Vector>(self, p: *mut f32, channel: usize, n: usize, xs: V) {
+        // SAFETY: by the caller's contract.
+        unsafe { self.steps(xs).store_pairs(p.add(channel / 2), n) }
+    }
+
     /// # Safety
     /// The vector's instruction set is there.
     #[inline(always)]
@@ -63,11 +73,12 @@ impl Short {
     pub(super) unsafe fn store<V: Vector>(self, p: *mut f32, channel: usize, n: usize, xs: V) {
         // SAFETY: by the caller's contract.
         unsafe {
-            let p = p.add(channel / self.channels());
             match self {
-                Self::Pairs(integers) => integers.steps(xs).store_pairs(p, n),
-                Self::Bytes(integers) => integers.steps(xs).store_bytes(i32::from(integers.zero_point), p, n),
-                Self::Bf16 => xs.store_bf16(p, n),
+                Self::Pairs(integers) => integers.store(p, channel, n, xs),
+                Self::Bytes(integers) => {
+                    integers.steps(xs).store_bytes(i32::from(integers.zero_point), p.add(channel / 4), n);
+                }
+                Self::Bf16 => xs.store_bf16(p.add(channel / 2), n),
             }
         }
     }
