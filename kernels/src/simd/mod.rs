@@ -67,21 +67,25 @@ impl Isa {
             found.push(Self::Neon);
         }
         #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                found.push(Self::Avx2);
-            }
-            let wide = is_x86_feature_detected!("avx512f")
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            found.push(Self::Avx2);
+            let is_wide = is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512bw");
-            let has = |isa: &Self| [isa.bf16(), isa.int8()].into_iter().flatten().all(Dot::is_available);
-            if found.contains(&Self::Avx2) {
-                found.extend([Self::AvxVnni].into_iter().filter(has));
-                let wide = wide.then_some([Self::Avx512, Self::Avx512Vnni, Self::Avx512Bf16, Self::Amx]);
-                found.extend(wide.into_iter().flatten().filter(has));
+            if is_wide {
+                found.push(Self::Avx512);
             }
         }
+        let with_dots = [Self::AvxVnni, Self::Avx512Vnni, Self::Avx512Bf16, Self::Amx];
+        for isa in with_dots {
+            let mut dots = [isa.bf16(), isa.int8()].into_iter().flatten();
+            if found.contains(&isa.vectors()) && dots.all(Dot::is_available) {
+                found.push(isa);
+            }
+        }
+        // In the order of their declaration: wide vectors come after products of bytes on narrow ones.
+        found.sort_by_key(|isa| *isa as u8);
         found
     }
 
