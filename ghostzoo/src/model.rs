@@ -186,13 +186,15 @@ pub fn build_with(architecture: &Architecture, vb: VarBuilder) -> Result<Network
 /// # Errors
 /// As [`read`], [`ModelSpec::of_checkpoint`] and [`check`]; where names or sizes in its metadata cannot be.
 pub fn load(name: &str, found: &ResolvedModel, options: &LoadOptions) -> Result<Model> {
+    if let Some(dtype) = options.dtype
+        && !matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
+    {
+        return Err(request(format!("networks compute in f32, f16 or bf16, not in {dtype:?}")));
+    }
     let checkpoint = read(found)?;
     let has_integers = !checkpoint.quantized.is_empty();
     let best = || if has_integers { DType::F32 } else { best_dtype(&options.device) };
     let dtype = options.dtype.unwrap_or_else(best);
-    if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) {
-        return Err(request(format!("networks compute in f32, f16 or bf16, not in {dtype:?}")));
-    }
     let spec =
         ModelSpec::of_checkpoint(&checkpoint, options.arch.as_deref()).with_context(|| format!("cannot use {name}"))?;
     check(name, &spec, &checkpoint)?;
