@@ -6,14 +6,12 @@ use std::sync::Arc;
 use super::epilogue::{Bias, Epilogue};
 use super::gemm::{InOrder, Packed, Rows, Sink, multiply};
 use super::windows::Windows;
-use super::{Body, Call, Invoke, Kernel, View, chunks, part};
+use super::{Body, Call, Invoke, Kernel, View, grid, part};
 use crate::ConvGeometry;
 use crate::simd::Vector;
 
 /// Elements that gathered rows may take.
 const GATHERED: usize = 32 * 1024;
-/// Multiply-accumulates on few positions that are not worth a second thread.
-const FEW_MACS: usize = 20_000;
 
 /// A dense convolution of `input`, with one group.
 pub(crate) struct Dense {
@@ -41,13 +39,7 @@ impl Dense {
     pub(crate) fn new(config: DenseConfig, threads: usize) -> Self {
         let (positions, k, panels) = (config.epilogue.out.positions(), config.weights.k, config.weights.panels());
         let macs = positions * k * config.weights.n;
-        let grid = if positions >= 8 * threads {
-            [chunks(threads, macs, positions.div_ceil(8)), 1]
-        } else if macs >= FEW_MACS {
-            [1, chunks(threads, 0, panels)]
-        } else {
-            [1, 1]
-        };
+        let grid = grid(threads, macs, [positions.div_ceil(8), panels], positions < 8 * threads);
         let in_place = config.geometry.is_pointwise();
         let block = if in_place { 0 } else { (GATHERED / k.max(1)).clamp(8, 256).min(positions.div_ceil(grid[0])) };
         Self { config, grid, block }

@@ -7,7 +7,7 @@ use super::epilogue::{Bias, Epilogue, load};
 use super::gemm::Sink;
 use super::quantize::Short;
 use super::windows::Windows;
-use super::{Body, Call, Invoke, Kernel, View, chunks, part};
+use super::{Body, Call, Invoke, Kernel, View, grid, part};
 use crate::ConvGeometry;
 use crate::simd::dot::{Block, MAX_STEP, SIDE};
 use crate::simd::{Dot, Isa, Job, Vector, Width};
@@ -16,8 +16,8 @@ use crate::simd::{Dot, Isa, Job, Vector, Width};
 const TILE: usize = 16;
 /// Rows that are stored at once.
 const STORED: usize = 8;
-/// Multiply-accumulates on few positions that are not worth a second thread.
-const FEW_MACS: usize = 200_000;
+/// How many times as many multiply-accumulates as in `f32` take as long, roughly: a step is cut by the time it takes.
+const FASTER: usize = 8;
 
 /// A weight matrix of elements of two `bf16` or four bytes, cut into panels of [`SIDE`] output channels, each stored (depth,
 /// channels); the last may be of [`TILE`].
@@ -114,14 +114,9 @@ impl DotConv {
             Source::Windows
         };
         let (positions, macs) = (epilogue.out.positions(), epilogue.out.positions() * weights.k * weights.n);
-        let grid = if positions >= SIDE * threads {
-            let most = if source == Source::Strips { epilogue.out.height } else { positions.div_ceil(SIDE) };
-            [chunks(threads, macs / 8, most), 1]
-        } else if macs >= FEW_MACS {
-            [1, chunks(threads, 0, weights.panels())]
-        } else {
-            [1, 1]
-        };
+        let most = if source == Source::Strips { epilogue.out.height } else { positions.div_ceil(SIDE) };
+        let (parts, is_few) = ([most, weights.panels()], positions < SIDE * threads);
+        let grid = grid(threads, macs / FASTER, parts, is_few);
         let width = if weights.n <= isa.lanes(Width::Half) { Width::Half } else { Width::Full };
         Self { config, vectors: (isa, width), grid, source }
     }

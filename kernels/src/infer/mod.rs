@@ -137,6 +137,18 @@ fn part(len: usize, parts: usize, index: usize) -> std::ops::Range<usize> {
     len * index / parts..len * (index + 1) / parts
 }
 
+/// Into how many parts a dense convolution's output positions, and its panels of weights, are cut for `threads`: by positions, of
+/// which there are at most `most` parts and each reads all weights, or, where there are few, by panels.
+fn grid(threads: usize, macs: usize, [most, panels]: [usize; 2], is_few: bool) -> [usize; 2] {
+    /// Multiply-accumulates on few positions that are not worth a second thread.
+    const FEW_MACS: usize = 20_000;
+    match is_few {
+        false => [chunks(threads, macs, most), 1],
+        true if macs >= FEW_MACS => [1, chunks(threads, 0, panels)],
+        true => [1, 1],
+    }
+}
+
 /// Into how many chunks a step of `macs` multiply-accumulates is cut for `threads`: one each, so that a thread keeps to its
 /// part of the map from step to step, or several where the step is long enough for threads to drift apart.
 fn chunks(threads: usize, macs: usize, most: usize) -> usize {

@@ -98,8 +98,8 @@ pub(super) struct Conv {
     pub(super) path: String,
     /// What it multiplies.
     pub(super) arithmetic: Arithmetic,
-    /// Of one that reads numbers and shortens them itself: how.
-    pub(super) shortens: Option<Short>,
+    /// Whether it reads a map of `f32` and makes the short numbers that it multiplies itself.
+    pub(super) shortens: bool,
     /// Of one whose map is only read as short numbers: how.
     pub(super) short: Option<Short>,
     /// Whether its residual is stored as `bf16`.
@@ -180,7 +180,7 @@ impl Graph {
             activation,
             path,
             arithmetic: Arithmetic::Float,
-            shortens: None,
+            shortens: false,
             short: None,
             is_residual_short: false,
         };

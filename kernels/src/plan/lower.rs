@@ -235,7 +235,7 @@ impl Lowering<'_> {
             Arithmetic::Float | Arithmetic::Bf16 => (self.isa.bf16(), Short::Bf16, None),
         };
         let Some(dot) = dot else { bail!("{}: {} has no products of short numbers", conv.path, self.isa) };
-        let (geometry, shortens) = (conv.geometry, conv.shortens.is_some());
+        let (geometry, shortens) = (conv.geometry, conv.shortens);
         let config = DotConfig { dot, input, short, shortens, geometry, weights, bias, epilogue, integers };
         Ok(DotConv::new(config, self.isa.vectors(), self.threads))
     }

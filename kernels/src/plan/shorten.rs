@@ -74,7 +74,7 @@ pub(super) fn store_short(graph: &mut Graph, isa: Isa) {
                 if let Op::Conv { xs: read, conv, .. } = &mut node.op
                     && *read == Value(index)
                 {
-                    (*read, conv.shortens) = (xs, Some(short));
+                    (*read, conv.shortens) = (xs, true);
                 }
             }
             graph.nodes[index].op = Op::Gone;
