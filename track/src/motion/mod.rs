@@ -1,0 +1,5 @@
+//! Motion of the camera between frames.
+
+mod frame;
+
+pub use frame::GrayFrame;
