@@ -1,0 +1,103 @@
+//! The trackers beside Ultralytics', on the same detections: `tests/oracle/track.py` wrote both.
+
+use ghostzoo_track::{Detection, Track, Tracker, TrackerConfig};
+use serde_json::Value;
+
+/// Largest difference of a coordinate, in pixels: both filter in f64 and round to f32, and the file to 1/1000.
+const BOX_TOLERANCE: f32 = 2e-3;
+
+fn golden(name: &str) -> Vec<Value> {
+    let path = format!("{}/../tests/golden/track/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn array(value: &Value) -> &[Value] {
+    value.as_array().unwrap()
+}
+
+/// The detections of each frame of a sequence.
+fn frames(sequence: &str) -> Vec<Vec<Detection>> {
+    let sequences = golden("sequences");
+    let found = sequences.iter().find(|one| one["name"] == sequence).unwrap();
+    let detection = |row: &Value| {
+        let numbers: [i16; 6] = serde_json::from_value(row.clone()).unwrap();
+        let [x1, y1, x2, y2, score, class] = numbers;
+        Detection {
+            class_id: class as usize,
+            confidence: f32::from(score) / 256.0,
+            xyxy: [x1, y1, x2, y2].map(|value| f32::from(value) / 16.0),
+        }
+    };
+    array(&found["frames"]).iter().map(|rows| array(rows).iter().map(detection).collect()).collect()
+}
+
+fn follow(tracker: &mut Tracker, frames: &[Vec<Detection>]) -> Vec<Vec<Track>> {
+    frames.iter().map(|detections| tracker.update(detections, None)).collect()
+}
+
+fn config(name: &str, settings: &Value) -> TrackerConfig {
+    let mut config = TrackerConfig::named(name).unwrap();
+    for (key, value) in settings.as_object().unwrap() {
+        config.set(key, value.as_str().unwrap()).unwrap();
+    }
+    config
+}
+
+fn agrees_with_ultralytics(name: &str) {
+    let runs = golden(name);
+    assert!(runs.len() >= 6);
+    for run in &runs {
+        let frames = frames(run["sequence"].as_str().unwrap());
+        let mut tracker = Tracker::new(config(name, &run["settings"])).unwrap();
+        let ours = follow(&mut tracker, &frames);
+        let theirs = array(&run["tracks"]);
+        assert_eq!(ours.len(), theirs.len());
+        for (frame, (tracks, expected)) in ours.iter().zip(theirs).enumerate() {
+            let place = || format!("{name} {} of {}, frame {frame}", run["settings"], run["sequence"]);
+            let pairs: Vec<u64> =
+                tracks.iter().flat_map(|track| [track.track_id, track.detection_index as u64]).collect();
+            let expected: Vec<u64> = serde_json::from_value(expected.clone()).unwrap();
+            assert_eq!(pairs, expected, "identity and detection of each track; {}", place());
+            for track in tracks {
+                let detection = &frames[frame][track.detection_index];
+                assert_eq!(
+                    (track.class_id, track.confidence),
+                    (detection.class_id, detection.confidence),
+                    "{}",
+                    place()
+                );
+            }
+        }
+        // The boxes are kept of some frames, at even distances.
+        let boxes = array(&run["boxes"]);
+        let every = frames.len() / boxes.len();
+        for (sample, expected) in boxes.iter().enumerate() {
+            let expected: Vec<[f32; 4]> = serde_json::from_value(expected.clone()).unwrap();
+            let tracks = &ours[every * sample];
+            assert_eq!(tracks.len(), expected.len());
+            for (track, expected) in tracks.iter().zip(&expected) {
+                let worst = track.xyxy.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(worst <= BOX_TOLERANCE, "{name}, frame {}: {track:?}, {expected:?}", every * sample);
+            }
+        }
+    }
+}
+
+#[test]
+fn byte_track_gives_the_identities_and_boxes_of_ultralytics() {
+    agrees_with_ultralytics("bytetrack");
+}
+
+#[test]
+fn bot_sort_gives_the_identities_and_boxes_of_ultralytics() {
+    agrees_with_ultralytics("botsort");
+}
+
+#[test]
+fn a_tracker_that_was_reset_gives_what_a_new_one_gives() {
+    let frames = frames("crossings");
+    let mut tracker = Tracker::new(TrackerConfig::named("bytetrack").unwrap()).unwrap();
+    let first = follow(&mut tracker, &frames);
+    tracker.reset();
+    assert_eq!(follow(&mut tracker, &frames), first);
+}
