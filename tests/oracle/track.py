@@ -133,9 +133,9 @@ def run(name, settings, detections):
     return frames
 
 
-def write(name, value):
-    text = json.dumps(value, separators=(",", ":")).replace('{"sequence"', '\n{"sequence"').replace('{"name"', '\n{"name"')
-    (GOLDEN / f"{name}.json").write_text(text + "\n")
+def write(name, parts):
+    text = "[\n" + ",\n".join(json.dumps(part, separators=(",", ":")) for part in parts) + "\n]\n"
+    (GOLDEN / f"{name}.json").write_text(text)
 
 
 def main():

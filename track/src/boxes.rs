@@ -46,3 +46,6 @@ pub(crate) fn overlaps(rows: &[[f32; 4]], columns: &[[f32; 4]]) -> Vec<Overlap> 
     }
     pairs
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 mod field;
 mod parse;
 
-use crate::error::TrackError;
+use crate::error::{TrackError, quoted};
 use field::Field;
 
 /// Which tracker.
@@ -41,7 +41,7 @@ impl TrackerType {
     /// [`TrackError::UnknownTracker`].
     pub fn from_name(name: &str) -> Result<Self, TrackError> {
         let found = Self::ALL.into_iter().find(|tracker| tracker.name() == name);
-        found.ok_or_else(|| TrackError::UnknownTracker { name: name.to_owned() })
+        found.ok_or_else(|| TrackError::UnknownTracker { name: quoted(name) })
     }
 }
 
@@ -163,7 +163,7 @@ impl TrackerConfig {
             Some((key, field)) => field.set(key, value),
             None => Err(TrackError::UnknownKey {
                 tracker: self.tracker_type.name(),
-                key: key.to_owned(),
+                key: quoted(key),
                 known: self.fields().into_iter().map(|(known, _)| known).collect(),
             }),
         }

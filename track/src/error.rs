@@ -37,3 +37,13 @@ pub enum TrackError {
         problem: String,
     },
 }
+
+/// Text of a user as an error shows it: its beginning, on one line.
+pub(crate) fn quoted(text: &str) -> String {
+    const LONGEST: usize = 60;
+    let mut shown: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        shown.push('…');
+    }
+    shown
+}

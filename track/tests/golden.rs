@@ -1,4 +1,5 @@
 //! The trackers beside Ultralytics', on the same detections: `tests/oracle/track.py` wrote both.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use ghostzoo_track::{Detection, Track, Tracker, TrackerConfig};
 use serde_json::Value;

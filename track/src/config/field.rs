@@ -1,7 +1,7 @@
 //! What a key of the settings takes.
 
 use super::GmcMethod;
-use crate::error::TrackError;
+use crate::error::{TrackError, quoted};
 
 /// Where a value goes, and which values are taken. Appearance is not computed: what weighs it is read and has no effect.
 pub(super) enum Field<'a> {
@@ -32,7 +32,7 @@ impl Field<'_> {
 
     /// Takes the value of a text, or leaves the setting as it was.
     pub(super) fn set(self, key: &'static str, text: &str) -> Result<(), TrackError> {
-        let refused = TrackError::BadValue { key, value: text.to_owned(), needed: self.needed() };
+        let refused = TrackError::BadValue { key, value: quoted(text), needed: self.needed() };
         let taken = match self {
             Self::Ratio(value) => store(value, text.parse().ok().filter(|value| is_ratio(*value))),
             Self::UnusedRatio => text.parse().is_ok_and(is_ratio),

@@ -4,16 +4,16 @@ use std::collections::HashSet;
 
 use yaml_rust2::parser::{Event, Parser};
 
-use crate::error::TrackError;
+use crate::error::{TrackError, quoted};
 
 /// Keys and values as they stand, in their order.
 pub(super) fn entries(text: &str) -> Result<Vec<(String, String)>, TrackError> {
-    let malformed = |problem: String| TrackError::Malformed { problem: problem.replace('\n', " ") };
+    let malformed = |problem: String| TrackError::Malformed { problem };
     let mut parser = Parser::new_from_str(text);
     let (mut entries, mut seen, mut key) = (Vec::new(), HashSet::new(), None);
     let (mut opened, mut closed) = (false, false);
     loop {
-        let (event, mark) = parser.next_token().map_err(|error| malformed(error.to_string()))?;
+        let (event, mark) = parser.next_token().map_err(|error| malformed(error.to_string().replace('\n', " ")))?;
         let at_line = |what: &str| malformed(format!("line {}: {what}", mark.line()));
         match event {
             Event::StreamEnd if closed => return Ok(entries),
@@ -22,7 +22,7 @@ pub(super) fn entries(text: &str) -> Result<Vec<(String, String)>, TrackError> {
             Event::MappingEnd => closed = true,
             Event::Scalar(text, ..) if opened && !closed => match key.take() {
                 None if seen.insert(text.clone()) => key = Some(text),
-                None => return Err(at_line(&format!("`{text}` stands there twice"))),
+                None => return Err(at_line(&format!("`{}` stands there twice", quoted(&text)))),
                 Some(key) => entries.push((key, text)),
             },
             Event::Scalar(..) | Event::SequenceStart(..) | Event::MappingStart(..) | Event::Alias(_) => {
