@@ -1,7 +1,7 @@
 """Golden values of the trackers: simulated detections, and the identities that Ultralytics' trackers give them.
 
 pip install ultralytics==8.4.190 opencv-python-headless numpy lap==0.5.13
-usage: track.py   writes tests/golden/track/{sequences,bytetrack,botsort}.json
+usage: track.py   writes tests/golden/track/{sequences,bytetrack,botsort,camera}.json
 
 The detections go to the tracker objects themselves, without a video. Coordinates are multiples of 1/16 pixel and scores of 1/256,
 so that f32 and text hold them exactly.
@@ -41,6 +41,10 @@ TRACKERS = {
         },
     ],
 }
+# Those that see the camera move.
+CAMERA_TRACKERS = ["botsort"]
+# Frames of the sequence that has pixels.
+SHAKEN = 40
 # Of every so many frames the boxes are kept, too.
 BOXES_EVERY = 10
 
@@ -107,6 +111,26 @@ def simulate(name):
     return detections, truth
 
 
+def shaken():
+    """Frames of a camera that jumps, without noise: of each frame its offset, its pixels and detections of objects that stand.
+
+    The world is squares of pseudo-random grey; a frame is a window of it.
+    """
+    rng = np.random.default_rng(24)
+    offsets = np.cumsum(rng.integers(-24, 25, (SHAKEN, 2)) * (rng.random((SHAKEN, 1)) < 0.6), axis=0) + 1000
+    corners = np.array([[1040, 1060], [1130, 1040], [1220, 1090], [1100, 1150]])
+    sizes = np.array([[22, 40], [26, 44], [20, 38], [24, 50]])
+    frames = []
+    for x, y in offsets:
+        column, row = np.meshgrid(np.arange(x, x + 320) // 7, np.arange(y, y + 240) // 7)
+        pixels = ((column * 7919 + row * 104729) * (column + 3 * row + 17) >> 5) % 256
+        boxes = np.concatenate([corners, corners + sizes], axis=1) - [x, y, x, y]
+        seen = rng.random(len(boxes)) < 0.9
+        rows = np.concatenate([boxes, rng.integers(150, 250, (len(boxes), 1)) / 256, np.zeros((len(boxes), 1))], axis=1)
+        frames.append(((int(x), int(y)), pixels.astype(np.uint8), rows[seen]))
+    return frames
+
+
 def cover(box, other):
     """Which part of a box another one covers."""
     width = min(box[2], other[2]) - max(box[0], other[0])
@@ -123,12 +147,13 @@ def tracker(name, settings):
     return TRACKER_MAP[name](args=IterableSimpleNamespace(**arguments))
 
 
-def run(name, settings, detections):
+def run(name, settings, detections, images=None):
     """Of each frame the rows [x1, y1, x2, y2, identity, score, class, place of the detection]."""
     peer = tracker(name, settings)
     frames = []
-    for rows in detections:
-        rows = peer.update(Boxes(rows.astype(np.float32), (HEIGHT, WIDTH)))
+    for number, rows in enumerate(detections):
+        image = None if images is None else np.repeat(images[number][:, :, None], 3, axis=2)
+        rows = peer.update(Boxes(rows.astype(np.float32), (HEIGHT, WIDTH)), image)
         frames.append(np.asarray(rows, np.float32).reshape(-1, 8))
     return frames
 
@@ -161,6 +186,21 @@ def main():
                 identities = len({int(i) for rows in frames for i in rows[:, 4]})
                 print(name, settings, sequence, f"{identities} identities, {sum(map(len, frames))} boxes")
         write(name, runs)
+    offsets, images, detections = zip(*shaken())
+    runs = []
+    for name in CAMERA_TRACKERS:
+        still = run(name, {"gmc_method": "none"}, detections)
+        frames = run(name, {}, detections, images)
+        identities = [len({int(i) for rows in some for i in rows[:, 4]}) for some in (frames, still)]
+        print(name, "with frames and without:", identities, "identities")
+        assert identities[0] < identities[1]
+        runs.append({
+            "name": name,
+            "frames": [{"offset": place, "detections": (rows * scale).astype(int).tolist()} for place, rows in zip(offsets, detections)],
+            "tracks": [rows[:, [4, 7]].astype(int).flatten().tolist() for rows in frames],
+            "boxes": [np.round(rows[:, :4].astype(float), 3).tolist() for rows in frames],
+        })
+    write("camera", runs)
 
 
 if __name__ == "__main__":

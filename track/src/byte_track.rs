@@ -3,10 +3,10 @@
 
 use crate::assignment::{Assignment, Pair, assign};
 use crate::boxes::overlaps;
-use crate::config::{TrackerConfig, TrackerType};
+use crate::config::{GmcMethod, TrackerConfig, TrackerType};
 use crate::detection::{Detection, Track};
 use crate::kalman::BoxForm;
-use crate::motion::GrayFrame;
+use crate::motion::{Compensation, GrayFrame};
 use crate::observation::{Observation, split};
 use crate::pools::{Changes, Pools};
 use crate::tracklet::{Status, Tracklet};
@@ -20,6 +20,8 @@ const CONFIRM_LIMIT: f64 = 0.7;
 pub(crate) struct ByteTrack {
     config: TrackerConfig,
     form: BoxForm,
+    /// BoT-SORT's, unless its settings want none.
+    camera: Option<Compensation>,
     pools: Pools<()>,
     /// Number of the last frame, from 1.
     frame: u64,
@@ -27,20 +29,29 @@ pub(crate) struct ByteTrack {
 
 impl ByteTrack {
     pub(crate) fn new(config: &TrackerConfig) -> Self {
-        let form = if config.tracker_type == TrackerType::BotSort { BoxForm::Xywh } else { BoxForm::Xyah };
-        Self { config: config.clone(), form, pools: Pools::new(), frame: 0 }
+        let is_bot_sort = config.tracker_type == TrackerType::BotSort;
+        let follows_camera = is_bot_sort && config.gmc_method == GmcMethod::SparseOptFlow;
+        Self {
+            config: config.clone(),
+            form: if is_bot_sort { BoxForm::Xywh } else { BoxForm::Xyah },
+            camera: follows_camera.then(Compensation::new),
+            pools: Pools::new(),
+            frame: 0,
+        }
     }
 
     pub(crate) fn reset(&mut self) {
-        self.pools = Pools::new();
-        self.frame = 0;
+        *self = Self::new(&self.config);
     }
 
-    pub(crate) fn update(&mut self, detections: &[Detection], _frame: Option<&GrayFrame>) -> Vec<Track> {
+    pub(crate) fn update(&mut self, detections: &[Detection], frame: Option<&GrayFrame>) -> Vec<Track> {
         self.frame += 1;
         let (high, low) = split(detections, self.config.track_low_thresh, self.config.track_high_thresh);
         let (known, unconfirmed) = self.pools.split();
         known.iter().for_each(|place| self.pools.get_mut(*place).predict());
+        if let (Some(camera), Some(frame)) = (&mut self.camera, frame) {
+            self.pools.warp(&camera.apply(frame, detections));
+        }
 
         let changes = &mut Changes::default();
         let limit = self.config.match_thresh;

@@ -93,7 +93,6 @@ impl BoxState {
     /// Moves the box with the camera by an affine map, row-major 2x3, from the previous frame's pixels to this frame's.
     /// Centre and its velocity turn; width and height become those of the box around the turned one. Of a form with width
     /// and height.
-    #[cfg_attr(not(test), expect(dead_code, reason = "called with the estimate of the motion of the camera"))]
     pub(crate) fn warp(&mut self, affine: &[f64; 6]) {
         let [a, b, x, c, d, y] = *affine;
         let turned = [[a, b], [c, d]];

@@ -60,6 +60,11 @@ impl<M> Pools<M> {
         places.iter().map(|place| self.tracklets[*place].xyxy()).collect()
     }
 
+    /// Moves all objects with the camera, as [`BoxState::warp`](crate::kalman::BoxState::warp) does.
+    pub(crate) fn warp(&mut self, affine: &[f64; 6]) {
+        self.tracklets.iter_mut().for_each(|tracklet| tracklet.state.warp(affine));
+    }
+
     /// One object more, made from its identity.
     pub(crate) fn start(&mut self, make: impl FnOnce(u64) -> Tracklet<M>, changes: &mut Changes) {
         self.last_id += 1;

@@ -1,6 +1,7 @@
 //! The trackers beside Ultralytics', on the same detections: `tests/oracle/track.py` wrote both.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use ghostzoo_track::motion::GrayFrame;
 use ghostzoo_track::{Detection, Track, Tracker, TrackerConfig};
 use serde_json::Value;
 
@@ -16,10 +17,8 @@ fn array(value: &Value) -> &[Value] {
     value.as_array().unwrap()
 }
 
-/// The detections of each frame of a sequence.
-fn frames(sequence: &str) -> Vec<Vec<Detection>> {
-    let sequences = golden("sequences");
-    let found = sequences.iter().find(|one| one["name"] == sequence).unwrap();
+/// A detection as the files write it: in whole parts of pixels and of scores.
+fn detections(rows: &Value) -> Vec<Detection> {
     let detection = |row: &Value| {
         let numbers: [i16; 6] = serde_json::from_value(row.clone()).unwrap();
         let [x1, y1, x2, y2, score, class] = numbers;
@@ -29,7 +28,14 @@ fn frames(sequence: &str) -> Vec<Vec<Detection>> {
             xyxy: [x1, y1, x2, y2].map(|value| f32::from(value) / 16.0),
         }
     };
-    array(&found["frames"]).iter().map(|rows| array(rows).iter().map(detection).collect()).collect()
+    array(rows).iter().map(detection).collect()
+}
+
+/// The detections of each frame of a sequence.
+fn frames(sequence: &str) -> Vec<Vec<Detection>> {
+    let sequences = golden("sequences");
+    let found = sequences.iter().find(|one| one["name"] == sequence).unwrap();
+    array(&found["frames"]).iter().map(detections).collect()
 }
 
 fn follow(tracker: &mut Tracker, frames: &[Vec<Detection>]) -> Vec<Vec<Track>> {
@@ -92,6 +98,46 @@ fn byte_track_gives_the_identities_and_boxes_of_ultralytics() {
 #[test]
 fn bot_sort_gives_the_identities_and_boxes_of_ultralytics() {
     agrees_with_ultralytics("botsort");
+}
+
+/// The pixels of a frame: a window at `offset` of a world of squares, as `track.py` paints it.
+fn pixels(offset: [i64; 2]) -> Vec<u8> {
+    let level = |x: i64, y: i64| {
+        let (column, row) = (x / 7, y / 7);
+        (((column * 7919 + row * 104_729) * (column + 3 * row + 17)) >> 5) % 256
+    };
+    let rows = offset[1]..offset[1] + 240;
+    rows.flat_map(|y| (offset[0]..offset[0] + 320).map(move |x| level(x, y) as u8)).collect()
+}
+
+fn agrees_with_ultralytics_about_a_moving_camera(name: &str) {
+    let runs = golden("camera");
+    let run = runs.iter().find(|run| run["name"] == name).unwrap();
+    let config = TrackerConfig::named(name).unwrap();
+    let (mut tracker, mut still) = (Tracker::new(config.clone()).unwrap(), Tracker::new(config).unwrap());
+    let (mut worst, mut most, mut most_still) = (0.0_f32, 0, 0);
+    for (number, frame) in array(&run["frames"]).iter().enumerate() {
+        let pixels = pixels(serde_json::from_value(frame["offset"].clone()).unwrap());
+        let seen = detections(&frame["detections"]);
+        let tracks = tracker.update(&seen, Some(&GrayFrame::new(320, 240, &pixels).unwrap()));
+        let pairs: Vec<u64> = tracks.iter().flat_map(|track| [track.track_id, track.detection_index as u64]).collect();
+        let expected: Vec<u64> = serde_json::from_value(run["tracks"][number].clone()).unwrap();
+        assert_eq!(pairs, expected, "{name}, frame {number}");
+        let boxes: Vec<[f32; 4]> = serde_json::from_value(run["boxes"][number].clone()).unwrap();
+        for (track, expected) in tracks.iter().zip(&boxes) {
+            worst = track.xyxy.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(worst, f32::max);
+        }
+        let last = |tracks: &[Track]| tracks.iter().map(|track| track.track_id).max().unwrap_or(0);
+        most = most.max(last(&tracks));
+        most_still = most_still.max(last(&still.update(&seen, None)));
+    }
+    assert!(worst <= BOX_TOLERANCE, "{worst} pixels");
+    assert!(most < most_still, "without frames the jumps of the camera would not be known: {most}, {most_still}");
+}
+
+#[test]
+fn bot_sort_follows_a_moving_camera_as_ultralytics_does() {
+    agrees_with_ultralytics_about_a_moving_camera("botsort");
 }
 
 #[test]

@@ -35,13 +35,13 @@ pub const IDENTITY: [f64; 6] = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0];
 const TOO_FEW: usize = 4;
 
 /// The motion of the camera from frame to frame.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Compensation {
     previous: Option<Previous>,
 }
 
 /// What the next frame needs of the previous one.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Previous {
     pyramid: Pyramid,
     corners: Vec<[f32; 2]>,

@@ -10,13 +10,13 @@ const MAX_LEVEL: usize = 3;
 const MIN_SIDE: usize = 21;
 
 /// The image, then each level at half the size of the one before.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Pyramid {
     pub(super) levels: Vec<Level>,
 }
 
 /// An image within a border that mirrors it, without its outermost pixels twice (OpenCV's `BORDER_REFLECT_101`).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Level {
     pub(super) width: usize,
     pub(super) height: usize,
