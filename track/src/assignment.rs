@@ -125,23 +125,19 @@ impl<'a> Solver<'a> {
                     touched.push(column);
                     self.distance[column] = distance;
                     self.reached_from[column] = row;
-                    self.heap.push(Reached { distance, column });
+                    match self.row_of[column] {
+                        None => (length, end) = (distance, End::Column(column)),
+                        Some(_) => self.heap.push(Reached { distance, column }),
+                    }
                 }
             }
             // Entries that a shorter path to the same column has outdated are passed over.
             let distances = &self.distance;
             let next = std::iter::from_fn(|| self.heap.pop()).find(|next| next.distance <= distances[next.column]);
             let Some(next) = next.filter(|next| next.distance < length) else { break };
-            match self.row_of[next.column] {
-                None => {
-                    (length, end) = (next.distance, End::Column(next.column));
-                    break;
-                }
-                Some(owner) => {
-                    settled.push(next.column);
-                    (row, so_far) = (owner, next.distance);
-                }
-            }
+            let Some(owner) = self.row_of[next.column] else { break };
+            settled.push(next.column);
+            (row, so_far) = (owner, next.distance);
         }
         self.row_price[start] += length;
         for column in settled {
