@@ -54,6 +54,8 @@ struct Solver<'a> {
     /// Length of the shortest path to each column, infinite if none is known, and the row that it comes from.
     distance: Vec<f64>,
     reached_from: Vec<usize>,
+    /// Whether the shortest path to a column is known; it stays, so that no rounding leads a path back to itself.
+    is_settled: Vec<bool>,
     heap: BinaryHeap<Reached>,
 }
 
@@ -100,6 +102,7 @@ impl<'a> Solver<'a> {
             column_price: vec![0.0; columns],
             distance: vec![f64::INFINITY; columns],
             reached_from: vec![0; columns],
+            is_settled: vec![false; columns],
             heap: BinaryHeap::new(),
         }
     }
@@ -121,7 +124,7 @@ impl<'a> Solver<'a> {
             for pair in &self.pairs[self.begin[row]..self.begin[row + 1]] {
                 let column = pair.column;
                 let distance = so_far + (pair.cost - self.row_price[row] - self.column_price[column]);
-                if distance < self.distance[column] && distance < length {
+                if distance < self.distance[column] && distance < length && !self.is_settled[column] {
                     touched.push(column);
                     self.distance[column] = distance;
                     self.reached_from[column] = row;
@@ -137,6 +140,7 @@ impl<'a> Solver<'a> {
             let Some(next) = next.filter(|next| next.distance < length) else { break };
             let Some(owner) = self.row_of[next.column] else { break };
             settled.push(next.column);
+            self.is_settled[next.column] = true;
             (row, so_far) = (owner, next.distance);
         }
         self.row_price[start] += length;
@@ -149,7 +153,9 @@ impl<'a> Solver<'a> {
         }
         self.flip(start, end);
         self.heap.clear();
-        touched.into_iter().for_each(|column| self.distance[column] = f64::INFINITY);
+        for column in touched {
+            (self.distance[column], self.is_settled[column]) = (f64::INFINITY, false);
+        }
     }
 
     /// Matches along the path that ends at `end`, back to its start.

@@ -3,6 +3,7 @@
 
 mod field;
 mod parse;
+mod setters;
 
 use crate::error::{TrackError, quoted};
 use field::Field;

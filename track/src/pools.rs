@@ -173,3 +173,6 @@ impl RemovedIds {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

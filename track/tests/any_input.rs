@@ -33,7 +33,7 @@ proptest! {
         name in prop::sample::select(TRACKERS.to_vec()),
     ) {
         let mut tracker = Tracker::new(TrackerConfig::named(name).unwrap()).unwrap();
-        let pixels: Vec<u8> = (0..64 * 48_u32).map(|at| (at * at >> 3) as u8).collect();
+        let pixels: Vec<u8> = (0..64 * 48_u32).map(|at| ((at * at) >> 3) as u8).collect();
         for (detections, has_frame) in frames {
             let frame = has_frame.then(|| GrayFrame::new(64, 48, &pixels).unwrap());
             let tracks = tracker.update(&detections, frame.as_ref());

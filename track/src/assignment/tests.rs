@@ -59,6 +59,19 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn costs_that_rounding_swallows_lead_to_an_assignment_all_the_same(
+        costs in proptest::collection::vec(
+            proptest::collection::vec(proptest::option::weighted(0.8, (-1.0..1.0, -20..38).prop_map(|(of, power)| of * 10_f64.powi(power))), 8),
+            0..9,
+        ),
+    ) {
+        let pairs = pairs_of(&costs);
+        total(costs.len(), 8, &pairs, 0.8, &assign(costs.len(), 8, &pairs, 0.8));
+    }
+}
+
 #[test]
 fn the_sum_is_that_of_scipy_and_the_matches_are_those_of_lap() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/track/assignment.json");
