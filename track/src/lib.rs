@@ -10,7 +10,9 @@ mod error;
 mod kalman;
 pub mod motion;
 mod observation;
+mod oc_sort;
 mod pools;
+mod track_track;
 mod tracker;
 mod tracklet;
 

@@ -44,7 +44,12 @@ impl<M> Pools<M> {
 
     /// Places of the confirmed objects, the lost ones last, and places of the unconfirmed ones.
     pub(crate) fn split(&self) -> (Vec<usize>, Vec<usize>) {
-        (0..self.before).partition(|place| self.tracklets[*place].confirmed)
+        self.split_by(|tracklet| tracklet.confirmed)
+    }
+
+    /// Places of the objects that are so, the lost ones last, and places of the others.
+    pub(crate) fn split_by(&self, is_so: impl Fn(&Tracklet<M>) -> bool) -> (Vec<usize>, Vec<usize>) {
+        (0..self.before).partition(|place| is_so(&self.tracklets[*place]))
     }
 
     pub(crate) fn get(&self, place: usize) -> &Tracklet<M> {

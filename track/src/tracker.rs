@@ -5,6 +5,8 @@ use crate::config::{TrackerConfig, TrackerType};
 use crate::detection::{Detection, Track};
 use crate::error::TrackError;
 use crate::motion::GrayFrame;
+use crate::oc_sort::OcSort;
+use crate::track_track::TrackTrack;
 
 /// Gives the detections of consecutive frames identities.
 #[derive(Debug, Clone)]
@@ -16,13 +18,16 @@ pub struct Tracker {
 #[derive(Debug, Clone)]
 enum Method {
     ByteTrack(ByteTrack),
+    OcSort(OcSort),
+    TrackTrack(TrackTrack),
 }
 
 impl Method {
-    fn new(config: &TrackerConfig) -> Result<Self, TrackError> {
+    fn new(config: &TrackerConfig) -> Self {
         match config.tracker_type {
-            TrackerType::ByteTrack | TrackerType::BotSort => Ok(Self::ByteTrack(ByteTrack::new(config))),
-            other => Err(TrackError::UnknownTracker { name: other.name().to_owned() }),
+            TrackerType::ByteTrack | TrackerType::BotSort => Self::ByteTrack(ByteTrack::new(config)),
+            TrackerType::OcSort => Self::OcSort(OcSort::new(config)),
+            TrackerType::TrackTrack => Self::TrackTrack(TrackTrack::new(config)),
         }
     }
 }
@@ -34,7 +39,7 @@ impl Tracker {
     /// [`TrackError::BadValue`] for a field out of range.
     pub fn new(config: TrackerConfig) -> Result<Self, TrackError> {
         config.check()?;
-        Ok(Self { method: Method::new(&config)?, config })
+        Ok(Self { method: Method::new(&config), config })
     }
 
     /// The settings.
@@ -48,8 +53,23 @@ impl Tracker {
     ///
     /// A box whose width or height is not positive or not finite, and a score that is not finite, match nothing.
     pub fn update(&mut self, detections: &[Detection], frame: Option<&GrayFrame>) -> Vec<Track> {
+        self.update_with_suppressed(detections, &[], frame)
+    }
+
+    /// As [`update`](Self::update), with what a detector's non-maximum suppression removed at its IoU and would have kept at a
+    /// looser one, of which TrackTrack makes use. In [`Track::detection_index`] they count on from `detections`.
+    ///
+    /// Ultralytics takes those that an IoU of 0.95 keeps and that overlap no detection by 0.97 or more.
+    pub fn update_with_suppressed(
+        &mut self,
+        detections: &[Detection],
+        suppressed: &[Detection],
+        frame: Option<&GrayFrame>,
+    ) -> Vec<Track> {
         match &mut self.method {
             Method::ByteTrack(tracker) => tracker.update(detections, frame),
+            Method::OcSort(tracker) => tracker.update(detections),
+            Method::TrackTrack(tracker) => tracker.update(detections, suppressed),
         }
     }
 
@@ -57,6 +77,8 @@ impl Tracker {
     pub fn reset(&mut self) {
         match &mut self.method {
             Method::ByteTrack(tracker) => tracker.reset(),
+            Method::OcSort(tracker) => tracker.reset(),
+            Method::TrackTrack(tracker) => tracker.reset(),
         }
     }
 }

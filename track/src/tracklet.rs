@@ -7,6 +7,8 @@ use crate::observation::Observation;
 /// What became of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
+    /// Seen in the last frame, but not in enough of them (TrackTrack).
+    New,
     /// Seen in the last frame.
     Tracked,
     /// Not seen in the last frame.
