@@ -1,7 +1,7 @@
 """Golden values of the trackers: simulated detections, and the identities that Ultralytics' trackers give them.
 
 pip install ultralytics==8.4.190 opencv-python-headless numpy lap==0.5.13
-usage: track.py   writes tests/golden/track/{sequences,bytetrack,botsort,camera}.json
+usage: track.py   writes tests/golden/track/{sequences,bytetrack,botsort,camera,ocsort,tracktrack}.json
 
 The detections go to the tracker objects themselves, without a video. Coordinates are multiples of 1/16 pixel and scores of 1/256,
 so that f32 and text hold them exactly.
@@ -38,6 +38,21 @@ TRACKERS = {
         {
             "gmc_method": "none", "track_high_thresh": "0.5", "new_track_thresh": "0.5", "track_buffer": "60",
             "match_thresh": "0.7", "fuse_score": "False",
+        },
+    ],
+    "ocsort": [
+        {},
+        {
+            "track_high_thresh": "0.5", "track_low_thresh": "0.2", "new_track_thresh": "0.625", "track_buffer": "12",
+            "match_thresh": "0.7", "fuse_score": "False", "delta_t": "5", "inertia": "0.5", "use_byte": "True",
+        },
+    ],
+    "tracktrack": [
+        {"gmc_method": "none"},
+        {
+            "gmc_method": "none", "track_high_thresh": "0.5", "track_low_thresh": "0.1", "new_track_thresh": "0.5",
+            "track_buffer": "60", "match_thresh": "0.8", "lost_match_thr": "0.95", "conf_weight": "0.2",
+            "angle_weight": "0.2", "penalty_p": "0.1", "reduce_step": "0.1", "tai_thr": "0.4", "min_track_len": "1",
         },
     ],
 }

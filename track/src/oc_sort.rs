@@ -9,8 +9,8 @@
 //! - re-update: a lost track that recovery finds takes its filter along a straight line from its last box to the new one.
 //!   A lost track that the first association finds does not, though the paper would have it so too.
 //!
-//! Ultralytics takes a box that begins left of the image for none, in momentum and recovery. Here it counts as any other: a
-//! detector that clips its boxes gives the same results.
+//! As there, an object whose last box begins left of the image has no momentum, and its predicted box stands for the last one
+//! in recovery. Detectors that clip their boxes give none such.
 
 mod observed;
 mod re_update;
@@ -117,7 +117,7 @@ impl OcSort {
     /// Costs of the pairs that overlap. Those that do not cost 1 or more, above any limit.
     fn costs(&self, places: &[usize], seen: &[Observation], cue: Cue) -> Vec<Pair> {
         let boxes = match cue {
-            Cue::LastBox => places.iter().map(|place| self.pools.get(*place).memory.boxes.last().1).collect(),
+            Cue::LastBox => places.iter().map(|place| self.last_box(*place)).collect(),
             Cue::Motion | Cue::LowScore => self.pools.boxes(places),
         };
         let seen_boxes: Vec<[f32; 4]> = seen.iter().map(Observation::xyxy).collect();
@@ -132,6 +132,13 @@ impl OcSort {
             Pair { row: pair.row, column: pair.column, cost: f64::from(cost) }
         });
         pairs.collect()
+    }
+
+    /// The box by which recovery looks for the object at `place`.
+    fn last_box(&self, place: usize) -> [f32; 4] {
+        let object = self.pools.get(place);
+        let boxes = &object.memory.boxes;
+        if boxes.is_in_image() { boxes.last().1 } else { object.xyxy() }
     }
 
     /// Takes a detection in as the object at `place`.

@@ -141,6 +141,16 @@ fn bot_sort_follows_a_moving_camera_as_ultralytics_does() {
 }
 
 #[test]
+fn oc_sort_gives_the_identities_and_boxes_of_ultralytics() {
+    agrees_with_ultralytics("ocsort");
+}
+
+#[test]
+fn track_track_gives_the_identities_and_boxes_of_ultralytics() {
+    agrees_with_ultralytics("tracktrack");
+}
+
+#[test]
 fn a_tracker_that_was_reset_gives_what_a_new_one_gives() {
     let frames = frames("crossings");
     let mut tracker = Tracker::new(TrackerConfig::named("bytetrack").unwrap()).unwrap();

@@ -42,10 +42,16 @@ impl ObservedBoxes {
         self.last
     }
 
+    /// Whether the last box does not begin left of the image.
+    pub(super) fn is_in_image(&self) -> bool {
+        self.last.1[0] >= 0.0
+    }
+
     /// Angle between the direction of motion and the one from the last box to `xyxy`, in units of π: from 0 to 1. A half for
-    /// an object at rest; 0 for a box in the same place, and before the second box.
+    /// an object at rest; 0 for a box in the same place, before the second box, and where the last begins left of the image.
     pub(super) fn angle_to(&self, xyxy: &[f32; 4]) -> f32 {
-        let (Some(motion), Some(way)) = (self.direction, direction(&self.last.1, xyxy)) else { return 0.0 };
+        let motion = self.direction.filter(|_| self.is_in_image());
+        let (Some(motion), Some(way)) = (motion, direction(&self.last.1, xyxy)) else { return 0.0 };
         (way[0] * motion[0] + way[1] * motion[1]).clamp(-1.0, 1.0).acos() / PI
     }
 }
@@ -64,7 +70,8 @@ mod tests {
     use super::*;
 
     fn square(x: f32, y: f32) -> [f32; 4] {
-        [x - 5.0, y - 5.0, x + 5.0, y + 5.0]
+        // Well within an image.
+        [x + 95.0, y + 95.0, x + 105.0, y + 105.0]
     }
 
     fn walk(delta_t: u32, centres: &[(u64, f32, f32)]) -> ObservedBoxes {
@@ -104,6 +111,12 @@ mod tests {
     #[test]
     fn an_object_at_rest_is_halfway_between_all_directions() {
         assert_eq!(walk(2, &[(1, 4.0, 4.0), (2, 4.0, 4.0)]).angle_to(&square(9.0, 4.0)), 0.5);
+    }
+
+    #[test]
+    fn an_object_left_of_the_image_prefers_no_direction() {
+        let boxes = walk(1, &[(1, -90.0, 0.0), (2, -96.0, 0.0)]);
+        assert_eq!(boxes.angle_to(&square(0.0, 0.0)), 0.0);
     }
 
     #[test]
