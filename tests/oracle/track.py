@@ -1,7 +1,7 @@
 """Golden values of the trackers: simulated detections, and the identities that Ultralytics' trackers give them.
 
 pip install ultralytics==8.4.190 opencv-python-headless numpy lap==0.5.13
-usage: track.py   writes tests/golden/track/{sequences,bytetrack,botsort,camera,ocsort,tracktrack}.json
+usage: track.py   writes tests/golden/track/{sequences,bytetrack,botsort,camera,ocsort,tracktrack,tracktrack_suppressed}.json
 
 The detections go to the tracker objects themselves, without a video. Coordinates are multiples of 1/16 pixel and scores of 1/256,
 so that f32 and text hold them exactly.
@@ -173,9 +173,57 @@ def run(name, settings, detections, images=None):
     return frames
 
 
+def overlaps(boxes):
+    """Intersection over union of all pairs."""
+    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:4], boxes[None, :, 2:4])
+    intersection = np.clip(high - low, 0, None).prod(axis=2)
+    areas = (boxes[:, 2:4] - boxes[:, :2]).prod(axis=1)
+    return intersection / (areas[:, None] + areas - intersection)
+
+
+def suppressed(rows):
+    """Places that non-maximum suppression removes at an IoU of 0.3, and of these the ones that are near to none that it keeps."""
+    iou = overlaps(rows)
+    kept = []
+    for place in np.argsort(-rows[:, 4], kind="stable"):
+        if all(iou[place, other] <= 0.3 for other in kept):
+            kept.append(place)
+    removed = [place for place in range(len(rows)) if place not in kept]
+    return removed, [place for place in removed if max(iou[place, other] for other in kept) < 0.97]
+
+
+def run_suppressed(settings, detections):
+    """As `run`, of TrackTrack, with what was suppressed beside the detections. There the place of the detection is -1."""
+    peer = tracker("tracktrack", settings)
+    frames, lists = [], []
+    for rows in detections:
+        removed, near = suppressed(rows)
+        kept, extra = np.delete(rows, removed, axis=0).astype(np.float32), rows[near].astype(np.float32)
+        middle, size = (extra[:, :2] + extra[:, 2:4]) / 2, extra[:, 2:4] - extra[:, :2]
+        extra = (np.concatenate([middle, size], axis=1), extra[:, 4], extra[:, 5])
+        rows = peer.update(Boxes(kept, (HEIGHT, WIDTH)), dets_del=extra if near else None)
+        frames.append(np.asarray(rows, np.float32).reshape(-1, 8))
+        lists.append([[int(i) for i in removed], [int(i) for i in near]])
+    return frames, lists
+
+
 def write(name, parts):
     text = "[\n" + ",\n".join(json.dumps(part, separators=(",", ":")) for part in parts) + "\n]\n"
     (GOLDEN / f"{name}.json").write_text(text)
+
+
+def write_suppressed(sequences):
+    runs = []
+    for settings in ({"gmc_method": "none"}, {"gmc_method": "none", "penalty_q": "0.1", "match_thresh": "0.9"}):
+        for sequence in ("crossings", "occlusions"):
+            frames, lists = run_suppressed(settings, sequences[sequence])
+            taken = sum(int((rows[:, 7] < 0).sum()) for rows in frames)
+            print("tracktrack", settings, sequence, taken, "that were suppressed are taken")
+            # Of each frame: the places that are removed, and those of them that are given as suppressed.
+            tracks = [rows[:, [4, 7]].astype(int).flatten().tolist() for rows in frames]
+            runs.append({"sequence": sequence, "settings": settings, "suppressed": lists, "tracks": tracks})
+    write("tracktrack_suppressed", runs)
 
 
 def main():
@@ -201,6 +249,7 @@ def main():
                 identities = len({int(i) for rows in frames for i in rows[:, 4]})
                 print(name, settings, sequence, f"{identities} identities, {sum(map(len, frames))} boxes")
         write(name, runs)
+    write_suppressed(sequences)
     offsets, images, detections = zip(*shaken())
     runs = []
     for name in CAMERA_TRACKERS:

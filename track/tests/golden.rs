@@ -151,10 +151,42 @@ fn track_track_gives_the_identities_and_boxes_of_ultralytics() {
 }
 
 #[test]
+fn track_track_takes_what_was_suppressed_as_ultralytics_does() {
+    let mut taken = 0;
+    for run in &golden("tracktrack_suppressed") {
+        let frames = frames(run["sequence"].as_str().unwrap());
+        let mut tracker = Tracker::new(config("tracktrack", &run["settings"])).unwrap();
+        let (lists, expected) = (array(&run["suppressed"]), array(&run["tracks"]));
+        assert_eq!((lists.len(), expected.len()), (frames.len(), frames.len()));
+        for (frame, detections) in frames.iter().enumerate() {
+            let [removed, suppressed]: [Vec<usize>; 2] = serde_json::from_value(lists[frame].clone()).unwrap();
+            let kept: Vec<usize> = (0..detections.len()).filter(|place| !removed.contains(place)).collect();
+            let rows = |places: &[usize]| places.iter().map(|place| detections[*place]).collect::<Vec<_>>();
+            let tracks = tracker.update_with_suppressed(&rows(&kept), &rows(&suppressed), None);
+            let mut pairs = Vec::new();
+            for track in &tracks {
+                let extra = track.detection_index.checked_sub(kept.len());
+                let detection =
+                    &detections[extra.map_or_else(|| kept[track.detection_index], |extra| suppressed[extra])];
+                assert_eq!((track.class_id, track.confidence), (detection.class_id, detection.confidence));
+                // Ultralytics has no place for one that was suppressed.
+                pairs.extend([track.track_id as i64, extra.map_or(track.detection_index as i64, |_| -1)]);
+                taken += usize::from(extra.is_some());
+            }
+            let expected: Vec<i64> = serde_json::from_value(expected[frame].clone()).unwrap();
+            assert_eq!(pairs, expected, "{} of {}, frame {frame}", run["settings"], run["sequence"]);
+        }
+    }
+    assert!(taken > 10, "{taken} taken");
+}
+
+#[test]
 fn a_tracker_that_was_reset_gives_what_a_new_one_gives() {
     let frames = frames("crossings");
-    let mut tracker = Tracker::new(TrackerConfig::named("bytetrack").unwrap()).unwrap();
-    let first = follow(&mut tracker, &frames);
-    tracker.reset();
-    assert_eq!(follow(&mut tracker, &frames), first);
+    for name in ["bytetrack", "ocsort", "tracktrack"] {
+        let mut tracker = Tracker::new(TrackerConfig::named(name).unwrap()).unwrap();
+        let first = follow(&mut tracker, &frames);
+        tracker.reset();
+        assert_eq!(follow(&mut tracker, &frames), first, "{name}");
+    }
 }
