@@ -57,7 +57,7 @@ TRACKERS = {
     ],
 }
 # Those that see the camera move.
-CAMERA_TRACKERS = ["botsort"]
+CAMERA_TRACKERS = ["botsort", "tracktrack"]
 # Frames of the sequence that has pixels.
 SHAKEN = 40
 # Of every so many frames the boxes are kept, too.

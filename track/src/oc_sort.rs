@@ -64,7 +64,7 @@ impl OcSort {
     }
 
     pub(crate) fn reset(&mut self) {
-        (self.pools, self.frame) = (Pools::new(), 0);
+        *self = Self::new(&self.config);
     }
 
     pub(crate) fn update(&mut self, detections: &[Detection]) -> Vec<Track> {

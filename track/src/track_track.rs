@@ -17,9 +17,10 @@ mod cost;
 mod memory;
 
 use crate::assignment::Assignment;
-use crate::config::TrackerConfig;
+use crate::config::{GmcMethod, TrackerConfig};
 use crate::detection::{Detection, Track};
 use crate::kalman::{BoxForm, BoxState};
+use crate::motion::{Compensation, GrayFrame};
 use crate::observation::{Observation, split};
 use crate::pools::{Changes, Pools};
 use crate::tracklet::{Status, Tracklet};
@@ -31,6 +32,8 @@ use memory::Memory;
 #[derive(Debug, Clone)]
 pub(crate) struct TrackTrack {
     config: TrackerConfig,
+    /// Unless the settings want none.
+    camera: Option<Compensation>,
     pools: Pools<Memory>,
     /// Number of the last frame, from 1.
     frame: u64,
@@ -41,16 +44,25 @@ type Penalized = (Observation, f32);
 
 impl TrackTrack {
     pub(crate) fn new(config: &TrackerConfig) -> Self {
-        Self { config: config.clone(), pools: Pools::new(), frame: 0 }
+        let camera = (config.gmc_method == GmcMethod::SparseOptFlow).then(Compensation::new);
+        Self { config: config.clone(), camera, pools: Pools::new(), frame: 0 }
     }
 
     pub(crate) fn reset(&mut self) {
-        (self.pools, self.frame) = (Pools::new(), 0);
+        *self = Self::new(&self.config);
     }
 
     /// `suppressed` are those that non-maximum suppression removed; they count on from `detections`.
-    pub(crate) fn update(&mut self, detections: &[Detection], suppressed: &[Detection]) -> Vec<Track> {
+    pub(crate) fn update(
+        &mut self,
+        detections: &[Detection],
+        suppressed: &[Detection],
+        frame: Option<&GrayFrame>,
+    ) -> Vec<Track> {
         self.frame += 1;
+        if let (Some(camera), Some(frame)) = (&mut self.camera, frame) {
+            self.pools.warp(&camera.apply(frame, detections));
+        }
         let (known, new) = self.pools.split_by(|object| object.status != Status::New);
         for &place in known.iter().chain(&new) {
             self.pools.get_mut(place).predict();

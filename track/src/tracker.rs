@@ -69,7 +69,7 @@ impl Tracker {
         match &mut self.method {
             Method::ByteTrack(tracker) => tracker.update(detections, frame),
             Method::OcSort(tracker) => tracker.update(detections),
-            Method::TrackTrack(tracker) => tracker.update(detections, suppressed),
+            Method::TrackTrack(tracker) => tracker.update(detections, suppressed, frame),
         }
     }
 

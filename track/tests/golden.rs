@@ -141,6 +141,11 @@ fn bot_sort_follows_a_moving_camera_as_ultralytics_does() {
 }
 
 #[test]
+fn track_track_follows_a_moving_camera_as_ultralytics_does() {
+    agrees_with_ultralytics_about_a_moving_camera("tracktrack");
+}
+
+#[test]
 fn oc_sort_gives_the_identities_and_boxes_of_ultralytics() {
     agrees_with_ultralytics("ocsort");
 }
