@@ -76,3 +76,64 @@ impl Memory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detection::Detection;
+
+    fn square(x: f32, y: f32) -> Observation {
+        let detection = Detection { class_id: 0, confidence: 0.75, xyxy: [x, y, x + 16.0, y + 16.0] };
+        Observation::new(0, &detection).unwrap()
+    }
+
+    fn walk(steps: &[(u64, f32, f32)]) -> Memory {
+        let (frame, x, y) = steps[0];
+        let mut memory = Memory::new(0.5, frame, square(x, y).xyxy().map(f64::from));
+        steps[1..].iter().for_each(|&(frame, x, y)| memory.found(&square(x, y), frame, 0.5));
+        memory
+    }
+
+    /// Unit vectors to the right and downwards count that much in the motion of the corners.
+    fn assert_motion(memory: &Memory, right: f64, down: f64) {
+        let mut expected = CornerDirections::default();
+        expected.add(&CornerDirections::between(&[0.0; 4], &[64.0, 0.0, 64.0, 0.0]), right);
+        expected.add(&CornerDirections::between(&[0.0; 4], &[0.0, 64.0, 0.0, 64.0]), down);
+        let (motion, expected) = (format!("{:.5?}", memory.motion), format!("{expected:.5?}"));
+        assert_eq!(motion, expected);
+    }
+
+    #[test]
+    fn the_nearer_of_three_frames_counts_more_in_the_motion() {
+        // To the right for long enough: (1 + 1/2 + 1/3) / 3.
+        assert_motion(&walk(&[(1, 0.0, 0.0), (2, 64.0, 0.0), (3, 128.0, 0.0), (4, 192.0, 0.0)]), 11.0 / 18.0, 0.0);
+        // The frame before is missing: 1/2 and 1/3 of it are left.
+        assert_motion(&walk(&[(1, 0.0, 0.0), (2, 0.0, 0.0), (4, 64.0, 0.0)]), 5.0 / 18.0, 0.0);
+        // Only the frame before: 1.
+        assert_motion(&walk(&[(1, 0.0, 0.0), (2, 0.0, 64.0)]), 0.0, 1.0 / 3.0);
+    }
+
+    #[test]
+    fn a_score_is_expected_to_go_on_as_it_did() {
+        let memory = walk(&[(1, 0.0, 0.0), (2, 0.0, 0.0)]);
+        assert_eq!(memory.expected_score(0.625), 0.75);
+    }
+
+    #[test]
+    fn an_object_that_is_found_again_keeps_its_motion_and_counts_anew() {
+        let mut memory = walk(&[(1, 0.0, 0.0), (2, 64.0, 0.0), (3, 128.0, 0.0)]);
+        let motion = memory.motion;
+        assert!(memory.was_found_for(3) && !memory.was_found_for(4));
+        memory.found_again([500.0, 0.0, 516.0, 16.0], 9, 0.5);
+        assert_eq!(memory.motion, motion);
+        assert!(memory.was_found_for(1) && !memory.was_found_for(2));
+    }
+
+    #[test]
+    fn the_way_to_a_detection_begins_three_frames_back_or_at_the_newest_box() {
+        let memory = walk(&[(1, 0.0, 0.0), (2, 64.0, 0.0), (3, 128.0, 0.0)]);
+        assert_eq!(memory.earlier_box(4)[0], 0.0);
+        assert_eq!(memory.earlier_box(6)[0], 128.0);
+        assert_eq!(memory.earlier_box(9)[0], 128.0);
+    }
+}
