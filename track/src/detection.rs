@@ -25,3 +25,11 @@ pub struct Track {
     /// The tracker's estimate of the box: left, top, right, bottom, in pixels of the frame.
     pub xyxy: [f32; 4],
 }
+
+impl Track {
+    /// The box's centre: x, y.
+    pub fn centre(&self) -> [f64; 2] {
+        let [x1, y1, x2, y2] = self.xyxy.map(f64::from);
+        [(x1 + x2) / 2., (y1 + y2) / 2.]
+    }
+}

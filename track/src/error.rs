@@ -36,6 +36,12 @@ pub enum TrackError {
         /// What is wrong, and where.
         problem: String,
     },
+    /// A line without length, or not of numbers.
+    #[error("a line needs two points, x1,y1,x2,y2, that differ, not {0}")]
+    Line(String),
+    /// A polygon of so few corners, or not of numbers.
+    #[error("a zone needs at least three corners, x1,y1,x2,y2,x3,y3 and so on, of finite numbers; there are {0}")]
+    Zone(usize),
 }
 
 /// Text of a user as an error shows it: its beginning, on one line.
