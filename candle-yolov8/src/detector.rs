@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_vision::image::{Letterbox, LetterboxTransform, RgbImage, Upload, letterbox, letterbox_uploads, to_tensor};
-use candle_vision::nms::{Candidate, NmsOptions, NmsOutput, nms, nms_batched};
+use candle_vision::nms::{Candidate, NmsOptions, NmsOutput, iou, nms, nms_batched};
 use ghostzoo_kernels::has_kernels;
 use rayon::prelude::*;
 
@@ -104,6 +104,9 @@ impl PreparedImage {
 pub struct Prediction {
     /// The objects.
     pub detections: Vec<Detection>,
+    /// With [`NmsOptions::loose_iou`], the objects that the looser suppression keeps and whose intersection over union with each of
+    /// `detections` is less than 0.97, as Ultralytics gives them to its trackers; best first.
+    pub suppressed: Vec<Detection>,
     /// How many candidates were too many to be looked at: see [`crate::MAX_CANDIDATES`].
     pub dropped: usize,
     /// `[height, width]` of the network's input.
@@ -118,6 +121,9 @@ pub struct Prediction {
 
 /// Side of the images, in pixels, that a network looks at where nothing says at what it was trained.
 pub const DEFAULT_SIDE: usize = 640;
+
+/// Overlap from which on a suppressed detection is one that was kept.
+const SAME: f32 = 0.97;
 
 /// A network with the device and dtype it runs in, and the size it looks at. Make one and use it for every image.
 #[derive(Debug)]
@@ -206,14 +212,16 @@ impl Detector {
         let endpoint = Endpoint::of_detection(&self.device);
         let (_, found, times) = self.detect(endpoint, &xs, start, options)?;
         let [preprocess, inference, postprocess] = times.map(|time| time / images.len().max(1) as u32);
-        let prediction = |(NmsOutput { candidates, dropped }, image): (NmsOutput, &&PreparedImage)| {
+        let prediction = |(NmsOutput { candidates, loose, dropped }, image): (NmsOutput, &&PreparedImage)| {
             let detection = |Candidate { class_id, confidence, xyxy }| Detection {
                 class_id,
                 confidence,
                 xyxy: image.info.to_original(xyxy),
             };
-            let detections = candidates.into_iter().map(detection).collect();
-            Prediction { detections, dropped, input, preprocess, inference, postprocess }
+            let detections: Vec<Detection> = candidates.into_iter().map(detection).collect();
+            let is_new = |other: &Detection| detections.iter().all(|kept| iou(&kept.xyxy, &other.xyxy) < SAME);
+            let suppressed = loose.into_iter().map(detection).filter(is_new).collect();
+            Prediction { detections, suppressed, dropped, input, preprocess, inference, postprocess }
         };
         Ok(found.into_iter().zip(images).map(prediction).collect())
     }
@@ -276,6 +284,27 @@ mod tests {
             let v = (x * 7 + y * 13 + seed * 101) ^ (x * y);
             candle_vision::image::Rgb([v as u8, (v >> 2) as u8, (v >> 4) as u8])
         })
+    }
+
+    #[test]
+    fn what_a_looser_suppression_keeps_beside_the_detections_is_given() -> Result<()> {
+        let def = model_config("yolov8n-ghostnet", Some(4)).expect("shipped");
+        let model = Yolo::new(&def.for_inference(), seeded::var_builder(DType::F32, &Device::Cpu))?;
+        let detector = Detector::new(model, Device::Cpu, DType::F32, None);
+        let images = [image(97, 60, 1)];
+        let with = |nms: NmsOptions| -> Result<Prediction> {
+            let options = PredictOptions { imgsz: Some([64; 2]), rect: true, nms };
+            Ok(detector.predict(&images, &options)?.remove(0))
+        };
+        let tight = NmsOptions::new().conf(0.1);
+        let (plain, loose) = (with(tight.clone())?, with(tight.clone().iou(0.95))?);
+        let both = with(tight.loose_iou(0.95))?;
+        assert_eq!(both.detections, plain.detections);
+        let is_new = |other: &&Detection| plain.detections.iter().all(|kept| iou(&kept.xyxy, &other.xyxy) < SAME);
+        let expected: Vec<Detection> = loose.detections.iter().filter(is_new).copied().collect();
+        assert!(!expected.is_empty() && plain.suppressed.is_empty(), "the test has something to compare");
+        assert_eq!(both.suppressed, expected);
+        Ok(())
     }
 
     /// With letterboxes of the device's and its launches.

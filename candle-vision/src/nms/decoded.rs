@@ -35,7 +35,7 @@ pub fn nms_batched(decoded: &Tensor, options: &NmsOptions) -> Result<Vec<NmsOutp
 
 /// What kernels keep; `None` where that is the host's to say.
 fn on_gpu(decoded: &Tensor, options: &NmsOptions) -> Result<Option<Vec<NmsOutput>>> {
-    let NmsOptions { conf, iou, max_det, agnostic, ref classes, multi_label } = *options;
+    let NmsOptions { conf, iou, max_det, agnostic, ref classes, multi_label, loose_iou } = *options;
     if multi_label {
         return Ok(None);
     }
@@ -46,11 +46,18 @@ fn on_gpu(decoded: &Tensor, options: &NmsOptions) -> Result<Option<Vec<NmsOutput
         confidence: row[4],
         class_id: row[5] as usize,
     };
-    let kept = |image: &gpu::Suppressed| NmsOutput {
-        candidates: image.rows.iter().map(candidate).collect(),
+    let Some(images) = gpu::suppress(decoded, &options)? else { return Ok(None) };
+    let loose = match loose_iou {
+        Some(iou) => gpu::suppress(decoded, &gpu::Options { iou, ..options })?,
+        None => None,
+    };
+    let candidates = |image: &gpu::Suppressed| image.rows.iter().map(candidate).collect();
+    let kept = |(index, image): (usize, &gpu::Suppressed)| NmsOutput {
+        candidates: candidates(image),
+        loose: loose.as_ref().and_then(|images| images.get(index)).map(candidates).unwrap_or_default(),
         dropped: image.dropped,
     };
-    Ok(gpu::suppress(decoded, &options)?.map(|images| images.iter().map(kept).collect()))
+    Ok(Some(images.iter().enumerate().map(kept).collect()))
 }
 
 /// The candidates of one image in the order of their anchors, each for its best class or for all.

@@ -38,12 +38,14 @@ pub struct NmsOptions {
     pub classes: Option<Vec<usize>>,
     /// Whether an anchor may count for several classes (as in validation) or for its best one only.
     pub multi_label: bool,
+    /// The overlap of a second, looser suppression, for [`NmsOutput::loose`].
+    pub loose_iou: Option<f32>,
 }
 
 impl Default for NmsOptions {
     /// Ultralytics' defaults for prediction.
     fn default() -> Self {
-        Self { conf: 0.25, iou: 0.7, max_det: 300, agnostic: false, classes: None, multi_label: false }
+        Self { conf: 0.25, iou: 0.7, max_det: 300, agnostic: false, classes: None, multi_label: false, loose_iou: None }
     }
 }
 
@@ -89,6 +91,12 @@ impl NmsOptions {
     pub fn multi_label(self, multi_label: bool) -> Self {
         Self { multi_label, ..self }
     }
+
+    /// The overlap of a second, looser suppression, for [`NmsOutput::loose`].
+    #[must_use]
+    pub fn loose_iou(self, loose_iou: impl Into<Option<f32>>) -> Self {
+        Self { loose_iou: loose_iou.into(), ..self }
+    }
 }
 
 /// Most candidates that take part: the best by confidence.
@@ -108,6 +116,8 @@ pub fn iou(a: &[f32; 4], b: &[f32; 4]) -> f32 {
 pub struct NmsOutput {
     /// Best first; equal confidences in the order they came.
     pub candidates: Vec<Candidate>,
+    /// What a suppression by [`NmsOptions::loose_iou`] leaves, those of `candidates` among them; empty where none was asked for.
+    pub loose: Vec<Candidate>,
     /// How many candidates above the threshold were not looked at, being beyond the best [`MAX_CANDIDATES`].
     pub dropped: usize,
 }
@@ -121,20 +131,25 @@ pub fn nms(mut candidates: Vec<Candidate>, options: &NmsOptions) -> NmsOutput {
     candidates.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
     let dropped = candidates.len().saturating_sub(MAX_CANDIDATES);
     candidates.truncate(MAX_CANDIDATES);
+    let loose = options.loose_iou.map(|iou| suppress(&candidates, iou, options)).unwrap_or_default();
+    NmsOutput { candidates: suppress(&candidates, options.iou, options), loose, dropped }
+}
+
+/// Keeps the best of candidates, best first, that overlap by more than `iou`.
+fn suppress(candidates: &[Candidate], most: f32, options: &NmsOptions) -> Vec<Candidate> {
     let mut kept: Vec<Candidate> = Vec::new();
     for candidate in candidates {
         if kept.len() == options.max_det {
             break;
         }
         let is_suppressed = kept.iter().any(|better| {
-            (options.agnostic || better.class_id == candidate.class_id)
-                && iou(&better.xyxy, &candidate.xyxy) > options.iou
+            (options.agnostic || better.class_id == candidate.class_id) && iou(&better.xyxy, &candidate.xyxy) > most
         });
         if !is_suppressed {
-            kept.push(candidate);
+            kept.push(*candidate);
         }
     }
-    NmsOutput { candidates: kept, dropped }
+    kept
 }
 
 #[cfg(test)]
@@ -253,6 +268,7 @@ mod tests {
                     .map(|c| c.iter().map(|n| n.as_u64().expect("n") as usize).collect()),
                 agnostic: given["agnostic"].as_bool().unwrap_or_default(),
                 multi_label: given["multi_label"].as_bool().unwrap_or_default(),
+                loose_iou: None,
             };
             let anchors_kept = |rows: &[f32], options: &NmsOptions| {
                 let all = from_rows(rows, ANCHORS, options);
@@ -302,8 +318,9 @@ mod tests {
                     candidate(class_id, f32::from(c) / 8., [x, y, x + w, y + h])
                 })
                 .collect();
-            let options = NmsOptions { iou: 0.45, max_det, agnostic, ..Default::default() };
-            let NmsOutput { candidates: kept, dropped: 0 } = nms(boxes.clone(), &options) else { panic!("dropped") };
+            let options = NmsOptions { iou: 0.45, max_det, agnostic, loose_iou: Some(0.8), ..Default::default() };
+            let NmsOutput { candidates: kept, loose, dropped: 0 } = nms(boxes.clone(), &options) else { panic!("dropped") };
+            prop_assert_eq!(loose, by_removal(&boxes, &NmsOptions { iou: 0.8, ..options.clone() }));
             prop_assert_eq!(&kept, &by_removal(&boxes, &options));
             for (i, a) in kept.iter().enumerate() {
                 for b in &kept[..i] {
