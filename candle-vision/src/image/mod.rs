@@ -4,7 +4,7 @@
 //! - [`EvalTransform`]: PIL's antialiased resize, centre crop and normalisation, as timm evaluates classifiers;
 //! - [`Letterbox`]: cv2's bilinear resize with grey borders, as Ultralytics feeds detectors, and the way back;
 //! - [`warp_affine`], [`warp_perspective`], [`map_hsv`]: cv2's warps and colours, as training changes images;
-//! - `draw_boxes` (feature `draw`), [`save`]: the result as an image.
+//! - `draw_boxes` and `draw_path` (feature `draw`), [`save`]: the result as an image.
 //!
 //! The two resizes are bit-equal with theirs on equal pixels (Pillow 13, OpenCV 4.11 and 5.0 on x86), and so are decoded
 //! images of every format, JPEG included: it is read as by libjpeg-turbo, which PIL and cv2 share, but for levels far outside
@@ -34,6 +34,8 @@ mod jpeg;
 mod jpeg_markers;
 mod letterbox;
 mod libjpeg;
+#[cfg(feature = "draw")]
+mod path;
 mod resize;
 mod save;
 #[cfg(feature = "draw")]
@@ -57,6 +59,8 @@ pub use hsv::{HsvLut, hsv_from_rgb, map_hsv, rgb_from_hsv};
 pub use image::{Rgb, RgbImage};
 pub use inspect::upright_size;
 pub use letterbox::{GREY, Letterbox, LetterboxTransform, Upload, letterbox, letterbox_uploads, to_tensor};
+#[cfg(feature = "draw")]
+pub use path::draw_path;
 pub use resize::{Interpolation, UnknownInterpolation, resize};
 pub use save::save;
 #[cfg(feature = "draw")]
