@@ -16,4 +16,5 @@ pub mod regular;
 pub mod seeded;
 pub mod spec;
 pub mod sysinfo;
+pub mod tiles;
 pub mod train;

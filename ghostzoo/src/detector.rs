@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use candle_vision::image::{self, RgbImage};
-use candle_yolov8::{Detection, PredictOptions};
+use candle_yolov8::{Detection, PredictOptions, TileError, TileOptions};
 
 use crate::error::{Result, request};
 use crate::model::{Model, Network};
@@ -131,6 +131,29 @@ impl Detector {
     pub fn predict_batch(&self, images: &[RgbImage]) -> Result<Vec<Vec<Detection>>> {
         let predictions = self.detector.predict(images, &self.options)?;
         Ok(predictions.into_iter().map(|prediction| prediction.detections).collect())
+    }
+
+    /// The objects in a large image, looked at tile by tile and as a whole, the most confident first, in pixels of the image: also
+    /// those that are too small to be found where the whole image is scaled to the network's size. The detector's options hold
+    /// for each tile.
+    ///
+    /// ```
+    /// use ghostzoo::{Detector, RgbImage, TileOptions};
+    ///
+    /// let detector = Detector::load("yolov8n-ghostnet-bccd")?;
+    /// let found = detector.predict_tiled(&RgbImage::new(900, 600), &TileOptions::new().size([480, 480]))?;
+    /// # let _ = found;
+    /// # Ok::<(), ghostzoo::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Tiles without pixels, an overlap or a threshold out of range, too many tiles; as [`Detector::predict`].
+    pub fn predict_tiled(&self, image: &RgbImage, tiles: &TileOptions) -> Result<Vec<Detection>> {
+        match self.detector.predict_tiled(image, &self.options, tiles) {
+            Ok(prediction) => Ok(prediction.detections),
+            Err(TileError::Candle(error)) => Err(error.into()),
+            Err(error) => Err(request(error)),
+        }
     }
 
     /// [`Detector::predict`] for an image file, which is read as OpenCV reads it.

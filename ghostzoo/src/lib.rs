@@ -24,7 +24,7 @@ pub use architecture::{Architecture, ModelSize, architectures};
 pub use candle_vision::image::{self, RgbImage};
 pub use ghostzoo_weights as weights;
 // One copy of each: a program that uses another would have other tensors.
-pub use candle_yolov8::Detection;
+pub use candle_yolov8::{Detection, MatchMetric, Merge, TileOptions};
 pub use classifier::{Classifier, ClassifySpeed, Probability, TopK};
 pub use detector::Detector;
 pub use error::{Error, Result};

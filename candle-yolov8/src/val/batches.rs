@@ -74,6 +74,13 @@ impl ValSample {
         Self { input, original, resized, info }
     }
 
+    /// An image as it is: pixels of the input are those of the image.
+    pub fn whole(image: RgbImage) -> Self {
+        let original = [image.height() as usize, image.width() as usize];
+        let info = Letterbox::new(original).plan(original);
+        Self { input: image, original, resized: original, info }
+    }
+
     /// Carries a label, centre x, centre y, width, height as fractions of the image, to left, top, right, bottom in
     /// pixels of the input.
     pub fn to_input(&self, [cx, cy, w, h]: [f32; 4]) -> [f32; 4] {

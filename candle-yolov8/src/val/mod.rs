@@ -7,6 +7,7 @@
 mod batches;
 mod evaluator;
 mod run;
+mod tiled;
 
 pub use batches::{ValBatch, ValSample, batches};
 pub use evaluator::{DetectionEvaluator, EvalResult};

@@ -1,5 +1,6 @@
 //! A detector over a data set.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use candle_core::{Error, Result, Tensor, bail};
@@ -10,8 +11,10 @@ use rayon::prelude::*;
 
 use super::batches::{ValSample, batches};
 use super::evaluator::{DetectionEvaluator, EvalResult};
+use super::tiled;
 use crate::data::{AnnotatedFiles, AnnotatedImage, Annotation, DetectionItem};
 use crate::detector::{Detection, Detector};
+use crate::tiles::TileOptions;
 
 /// How to validate.
 ///
@@ -34,6 +37,9 @@ pub struct ValOptions {
     pub single_cls: bool,
     /// Most pixels of an image that is decoded from a file.
     pub max_pixels: u64,
+    /// How each image is looked at tile by tile, as in prediction: `imgsz`, `rect` and `nms` are for each tile, and what is
+    /// found counts in pixels of the image. `None` for images as a whole.
+    pub tiles: Option<TileOptions>,
 }
 
 /// What Ultralytics 8.4.190 rounds the size of a validation up to, whatever the model's stride. Measured with strides 32 and
@@ -89,6 +95,12 @@ impl ValOptions {
         Self { max_pixels, ..self }
     }
 
+    /// How each image is looked at tile by tile; `None` for images as a whole.
+    #[must_use]
+    pub fn tiles(self, tiles: impl Into<Option<TileOptions>>) -> Self {
+        Self { tiles: tiles.into(), ..self }
+    }
+
     /// Pixels that an image's longer side is scaled to: `imgsz` rounded up to a multiple of 32.
     #[must_use]
     pub fn side(&self) -> usize {
@@ -101,7 +113,8 @@ impl Default for ValOptions {
     fn default() -> Self {
         let nms = NmsOptions::new().conf(0.001).iou(0.7).max_det(300).multi_label(true);
         let max_pixels = image::MAX_PIXELS;
-        Self { imgsz: 640, batch: 16, rect: true, nms, confusion_conf: 0.25, single_cls: false, max_pixels }
+        let (confusion_conf, single_cls, tiles) = (0.25, false, None);
+        Self { imgsz: 640, batch: 16, rect: true, nms, confusion_conf, single_cls, max_pixels, tiles }
     }
 }
 
@@ -135,9 +148,9 @@ pub struct BatchOutput<'a> {
     pub total: usize,
     /// Which images the batch holds.
     pub numbers: &'a [usize],
-    /// The same images as the network saw them.
+    /// The same images as the network saw them; as they are where it saw tiles.
     pub images: &'a [ValSample],
-    /// The network's output, of [`crate::Yolo::forward_t`].
+    /// The network's output, of [`crate::Yolo::forward_t`]; none where it saw tiles.
     pub raw: &'a [Tensor],
     /// What they show.
     pub labels: &'a [Vec<Annotation>],
@@ -210,7 +223,9 @@ fn run(
         }));
     }
     let side = options.side();
-    let plan = batches(&shapes, side, options.batch, detector.model().max_stride(), options.rect);
+    // One image at a time is in memory as it is.
+    let batch = if options.tiles.is_some() { 1 } else { options.batch };
+    let plan = batches(&shapes, side, batch, detector.model().max_stride(), options.rect);
     let classes = if options.single_cls { 1 } else { detector.model().num_classes() };
     let mut measure = DetectionEvaluator::new(classes, options.confusion_conf);
     let nms = options.nms.clone().agnostic(options.nms.agnostic || options.single_cls);
@@ -220,7 +235,11 @@ fn run(
         let readable = &readable;
         let inputs = plan.into_iter().map(move |batch| {
             let numbers = batch.images.iter().map(|image| readable[*image]).collect();
-            Ok::<_, LoaderError>(Inputs::read(images, numbers, side, batch.shape))
+            let prepare = |image: Arc<image::RgbImage>| match options.tiles {
+                Some(_) => ValSample::whole(Arc::unwrap_or_clone(image)),
+                None => ValSample::new(&image, side, batch.shape),
+            };
+            Ok::<_, LoaderError>(Inputs::read(images, numbers, prepare))
         });
         for inputs in PrefetchIter::spawn_scoped(scope, inputs).map_err(Error::wrap)? {
             let Inputs { numbers, samples, labels, warned, failed, scaling } = inputs.map_err(Error::wrap)?;
@@ -228,8 +247,17 @@ fn run(
             done += numbers.len() + failed.len();
             failed.into_iter().for_each(|(number, error)| found[number] = Err(error));
             times[0] += scaling;
-            let pixels: Vec<_> = samples.iter().map(|sample| &sample.input).collect();
-            let (raw, mut kept, spent) = detector.forward_batch(&pixels, &nms)?;
+            let (raw, mut kept, spent) = match &options.tiles {
+                Some(tiles) => {
+                    let name = |number: usize| images.name(numbers[number]);
+                    let (kept, spent) = tiled::predict(detector, &samples, tiles, options, &nms, name)?;
+                    (Vec::new(), kept, spent)
+                }
+                None => {
+                    let pixels: Vec<_> = samples.iter().map(|sample| &sample.input).collect();
+                    detector.forward_batch(&pixels, &nms)?
+                }
+            };
             if options.single_cls {
                 kept.iter_mut().flat_map(|kept| &mut kept.candidates).for_each(|candidate| candidate.class_id = 0);
             }
@@ -268,15 +296,19 @@ struct Inputs {
 }
 
 impl Inputs {
-    /// Takes and scales images on all threads.
-    fn read(images: &dyn Dataset<Item = DetectionItem>, numbers: Vec<usize>, imgsz: usize, shape: [usize; 2]) -> Self {
-        let prepare = |number: usize| {
+    /// Takes images and prepares them on all threads.
+    fn read(
+        images: &dyn Dataset<Item = DetectionItem>,
+        numbers: Vec<usize>,
+        prepare: impl Fn(Arc<image::RgbImage>) -> ValSample + Sync,
+    ) -> Self {
+        let read = |number: usize| {
             let DetectionItem { image, labels, warning } = item(images, number).map_err(|error| (number, error))?;
             let start = Instant::now();
-            let sample = ValSample::new(&image, imgsz, shape);
+            let sample = prepare(image);
             Ok((number, sample, labels, warning, start.elapsed()))
         };
-        let results: Vec<_> = numbers.into_par_iter().map(prepare).collect();
+        let results: Vec<_> = numbers.into_par_iter().map(read).collect();
         let mut inputs = Self::default();
         for result in results {
             match result {

@@ -7,7 +7,7 @@ use candle_vision::image::{Rgb, RgbImage, save};
 
 use super::*;
 use crate::data::{BBox, ImageId};
-use crate::{Yolo, model_config};
+use crate::{PredictOptions, Yolo, model_config};
 
 const OPTIONS: fn() -> ValOptions = || ValOptions { imgsz: 320, batch: 3, ..Default::default() };
 
@@ -116,5 +116,41 @@ fn items_without_an_image_do_not_count_and_unknown_classes_are_an_error() -> Res
     let items = InMemoryDataset::new(vec![item(64, 0), item(64, 3)]);
     let error = validate_dataset(&detector, &items, &options, &mut |_| Ok(())).expect_err("a class too many");
     assert!(error.to_string().starts_with("item 1: a label has class 3, but there are 3 classes"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn tiles_are_measured_in_pixels_of_the_image() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (detector, mut images) = (detector()?, images(folder.path()));
+    let tiles = TileOptions::new().size([200, 240]).overlap(0.1);
+    let nms = NmsOptions::new().conf(0.2);
+    let options = ValOptions { nms: nms.clone(), ..OPTIONS() }.tiles(tiles.clone());
+    let predict = PredictOptions::new().imgsz([320; 2]).nms(nms);
+    let mut expected = Vec::new();
+    for image in &mut images {
+        let pixels = image::open(&image.path).expect("an image");
+        let found = detector.predict_tiled(&pixels, &predict, &tiles).map_err(Error::wrap)?.detections;
+        for detection in &found {
+            let [x1, y1, x2, y2] = detection.xyxy.map(f64::from);
+            image.labels.push(Annotation::pixels(detection.class_id, [x1, y1, x2 - x1, y2 - y1]));
+        }
+        expected.push(found);
+    }
+    let mut seen = Vec::new();
+    let report = validate(&detector, &images, &options, &mut |batch| {
+        assert!(batch.raw.is_empty() && batch.images.len() == 1);
+        seen.push((batch.done, batch.found.iter().map(|found| found.candidates.len()).sum::<usize>()));
+        Ok(())
+    })?;
+    let found: Vec<_> = report.images.into_iter().map(|found| found.expect("it is there")).collect();
+    assert_eq!(found, expected);
+    assert!(report.measured.coco.summary.ap.is_some_and(|ap| ap > 0.999), "what was found is what was labelled");
+    assert!(report.measured.ultralytics.means()[3] > 0.99);
+    assert_eq!(seen.iter().map(|(done, _)| *done).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert!(report.times.iter().all(|time| *time > Duration::ZERO));
+    let tiny = options.tiles(TileOptions::new().size([1; 2]));
+    let error = validate(&detector, &images, &tiny, &mut |_| Ok(())).expect_err("too many tiles").to_string();
+    assert!(error.contains(".png: the image of") && error.contains("and 100000 are the most"), "{error}");
     Ok(())
 }

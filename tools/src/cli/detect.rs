@@ -82,6 +82,8 @@ pub(crate) struct DetectArgs {
     /// Draw no boxes
     #[arg(long)]
     pub(crate) hide_boxes: bool,
+    #[command(flatten)]
+    pub(crate) tiles: super::TileArgs,
 }
 
 /// Parses a number from 0 to 1.

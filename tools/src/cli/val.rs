@@ -71,6 +71,8 @@ pub(crate) struct ValArgs {
     /// Print one JSON object to stdout, nothing else
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) tiles: super::TileArgs,
 }
 
 /// A definition of average precision.

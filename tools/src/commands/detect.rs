@@ -1,5 +1,7 @@
 //! `ghostzoo detect`: boxes in images.
 
+mod tiles;
+
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 
@@ -19,6 +21,7 @@ use crate::request::PredictRequest;
 use crate::run_dir::RunDir;
 use crate::source::Source;
 use ghostzoo::Network;
+use tiles::TiledImages;
 
 /// Where runs go unless told otherwise.
 const RUNS: &str = "runs/detect/predict";
@@ -26,6 +29,7 @@ const RUNS: &str = "runs/detect/predict";
 /// Detects objects in every image that the arguments name, or in the one that is built in.
 pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
     let PredictRequest { choice, entries } = PredictRequest::of(Task::Detect, args.model.as_deref(), &args.sources)?;
+    let tiles = args.tiles.options()?;
     let device = global.open(global.quiet)?;
     let folder = folder(args)?;
     // Images are decoded while the model is loaded.
@@ -46,8 +50,12 @@ pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
     let options = PredictOptions::new().imgsz(args.imgsz).rect(args.rect).nms(nms.clone());
     let imgsz = args.imgsz.unwrap_or(detector.imgsz());
     let view = detector.letterbox(&options);
+    let tiled = tiles.map(|tiles| TiledImages::new(tiles, options));
     // A reader that has ended needs none.
-    let _ = sender.send(Box::new(move |image| Ok(PreparedImage::new(image, &view, &device)?)));
+    let _ = sender.send(match tiled.clone() {
+        Some(tiled) => Box::new(move |image| tiled.prepare(image, &view, &device)),
+        None => Box::new(move |image| Ok(PreparedImage::new(image, &view, &device)?)),
+    });
     if view.size != imgsz && !global.quiet {
         let stride = detector.model().max_stride();
         status!("note: image size {imgsz:?} is not a multiple of the model's stride {stride}; using {:?}", view.size);
@@ -58,6 +66,7 @@ pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
         names: &loaded.class_names,
         annotation: annotation(args, &loaded.class_names, global.quiet),
         detector,
+        tiled,
         nms,
         folder,
         coco: CocoResults::default(),
@@ -118,6 +127,7 @@ struct Run<'a> {
     names: &'a [String],
     annotation: BoxStyle,
     detector: Detector,
+    tiled: Option<TiledImages>,
     nms: NmsOptions,
     folder: Option<RunDir>,
     coco: CocoResults,
@@ -152,7 +162,10 @@ impl Run<'_> {
         self.total += items.iter().filter(|item| item.follows).count();
         let prepared: Vec<&PreparedImage> =
             items.iter().filter_map(|item| Some(&item.ready.as_ref().ok()?.prepared)).collect();
-        let predictions = self.detector.predict_prepared(&prepared, &self.nms)?;
+        let predictions = match &self.tiled {
+            Some(tiled) => tiled.predict(&self.detector, &items)?,
+            None => self.detector.predict_prepared(&prepared, &self.nms)?,
+        };
         if let Some(last) = predictions.last() {
             let shared = predictions.iter().filter(|found| found.input == last.input).count();
             self.last_shape = [shared, 3, last.input[0], last.input[1]];

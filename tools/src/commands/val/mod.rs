@@ -35,6 +35,7 @@ const DEFAULT_SIDE: usize = 640;
 /// Measures a detector on a data set.
 pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
     let model = model::required(args.model.as_deref())?;
+    let tiles = args.tiles.options()?;
     let device = global.open(global.quiet)?;
     let labels = Labels::find(args)?;
     let loaded = model::load(model, global, &device, args.json)?;
@@ -58,7 +59,8 @@ pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
         .nms(nms)
         .confusion_conf(args.confusion_conf)
         .single_cls(single_cls)
-        .max_pixels(args.largest.max_pixels);
+        .max_pixels(args.largest.max_pixels)
+        .tiles(tiles);
     if !global.quiet {
         dataset.tell(&args.data);
         tell(&dataset, &options, args, loaded.single_cls);

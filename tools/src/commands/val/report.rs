@@ -3,6 +3,7 @@
 use anyhow::Result;
 use candle_vision::metrics::{ClassMetrics, coco};
 use candle_yolov8::val::{ValOptions, ValReport};
+use candle_yolov8::{MatchMetric, Merge};
 use serde_json::{Value, json};
 
 use super::dataset::Dataset;
@@ -38,10 +39,14 @@ pub(crate) fn print(
         let per_image = |time| milliseconds(time) / looked.max(1) as f64;
         let [preprocess, inference, postprocess] = validated.times.map(per_image);
         let rate = looked as f64 / validated.elapsed.as_secs_f64();
+        let how = match &options.tiles {
+            Some(tiles) => format!("tiles of {}x{} in batches of {}", tiles.size[0], tiles.size[1], tiles.batch),
+            None => format!("in batches of {}", options.batch),
+        };
         out.line(&format!(
             "Speed: {preprocess:.1}ms preprocess, {inference:.1}ms inference, {postprocess:.1}ms postprocess per image, \
-             {rate:.1} images/s in all, at size {} in batches of {}",
-            options.side(), options.batch
+             {rate:.1} images/s in all, at size {}, {how}",
+            options.side()
         ))?;
     }
     Ok(())
@@ -118,6 +123,14 @@ pub(crate) fn json(
         .zip(validated.measured.coco.summary.stats())
         .map(|(name, value)| ((*name).to_owned(), json!(value)))
         .collect();
+    let tiles = options.tiles.as_ref().map(|tiles| {
+        let merge = tiles.merge_options(&options.nms);
+        json!({
+            "size": tiles.size, "overlap": tiles.overlap, "whole": tiles.whole, "threshold": tiles.threshold,
+            "merge": match merge.merge { Merge::GreedyNmm => "nmm", Merge::Nms => "nms" },
+            "metric": match merge.metric { MatchMetric::Ios => "ios", MatchMetric::Iou => "iou" },
+        })
+    });
     let [preprocess, inference, postprocess] = validated.times.map(milliseconds);
     let [precision, recall, map50, map50_95] = metrics.means();
     json!({
@@ -125,7 +138,7 @@ pub(crate) fn json(
         "left_out_images": dataset.report.left_out, "left_out_instances": dataset.report.left_out_objects,
         "images_without_labels": dataset.report.backgrounds,
         "imgsz": options.side(), "batch": options.batch, "rect": options.rect, "conf": decimal(options.nms.conf),
-        "iou": decimal(options.nms.iou), "max_det": options.nms.max_det,
+        "iou": decimal(options.nms.iou), "max_det": options.nms.max_det, "tiles": tiles,
         "ultralytics": {
             "precision": precision, "recall": recall, "map50": map50, "map50_95": map50_95,
             "confidence": metrics.confidence(),
