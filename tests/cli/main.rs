@@ -16,6 +16,7 @@ mod quantize;
 mod real_checkpoint;
 mod shipped;
 mod soak;
+mod tiles;
 mod train;
 mod train_classify;
 mod train_options;

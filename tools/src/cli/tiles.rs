@@ -5,36 +5,33 @@ use crate::error::usage;
 
 /// Options of commands that look at large images tile by tile.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Tiles")]
 pub(crate) struct TileArgs {
     /// Look at tiles of N by N pixels, or HEIGHT,WIDTH, of each image, which finds what is small in a large one. --imgsz,
     /// --conf, --iou and --max-det are for each tile
-    #[arg(long, value_name = "N|H,W", value_parser = super::detect::image_size, help_heading = TILES)]
+    #[arg(long, value_name = "N|H,W", value_parser = super::detect::image_size)]
     tile: Option<[usize; 2]>,
     /// Share of a side that neighbouring tiles have in common, from 0 up to, but not, 1
-    #[arg(long, default_value_t = 0.2, value_name = "SHARE", value_parser = overlap, requires = "tile", help_heading = TILES)]
+    #[arg(long, default_value_t = 0.2, value_name = "SHARE", value_parser = overlap, requires = "tile")]
     overlap: f64,
     /// Look at the tiles only, not at the whole image too, which finds what is larger than a tile
-    #[arg(long, requires = "tile", help_heading = TILES)]
+    #[arg(long, requires = "tile")]
     no_whole: bool,
     /// Whether boxes of one object in several tiles grow together, or the most confident stays as it is [default: nmm, but
     /// nms by iou where --conf is below 0.1]
-    #[arg(long, value_name = "nmm|nms", requires = "tile", help_heading = TILES)]
+    #[arg(long, value_name = "nmm|nms", requires = "tile")]
     tile_merge: Option<TileMerge>,
     /// By what share boxes are of one object: that of the smaller one's area, which a part beyond a tile's edge has, or that
     /// of both [default: ios, but as --tile-merge says]
-    #[arg(long, value_name = "ios|iou", requires = "tile", help_heading = TILES)]
+    #[arg(long, value_name = "ios|iou", requires = "tile")]
     tile_metric: Option<TileMetric>,
     /// From what share on boxes are of one object, above 0 and up to 1
-    #[arg(long, default_value_t = 0.5, value_name = "SHARE", value_parser = threshold, requires = "tile", help_heading = TILES)]
+    #[arg(long, default_value_t = 0.5, value_name = "SHARE", value_parser = threshold, requires = "tile")]
     tile_threshold: f64,
     /// Tiles per forward pass
-    #[arg(long, default_value_t = 8, value_name = "N", value_parser = super::detect::batch, requires = "tile",
-        help_heading = TILES)]
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = super::detect::batch, requires = "tile")]
     tile_batch: usize,
 }
-
-/// Where help lists them.
-const TILES: &str = "Tiles";
 
 /// What becomes of boxes of one object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
