@@ -1,4 +1,4 @@
-use candle_yolov8::{MatchMetric, Merge, TileOptions};
+use candle_yolov8::{MatchMetric, Merge, NmsOptions, TileOptions};
 use clap::{Args, ValueEnum};
 
 use crate::error::usage;
@@ -73,6 +73,15 @@ impl TileArgs {
             .batch(self.tile_batch);
         options.check().map_err(usage)?;
         Ok(Some(options))
+    }
+
+    /// Says where boxes of tiles go by another rule than usual.
+    pub(crate) fn tell(&self, tiles: &TileOptions, nms: &NmsOptions) {
+        if self.tile_merge.is_none() && tiles.merge_options(nms).merge == Merge::Nms {
+            status!(
+                "note: --conf is below 0.1, where boxes of several tiles do not grow together: --tile-merge nmm lets them"
+            );
+        }
     }
 }
 

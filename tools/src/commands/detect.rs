@@ -50,6 +50,7 @@ pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
     let options = PredictOptions::new().imgsz(args.imgsz).rect(args.rect).nms(nms.clone());
     let imgsz = args.imgsz.unwrap_or(detector.imgsz());
     let view = detector.letterbox(&options);
+    tiles.iter().filter(|_| !global.quiet).for_each(|tiles| args.tiles.tell(tiles, &nms));
     let tiled = tiles.map(|tiles| TiledImages::new(tiles, options));
     // A reader that has ended needs none.
     let _ = sender.send(match tiled.clone() {

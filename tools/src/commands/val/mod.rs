@@ -113,6 +113,9 @@ fn tell(dataset: &Dataset, options: &ValOptions, args: &ValArgs, is_trained_so: 
     if is_trained_so {
         status!("note: the model was trained with single_cls: all classes count as one");
     }
+    if let Some(tiles) = &options.tiles {
+        args.tiles.tell(tiles, &options.nms);
+    }
     let (most, kept) = (dataset.most(), options.nms.max_det);
     if kept > args.max_det {
         status!("note: an image has {most} objects: {kept} boxes are kept of each, --max-det says otherwise");
