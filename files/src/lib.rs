@@ -48,6 +48,17 @@ impl Pending {
         self.file.as_file()
     }
 
+    /// Where the file is until it has its name, for a program of others that writes it. On Windows, whose locks keep others from
+    /// writing, it is unlocked.
+    ///
+    /// # Errors
+    /// A lock that cannot be given up.
+    pub fn for_program(&self) -> io::Result<&Path> {
+        #[cfg(windows)]
+        self.file.as_file().unlock()?;
+        Ok(self.file.path())
+    }
+
     /// Syncs the file and gives it its name, in place of what has it.
     ///
     /// # Errors

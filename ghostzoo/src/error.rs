@@ -74,6 +74,9 @@ pub enum Error {
     #[cfg(feature = "plot")]
     #[error(transparent)]
     Plot(Box<dyn std::error::Error + Send + Sync>),
+    /// A video could not be read or written.
+    #[error(transparent)]
+    Video(#[from] crate::video::VideoError),
     /// What a caller's own code gave.
     #[error(transparent)]
     Callback(Box<dyn std::error::Error + Send + Sync>),

@@ -19,6 +19,7 @@ mod soundness;
 mod spec;
 pub mod train;
 mod validate;
+pub mod video;
 
 pub use architecture::{Architecture, ModelSize, architectures};
 pub use candle_vision::image::{self, RgbImage};
