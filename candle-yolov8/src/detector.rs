@@ -105,7 +105,7 @@ pub struct Prediction {
     /// The objects.
     pub detections: Vec<Detection>,
     /// With [`NmsOptions::loose_iou`], the objects that the looser suppression keeps and whose intersection over union with each of
-    /// `detections` is less than 0.97, as Ultralytics gives them to its trackers; best first.
+    /// `detections` is less than 0.97, as Ultralytics gives them to its trackers; best first. None where an image is looked at by tiles.
     pub suppressed: Vec<Detection>,
     /// How many candidates were too many to be looked at: see [`crate::MAX_CANDIDATES`].
     pub dropped: usize,

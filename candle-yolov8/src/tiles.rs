@@ -187,7 +187,15 @@ struct Found {
 impl Found {
     fn new(input: [usize; 2]) -> Self {
         let [preprocess, inference, postprocess] = [Duration::ZERO; 3];
-        let sum = Prediction { detections: Vec::new(), dropped: 0, input, preprocess, inference, postprocess };
+        let sum = Prediction {
+            detections: Vec::new(),
+            suppressed: Vec::new(),
+            dropped: 0,
+            input,
+            preprocess,
+            inference,
+            postprocess,
+        };
         Self { boxes: Vec::new(), sum }
     }
 

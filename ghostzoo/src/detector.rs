@@ -115,6 +115,11 @@ impl Detector {
         Self { options, ..self }
     }
 
+    /// The options so far.
+    pub fn predict_options(&self) -> &PredictOptions {
+        &self.options
+    }
+
     /// The objects in an image, the most confident first, in pixels of the image.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ pub mod quantize;
 pub mod samples;
 mod soundness;
 mod spec;
+pub mod track;
 pub mod train;
 mod validate;
 pub mod video;

@@ -74,7 +74,7 @@ impl Classifier {
         classifier_val::ValOptions::new().dtype(self.dtype())
     }
 
-    /// Measures on labelled images, of an [`ImageIndex`](candle_vision::data::ImageIndex) or any other dataset: top-1, top-5,
+    /// Measures on labelled images, of a [`CachedDataset`](candle_vision::data::CachedDataset) or any other dataset: top-1, top-5,
     /// loss, calibration. Images that cannot be read do not count, and are named.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use ghostzoo_weights::{Checkpoint, Metadata, write};
 use serde_json::{Value, json};
 
 /// A seeded yolov8n-ghostnet of three named classes, in a file of our own.
-fn checkpoint(place: &TestDir, name: &str) {
+pub(crate) fn checkpoint(place: &TestDir, name: &str) {
     named_checkpoint(place, name, &["cat", "dog", "traffic light"]);
 }
 

@@ -22,4 +22,5 @@ mod train_classify;
 mod train_options;
 mod train_run;
 mod val;
+mod video;
 mod zoo;

@@ -1,16 +1,16 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first asks the run to end after its step, or after a batch of its validation; the
-//! second ends it at once. What was ignored when the program started, as `nohup` has it for SIGHUP, stays ignored.
+//! Ctrl-C, SIGTERM and SIGHUP: the first asks a run to end where it can, such as a training after its step or after a batch of its
+//! validation; the second ends it at once. What was ignored when the program started, as `nohup` has it for SIGHUP, stays ignored.
 
 use ghostzoo::train::StopFlag;
 
-/// Listens from now on.
-pub(crate) fn listen(stop: &StopFlag) {
+/// Listens from now on. `doing` says what the run ends with.
+pub(crate) fn listen(stop: &StopFlag, doing: &'static str) {
     let stop = stop.clone();
     let handle = move || {
         if stop.set() {
             std::process::exit(crate::error::INTERRUPTED.into());
         }
-        status!("note: finishing the step, then saving; Ctrl-C again leaves at once");
+        status!("note: {doing}; Ctrl-C again leaves at once");
     };
     if let Err(error) = on_signals(handle) {
         status!("note: Ctrl-C ends the run without saving: {error}");

@@ -18,6 +18,7 @@ mod commands;
 mod device;
 mod error;
 mod files;
+mod interrupt;
 mod model;
 mod output;
 mod progress;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
     cli::tell_idle(&matches, global.quiet);
     let done = global.start().and_then(|()| match command {
         Command::Detect(args) => commands::detect::run(&args, &global),
+        Command::Track(args) => commands::track::run(&args, &global),
         Command::Classify(args) => commands::classify::run(&args, &global),
         Command::Train(args) => commands::train::run(&args, &global, &explicit(&matches)),
         Command::Val(args) => commands::val::run(&args, &global),

@@ -84,3 +84,40 @@ impl Count {
         self.bar.finish_and_clear();
     }
 }
+
+/// How far a video is: a bar on a terminal, with its frames per second and the time that is left.
+pub(crate) struct FrameBar {
+    bar: ProgressBar,
+    hidden: bool,
+}
+
+impl FrameBar {
+    pub(crate) fn new(hidden: bool) -> Self {
+        Self { bar: ProgressBar::hidden(), hidden }
+    }
+
+    /// Frame `number` of `total` of a video.
+    pub(crate) fn show(&mut self, label: &str, number: u64, total: u64) {
+        if self.hidden {
+            return;
+        }
+        if number <= 1 {
+            self.bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+            let template = "{msg} {bar:30} {pos}/{len} {per_sec:.1} {eta}";
+            self.bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            self.bar.set_message(safe(label).into_owned());
+        }
+        self.bar.set_length(total.max(number));
+        self.bar.set_position(number);
+    }
+
+    /// Writes something else, in lines above the bar.
+    pub(crate) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.bar.suspend(write)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bar.finish_and_clear();
+        self.bar = ProgressBar::hidden();
+    }
+}

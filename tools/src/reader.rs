@@ -1,15 +1,22 @@
 //! Images decoded and scaled on a thread of their own, while the model works on those before.
 
-use std::sync::mpsc::Receiver;
+mod frames;
+
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use candle_vision::data::{LoaderError, PrefetchIter};
 use candle_vision::image::{self, DecodeOptions, Decoded, ImageError, RgbImage};
+use ghostzoo::video::VideoOptions;
 use rayon::prelude::*;
 
 use crate::source::{Source, SourceEntry};
 use crate::stdin::Files;
+
+pub(crate) use frames::VideoFrame;
+use frames::{Streams, VideoFiles};
 
 /// An image ready for the model.
 pub(crate) struct Ready<T> {
@@ -19,6 +26,8 @@ pub(crate) struct Ready<T> {
     pub(crate) warning: Option<&'static str>,
     /// Frames or pages of the file, of which this is the first.
     pub(crate) frames: usize,
+    /// Its place in the video that it is from.
+    pub(crate) frame: Option<VideoFrame>,
     /// What the preparation made of it.
     pub(crate) prepared: T,
     /// Time of the preparation, without reading and decoding.
@@ -27,147 +36,190 @@ pub(crate) struct Ready<T> {
 
 /// An entry's label, and its image.
 pub(crate) struct Item<T> {
+    /// The entry's place among all.
+    pub(crate) entry: usize,
     pub(crate) label: String,
     /// One more than the entries: a stream's second file or a later one.
     pub(crate) follows: bool,
     pub(crate) ready: Result<Ready<T>>,
 }
 
-/// Turns a decoded image into what a model needs.
-pub(crate) type Prepare<T> = Box<dyn Fn(&RgbImage) -> Result<T> + Send + Sync>;
+/// Images that are looked at together, and what else happened up to the last of them.
+pub(crate) struct Batch<T> {
+    pub(crate) items: Vec<Item<T>>,
+    /// What is to be said of entries, by their labels.
+    pub(crate) notes: Vec<(String, String)>,
+    /// Videos that nothing follows of, by their places among the entries, and how many of their frames were skipped.
+    pub(crate) ended: Vec<(usize, u64)>,
+}
 
-/// Entries in their order, `batch` at a time, on a thread of their own: one batch waits while another is made.
+impl<T> Default for Batch<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), notes: Vec::new(), ended: Vec::new() }
+    }
+}
+
+/// Turns a decoded image into what a model needs.
+pub(crate) type Prepare<T> = Arc<dyn Fn(&RgbImage) -> Result<T> + Send + Sync>;
+
+/// How entries are read.
+#[derive(Debug, Clone)]
+pub(crate) struct ReadOptions {
+    /// Images that are looked at together.
+    pub(crate) batch: usize,
+    /// Whether the images of a batch are decoded side by side, where the network computes elsewhere.
+    pub(crate) on_all_threads: bool,
+    pub(crate) decode: DecodeOptions,
+    pub(crate) video: VideoOptions,
+}
+
+/// Entries being read, before the model is there.
+pub(crate) struct Reader<T> {
+    ahead: PrefetchIter<Batch<T>, LoaderError>,
+    streams: Streams,
+    sender: SyncSender<Prepare<T>>,
+}
+
+/// Entries in their order, `batch` at a time, on a thread of their own: one batch waits while another is made. Cameras and streams
+/// come last, side by side: their newest frames when they are asked for.
 ///
-/// Stdin gives as many items as it holds files. `options` say how to decode. `prepare` is received once, when the first
-/// batch is decoded, so that images are decoded while the model is loaded; where its sender is gone, nothing follows.
-/// `on_all_threads`: the images of a batch are decoded side by side, where the network computes elsewhere.
-pub(crate) fn read<T: Send + 'static>(
-    entries: Vec<SourceEntry>,
-    batch: usize,
-    on_all_threads: bool,
-    options: DecodeOptions,
-    prepare: Receiver<Prepare<T>>,
-) -> Result<PrefetchIter<Vec<Item<T>>, LoaderError>> {
-    let mut files = entries.into_iter().flat_map(files);
+/// Stdin and videos give as many items as they hold images. Images are decoded while the model is loaded, and prepared when
+/// [`Reader::batches`] says how; where it never does, nothing follows.
+pub(crate) fn read<T: Send + 'static>(entries: Vec<SourceEntry>, options: ReadOptions) -> Result<Reader<T>> {
+    let (sender, prepare) = sync_channel::<Prepare<T>>(1);
+    let entries = entries.into_iter().enumerate();
+    let (streams, others): (Vec<_>, Vec<_>) =
+        entries.partition(|(_, entry)| matches!(entry.source, Ok(Source::Stream(_))));
+    let streams = Streams::start(streams, &options.video);
+    let video = options.video.clone();
+    let mut files = others.into_iter().flat_map(move |(number, entry)| files(number, entry, &video));
     let mut received = None;
     let next = move || {
-        let files: Vec<File> = files.by_ref().take(batch).collect();
-        if files.is_empty() {
+        let mut steps: Vec<Step> = Vec::new();
+        let mut images = 0;
+        while images < options.batch
+            && let Some(step) = files.next()
+        {
+            images += usize::from(matches!(step, Step::Image(_)));
+            steps.push(step);
+        }
+        if steps.is_empty() {
             return None;
         }
-        let decoded = |file| decoded(file, &options);
-        let decoded: Vec<Opened> = match on_all_threads {
-            true => files.into_par_iter().map(decoded).collect(),
-            false => files.into_iter().map(decoded).collect(),
+        let decoded = |step| match step {
+            Step::Image(file) => Done::Image(decoded(file, &options.decode)),
+            Step::Note(label, note) => Done::Note(label, note),
+            Step::End(entry) => Done::End(entry),
+        };
+        let decoded: Vec<Done> = match options.on_all_threads {
+            true => steps.into_par_iter().map(decoded).collect(),
+            false => steps.into_iter().map(decoded).collect(),
         };
         if received.is_none() {
             received = prepare.recv().ok();
         }
         let prepare = received.as_ref()?;
-        Some(Ok(decoded.into_iter().map(|opened| item(opened, prepare)).collect()))
+        let mut batch = Batch::default();
+        for done in decoded {
+            match done {
+                Done::Image(opened) => batch.items.push(item(opened, prepare)),
+                Done::Note(label, note) => batch.notes.push((label, note)),
+                Done::End(entry) => batch.ended.push((entry, 0)),
+            }
+        }
+        Some(Ok(batch))
     };
-    Ok(PrefetchIter::spawn(std::iter::from_fn(next))?)
+    Ok(Reader { ahead: PrefetchIter::spawn(std::iter::from_fn(next))?, streams, sender })
+}
+
+impl<T: Send + 'static> Reader<T> {
+    /// The batches.
+    pub(crate) fn batches(self, prepare: Prepare<T>) -> impl Iterator<Item = Result<Batch<T>>> {
+        let Self { ahead, mut streams, sender } = self;
+        // A reader that has ended needs none.
+        let _ = sender.send(prepare.clone());
+        let live = std::iter::from_fn(move || streams.batch(&prepare).map(Ok));
+        ahead.map(|batch| Ok(batch?)).chain(live)
+    }
 }
 
 /// A file that is to be decoded.
 enum File {
     /// The entry's own.
-    Of(SourceEntry),
+    Of(usize, SourceEntry),
     /// One from stdin, and how many came before it.
-    Streamed(usize, Result<Vec<u8>>),
+    Streamed(usize, usize, Result<Vec<u8>>),
+    /// A frame of a video, or why there is none.
+    Frame(Opened),
 }
 
-/// The files of an entry: those in the stream where it is stdin.
-fn files(entry: SourceEntry) -> Box<dyn Iterator<Item = File> + Send> {
+/// What comes of an entry next.
+enum Step {
+    Image(File),
+    Note(String, String),
+    End(usize),
+}
+
+/// A [`Step`] whose image is decoded.
+enum Done {
+    Image(Opened),
+    Note(String, String),
+    End(usize),
+}
+
+/// What an entry holds: the files on stdin, the frames of a video, else its one file.
+fn files(number: usize, entry: SourceEntry, options: &VideoOptions) -> Box<dyn Iterator<Item = Step> + Send> {
     match entry.source {
         Ok(Source::Stdin) => {
-            Box::new(Files::new(std::io::stdin()).map(|(before, bytes)| File::Streamed(before, bytes)))
+            let files = Files::new(std::io::stdin());
+            Box::new(files.map(move |(before, bytes)| Step::Image(File::Streamed(number, before, bytes))))
         }
-        _ => Box::new(std::iter::once(File::Of(entry))),
+        Ok(Source::Video(_)) => Box::new(VideoFiles::new(number, entry, options.clone())),
+        _ => Box::new(std::iter::once(Step::Image(File::Of(number, entry)))),
     }
 }
 
-/// A file's label, whether it follows another of its entry, and its image as it was decoded.
-type Opened = (String, bool, Result<(Source, Decoded)>);
+/// An image as it was decoded, and what it is from.
+struct Opened {
+    entry: usize,
+    label: String,
+    /// Whether it follows another of its entry.
+    follows: bool,
+    image: Result<(Source, Decoded, Option<VideoFrame>)>,
+}
 
 fn decoded(file: File, options: &DecodeOptions) -> Opened {
     match file {
-        File::Of(SourceEntry { label, source }) => {
+        File::Of(entry, SourceEntry { label, source }) => {
             let image = source.and_then(|source| {
                 let image = source.decode(options)?;
-                Ok((source, image))
+                Ok((source, image, None))
             });
-            (label, false, image)
+            Opened { entry, label, follows: false, image }
         }
-        File::Streamed(before, bytes) => {
+        File::Streamed(entry, before, bytes) => {
             let image = bytes.and_then(|bytes| match image::decode_with(&bytes, options) {
                 Err(ImageError::NotAnImage { length }) if before > 0 => {
                     bail!("the last {length} bytes on stdin, after image {before}, are no image")
                 }
-                image => Ok((Source::Stdin, image?)),
+                image => Ok((Source::Stdin, image?, None)),
             });
             let label = if before == 0 { Source::Stdin.label() } else { format!("stdin-{}", before + 1) };
-            (label, before > 0, image)
+            Opened { entry, label, follows: before > 0, image }
         }
+        File::Frame(opened) => opened,
     }
 }
 
-fn item<T>((label, follows, decoded): Opened, prepare: &Prepare<T>) -> Item<T> {
-    let ready = decoded.and_then(|(source, Decoded { image, warning, frames })| {
+fn item<T>(Opened { entry, label, follows, image }: Opened, prepare: &Prepare<T>) -> Item<T> {
+    let ready = image.and_then(|(source, Decoded { image, warning, frames }, frame)| {
         let start = Instant::now();
         let prepared = prepare(&image)?;
-        Ok(Ready { source, image, warning, frames, prepared, preprocess: start.elapsed() })
+        Ok(Ready { source, image, warning, frames, frame, prepared, preprocess: start.elapsed() })
     });
-    Item { label, follows, ready }
+    Item { entry, label, follows, ready }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc::{Sender, channel};
-    use std::time::Duration;
-
-    use candle_vision::image::{Rgb, save};
-
-    use super::*;
-
-    /// Five images, of which the fourth is none.
-    fn entries(folder: &std::path::Path) -> Vec<SourceEntry> {
-        let entry = |number: u32| {
-            let path = folder.join(format!("{number}.png"));
-            save(&RgbImage::from_pixel(4 + number, 3, Rgb([9; 3])), &path).unwrap();
-            if number == 3 {
-                std::fs::write(&path, b"none").unwrap();
-            }
-            SourceEntry { label: number.to_string(), source: Ok(Source::File(path)) }
-        };
-        (0..5).map(entry).collect()
-    }
-
-    #[test]
-    fn images_are_decoded_before_and_prepared_when_the_model_is_there() {
-        let folder = tempfile::tempdir().unwrap();
-        for on_all_threads in [false, true] {
-            let (sender, prepare): (Sender<Prepare<u32>>, _) = channel();
-            let batches = read(entries(folder.path()), 2, on_all_threads, DecodeOptions::default(), prepare).unwrap();
-            std::thread::sleep(Duration::from_millis(50));
-            sender.send(Box::new(|image| Ok(image.width()))).unwrap();
-            let found: Vec<Vec<(String, Option<u32>)>> = batches
-                .map(|items| items.unwrap().into_iter().map(|item| (item.label, item.ready.ok().map(|it| it.prepared))))
-                .map(Iterator::collect)
-                .collect();
-            let expected = [Some(4), Some(5), Some(6), None, Some(8)];
-            assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1]);
-            let flat = found.into_iter().flatten().enumerate();
-            flat.for_each(|(number, item)| assert_eq!(item, (number.to_string(), expected[number])));
-        }
-    }
-
-    #[test]
-    fn nothing_waits_for_a_model_that_is_not_loaded() {
-        let folder = tempfile::tempdir().unwrap();
-        let (sender, prepare): (Sender<Prepare<u32>>, _) = channel();
-        let mut batches = read(entries(folder.path()), 2, false, DecodeOptions::default(), prepare).unwrap();
-        drop(sender);
-        assert!(batches.next().is_none());
-    }
-}
+#[path = "reader/tests.rs"]
+mod tests;

@@ -19,7 +19,7 @@ use crate::assets;
 use crate::cli::GlobalArgs;
 use crate::error::text;
 use crate::model;
-use crate::source::{self, Source, SourceEntry};
+use crate::source::{self, Media, Source, SourceEntry};
 use ghostzoo::Model;
 
 /// A model and images for it.
@@ -40,9 +40,9 @@ pub(crate) struct ModelChoice {
 
 impl PredictRequest {
     /// What the arguments say, completed.
-    pub(crate) fn of(task: Task, model: Option<&OsStr>, sources: &[OsString]) -> Result<Self> {
+    pub(crate) fn of(task: Task, model: Option<&OsStr>, sources: &[OsString], media: Media) -> Result<Self> {
         let image = sources.is_empty().then(|| assets::image(task));
-        let entries = image.map_or_else(|| source::expand(sources), |image| vec![Source::BuiltIn(image).into()]);
+        let entries = image.map_or_else(|| source::expand(sources, media), |image| vec![Source::BuiltIn(image).into()]);
         let is_hubs = model.is_none() && image.is_none();
         let (model, note) = match (model, image) {
             (Some(model), None) => (model.to_owned(), None),

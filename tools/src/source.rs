@@ -1,5 +1,6 @@
-//! Which images the arguments name.
+//! Which images and videos the arguments name.
 
+mod fetch;
 mod glob;
 
 use std::ffi::{OsStr, OsString};
@@ -13,7 +14,9 @@ use candle_vision::regular;
 use candle_yolov8::data::lines;
 
 use crate::cli::bytes;
+use crate::output::safe_name;
 use ghostzoo::samples::SampleImage;
+use ghostzoo::video::{StdinFormat, VideoInput};
 
 /// Endings of files that a folder or a glob takes for images. Formats that cannot be decoded are among them: they
 /// are reported, not skipped.
@@ -31,13 +34,34 @@ const MAX_LIST_BYTES: u64 = 64 << 20;
 /// Most bytes of the name of what is saved of an image, before endings: file systems take 255 in all.
 const MAX_STEM_BYTES: usize = 200;
 
-/// One image.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a command looks at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Media {
+    /// Images alone.
+    Images,
+    /// Videos too, and what is on stdin where it is one.
+    Videos(Option<StdinFormat>),
+}
+
+impl Media {
+    fn has_videos(self) -> bool {
+        matches!(self, Self::Videos(_))
+    }
+}
+
+/// One image, or what has several.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Source {
     /// A file.
     File(PathBuf),
     /// The images on stdin, one after another.
     Stdin,
+    /// An image at an address of the web.
+    Remote(String),
+    /// A video, whose frames come one after another.
+    Video(VideoInput),
+    /// A camera or a stream, or what is listed beside such: it is read side by side with the others.
+    Stream(VideoInput),
     /// An image of the program's own.
     BuiltIn(&'static SampleImage),
 }
@@ -49,6 +73,19 @@ impl Source {
             Self::File(path) => bytes::shown(path.as_os_str()),
             Self::Stdin => "-".to_owned(),
             Self::BuiltIn(image) => image.name.to_owned(),
+            Self::Remote(address) => VideoInput::Url(address.clone()).name(),
+            Self::Video(VideoInput::File(path)) | Self::Stream(VideoInput::File(path)) => {
+                bytes::shown(path.as_os_str())
+            }
+            Self::Video(input) | Self::Stream(input) => input.name(),
+        }
+    }
+
+    /// The video or stream that it is.
+    pub(crate) fn video(&self) -> Option<&VideoInput> {
+        match self {
+            Self::Video(input) | Self::Stream(input) => Some(input),
+            _ => None,
         }
     }
 
@@ -59,10 +96,25 @@ impl Source {
             Self::File(path) => stem(path),
             Self::Stdin => "stdin".into(),
             Self::BuiltIn(image) => stem(Path::new(image.name)),
+            Self::Video(VideoInput::File(path)) | Self::Stream(VideoInput::File(path)) => stem(path),
+            Self::Video(VideoInput::Camera(number)) | Self::Stream(VideoInput::Camera(number)) => {
+                format!("camera{number}").into()
+            }
+            Self::Video(VideoInput::Stdin(_)) => "stdin".into(),
+            Self::Remote(_) | Self::Video(_) | Self::Stream(_) => {
+                // The last part of its path says what it is, else its host; what a file's name cannot have is replaced.
+                let address = self.label();
+                let path = address.split(['?', '#']).next().unwrap_or_default();
+                let path = path.split_once("://").map_or(path, |(_, path)| path).trim_end_matches('/');
+                match path.rsplit_once('/') {
+                    Some((_, name)) => stem(Path::new(&safe_name(name))),
+                    None => safe_name(path.rsplit('@').next().unwrap_or_default()).into(),
+                }
+            }
         }
     }
 
-    /// Reads and decodes the image; those on stdin are the reader's to split.
+    /// Reads and decodes the image; those on stdin and the frames of videos are the reader's to take apart.
     pub(crate) fn decode(&self, options: &DecodeOptions) -> Result<Decoded> {
         match self {
             Self::File(path) => match fs::metadata(path) {
@@ -83,6 +135,8 @@ impl Source {
             },
             Self::Stdin => bail!("stdin holds any number of images, which are split before they are decoded"),
             Self::BuiltIn(image) => Ok(image::decode_with(image.bytes, options)?),
+            Self::Remote(address) => Ok(image::decode_with(&fetch::bytes(address)?, options)?),
+            Self::Video(_) | Self::Stream(_) => bail!("a video has any number of images"),
         }
     }
 }
@@ -132,15 +186,17 @@ impl From<Source> for SourceEntry {
     }
 }
 
-/// The images that the arguments name, in their order; folders and globs in the order of file names.
-pub(crate) fn expand(arguments: &[OsString]) -> Vec<SourceEntry> {
+/// The images that the arguments name, in their order; folders and globs in the order of file names, videos behind images.
+pub(crate) fn expand(arguments: &[OsString], media: Media) -> Vec<SourceEntry> {
     let mut entries = Vec::new();
     let mut stdin_taken = false;
     for argument in arguments {
         let sources = if argument != "-" {
-            of_argument(argument)
+            of_argument(argument, media)
         } else if std::mem::replace(&mut stdin_taken, true) {
             Err(anyhow!("stdin is named twice; its images come once"))
+        } else if let Media::Videos(Some(format)) = media {
+            Ok(vec![Source::Video(VideoInput::Stdin(format)).into()])
         } else {
             Ok(vec![Source::Stdin.into()])
         };
@@ -152,71 +208,132 @@ pub(crate) fn expand(arguments: &[OsString]) -> Vec<SourceEntry> {
     entries
 }
 
-fn of_argument(argument: &OsStr) -> Result<Vec<SourceEntry>> {
+fn of_argument(argument: &OsStr, media: Media) -> Result<Vec<SourceEntry>> {
     let path = Path::new(argument);
-    if is_list(path) && path.is_file() { of_list(path) } else { of_path(argument) }
+    match path.is_file() {
+        true if has_extension(path, &["txt"]) => of_list(path, media),
+        true if media.has_videos() && has_extension(path, &["streams"]) => of_streams(path),
+        _ => of_path(argument, media),
+    }
 }
 
-/// An image, a folder or a glob.
-fn of_path(argument: &OsStr) -> Result<Vec<SourceEntry>> {
+/// An image, a video, a folder or a glob.
+fn of_path(argument: &OsStr, media: Media) -> Result<Vec<SourceEntry>> {
     let path = Path::new(argument);
     if path.is_dir() {
-        return of_folder(path);
+        return of_folder(path, media);
+    }
+    if media.has_videos()
+        && let Some(source) = of_video(argument)
+    {
+        return Ok(vec![source.into()]);
     }
     if !path.exists() && argument.to_string_lossy().contains(['*', '?', '[']) {
-        return of_glob(argument);
+        return of_glob(argument, media);
     }
     Ok(vec![entry(path.to_path_buf())])
 }
 
-fn of_folder(folder: &Path) -> Result<Vec<SourceEntry>> {
-    let cannot_read = || format!("cannot read the folder {}", folder.display());
-    let mut images = Vec::new();
-    for file in fs::read_dir(folder).with_context(cannot_read)? {
-        let path = file.with_context(cannot_read)?.path();
-        if is_image(&path) {
-            images.push(path);
+/// A video, a camera, a stream, or an image of the web.
+fn of_video(argument: &OsStr) -> Option<Source> {
+    let input = VideoInput::parse(argument);
+    match &input {
+        VideoInput::File(path) => has_extension(path, &VIDEOS).then_some(Source::Video(input)),
+        VideoInput::Url(address) => {
+            let path = address.split(['?', '#']).next().unwrap_or_default();
+            let is_web = address.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"));
+            Some(match input.is_live() {
+                _ if is_web && has_extension(Path::new(path), &EXTENSIONS) => Source::Remote(address.clone()),
+                Some(false) => Source::Video(input),
+                _ => Source::Stream(input),
+            })
         }
+        _ => Some(Source::Stream(input)),
     }
-    if images.is_empty() {
-        bail!("there is no image in this folder (subfolders are not searched; a glob such as '**/*.jpg' does that)");
-    }
-    images.sort();
-    Ok(images.into_iter().map(entry).collect())
 }
 
-fn of_glob(pattern: &OsStr) -> Result<Vec<SourceEntry>> {
-    let mut images = glob::matches(pattern)?;
-    images.retain(|path| is_image(path));
-    if images.is_empty() {
-        bail!("no image matches this glob");
+fn of_folder(folder: &Path, media: Media) -> Result<Vec<SourceEntry>> {
+    let cannot_read = || format!("cannot read the folder {}", folder.display());
+    let mut files = Vec::new();
+    for file in fs::read_dir(folder).with_context(cannot_read)? {
+        files.push(file.with_context(cannot_read)?.path());
     }
-    Ok(images.into_iter().map(entry).collect())
+    files.sort();
+    let entries = of_files(files, media);
+    if entries.is_empty() {
+        bail!(
+            "there is no image{} in this folder (subfolders are not searched; a glob such as '**/*.jpg' does that)",
+            or_video(media)
+        );
+    }
+    Ok(entries)
 }
 
-/// One image, folder or glob per line; relative to the list's folder, else to the working directory.
-fn of_list(list: &Path) -> Result<Vec<SourceEntry>> {
+fn of_glob(pattern: &OsStr, media: Media) -> Result<Vec<SourceEntry>> {
+    let entries = of_files(glob::matches(pattern)?, media);
+    if entries.is_empty() {
+        bail!("no image{} matches this glob", or_video(media));
+    }
+    Ok(entries)
+}
+
+fn or_video(media: Media) -> &'static str {
+    if media.has_videos() { " or video" } else { "" }
+}
+
+/// The images among files, then the videos where they are looked at.
+fn of_files(files: Vec<PathBuf>, media: Media) -> Vec<SourceEntry> {
+    let videos = files.iter().filter(|path| media.has_videos() && is_visible(path, &VIDEOS)).cloned();
+    let videos: Vec<SourceEntry> = videos.map(|path| Source::Video(VideoInput::File(path)).into()).collect();
+    files.into_iter().filter(|path| is_visible(path, &EXTENSIONS)).map(entry).chain(videos).collect()
+}
+
+/// The lines of a list that are not blank.
+fn listed(list: &Path) -> Result<Vec<String>> {
     let mut text = Vec::new();
     let file = regular::open(list).context("cannot read the list")?;
     file.take(MAX_LIST_BYTES).read_to_end(&mut text).context("cannot read the list")?;
     let text = bytes::of_file(text).context("cannot read the list")?;
-    let folder = list.parent().unwrap_or(Path::new(""));
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let lines: Vec<&str> = lines(text).map(str::trim).filter(|line| !line.is_empty()).collect();
+    Ok(lines(text).map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}
+
+/// One image, folder or glob per line; relative to the list's folder, else to the working directory.
+fn of_list(list: &Path, media: Media) -> Result<Vec<SourceEntry>> {
+    let lines = listed(list)?;
+    let folder = list.parent().unwrap_or(Path::new(""));
     if lines.is_empty() {
         bail!("the list names no image");
     }
     let mut entries = Vec::new();
     for line in lines {
-        let line = PathBuf::from(bytes::word(line));
-        let beside = folder.join(&line);
-        let path = if beside.exists() || !line.exists() { beside } else { line };
-        match of_path(path.as_os_str()) {
+        let path = beside(folder, &line, media);
+        match of_path(path.as_os_str(), media) {
             Ok(sources) => entries.extend(sources),
             Err(error) => entries.push(SourceEntry { label: bytes::shown(path.as_os_str()), source: Err(error) }),
         }
     }
     Ok(entries)
+}
+
+/// One stream, camera or video per line, which are read side by side.
+fn of_streams(list: &Path) -> Result<Vec<SourceEntry>> {
+    let lines = listed(list)?;
+    if lines.is_empty() {
+        bail!("the list names no stream");
+    }
+    let folder = list.parent().unwrap_or(Path::new(""));
+    let stream = |line: &String| Source::Stream(VideoInput::parse(beside(folder, line, Media::Videos(None)))).into();
+    Ok(lines.iter().map(stream).collect())
+}
+
+/// What a line of a list names: an address or a camera, or a path by the list's folder where there is something.
+fn beside(folder: &Path, line: &str, media: Media) -> PathBuf {
+    let line = PathBuf::from(bytes::word(line));
+    let beside = folder.join(&line);
+    let is_elsewhere =
+        media.has_videos() && matches!(VideoInput::parse(&line), VideoInput::Url(_) | VideoInput::Camera(_));
+    if beside.exists() || !(line.exists() || is_elsewhere) { beside } else { line }
 }
 
 fn entry(path: PathBuf) -> SourceEntry {
@@ -228,98 +345,11 @@ fn has_extension(path: &Path, among: &[&str]) -> bool {
     among.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
-fn is_list(path: &Path) -> bool {
-    has_extension(path, &["txt"])
-}
-
-/// A file, not hidden, whose name ends like an image's.
-fn is_image(path: &Path) -> bool {
+/// A file, not hidden, whose name has one of some endings.
+fn is_visible(path: &Path, endings: &[&str]) -> bool {
     let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-    !hidden && has_extension(path, &EXTENSIONS) && path.is_file()
+    !hidden && has_extension(path, endings) && path.is_file()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The labels, or `!` before what failed, relative to `root`.
-    fn labels(root: &Path, argument: &str) -> Vec<String> {
-        let argument = if argument == "-" { argument.to_owned() } else { root.join(argument).display().to_string() };
-        let shown = |entry: SourceEntry| {
-            let mark = if entry.source.is_err() { "!" } else { "" };
-            let label = entry.label.strip_prefix(&format!("{}/", root.display())).unwrap_or(&entry.label).to_owned();
-            format!("{mark}{label}")
-        };
-        expand(&[argument.into()]).into_iter().map(shown).collect()
-    }
-
-    #[test]
-    fn arguments_name_images() -> Result<()> {
-        let root = tempfile::tempdir()?;
-        let root = root.path();
-        fs::create_dir_all(root.join("folder/below"))?;
-        fs::create_dir(root.join("empty"))?;
-        for name in
-            ["folder/b.JPG", "folder/a.png", "folder/note.md", "folder/.hidden.jpg", "folder/below/c.jpg", "[x].bmp"]
-        {
-            fs::write(root.join(name), "")?;
-        }
-        fs::write(root.join("list.txt"), "\u{feff}folder/a.png\r\n\n  folder\nmissing.jpg\n")?;
-        fs::write(root.join("old_mac.txt"), "folder/a.png\rfolder/b.JPG\r")?;
-        fs::write(root.join("blank.txt"), "\n \n")?;
-        let cases: [(&str, &[&str]); 12] = [
-            ("folder", &["folder/a.png", "folder/b.JPG"]),
-            ("folder/a.png", &["folder/a.png"]),
-            ("folder/*", &["folder/a.png", "folder/b.JPG"]),
-            ("folder/**/*.jpg", &["folder/below/c.jpg"]),
-            ("[x].bmp", &["[x].bmp"]),
-            ("none*.jpg", &["!none*.jpg"]),
-            ("empty", &["!empty"]),
-            ("missing.jpg", &["missing.jpg"]),
-            ("list.txt", &["folder/a.png", "folder/a.png", "folder/b.JPG", "missing.jpg"]),
-            ("old_mac.txt", &["folder/a.png", "folder/b.JPG"]),
-            ("blank.txt", &["!blank.txt"]),
-            ("-", &["-"]),
-        ];
-        for (argument, expected) in cases {
-            assert_eq!(labels(root, argument), expected, "{argument}");
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn long_names_are_shortened_and_stay_apart() {
-        let stem = |name: &str| bytes::shown(Source::File(PathBuf::from(name)).stem());
-        let long = "é".repeat(120);
-        let (one, two) = (stem(&format!("a/{long}1.jpg")), stem(&format!("a/{long}2.jpg")));
-        assert!(one != two && one.len() <= MAX_STEM_BYTES && one.starts_with(&long[..180]), "{one} {two}");
-        assert_eq!(one, stem(&format!("b/{long}1.png")));
-        assert_eq!(stem(&format!("{}.jpg", "x".repeat(200))), "x".repeat(200));
-    }
-
-    #[test]
-    fn stdin_is_read_once() {
-        let entries = expand(&["-".into(), "-".into()]);
-        assert!(entries[0].source.is_ok() && entries[1].source.is_err());
-    }
-
-    #[test]
-    fn what_is_no_image_is_named_for_what_it_is() -> Result<()> {
-        let folder = tempfile::tempdir()?;
-        let film = folder.path().join("film.MP4");
-        fs::write(&film, b"\0\0\0\x18ftypmp42")?;
-        let refused = |path: &Path| {
-            let decoded = Source::File(path.to_path_buf()).decode(&DecodeOptions::default());
-            decoded.expect_err("no image").to_string()
-        };
-        assert!(refused(&film).starts_with("a video") && refused(&film).contains("ffmpeg -i"), "{}", refused(&film));
-        assert!(refused(folder.path()).starts_with("a folder"));
-        assert!(refused(Path::new("https://example.org/bus.jpg")).starts_with("an address"));
-        assert!(refused(Path::new("0")).contains("cameras are not read"));
-        assert_eq!(refused(Path::new("none.jpg")), "there is no such file");
-        if cfg!(target_os = "linux") {
-            assert!(refused(Path::new("/dev/zero")).starts_with("a pipe or a device"));
-        }
-        Ok(())
-    }
-}
+mod tests;

@@ -170,6 +170,12 @@ impl TrackerConfig {
         }
     }
 
+    /// Whether the tracker estimates the motion of the camera, where it is given frames.
+    pub fn compensates_motion(&self) -> bool {
+        let has_key = matches!(self.tracker_type, TrackerType::BotSort | TrackerType::TrackTrack);
+        has_key && self.gmc_method != GmcMethod::None
+    }
+
     /// Refuses fields out of range.
     pub(crate) fn check(&self) -> Result<(), TrackError> {
         self.clone().fields().into_iter().try_for_each(|(key, field)| field.check(key))

@@ -101,7 +101,7 @@ pub fn merge(mut candidates: Vec<Candidate>, options: &MergeOptions) -> NmsOutpu
     groups.sort_by_key(|group| group[0].class_id);
     let mut merged: Vec<Candidate> = groups.into_iter().flat_map(|group| of_group(group, options)).collect();
     merged.sort_by(|a, b| order(b.confidence, a.confidence));
-    NmsOutput { candidates: merged, dropped }
+    NmsOutput { candidates: merged, dropped, ..Default::default() }
 }
 
 /// The order of two numbers that are not NaN; zeros of both signs are equal.

@@ -32,7 +32,7 @@ pub(super) fn predict(
         times.iter_mut().zip(spent).for_each(|(time, spent)| *time += spent);
         let candidate = |Detection { class_id, confidence, xyxy }: Detection| Candidate { class_id, confidence, xyxy };
         let candidates = prediction.detections.into_iter().map(candidate).collect();
-        found.push(NmsOutput { candidates, dropped: prediction.dropped });
+        found.push(NmsOutput { candidates, dropped: prediction.dropped, ..Default::default() });
     }
     Ok((found, times))
 }

@@ -195,7 +195,7 @@ impl Feed {
         let is_broken = read.is_err();
         let is_live = lock(&self.shared.state).info.as_ref().is_some_and(|info| info.is_live);
         if stalled {
-            return Ended::Error(VideoError::Stalled { seconds: self.options.timeout.as_secs(), frames: came });
+            return Ended::Error(self.options.stalled(&self.input, came));
         }
         if log.is_gone() && came > 0 {
             return Ended::Gone;

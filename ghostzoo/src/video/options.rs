@@ -2,6 +2,9 @@ use std::time::Duration;
 
 use candle_vision::image::MAX_PIXELS;
 
+use super::error::VideoError;
+use super::input::VideoInput;
+
 use crate::train::StopFlag;
 
 /// What of a source is read, and how.
@@ -116,5 +119,18 @@ impl VideoOptions {
     pub fn stop(mut self, stop: StopFlag) -> Self {
         self.stop = stop;
         self
+    }
+
+    /// How long nothing may come of an input.
+    pub(super) fn patience(&self, input: &VideoInput) -> Duration {
+        match input {
+            VideoInput::File(_) => 3 * self.timeout + Duration::from_secs(u64::from(self.vid_stride.max(1)) - 1),
+            _ => self.timeout,
+        }
+    }
+
+    /// The error of an input of which nothing came for that long.
+    pub(super) fn stalled(&self, input: &VideoInput, frames: u64) -> VideoError {
+        VideoError::Stalled { seconds: self.patience(input).as_secs_f64().ceil() as u64, frames }
     }
 }

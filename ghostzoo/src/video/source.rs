@@ -137,19 +137,14 @@ impl FrameSource {
 
     /// Kills the program of a source from which nothing comes; where even that does not end it, the source is given up.
     fn watch(&mut self) {
-        let VideoOptions { timeout, vid_stride, .. } = self.options;
-        let timeout = match &self.input {
-            VideoInput::File(_) => 3 * timeout + Duration::from_secs(u64::from(vid_stride) - 1),
-            _ => timeout,
-        };
         let mut state = lock(&self.shared.state);
         if state.end.is_some() || (state.stalled && self.killed.is_none_or(|killed| killed.elapsed() < GRACE)) {
             return;
         }
         if state.stalled {
-            state.end = Some(Err(VideoError::Stalled { seconds: timeout.as_secs(), frames: state.came }));
+            state.end = Some(Err(self.options.stalled(&self.input, state.came)));
             state.stopped = true;
-        } else if state.progress.elapsed() > timeout {
+        } else if state.progress.elapsed() > self.options.patience(&self.input) {
             state.stalled = true;
             state.process.iter_mut().for_each(program::Process::kill);
             self.killed = Some(Instant::now());

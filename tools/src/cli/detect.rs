@@ -7,8 +7,8 @@ use ghostzoo::model::MAX_SIDE;
 /// Arguments of `ghostzoo detect`.
 #[derive(Debug, Args)]
 pub(crate) struct DetectArgs {
-    /// Images, folders, globs, a .txt file with one path a line, or - for those on stdin [default: an image
-    /// of blood cells that is built in]
+    /// Images, videos, folders, globs, a .txt file with one of them a line, addresses (rtsp://…, http://…), cameras (0, 1, …),
+    /// a .streams file with one stream a line, or - for what is on stdin [default: an image of blood cells that is built in]
     #[arg(value_name = "SOURCE")]
     pub(crate) sources: Vec<OsString>,
     /// Checkpoint: a name of `ghostzoo models`, a file (.safetensors, .pt, .pth, .bin), or hf://org/repo@rev/file
@@ -38,6 +38,8 @@ pub(crate) struct DetectArgs {
     pub(crate) agnostic_nms: bool,
     #[command(flatten)]
     pub(crate) largest: super::Limit,
+    #[command(flatten)]
+    pub(crate) video: super::VideoArgs,
     /// Images per forward pass; those of one size after scaling share it
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = batch)]
     pub(crate) batch: usize,
@@ -47,7 +49,7 @@ pub(crate) struct DetectArgs {
     /// Write into the folder even where it exists
     #[arg(long)]
     pub(crate) exist_ok: bool,
-    /// Write labels/NAME.txt: class, centre x, centre y, width, height, as shares of the image
+    /// Write labels/NAME.txt, of a video NAME_FRAME.txt: class, centre x, centre y, width, height, as shares of the image
     #[arg(long)]
     pub(crate) save_txt: bool,
     /// Add the confidence to each line of --save-txt
@@ -61,13 +63,13 @@ pub(crate) struct DetectArgs {
     /// already; category_id is the class's number; bbox is [x, y, width, height]
     #[arg(long)]
     pub(crate) coco_json: bool,
-    /// Print one JSON object per image and line to stdout, nothing else
+    /// Print one JSON object per image and line to stdout, nothing else; a video's frames have `frame`, from 1, and `time_s`
     #[arg(long, conflicts_with = "csv")]
     pub(crate) json: bool,
-    /// Print a header and one row per box to stdout, nothing else
+    /// Print a header and one row per box to stdout, nothing else; with the columns `frame` and `time_s` where there are videos
     #[arg(long)]
     pub(crate) csv: bool,
-    /// Do not write the images with their boxes
+    /// Do not write the images and videos with their boxes
     #[arg(long)]
     pub(crate) no_save: bool,
     /// Pixels of a box's lines; text grows with them [default: 0.003 of the mean of the image's sides, at least 2]

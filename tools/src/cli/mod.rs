@@ -14,8 +14,10 @@ mod pull;
 mod quantize;
 mod summary;
 mod tiles;
+mod track;
 mod train;
 mod val;
+mod video;
 mod yolo;
 
 use std::ffi::OsString;
@@ -41,8 +43,10 @@ pub(crate) use pull::PullArgs;
 pub(crate) use quantize::{Method, QuantizeArgs};
 pub(crate) use summary::SummaryArgs;
 pub(crate) use tiles::TileArgs;
+pub(crate) use track::{Points, TrackArgs, TrackingArgs};
 pub(crate) use train::{ClassifyTrainArgs, DetectTrainArgs, RunArgs, TrainArgs, TrainTask};
 pub(crate) use val::{MAX_DET, Metric, ValArgs};
+pub(crate) use video::VideoArgs;
 pub(crate) use yolo::as_options;
 
 /// Detect and classify with GhostNet and YOLOv8 models, from checkpoints trained in PyTorch.
@@ -58,9 +62,11 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Find objects in images: boxes, classes, confidences
+    /// Find objects in images and videos: boxes, classes, confidences
     #[command(visible_alias = "predict")]
     Detect(DetectArgs),
+    /// Follow objects through videos, cameras and sequences of images
+    Track(TrackArgs),
     /// Say what an image shows
     Classify(ClassifyArgs),
     /// Train a detector or a classifier on images of your own
@@ -184,7 +190,11 @@ fn declared() -> clap::Command {
         let takes_value = arg.get_action().takes_values();
         arg.allow_negative_numbers(takes_value)
     };
-    Cli::command().mut_subcommand("train", |train| train.mut_subcommands(|task| task.mut_args(negative)))
+    // Ultralytics' default: what is below a tracker's own thresholds helps it to follow.
+    let tracking = |track: clap::Command| track.mut_arg("conf", |conf| conf.default_value("0.1"));
+    Cli::command()
+        .mut_subcommand("track", tracking)
+        .mut_subcommand("train", |train| train.mut_subcommands(|task| task.mut_args(negative)))
 }
 
 /// What the command line says, which may be written as for `yolo`. A word that is not UTF-8 may name a file.

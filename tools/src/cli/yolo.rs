@@ -212,6 +212,11 @@ mod tests {
                 "ghostzoo detect a.jpg line_width=3 show_boxes=False",
                 "ghostzoo detect a.jpg --line-width=3 --hide-boxes",
             ),
+            (
+                "ghostzoo detect source=0 vid_stride=2 stream_buffer=True save_frames=True",
+                "ghostzoo detect 0 --vid-stride=2 --stream-buffer --save-frames",
+            ),
+            ("ghostzoo detect rtsp://a:b@h/x?y=1 vid_stride=1", "ghostzoo detect rtsp://a:b@h/x?y=1 --vid-stride=1"),
             ("ghostzoo detect a.jpg line_thickness=3", "ghostzoo detect a.jpg --line-width=3"),
             ("ghostzoo detect a.jpg line_width=None", "ghostzoo detect a.jpg"),
             ("ghostzoo detect a.jpg save_crop=False rect=True", "ghostzoo detect a.jpg --rect=true"),

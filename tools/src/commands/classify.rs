@@ -1,6 +1,6 @@
 //! `ghostzoo classify`: what an image shows.
 
-use std::sync::mpsc::sync_channel;
+use std::sync::Arc;
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};
@@ -8,14 +8,17 @@ use ghostzoo_weights::Task;
 
 use crate::cli::{ClassifyArgs, GlobalArgs};
 use crate::error::{self, SomeFailed};
-use crate::output::{FrameNotes, JsonClass, JsonError, JsonTop, Speed, Stdout, milliseconds, shown, speed_line};
-use crate::reader::{self, Item, Prepare};
+use crate::output::{FrameNotes, JsonClass, JsonError, JsonTop, MeanSpeed, Speed, Stdout, milliseconds, shown};
+use crate::reader::{self, Item, ReadOptions};
 use crate::request::PredictRequest;
+use crate::source::Media;
+use ghostzoo::video::VideoOptions;
 use ghostzoo::{Classifier, Probability, TopK};
 
 /// Classifies every image that the arguments name, or the one that is built in.
 pub(crate) fn run(args: &ClassifyArgs, global: &GlobalArgs) -> Result<()> {
-    let PredictRequest { choice, entries } = PredictRequest::of(Task::Classify, args.model.as_deref(), &args.sources)?;
+    let PredictRequest { choice, entries } =
+        PredictRequest::of(Task::Classify, args.model.as_deref(), &args.sources, Media::Images)?;
     let device = global.open(global.quiet)?;
     let loaded = choice.load(global, &device, args.json)?;
     let classifier = Classifier::of(loaded)?;
@@ -28,18 +31,23 @@ pub(crate) fn run(args: &ClassifyArgs, global: &GlobalArgs) -> Result<()> {
         total: entries.len(),
         done: 0,
         failed: 0,
-        speeds: Vec::new(),
+        speeds: MeanSpeed::default(),
         last_shape: [0; 4],
         frames: FrameNotes::default(),
     };
-    let (sender, prepare) = sync_channel::<Prepare<Tensor>>(1);
-    sender.send(Box::new(move |image| Ok(transform.apply(image, &Device::Cpu)?)))?;
-    for items in reader::read(entries, args.batch, !device.is_cpu(), args.largest.stored(), prepare)? {
-        run.batch(items?)?;
+    let options = ReadOptions {
+        batch: args.batch,
+        on_all_threads: !device.is_cpu(),
+        decode: args.largest.stored(),
+        video: VideoOptions::new(),
+    };
+    let reader = reader::read(entries, options)?;
+    for batch in reader.batches(Arc::new(move |image| Ok(transform.apply(image, &Device::Cpu)?))) {
+        run.batch(batch?.items)?;
     }
     run.frames.close();
     if !args.json && !global.quiet && !run.speeds.is_empty() {
-        run.out.line(&speed_line(&run.speeds, run.last_shape))?;
+        run.out.line(&run.speeds.line(run.last_shape))?;
     }
     if run.failed > 0 { Err(SomeFailed.into()) } else { Ok(()) }
 }
@@ -53,7 +61,7 @@ struct Run<'a> {
     total: usize,
     done: usize,
     failed: usize,
-    speeds: Vec<Speed>,
+    speeds: MeanSpeed,
     last_shape: [usize; 4],
     frames: FrameNotes,
 }
@@ -76,7 +84,7 @@ impl Run<'_> {
                         self.frames.add(&label, ready.frames);
                     }
                     let preprocess = speed.preprocess + milliseconds(ready.preprocess);
-                    self.speeds.push(Speed { preprocess, ..speed });
+                    self.speeds.add(Speed { preprocess, ..speed });
                     self.show(&label, rankings.next())?;
                 }
                 Err(error) => self.fail(&label, &error)?,

@@ -10,5 +10,6 @@ pub(crate) mod models;
 pub(crate) mod pull;
 pub(crate) mod quantize;
 pub(crate) mod summary;
+pub(crate) mod track;
 pub(crate) mod train;
 pub(crate) mod val;

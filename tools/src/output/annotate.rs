@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use anyhow::Result;
-use candle_vision::image::{self as images, DrawnBox, Pen};
+use candle_vision::image::{self as images, DrawnBox, Pen, RgbImage};
 use candle_yolov8::Detection;
 
 use super::drawable;
@@ -48,26 +48,35 @@ impl BoxStyle {
     }
 
     /// What stands at a box; nothing where both its parts are hidden.
-    fn text(&self, found: &Detection) -> String {
+    fn text(&self, found: &Detection, track_id: Option<u64>) -> String {
+        let id = track_id.filter(|_| self.names.is_some()).map(|track_id| format!("id:{track_id}"));
         let name = self.names.as_ref().map(|names| class_name(names, found.class_id));
         let conf = self.has_conf.then(|| format!("{:.2}", found.confidence));
-        name.into_iter().chain(conf).collect::<Vec<_>>().join(" ")
+        id.into_iter().chain(name).chain(conf).collect::<Vec<_>>().join(" ")
     }
 }
 
-/// Writes the image with boxes and labels into `folder` under its own name, or with `.jpg` where its format can be
-/// read only.
-pub(crate) fn save_annotated(found: &Found, folder: &Path, stem: &OsStr, annotation: &BoxStyle) -> Result<()> {
-    let extension = Path::new(&found.path).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    let known = EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known));
-    let name = file_name(stem, &format!(".{}", if known { extension } else { "jpg" }));
-    let label =
-        |found: &Detection| DrawnBox { xyxy: found.xyxy, class_id: found.class_id, text: annotation.text(found) };
-    let shown = found.detections.iter().filter(|_| annotation.has_boxes);
+/// The image with boxes and labels.
+pub(crate) fn annotated(found: &Found, annotation: &BoxStyle) -> RgbImage {
+    let record = found.record();
+    let label = |(index, found): (usize, &Detection)| DrawnBox {
+        xyxy: found.xyxy,
+        class_id: found.class_id,
+        text: annotation.text(found, record.track_id(index)),
+    };
+    let shown = found.detections.iter().enumerate().filter(|_| annotation.has_boxes);
     let boxes: Vec<DrawnBox> = shown.map(label).collect();
     let mut image = found.image.clone();
     images::draw_boxes(&mut image, &boxes, &Pen::new().line_width(annotation.line_width).font(typeface()));
-    Ok(images::save(&image, &folder.join(name))?)
+    image
+}
+
+/// Writes a drawn image into `folder` under the name that its file had at `path`, or with `.jpg` where its format can be read only.
+pub(crate) fn save_annotated(image: &RgbImage, path: &str, folder: &Path, stem: &OsStr) -> Result<()> {
+    let extension = Path::new(path).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let known = EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known));
+    let name = file_name(stem, &format!(".{}", if known { extension } else { "jpg" }));
+    Ok(images::save(image, &folder.join(name))?)
 }
 
 #[cfg(test)]
@@ -83,10 +92,12 @@ mod tests {
             [(false, false, "b c 0.88"), (false, true, "b c"), (true, false, "0.88"), (true, true, "")]
         {
             let annotation = BoxStyle::new(&names, Hidden { labels, conf, boxes: false }, None, true);
-            assert_eq!(annotation.text(&found), expected, "{labels} {conf}");
+            assert_eq!(annotation.text(&found, None), expected, "{labels} {conf}");
         }
         assert!(!BoxStyle::new(&names, Hidden { boxes: true, ..Hidden::default() }, None, true).has_boxes);
+        let all = BoxStyle::new(&names, Hidden::default(), None, true);
+        assert_eq!(all.text(&found, Some(12)), "id:12 b c 0.88");
         let unnamed = BoxStyle::new(&[], Hidden::default(), Some(3), true);
-        assert_eq!(unnamed.text(&found), "1 0.88");
+        assert_eq!(unnamed.text(&found, None), "1 0.88");
     }
 }

@@ -3,20 +3,32 @@
 use candle_yolov8::Detection;
 use serde::Serialize;
 
-use super::{Found, Speed, class_name};
+use super::{ImageRecord, JsonCrossing, JsonZone, Speed, class_name};
 
 /// The objects in one image.
 #[derive(Debug, Serialize)]
 pub(crate) struct JsonDetections<'a> {
     path: &'a str,
+    /// From 1, of a video.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frame: Option<u64>,
+    /// Seconds from the video's beginning, to the microsecond.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_s: Option<f64>,
     width: u32,
     height: u32,
     detections: Vec<JsonDetection>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    crossings: Option<&'a [JsonCrossing]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zones: Option<&'a [JsonZone]>,
     speed_ms: Speed,
 }
 
 #[derive(Debug, Serialize)]
 struct JsonDetection {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    track_id: Option<u64>,
     class_id: usize,
     class: String,
     confidence: f32,
@@ -34,24 +46,35 @@ struct JsonBox {
 }
 
 impl<'a> JsonDetections<'a> {
-    pub(crate) fn new(found: &'a Found, names: &[String]) -> Self {
-        let detection = |detection: &Detection| {
+    pub(crate) fn new(record: &ImageRecord<'a>, names: &[String]) -> Self {
+        let detection = |(index, detection): (usize, &Detection)| {
             let [x1, y1, x2, y2] = detection.xyxy;
             JsonDetection {
+                track_id: record.track_id(index),
                 class_id: detection.class_id,
                 class: class_name(names, detection.class_id),
                 confidence: detection.confidence,
                 xyxy: JsonBox { x1, y1, x2, y2 },
             }
         };
+        let [width, height] = record.size;
         Self {
-            path: &found.path,
-            width: found.image.width(),
-            height: found.image.height(),
-            detections: found.detections.iter().map(detection).collect(),
-            speed_ms: found.speed,
+            path: record.path,
+            frame: record.frame.map(|frame| frame.number),
+            time_s: record.frame.map(|frame| micro(frame.time_s)),
+            width,
+            height,
+            detections: record.detections.iter().enumerate().map(detection).collect(),
+            crossings: record.tracked.and_then(|tracked| tracked.crossings.as_deref()),
+            zones: record.tracked.and_then(|tracked| tracked.zones.as_deref()),
+            speed_ms: record.speed,
         }
     }
+}
+
+/// A time to the microsecond, which is as exact as it is known.
+fn micro(time_s: f64) -> f64 {
+    (time_s * 1e6).round() / 1e6
 }
 
 /// The likeliest classes of one image.

@@ -21,15 +21,33 @@ pub(crate) fn counts(detections: &[Detection], names: &[String]) -> String {
     counts.into_iter().map(part).collect::<Vec<_>>().join(", ")
 }
 
-/// The mean times of a run, and the shape that the model saw last.
-pub(crate) fn speed_line(speeds: &[Speed], shape: [usize; 4]) -> String {
-    let count = speeds.len().max(1) as f64;
-    let mean = |time: fn(&Speed) -> f64| speeds.iter().map(time).sum::<f64>() / count;
-    let [n, c, h, w] = shape;
-    format!(
-        "Speed: {:.1}ms preprocess, {:.1}ms inference, {:.1}ms postprocess per image at shape ({n}, {c}, {h}, {w})",
-        mean(|speed| speed.preprocess),
-        mean(|speed| speed.inference),
-        mean(|speed| speed.postprocess),
-    )
+/// The mean times of a run.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct MeanSpeed {
+    sum: Speed,
+    count: usize,
+}
+
+impl MeanSpeed {
+    /// Counts an image.
+    pub(crate) fn add(&mut self, speed: Speed) {
+        self.count += 1;
+        self.sum.preprocess += speed.preprocess;
+        self.sum.inference += speed.inference;
+        self.sum.postprocess += speed.postprocess;
+    }
+
+    /// Whether no image was counted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The times for people, and the shape that the model saw last.
+    pub(crate) fn line(&self, [n, c, h, w]: [usize; 4]) -> String {
+        let Speed { preprocess, inference, postprocess } = self.sum.shared(self.count);
+        format!(
+            "Speed: {preprocess:.1}ms preprocess, {inference:.1}ms inference, {postprocess:.1}ms postprocess per image at \
+             shape ({n}, {c}, {h}, {w})"
+        )
+    }
 }

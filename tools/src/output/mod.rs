@@ -8,6 +8,7 @@ mod json;
 mod lines;
 mod stdout;
 mod table;
+mod tracks;
 mod txt;
 
 use std::borrow::Cow;
@@ -18,19 +19,21 @@ use std::time::Duration;
 
 use candle_vision::image::RgbImage;
 use candle_yolov8::Detection;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cli::bytes;
+use crate::reader::VideoFrame;
 use crate::source::shortened;
 
-pub(crate) use annotate::{BoxStyle, Hidden, save_annotated};
+pub(crate) use annotate::{BoxStyle, Hidden, annotated, save_annotated};
 pub(crate) use coco::CocoResults;
 pub(crate) use crop::save_crops;
 pub(crate) use csv::CsvRows;
 pub(crate) use json::{JsonClass, JsonDetections, JsonError, JsonTop};
-pub(crate) use lines::{counts, speed_line};
+pub(crate) use lines::{MeanSpeed, counts};
 pub(crate) use stdout::Stdout;
 pub(crate) use table::{Table, grouped};
+pub(crate) use tracks::{JsonCrossing, JsonZone, Tracked};
 pub(crate) use txt::save_txt;
 
 /// Most notes of one kind.
@@ -89,15 +92,52 @@ pub(crate) struct Found {
     /// The source's name.
     pub(crate) path: String,
     pub(crate) image: RgbImage,
+    /// Its place in the video that it is from.
+    pub(crate) frame: Option<VideoFrame>,
     /// The most confident first, in pixels of the image.
     pub(crate) detections: Vec<Detection>,
+    /// Of a tracked image.
+    pub(crate) tracked: Option<Tracked>,
     /// [height, width] that the model saw.
     pub(crate) input_size: [usize; 2],
     pub(crate) speed: Speed,
 }
 
+impl Found {
+    /// What of it is printed.
+    pub(crate) fn record(&self) -> ImageRecord<'_> {
+        ImageRecord {
+            path: &self.path,
+            frame: self.frame,
+            size: [self.image.width(), self.image.height()],
+            detections: &self.detections,
+            tracked: self.tracked.as_ref(),
+            speed: self.speed,
+        }
+    }
+}
+
+/// The objects in one image, without its pixels.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ImageRecord<'a> {
+    pub(crate) path: &'a str,
+    pub(crate) frame: Option<VideoFrame>,
+    /// [width, height]
+    pub(crate) size: [u32; 2],
+    pub(crate) detections: &'a [Detection],
+    pub(crate) tracked: Option<&'a Tracked>,
+    pub(crate) speed: Speed,
+}
+
+impl ImageRecord<'_> {
+    /// The identity of a detection.
+    fn track_id(&self, index: usize) -> Option<u64> {
+        self.tracked.and_then(|tracked| tracked.track_ids.get(index)).copied()
+    }
+}
+
 /// Time spent on one image, in milliseconds; a batch's time is shared out evenly.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Speed {
     pub(crate) preprocess: f64,
     pub(crate) inference: f64,

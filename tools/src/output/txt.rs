@@ -10,20 +10,23 @@ use super::{Found, file_name};
 use crate::files;
 
 /// Writes `folder/labels/stem.txt`: per box `class x y w h` with the centre and the size as shares of the image, and
-/// its confidence. An image without boxes gets no file.
+/// its confidence, and last its identity where it is tracked. An image without boxes gets no file.
 pub(crate) fn save_txt(found: &Found, folder: &Path, stem: &OsStr, with_confidence: bool) -> Result<()> {
     if found.detections.is_empty() {
         return Ok(());
     }
     let (width, height) = (found.image.width() as f32, found.image.height() as f32);
     let mut text = String::new();
-    for detection in &found.detections {
+    for (index, detection) in found.detections.iter().enumerate() {
         let [x1, y1, x2, y2] = detection.xyxy;
         let shares = [(x1 + x2) / 2. / width, (y1 + y2) / 2. / height, (x2 - x1) / width, (y2 - y1) / height];
         text.push_str(&detection.class_id.to_string());
         for value in shares.into_iter().chain(with_confidence.then_some(detection.confidence)) {
             // Writing to a string cannot fail.
             let _ = write!(text, " {}", six_digits(value));
+        }
+        if let Some(track_id) = found.record().track_id(index) {
+            let _ = write!(text, " {track_id}");
         }
         text.push('\n');
     }

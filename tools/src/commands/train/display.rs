@@ -6,11 +6,12 @@ use ghostzoo::Error;
 use ghostzoo::train::{Callbacks, EpochReport, FitOptions, Message, RunStart, StepReport, TrainTask};
 use serde_json::{Map, Value, json};
 
+use super::args_yaml;
 use super::progress::{OutputMode, ProgressDisplay};
 use super::run::{Files, Training, print, reader};
-use super::{args_yaml, interrupt};
 use crate::cli::GlobalArgs;
 use crate::files;
+use crate::interrupt;
 use crate::output::Stdout;
 
 /// What the command does while a run goes.
@@ -42,7 +43,7 @@ impl<'a, T: Training> RunDisplay<'a, T> {
     }
 
     fn begin(&self, task: &T::Task, start: &RunStart<'_>) -> Result<()> {
-        interrupt::listen(&self.options.stop);
+        interrupt::listen(&self.options.stop, "finishing the step, then saving");
         if self.plots
             && start.is_first
             && let Some(labels) = self.drawn.draw_labels(task)?

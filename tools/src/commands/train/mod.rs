@@ -5,7 +5,6 @@ mod arguments;
 mod classify;
 mod detect;
 mod display;
-mod interrupt;
 mod place;
 mod progress;
 mod run;
