@@ -64,8 +64,8 @@ pub struct Model {
     pub parameters: usize,
     /// The licence of the weights, where it is known.
     pub licence: Option<String>,
-    /// Where the checkpoint is.
-    pub source: CheckpointSource,
+    /// Where the checkpoint is; `None` of one in memory.
+    pub source: Option<CheckpointSource>,
     /// Where it computes.
     pub device: Device,
     /// The type that it computes in.
@@ -184,24 +184,37 @@ pub fn build_with(architecture: &Architecture, vb: VarBuilder) -> Result<Network
 /// Reads, checks and builds a found model, whose errors name it `name`.
 ///
 /// # Errors
-/// As [`read`], [`ModelSpec::of_checkpoint`] and [`check`]; where names or sizes in its metadata cannot be.
+/// As [`read`] and [`from_checkpoint`].
 pub fn load(name: &str, found: &ResolvedModel, options: &LoadOptions) -> Result<Model> {
-    if let Some(dtype) = options.dtype
-        && !matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
-    {
-        return Err(request(format!("networks compute in f32, f16 or bf16, not in {dtype:?}")));
+    check_dtype(options)?;
+    let model = from_checkpoint(name, &read(found)?, options)?;
+    Ok(Model { source: Some(found.origin.clone()), ..model })
+}
+
+/// Refuses a type that no network computes in.
+fn check_dtype(options: &LoadOptions) -> Result<()> {
+    match options.dtype {
+        None | Some(DType::F32 | DType::F16 | DType::BF16) => Ok(()),
+        Some(dtype) => Err(request(format!("networks compute in f32, f16 or bf16, not in {dtype:?}"))),
     }
-    let checkpoint = read(found)?;
+}
+
+/// Checks and builds a model of a checkpoint in memory, whose errors name it `name`.
+///
+/// # Errors
+/// As [`ModelSpec::of_checkpoint`] and [`check`]; where names or sizes in its metadata cannot be.
+pub fn from_checkpoint(name: &str, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Model> {
+    check_dtype(options)?;
     let has_integers = !checkpoint.quantized.is_empty();
     let best = || if has_integers { DType::F32 } else { best_dtype(&options.device) };
     let dtype = options.dtype.unwrap_or_else(best);
     let spec =
-        ModelSpec::of_checkpoint(&checkpoint, options.arch.as_deref()).with_context(|| format!("cannot use {name}"))?;
-    check(name, &spec, &checkpoint)?;
-    let mut network = build(&spec.architecture, &checkpoint, dtype, &options.device)?;
+        ModelSpec::of_checkpoint(checkpoint, options.arch.as_deref()).with_context(|| format!("cannot use {name}"))?;
+    check(name, &spec, checkpoint)?;
+    let mut network = build(&spec.architecture, checkpoint, dtype, &options.device)?;
     let quantized = has_integers && options.device.is_cpu() && dtype == DType::F32;
     if quantized {
-        quantize(name, &mut network, &checkpoint)?;
+        quantize(name, &mut network, checkpoint)?;
     }
     let (metadata, classes) = (&checkpoint.metadata, spec.num_classes());
     let is_classifier = matches!(network, Network::Classifier(_));
@@ -222,7 +235,7 @@ pub fn load(name: &str, found: &ResolvedModel, options: &LoadOptions) -> Result<
         single_cls: metadata.train_args.as_ref().is_some_and(|args| args["single_cls"] == true),
         parameters: spec.parameters(),
         licence: metadata.licence.clone(),
-        source: found.origin.clone(),
+        source: None,
         device: options.device.clone(),
         dtype,
         quantized,

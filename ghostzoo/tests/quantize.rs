@@ -6,9 +6,11 @@ use std::path::Path;
 use candle_core::DType;
 use ghostzoo::candle_vision::data::InMemoryDataset;
 use ghostzoo::image::{Rgb, RgbImage};
-use ghostzoo::quantize::{QuantizeCallbacks, QuantizeOptions, Quantized, RangeMethod, Source, quantize};
+use ghostzoo::quantize::{
+    QuantizeCallbacks, QuantizeOptions, Quantized, RangeMethod, Source, quantize, quantize_within,
+};
 use ghostzoo::train::{DetectionOptions, DetectionStart, Message};
-use ghostzoo::{Error, LoadOptions, Result, weights};
+use ghostzoo::{Classifier, Error, LoadOptions, Model, Result, weights};
 
 const DETECTOR: &str = "yolov8n-ghostnet-bccd";
 const CLASSIFIER: &str = "ghostnet_050-cifar10";
@@ -86,6 +88,47 @@ fn methods_and_paths_to_skip_are_followed() {
     let (plain, _) = made(CLASSIFIER, &options().bias_correction(false), 2);
     let bias = |found: &Quantized| found.checkpoint.tensors[&format!("{path}.bias")].to_vec1::<f32>().unwrap();
     assert_ne!(bias(&plain), bias(&all));
+}
+
+/// How near the probabilities of a model are to those of the floats, 0 at best.
+fn nearness(model: Model) -> Result<f64> {
+    let image = RgbImage::from_fn(48, 40, |x, y| Rgb([(x * 5) as u8, (y * 6) as u8, ((x + y) * 3) as u8]));
+    let probabilities = |classifier: &Classifier| -> Result<Vec<f32>> {
+        let mut all: Vec<_> = classifier.predict(&image)?.top(10).to_vec();
+        all.sort_by_key(|class| class.class_id);
+        Ok(all.iter().map(|class| class.probability).collect())
+    };
+    let floats = probabilities(&Classifier::load(CLASSIFIER)?)?;
+    let own = probabilities(&Classifier::of(model)?)?;
+    let furthest = floats.iter().zip(&own).map(|(a, b)| f64::from((a - b).abs())).fold(0., f64::max);
+    Ok(-furthest)
+}
+
+#[test]
+fn the_worst_layers_stay_in_floats_until_the_metric_holds() {
+    let source = Source::find(CLASSIFIER).unwrap();
+    let within = |max_drop: f64| {
+        let mut heard = Heard::default();
+        let found = quantize_within(&source, &images(2), &options(), max_drop, &mut nearness, &mut heard);
+        (found, heard)
+    };
+    let (all, heard) = within(1.);
+    let all = all.unwrap().report;
+    let drop = -all.metric.unwrap().quantized;
+    assert!(drop > 0. && all.metric.unwrap().floats == 0. && heard.messages.len() == 2, "{:?}", heard.messages);
+
+    let (some, _) = within(drop / 2.);
+    let some = some.unwrap();
+    let (layers, metric) = (some.report.layers.len(), some.report.metric.unwrap());
+    assert!(0 < layers && layers < all.layers.len() && metric.quantized >= -drop / 2., "{layers} {metric:?}");
+    let worst: Vec<_> = all.layers.iter().take(all.layers.len() - layers).map(|layer| layer.path.clone()).collect();
+    assert_eq!(some.checkpoint.metadata.quantization.unwrap().skipped.len(), worst.len());
+    assert!(worst.iter().all(|path| some.report.left.contains(path) && !some.checkpoint.quantized.contains_key(path)));
+
+    let error = within(0.).0.unwrap_err().to_string();
+    assert!(error.contains("even with one convolution in 8 bits"), "{error}");
+    let error = within(f64::NAN).0.unwrap_err();
+    assert!(error.is_request() && error.to_string().starts_with("`max_drop` is NaN"), "{error}");
 }
 
 fn refused(count: u32, options: &QuantizeOptions) -> Error {

@@ -60,6 +60,23 @@ fn a_classifier_and_a_folder_of_images_are_taken_and_json_is_printed() {
 }
 
 #[test]
+fn layers_are_left_in_floats_by_what_is_measured_on_labels() {
+    let place = place();
+    place.write("set/labels/0.txt", "1 0.5 0.5 0.4 0.4\n");
+    let line = format!("quantize --model {DETECTOR} --data set/data.yaml --imgsz 64 --max-drop 1");
+    let ran = place.run(&line).succeeded();
+    assert!(ran.stdout.contains("mAP50-95: 0.") && ran.stdout.contains(" in floats, 0."), "{}", ran.stdout);
+    assert!(ran.stderr.contains("convolutions in 8 bits: 0."), "{}", ran.stderr);
+    place.image("cls/val/ship/9.png", [40, 40], 9);
+    let line = "quantize --model ghostnet_050-cifar10 --data cls --json -o c.safetensors --max-drop 1";
+    let row = place.run(line).succeeded().json().remove(0);
+    assert_eq!(row["metric"]["max_drop"], 1.0);
+    place
+        .run(&format!("quantize --model {DETECTOR} --data set/images --imgsz 64 --max-drop 0.1 --force"))
+        .failed(2, &["--max-drop measures on labels", "data.yaml"]);
+}
+
+#[test]
 fn what_cannot_be_quantized_is_refused_in_a_line() {
     let place = place();
     std::fs::create_dir_all(place.path("none")).unwrap();

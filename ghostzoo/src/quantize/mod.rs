@@ -13,9 +13,11 @@
 //! ```
 
 mod images;
+mod passes;
 mod range;
 mod run;
 mod weights;
+mod within;
 
 use std::ffi::OsStr;
 
@@ -29,6 +31,7 @@ use crate::{ModelSpec, model};
 pub use images::HasImage;
 pub use range::RangeMethod;
 pub use run::quantize;
+pub use within::quantize_within;
 
 /// Most images that are looked at.
 pub const MAX_IMAGES: usize = 512;
@@ -197,6 +200,21 @@ pub struct QuantizeReport {
     pub layers: Vec<LayerReport>,
     /// Paths of the dense convolutions that stay in floats.
     pub left: Vec<String>,
+    /// What the metric lost, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<MetricDrop>,
+}
+
+/// A metric of a network in floats and in 8 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct MetricDrop {
+    /// Of the network in floats.
+    pub floats: f64,
+    /// Of the quantized one.
+    pub quantized: f64,
+    /// How much it may lose.
+    pub max_drop: f64,
 }
 
 /// A quantized network.

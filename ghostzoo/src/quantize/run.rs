@@ -1,22 +1,23 @@
-//! Two passes over the images, and what comes of them.
+//! What the images show of a network, and the network in 8 bits that comes of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{DType, Device, Tensor};
-use candle_vision::data::{Dataset, ItemError, PrefetchIter};
+use candle_vision::data::Dataset;
 use candle_vision::image::{EvalTransform, Letterbox};
 use candle_yolov8::DEFAULT_SIDE;
-use ghostzoo_kernels::plan::{ObservedConv, Observer};
+use ghostzoo_kernels::plan::ObservedConv;
 use ghostzoo_weights::{QuantizationInfo, QuantizedConv};
 use rayon::prelude::*;
 
 use super::images::{HasImage, View, spread};
-use super::range::{Extremes, Histogram, Levels};
+use super::passes::Passes;
+use super::range::Levels;
 use super::{
     LayerReport, MAX_IMAGES, QuantizeCallbacks, QuantizeOptions, QuantizeReport, Quantized, RangeMethod, Source,
     weights,
 };
-use crate::error::{Error, Result, invalid, request};
+use crate::error::{Result, invalid, request};
 use crate::train::Message;
 use crate::{Architecture, Network, model};
 
@@ -34,81 +35,129 @@ pub fn quantize<I: HasImage>(
     options: &QuantizeOptions,
     callbacks: &mut dyn QuantizeCallbacks,
 ) -> Result<Quantized> {
-    let numbers = numbers(source, images.len(), options)?;
-    let network = model::build(&source.spec.architecture, &source.checkpoint, DType::F32, &Device::Cpu)?;
-    let view = view(source, &network, options)?;
-    let (observer, mut tensors) = match &network {
-        Network::Detector(net) => (net.observer(view.size())?, net.tensors()),
-        Network::Classifier(net) => (net.observer(view.size())?, net.tensors()),
-    };
-    let chosen = chosen(observer.convs(), &tensors, &options.skip)?;
-    let passes = Passes { images, view: &view, observer: &observer, total: 2 * numbers.len() };
-    let (seen, numbers) = passes.extremes(&numbers, callbacks)?;
-    if numbers.len() < FEW {
-        let count = numbers.len();
-        let text =
-            format!("{count} images show little of the ranges that inputs have: give at least {FEW}, better 128");
-        callbacks.message(&Message::Warning(text));
-    }
-    let histograms = passes.histograms(&seen, &numbers, callbacks)?;
-    let levels: Vec<Levels> =
-        histograms.par_iter().map(|histogram| histogram.levels(options.method)).collect::<Result<_>>()?;
-    let (mut quantized, mut layers) = (BTreeMap::new(), Vec::new());
-    for conv in &chosen {
-        let Some(map) = conv.map else { continue };
-        let (path, levels) = (&conv.path, levels[map]);
-        let name = format!("{path}.weight");
-        let Some(own) = tensors.get(&name) else { continue };
-        let found = weights::quantize(own, &seen[map].means())?;
-        let bias = format!("{path}.bias");
-        if let Some(own) = tensors.get(&bias).filter(|_| options.bias_correction) {
-            let corrected = (own + Tensor::new(found.shift, &Device::Cpu)?)?;
-            tensors.insert(bias, corrected);
+    Calibration::new(source, images, options, callbacks)?.quantized(&BTreeSet::new())
+}
+
+/// A convolution in 8 bits, beside the one that it is made of.
+struct Conv {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    integers: QuantizedConv,
+    report: LayerReport,
+}
+
+/// What the images showed: each convolution in 8 bits, on its own.
+pub(super) struct Calibration<'a> {
+    source: &'a Source,
+    options: &'a QuantizeOptions,
+    /// The network in floats, batch norms folded.
+    tensors: BTreeMap<String, Tensor>,
+    /// The least decibels first.
+    convs: Vec<Conv>,
+    /// Paths of all dense convolutions.
+    all: BTreeSet<String>,
+    images: usize,
+    imgsz: [usize; 2],
+}
+
+impl<'a> Calibration<'a> {
+    pub(super) fn new<I: HasImage>(
+        source: &'a Source,
+        images: &dyn Dataset<Item = I>,
+        options: &'a QuantizeOptions,
+        callbacks: &mut dyn QuantizeCallbacks,
+    ) -> Result<Self> {
+        let numbers = numbers(source, images.len(), options)?;
+        let network = model::build(&source.spec.architecture, &source.checkpoint, DType::F32, &Device::Cpu)?;
+        let view = view(source, &network, options)?;
+        let (observer, tensors) = match &network {
+            Network::Detector(net) => (net.observer(view.size())?, net.tensors()),
+            Network::Classifier(net) => (net.observer(view.size())?, net.tensors()),
+        };
+        let chosen = chosen(observer.convs(), &tensors, &options.skip)?;
+        let passes = Passes { images, view: &view, observer: &observer, total: 2 * numbers.len() };
+        let (seen, numbers) = passes.extremes(&numbers, callbacks)?;
+        if numbers.len() < FEW {
+            let count = numbers.len();
+            let text =
+                format!("{count} images show little of the ranges that inputs have: give at least {FEW}, better 128");
+            callbacks.message(&Message::Warning(text));
         }
-        tensors.insert(name, found.weight);
-        layers.push(LayerReport {
-            path: path.clone(),
-            input_seen: [seen[map].least, seen[map].greatest],
-            input_range: levels.range(),
-            input_scale: levels.scale,
-            input_zero_point: levels.zero_point,
-            weight_sqnr_db: found.sqnr,
-            input_sqnr_db: histograms[map].sqnr(levels),
+        let histograms = passes.histograms(&seen, &numbers, callbacks)?;
+        let levels: Vec<Levels> =
+            histograms.par_iter().map(|histogram| histogram.levels(options.method)).collect::<Result<_>>()?;
+        let mut convs = Vec::new();
+        for conv in &chosen {
+            let Some(map) = conv.map else { continue };
+            let (path, levels) = (&conv.path, levels[map]);
+            let Some(own) = tensors.get(&format!("{path}.weight")) else { continue };
+            let found = weights::quantize(own, &seen[map].means())?;
+            let bias = tensors.get(&format!("{path}.bias")).filter(|_| options.bias_correction);
+            let bias = bias.map(|own| own + Tensor::new(found.shift, &Device::Cpu)?).transpose()?;
+            let report = LayerReport {
+                path: path.clone(),
+                input_seen: [seen[map].least, seen[map].greatest],
+                input_range: levels.range(),
+                input_scale: levels.scale,
+                input_zero_point: levels.zero_point,
+                weight_sqnr_db: found.sqnr,
+                input_sqnr_db: histograms[map].sqnr(levels),
+            };
+            let (input_scale, input_zero_point) = (levels.scale, levels.zero_point);
+            let integers = QuantizedConv { weight_scale: found.scales, input_scale, input_zero_point };
+            convs.push(Conv { weight: found.weight, bias, integers, report });
+        }
+        convs.sort_by(|a, b| a.report.sqnr_db().total_cmp(&b.report.sqnr_db()));
+        let all = observer.convs().iter().map(|conv| conv.path.clone()).collect();
+        Ok(Self { source, options, tensors, convs, all, images: numbers.len(), imgsz: view.size() })
+    }
+
+    /// Paths of the convolutions that can be quantized, the worst first.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &String> {
+        self.convs.iter().map(|conv| &conv.report.path)
+    }
+
+    /// The network with all of these convolutions in 8 bits but those that are `left`.
+    pub(super) fn quantized(&self, left: &BTreeSet<String>) -> Result<Quantized> {
+        let (mut tensors, mut quantized, mut layers) = (self.tensors.clone(), BTreeMap::new(), Vec::new());
+        for conv in self.convs.iter().filter(|conv| !left.contains(&conv.report.path)) {
+            let path = &conv.report.path;
+            tensors.insert(format!("{path}.weight"), conv.weight.clone());
+            tensors.extend(conv.bias.iter().map(|bias| (format!("{path}.bias"), bias.clone())));
+            quantized.insert(path.clone(), conv.integers.clone());
+            layers.push(conv.report.clone());
+        }
+        let floats = self.all.iter().filter(|path| !quantized.contains_key(*path)).cloned().collect();
+        let report = QuantizeReport {
+            images: self.images,
+            imgsz: self.imgsz,
+            method: self.options.method.name().to_owned(),
+            layers,
+            left: floats,
+            metric: None,
+        };
+        let mut checkpoint = self.source.checkpoint.clone();
+        let metadata = &mut checkpoint.metadata;
+        if let Architecture::Classifier(config) = &self.source.spec.architecture {
+            metadata.arch.get_or_insert_with(|| config.variant.name.to_owned());
+        }
+        metadata.fused = true;
+        metadata.unread.clear();
+        metadata.quantization = Some(QuantizationInfo {
+            method: report.method.clone(),
+            percentile: match self.options.method {
+                RangeMethod::Percentile(share) => Some(share),
+                _ => None,
+            },
+            images: report.images,
+            imgsz: report.imgsz,
+            bias_correction: self.options.bias_correction,
+            skipped: self.options.skip.iter().chain(left).cloned().collect(),
         });
-        let (input_scale, input_zero_point) = (levels.scale, levels.zero_point);
-        quantized.insert(path.clone(), QuantizedConv { weight_scale: found.scales, input_scale, input_zero_point });
+        tensors.extend(candle_yolov8::absent_bins(&tensors)?);
+        (checkpoint.tensors, checkpoint.quantized) = (tensors, quantized);
+        Ok(Quantized { checkpoint, report })
     }
-    layers.sort_by(|a, b| a.sqnr_db().total_cmp(&b.sqnr_db()));
-    let all: BTreeSet<&String> = observer.convs().iter().map(|conv| &conv.path).collect();
-    let left = all.into_iter().filter(|path| !quantized.contains_key(*path)).cloned().collect();
-    let report = QuantizeReport {
-        images: numbers.len(),
-        imgsz: view.size(),
-        method: options.method.name().to_owned(),
-        layers,
-        left,
-    };
-    let mut checkpoint = source.checkpoint.clone();
-    let metadata = &mut checkpoint.metadata;
-    if let Architecture::Classifier(config) = &source.spec.architecture {
-        metadata.arch.get_or_insert_with(|| config.variant.name.to_owned());
-    }
-    metadata.fused = true;
-    metadata.unread.clear();
-    metadata.quantization = Some(QuantizationInfo {
-        method: report.method.clone(),
-        percentile: match options.method {
-            RangeMethod::Percentile(share) => Some(share),
-            _ => None,
-        },
-        images: report.images,
-        imgsz: report.imgsz,
-        bias_correction: options.bias_correction,
-        skipped: options.skip.clone(),
-    });
-    tensors.extend(candle_yolov8::absent_bins(&tensors)?);
-    (checkpoint.tensors, checkpoint.quantized) = (tensors, quantized);
-    Ok(Quantized { checkpoint, report })
 }
 
 /// The items to look at.
@@ -175,84 +224,4 @@ fn chosen<'a>(
         invalid!("there is no convolution left to quantize");
     }
     Ok(chosen)
-}
-
-/// What the passes over the images share.
-struct Passes<'a, I> {
-    images: &'a dyn Dataset<Item = I>,
-    view: &'a View,
-    observer: &'a Observer,
-    /// Images of both passes.
-    total: usize,
-}
-
-impl<I: HasImage> Passes<'_, I> {
-    /// Calls `see` with the maps of each image that can be read, with its number. Images are read ahead, on another thread.
-    fn each(
-        &self,
-        numbers: &[usize],
-        mut see: impl FnMut(usize, Result<Vec<Vec<f32>>, ItemError>) -> Result<()>,
-    ) -> Result<()> {
-        std::thread::scope(|scope| {
-            let read = numbers.iter().map(|number| Ok::<_, Error>((*number, self.view.input(self.images, *number))));
-            for item in PrefetchIter::spawn_scoped(scope, read)? {
-                let (number, input) = item?;
-                let maps = match input {
-                    Ok(input) => Ok(self.observer.run(&input)?),
-                    Err(error) => Err(error),
-                };
-                see(number, maps)?;
-            }
-            Ok(())
-        })
-    }
-
-    /// What a first look sees of each map, and the numbers of the images that can be read.
-    fn extremes(
-        &self,
-        numbers: &[usize],
-        callbacks: &mut dyn QuantizeCallbacks,
-    ) -> Result<(Vec<Extremes>, Vec<usize>)> {
-        let mut channels: BTreeMap<usize, usize> = BTreeMap::new();
-        for conv in self.observer.convs() {
-            channels.extend(conv.map.map(|map| (map, conv.input[2])));
-        }
-        let mut seen: Vec<Extremes> = channels.into_values().map(Extremes::new).collect();
-        let (mut readable, mut done) = (Vec::new(), 0);
-        self.each(numbers, |number, maps| {
-            done += 1;
-            let added = maps.and_then(|maps| {
-                let both = seen.par_iter_mut().zip(&maps);
-                both.try_for_each(|(seen, map)| seen.add(map))
-            });
-            match added {
-                Ok(()) => readable.push(number),
-                Err(error) => {
-                    let name = self.images.name(number);
-                    callbacks.message(&Message::Warning(format!("{name}: {error}; it is left out")));
-                }
-            }
-            callbacks.on_image(done, self.total)
-        })?;
-        if readable.is_empty() {
-            invalid!("none of the {} images can be read", numbers.len());
-        }
-        Ok((seen, readable))
-    }
-
-    fn histograms(
-        &self,
-        seen: &[Extremes],
-        numbers: &[usize],
-        callbacks: &mut dyn QuantizeCallbacks,
-    ) -> Result<Vec<Histogram>> {
-        let mut histograms: Vec<Histogram> = seen.iter().map(Histogram::new).collect();
-        let mut done = self.total / 2;
-        self.each(numbers, |_, maps| {
-            histograms.par_iter_mut().zip(&maps?).for_each(|(histogram, map)| histogram.add(map));
-            done += 1;
-            callbacks.on_image(done, self.total)
-        })?;
-        Ok(histograms)
-    }
 }

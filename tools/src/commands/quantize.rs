@@ -2,25 +2,29 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Result;
 use candle_vision::data::{CachedDataset, Dataset, DatasetOptions, ImageIndex, ItemError};
 use candle_vision::image::{self, RgbImage};
 use candle_yolov8::data::{AnnotatedFiles, DataYaml, DatasetSplit};
-use ghostzoo::Architecture;
-use ghostzoo::quantize::{self, LayerReport, QuantizeCallbacks, QuantizeOptions, Quantized, RangeMethod, Source};
+use ghostzoo::quantize::{
+    self, HasImage, LayerReport, QuantizeCallbacks, QuantizeOptions, Quantized, RangeMethod, Source,
+};
 use ghostzoo::train::Message;
+use ghostzoo::{Architecture, Classifier, Detector, Model};
 use ghostzoo_weights::{Checkpoint, CheckpointSource};
 use serde_json::json;
 
 use crate::cli::{Float, GlobalArgs, Method, QuantizeArgs, bytes};
+use crate::commands::val::dataset::Labels;
 use crate::device::Choice;
 use crate::error::usage;
 use crate::files;
 use crate::model;
 use crate::output::{Stdout, Table};
 use crate::progress::Count;
-use crate::source::{Source as ImageSource, SourceEntry, expand};
+use crate::source::{Media, Source as ImageSource, SourceEntry, expand};
 
 /// Layers that are named as the worst.
 const WORST: usize = 3;
@@ -56,27 +60,25 @@ pub(crate) fn run(args: &QuantizeArgs, global: &GlobalArgs) -> Result<()> {
         .skip(args.skip.clone())
         .imgsz(args.imgsz);
     let mut shown = Shown { count: Count::new("quantize", global.quiet || args.json), quiet: global.quiet };
+    let mut metric = args.max_drop.map(|_| metric(args, &source)).transpose()?;
+    let max_drop = args.max_drop.map(f64::from).zip(metric.as_deref_mut());
     let quantized = match &source.spec().architecture {
         Architecture::Detector(_) if args.data.is_dir() => {
             let images = Files { paths: images_of(&args.data)? };
-            quantize::quantize(&source, &images, &options, &mut shown)?
+            made(&source, &images, &options, max_drop, &mut shown)?
         }
         Architecture::Detector(_) => {
             let data = DataYaml::read(&args.data)?;
             let split = DatasetSplit::open(&data, args.split.as_deref().unwrap_or("train"))?;
             let (images, _) = split.labels()?;
             let images = AnnotatedFiles::new(images, image::MAX_PIXELS);
-            quantize::quantize(&source, &images, &options, &mut shown)?
+            made(&source, &images, &options, max_drop, &mut shown)?
         }
         Architecture::Classifier(config) => {
-            let names = source.checkpoint().metadata.names.clone();
-            let names = names.unwrap_or_else(|| ghostzoo::imagenet_class_names(config.num_classes));
             let has_train = args.data.join("train").is_dir();
-            let options_of_data = DatasetOptions::new(config.num_classes)
-                .class_names(&names)
-                .split(args.split.as_deref().or(has_train.then_some("train")));
-            let images = CachedDataset::new(ImageIndex::open(&args.data, &options_of_data)?, 0);
-            quantize::quantize(&source, &images, &options, &mut shown)?
+            let split = args.split.as_deref().or(has_train.then_some("train"));
+            let images = CachedDataset::new(index(args, &source, config.num_classes, split)?, 0);
+            made(&source, &images, &options, max_drop, &mut shown)?
         }
     };
     shown.count.finish();
@@ -85,6 +87,66 @@ pub(crate) fn run(args: &QuantizeArgs, global: &GlobalArgs) -> Result<()> {
         files::write(path, &serde_json::to_vec_pretty(&quantized.report)?)?;
     }
     print(args, global, &output, &source, &quantized)
+}
+
+/// What a model is worth, from 0 to 1.
+type Metric = dyn FnMut(Model) -> ghostzoo::Result<f64>;
+
+/// Quantizes, to within a drop of the metric where one is given.
+fn made<I: HasImage>(
+    source: &Source,
+    images: &dyn Dataset<Item = I>,
+    options: &QuantizeOptions,
+    max_drop: Option<(f64, &mut Metric)>,
+    shown: &mut Shown,
+) -> ghostzoo::Result<Quantized> {
+    match max_drop {
+        Some((most, metric)) => quantize::quantize_within(source, images, options, most, metric, shown),
+        None => quantize::quantize(source, images, options, shown),
+    }
+}
+
+/// mAP50-95 as COCO defines it, or top-1, on the part of the data that is to be measured on.
+fn metric(args: &QuantizeArgs, source: &Source) -> Result<Box<Metric>> {
+    let split = &args.val_split;
+    match &source.spec().architecture {
+        Architecture::Detector(_) if args.data.is_dir() => {
+            Err(usage("--max-drop measures on labels: give --data a data.yaml instead of a folder"))
+        }
+        Architecture::Detector(_) => {
+            let metadata = &source.checkpoint().metadata;
+            let mut dataset = Labels::find(&args.data, None, split)?.read(false)?;
+            dataset.agree(
+                &bytes::shown(model::required(args.model.as_deref())?),
+                source.spec().num_classes(),
+                metadata.names.as_deref().unwrap_or_default(),
+            );
+            let imgsz = args.imgsz;
+            Ok(Box::new(move |model| {
+                let detector = Detector::of(model)?;
+                let own = detector.val_options();
+                let options = imgsz.map_or(own.clone(), |[height, width]| own.imgsz(height.max(width)));
+                Ok(detector.validate(&dataset.images, &options)?.measured.coco.summary.ap.unwrap_or(0.))
+            }))
+        }
+        Architecture::Classifier(config) => {
+            let images = Arc::new(CachedDataset::new(index(args, source, config.num_classes, Some(split))?, 0));
+            let imgsz = args.imgsz;
+            Ok(Box::new(move |model| {
+                let mut model = model;
+                model.transform.input_size = imgsz.unwrap_or(model.transform.input_size);
+                let classifier = Classifier::of(model)?;
+                Ok(classifier.validate(images.clone(), &classifier.val_options())?.metrics.top1())
+            }))
+        }
+    }
+}
+
+/// A part of a classifier's data, whose classes are the model's.
+fn index(args: &QuantizeArgs, source: &Source, classes: usize, split: Option<&str>) -> Result<ImageIndex> {
+    let names = source.checkpoint().metadata.names.clone();
+    let names = names.unwrap_or_else(|| ghostzoo::imagenet_class_names(classes));
+    Ok(ImageIndex::open(&args.data, &DatasetOptions::new(classes).class_names(&names).split(split))?)
 }
 
 /// The file to write.
@@ -117,7 +179,8 @@ fn images_of(folder: &Path) -> Result<Vec<PathBuf>> {
         Ok(ImageSource::File(path)) => Some(path),
         _ => None,
     };
-    let paths: Vec<PathBuf> = expand(&[folder.as_os_str().to_owned()]).into_iter().filter_map(file).collect();
+    let paths: Vec<PathBuf> =
+        expand(&[folder.as_os_str().to_owned()], Media::Images).into_iter().filter_map(file).collect();
     if paths.is_empty() {
         return Err(usage(format!("--data: the folder {} holds no images", folder.display())));
     }
@@ -183,6 +246,7 @@ fn print(
         return Stdout::new().json(&json!({
             "file": bytes::shown(output.as_os_str()), "float_bytes": before, "bytes": after, "images": report.images,
             "imgsz": report.imgsz, "method": report.method, "layers": report.layers, "left": report.left,
+            "metric": report.metric,
         }));
     }
     if global.quiet {
@@ -199,6 +263,17 @@ fn print(
         report.left.len(),
         report.images
     ))?;
+    if let Some(metric) = &report.metric {
+        out.line(&format!(
+            "{}: {:.4} in floats, {:.4} in 8 bits",
+            match source.spec().architecture {
+                Architecture::Detector(_) => "mAP50-95",
+                Architecture::Classifier(_) => "top-1",
+            },
+            metric.floats,
+            metric.quantized
+        ))?;
+    }
     let mut table = Table::new(&["worst", "weights dB", "input dB", "from", "to"], 1);
     let decimal = |value: f64| format!("{value:.1}");
     for LayerReport { path, weight_sqnr_db, input_sqnr_db, input_range: [from, to], .. } in

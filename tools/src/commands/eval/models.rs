@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use ghostzoo_weights::{CheckpointSource, Registry, Task};
 
@@ -111,8 +111,9 @@ fn load_one(name: &OsStr, args: &EvalArgs, global: &GlobalArgs, device: &Device)
     let row = ModelRow {
         name: loaded.name.clone(),
         weights: match &loaded.source {
-            CheckpointSource::File(path) => files::checksum(path)?,
-            CheckpointSource::Bundled(shipped) => crc32fast::hash(shipped.bytes()),
+            Some(CheckpointSource::File(path)) => files::checksum(path)?,
+            Some(CheckpointSource::Bundled(shipped)) => crc32fast::hash(shipped.bytes()),
+            None => bail!("{} is in memory alone; this is a bug of ghostzoo", loaded.name),
         },
         param_count: loaded.parameters,
         img_size: transform.input_size,

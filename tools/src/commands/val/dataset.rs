@@ -7,7 +7,6 @@ use candle_yolov8::data::{
     AnnotatedImage, ClassMatch, CocoInstances, DataYaml, DatasetSplit, LabelReport, coco_category_ids,
 };
 
-use crate::cli::ValArgs;
 use crate::error::usage;
 
 /// Most notes about labels.
@@ -31,22 +30,22 @@ pub(crate) struct Dataset {
 }
 
 impl Labels {
-    /// Finds the labels that the arguments name.
-    pub(crate) fn find(args: &ValArgs) -> Result<Self> {
-        let is_json = args.data.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+    /// Finds the labels of `split` of a data.yaml, or of an instances file, whose images lie in `images`.
+    pub(crate) fn find(data: &Path, images: Option<&Path>, split: &str) -> Result<Self> {
+        let is_json = data.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
         if is_json {
-            let instances = CocoInstances::read(&args.data)?;
-            let found = instances.images(args.images.as_deref());
+            let instances = CocoInstances::read(data)?;
+            let found = instances.images(images);
             let advised = || "--images FOLDER says where the images are";
-            let (images, report) = if args.images.is_some() { found? } else { found.with_context(advised)? };
+            let (images, report) = if images.is_some() { found? } else { found.with_context(advised)? };
             return Ok(Self::Coco { instances, images, report });
         }
-        if args.images.is_some() {
+        if images.is_some() {
             return Err(usage("--images goes with an instances file; a data.yaml says where its images are"));
         }
-        let data = DataYaml::read(&args.data)?;
-        let coco_ids = coco_category_ids(&data.entries(&args.split)?, data.names().len());
-        Ok(Self::Yaml { split: DatasetSplit::open(&data, &args.split)?, names: data.names().to_vec(), coco_ids })
+        let data = DataYaml::read(data)?;
+        let coco_ids = coco_category_ids(&data.entries(split)?, data.names().len());
+        Ok(Self::Yaml { split: DatasetSplit::open(&data, split)?, names: data.names().to_vec(), coco_ids })
     }
 
     /// Reads the labels; all of class 0 with `single_cls`.

@@ -1,6 +1,6 @@
 //! `ghostzoo val`: how well a detector finds what is labelled.
 
-mod dataset;
+pub(crate) mod dataset;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
     let model = model::required(args.model.as_deref())?;
     let tiles = args.tiles.options()?;
     let device = global.open(global.quiet)?;
-    let labels = Labels::find(args)?;
+    let labels = Labels::find(&args.data, args.images.as_deref(), &args.split)?;
     let loaded = model::load(model, global, &device, args.json)?;
     let Network::Detector(network) = loaded.network else {
         return Err(usage(format!("{} is a classifier; use `ghostzoo eval`", loaded.name)));
