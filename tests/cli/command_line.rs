@@ -3,8 +3,9 @@
 use crate::support::{CommandOutput, TestDir};
 
 /// The commands that help lists.
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "detect",
+    "track",
     "classify",
     "train",
     "train-detect",

@@ -17,6 +17,7 @@ mod real_checkpoint;
 mod shipped;
 mod soak;
 mod tiles;
+mod track;
 mod train;
 mod train_classify;
 mod train_options;

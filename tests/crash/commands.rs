@@ -78,6 +78,15 @@ const DETECT: Command = Command {
     ..TRAIN
 };
 
+const TRACK: Command = Command {
+    name: "track",
+    is_slow: true,
+    line: "track set/images/val --imgsz 64 --conf 0.001 --max-det 4 --save-txt --save-mot --quiet --threads 1 --tracker bytetrack \
+           -m yolov8n-ghostnet-bccd",
+    folder: "runs/detect/track",
+    ..DETECT
+};
+
 const VAL: Command = Command {
     name: "val",
     before: &[train!("--epochs 1 --plots false")],
@@ -116,6 +125,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { name: "resume-classify", is_slow: true, cut: Some(("last.safetensors", 1)), ..CLASSIFY },
     Command { name: "train-classify-plots", is_slow: true, line: train_classify!(""), ..CLASSIFY },
     DETECT,
+    TRACK,
     VAL,
     Command {
         name: "val-plots",
