@@ -13,8 +13,10 @@ use super::pyramid::{BORDER, Level, Pyramid};
 const WINDOW: usize = 21;
 /// From the window's corner to its centre.
 const HALF: f32 = (WINDOW as f32 - 1.0) * 0.5;
-/// The side of a stored window: its columns beyond [`WINDOW`] have no gradient and count nothing.
+/// Columns of a stored window: those beyond [`WINDOW`] have no gradient and count nothing.
 const LANES: usize = 24;
+/// A stored window's pixels.
+const AREA: usize = LANES * WINDOW;
 /// Steps on a level, at most.
 const MAX_STEPS: usize = 30;
 /// A step whose squared length is at most this is the last.
@@ -30,31 +32,56 @@ const LEVEL_BITS: u32 = 5;
 /// Sums of products of sampled levels and gradients, both times 32, to levels.
 const SUM_SCALE: f32 = 1.0 / (1 << 20) as f32;
 
+/// A window's rows.
+type Pixels = [i16; AREA];
+
 /// Where each point of the previous image lies in the next one; nothing for a point that is lost. The pyramids are of one size.
 pub(super) fn track(previous: &Pyramid, next: &Pyramid, points: &[[f32; 2]]) -> Vec<Option<[f32; 2]>> {
-    let mut window = Window::default();
-    let mut levels: Vec<(&Level, &Level)> = previous.levels.iter().zip(&next.levels).collect();
-    levels.reverse();
-    let track = |&point: &[f32; 2]| {
-        let mut scale = 0.5_f32.powi(levels.len() as i32);
+    // Compiled for the widest vectors that the processor has; results are the same, as the sums are exact.
+    pulp::Arch::new().dispatch(Track { previous, next, points })
+}
+
+struct Track<'a> {
+    previous: &'a Pyramid,
+    next: &'a Pyramid,
+    points: &'a [[f32; 2]],
+}
+
+impl pulp::NullaryFnOnce for Track<'_> {
+    type Output = Vec<Option<[f32; 2]>>;
+
+    #[inline(always)]
+    fn call(self) -> Self::Output {
+        let mut window = Window::default();
+        let mut found = Vec::with_capacity(self.points.len());
+        for point in self.points {
+            found.push(self.track(*point, &mut window));
+        }
+        found
+    }
+}
+
+impl Track<'_> {
+    #[inline(always)]
+    fn track(&self, point: [f32; 2], window: &mut Window) -> Option<[f32; 2]> {
+        let mut scale = 0.5_f32.powi(self.previous.levels.len() as i32);
         let mut to = point.map(|at| at * scale);
         let mut found = false;
-        for &(previous, next) in &levels {
+        for (previous, next) in self.previous.levels.iter().zip(&self.next.levels).rev() {
             scale *= 2.0;
             to = to.map(|at| at * 2.0);
             // Only the finest level, the last, decides.
             found = window.take(previous, point.map(|at| at * scale)) && window.follow(next, &mut to);
         }
         found.then_some(to)
-    };
-    points.iter().map(track).collect()
+    }
 }
 
 /// The pixels around a point.
 struct Window {
-    levels: [[i16; LANES]; WINDOW],
+    levels: Pixels,
     /// By x and by y.
-    gradients: [[[i16; LANES]; 2]; WINDOW],
+    gradients: [Pixels; 2],
     /// The sums of the gradient's products by x and x, x and y, y and y.
     tensor: [f32; 3],
     determinant: f32,
@@ -62,26 +89,21 @@ struct Window {
 
 impl Default for Window {
     fn default() -> Self {
-        Self { levels: [[0; LANES]; WINDOW], gradients: [[[0; LANES]; 2]; WINDOW], tensor: [0.0; 3], determinant: 0.0 }
+        Self { levels: [0; AREA], gradients: [[0; AREA]; 2], tensor: [0.0; 3], determinant: 0.0 }
     }
 }
 
 impl Window {
     /// Samples the window around a point; false if it lies outside the level or has too little texture.
+    #[inline(always)]
     fn take(&mut self, level: &Level, centre: [f32; 2]) -> bool {
         let Some(place) = Place::new(level, centre.map(|at| at - HALF)) else { return false };
-        let mut sums = [0_i64; 3];
-        for (y, (levels, gradients)) in self.levels.iter_mut().zip(&mut self.gradients).enumerate() {
-            *levels = place.levels(level, y);
-            for (axis, gradients) in gradients.iter_mut().enumerate() {
-                *gradients = place.gradients(level, axis, y);
-            }
-            let [by_x, by_y] = &*gradients;
-            for (sum, (a, b)) in sums.iter_mut().zip([(by_x, by_x), (by_x, by_y), (by_y, by_y)]) {
-                *sum += i64::from(dot(a, b));
-            }
+        self.levels = place.levels(level);
+        for (axis, gradients) in self.gradients.iter_mut().enumerate() {
+            *gradients = place.gradients(level, axis);
         }
-        self.tensor = sums.map(|sum| sum as f32 * SUM_SCALE);
+        let [by_x, by_y] = &self.gradients;
+        self.tensor = [sum_of_products(by_x, by_x), sum_of_products(by_x, by_y), sum_of_products(by_y, by_y)];
         let [xx, xy, yy] = self.tensor;
         self.determinant = xx * yy - xy * xy;
         let eigenvalue = (yy + xx - ((xx - yy) * (xx - yy) + 4.0 * xy * xy).sqrt()) / (2 * WINDOW * WINDOW) as f32;
@@ -89,6 +111,7 @@ impl Window {
     }
 
     /// Moves `centre` to where the level is most like the window; false if that leaves the level.
+    #[inline(always)]
     fn follow(&self, level: &Level, centre: &mut [f32; 2]) -> bool {
         let [xx, xy, yy] = self.tensor;
         let inverse = 1.0 / self.determinant;
@@ -116,24 +139,24 @@ impl Window {
     }
 
     /// The sums of the differences to the window, times the window's gradients by x and y.
+    #[inline(always)]
     fn differences(&self, level: &Level, place: &Place) -> [f32; 2] {
-        let mut sums = [0_i64; 2];
-        for (y, (levels, gradients)) in self.levels.iter().zip(&self.gradients).enumerate() {
-            let mut differences = place.levels(level, y);
-            for (difference, level) in differences.iter_mut().zip(levels) {
-                *difference -= level;
-            }
-            for (sum, gradients) in sums.iter_mut().zip(gradients) {
-                *sum += i64::from(dot(&differences, gradients));
-            }
+        let mut differences = place.levels(level);
+        for (difference, level) in differences.iter_mut().zip(&self.levels) {
+            *difference -= level;
         }
-        sums.map(|sum| sum as f32 * SUM_SCALE)
+        let [by_x, by_y] = &self.gradients;
+        [sum_of_products(&differences, by_x), sum_of_products(&differences, by_y)]
     }
 }
 
-/// At most 21 products of less than 2^25: no sum overflows.
-fn dot(a: &[i16; LANES], b: &[i16; LANES]) -> i32 {
-    a.iter().zip(b).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
+/// In levels and derivatives of levels. Each factor is at most 32 times 255, and one of two a derivative, of at most 16 times 255,
+/// which is 0 in the columns that do not count: the products of three rows, 63, sum to less than 2^31.
+#[inline(always)]
+fn sum_of_products(a: &Pixels, b: &Pixels) -> f32 {
+    let rows = a.as_chunks::<{ 3 * LANES }>().0.iter().zip(b.as_chunks::<{ 3 * LANES }>().0);
+    let sums = rows.map(|(a, b)| a.iter().zip(b).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum::<i32>());
+    sums.map(i64::from).sum::<i64>() as f32 * SUM_SCALE
 }
 
 /// A window's corner between four pixels.
@@ -141,7 +164,7 @@ struct Place {
     column: usize,
     row: isize,
     /// Of the pixels above left, above right, below left, below right.
-    weights: [i32; 4],
+    weights: [i16; 4],
 }
 
 impl Place {
@@ -153,36 +176,49 @@ impl Place {
             return None;
         }
         let (a, b) = (corner[0] - x, corner[1] - y);
-        let one = 1 << WEIGHT_BITS;
-        let weight = |share: f32| (share * one as f32).round_ties_even() as i32;
+        let one = 1_i16 << WEIGHT_BITS;
+        let weight = |share: f32| (share * f32::from(one)).round_ties_even() as i16;
         let [above_left, above_right, below_left] =
             [weight((1.0 - a) * (1.0 - b)), weight(a * (1.0 - b)), weight((1.0 - a) * b)];
         let weights = [above_left, above_right, below_left, one - above_left - above_right - below_left];
         Some(Self { column: (x as isize + BORDER as isize) as usize, row: y as isize, weights })
     }
 
-    /// Row `y` of the window, times 32.
-    fn levels(&self, level: &Level, y: usize) -> [i16; LANES] {
-        let row = self.row + y as isize;
-        let [above, below] = [row, row + 1].map(|row| &level.row(row)[self.column..][..LANES + 1]);
-        self.interpolate::<u8, { WEIGHT_BITS - LEVEL_BITS }>(above, below)
+    /// The window's levels, times 32.
+    #[inline(always)]
+    fn levels(&self, level: &Level) -> Pixels {
+        let mut patch = [0; AREA + LANES + 1];
+        for (y, out) in (self.row..).zip(patch.as_chunks_mut::<LANES>().0) {
+            let row = &level.row(y)[self.column..][..LANES];
+            out.iter_mut().zip(row).for_each(|(out, &pixel)| *out = i16::from(pixel));
+        }
+        self.interpolate::<{ WEIGHT_BITS - LEVEL_BITS }>(&patch)
     }
 
-    /// Row `y` of the window's derivatives along an axis, times 32.
-    fn gradients(&self, level: &Level, axis: usize, y: usize) -> [i16; LANES] {
-        let row = self.row + y as isize;
-        let [above, below] = [row, row + 1].map(|row| &level.gradient_row(axis, row)[self.column..][..LANES + 1]);
-        let mut gradients = self.interpolate::<i16, WEIGHT_BITS>(above, below);
-        gradients[WINDOW..].fill(0);
+    /// The window's derivatives along an axis, times 32.
+    #[inline(always)]
+    fn gradients(&self, level: &Level, axis: usize) -> Pixels {
+        let mut patch = [0; AREA + LANES + 1];
+        for (y, out) in (self.row..).zip(patch.as_chunks_mut::<LANES>().0) {
+            out.copy_from_slice(&level.gradient_row(axis, y)[self.column..][..LANES]);
+        }
+        let mut gradients = self.interpolate::<WEIGHT_BITS>(&patch);
+        for row in gradients.as_chunks_mut::<LANES>().0 {
+            row[WINDOW..].fill(0);
+        }
         gradients
     }
 
-    fn interpolate<T: Copy + Into<i32>, const DROPPED: u32>(&self, above: &[T], below: &[T]) -> [i16; LANES] {
-        let [w0, w1, w2, w3] = self.weights;
-        let (above, below) = (&above[..LANES + 1], &below[..LANES + 1]);
-        std::array::from_fn(|x| {
-            let sum = above[x].into() * w0 + above[x + 1].into() * w1 + below[x].into() * w2 + below[x + 1].into() * w3;
-            ((sum + (1 << (DROPPED - 1))) >> DROPPED) as i16
-        })
+    /// Between each pixel, the one right of it, and the two below; the last of a row, which does not count, has none right of it.
+    #[inline(always)]
+    fn interpolate<const DROPPED: u32>(&self, patch: &[i16; AREA + LANES + 1]) -> Pixels {
+        let [w0, w1, w2, w3] = self.weights.map(i32::from);
+        let mut pixels = [0; AREA];
+        for (at, pixel) in pixels.iter_mut().enumerate() {
+            let above = i32::from(patch[at]) * w0 + i32::from(patch[at + 1]) * w1;
+            let below = i32::from(patch[at + LANES]) * w2 + i32::from(patch[at + LANES + 1]) * w3;
+            *pixel = ((above + below + (1 << (DROPPED - 1))) >> DROPPED) as i16;
+        }
+        pixels
     }
 }

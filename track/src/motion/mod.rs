@@ -22,6 +22,8 @@ mod corners;
 mod flow;
 mod frame;
 mod pyramid;
+#[cfg(test)]
+mod tests;
 
 pub use frame::{FrameError, GrayFrame, GrayImage};
 
