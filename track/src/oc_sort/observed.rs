@@ -28,8 +28,8 @@ impl ObservedBoxes {
     /// Adds the box of a later frame.
     pub(super) fn push(&mut self, frame: u64, xyxy: [f32; 4]) {
         self.earlier.push_back(std::mem::replace(&mut self.last, (frame, xyxy)));
-        // Of the frames that are nearer than `delta_t`, there are fewer than that.
-        if self.earlier.len() as u64 > self.delta_t + 1 {
+        // Fewer than `delta_t` frames lie nearer than that: the oldest that is kept is far enough.
+        if self.earlier.len() as u64 > self.delta_t {
             self.earlier.pop_front();
         }
         let far = self.earlier.iter().rev().find(|(earlier, _)| earlier + self.delta_t <= frame);
@@ -123,6 +123,6 @@ mod tests {
     fn no_more_boxes_are_kept_than_the_direction_can_need() {
         let mut boxes = walk(3, &[(1, 0.0, 0.0)]);
         (2..100).for_each(|frame| boxes.push(frame, square(frame as f32, 0.0)));
-        assert_eq!(boxes.earlier.len(), 4);
+        assert_eq!(boxes.earlier.len(), 3);
     }
 }
