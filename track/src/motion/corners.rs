@@ -21,7 +21,8 @@ const BLOCK: usize = 32;
 /// The corners' columns and rows.
 pub(super) fn corners(image: &Level) -> Vec<[f32; 2]> {
     let width = image.width;
-    let strengths = strengths(image);
+    // Compiled for the widest vectors that the processor has; each operation rounds alike in all.
+    let strengths = pulp::Arch::new().dispatch(Strengths(image));
     let strongest = strengths.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let threshold = (f64::from(strongest) * QUALITY_LEVEL) as f32;
     let mut found: Vec<(f32, usize)> = Vec::new();
@@ -43,7 +44,19 @@ pub(super) fn corners(image: &Level) -> Vec<[f32; 2]> {
     found.iter().map(|&(_, at)| [(at % width) as f32, (at / width) as f32]).collect()
 }
 
+struct Strengths<'a>(&'a Level);
+
+impl pulp::NullaryFnOnce for Strengths<'_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn call(self) -> Self::Output {
+        strengths(self.0)
+    }
+}
+
 /// Row by row, the smaller eigenvalue of each pixel.
+#[inline(always)]
 fn strengths(image: &Level) -> Vec<f32> {
     let (width, height) = (image.width, image.height);
     let smoothed = smoothed(image);
@@ -57,9 +70,12 @@ fn strengths(image: &Level) -> Vec<f32> {
             products.sum(image, &smoothed, y + 1, &mut sums[(y + 1) % 3]);
         }
         let [above, here, below] = [mirrored_before(y, height), y, mirrored_after(y, height)].map(|y| &sums[y % 3]);
-        strengths.extend((0..width).map(|x| {
-            let [xx, xy, yy] = [0, 1, 2].map(|plane| (above[plane][x] + here[plane][x] + below[plane][x]) as f32);
-            let [a, c] = [xx * 0.5, yy * 0.5];
+        let sum = |plane: usize| {
+            let rows = above[plane].iter().zip(&here[plane]).zip(&below[plane]);
+            rows.map(|((above, here), below)| (above + here + below) as f32)
+        };
+        strengths.extend(sum(0).zip(sum(1)).zip(sum(2)).map(|((xx, xy), yy)| {
+            let (a, c) = (xx * 0.5, yy * 0.5);
             (a + c) - ((a - c) * (a - c) + xy * xy).sqrt()
         }));
     }
@@ -67,6 +83,7 @@ fn strengths(image: &Level) -> Vec<f32> {
 }
 
 /// Each pixel by 1 2 1 with those left and right, scaled.
+#[inline(always)]
 fn smoothed(image: &Level) -> Vec<f32> {
     let width = image.width;
     let fused = width - width % BLOCK;
@@ -75,19 +92,20 @@ fn smoothed(image: &Level) -> Vec<f32> {
         let row = &image.row(y)[BORDER - 1..][..width + 2];
         let (blocks, rest) = (&row[..fused + 2], &row[fused..]);
         smoothed.extend(blocks.windows(3).map(|w| {
-            let [left, here, right] = [w[0], w[1], w[2]].map(f32::from);
-            multiply_add(right, SCALE, multiply_add(here, 2.0 * SCALE, left * SCALE))
+            let left = f32::from(w[0]) * SCALE;
+            multiply_add(f32::from(w[2]), SCALE, multiply_add(f32::from(w[1]), 2.0 * SCALE, left))
         }));
-        smoothed.extend(rest.windows(3).map(|w| {
-            let [left, here, right] = [w[0], w[1], w[2]].map(f32::from);
-            left * SCALE + here * (2.0 * SCALE) + right * SCALE
-        }));
+        smoothed.extend(
+            rest.windows(3)
+                .map(|w| f32::from(w[0]) * SCALE + f32::from(w[1]) * (2.0 * SCALE) + f32::from(w[2]) * SCALE),
+        );
     }
     smoothed
 }
 
 /// `a * b + c`, rounded once. In double precision, which holds the sums of scaled 8-bit levels exactly and which, other than
 /// `f32::mul_add`, all processors compute in vectors.
+#[inline(always)]
 fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
     (f64::from(a) * f64::from(b) + f64::from(c)) as f32
 }
@@ -104,6 +122,7 @@ impl Products {
     }
 
     /// The products of row `y`, of three pixels beside each other, into `sums`.
+    #[inline(always)]
     fn sum(&mut self, image: &Level, smoothed: &[f32], y: usize, sums: &mut [Vec<f64>; 3]) {
         let (width, height) = (image.width, image.height);
         let [above, here, below] =

@@ -95,8 +95,9 @@ impl Level {
                 let row = self.row((2 * y + at) as isize - 2);
                 &row[BORDER - 2..][..2 * width + 3]
             });
-            for (x, sum) in sums.iter_mut().enumerate() {
-                *sum = filter(rows.map(|row| u16::from(row[x])));
+            let [a, b, c, d, e] = rows.map(|row| row.iter().map(|&pixel| u16::from(pixel)));
+            for (((((sum, a), b), c), d), e) in sums.iter_mut().zip(a).zip(b).zip(c).zip(d).zip(e) {
+                *sum = filter([a, b, c, d, e]);
             }
             let windows = (0..width).map(|x| &sums[2 * x..][..5]);
             pixels.extend(windows.map(|w| ((filter([w[0], w[1], w[2], w[3], w[4]]) + 128) >> 8) as u8));

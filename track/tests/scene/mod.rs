@@ -10,7 +10,7 @@ pub struct Scene {
     pub width: usize,
     pub height: usize,
     /// From the frame's pixels to the texture's, in 1/65536 pixels.
-    map: [i64; 6],
+    pub map: [i64; 6],
     seed: u32,
     contrast: i64,
     noise: i64,
