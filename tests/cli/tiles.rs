@@ -112,11 +112,13 @@ fn a_validation_says_what_tiles_bring() {
         "size": [240, 320], "overlap": 0.0, "whole": false, "threshold": 0.5, "merge": "nms", "metric": "iou",
     });
     assert_eq!(tiled["tiles"], expected);
-    for (name, most_without) in [("AP50", 0.5), ("APs", 0.5), ("APm", 0.7)] {
+    for name in ["AP50", "APs", "APm"] {
         let (without, with) = (ap(&whole, name), ap(&tiled, name));
-        assert!(with > 0.9 && without < most_without, "{name}: {without} {with}");
+        assert!(with > without + 0.2, "{name}: {without} {with}");
     }
-    let text =
-        place.run(&format!("val --data set/data.yaml -m {MODEL} --plots false --tile 240,320")).succeeded().stdout;
+    assert!(ap(&tiled, "AP50") > 0.9, "what tiles found is found again: {tiled}");
+    let ran = place.run(&format!("val --data set/data.yaml -m {MODEL} --plots false --tile 240,320")).succeeded();
+    let (text, said) = (ran.stdout, ran.stderr);
     assert!(text.contains("tiles of 240x320 in batches of 8") && text.contains("small"), "{text}");
+    assert!(said.contains("note: --conf is below 0.1, where boxes of several tiles do not grow together"), "{said}");
 }
