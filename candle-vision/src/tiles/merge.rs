@@ -119,12 +119,11 @@ fn of_group(group: Vec<Candidate>, options: &MergeOptions) -> Vec<Candidate> {
         }
         let mut grown = *best;
         for (other, is_taken) in group.iter().zip(&mut is_taken).skip(index + 1) {
-            if *is_taken || !(overlap(options.metric, best.xyxy, other.xyxy) >= options.threshold as f32) {
-                continue;
-            }
-            *is_taken = true;
-            if options.merge == Merge::GreedyNmm {
-                grow(&mut grown, other, options);
+            if !*is_taken && overlap(options.metric, best.xyxy, other.xyxy) >= options.threshold as f32 {
+                *is_taken = true;
+                if options.merge == Merge::GreedyNmm {
+                    grow(&mut grown, other, options);
+                }
             }
         }
         kept.push(grown);
@@ -135,14 +134,13 @@ fn of_group(group: Vec<Candidate>, options: &MergeOptions) -> Vec<Candidate> {
 /// Takes a box that matched the best one into what that has grown to, where it still matches.
 fn grow(grown: &mut Candidate, other: &Candidate, options: &MergeOptions) {
     let [a, b] = [grown.xyxy, other.xyxy].map(|xyxy| xyxy.map(f64::from));
-    if !(overlap(options.metric, a, b) >= options.threshold) {
-        return;
-    }
-    let [[ax1, ay1, ax2, ay2], [bx1, by1, bx2, by2]] = [grown.xyxy, other.xyxy];
-    grown.xyxy = [ax1.min(bx1), ay1.min(by1), ax2.max(bx2), ay2.max(by2)];
-    // The best one's is the highest.
-    if grown.confidence <= other.confidence {
-        grown.class_id = other.class_id;
+    if overlap(options.metric, a, b) >= options.threshold {
+        let [[ax1, ay1, ax2, ay2], [bx1, by1, bx2, by2]] = [grown.xyxy, other.xyxy];
+        grown.xyxy = [ax1.min(bx1), ay1.min(by1), ax2.max(bx2), ay2.max(by2)];
+        // The best one's is the highest.
+        if grown.confidence <= other.confidence {
+            grown.class_id = other.class_id;
+        }
     }
 }
 
