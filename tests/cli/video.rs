@@ -115,7 +115,7 @@ fn videos_labels_and_frames_are_written_under_the_names_that_ultralytics_gives()
     }
     let place = place();
     place.image("in/a.png", [120, 80], 3);
-    ffmpeg(&place, "-f lavfi -i testsrc2=s=121x81:r=10:d=0.5 -pix_fmt yuv444p in/b.mkv");
+    ffmpeg(&place, "-f lavfi -i testsrc2=s=120x80:r=10:d=0.5 -vf scale=121:81 -pix_fmt yuv444p in/b.mkv");
     let run = detect(&place, "in --save-txt --save-frames --save-crop --coco-json --save-dir out").succeeded();
     let lines = run.lines();
     assert!(lines[0].starts_with("image 1/3 in/a.png: 64x96 "), "{}", lines[0]);
@@ -259,10 +259,9 @@ fn frames_come_from_stdin() {
     let place = place();
     let expected = found(&detect(&place, "in/a.mp4 --json --no-save").succeeded().json());
     let piped = |arguments: &str| {
-        let arguments = arguments.split_whitespace();
-        let output =
-            Command::new("ffmpeg").args(["-loglevel", "error", "-i"]).arg(place.path("in/a.mp4")).args(arguments);
-        output.output().unwrap().stdout
+        let mut command = Command::new("ffmpeg");
+        command.args(["-nostdin", "-loglevel", "error", "-i"]).arg(place.path("in/a.mp4"));
+        command.args(arguments.split_whitespace()).output().unwrap().stdout
     };
     let run = |format: &str, bytes: &[u8]| {
         let arguments =

@@ -206,8 +206,8 @@ fn run(shared: &Shared, mut stdin: ChildStdin, mut stderr: impl Read + Send + 's
 fn reason(text: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     // The message itself behind the name of the part that it is from, and not the lines that follow from it.
-    let told = lines.filter(|line| !line.starts_with("Conversion failed") && !line.starts_with("Error "));
-    let line = told.last().unwrap_or("ffmpeg gave no reason");
+    let mut told = lines.filter(|line| !line.starts_with("Conversion failed") && !line.starts_with("Error "));
+    let line = told.next_back().unwrap_or("ffmpeg gave no reason");
     let line = if line.starts_with('[') { line.split_once("] ").map_or(line, |(_, rest)| rest) } else { line };
     // The half-written file's name says nothing to anybody.
     line.rsplit_once(".tmp: ").map_or(line, |(_, rest)| rest).chars().take(300).collect()
