@@ -130,6 +130,7 @@ fn settings_come_from_files_and_wrong_ones_are_refused_in_a_line() {
         ("film --line 1,2,1,2", &["--line", "two points"]),
         ("film --line 1,2,3,4,5,6", &["--line takes two points"]),
         ("film --zone 1,2,3,4", &["--zone", "three corners"]),
+        ("film --format mjpeg", &["--format", "stdin"]),
         ("--detections none.jsonl", &["none.jsonl"]),
         ("--detections bad.jsonl", &["bad.jsonl: line 1", "no `detections`"]),
         ("--detections worse.jsonl", &["worse.jsonl: line 1", "not a line of `detect --json`"]),

@@ -42,6 +42,9 @@ pub(super) fn run_with(
     folder: Option<RunDir>,
     sequences: Option<Sequences>,
 ) -> Result<()> {
+    if args.video.format.is_some() && !args.sources.iter().any(|source| source == "-") {
+        return Err(usage("--format says what is on stdin: give - as a source too"));
+    }
     let media = Media::Videos(args.video.format);
     let PredictRequest { choice, entries } =
         PredictRequest::of(Task::Detect, args.model.as_deref(), &args.sources, media)?;
