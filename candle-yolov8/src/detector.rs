@@ -293,10 +293,10 @@ mod tests {
         let detector = Detector::new(model, Device::Cpu, DType::F32, None);
         let images = [image(97, 60, 1)];
         let with = |nms: NmsOptions| -> Result<Prediction> {
-            let options = PredictOptions { imgsz: Some([64; 2]), rect: true, nms };
+            let options = PredictOptions { imgsz: Some([128; 2]), rect: true, nms };
             Ok(detector.predict(&images, &options)?.remove(0))
         };
-        let tight = NmsOptions::new().conf(0.1);
+        let tight = NmsOptions::new().conf(0.1).iou(0.3);
         let (plain, loose) = (with(tight.clone())?, with(tight.clone().iou(0.95))?);
         let both = with(tight.loose_iou(0.95))?;
         assert_eq!(both.detections, plain.detections);

@@ -88,10 +88,13 @@ mod tests {
             let mut tracker = Tracker::new(TrackerConfig::named(name).expect("a tracker")).expect("a tracker");
             let frames: Vec<Vec<Track>> =
                 (0..6).map(|at| detector.track(&frame(6 * at), &mut tracker).expect("tracks")).collect();
-            let (third, last) = (&frames[2], &frames[5]);
+            // Those at the edges are cut.
+            let is_whole = |track: &&Track| (90. ..400.).contains(&track.centre()[0]);
+            let third: Vec<&Track> = frames[2].iter().filter(is_whole).collect();
+            let last = &frames[5];
             assert!(third.len() >= 5, "{name}: {}", third.len());
             let mut kept = 0;
-            for track in third {
+            for track in &third {
                 let Some(later) = last.iter().find(|later| later.track_id == track.track_id) else { continue };
                 let moved = track.centre()[0] - later.centre()[0];
                 assert!((moved - 18.).abs() < 9., "{name}: {track:?} {later:?}");

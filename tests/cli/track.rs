@@ -9,6 +9,7 @@ const CELLS: &[u8] = include_bytes!("../../ghostzoo/assets/BloodImage_00062.jpg"
 /// Frames, and pixels that the picture moves to the left from each to the next.
 const FRAMES: usize = 6;
 const STEP: u32 = 6;
+const MODEL: &str = "yolov8n-ghostnet-bccd";
 
 /// Six images of a picture that slides to the left.
 fn place() -> TestDir {
@@ -53,8 +54,10 @@ fn objects_keep_their_identities_are_counted_and_cross_lines() {
         let (images, sum) = lines(place.run(&line).succeeded().json());
         assert_eq!((images.len(), &sum["frames"], &sum["path"]), (FRAMES, &6.into(), &"images".into()));
         let (before, after) = (centres(&images[2]), centres(&images[FRAMES - 1]));
-        let kept = before.iter().filter_map(|(id, [x, _])| Some(x - after.get(id)?[0])).collect::<Vec<_>>();
-        assert!(kept.len() >= 6 && kept.iter().all(|moved| (moved - 18.).abs() < 9.), "{tracker}: {kept:?}");
+        // Those at the edges are cut.
+        let whole = before.iter().filter(|(_, [x, _])| (90. ..400.).contains(x));
+        let kept = whole.filter_map(|(id, [x, _])| Some(x - after.get(id)?[0])).collect::<Vec<_>>();
+        assert!(kept.len() >= 5 && kept.iter().all(|moved| (moved - 18.).abs() < 9.), "{tracker}: {kept:?}");
         let crossed: Vec<&Value> = images.iter().flat_map(|image| image["crossings"].as_array().unwrap()).collect();
         assert!(!crossed.is_empty() && crossed.iter().all(|one| one["direction"] == "in"), "{tracker}: {crossed:?}");
         assert_eq!(sum["lines"][0]["in"], crossed.len(), "{tracker}");
@@ -70,8 +73,9 @@ fn objects_keep_their_identities_are_counted_and_cross_lines() {
 #[test]
 fn files_hold_identities_and_pictures_trails() {
     let place = place();
-    let run =
-        |more: &str| place.run(&format!("track film --tracker bytetrack --save-mot --save-txt --exist-ok {more}"));
+    let run = |more: &str| {
+        place.run(&format!("track film -m {MODEL} --tracker bytetrack --save-mot --save-txt --exist-ok {more}"))
+    };
     let text = run("").succeeded().stdout;
     assert!(text.contains("image 6/6 film/5.png: ") && text.contains("in 6 frames"), "{text}");
     let files = place.files("runs/detect/track");
@@ -100,9 +104,10 @@ fn files_hold_identities_and_pictures_trails() {
 #[test]
 fn recorded_detections_have_the_same_identities() {
     let place = place();
-    let recorded = place.run("detect film --json --no-save --conf 0.1 --quiet").succeeded().stdout;
+    let recorded = place.run(&format!("detect film -m {MODEL} --json --no-save --conf 0.1 --quiet")).succeeded().stdout;
     place.write("found.jsonl", &recorded);
-    let (live, sum) = lines(place.run("track film --json --no-save --tracker bytetrack").succeeded().json());
+    let (live, sum) =
+        lines(place.run(&format!("track film -m {MODEL} --json --no-save --tracker bytetrack")).succeeded().json());
     let again = place.run("track --detections found.jsonl --json --tracker bytetrack --save-mot").succeeded();
     let (again, same_sum) = lines(again.json());
     assert_eq!((live, sum), (again, same_sum));
@@ -116,7 +121,8 @@ fn recorded_detections_have_the_same_identities() {
 fn settings_come_from_files_and_wrong_ones_are_refused_in_a_line() {
     let place = place();
     place.write("strict.yaml", "tracker_type: bytetrack\ntrack_high_thresh: 0.999\nnew_track_thresh: 0.999\n");
-    let (images, _) = lines(place.run("track film --json --no-save --tracker strict.yaml").succeeded().json());
+    let (images, _) =
+        lines(place.run(&format!("track film -m {MODEL} --json --no-save --tracker strict.yaml")).succeeded().json());
     assert!(images.iter().all(|image| image["detections"] == Value::Array(Vec::new())), "no box is that sure");
     place.write("odd.yaml", "tracker_type: bytetrack\ntrack_hihg_thresh: 0.5\n");
     place.write("reid.yaml", "tracker_type: botsort\nwith_reid: true\n");

@@ -7,8 +7,8 @@ use std::borrow::Cow;
 const PHRASES: [(&str, &str); 11] = [
     ("`options.hours`", "--time"),
     ("`Pretrained::No` trains", "--pretrained false trains"),
-    ("or give a local file", "or give a local file to --model"),
-    ("give a checkpoint trained for it", "give a checkpoint trained for it: --model FILE"),
+    ("or give a local file", "or give --model a local file"),
+    ("give a checkpoint trained for it", "give --model a checkpoint trained for it"),
     ("`ResolveOptions::again` downloads", "`ghostzoo pull --force` downloads"),
     ("`DetectionData::files` list them", "`val --data split.yaml` of the run's folder looks at the same"),
     ("`Registry` lists all names", "`ghostzoo models` lists all names"),
@@ -18,7 +18,8 @@ const PHRASES: [(&str, &str); 11] = [
     ("train a `DetectionTask`", "`ghostzoo train detect`"),
 ];
 
-/// A message of the library as the command prints it: `options.recipe.warmup_epochs` is `--warmup-epochs`.
+/// A message of the library as the command prints it: `options.recipe.warmup_epochs` is `--warmup-epochs`. A message of the command stays
+/// as it is.
 pub(crate) fn of_command(message: &str) -> String {
     let text = PHRASES.iter().fold(Cow::from(message), |text, (from, to)| text.replace(from, to).into());
     let mut parts = text.split("`options.");
@@ -40,6 +41,14 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+
+    #[test]
+    fn a_message_that_is_told_twice_has_the_same_words() {
+        for (library, command) in PHRASES {
+            assert_eq!(of_command(library), command);
+            assert_eq!(of_command(command), command);
+        }
+    }
 
     #[test]
     fn options_are_flags_and_what_users_named_keeps_its_name() {
