@@ -165,12 +165,12 @@ fn images_without_a_model_mean_the_hubs_and_its_licence() {
 fn without_the_hub_one_line_says_what_is_built_in() {
     let place = TestDir::new();
     place.image("a.png", [64, 48], 1);
-    let ways_out = ["yolov8n.pt", "local file to --model", "yolov8n-ghostnet-bccd finds WBC, RBC, Platelets"];
+    let ways_out = ["yolov8n.pt", "give --model a local file", "yolov8n-ghostnet-bccd finds WBC, RBC, Platelets"];
     place.run("detect a.png --no-save").failed(1, &["HF_HUB_OFFLINE"]).failed(1, &ways_out);
     place.run("detect a.png --no-save --json").failed(1, &ways_out);
     let named = place.run("detect a.png --no-save --model yolov8n").failed(1, &ways_out[..2]);
     assert!(!named.stderr.contains(DETECTOR), "who names a model wants that one: {}", named.stderr);
-    let classify = place.run("classify a.png").failed(1, &["timm/ghostnet_100.in1k", "local file to --model"]);
+    let classify = place.run("classify a.png").failed(1, &["timm/ghostnet_100.in1k", "give --model a local file"]);
     assert!(!classify.stderr.contains(DETECTOR), "a detector does not classify: {}", classify.stderr);
     assert!(classify.stderr.contains("ghostnet_050-cifar10 tells apart airplane, "), "{}", classify.stderr);
     // A port that nobody listens on.
