@@ -66,9 +66,11 @@ fn config(given: &OsStr) -> Result<TrackerConfig> {
     let (path, shown) = (Path::new(given), bytes::shown(given));
     let is_refused = |error: TrackError| usage(format!("--tracker {shown}: {error}"));
     if !path.exists() {
-        return TrackerConfig::named(&given.to_string_lossy()).map_err(|error| {
-            let hint = if shown.contains(['.', '/']) { "; there is no such file" } else { "" };
-            usage(format!("--tracker: {error}, or a .yaml file of settings{hint}"))
+        return TrackerConfig::named(&given.to_string_lossy()).map_err(|error| match shown.contains(['.', '/']) {
+            true => usage(format!(
+                "--tracker {shown}: there is no such file; by name there are tracktrack, bytetrack, botsort and ocsort"
+            )),
+            false => usage(format!("--tracker: {error}, or a .yaml file of settings")),
         });
     }
     let mut text = String::new();
