@@ -19,7 +19,9 @@ fn stream() -> Vec<u8> {
 }
 
 /// The size, and the time and the pixels of each frame.
-fn frames(stream: &[u8]) -> io::Result<([u64; 2], Vec<(f64, Vec<u8>)>)> {
+type Stream = ([u64; 2], Vec<(f64, Vec<u8>)>);
+
+fn frames(stream: &[u8]) -> io::Result<Stream> {
     let Some(mut reader) = NutReader::open(stream)? else { return Ok(([0; 2], Vec::new())) };
     let mut found = Vec::new();
     let mut pixels = vec![0; 24];
