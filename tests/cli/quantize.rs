@@ -62,6 +62,9 @@ fn a_classifier_and_a_folder_of_images_are_taken_and_json_is_printed() {
 #[test]
 fn layers_are_left_in_floats_by_what_is_measured_on_labels() {
     let place = place();
+    place
+        .run(&format!("quantize --model {DETECTOR} --data set/data.yaml --imgsz 64 --max-drop 1"))
+        .failed(2, &["--max-drop measures on labels", "`val`"]);
     place.write("set/labels/0.txt", "1 0.5 0.5 0.4 0.4\n");
     let line = format!("quantize --model {DETECTOR} --data set/data.yaml --imgsz 64 --max-drop 1");
     let ran = place.run(&line).succeeded();

@@ -128,6 +128,8 @@ fn settings_come_from_files_and_wrong_ones_are_refused_in_a_line() {
     place.write("reid.yaml", "tracker_type: botsort\nwith_reid: true\n");
     place.write("bad.jsonl", "{\"path\": \"a\"}\n");
     place.write("worse.jsonl", "no json\n");
+    place.write("none.txt", "\n");
+    place.write("bytes.yaml", b"tracker_type: \xff\xfe\x00");
     for (words, parts) in [
         ("film --tracker deepsort", &["no tracker is called `deepsort`"][..]),
         ("film --tracker none.yaml", &["none.yaml", "no such file"]),
@@ -140,6 +142,10 @@ fn settings_come_from_files_and_wrong_ones_are_refused_in_a_line() {
         ("--detections none.jsonl", &["none.jsonl"]),
         ("--detections bad.jsonl", &["bad.jsonl: line 1", "no `detections`"]),
         ("--detections worse.jsonl", &["worse.jsonl: line 1", "not a line of `detect --json`"]),
+        ("--detections none.txt", &["none.txt is empty"]),
+        ("--detections bad.jsonl --vid-stride 2", &["needs the images"]),
+        ("film --start 2 --end 1", &["--end 1", "--start 2"]),
+        ("film --tracker bytes.yaml", &["bytes.yaml"]),
         ("--detections bad.jsonl --trails 3", &["--trails needs the images"]),
     ] {
         let code = if words.contains("none.jsonl") { 1 } else { 2 };

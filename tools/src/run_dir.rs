@@ -120,6 +120,21 @@ impl RunDir {
         }
         name
     }
+
+    /// [`Self::unique`] for a video, so that no file of a frame, `NAME_NUMBER`, has the name of an image's either.
+    pub(crate) fn unique_video(&mut self, stem: &OsStr) -> OsString {
+        let is_frame = |name: &OsString, video: &OsStr| {
+            let rest = name.as_encoded_bytes().strip_prefix(video.as_encoded_bytes());
+            let number = rest.and_then(|rest| rest.strip_prefix(b"_"));
+            number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
+        };
+        loop {
+            let name = self.unique(stem);
+            if !self.names.iter().any(|taken| is_frame(taken, &name)) {
+                return name;
+            }
+        }
+    }
 }
 
 /// Removes what killed runs left half-written in a folder and in those below it.
@@ -145,6 +160,20 @@ impl Drop for RunDir {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_frame_of_a_video_has_the_name_of_an_image() -> Result<()> {
+        let place = tempfile::tempdir()?;
+        let mut run = RunDir::create(&place.path().join("run"), false)?;
+        let unique = |run: &mut RunDir, name: &str| run.unique(OsStr::new(name)).into_string().expect("UTF-8");
+        for name in ["film_1", "film_x", "other_"] {
+            assert_eq!(unique(&mut run, name), name);
+        }
+        let mut video = |name: &str| run.unique_video(OsStr::new(name)).into_string().expect("UTF-8");
+        assert_eq!(video("film"), "film-2", "film_1 is an image's");
+        assert_eq!((video("other"), video("film")), ("other".to_owned(), "film-3".to_owned()));
+        Ok(())
+    }
 
     #[test]
     fn folders_are_numbered_from_two() -> Result<()> {

@@ -121,6 +121,11 @@ fn metric(args: &QuantizeArgs, source: &Source) -> Result<Box<Metric>> {
                 source.spec().num_classes(),
                 metadata.names.as_deref().unwrap_or_default(),
             );
+            if dataset.images.iter().all(|image| image.labels.is_empty()) {
+                return Err(usage(format!(
+                    "--max-drop measures on labels, and no image of `{split}` has any; see --val-split"
+                )));
+            }
             let imgsz = args.imgsz;
             Ok(Box::new(move |model| {
                 let detector = Detector::of(model)?;

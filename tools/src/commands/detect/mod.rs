@@ -45,6 +45,9 @@ pub(super) fn run_with(
     if args.video.format.is_some() && !args.sources.iter().any(|source| source == "-") {
         return Err(usage("--format says what is on stdin: give - as a source too"));
     }
+    if let Some(end) = args.video.end.filter(|end| *end <= args.video.start.unwrap_or(0.)) {
+        return Err(usage(format!("--end {end} does not lie behind --start {}", args.video.start.unwrap_or(0.))));
+    }
     let media = Media::Videos(args.video.format);
     let PredictRequest { choice, entries } =
         PredictRequest::of(Task::Detect, args.model.as_deref(), &args.sources, media)?;

@@ -148,7 +148,7 @@ impl Run<'_> {
         self.done += 1;
         let Some((source, found)) = found.filter(|(_, found)| found.frame.is_some()) else { return };
         let stem = match &mut self.folder {
-            Some(folder) => folder.unique(&source.stem()),
+            Some(folder) => folder.unique_video(&source.stem()),
             None => source.stem(),
         };
         self.videos.insert(entry, SourceState::new(self.done, found.path.clone(), stem));

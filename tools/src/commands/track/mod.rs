@@ -26,12 +26,17 @@ pub(crate) fn run(args: &TrackArgs, global: &GlobalArgs) -> Result<()> {
     let options = TrackOptions::new(&args.tracking)?;
     let detect = &args.detect;
     if let Some(path) = &args.detections {
+        let video = &detect.video;
+        let is_partial =
+            video.vid_stride > 1 || video.max_frames.is_some() || video.start.is_some() || video.end.is_some();
         let needs_images = [
             ("--save-txt", detect.save_txt),
             ("--save-crop", detect.save_crop),
             ("--coco-json", detect.coco_json),
-            ("--save-frames", detect.video.save_frames),
+            ("--save-frames", video.save_frames),
             ("--trails", args.tracking.trails > 0),
+            ("--tile", detect.tiles.options()?.is_some()),
+            ("a part of the frames", is_partial),
         ];
         if let Some((option, _)) = needs_images.iter().find(|(_, is_given)| *is_given) {
             return Err(usage(format!("{option} needs the images, and --detections has none of them")));

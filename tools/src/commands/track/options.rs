@@ -73,8 +73,10 @@ fn config(given: &OsStr) -> Result<TrackerConfig> {
             false => usage(format!("--tracker: {error}, or a .yaml file of settings")),
         });
     }
-    let mut text = String::new();
-    let read = regular::open(path).and_then(|file| file.take(MOST_BYTES).read_to_string(&mut text));
+    let mut text = Vec::new();
+    let read = regular::open(path).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut text));
     read.with_context(|| format!("cannot read --tracker {shown}"))?;
-    TrackerConfig::from_yaml(&text).map_err(is_refused)
+    let text = bytes::of_file(text).map_err(|error| usage(format!("--tracker {shown}: {error}")))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    TrackerConfig::from_yaml(text).map_err(is_refused)
 }

@@ -20,6 +20,9 @@ use crate::reader::VideoFrame;
 use crate::run_dir::RunDir;
 use crate::source::shortened;
 
+/// What some programs put before text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Most bytes of a line.
 const MOST_BYTES: u64 = 64 << 20;
 
@@ -87,15 +90,21 @@ pub(super) fn run(
         run.out.text(&run.csv.header()?)?;
     }
     let mut input = BufReader::new(input);
+    let mut lines = 0;
     for number in 1_u64.. {
         let mut text = Vec::new();
         let read = input.by_ref().take(MOST_BYTES).read_until(b'\n', &mut text);
         if read.with_context(|| format!("cannot read {label}"))? == 0 {
             break;
         }
+        let text = text.strip_prefix(BYTE_ORDER_MARK).filter(|_| number == 1).unwrap_or(&text);
         if !text.trim_ascii().is_empty() {
-            run.line(&text, &format!("{label}: line {number}"))?;
+            lines += 1;
+            run.line(text, &format!("{label}: line {number}"))?;
         }
+    }
+    if lines == 0 {
+        return Err(usage(format!("{label} is empty: give what `detect --json` printed")));
     }
     run.end()
 }
@@ -131,13 +140,22 @@ impl Recorded<'_> {
             }
         };
         let names = &mut self.names;
-        let detections: Result<Vec<_>, String> = detections.into_iter().map(|found| detection(found, names)).collect();
+        let args = &self.args.detect;
+        let is_wanted = |found: &LineDetection| {
+            let is_class = |wanted: &String| {
+                let wanted = wanted.trim();
+                wanted.parse() == Ok(found.class_id) || wanted.eq_ignore_ascii_case(&found.class)
+            };
+            found.confidence > args.conf && (args.classes.is_empty() || args.classes.iter().any(is_class))
+        };
+        let detections = detections.into_iter().filter(is_wanted);
+        let detections: Result<Vec<_>, String> = detections.map(|found| detection(found, names)).collect();
         let detections = detections.map_err(|error| usage(format!("{at}: {error}")))?;
         let video = frame.map(|_| path.clone());
         let folder = &mut self.folder;
         let stem = self.stems.entry(video.clone()).or_insert_with(|| {
             let own = video.as_deref().map_or_else(|| "images".into(), |path| stem(Path::new(path)));
-            folder.as_mut().map_or(own.clone(), |folder| folder.unique(&own))
+            folder.as_mut().map_or(own.clone(), |folder| folder.unique_video(&own))
         });
         let (detections, tracked) =
             self.sequences.update(video.as_deref(), stem, [&detections, &[]], [width, height], None)?;

@@ -1,7 +1,7 @@
 //! The sequences of a run.
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +26,8 @@ pub(crate) struct Sequences {
     folder: Option<PathBuf>,
     /// By the video's label; `None` for images.
     open: BTreeMap<Option<String>, Open>,
+    /// What is written, without endings.
+    names: HashSet<OsString>,
 }
 
 struct Open {
@@ -54,7 +56,7 @@ impl SummaryForm {
 
 impl Sequences {
     pub(crate) fn new(options: TrackOptions, folder: Option<&Path>) -> Self {
-        Self { options, folder: folder.map(Path::to_path_buf), open: BTreeMap::new() }
+        Self { options, folder: folder.map(Path::to_path_buf), open: BTreeMap::new(), names: HashSet::new() }
     }
 
     /// How they are tracked.
@@ -74,7 +76,8 @@ impl Sequences {
     ) -> Result<(Vec<Detection>, Tracked)> {
         let key = video.map(str::to_owned);
         if !self.open.contains_key(&key) {
-            let mot = self.folder.as_deref().filter(|_| self.options.save_mot).map(|folder| begin(folder, stem));
+            let name = self.unique(stem);
+            let mot = self.folder.as_deref().filter(|_| self.options.save_mot).map(|folder| begin(folder, &name));
             self.open.insert(key.clone(), Open { sequence: self.options.sequence()?, mot: mot.transpose()? });
         }
         let open = self.open.get_mut(&key).context("a sequence that was not begun; this is a bug of ghostzoo")?;
@@ -84,6 +87,15 @@ impl Sequences {
                 .context("cannot write the tracks in MOTChallenge's format")?;
         }
         Ok(tracked)
+    }
+
+    /// The name of one more file.
+    fn unique(&mut self, stem: &OsStr) -> OsString {
+        let numbered = (2..).map(|number| file_name(stem, &format!("-{number}")));
+        let free = std::iter::once(stem.to_owned()).chain(numbered).find(|name| !self.names.contains(name));
+        let name = free.unwrap_or_default();
+        self.names.insert(name.clone());
+        name
     }
 
     /// Draws what the last image of a sequence shows beside its boxes.
