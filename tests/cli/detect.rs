@@ -294,7 +294,7 @@ fn what_cannot_be_done_is_one_line_and_an_exit_code() {
     place.write("nothing/readme.md", b"no images here");
     place.run("detect nothing -m m.safetensors --no-save").failed(1, &["nothing"]);
     place.run("detect in -m yolo8n --no-save").failed(2, &["yolo8n", "yolov8n"]);
-    place.run("detect in -m yolov8n-ghostnet --no-save").failed(2, &["yolov8n-ghostnet", "--model FILE"]);
+    place.run("detect in -m yolov8n-ghostnet --no-save").failed(2, &["yolov8n-ghostnet", "give --model a checkpoint"]);
     place.run("detect in -m none.pt --no-save").failed(2, &["none.pt"]);
     place.run("detect in -m m.safetensors --device cuda").failed(2, &["--features cuda"]);
     place.run("detect in -m yolov8n --no-save").failed(1, &["HF_HUB_OFFLINE", "yolov8n.pt", "Ultralytics/YOLOv8"]);
