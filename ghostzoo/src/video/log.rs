@@ -27,15 +27,30 @@ pub(super) struct Log {
     errors: VecDeque<String>,
     /// That the file ends too early, where it was said.
     truncated: Option<String>,
+    /// Where a connection broke off before the end of what it carries.
+    broken: Option<Broken>,
     /// Whether an option is unknown to this ffmpeg.
     pub(super) is_old: bool,
     /// Whether somebody asked it to end.
     pub(super) is_killed: bool,
 }
 
+/// A connection that broke off.
+#[derive(Debug)]
+struct Broken {
+    /// What was said of it.
+    text: String,
+    /// Bytes of the whole file.
+    size: u64,
+    /// Whether another connection goes on from there, of which nothing bad was said yet.
+    goes_on: bool,
+}
+
 /// What is said of a file whose end is missing.
-const TRUNCATED: [&str; 5] =
-    ["partial file", "File ended prematurely", "Truncating", "ends prematurely", "moov atom not found"];
+const TRUNCATED: [&str; 4] = ["partial file", "File ended prematurely", "Truncating", "moov atom not found"];
+
+/// What ffmpeg takes for the size of what is sent without one: it calls every end of that premature.
+const NO_SIZE: u64 = u64::MAX;
 
 impl Log {
     /// Takes one line.
@@ -45,9 +60,12 @@ impl Log {
             self.is_old = true;
         }
         self.is_killed |= text.contains("received signal");
-        if TRUNCATED.iter().any(|known| text.contains(known)) {
+        // Matroska says no more where a connection ends within it; what is sent as it is made has no duration.
+        let is_cut = text == "Read error" && self.duration.is_some();
+        if is_cut || TRUNCATED.iter().any(|known| text.contains(known)) {
             self.truncated.get_or_insert_with(|| shortened(text));
         }
+        self.connection(text);
         if matches!(level, "error" | "fatal" | "panic") {
             if self.errors.len() == KEPT {
                 self.errors.pop_front();
@@ -56,6 +74,22 @@ impl Log {
         }
         if !self.is_described {
             self.describe(text);
+        }
+    }
+
+    /// Takes what is said of a connection: `Stream ends prematurely at 30000, should be 87114`, and that another goes on.
+    fn connection(&mut self, text: &str) {
+        let ends = text.strip_prefix("Stream ends prematurely at ").and_then(|rest| {
+            let (at, size) = rest.split_once(", should be ")?;
+            Some((at.parse::<u64>().ok()?, size.trim().parse::<u64>().ok()?))
+        });
+        match (ends, &mut self.broken) {
+            (Some((at, NO_SIZE)), Some(broken)) => broken.goes_on = at >= broken.size,
+            (Some((_, NO_SIZE)), None) => {}
+            (Some((_, size)), broken) => *broken = Some(Broken { text: shortened(text), size, goes_on: false }),
+            (None, Some(broken)) if text.starts_with("Will reconnect at ") => broken.goes_on = true,
+            (None, Some(broken)) if text.starts_with("Failed to reconnect at ") => broken.goes_on = false,
+            (None, _) => {}
         }
     }
 
@@ -87,7 +121,8 @@ impl Log {
 
     /// That the file ends too early, as it was said.
     pub(super) fn truncated(&self) -> Option<&str> {
-        self.truncated.as_deref()
+        let broken = self.broken.as_ref().filter(|broken| !broken.goes_on);
+        broken.map(|broken| broken.text.as_str()).or(self.truncated.as_deref())
     }
 
     /// Whether the other end says that there is nothing (any more) at this address.
@@ -218,5 +253,33 @@ mod tests {
         assert!(log("[error] http://h/x: Server returned 404 Not Found").is_gone());
         assert!(log("[mov @ 0x1] [error] stream 0, offset 0x163b: partial file").truncated().is_some());
         assert!(log("[fatal] Unrecognized option 'fps_mode'.").is_old);
+    }
+
+    #[test]
+    fn a_connection_that_breaks_off_is_a_missing_end_only_where_none_goes_on() {
+        let ends =
+            |at: u64, size: u64| format!("[http @ 0x1] [error] Stream ends prematurely at {at}, should be {size}\n");
+        let again = "[http @ 0x1] [warning] Will reconnect at 300 in 0 second(s), error=Input/output error.\n";
+        let failed = "[http @ 0x1] [error] Failed to reconnect at 300.\n";
+        let (broken, end, unknown) = (ends(300, 900), ends(900, NO_SIZE), ends(300, NO_SIZE));
+        for whole in [
+            format!("{broken}{again}"),
+            format!("{broken}{again}{}{again}", ends(600, 900)),
+            format!("{broken}{again}{end}"),
+            end.clone(),
+            "[matroska,webm @ 0x1] [error] Read error".to_owned(),
+        ] {
+            assert_eq!(log(&whole).truncated(), None, "{whole}");
+        }
+        for cut in [
+            broken.clone(),
+            format!("{broken}{again}{unknown}"),
+            format!("{broken}{again}{unknown}{again}{unknown}"),
+            format!("{broken}{again}{failed}"),
+        ] {
+            assert_eq!(log(&cut).truncated(), Some("Stream ends prematurely at 300, should be 900"), "{cut}");
+        }
+        let cut = format!("[info]   Duration: 00:00:05.00, start\n{unknown}[matroska,webm @ 0x1] [error] Read error");
+        assert_eq!(log(&cut).truncated(), Some("Read error"));
     }
 }
