@@ -223,13 +223,14 @@ fn of_path(argument: &OsStr, media: Media) -> Result<Vec<SourceEntry>> {
     if path.is_dir() {
         return of_folder(path, media);
     }
-    if media.has_videos()
-        && let Some(source) = of_video(argument)
-    {
-        return Ok(vec![source.into()]);
-    }
-    if !path.exists() && argument.to_string_lossy().contains(['*', '?', '[']) {
+    let video = if media.has_videos() { of_video(argument) } else { None };
+    // Addresses have a `?` too; those and cameras are no files.
+    let is_file = matches!(video, None | Some(Source::Video(VideoInput::File(_))));
+    if is_file && !path.exists() && argument.to_string_lossy().contains(['*', '?', '[']) {
         return of_glob(argument, media);
+    }
+    if let Some(source) = video {
+        return Ok(vec![source.into()]);
     }
     Ok(vec![entry(path.to_path_buf())])
 }

@@ -106,6 +106,12 @@ fn videos_are_told_from_images_where_they_are_looked_at() -> Result<()> {
         sources("*"),
         [Source::File(root.join("z.png")), Source::Video(file("a.MKV")), Source::Video(file("b.mp4"))]
     );
+    assert_eq!(sources("*.[mM][kKpP][vV4]"), [file("a.MKV"), file("b.mp4")].map(Source::Video));
+    fs::write(root.join("[x].mp4"), "")?;
+    assert_eq!(sources("[x].mp4"), [Source::Video(file("[x].mp4"))], "a file of this very name");
+    fs::remove_file(root.join("[x].mp4"))?;
+    let none = expand(&[root.join("no*.mp4").into()], Media::Videos(None)).remove(0);
+    assert_eq!(none.source.expect_err("nothing").to_string(), "no image or video matches this glob");
     let secret = VideoInput::Url("rtsp://me:secret@h/1".into());
     assert_eq!(sources("cams.streams"), [secret, camera, file("b.mp4")].map(Source::Stream));
     assert_eq!(sources("cams.streams")[0].label(), "rtsp://***@h/1");
