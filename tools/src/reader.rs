@@ -107,7 +107,7 @@ pub(crate) fn read<T: Send + 'static>(entries: Vec<SourceEntry>, options: ReadOp
             return None;
         }
         let decoded = |step| match step {
-            Step::Image(file) => Done::Image(decoded(file, &options.decode)),
+            Step::Image(file) => Done::Image(decoded(file, &options)),
             Step::Note(label, note) => Done::Note(label, note),
             Step::End(entry) => Done::End(entry),
         };
@@ -188,17 +188,17 @@ struct Opened {
     image: Result<(Source, Decoded, Option<VideoFrame>)>,
 }
 
-fn decoded(file: File, options: &DecodeOptions) -> Opened {
+fn decoded(file: File, options: &ReadOptions) -> Opened {
     match file {
         File::Of(entry, SourceEntry { label, source }) => {
             let image = source.and_then(|source| {
-                let image = source.decode(options)?;
+                let image = source.decode(&options.decode, options.video.timeout)?;
                 Ok((source, image, None))
             });
             Opened { entry, label, follows: false, image }
         }
         File::Streamed(entry, before, bytes) => {
-            let image = bytes.and_then(|bytes| match image::decode_with(&bytes, options) {
+            let image = bytes.and_then(|bytes| match image::decode_with(&bytes, &options.decode) {
                 Err(ImageError::NotAnImage { length }) if before > 0 => {
                     bail!("the last {length} bytes on stdin, after image {before}, are no image")
                 }

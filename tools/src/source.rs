@@ -7,6 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use candle_vision::image::{self, DecodeOptions, Decoded, ImageError};
@@ -114,8 +115,9 @@ impl Source {
         }
     }
 
-    /// Reads and decodes the image; those on stdin and the frames of videos are the reader's to take apart.
-    pub(crate) fn decode(&self, options: &DecodeOptions) -> Result<Decoded> {
+    /// Reads and decodes the image, of the web where something comes within the time-out; those on stdin and the frames of videos
+    /// are the reader's to take apart.
+    pub(crate) fn decode(&self, options: &DecodeOptions, timeout: Duration) -> Result<Decoded> {
         match self {
             Self::File(path) => match fs::metadata(path) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(no_file(path)),
@@ -135,7 +137,7 @@ impl Source {
             },
             Self::Stdin => bail!("stdin holds any number of images, which are split before they are decoded"),
             Self::BuiltIn(image) => Ok(image::decode_with(image.bytes, options)?),
-            Self::Remote(address) => Ok(image::decode_with(&fetch::bytes(address)?, options)?),
+            Self::Remote(address) => Ok(image::decode_with(&fetch::bytes(address, timeout)?, options)?),
             Self::Video(_) | Self::Stream(_) => bail!("a video has any number of images"),
         }
     }

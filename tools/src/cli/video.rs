@@ -26,7 +26,7 @@ pub(crate) struct VideoArgs {
     /// Look at all frames of cameras and streams, instead of the newest when there is time for it
     #[arg(long, help_heading = VIDEOS)]
     pub(crate) stream_buffer: bool,
-    /// Time in which something must come from a camera or a stream; a file has three times as long
+    /// Time in which something must come from a camera, a stream or the web; a file has three times as long
     #[arg(long, default_value_t = 20., value_name = "SECONDS", help_heading = VIDEOS, value_parser = timeout)]
     pub(crate) timeout: f64,
     /// Tries to open a camera or a stream again that broke off, one after another; the time between them doubles from half a

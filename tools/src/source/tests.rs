@@ -67,7 +67,7 @@ fn what_is_no_image_is_named_for_what_it_is() -> Result<()> {
     let film = folder.path().join("film.MP4");
     fs::write(&film, b"\0\0\0\x18ftypmp42")?;
     let refused = |path: &Path| {
-        let decoded = Source::File(path.to_path_buf()).decode(&DecodeOptions::default());
+        let decoded = Source::File(path.to_path_buf()).decode(&DecodeOptions::default(), Duration::ZERO);
         decoded.expect_err("no image").to_string()
     };
     assert!(refused(&film).starts_with("a video") && refused(&film).contains("ffmpeg -i"), "{}", refused(&film));
