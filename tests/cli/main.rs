@@ -24,4 +24,5 @@ mod train_options;
 mod train_run;
 mod val;
 mod video;
+mod video_sources;
 mod zoo;

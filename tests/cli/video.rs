@@ -15,7 +15,7 @@ use crate::support::{CommandOutput, TestDir};
 
 const OPTIONS: &str = "--conf 0.3 --max-det 5 -m m.safetensors";
 
-fn has_ffmpeg() -> bool {
+pub(crate) fn has_ffmpeg() -> bool {
     let is_there = Command::new("ffmpeg").arg("-version").output().is_ok();
     if !is_there {
         println!("skipped: there is no ffmpeg");
@@ -23,7 +23,7 @@ fn has_ffmpeg() -> bool {
     is_there
 }
 
-fn ffmpeg(place: &TestDir, arguments: &str) {
+pub(crate) fn ffmpeg(place: &TestDir, arguments: &str) {
     let output = Command::new("ffmpeg")
         .args(["-hide_banner", "-loglevel", "error", "-y", "-nostdin"])
         .args(arguments.split_whitespace())
@@ -34,7 +34,7 @@ fn ffmpeg(place: &TestDir, arguments: &str) {
 }
 
 /// A folder with a checkpoint and a video of ten frames, 120x80 at 10 per second.
-fn place() -> TestDir {
+pub(crate) fn place() -> TestDir {
     let place = TestDir::new();
     checkpoint(&place, "m.safetensors");
     std::fs::create_dir(place.path("in")).unwrap();
@@ -44,7 +44,7 @@ fn place() -> TestDir {
     place
 }
 
-fn detect(place: &TestDir, arguments: &str) -> CommandOutput {
+pub(crate) fn detect(place: &TestDir, arguments: &str) -> CommandOutput {
     place.run(&format!("detect {arguments} {OPTIONS}"))
 }
 
@@ -68,13 +68,13 @@ fn output(mut command: Command) -> CommandOutput {
 }
 
 /// How many frames a written video has, and their size.
-fn written(path: &Path) -> (usize, (u32, u32)) {
+pub(crate) fn written(path: &Path) -> (usize, (u32, u32)) {
     let source = FrameSource::open(&VideoInput::parse(path), &VideoOptions::new()).unwrap();
     let frames: Vec<_> = source.map(Result::unwrap).collect();
     (frames.len(), frames[0].image.dimensions())
 }
 
-fn found(lines: &[Value]) -> Vec<Value> {
+pub(crate) fn found(lines: &[Value]) -> Vec<Value> {
     lines.iter().map(|line| line["detections"].clone()).collect()
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct RunDir {
     /// Folders in it that were made for this run.
     parts: Vec<PathBuf>,
     names: HashSet<OsString>,
+    /// What the run reads, by paths without links: nothing is written there.
+    sources: HashSet<PathBuf>,
 }
 
 impl RunDir {
@@ -49,7 +51,7 @@ impl RunDir {
         files::make_folder(parent.unwrap_or(Path::new(".")))?;
         let Some(name) = base.file_name().map(ToOwned::to_owned) else {
             if exist_ok && base.is_dir() {
-                return Ok(Self { path: base.to_path_buf(), made: false, parts: Vec::new(), names: HashSet::new() });
+                return Ok(Self::new(base.to_path_buf(), false));
             }
             return Err(usage(format!(
                 "--save-dir {} names no new folder; --exist-ok takes it as it is",
@@ -75,13 +77,13 @@ impl RunDir {
             match fs::create_dir(&path) {
                 Ok(()) => {
                     before.iter().for_each(|folder| sweep(folder, DEPTH));
-                    return Ok(Self { path, made: true, parts: Vec::new(), names: HashSet::new() });
+                    return Ok(Self::new(path, true));
                 }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && exist_ok && path.is_dir() => {
                     tempfile::tempfile_in(&path)
                         .with_context(|| format!("cannot write into the folder {}", path.display()))?;
                     sweep(&path, DEPTH);
-                    return Ok(Self { path, made: false, parts: Vec::new(), names: HashSet::new() });
+                    return Ok(Self::new(path, false));
                 }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && !exist_ok => {
                     number += 1;
@@ -94,8 +96,27 @@ impl RunDir {
         }
     }
 
+    fn new(path: PathBuf, made: bool) -> Self {
+        Self { path, made, parts: Vec::new(), names: HashSet::new(), sources: HashSet::new() }
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Takes note of files that the run reads, which [`RunDir::refusal`] guards.
+    pub(crate) fn guard<'a>(&mut self, sources: impl Iterator<Item = &'a Path>) {
+        // None is in a folder that is new.
+        if !self.made {
+            self.sources.extend(sources.filter_map(|source| fs::canonicalize(source).ok()));
+        }
+    }
+
+    /// Why a file is not to be written, where the run reads it.
+    pub(crate) fn refusal(&self, path: &Path) -> Option<&'static str> {
+        // What is not there is no source.
+        let path = (!self.sources.is_empty()).then(|| fs::canonicalize(path).ok()).flatten()?;
+        self.sources.contains(&path).then_some("it is a source of this run; give another --save-dir")
     }
 
     /// Makes a folder in it, unless it is there. It goes again if the run leaves it empty.

@@ -90,6 +90,14 @@ impl Source {
         }
     }
 
+    /// The file that it is.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) | Self::Video(VideoInput::File(path)) | Self::Stream(VideoInput::File(path)) => Some(path),
+            _ => None,
+        }
+    }
+
     /// The name, without ending, of what is saved of it.
     pub(crate) fn stem(&self) -> OsString {
         let stem = |path: &Path| shortened(path.file_stem().unwrap_or_default());

@@ -3,12 +3,13 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use candle_vision::image::{self as images, DrawnBox, Pen, RgbImage};
 use candle_yolov8::Detection;
 
 use super::drawable;
 use super::{Found, class_name, file_name};
+use crate::run_dir::RunDir;
 use ghostzoo::plot::typeface;
 
 /// Endings of files that can be written.
@@ -72,11 +73,15 @@ pub(crate) fn annotated(found: &Found, annotation: &BoxStyle) -> RgbImage {
 }
 
 /// Writes a drawn image into `folder` under the name that its file had at `path`, or with `.jpg` where its format can be read only.
-pub(crate) fn save_annotated(image: &RgbImage, path: &str, folder: &Path, stem: &OsStr) -> Result<()> {
+pub(crate) fn save_annotated(image: &RgbImage, path: &str, folder: &RunDir, stem: &OsStr) -> Result<()> {
     let extension = Path::new(path).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let known = EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known));
     let name = file_name(stem, &format!(".{}", if known { extension } else { "jpg" }));
-    Ok(images::save(image, &folder.join(name))?)
+    let path = folder.path().join(name);
+    if let Some(reason) = folder.refusal(&path) {
+        bail!("cannot write the image {}: {reason}", path.display());
+    }
+    Ok(images::save(image, &path)?)
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
 pub(super) fn run_with(
     args: &DetectArgs,
     global: &GlobalArgs,
-    folder: Option<RunDir>,
+    mut folder: Option<RunDir>,
     sequences: Option<Sequences>,
 ) -> Result<()> {
     if args.video.format.is_some() && !args.sources.iter().any(|source| source == "-") {
@@ -55,6 +55,9 @@ pub(super) fn run_with(
     let device = global.open(global.quiet)?;
     let total = entries.len();
     let has_videos = entries.iter().any(|entry| entry.source.as_ref().is_ok_and(|source| source.video().is_some()));
+    if let Some(folder) = &mut folder {
+        folder.guard(entries.iter().filter_map(|entry| entry.source.as_ref().ok()?.path()));
+    }
     let stop = StopFlag::new();
     if has_videos {
         interrupt::listen(&stop, "finishing the frame, then saving");

@@ -193,16 +193,16 @@ impl Run<'_> {
             Some((video, frame)) => video.frame_stem(*frame),
             None => folder.unique(&source.stem()),
         };
-        let path = folder.path();
+        let (path, folder) = (folder.path(), &*folder);
         let mut failure = None;
         match (image, video) {
             (None, _) => {}
-            (Some(image), None) => output::save_annotated(&image, &found.path, path, &stem)?,
+            (Some(image), None) => output::save_annotated(&image, &found.path, folder, &stem)?,
             (Some(image), Some((video, frame))) => {
                 if self.args.video.save_frames {
-                    video.save_frame(path, &image, &stem)?;
+                    video.save_frame(folder, &image, &stem)?;
                 }
-                failure = video.write(path, image, frame).err();
+                failure = video.write(folder, image, frame).err();
             }
         }
         if self.args.save_txt {

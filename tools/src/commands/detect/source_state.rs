@@ -1,13 +1,13 @@
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use candle_vision::image::{self as images, RgbImage};
 use ghostzoo::video::{VideoError, VideoWriter};
 
 use crate::files;
 use crate::output::file_name;
 use crate::reader::VideoFrame;
+use crate::run_dir::RunDir;
 
 /// What a run keeps of one video from frame to frame.
 pub(super) struct SourceState {
@@ -52,7 +52,7 @@ impl SourceState {
 
     /// Adds an image to the video in `folder`, which begins with the first. A live source's frames stand as long as they did, those
     /// that were skipped between them included. After an error nothing is written.
-    pub(super) fn write(&mut self, folder: &Path, image: RgbImage, frame: VideoFrame) -> Result<(), VideoError> {
+    pub(super) fn write(&mut self, folder: &RunDir, image: RgbImage, frame: VideoFrame) -> Result<(), VideoError> {
         let done = self.try_write(folder, image, frame);
         if done.is_err() {
             self.video = Video::Failed;
@@ -60,9 +60,12 @@ impl SourceState {
         done
     }
 
-    fn try_write(&mut self, folder: &Path, image: RgbImage, frame: VideoFrame) -> Result<(), VideoError> {
+    fn try_write(&mut self, folder: &RunDir, image: RgbImage, frame: VideoFrame) -> Result<(), VideoError> {
         if matches!(self.video, Video::None) {
-            let path = folder.join(file_name(&self.stem, ".mp4"));
+            let path = folder.path().join(file_name(&self.stem, ".mp4"));
+            if let Some(reason) = folder.refusal(&path) {
+                return Err(VideoError::Write { path: path.display().to_string(), reason: reason.to_owned() });
+            }
             self.video = Video::Open(VideoWriter::create(&path, image.dimensions(), frame.rate)?);
             self.start_s = frame.time_s;
         }
@@ -81,10 +84,14 @@ impl SourceState {
     }
 
     /// Writes one frame as an image into a folder of the video's own.
-    pub(super) fn save_frame(&self, folder: &Path, image: &RgbImage, stem: &OsStr) -> Result<()> {
-        let folder = folder.join(file_name(&self.stem, "_frames"));
-        files::make_folder(&folder)?;
-        Ok(images::save(image, &folder.join(file_name(stem, ".jpg")))?)
+    pub(super) fn save_frame(&self, folder: &RunDir, image: &RgbImage, stem: &OsStr) -> Result<()> {
+        let frames = folder.path().join(file_name(&self.stem, "_frames"));
+        files::make_folder(&frames)?;
+        let path = frames.join(file_name(stem, ".jpg"));
+        if let Some(reason) = folder.refusal(&path) {
+            bail!("cannot write the image {}: {reason}", path.display());
+        }
+        Ok(images::save(image, &path)?)
     }
 
     /// Gives the video its name, after the last frame.
