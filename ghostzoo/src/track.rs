@@ -3,12 +3,12 @@
 //! ```no_run
 //! use ghostzoo::Detector;
 //! use ghostzoo::track::{LineCounter, Tracker, TrackerConfig};
-//! use ghostzoo::video::{FrameSource, VideoOptions};
+//! use ghostzoo::video::{FrameSource, VideoInput, VideoOptions};
 //!
 //! let detector = Detector::load("yolov8n")?.conf(0.1);
 //! let mut tracker = Tracker::new(TrackerConfig::named("bytetrack")?)?;
 //! let mut door = LineCounter::new([100., 400., 500., 400.])?;
-//! for frame in FrameSource::open("street.mp4", &VideoOptions::new())? {
+//! for frame in FrameSource::open(&VideoInput::parse("street.mp4"), &VideoOptions::new())? {
 //!     let tracks = detector.track(&frame?.image, &mut tracker)?;
 //!     for (track_id, crossing) in door.update(&tracks) {
 //!         println!("{track_id} crosses: {crossing:?}");
