@@ -8,7 +8,7 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet ultralytics==8.4.190 torch==2.15.0 opencv-python-headless==5.0.0.93
+"$folder/venv/bin/pip" install --quiet ultralytics==8.4.190 torch==2.15.0 lap==0.5.13 opencv-python-headless==5.0.0.93
 cd "$folder"
 YOLO_CONFIG_DIR=$folder YOLO_OFFLINE=true YOLO_AUTOINSTALL=false venv/bin/python - <<'PY'
 import cv2
