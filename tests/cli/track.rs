@@ -153,3 +153,26 @@ fn settings_come_from_files_and_wrong_ones_are_refused_in_a_line() {
         place.run(&format!("track {words} --no-save")).failed(code, parts);
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_video_that_is_given_twice_is_tracked_twice() {
+    use crate::video::{ffmpeg, has_ffmpeg};
+    if !has_ffmpeg() {
+        return;
+    }
+    let place = place();
+    ffmpeg(&place, "-framerate 10 -i film/%d.png -pix_fmt yuv420p film.mp4");
+    place.write("both.streams", "film.mp4\nfilm.mp4\n");
+    let words = format!("-m {MODEL} --json --tracker bytetrack --line 150,0,150,400 --save-mot --no-save");
+    let (alone, sum) = lines(place.run(&format!("track film.mp4 {words} --save-dir one")).succeeded().json());
+    let rows = place.run(&format!("track both.streams {words} --save-dir two")).succeeded().json();
+    let (both, sums): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.get("detections").is_some());
+    assert_eq!((both.len(), &sums), (2 * FRAMES, &vec![sum.clone(), sum]));
+    for image in &alone {
+        let same = both.iter().filter(|other| other["frame"] == image["frame"]);
+        assert!(same.clone().count() == 2 && same.into_iter().all(|other| centres(other) == centres(image)));
+    }
+    let mot = place.read("one/mot/film.txt");
+    assert!(!mot.is_empty() && mot == place.read("two/mot/film.txt") && mot == place.read("two/mot/film-2.txt"));
+}

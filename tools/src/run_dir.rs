@@ -36,7 +36,7 @@ pub(crate) struct RunDir {
     made: bool,
     /// Folders in it that were made for this run.
     parts: Vec<PathBuf>,
-    names: HashSet<OsString>,
+    names: UniqueNames,
     /// What the run reads, by paths without links: nothing is written there.
     sources: HashSet<PathBuf>,
 }
@@ -97,7 +97,7 @@ impl RunDir {
     }
 
     fn new(path: PathBuf, made: bool) -> Self {
-        Self { path, made, parts: Vec::new(), names: HashSet::new(), sources: HashSet::new() }
+        Self { path, made, parts: Vec::new(), names: UniqueNames::default(), sources: HashSet::new() }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -129,17 +129,9 @@ impl RunDir {
         Ok(())
     }
 
-    /// `stem`, or where this run has used it already `stem-2`, `stem-3`, …, so that images of one name in different
-    /// folders do not overwrite each other's results.
+    /// [`UniqueNames::unique`] among the run's.
     pub(crate) fn unique(&mut self, stem: &OsStr) -> OsString {
-        let mut name = stem.to_owned();
-        let mut number = 1;
-        while !self.names.insert(name.clone()) {
-            number += 1;
-            name = stem.to_owned();
-            name.push(format!("-{number}"));
-        }
-        name
+        self.names.unique(stem)
     }
 
     /// [`Self::unique`] for a video, so that no file of a frame, `NAME_NUMBER`, has the name of an image's either.
@@ -151,10 +143,31 @@ impl RunDir {
         };
         loop {
             let name = self.unique(stem);
-            if !self.names.iter().any(|taken| is_frame(taken, &name)) {
+            if !self.names.taken.iter().any(|taken| is_frame(taken, &name)) {
                 return name;
             }
         }
+    }
+}
+
+/// Names of files, without their endings, that a run has used.
+#[derive(Debug, Default)]
+pub(crate) struct UniqueNames {
+    taken: HashSet<OsString>,
+}
+
+impl UniqueNames {
+    /// `stem`, or where it was used already `stem-2`, `stem-3`, …, so that images of one name in different folders do not
+    /// overwrite each other's results.
+    pub(crate) fn unique(&mut self, stem: &OsStr) -> OsString {
+        let mut name = stem.to_owned();
+        let mut number = 1;
+        while !self.taken.insert(name.clone()) {
+            number += 1;
+            name = stem.to_owned();
+            name.push(format!("-{number}"));
+        }
+        name
     }
 }
 

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use super::Recent;
 use crate::{Track, TrackError};
 
-/// What happened in a zone between two frames.
+/// Who is in a zone in one frame, and what changed since the frame before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ZoneChange {
+    /// Identities whose centre is in the zone.
+    pub present: Vec<u64>,
     /// Identities whose centre is in the zone and was not in the frame before, or that are seen for the first time.
     pub entered: Vec<u64>,
     /// Identities that a frame shows outside, and that were in the zone when they were last seen.
@@ -79,6 +81,7 @@ impl Zone {
             let is_in = self.contains(track.centre());
             let was_in = std::mem::replace(self.inside.seen(track.track_id, || false), is_in);
             if is_in {
+                change.present.push(track.track_id);
                 let presence = self.presence.entry(track.class_id).or_default();
                 presence.now += 1;
                 presence.most = presence.most.max(presence.now);
@@ -146,6 +149,8 @@ mod tests {
         for (tracks, entered, left) in frames {
             let change = zone.update(tracks);
             assert_eq!((&change.entered[..], &change.left[..]), (entered, left));
+            let inside = tracks.iter().filter(|track| zone.contains(track.centre())).map(|track| track.track_id);
+            assert_eq!(change.present, inside.collect::<Vec<_>>());
         }
         assert_eq!(zone.presence()[&0], Presence { now: 1, most: 2, entered: 3, frames: 6 });
     }

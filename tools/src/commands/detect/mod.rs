@@ -40,7 +40,7 @@ pub(super) fn run_with(
     args: &DetectArgs,
     global: &GlobalArgs,
     mut folder: Option<RunDir>,
-    sequences: Option<Sequences>,
+    sequences: Option<Sequences<usize>>,
 ) -> Result<()> {
     if args.video.format.is_some() && !args.sources.iter().any(|source| source == "-") {
         return Err(usage("--format says what is on stdin: give - as a source too"));

@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -10,7 +10,7 @@ use ghostzoo::train::StopFlag;
 use super::source_state::SourceState;
 use super::tiles::TiledImages;
 use crate::cli::{DetectArgs, bytes};
-use crate::commands::track::{Sequences, SummaryForm};
+use crate::commands::track::{SequenceName, Sequences, SummaryForm};
 use crate::error::{self, Interrupted, SomeFailed};
 use crate::output::{
     self, BoxStyle, CocoResults, CsvRows, Found, FrameNotes, JsonDetections, JsonError, MeanSpeed, Speed, Stdout,
@@ -31,7 +31,7 @@ pub(super) struct Run<'a> {
     pub(super) tiled: Option<TiledImages>,
     pub(super) nms: NmsOptions,
     /// What is tracked, where something is.
-    pub(super) sequences: Option<Sequences>,
+    pub(super) sequences: Option<Sequences<usize>>,
     pub(super) folder: Option<RunDir>,
     pub(super) coco: CocoResults,
     pub(super) out: Stdout,
@@ -64,8 +64,8 @@ impl Run<'_> {
                 break;
             }
         }
-        while let Some((_, video)) = self.videos.pop_first() {
-            self.finish(video)?;
+        while let Some((entry, video)) = self.videos.pop_first() {
+            self.finish(entry, video)?;
         }
         if let Some(sequences) = &mut self.sequences {
             self.bar.clear();
@@ -124,7 +124,7 @@ impl Run<'_> {
             if skipped > 0 && !self.quiet {
                 status!("note: {}: {skipped} frames were skipped, as newer ones came", shown(&video.label));
             }
-            self.finish(video)?;
+            self.finish(entry, video)?;
         }
         Ok(())
     }
@@ -157,14 +157,12 @@ impl Run<'_> {
     /// The objects that are tracked in place of what was found, where objects are tracked.
     fn tracked(&mut self, entry: usize, found: Found, suppressed: &[Detection]) -> Result<Found> {
         let Some(sequences) = &mut self.sequences else { return Ok(found) };
-        let images = OsString::from("images");
-        let (video, stem) = match self.videos.get(&entry) {
-            Some(video) => (Some(video.label.as_str()), video.stem()),
-            None => (None, images.as_os_str()),
-        };
+        let images = SequenceName { label: "images", stem: OsStr::new("images") };
+        let video = self.videos.get(&entry);
+        let name = video.map_or(images, |video| SequenceName { label: &video.label, stem: video.stem() });
         let (detections, tracked) = sequences.update(
-            video,
-            stem,
+            video.map(|_| entry),
+            name,
             [&found.detections, suppressed],
             [found.image.width(), found.image.height()],
             Some(&found.image),
@@ -176,7 +174,7 @@ impl Run<'_> {
     fn drawn(&self, entry: usize, found: &Found) -> RgbImage {
         let mut image = annotated(found, &self.annotation);
         if let Some(sequences) = &self.sequences {
-            let video = self.videos.get(&entry).map(|video| video.label.as_str());
+            let video = self.videos.contains_key(&entry).then_some(entry);
             sequences.draw(video, &mut image, self.args.line_width);
         }
         image
@@ -220,12 +218,12 @@ impl Run<'_> {
     }
 
     /// Gives a video that is written its name.
-    fn finish(&mut self, video: SourceState) -> Result<()> {
+    fn finish(&mut self, entry: usize, video: SourceState) -> Result<()> {
         self.bar.clear();
         let label = video.label.clone();
         if let Some(sequences) = &mut self.sequences {
             let form = SummaryForm::of(self.args, self.quiet);
-            sequences.end(Some(&label), self.names, form, &mut self.out)?;
+            sequences.end(Some(entry), self.names, form, &mut self.out)?;
         }
         video.finish().or_else(|error| self.fail(&label, &error.into()))
     }

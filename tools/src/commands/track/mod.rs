@@ -16,7 +16,7 @@ use crate::error::usage;
 use crate::run_dir::RunDir;
 
 pub(crate) use options::TrackOptions;
-pub(crate) use sequences::{Sequences, SummaryForm};
+pub(crate) use sequences::{SequenceName, Sequences, SummaryForm};
 
 /// Where runs go unless told otherwise.
 const RUNS: &str = "runs/detect/track";

@@ -1,10 +1,8 @@
 //! Tracking of what was detected before.
 
-use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use candle_vision::regular;
@@ -12,13 +10,13 @@ use candle_yolov8::Detection;
 use serde::Deserialize;
 
 use super::options::TrackOptions;
-use super::sequences::{Sequences, SummaryForm};
+use super::sequences::{SequenceName, Sequences, SummaryForm};
 use crate::cli::{TrackArgs, bytes};
 use crate::error::{SomeFailed, usage};
 use crate::output::{CsvRows, ImageRecord, JsonDetections, Speed, Stdout, counts, shown};
 use crate::reader::VideoFrame;
 use crate::run_dir::RunDir;
-use crate::source::shortened;
+use crate::source::Source;
 
 /// What some programs put before text in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -81,7 +79,6 @@ pub(super) fn run(
         names: Vec::new(),
         sequences: Sequences::new(options, folder.as_ref().map(RunDir::path)),
         folder,
-        stems: BTreeMap::new(),
         out: Stdout::new(),
         csv: CsvRows { has_frames: true, has_tracks: true },
         failed: 0,
@@ -115,10 +112,8 @@ struct Recorded<'a> {
     quiet: bool,
     /// Of the classes that were seen.
     names: Vec<String>,
-    sequences: Sequences,
+    sequences: Sequences<String>,
     folder: Option<RunDir>,
-    /// What is written of each video is called so.
-    stems: BTreeMap<Option<String>, OsString>,
     out: Stdout,
     csv: CsvRows,
     failed: usize,
@@ -152,13 +147,11 @@ impl Recorded<'_> {
         let detections: Result<Vec<_>, String> = detections.map(|found| detection(found, names)).collect();
         let detections = detections.map_err(|error| usage(format!("{at}: {error}")))?;
         let video = frame.map(|_| path.clone());
-        let folder = &mut self.folder;
-        let stem = self.stems.entry(video.clone()).or_insert_with(|| {
-            let own = video.as_deref().map_or_else(|| "images".into(), |path| stem(Path::new(path)));
-            folder.as_mut().map_or(own.clone(), |folder| folder.unique_video(&own))
-        });
+        let stem =
+            video.as_deref().map_or("images".into(), |path| Source::File(PathBuf::from(bytes::word(path))).stem());
+        let name = SequenceName { label: video.as_deref().unwrap_or("images"), stem: &stem };
         let (detections, tracked) =
-            self.sequences.update(video.as_deref(), stem, [&detections, &[]], [width, height], None)?;
+            self.sequences.update(video.clone(), name, [&detections, &[]], [width, height], None)?;
         let time_s = time_s.unwrap_or(0.);
         let frame = frame.map(|number| VideoFrame { number, total: None, time_s, rate: None, is_live: false });
         let record = ImageRecord {
@@ -191,11 +184,6 @@ impl Recorded<'_> {
 
 fn open(path: &Path, label: &str) -> Result<File> {
     regular::open(path).with_context(|| format!("cannot read {label}"))
-}
-
-/// The name, without ending, of what is saved of a video.
-fn stem(path: &Path) -> OsString {
-    shortened(path.file_stem().unwrap_or(OsStr::new("video")))
 }
 
 /// A recorded detection, whose class's name is kept.

@@ -2,7 +2,7 @@
 
 use candle_vision::image::{RgbImage, class_color, draw_path, line_width};
 use candle_yolov8::Detection;
-use ghostzoo::track::{self, IdentityCounter, LineCounter, Track, Tracker, Trails, Zone, mot_lines};
+use ghostzoo::track::{self, IdentityCounter, LineCounter, Track, Tracker, Trails, Zone, ZoneChange, mot_lines};
 
 use super::summary::Summary;
 use crate::output::{JsonCrossing, JsonZone, Tracked};
@@ -51,14 +51,8 @@ impl Sequence {
         });
         let crossings = crossings.collect();
         let zones = self.zones.iter_mut().enumerate().map(|(number, zone)| {
-            let change = zone.update(&tracks);
-            let inside = tracks.iter().filter(|track| zone.contains(track.centre()));
-            JsonZone {
-                zone: number + 1,
-                track_ids: inside.map(|track| track.track_id).collect(),
-                entered: change.entered,
-                left: change.left,
-            }
+            let ZoneChange { present, entered, left } = zone.update(&tracks);
+            JsonZone { zone: number + 1, track_ids: present, entered, left }
         });
         let zones = zones.collect();
         let detection =

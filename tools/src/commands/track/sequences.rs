@@ -1,7 +1,8 @@
 //! The sequences of a run.
 
-use std::collections::{BTreeMap, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -15,22 +16,35 @@ use super::sequence::Sequence;
 use crate::cli::DetectArgs;
 use crate::files;
 use crate::output::{Stdout, Tracked, file_name};
+use crate::run_dir::UniqueNames;
 
 /// Folder of MOTChallenge's files in a run's.
 const MOT: &str = "mot";
 
 /// What is tracked in a run: each video apart, and all images as one sequence in their order.
-pub(crate) struct Sequences {
+///
+/// `K` tells the videos of a run apart, of which two may have one name.
+pub(crate) struct Sequences<K> {
     options: TrackOptions,
     /// The run's folder.
     folder: Option<PathBuf>,
-    /// By the video's label; `None` for images.
-    open: BTreeMap<Option<String>, Open>,
-    /// What is written, without endings.
-    names: HashSet<OsString>,
+    /// By the video; `None` for images.
+    open: BTreeMap<Option<K>, Open>,
+    /// Of what is written.
+    names: UniqueNames,
+}
+
+/// A sequence of a run, as it is called.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SequenceName<'a> {
+    /// In output.
+    pub(crate) label: &'a str,
+    /// Of files, without their endings.
+    pub(crate) stem: &'a OsStr,
 }
 
 struct Open {
+    label: String,
     sequence: Sequence,
     mot: Option<Pending>,
 }
@@ -54,9 +68,9 @@ impl SummaryForm {
     }
 }
 
-impl Sequences {
+impl<K: Ord + Clone> Sequences<K> {
     pub(crate) fn new(options: TrackOptions, folder: Option<&Path>) -> Self {
-        Self { options, folder: folder.map(Path::to_path_buf), open: BTreeMap::new(), names: HashSet::new() }
+        Self { options, folder: folder.map(Path::to_path_buf), open: BTreeMap::new(), names: UniqueNames::default() }
     }
 
     /// How they are tracked.
@@ -64,23 +78,24 @@ impl Sequences {
         &self.options
     }
 
-    /// Takes what was found in the next image, of `size` [width, height], and what a looser suppression would have kept, of a video of
-    /// that label or among the images; gives the tracked objects in its place. `stem` names what is written of the sequence.
+    /// Takes what was found in the next image, of `size` [width, height], and what a looser suppression would have kept, of a video or
+    /// among the images; gives the tracked objects in its place.
     pub(crate) fn update(
         &mut self,
-        video: Option<&str>,
-        stem: &OsStr,
+        video: Option<K>,
+        name: SequenceName<'_>,
         found: [&[Detection]; 2],
         size: [u32; 2],
         image: Option<&RgbImage>,
     ) -> Result<(Vec<Detection>, Tracked)> {
-        let key = video.map(str::to_owned);
-        if !self.open.contains_key(&key) {
-            let name = self.unique(stem);
-            let mot = self.folder.as_deref().filter(|_| self.options.save_mot).map(|folder| begin(folder, &name));
-            self.open.insert(key.clone(), Open { sequence: self.options.sequence()?, mot: mot.transpose()? });
-        }
-        let open = self.open.get_mut(&key).context("a sequence that was not begun; this is a bug of ghostzoo")?;
+        let open = match self.open.entry(video) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(place) => {
+                let folder = self.folder.as_deref().filter(|_| self.options.save_mot);
+                let mot = folder.map(|folder| begin(folder, &self.names.unique(name.stem))).transpose()?;
+                place.insert(Open { label: name.label.to_owned(), sequence: self.options.sequence()?, mot })
+            }
+        };
         let tracked = open.sequence.update(found, size, image);
         if let Some(mot) = &mut open.mot {
             mot.write_all(open.sequence.mot().as_bytes())
@@ -89,18 +104,9 @@ impl Sequences {
         Ok(tracked)
     }
 
-    /// The name of one more file.
-    fn unique(&mut self, stem: &OsStr) -> OsString {
-        let numbered = (2..).map(|number| file_name(stem, &format!("-{number}")));
-        let free = std::iter::once(stem.to_owned()).chain(numbered).find(|name| !self.names.contains(name));
-        let name = free.unwrap_or_default();
-        self.names.insert(name.clone());
-        name
-    }
-
     /// Draws what the last image of a sequence shows beside its boxes.
-    pub(crate) fn draw(&self, video: Option<&str>, image: &mut RgbImage, line_width: Option<u32>) {
-        if let Some(open) = self.open.get(&video.map(str::to_owned)) {
+    pub(crate) fn draw(&self, video: Option<K>, image: &mut RgbImage, line_width: Option<u32>) {
+        if let Some(open) = self.open.get(&video) {
             open.sequence.draw(image, line_width);
         }
     }
@@ -108,16 +114,16 @@ impl Sequences {
     /// Ends a sequence: writes what is to be written, and says what it held.
     pub(crate) fn end(
         &mut self,
-        video: Option<&str>,
+        video: Option<K>,
         names: &[String],
         form: SummaryForm,
         out: &mut Stdout,
     ) -> Result<()> {
-        let Some(Open { sequence, mot }) = self.open.remove(&video.map(str::to_owned)) else { return Ok(()) };
+        let Some(Open { label, sequence, mot }) = self.open.remove(&video) else { return Ok(()) };
         if let Some(mot) = mot {
             mot.finish().context("cannot write the tracks in MOTChallenge's format")?;
         }
-        let summary = sequence.summary(video.unwrap_or("images"), names);
+        let summary = sequence.summary(&label, names);
         match form {
             SummaryForm::Json => out.json(&summary.json()),
             SummaryForm::Text => summary.lines().iter().try_for_each(|line| out.line(line)),
@@ -127,8 +133,8 @@ impl Sequences {
 
     /// Ends all sequences.
     pub(crate) fn end_all(&mut self, names: &[String], form: SummaryForm, out: &mut Stdout) -> Result<()> {
-        let keys: Vec<Option<String>> = self.open.keys().cloned().collect();
-        keys.iter().try_for_each(|key| self.end(key.as_deref(), names, form, out))
+        let videos: Vec<Option<K>> = self.open.keys().cloned().collect();
+        videos.into_iter().try_for_each(|video| self.end(video, names, form, out))
     }
 }
 
