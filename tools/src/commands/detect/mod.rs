@@ -116,9 +116,9 @@ pub(super) fn run_with(
         videos: BTreeMap::new(),
         bar: FrameBar::new(global.quiet),
     };
-    let prepare: Prepare<PreparedImage> = match tiled {
-        Some(tiled) => Arc::new(move |image| tiled.prepare(image, &view, &device)),
-        None => Arc::new(move |image| Ok(PreparedImage::new(image, &view, &device)?)),
+    let prepare: Prepare<Option<PreparedImage>> = match tiled {
+        Some(tiled) => Arc::new(move |image| tiled.check(image).map(|()| None)),
+        None => Arc::new(move |image| Ok(Some(PreparedImage::new(image, &view, &device)?))),
     };
     run.all(reader.batches(prepare), &stop)
 }

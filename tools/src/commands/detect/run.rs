@@ -51,7 +51,7 @@ impl Run<'_> {
     /// All batches, or those before somebody asks to stop; then what is written at the end.
     pub(super) fn all(
         mut self,
-        batches: impl Iterator<Item = Result<Batch<PreparedImage>>>,
+        batches: impl Iterator<Item = Result<Batch<Option<PreparedImage>>>>,
         stop: &StopFlag,
     ) -> Result<()> {
         if self.args.csv {
@@ -83,13 +83,13 @@ impl Run<'_> {
     }
 
     /// The images that could be read through the model, then all results in order.
-    fn batch(&mut self, Batch { items, notes, ended }: Batch<PreparedImage>) -> Result<()> {
+    fn batch(&mut self, Batch { items, notes, ended }: Batch<Option<PreparedImage>>) -> Result<()> {
         for (label, note) in notes.iter().filter(|_| !self.quiet) {
             self.bar.aside(|| status!("note: {}: {note}", shown(label)));
         }
         self.total += items.iter().filter(|item| item.follows).count();
         let prepared: Vec<&PreparedImage> =
-            items.iter().filter_map(|item| Some(&item.ready.as_ref().ok()?.prepared)).collect();
+            items.iter().filter_map(|item| item.ready.as_ref().ok()?.prepared.as_ref()).collect();
         let predictions = match &self.tiled {
             Some(tiled) => tiled.predict(&self.detector, &items)?,
             None => self.detector.predict_prepared(&prepared, &self.nms)?,
@@ -130,7 +130,7 @@ impl Run<'_> {
     }
 
     /// What the user should know of an image.
-    fn say_of(&mut self, label: &str, ready: &Ready<PreparedImage>) {
+    fn say_of(&mut self, label: &str, ready: &Ready<Option<PreparedImage>>) {
         if self.quiet {
             return;
         }
@@ -292,7 +292,7 @@ fn is_empty(folder: &Path) -> bool {
 }
 
 /// What was found, and what a looser suppression would have kept.
-fn found(label: &str, ready: Ready<PreparedImage>, prediction: Prediction) -> (Source, Found, Vec<Detection>) {
+fn found(label: &str, ready: Ready<Option<PreparedImage>>, prediction: Prediction) -> (Source, Found, Vec<Detection>) {
     let speed = Speed {
         preprocess: milliseconds(ready.preprocess + prediction.preprocess),
         inference: milliseconds(prediction.inference),

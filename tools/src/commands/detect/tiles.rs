@@ -1,8 +1,7 @@
 //! Images looked at tile by tile.
 
 use anyhow::Result;
-use candle_core::Device;
-use candle_vision::image::{Letterbox, RgbImage};
+use candle_vision::image::RgbImage;
 use candle_yolov8::{Detector, PredictOptions, Prediction, PreparedImage, TileOptions};
 
 use crate::reader::Item;
@@ -19,15 +18,18 @@ impl TiledImages {
         Self { tiles, options }
     }
 
-    /// Refuses an image of too many tiles. What it prepares is not looked at: tiles are made as they are needed, since all
-    /// of an image may take more memory than there is.
-    pub(super) fn prepare(&self, image: &RgbImage, view: &Letterbox, device: &Device) -> Result<PreparedImage> {
+    /// Refuses an image of too many tiles. These are made as they are needed: all of an image may take more memory than there is.
+    pub(super) fn check(&self, image: &RgbImage) -> Result<()> {
         self.tiles.grid([image.height() as usize, image.width() as usize])?;
-        Ok(PreparedImage::new(image, view, device)?)
+        Ok(())
     }
 
     /// What those show that could be read.
-    pub(super) fn predict(&self, detector: &Detector, items: &[Item<PreparedImage>]) -> Result<Vec<Prediction>> {
+    pub(super) fn predict(
+        &self,
+        detector: &Detector,
+        items: &[Item<Option<PreparedImage>>],
+    ) -> Result<Vec<Prediction>> {
         let images = items.iter().filter_map(|item| Some(&item.ready.as_ref().ok()?.image));
         images.map(|image| Ok(detector.predict_tiled(image, &self.options, &self.tiles)?)).collect()
     }
