@@ -278,17 +278,31 @@ fn frames_come_from_stdin() {
     assert_eq!(run("rawvideo:120", &raw).code, 2);
 }
 
-/// Serves a JPEG again and again, every 20 ms, or once where it is asked for a picture.
-fn serve(jpeg: Vec<u8>) -> String {
+/// A server on this machine that gives each connection, with the head of its request, to `answer`.
+pub(crate) fn listen(answer: impl Fn(TcpStream, &str) -> std::io::Result<()> + Clone + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let answer = move |mut stream: TcpStream| -> std::io::Result<()> {
+    let answered = move |mut stream: TcpStream| -> std::io::Result<()> {
         let (mut request, mut byte) = (Vec::new(), [0]);
         while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte)? > 0 {
             request.push(byte[0]);
         }
+        answer(stream, &String::from_utf8_lossy(&request))
+    };
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let answered = answered.clone();
+            std::thread::spawn(move || answered(stream));
+        }
+    });
+    format!("http://{address}")
+}
+
+/// Serves a JPEG again and again, every 20 ms, or once where it is asked for a picture.
+fn serve(jpeg: Vec<u8>) -> String {
+    listen(move |mut stream, request| {
         let head = format!("Content-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", jpeg.len());
-        if request.starts_with(b"GET /a.jpg") {
+        if request.starts_with("GET /a.jpg") {
             stream.write_all(format!("HTTP/1.1 200 OK\r\n{head}").as_bytes())?;
             return stream.write_all(&jpeg);
         }
@@ -299,14 +313,7 @@ fn serve(jpeg: Vec<u8>) -> String {
             stream.write_all(b"\r\n")?;
             std::thread::sleep(Duration::from_millis(20));
         }
-    };
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let answer = answer.clone();
-            std::thread::spawn(move || answer(stream));
-        }
-    });
-    format!("http://{address}")
+    })
 }
 
 #[test]

@@ -2,10 +2,10 @@
 #![cfg(unix)]
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use crate::video::{detect, ffmpeg, found, has_ffmpeg, place, written};
+use crate::video::{detect, ffmpeg, found, has_ffmpeg, listen, place, written};
 
 #[test]
 fn a_glob_names_videos() {
@@ -77,14 +77,8 @@ enum Manner {
 }
 
 fn serve(name: &str, bytes: Vec<u8>, manner: Manner) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let answer = move |mut stream: TcpStream| -> std::io::Result<()> {
-        let (mut request, mut byte) = (Vec::new(), [0]);
-        while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte)? > 0 {
-            request.push(byte[0]);
-        }
-        let request = String::from_utf8_lossy(&request).to_ascii_lowercase();
+    let address = listen(move |mut stream, request| {
+        let request = request.to_ascii_lowercase();
         let asked = request.split_once("range: bytes=").and_then(|(_, rest)| rest.split('-').next()?.parse().ok());
         let (start, size) = (asked.unwrap_or(0).min(bytes.len()), bytes.len());
         let length = size - start;
@@ -107,17 +101,27 @@ fn serve(name: &str, bytes: Vec<u8>, manner: Manner) -> String {
         }
         if matches!(manner, Manner::Silent | Manner::Headers) {
             // Until the other end goes away.
-            let _ = stream.read(&mut byte);
+            let _ = stream.read(&mut [0]);
         }
         stream.shutdown(Shutdown::Both)
-    };
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let answer = answer.clone();
-            std::thread::spawn(move || answer(stream));
-        }
     });
-    format!("http://{address}/{name}")
+    format!("{address}/{name}")
+}
+
+#[test]
+fn what_says_nothing_is_taken_for_nothing() {
+    if !has_ffmpeg() {
+        return;
+    }
+    let place = place();
+    detect(&place, "in/a.mp4 --no-save --vid-stride 31")
+        .failed(1, &["error: in/a.mp4: the video has no frame in the part that was asked for"]);
+    let bytes = std::fs::read(place.path("in/a.mp4")).unwrap();
+    let address = serve("a.mp4", bytes.clone(), Manner::Parts(bytes.len())).replace("http://", "HTTP://");
+    assert_eq!(detect(&place, &format!("{address} --json --no-save")).succeeded().json().len(), 10);
+    let mut command = place.command("detect in/a.mp4 --json --no-save -m m.safetensors");
+    let output = command.env("GHOSTZOO_FFMPEG", "").env("GHOSTZOO_FFPROBE", "").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

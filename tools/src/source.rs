@@ -17,7 +17,7 @@ use candle_yolov8::data::lines;
 use crate::cli::bytes;
 use crate::output::safe_name;
 use ghostzoo::samples::SampleImage;
-use ghostzoo::video::{StdinFormat, VideoInput};
+use ghostzoo::video::{self, StdinFormat, VideoInput};
 
 /// Endings of files that a folder or a glob takes for images. Formats that cannot be decoded are among them: they
 /// are reported, not skipped.
@@ -25,9 +25,6 @@ const EXTENSIONS: [&str; 16] = [
     "avif", "bmp", "dng", "gif", "heic", "heif", "jfif", "jp2", "jpeg", "jpg", "mpo", "pfm", "png", "tif", "tiff",
     "webp",
 ];
-
-/// Endings of videos.
-const VIDEOS: [&str; 11] = ["asf", "avi", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "ts", "webm", "wmv"];
 
 /// Largest list file in bytes.
 const MAX_LIST_BYTES: u64 = 64 << 20;
@@ -135,7 +132,7 @@ impl Source {
                     bail!("a pipe or a device, where an image is expected; `-` reads images from a pipe on stdin")
                 }
                 Ok(_) => match image::open_with(path, options) {
-                    Err(ImageError::NotAnImage { .. }) if has_extension(path, &VIDEOS) => bail!(
+                    Err(ImageError::NotAnImage { .. }) if has_extension(path, &video::ENDINGS) => bail!(
                         "a video, where images are expected: `ffmpeg -i {} frames/%06d.jpg` writes its frames, and \
                          the folder `frames` is a source",
                         path.display()
@@ -249,7 +246,7 @@ fn of_path(argument: &OsStr, media: Media) -> Result<Vec<SourceEntry>> {
 fn of_video(argument: &OsStr) -> Option<Source> {
     let input = VideoInput::parse(argument);
     match &input {
-        VideoInput::File(path) => has_extension(path, &VIDEOS).then_some(Source::Video(input)),
+        VideoInput::File(path) => has_extension(path, &video::ENDINGS).then_some(Source::Video(input)),
         VideoInput::Url(address) => {
             let path = address.split(['?', '#']).next().unwrap_or_default();
             let is_web = address.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"));
@@ -294,7 +291,7 @@ fn or_video(media: Media) -> &'static str {
 
 /// The images among files, then the videos where they are looked at.
 fn of_files(files: Vec<PathBuf>, media: Media) -> Vec<SourceEntry> {
-    let videos = files.iter().filter(|path| media.has_videos() && is_visible(path, &VIDEOS)).cloned();
+    let videos = files.iter().filter(|path| media.has_videos() && is_visible(path, &video::ENDINGS)).cloned();
     let videos: Vec<SourceEntry> = videos.map(|path| Source::Video(VideoInput::File(path)).into()).collect();
     files.into_iter().filter(|path| is_visible(path, &EXTENSIONS)).map(entry).chain(videos).collect()
 }

@@ -15,15 +15,19 @@ pub(super) fn of_input(input: &VideoInput) -> Result<Vec<OsString>, VideoError> 
             file.push(path);
             vec!["-i".into(), file]
         }
-        // TCP, as OpenCV has it: UDP loses packets, and frames with them.
-        VideoInput::Url(address) if address.to_ascii_lowercase().starts_with("rtsp") => {
-            words(&["-rtsp_transport", "tcp", "-i", address])
+        VideoInput::Url(address) => {
+            // ffmpeg knows protocols by small letters alone.
+            let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
+            let scheme = scheme.to_ascii_lowercase();
+            let before: &[&str] = match &*scheme {
+                // UDP loses packets, and frames with them.
+                "rtsp" | "rtsps" => &["-rtsp_transport", "tcp"],
+                // A file that breaks off goes on where it was.
+                "http" | "https" => &["-reconnect", "1", "-reconnect_delay_max", "4"],
+                _ => &[],
+            };
+            words(&[before, &["-i", &format!("{scheme}://{rest}")]].concat())
         }
-        // A file that breaks off goes on where it was.
-        VideoInput::Url(address) if address.to_ascii_lowercase().starts_with("http") => {
-            words(&["-reconnect", "1", "-reconnect_delay_max", "4", "-i", address])
-        }
-        VideoInput::Url(address) => words(&["-i", address]),
         VideoInput::Camera(number) => camera(*number)?,
         VideoInput::Stdin(StdinFormat::Mjpeg) => words(&["-f", "mjpeg", "-framerate", "25", "-i", "pipe:0"]),
         VideoInput::Stdin(StdinFormat::Raw { width, height, frame_rate }) => {
@@ -157,6 +161,7 @@ mod tests {
         let file = line("a.mp4", &options, &Attempt { frames: Some(7), ..Attempt::default() });
         assert!(file.contains("-ss 1.500000 -i file:a.mp4"), "{file}");
         assert!(file.contains("-vf select=not(mod(n+1\\,3)) -frames:v 7 "), "{file}");
+        assert!(line("HTTP://H/A", &VideoOptions::new(), &Attempt::default()).contains("_max 4 -i http://H/A "));
         let stream =
             line("rtsp://h/a", &options, &Attempt { size: Some([64, 48]), is_old: true, ..Attempt::default() });
         assert!(stream.contains("-rtsp_transport tcp -i rtsp://h/a -ss 1.500000"), "{stream}");

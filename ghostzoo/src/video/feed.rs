@@ -162,7 +162,7 @@ impl Feed {
         let (status, stalled) = self.reap();
         let _ = said.recv_timeout(AT_END);
         let log = lock(&log);
-        let (came, is_part) = (lock(&self.shared.state).came, self.options.start.is_some());
+        let came = lock(&self.shared.state).came;
         if log.is_old {
             return Ok((Ended::Whole, true));
         }
@@ -171,7 +171,7 @@ impl Feed {
             read => self.ended(read.map(drop), status, stalled, &log, came, before),
         };
         let none = matches!(ended, Ended::Whole) && came == before;
-        let ended = if none { Ended::Error(log.failure(&self.input, is_part)) } else { ended };
+        let ended = if none { Ended::Error(log.failure(&self.input, self.options.is_part())) } else { ended };
         Ok((ended, false))
     }
 
@@ -208,7 +208,7 @@ impl Feed {
         match status {
             Some(status) if status.code().is_none() || log.is_killed => Ended::Error(VideoError::Killed { frames }),
             Some(status) if !status.success() && came == before => {
-                Ended::Error(log.failure(&self.input, self.options.start.is_some()))
+                Ended::Error(log.failure(&self.input, self.options.is_part()))
             }
             _ if came > before && !is_live && log.truncated().is_some() => {
                 Ended::Error(VideoError::Truncated { frames, reason: log.truncated().unwrap_or_default().to_owned() })

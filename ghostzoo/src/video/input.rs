@@ -37,7 +37,7 @@ pub enum StdinFormat {
 const RATE: f64 = 25.;
 
 /// Endings of files of videos.
-pub(super) const ENDINGS: [&str; 11] = ["asf", "avi", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "ts", "webm", "wmv"];
+pub const ENDINGS: [&str; 11] = ["asf", "avi", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "ts", "webm", "wmv"];
 
 /// The protocols that are read. Of the others that ffmpeg has, some read files or run filters.
 const SCHEMES: [&str; 11] = ["rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "tcp", "rtp", "srt", "mmsh"];

@@ -14,7 +14,7 @@
 //! # Ok::<(), ghostzoo::Error>(())
 //! ```
 //!
-//! Decoding and encoding are the work of the program `ffmpeg` (4.2 or later), which runs beside this one and hands frames over
+//! Decoding and encoding are the work of the program `ffmpeg` (5.1 was run; options of older ones are known), which runs beside this one and hands frames over
 //! a pipe: no C library is linked, and a damaged file cannot crash the caller. `GHOSTZOO_FFMPEG` and `GHOSTZOO_FFPROBE` name the
 //! programs where they are not on the search path. No shell is involved. Frames are 8-bit RGB, upright, in the size of the first
 //! one, and bit-equal with those of OpenCV's `VideoCapture` (5.0, measured with ffmpeg 5.1 on 8-bit H.264 and MJPEG).
@@ -41,7 +41,7 @@ mod writer;
 pub use error::VideoError;
 pub use frame::{Frame, VideoInfo};
 pub use group::{FrameSources, SourceEvent};
-pub use input::{StdinFormat, VideoInput};
+pub use input::{ENDINGS, StdinFormat, VideoInput};
 pub use options::VideoOptions;
 pub use source::FrameSource;
 pub use writer::VideoWriter;

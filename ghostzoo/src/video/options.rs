@@ -57,6 +57,11 @@ impl VideoOptions {
         Self::default()
     }
 
+    /// Whether not all frames are asked for, so that there may be none.
+    pub(super) fn is_part(&self) -> bool {
+        self.vid_stride > 1 || self.start.is_some()
+    }
+
     /// Of so many frames the last is given, as Ultralytics 8.4.190 does it: frames 2, 5, 8, … (from 0) at 3. 0 is 1.
     #[must_use]
     pub fn vid_stride(mut self, vid_stride: u32) -> Self {

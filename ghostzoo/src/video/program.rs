@@ -11,12 +11,17 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The program that decodes and encodes: its name, or what `GHOSTZOO_FFMPEG` says.
 pub(super) fn ffmpeg() -> OsString {
-    std::env::var_os("GHOSTZOO_FFMPEG").unwrap_or_else(|| "ffmpeg".into())
+    named("GHOSTZOO_FFMPEG", "ffmpeg")
 }
 
 /// The program that says what is in a file: its name, or what `GHOSTZOO_FFPROBE` says.
 pub(super) fn ffprobe() -> OsString {
-    std::env::var_os("GHOSTZOO_FFPROBE").unwrap_or_else(|| "ffprobe".into())
+    named("GHOSTZOO_FFPROBE", "ffprobe")
+}
+
+/// What a variable of the environment names; an empty one names nothing.
+fn named(variable: &str, usual: &str) -> OsString {
+    std::env::var_os(variable).filter(|name| !name.is_empty()).unwrap_or_else(|| usual.into())
 }
 
 /// A running program. Dropped, it is killed and reaped.
