@@ -2,7 +2,7 @@
 
 use candle_core::Result;
 use candle_nn::VarBuilder;
-use candle_vision::layers::{Backend, BatchNorm, BatchNormMode, Block, Conv, Layer, Modules, fold_batch_norm};
+use candle_vision::layers::{Backend, BatchNorm, BatchNormMode, Block, Conv, Layer, Modules};
 use ghostzoo_kernels::{Activation, ConvGeometry};
 
 use crate::config::{BATCH_NORM, Config};
@@ -23,8 +23,7 @@ impl Stem {
         let fused = if config.norm == BatchNormMode::Keep {
             None
         } else {
-            let (weight, bias) = fold_batch_norm(conv.weight(), None, &norm)?;
-            Some(Conv::from_tensors(weight, Some(bias), geometry, Activation::Relu, format!("{}.", path.prefix())))
+            Some(Conv::folded(3, out_c, geometry, Activation::Relu, (path, vb.pp("bn1")), BATCH_NORM)?)
         };
         Ok(Self { conv, norm, fused })
     }

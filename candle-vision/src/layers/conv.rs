@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
 use super::{Backend, BatchNorm, BatchNormConfig, BatchNormMode, Block, Layer, Modules, fold_batch_norm, path};
@@ -38,6 +38,24 @@ impl Conv {
         let weight = vb.get_with_hints((out_c, group_c, kernel_h, kernel_w), "weight", init)?;
         let bias = if has_bias { Some(vb.get_with_hints(out_c, "bias", init)?) } else { None };
         Ok(Self { weight, bias, geometry, activation, path: path(&vb, "") })
+    }
+
+    /// Reads a convolution without bias and the batch norm behind it, and folds the two. Weights that are wanted in 16 bits are
+    /// folded as `f32` and rounded once, as PyTorch's `fuse().half()` does.
+    pub fn folded(
+        in_c: usize,
+        out_c: usize,
+        geometry: ConvGeometry,
+        activation: Activation,
+        (conv, norm): (VarBuilder, VarBuilder),
+        batch_norm: BatchNormConfig,
+    ) -> Result<Self> {
+        let dtype = conv.dtype();
+        let wide = if dtype.size_in_bytes() < 4 { DType::F32 } else { dtype };
+        let conv = Self::new(in_c, out_c, geometry, false, activation, conv.set_dtype(wide))?;
+        let norm = BatchNorm::new(out_c, batch_norm, norm.set_dtype(wide))?;
+        let (weight, bias) = fold_batch_norm(&conv.weight, None, &norm)?;
+        Ok(Self { weight: weight.to_dtype(dtype)?, bias: Some(bias.to_dtype(dtype)?), ..conv })
     }
 
     /// A convolution from tensors at hand, saved under `path` (the checkpoint's path with its final dot).
@@ -149,13 +167,12 @@ impl ConvBn {
                 activation,
             });
         }
-        let mut conv = Conv::new(in_c, out_c, geometry, false, Activation::Identity, conv)?;
-        let norm = BatchNorm::new(out_c, batch_norm, norm)?;
         if config.norm == BatchNormMode::Fuse {
-            let (weight, bias) = fold_batch_norm(&conv.weight, None, &norm)?;
-            conv = Conv { weight, bias: Some(bias), activation, ..conv };
+            let conv = Conv::folded(in_c, out_c, geometry, activation, (conv, norm), batch_norm)?;
             return Ok(Self { conv, norm: None, activation });
         }
+        let conv = Conv::new(in_c, out_c, geometry, false, Activation::Identity, conv)?;
+        let norm = BatchNorm::new(out_c, batch_norm, norm)?;
         Ok(Self { conv, norm: Some(norm), activation })
     }
 
@@ -223,6 +240,25 @@ mod tests {
             assert_eq!(again.flatten_all()?.to_vec1::<f32>()?, ys.flatten_all()?.to_vec1::<f32>()?, "{norm:?}");
         }
         assert!(build(BatchNormMode::Keep, vb).is_err(), "there is no batch norm to train");
+        Ok(())
+    }
+
+    #[test]
+    fn folding_in_16_bits_rounds_once() -> Result<()> {
+        let flat = |layer: &ConvBn| -> Result<Vec<f32>> {
+            let bias = layer.conv().bias().expect("folded").to_dtype(DType::F32)?.to_vec1::<f32>()?;
+            let weight = layer.conv().weight().to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+            Ok([weight, bias].concat())
+        };
+        let wide = build(BatchNormMode::Fuse, crate::seeded::var_builder(DType::F32, &Device::Cpu))?;
+        for dtype in [DType::F16, DType::BF16] {
+            let vb = crate::seeded::var_builder(DType::F32, &Device::Cpu).set_dtype(dtype);
+            let folded = build(BatchNormMode::Fuse, vb)?;
+            assert_eq!(folded.conv().weight().dtype(), dtype);
+            let once = |x: f32| Tensor::new(x, &Device::Cpu)?.to_dtype(dtype)?.to_dtype(DType::F32)?.to_scalar::<f32>();
+            let expected = flat(&wide)?.into_iter().map(once).collect::<Result<Vec<f32>>>()?;
+            assert_eq!(flat(&folded)?, expected, "{dtype:?}");
+        }
         Ok(())
     }
 

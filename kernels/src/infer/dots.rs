@@ -1,11 +1,11 @@
-//! Dense convolutions of short numbers as products of blocks, by the instructions that processors have for them.
+//! Dense convolutions of low-precision numbers as products of blocks, by the instructions that processors have for them.
 
 use std::sync::Arc;
 
 use super::aligned::Aligned;
 use super::epilogue::{Bias, Epilogue, load};
 use super::gemm::Sink;
-use super::quantize::Short;
+use super::quantize::LowPrecision;
 use super::windows::Windows;
 use super::{Body, Call, Invoke, Kernel, View, grid, part};
 use crate::ConvGeometry;
@@ -67,7 +67,7 @@ enum Source {
     Map,
     /// The map's rows that a row of the output reads, copied between their borders: neighbouring windows share them.
     Strips,
-    /// Windows that are copied one by one, or made short, and padded to whole steps.
+    /// Windows that are copied one by one, or converted, and padded to whole steps.
     Windows,
 }
 
@@ -85,9 +85,9 @@ pub(crate) struct DotConfig {
     pub(crate) dot: Dot,
     pub(crate) input: View,
     /// The numbers that are multiplied.
-    pub(crate) short: Short,
-    /// Whether the input is a map of `f32`, of which windows of one position are made short where they are read.
-    pub(crate) shortens: bool,
+    pub(crate) precision: LowPrecision,
+    /// Whether the input is a map of `f32`, of which windows of one position are converted where they are read.
+    pub(crate) converts_input: bool,
     pub(crate) geometry: ConvGeometry,
     /// Depth ordered by window row, window column, channel.
     pub(crate) weights: Arc<PackedDots>,
@@ -103,12 +103,12 @@ impl DotConv {
     /// Vectors of `isa` store the sums.
     pub(crate) fn new(config: DotConfig, isa: Isa, threads: usize) -> Self {
         assert_ne!(config.dot.is_bf16(), config.integers.is_some(), "bytes alone are integers");
-        let DotConfig { input, shortens, geometry, weights, epilogue, .. } = &config;
-        assert!(!shortens || geometry.is_pointwise(), "windows of one position");
+        let DotConfig { input, converts_input, geometry, weights, epilogue, .. } = &config;
+        assert!(!converts_input || geometry.is_pointwise(), "windows of one position");
         let is_whole = |elements: usize| elements.is_multiple_of(weights.step);
-        let source = if geometry.is_pointwise() && !shortens && is_whole(weights.k) {
+        let source = if geometry.is_pointwise() && !converts_input && is_whole(weights.k) {
             Source::Map
-        } else if !shortens && geometry.dilation[1] == 1 && is_whole(geometry.kernel[1] * input.channels) {
+        } else if !converts_input && geometry.dilation[1] == 1 && is_whole(geometry.kernel[1] * input.channels) {
             Source::Strips
         } else {
             Source::Windows
@@ -193,11 +193,11 @@ impl DotConv {
     /// As [`Kernel::run`]; the sink's contract.
     #[inline(always)]
     unsafe fn multiply<V: Vector, S: Sink>(&self, call: Call, sink: S) {
-        let DotConfig { input, short, geometry, weights, epilogue, .. } = &self.config;
+        let DotConfig { input, precision, geometry, weights, epilogue, .. } = &self.config;
         let (part_of, panels) = (call.chunk / self.grid[1], call.chunk % self.grid[1]);
         let panels = part(weights.panels(), self.grid[1], panels);
         let (out, rows) = (epilogue.out, call.scratch.wrapping_add(SIDE * SIDE));
-        let windows = Windows { input: *input, geometry: *geometry, out_width: out.width, padding: short.zero() };
+        let windows = Windows { input: *input, geometry: *geometry, out_width: out.width, padding: precision.zero() };
         if self.source == Source::Strips {
             let (strip, along) = (self.strip(), geometry.stride[1] * input.channels);
             let segments = Segments { count: geometry.kernel[0], pitch: strip };
@@ -230,8 +230,8 @@ impl DotConv {
             } else {
                 // SAFETY: as above; a row has room for a window.
                 unsafe {
-                    if self.config.shortens {
-                        self.shorten::<V>(call.arena, positions, rows);
+                    if self.config.converts_input {
+                        self.convert::<V>(call.arena, positions, rows);
                     } else {
                         windows.gather::<V>(call.arena, positions, rows, depth);
                     }
@@ -282,20 +282,20 @@ struct Segments {
 }
 
 impl DotConv {
-    /// Writes positions of the input as short numbers into rows.
+    /// Writes positions of the input as low-precision numbers into rows.
     ///
     /// # Safety
     /// As [`Kernel::run`]; each row has room for all channels.
     #[inline(always)]
-    unsafe fn shorten<V: Vector>(&self, arena: *const f32, positions: std::ops::Range<usize>, rows: *mut f32) {
-        let DotConfig { input, short, weights, .. } = &self.config;
+    unsafe fn convert<V: Vector>(&self, arena: *const f32, positions: std::ops::Range<usize>, rows: *mut f32) {
+        let DotConfig { input, precision, weights, .. } = &self.config;
         for (row, position) in positions.enumerate() {
             for channel in (0..input.channels).step_by(V::LANES) {
                 let n = input.channels - channel;
                 // SAFETY: the position is in the map, which ends in the arena.
                 unsafe {
                     let xs = load::<V>(arena.add(input.offset + position * input.stride + channel), n);
-                    short.store(rows.add(row * weights.depth), channel, n, xs);
+                    precision.store(rows.add(row * weights.depth), channel, n, xs);
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::gemm::Sink;
-use super::{Aligned, Short, View};
+use super::{Aligned, LowPrecision, View};
 use crate::Activation;
 use crate::simd::{Job, Vector};
 
@@ -16,17 +16,17 @@ pub(crate) struct Epilogue {
     pub(crate) activation: Activation,
     pub(crate) out: View,
     pub(crate) residual: Option<View>,
-    /// Whether the residual is stored as [`Short::Bf16`].
-    pub(crate) is_residual_short: bool,
+    /// Whether the residual is stored as [`LowPrecision::Bf16`].
+    pub(crate) is_residual_bf16: bool,
     pub(crate) plain: Option<View>,
-    /// How `out` holds short numbers, and how many channels.
-    pub(crate) short: Option<(Short, usize)>,
+    /// How `out` holds low-precision numbers, and how many channels.
+    pub(crate) precision: Option<(LowPrecision, usize)>,
 }
 
 impl Epilogue {
     /// Output channels.
     pub(crate) fn channels(&self) -> usize {
-        self.short.map_or(self.out.channels, |(_, channels)| channels)
+        self.precision.map_or(self.out.channels, |(_, channels)| channels)
     }
 
     /// The maps read, then the maps written.
@@ -49,9 +49,10 @@ impl Epilogue {
             out: at(&self.out),
             stride: self.out.stride,
             channels: self.channels(),
-            is_apart: self.is_residual_short || self.short.is_some_and(|(short, _)| !matches!(short, Short::Pairs(_))),
-            short: self.short.map(|(short, _)| short),
-            is_residual_short: self.is_residual_short,
+            is_apart: self.is_residual_bf16
+                || self.precision.is_some_and(|(precision, _)| !matches!(precision, LowPrecision::Pairs(_))),
+            precision: self.precision.map(|(precision, _)| precision),
+            is_residual_bf16: self.is_residual_bf16,
             residual,
             residual_stride,
             plain,
@@ -68,10 +69,10 @@ pub(super) struct Store {
     out: *mut f32,
     stride: usize,
     channels: usize,
-    /// Whether the output or the residual are short numbers that are stored out of line: all but pairs of integers.
+    /// Whether the output or the residual are low-precision numbers that are stored out of line: all but pairs of integers.
     is_apart: bool,
-    short: Option<Short>,
-    is_residual_short: bool,
+    precision: Option<LowPrecision>,
+    is_residual_bf16: bool,
     residual: *const f32,
     residual_stride: usize,
     plain: *mut f32,
@@ -103,7 +104,7 @@ impl Sink for Store {
         if self.is_apart {
             let sums = sums.as_flattened();
             // SAFETY: the vector's instruction set is there by the caller's contract, and so are the rows.
-            return unsafe { V::outline(StoreShort { store: self, row, channel, vectors: NV, sums }) };
+            return unsafe { V::outline(StoreConverted { store: self, row, channel, vectors: NV, sums }) };
         }
         for j in 0..NV {
             let channel = channel + j * V::LANES;
@@ -119,9 +120,9 @@ impl Sink for Store {
     }
 }
 
-/// Rows of some vectors of a [`Store`] with short numbers, as a job: of the vector that the job runs with. Out of line, so that the
-/// forms of short numbers are compiled once.
-struct StoreShort<'a, V> {
+/// Rows of some vectors of a [`Store`] with low-precision numbers, as a job: of the vector that the job runs with. Out of line, so that the
+/// forms of low-precision numbers are compiled once.
+struct StoreConverted<'a, V> {
     store: Store,
     row: usize,
     channel: usize,
@@ -130,7 +131,7 @@ struct StoreShort<'a, V> {
     sums: &'a [V],
 }
 
-impl<W: Vector> Job for StoreShort<'_, W> {
+impl<W: Vector> Job for StoreConverted<'_, W> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let Self { store, row, channel, vectors, sums } = self;
@@ -141,7 +142,7 @@ impl<W: Vector> Job for StoreShort<'_, W> {
                 let channel = channel + j * V::LANES;
                 if channel < store.channels {
                     // SAFETY: `row + i` is a position of the views and `channel` a channel of them.
-                    unsafe { store.store_short(row + i, channel, store.channels - channel, *sum) };
+                    unsafe { store.store_converted(row + i, channel, store.channels - channel, *sum) };
                 }
             }
         }
@@ -203,8 +204,8 @@ impl Store {
                 value = value.add(load(self.residual.add(row * self.residual_stride + channel), n));
             }
             let out = self.out.add(row * self.stride);
-            match self.short {
-                Some(Short::Pairs(integers)) => integers.store(out, channel, n, value),
+            match self.precision {
+                Some(LowPrecision::Pairs(integers)) => integers.store(out, channel, n, value),
                 _ => store(out.add(channel), n, value),
             }
         }
@@ -215,7 +216,7 @@ impl Store {
     /// # Safety
     /// As there.
     #[inline(always)]
-    unsafe fn store_short<V: Vector>(self, row: usize, channel: usize, n: usize, value: V) {
+    unsafe fn store_converted<V: Vector>(self, row: usize, channel: usize, n: usize, value: V) {
         // SAFETY: by the caller's contract.
         unsafe {
             let mut value = value;
@@ -224,16 +225,16 @@ impl Store {
             }
             if !self.residual.is_null() {
                 let residual = self.residual.add(row * self.residual_stride);
-                let residual = match self.is_residual_short {
+                let residual = match self.is_residual_bf16 {
                     false => load(residual.add(channel), n),
                     true => V::load_bf16(residual.add(channel / 2), n),
                 };
                 value = value.add(residual);
             }
             let out = self.out.add(row * self.stride);
-            match self.short {
+            match self.precision {
                 None => store(out.add(channel), n, value),
-                Some(short) => short.store(out, channel, n, value),
+                Some(precision) => precision.store(out, channel, n, value),
             }
         }
     }

@@ -33,7 +33,7 @@ pub(crate) use gemm::Packed;
 pub(crate) use planar::{Interleave, Rows, Stem};
 pub(crate) use pool::{GlobalAverage, Pool};
 pub(crate) use program::{MemoryPool, Program, overlap};
-pub(crate) use quantize::{Integers, Quantize, Short};
+pub(crate) use quantize::{Integers, LowPrecision, Quantize};
 pub(crate) use winograd::{PackedWinograd, Winograd, WinogradConfig};
 pub(crate) use winograd_float::Winograd4;
 pub(crate) use winograd_int8::{MAX_CHANNELS, WinogradInt8};

@@ -1,4 +1,4 @@
-//! Maps as short numbers, for convolutions that multiply those.
+//! Maps as low-precision numbers, for convolutions that multiply those.
 
 use super::epilogue::load;
 use super::{Body, Call, Invoke, Kernel, View, chunks, part};
@@ -20,10 +20,10 @@ impl Integers {
         Self { inverse: 1. / scale, limits: [-zero, 255. - zero], zero_point }
     }
 
-    /// Writes the first `n` channels of `xs`, or all if there are as many, as [`Short::Pairs`].
+    /// Writes the first `n` channels of `xs`, or all if there are as many, as [`LowPrecision::Pairs`].
     ///
     /// # Safety
-    /// As [`Short::store`].
+    /// As [`LowPrecision::store`].
     #[inline(always)]
     pub(super) unsafe fn store<V: Vector>(self, p: *mut f32, channel: usize, n: usize, xs: V) {
         // SAFETY: by the caller's contract.
@@ -42,7 +42,7 @@ impl Integers {
 
 /// How a map holds several channels in one element. What is missing to the last element's is 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Short {
+pub(crate) enum LowPrecision {
     /// Two `i16`.
     Pairs(Integers),
     /// Four bytes, of which the zero point is 0.
@@ -51,7 +51,7 @@ pub(crate) enum Short {
     Bf16,
 }
 
-impl Short {
+impl LowPrecision {
     /// Channels of an element.
     pub(crate) fn channels(self) -> usize {
         if matches!(self, Self::Bytes(_)) { 4 } else { 2 }
@@ -84,19 +84,19 @@ impl Short {
     }
 }
 
-/// A map as [`Short`] numbers.
+/// A map as low-precision numbers.
 pub(crate) struct Quantize {
     input: View,
     out: View,
-    short: Short,
+    precision: LowPrecision,
     isa: Isa,
     chunks: usize,
 }
 
 impl Quantize {
     /// `out` has as many elements as the channels of `input` take.
-    pub(crate) fn new([input, out]: [View; 2], short: Short, isa: Isa, threads: usize) -> Self {
-        Self { input, out, short, isa, chunks: chunks(threads, 0, input.positions().div_ceil(8)) }
+    pub(crate) fn new([input, out]: [View; 2], precision: LowPrecision, isa: Isa, threads: usize) -> Self {
+        Self { input, out, precision, isa, chunks: chunks(threads, 0, input.positions().div_ceil(8)) }
     }
 }
 
@@ -110,7 +110,7 @@ impl Kernel for Quantize {
     }
 
     fn describe(&self) -> String {
-        let name = if self.short == Short::Bf16 { "round" } else { "quantize" };
+        let name = if self.precision == LowPrecision::Bf16 { "round" } else { "quantize" };
         format!("{name} x{}", self.chunks)
     }
 
@@ -130,7 +130,7 @@ impl Body for Quantize {
                 let to = call.arena.add(self.out.offset + position * self.out.stride);
                 for channel in (0..self.input.channels).step_by(V::LANES) {
                     let n = self.input.channels - channel;
-                    self.short.store(to, channel, n, load::<V>(from.add(channel), n));
+                    self.precision.store(to, channel, n, load::<V>(from.add(channel), n));
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor, bail};
 
 use super::quantization::ConvQuantization;
-use crate::infer::{BOX_CHANNELS, Short};
+use crate::infer::{BOX_CHANNELS, LowPrecision};
 use crate::{Activation, ConvGeometry};
 
 /// A map of a [`Graph`].
@@ -79,10 +79,10 @@ pub(super) enum Op {
     Add(Value, Value),
     /// The second map is resampled to the first's size.
     Multiply(Value, Value),
-    /// Short numbers of a map, several channels to an element.
+    /// Low-precision numbers of a map, several channels to an element.
     Quantize {
         xs: Value,
-        short: Short,
+        precision: LowPrecision,
     },
     /// Nothing: another node took over its work.
     Gone,
@@ -98,12 +98,12 @@ pub(super) struct Conv {
     pub(super) path: String,
     /// What it multiplies.
     pub(super) arithmetic: Arithmetic,
-    /// Whether it reads a map of `f32` and makes the short numbers that it multiplies itself.
-    pub(super) shortens: bool,
-    /// Of one whose map is only read as short numbers: how.
-    pub(super) short: Option<Short>,
+    /// Whether it reads a map of `f32` and makes the low-precision numbers that it multiplies itself.
+    pub(super) converts_input: bool,
+    /// Of one whose map is only read as low-precision numbers: how.
+    pub(super) precision: Option<LowPrecision>,
     /// Whether its residual is stored as `bf16`.
-    pub(super) is_residual_short: bool,
+    pub(super) is_residual_bf16: bool,
 }
 
 /// What a convolution multiplies.
@@ -180,9 +180,9 @@ impl Graph {
             activation,
             path,
             arithmetic: Arithmetic::Float,
-            shortens: false,
-            short: None,
-            is_residual_short: false,
+            converts_input: false,
+            precision: None,
+            is_residual_bf16: false,
         };
         if groups == 1 || (group_c == 1 && out_c == channels) {
             return Ok(self.push(Op::Conv { xs, conv, residual: None }, [out_h, out_w, out_c]));

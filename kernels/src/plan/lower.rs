@@ -8,14 +8,14 @@ use candle_core::{Result, bail};
 use super::choose::{Choice, ConvAlgorithm, choose, choose_int8};
 use super::fuse::{fuse_residuals, order};
 use super::graph::{Arithmetic, Conv, Graph, Node, Op, Output, Value};
+use super::low_precision::{quantize_inputs, round_inputs, store_converted};
 use super::pack::{Packs, Weights, offsets, padded};
 use super::place::Places;
 use super::quantization::Quantization;
-use super::shorten::{quantize_inputs, round_inputs, store_short};
 use crate::infer::{
     BOX_CHANNELS, Bias, Combine, DecodeBoxes, Dense, DenseConfig, Depthwise, DotConfig, DotConv, Epilogue,
-    GlobalAverage, Integers, Interleave, Kernel, Operation, PackedDots, Pool, Program, Quantize, Rows, SIDES, Short,
-    Stem, View, Winograd, Winograd4, WinogradConfig, WinogradInt8,
+    GlobalAverage, Integers, Interleave, Kernel, LowPrecision, Operation, PackedDots, Pool, Program, Quantize, Rows,
+    SIDES, Stem, View, Winograd, Winograd4, WinogradConfig, WinogradInt8,
 };
 use crate::{Isa, Width, sources};
 
@@ -53,7 +53,7 @@ pub(super) fn lower(
     if is_bf16 {
         round_inputs(&mut graph, isa);
     }
-    store_short(&mut graph, isa);
+    store_converted(&mut graph, isa);
     let order = order(&graph);
     let places = Places::new(&graph, &order);
     let plain: BTreeMap<Value, Value> = order
@@ -126,10 +126,10 @@ impl Lowering<'_> {
                 let pool = Pool { input, out, geometry: *geometry, is_max: *is_max, isa, threads };
                 self.push(pool, "pool", 0);
             }
-            Op::Quantize { xs, short } => {
+            Op::Quantize { xs, precision } => {
                 let input = self.places.view(*xs);
-                let name = if *short == Short::Bf16 { "round" } else { "quantize" };
-                self.push(Quantize::new([input, out], *short, isa, threads), name, 0);
+                let name = if *precision == LowPrecision::Bf16 { "round" } else { "quantize" };
+                self.push(Quantize::new([input, out], *precision, isa, threads), name, 0);
             }
             Op::GlobalAverage(xs) => {
                 let input = self.places.view(*xs);
@@ -175,8 +175,8 @@ impl Lowering<'_> {
             out: self.places.view(value),
             residual: residual.map(|residual| self.places.view(residual)),
             plain: self.plain.get(&value).map(|plain| self.places.view(*plain)),
-            is_residual_short: conv.is_residual_short,
-            short: conv.short.map(|short| (short, conv.weight.dims()[0])),
+            is_residual_bf16: conv.is_residual_bf16,
+            precision: conv.precision.map(|precision| (precision, conv.weight.dims()[0])),
         };
         let (input, geometry, threads) = (self.places.view(xs), conv.geometry, self.threads);
         let macs = epilogue.out.positions() * conv.weight.elem_count();
@@ -217,7 +217,7 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// A convolution of short numbers.
+    /// A convolution of low-precision numbers.
     fn dots(
         &self,
         conv: &Conv,
@@ -226,17 +226,17 @@ impl Lowering<'_> {
         bias: Bias,
         epilogue: Epilogue,
     ) -> Result<DotConv> {
-        let (dot, short, integers) = match &conv.arithmetic {
+        let (dot, precision, integers) = match &conv.arithmetic {
             Arithmetic::Int8(found) => {
-                let short = Short::Bytes(Integers::new(found.input_scale, found.input_zero_point));
+                let precision = LowPrecision::Bytes(Integers::new(found.input_scale, found.input_zero_point));
                 let offsets = offsets(conv, found.input_zero_point)?;
-                (self.isa.int8(), short, Some([padded(&found.sum_scales()), offsets]))
+                (self.isa.int8(), precision, Some([padded(&found.sum_scales()), offsets]))
             }
-            Arithmetic::Float | Arithmetic::Bf16 => (self.isa.bf16(), Short::Bf16, None),
+            Arithmetic::Float | Arithmetic::Bf16 => (self.isa.bf16(), LowPrecision::Bf16, None),
         };
-        let Some(dot) = dot else { bail!("{}: {} has no products of short numbers", conv.path, self.isa) };
-        let (geometry, shortens) = (conv.geometry, conv.shortens);
-        let config = DotConfig { dot, input, short, shortens, geometry, weights, bias, epilogue, integers };
+        let Some(dot) = dot else { bail!("{}: {} has no products of low-precision numbers", conv.path, self.isa) };
+        let (geometry, converts_input) = (conv.geometry, conv.converts_input);
+        let config = DotConfig { dot, input, precision, converts_input, geometry, weights, bias, epilogue, integers };
         Ok(DotConv::new(config, self.isa.vectors(), self.threads))
     }
 

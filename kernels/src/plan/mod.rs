@@ -6,12 +6,12 @@ mod forwards;
 mod fuse;
 mod graph;
 mod launches;
+mod low_precision;
 mod lower;
 mod pack;
 mod place;
 mod quantization;
 mod session;
-mod shorten;
 #[cfg(test)]
 mod tests;
 mod tune;

@@ -6,9 +6,9 @@ mod convs;
 mod graphs;
 mod int8;
 
+mod low_precision;
 mod net;
 mod random;
-mod shorten;
 
 use std::sync::LazyLock;
 

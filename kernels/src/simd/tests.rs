@@ -132,10 +132,10 @@ fn powers_of_two_are_exact() {
     }
 }
 
-/// Numbers as short ones, and back.
-struct Short;
+/// Numbers as `bf16`, and back.
+struct Bf16AndBack;
 
-impl Job for Short {
+impl Job for Bf16AndBack {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let mut numbers: Vec<f32> = (0..4000).map(|i| f32::from_bits(i * 1_073_741)).collect();
@@ -180,10 +180,10 @@ impl Job for Short {
 }
 
 #[test]
-fn short_numbers_are_rounded_to_even() {
+fn bf16_is_rounded_to_even() {
     for (isa, width) in vectors() {
         // SAFETY: the instruction set is this machine's.
-        unsafe { isa.run(width, Short) };
+        unsafe { isa.run(width, Bf16AndBack) };
     }
 }
 

@@ -1,4 +1,4 @@
-//! Matrix products of short numbers, by the instructions that some processors have for them: pairs of `bf16` summed in `f32`,
+//! Matrix products of low-precision numbers, by the instructions that some processors have for them: pairs of `bf16` summed in `f32`,
 //! and unsigned times signed bytes summed in `i32`.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]

@@ -99,7 +99,7 @@ proptest! {
             let (apart, steps) = Net::new(size, channels, seed).and_then(|net| net.run(isa, &image, true)).map_err(failed)?;
             let (stored, fewer) = Net::new(size, channels, seed).and_then(|net| net.run(isa, &image, false)).map_err(failed)?;
             prop_assert!(stored.iter().all(|x| x.is_finite()));
-            // Products of bytes shorten maps without a step where nobody else reads them so.
+            // Products of bytes convert maps without a step where nobody else reads them so.
             prop_assert!(fewer < steps || isa.int8().is_some(), "{fewer} of {steps}");
             prop_assert!(apart == stored, "{isa}: {size:?} {channels:?}");
         }
