@@ -47,7 +47,8 @@ struct Broken {
 }
 
 /// What is said of a file whose end is missing.
-const TRUNCATED: [&str; 4] = ["partial file", "File ended prematurely", "Truncating", "moov atom not found"];
+const TRUNCATED: [&str; 5] =
+    ["partial file", "File ended prematurely", "Truncating", "moov atom not found", "Invalid buffer size, packet size"];
 
 /// What ffmpeg takes for the size of what is sent without one: it calls every end of that premature.
 const NO_SIZE: u64 = u64::MAX;
