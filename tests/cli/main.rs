@@ -14,6 +14,8 @@ mod eval;
 mod fine_tune;
 mod quantize;
 mod real_checkpoint;
+mod scale;
+mod shards;
 mod shipped;
 mod soak;
 mod tiles;

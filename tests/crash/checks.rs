@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::Tensor;
+use parquet::file::reader::SerializedFileReader;
 use safetensors::SafeTensors;
 use yaml_rust2::YamlLoader;
 
@@ -43,6 +44,19 @@ fn whole(path: &Path) -> Result<(), String> {
             let mut rows = csv::Reader::from_reader(bytes.as_slice());
             rows.records().try_for_each(|row| row.map(drop)).map_err(|error| error.to_string())
         }),
+        // Who is killed leaves the last line cut, which the next start drops.
+        "jsonl" => {
+            let end = bytes.iter().rposition(|byte| *byte == b'\n').ok_or("there is no line")?;
+            let lines = bytes[..end].split(|byte| *byte == b'\n');
+            lines
+                .map(serde_json::from_slice::<serde_json::Value>)
+                .try_for_each(|line| line.map(drop))
+                .map_err(|e| e.to_string())
+        }
+        "parquet" => {
+            let file = fs::File::open(path).map_err(|error| error.to_string())?;
+            SerializedFileReader::new(file).map(drop).map_err(|error| error.to_string())
+        }
         "yaml" => YamlLoader::load_from_str(text()?).map(drop).map_err(|error| error.to_string()),
         "png" | "jpg" => image::load_from_memory(&bytes).map(drop).map_err(|error| error.to_string()),
         "txt" => lines(text()?),

@@ -43,6 +43,23 @@ macro_rules! train_classify {
         )
     };
 }
+macro_rules! detect_part {
+    ($rest:literal) => {
+        concat!(
+            "detect set/images/train --imgsz 64 --conf 0.001 --max-det 4 --no-save --quiet --threads 1 -m yolov8n-ghostnet-bccd ",
+            $rest
+        )
+    };
+}
+macro_rules! val_part {
+    ($rest:literal) => {
+        concat!(
+            "val --data set/data.yaml -m runs/detect/run/weights/last.safetensors --imgsz 32 --batch 1 --plots false --quiet \
+             --threads 1 ",
+            $rest
+        )
+    };
+}
 macro_rules! eval {
     ($rest:literal) => {
         concat!("eval --data cls -m c.safetensors --img-size 32 --batch 2 --threads 1 --quiet ", $rest)
@@ -97,6 +114,18 @@ const VAL: Command = Command {
     ..TRAIN
 };
 
+const DETECT_PART: Command = Command {
+    name: "detect-part",
+    inputs: |place| {
+        detection(place);
+        place.write("out/notes.txt", "of somebody else\n");
+    },
+    line: detect_part!("--part out/p.jsonl --parquet out/p.parquet"),
+    again: |stage, line| if_there(stage, "out/p.jsonl", line, "--resume"),
+    folder: "out",
+    ..TRAIN
+};
+
 const EVAL: Command = Command {
     name: "eval",
     inputs: classifier,
@@ -133,6 +162,41 @@ pub(crate) const COMMANDS: &[Command] = &[
         line: "val --data set/data.yaml -m runs/detect/run/weights/last.safetensors --imgsz 32 --save-json --quiet --threads 1",
         folder: "runs/detect/val",
         ..VAL
+    },
+    DETECT_PART,
+    Command { name: "detect-part-goes-on", is_slow: true, cut: Some(("p.parquet", 1)), ..DETECT_PART },
+    Command {
+        name: "detect-parquet",
+        is_slow: true,
+        line: detect_part!("--parquet out/p.parquet"),
+        again: |_, line| line.to_owned(),
+        ..DETECT_PART
+    },
+    Command {
+        name: "merge-detect",
+        before: &[detect_part!("--part out/p0.jsonl --shard 0/2"), detect_part!("--part out/p1.jsonl --shard 1/2")],
+        line: "merge out/p0.jsonl out/p1.jsonl --parquet out/m.parquet --quiet",
+        again: |_, line| line.to_owned(),
+        ..DETECT_PART
+    },
+    Command {
+        name: "val-part",
+        before: &[train!("--epochs 1 --plots false")],
+        line: val_part!("--part out/v.jsonl"),
+        again: |stage, line| if_there(stage, "out/v.jsonl", line, "--resume"),
+        ..DETECT_PART
+    },
+    Command {
+        name: "merge-val",
+        is_slow: true,
+        before: &[
+            train!("--epochs 1 --plots false"),
+            val_part!("--part out/v0.jsonl --shard 0/2"),
+            val_part!("--part out/v1.jsonl --shard 1/2"),
+        ],
+        line: "merge out/v0.jsonl out/v1.jsonl --save-json --plots --save-dir out --exist-ok --quiet",
+        again: |_, line| line.to_owned(),
+        ..DETECT_PART
     },
     EVAL,
     Command {

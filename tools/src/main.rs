@@ -21,10 +21,12 @@ mod files;
 mod interrupt;
 mod model;
 mod output;
+mod part;
 mod progress;
 mod reader;
 mod request;
 mod run_dir;
+mod shard;
 mod source;
 mod stdin;
 mod wording;
@@ -52,7 +54,7 @@ fn main() -> ExitCode {
         Command::Train(args) => commands::train::run(&args, &global, &explicit(&matches)),
         Command::Val(args) => commands::val::run(&args, &global),
         Command::Eval(args) => commands::eval::run(&args, &global),
-        Command::Merge(args) => commands::eval::merge(&args, &global),
+        Command::Merge(args) => commands::merge::run(&args, &global),
         Command::Summary(args) => commands::summary::run(&args, &global),
         Command::Bench(args) => commands::bench::run(&args, &global),
         Command::Models(args) => commands::models::run(&args),

@@ -2,13 +2,14 @@
 
 use std::ffi::OsStr;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use candle_core::Device;
 use ghostzoo::{LoadOptions, Model, model};
-use ghostzoo_weights::{ModelEntry, Registry, ResolveOptions, ResolvedModel};
+use ghostzoo_weights::{CheckpointSource, ModelEntry, Registry, ResolveOptions, ResolvedModel};
 
 use crate::cli::{Float, GlobalArgs, bytes};
 use crate::error::usage;
+use crate::files;
 use crate::progress::Bar;
 
 /// The model that must be named.
@@ -68,4 +69,13 @@ pub(crate) fn load(model: impl AsRef<OsStr>, global: &GlobalArgs, device: &Devic
         );
     }
     Ok(loaded)
+}
+
+/// The CRC-32 of a model's file.
+pub(crate) fn checksum(loaded: &Model) -> Result<u32> {
+    match &loaded.source {
+        Some(CheckpointSource::File(path)) => files::checksum(path),
+        Some(CheckpointSource::Bundled(shipped)) => Ok(crc32fast::hash(shipped.bytes())),
+        None => bail!("{} is in memory alone; this is a bug of ghostzoo", loaded.name),
+    }
 }

@@ -35,22 +35,30 @@ impl ConfusionMatrix {
     /// Adds one image: detections (class, box) above the wished confidence, best first, and its objects. Classes
     /// beyond the matrix do not count.
     pub fn add(&mut self, detections: &[(usize, [f32; 4])], truths: &[(usize, [f32; 4])]) {
+        let pairs = self.pairs(detections, truths);
+        pairs.into_iter().for_each(|(predicted, truth)| self.increment(predicted, truth));
+    }
+
+    /// What [`Self::add`] counts of an image: pairs of predicted and true class.
+    pub fn pairs(&self, detections: &[(usize, [f32; 4])], truths: &[(usize, [f32; 4])]) -> Vec<(usize, usize)> {
         let background = self.classes;
         let mut taken_by: Vec<Option<usize>> = vec![None; truths.len()];
+        let mut pairs = Vec::new();
         for (class, bbox) in detections {
             let free = (0..truths.len()).filter(|t| taken_by[*t].is_none()).map(|t| (t, iou(&truths[t].1, bbox)));
             let best = free.reduce(|best, other| if other.1 > best.1 { other } else { best });
             match best {
                 Some((truth, overlap)) if overlap > OVERLAP => taken_by[truth] = Some(*class),
-                _ => self.increment(*class, background),
+                _ => pairs.push((*class, background)),
             }
         }
-        for ((truth, _), predicted) in truths.iter().zip(taken_by) {
-            self.increment(predicted.unwrap_or(background), *truth);
-        }
+        let of_truths = truths.iter().zip(taken_by);
+        pairs.extend(of_truths.map(|((truth, _), predicted)| (predicted.unwrap_or(background), *truth)));
+        pairs
     }
 
-    fn increment(&mut self, predicted: usize, truth: usize) {
+    /// Counts one pair of [`Self::pairs`]. Classes beyond the matrix do not count.
+    pub fn increment(&mut self, predicted: usize, truth: usize) {
         if predicted <= self.classes && truth <= self.classes {
             self.counts[predicted * (self.classes + 1) + truth] += 1;
         }

@@ -97,6 +97,45 @@ fn images_in_memory_are_measured_as_files_are() -> Result<()> {
     Ok(())
 }
 
+/// Whatever the number of parts: of equal confidences the order decides, and an image that cannot be read counts nowhere.
+#[test]
+fn parts_of_a_plan_are_the_whole() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (detector, mut images) = (detector()?, images(folder.path()));
+    for (number, image) in images.iter_mut().enumerate() {
+        image.labels.push(Annotation::pixels(number % 3, [20., 30., 100., 80. + number as f64]));
+        image.labels.push(Annotation { crowd: true, ..Annotation::normalised(0, [0.5; 4]) });
+    }
+    std::fs::write(folder.path().join("2.png"), "no image").expect("written");
+    for (rect, batch) in [(true, 1), (false, 2)] {
+        let options = ValOptions { rect, batch, ..OPTIONS() };
+        let expected = validate(&detector, &images, &options, &mut |_| Ok(()))?;
+        let plan = ValPlan::new(&detector, &images, &options);
+        assert_eq!((plan.unreadable()[0].0, plan.batches().len()), (2, if batch == 1 { 3 } else { 2 }));
+        let order = ranks(&images);
+        for parts in [1, 2, 7] {
+            let mut whole = DetectionEvaluator::new(3, options.confusion_conf);
+            let mut found = vec![Vec::new(); images.len()];
+            let all = plan.batches().len();
+            for part in 0..parts {
+                let range = all * part / parts..all * (part + 1) / parts;
+                validate_batches(&detector, &images, &options, &plan, range, &mut |batch| {
+                    for (number, eval) in batch.numbers.iter().zip(batch.evals) {
+                        whole.add_eval(order[*number], eval);
+                        found[*number].clone_from(&eval.detections);
+                    }
+                    Ok(())
+                })?;
+            }
+            assert_eq!(whole.finish(), expected.measured, "{parts} parts");
+            for (image, found) in expected.images.iter().zip(found) {
+                assert_eq!(image.as_ref().map_or(Vec::new(), Clone::clone), found);
+            }
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn items_without_an_image_do_not_count_and_unknown_classes_are_an_error() -> Result<()> {
     let detector = detector()?;

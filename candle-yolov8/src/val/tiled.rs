@@ -6,7 +6,7 @@ use candle_core::{Result, bail};
 use candle_vision::nms::{Candidate, NmsOptions, NmsOutput};
 
 use super::batches::ValSample;
-use super::run::ValOptions;
+use super::options::ValOptions;
 use crate::detector::{Detection, Detector, PredictOptions};
 use crate::tiles::{TileError, TileOptions};
 

@@ -6,6 +6,15 @@ use ghostzoo::model::MAX_SIDE;
 
 /// Arguments of `ghostzoo detect`.
 #[derive(Debug, Args)]
+pub(crate) struct DetectPartArgs {
+    #[command(flatten)]
+    pub(crate) detect: DetectArgs,
+    #[command(flatten)]
+    pub(crate) parts: super::ShardArgs,
+}
+
+/// Arguments of `ghostzoo detect` and `ghostzoo track`.
+#[derive(Debug, Args)]
 pub(crate) struct DetectArgs {
     /// Images, videos, folders, globs, a .txt file with one of them a line, addresses (rtsp://…, http://…), cameras (0, 1, …),
     /// a .streams file with one stream a line, or - for what is on stdin [default: an image of blood cells that is built in]
@@ -69,6 +78,9 @@ pub(crate) struct DetectArgs {
     /// Print a header and one row per box to stdout, nothing else; with the columns `frame` and `time_s` where there are videos
     #[arg(long)]
     pub(crate) csv: bool,
+    /// Write a row per box, and one per image or frame without boxes or with an error: see docs/scale.md
+    #[arg(long, value_name = "FILE.parquet")]
+    pub(crate) parquet: Option<PathBuf>,
     /// Do not write the images and videos with their boxes
     #[arg(long)]
     pub(crate) no_save: bool,

@@ -52,15 +52,8 @@ pub(crate) struct EvalArgs {
     /// Look at N images only, spread evenly over the data
     #[arg(long, value_name = "N", value_parser = super::detect::positive)]
     pub(crate) limit: Option<usize>,
-    /// Look at part I (from 0) of N equal parts only; `ghostzoo merge` adds parts up
-    #[arg(long, value_name = "I/N", value_parser = shard, requires = "part")]
-    pub(crate) shard: Option<[usize; 2]>,
-    /// Keep the counts in this file while running
-    #[arg(long, value_name = "FILE.json")]
-    pub(crate) part: Option<PathBuf>,
-    /// Go on where the run that wrote --part ended
-    #[arg(long, requires = "part")]
-    pub(crate) resume: bool,
+    #[command(flatten)]
+    pub(crate) parts: super::ShardArgs,
     /// Write the results with timm's columns
     #[arg(long, value_name = "FILE.csv|FILE.json", value_parser = PathBufValueParser::new().try_map(results_file))]
     pub(crate) results_file: Option<PathBuf>,
@@ -70,23 +63,6 @@ pub(crate) struct EvalArgs {
     /// Write the logits, a row per image, those of unreadable ones NaN; for one model
     #[arg(long, value_name = "FILE.npy", conflicts_with_all = ["resume", "shard"])]
     pub(crate) logits: Option<PathBuf>,
-    /// Print one JSON object per model and line to stdout, nothing else
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// Arguments of `ghostzoo merge`.
-#[derive(Debug, Args)]
-pub(crate) struct MergeArgs {
-    /// The --part files of all shards
-    #[arg(required = true, value_name = "PART.json")]
-    pub(crate) parts: Vec<PathBuf>,
-    /// Write the results with timm's columns
-    #[arg(long, value_name = "FILE.csv|FILE.json", value_parser = PathBufValueParser::new().try_map(results_file))]
-    pub(crate) results_file: Option<PathBuf>,
-    /// Write how often each class was taken for which
-    #[arg(long, value_name = "FILE.csv")]
-    pub(crate) confusion: Option<PathBuf>,
     /// Print one JSON object per model and line to stdout, nothing else
     #[arg(long)]
     pub(crate) json: bool,
@@ -121,31 +97,9 @@ fn crop_pct(text: &str) -> Result<f64, String> {
 }
 
 /// Takes a path whose ending says the format.
-fn results_file(path: PathBuf) -> Result<PathBuf, String> {
+pub(super) fn results_file(path: PathBuf) -> Result<PathBuf, String> {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("csv" | "json") => Ok(path),
         _ => Err("end it in .csv or .json".to_owned()),
-    }
-}
-
-/// Parses `I/N` with I below N.
-fn shard(text: &str) -> Result<[usize; 2], String> {
-    let parsed = text.split_once('/').and_then(|(i, n)| Some([i.trim().parse().ok()?, n.trim().parse().ok()?]));
-    match parsed {
-        Some([index, count]) if index < count => Ok([index, count]),
-        _ => Err("give a part and a number of parts, such as 0/4 for the first of four".to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shards_count_from_zero() {
-        assert_eq!(shard("3/4"), Ok([3, 4]));
-        for wrong in ["4/4", "1", "-1/2", "0/0", "a/b"] {
-            assert!(shard(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -9,9 +9,11 @@ mod eval;
 mod guides;
 mod idle;
 mod limit;
+mod merge;
 mod models;
 mod pull;
 mod quantize;
+mod shard;
 mod summary;
 mod tiles;
 mod track;
@@ -33,14 +35,16 @@ use crate::error::usage;
 pub(crate) use bench::{BenchArgs, Engine};
 pub(crate) use classify::ClassifyArgs;
 pub(crate) use convert::ConvertArgs;
-pub(crate) use detect::DetectArgs;
-pub(crate) use eval::{EvalArgs, MergeArgs};
+pub(crate) use detect::{DetectArgs, DetectPartArgs};
+pub(crate) use eval::EvalArgs;
 pub(crate) use guides::{CompletionsArgs, ManArgs};
 pub(crate) use idle::tell as tell_idle;
 pub(crate) use limit::Limit;
+pub(crate) use merge::MergeArgs;
 pub(crate) use models::ModelsArgs;
 pub(crate) use pull::PullArgs;
 pub(crate) use quantize::{Method, QuantizeArgs};
+pub(crate) use shard::{Shard, ShardArgs};
 pub(crate) use summary::SummaryArgs;
 pub(crate) use tiles::TileArgs;
 pub(crate) use track::{Points, TrackArgs, TrackingArgs};
@@ -64,7 +68,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Find objects in images and videos: boxes, classes, confidences
     #[command(visible_alias = "predict")]
-    Detect(DetectArgs),
+    Detect(DetectPartArgs),
     /// Follow objects through videos, cameras and sequences of images
     Track(TrackArgs),
     /// Say what an image shows
@@ -75,7 +79,7 @@ pub(crate) enum Command {
     Val(ValArgs),
     /// Measure classifiers on labelled images: top-1, top-5, loss, calibration
     Eval(EvalArgs),
-    /// Add up the parts of an evaluation
+    /// Put together the parts of a detection, a validation or an evaluation
     Merge(MergeArgs),
     /// Compare models: layers, parameters, gradients, GFLOPs
     Summary(SummaryArgs),
@@ -192,7 +196,13 @@ fn declared() -> clap::Command {
     };
     // Ultralytics' default: what is below a tracker's own thresholds helps it to follow.
     let tracking = |track: clap::Command| track.mut_arg("conf", |conf| conf.default_value("0.1"));
+    // What is written of each image cannot go on where a run ended.
+    let in_parts = |detect: clap::Command| {
+        let refused = ["save_txt", "save_crop", "coco_json"];
+        detect.mut_arg("part", |part| part.requires("no_save").conflicts_with_all(refused))
+    };
     Cli::command()
+        .mut_subcommand("detect", in_parts)
         .mut_subcommand("track", tracking)
         .mut_subcommand("train", |train| train.mut_subcommands(|task| task.mut_args(negative)))
 }

@@ -57,9 +57,9 @@ pub(crate) struct ValArgs {
     /// Write predictions.json, COCO's list of results in pixels of the images. Categories are those of an instances
     /// file; for COCO's own lists, val2017.txt and test-dev2017.txt, COCO's, 1 to 90; else the class's number plus 1: all as
     /// Ultralytics writes them
-    #[arg(long)]
+    #[arg(long, conflicts_with = "shard")]
     pub(crate) save_json: bool,
-    /// Draw the confusion matrix and the curves of precision, recall and F1
+    /// Draw the confusion matrix and the curves of precision, recall and F1; not of a --shard
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
     pub(crate) plots: bool,
     /// Where files go; a number is added where it exists [default: runs/detect/val]
@@ -73,6 +73,8 @@ pub(crate) struct ValArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) tiles: super::TileArgs,
+    #[command(flatten)]
+    pub(crate) parts: super::ShardArgs,
 }
 
 /// A definition of average precision.

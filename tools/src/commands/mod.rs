@@ -6,6 +6,7 @@ pub(crate) mod convert;
 pub(crate) mod detect;
 pub(crate) mod eval;
 pub(crate) mod guides;
+pub(crate) mod merge;
 pub(crate) mod models;
 pub(crate) mod pull;
 pub(crate) mod quantize;

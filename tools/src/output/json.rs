@@ -1,7 +1,7 @@
 //! JSON Lines: one object per image.
 
 use candle_yolov8::Detection;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{ImageRecord, JsonCrossing, JsonZone, Speed, class_name};
 
@@ -25,38 +25,95 @@ pub(crate) struct JsonDetections<'a> {
     speed_ms: Speed,
 }
 
-#[derive(Debug, Serialize)]
-struct JsonDetection {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    track_id: Option<u64>,
-    class_id: usize,
-    class: String,
-    confidence: f32,
+/// One object.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct JsonDetection {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) track_id: Option<u64>,
+    pub(crate) class_id: usize,
+    pub(crate) class: String,
+    pub(crate) confidence: f32,
     #[serde(rename = "box")]
-    xyxy: JsonBox,
+    pub(crate) xyxy: JsonBox,
 }
 
 /// Corners in pixels of the image.
-#[derive(Debug, Serialize)]
-struct JsonBox {
-    x1: f32,
-    y1: f32,
-    x2: f32,
-    y2: f32,
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct JsonBox {
+    pub(crate) x1: f32,
+    pub(crate) y1: f32,
+    pub(crate) x2: f32,
+    pub(crate) y2: f32,
+}
+
+/// What is kept of an image: [`JsonDetections`] without times, or [`JsonError`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct JsonRecord {
+    pub(crate) path: String,
+    /// From 1, of a video.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) frame: Option<u64>,
+    /// Seconds from the video's beginning, to the microsecond.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) time_s: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) width: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) height: Option<u32>,
+    /// None where there is an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) detections: Option<Vec<JsonDetection>>,
+    /// Why nothing could be found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
+}
+
+impl JsonRecord {
+    /// Of an image that was looked at.
+    pub(crate) fn new(record: &ImageRecord<'_>, names: &[String]) -> Self {
+        let [width, height] = record.size;
+        Self {
+            path: record.path.to_owned(),
+            frame: record.frame.map(|frame| frame.number),
+            time_s: record.frame.map(|frame| micro(frame.time_s)),
+            width: Some(width),
+            height: Some(height),
+            detections: Some(detections(record, names)),
+            error: None,
+        }
+    }
+
+    /// Of an image that failed.
+    pub(crate) fn failed(path: &str, error: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            frame: None,
+            time_s: None,
+            width: None,
+            height: None,
+            detections: None,
+            error: Some(error.to_owned()),
+        }
+    }
+}
+
+fn detections(record: &ImageRecord<'_>, names: &[String]) -> Vec<JsonDetection> {
+    let detection = |(index, detection): (usize, &Detection)| {
+        let [x1, y1, x2, y2] = detection.xyxy;
+        JsonDetection {
+            track_id: record.track_id(index),
+            class_id: detection.class_id,
+            class: class_name(names, detection.class_id),
+            confidence: detection.confidence,
+            xyxy: JsonBox { x1, y1, x2, y2 },
+        }
+    };
+    record.detections.iter().enumerate().map(detection).collect()
 }
 
 impl<'a> JsonDetections<'a> {
     pub(crate) fn new(record: &ImageRecord<'a>, names: &[String]) -> Self {
-        let detection = |(index, detection): (usize, &Detection)| {
-            let [x1, y1, x2, y2] = detection.xyxy;
-            JsonDetection {
-                track_id: record.track_id(index),
-                class_id: detection.class_id,
-                class: class_name(names, detection.class_id),
-                confidence: detection.confidence,
-                xyxy: JsonBox { x1, y1, x2, y2 },
-            }
-        };
         let [width, height] = record.size;
         Self {
             path: record.path,
@@ -64,7 +121,7 @@ impl<'a> JsonDetections<'a> {
             time_s: record.frame.map(|frame| micro(frame.time_s)),
             width,
             height,
-            detections: record.detections.iter().enumerate().map(detection).collect(),
+            detections: detections(record, names),
             crossings: record.tracked.and_then(|tracked| tracked.crossings.as_deref()),
             zones: record.tracked.and_then(|tracked| tracked.zones.as_deref()),
             speed_ms: record.speed,

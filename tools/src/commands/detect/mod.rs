@@ -1,6 +1,8 @@
 //! `ghostzoo detect`: boxes in images and videos.
 
+mod rows;
 mod run;
+mod sharded;
 mod source_state;
 mod tiles;
 
@@ -12,36 +14,48 @@ use anyhow::Result;
 use candle_yolov8::{Detector, NmsOptions, PredictOptions, PreparedImage};
 use ghostzoo_weights::Task;
 
-use crate::cli::{DetectArgs, GlobalArgs};
+use crate::cli::{DetectArgs, DetectPartArgs, GlobalArgs, ShardArgs};
 use crate::commands::track::Sequences;
 use crate::error::usage;
+use crate::files;
 use crate::interrupt;
+use crate::model;
 use crate::output::{BoxStyle, CocoResults, CsvRows, FrameNotes, Hidden, MeanSpeed, Stdout};
+use crate::part::PartHeader;
 use crate::progress::FrameBar;
 use crate::reader::{self, Prepare, ReadOptions};
 use crate::request::PredictRequest;
 use crate::run_dir::RunDir;
+use crate::shard;
 use crate::source::Media;
 use ghostzoo::train::StopFlag;
 use ghostzoo::{Network, track};
+use rows::RowFiles;
 use run::Run;
 use tiles::TiledImages;
+
+pub(crate) use sharded::merge;
 
 /// Where runs go unless told otherwise.
 const RUNS: &str = "runs/detect/predict";
 
 /// Detects objects in every image and video that the arguments name, or in the one that is built in.
-pub(crate) fn run(args: &DetectArgs, global: &GlobalArgs) -> Result<()> {
-    run_with(args, global, folder(args)?, None)
+pub(crate) fn run(args: &DetectPartArgs, global: &GlobalArgs) -> Result<()> {
+    run_with(&args.detect, global, folder(&args.detect)?, None, Some(&args.parts))
 }
 
-/// [`run`] with what is written in `folder`; the objects are tracked where there are `sequences`.
+/// [`run`] with what is written in `folder`; the objects are tracked where there are `sequences`, and a part alone is looked at
+/// where `parts` says so.
 pub(super) fn run_with(
     args: &DetectArgs,
     global: &GlobalArgs,
     mut folder: Option<RunDir>,
     sequences: Option<Sequences<usize>>,
+    parts: Option<&ShardArgs>,
 ) -> Result<()> {
+    let shards = parts.and_then(|parts| Some((parts, parts.part.as_deref()?)));
+    let shard = shard::part(shards.and_then(|(parts, _)| parts.shard), global.quiet)?;
+    args.parquet.as_deref().map_or(Ok(()), files::check_place)?;
     if args.video.format.is_some() && !args.sources.iter().any(|source| source == "-") {
         return Err(usage("--format says what is on stdin: give - as a source too"));
     }
@@ -49,10 +63,13 @@ pub(super) fn run_with(
         return Err(usage(format!("--end {end} does not lie behind --start {}", args.video.start.unwrap_or(0.))));
     }
     let media = Media::Videos(args.video.format);
-    let PredictRequest { choice, entries } =
+    let PredictRequest { choice, mut entries } =
         PredictRequest::of(Task::Detect, args.model.as_deref(), &args.sources, media)?;
     let tiles = args.tiles.options()?;
     let device = global.open(global.quiet)?;
+    let hash = shards.map(|_| rows::fingerprint(&entries)).transpose()?;
+    let (all, positions) = (entries.len(), shard::bounds(entries.len(), shard));
+    entries = entries.drain(positions.clone()).collect();
     let total = entries.len();
     let has_videos = entries.iter().any(|entry| entry.source.as_ref().is_ok_and(|source| source.video().is_some()));
     if let Some(folder) = &mut folder {
@@ -63,14 +80,19 @@ pub(super) fn run_with(
         interrupt::listen(&stop, "finishing the frame, then saving");
     }
     // Images are decoded while the model is loaded.
-    let options = ReadOptions {
+    let read = ReadOptions {
         batch: args.batch,
         on_all_threads: !device.is_cpu(),
         decode: args.largest.upright(),
         video: args.video.options(stop.clone()).max_pixels(args.largest.max_pixels),
     };
-    let reader = reader::read(entries, options)?;
+    // What a part has still to do is known by then only.
+    let early = match shards {
+        None => Some(reader::read(std::mem::take(&mut entries), read.clone())?),
+        Some(_) => None,
+    };
     let loaded = choice.load(global, &device, args.json || args.csv)?;
+    let weights = shards.map(|_| model::checksum(&loaded)).transpose()?;
     let Network::Detector(network) = loaded.network else {
         return Err(usage(format!("{} is a classifier; use `ghostzoo classify`", loaded.name)));
     };
@@ -93,6 +115,27 @@ pub(super) fn run_with(
         status!("note: image size {imgsz:?} is not a multiple of the model's stride {stride}; using {:?}", view.size);
     }
     tiles.iter().filter(|_| !global.quiet).for_each(|tiles| args.tiles.tell(tiles, &nms));
+    let (rows, done) = match (shards, hash, weights) {
+        (Some((parts, path)), Some(data), Some(weights)) => {
+            let header = PartHeader {
+                format: rows::FORMAT.to_owned(),
+                data,
+                total: all,
+                start: positions.start,
+                end: positions.end,
+                model: loaded.name.clone(),
+                weights,
+                options: sharded::options(args, global, imgsz, &nms, tiles.as_ref(), loaded.dtype),
+                details: serde_json::Value::Null,
+            };
+            RowFiles::part(path, &header, parts.resume, &entries)?
+        }
+        _ => (RowFiles::table(args.parquet.as_deref())?, 0),
+    };
+    let reader = match early {
+        Some(reader) => reader,
+        None => reader::read(entries.split_off(done), read)?,
+    };
     let tiled = tiles.map(|tiles| TiledImages::new(tiles, options));
     let run = Run {
         args,
@@ -106,9 +149,11 @@ pub(super) fn run_with(
         sequences,
         folder,
         coco: CocoResults::default(),
+        rows,
+        part: shards.map(|(_, path)| path),
         out: Stdout::new(),
         total,
-        done: 0,
+        done,
         failed: 0,
         speeds: MeanSpeed::default(),
         last_shape: [0; 4],

@@ -7,15 +7,17 @@ use candle_vision::image::RgbImage;
 use candle_yolov8::{Detection, Detector, NmsOptions, Prediction, PreparedImage};
 use ghostzoo::train::StopFlag;
 
+use super::rows::{self, RowFiles};
 use super::source_state::SourceState;
 use super::tiles::TiledImages;
 use crate::cli::{DetectArgs, bytes};
 use crate::commands::track::{SequenceName, Sequences, SummaryForm};
 use crate::error::{self, Interrupted, SomeFailed};
 use crate::output::{
-    self, BoxStyle, CocoResults, CsvRows, Found, FrameNotes, JsonDetections, JsonError, MeanSpeed, Speed, Stdout,
-    annotated, counts, milliseconds, shown,
+    self, BoxStyle, CocoResults, CsvRows, Found, FrameNotes, JsonDetections, JsonError, JsonRecord, MeanSpeed, Speed,
+    Stdout, annotated, counts, milliseconds, shown,
 };
+use crate::part::PartFile;
 use crate::progress::FrameBar;
 use crate::reader::{Batch, Item, Ready};
 use crate::run_dir::RunDir;
@@ -34,6 +36,9 @@ pub(super) struct Run<'a> {
     pub(super) sequences: Option<Sequences<usize>>,
     pub(super) folder: Option<RunDir>,
     pub(super) coco: CocoResults,
+    pub(super) rows: RowFiles,
+    /// The part's file, where it is one.
+    pub(super) part: Option<&'a Path>,
     pub(super) out: Stdout,
     pub(super) csv: CsvRows,
     pub(super) total: usize,
@@ -75,11 +80,19 @@ impl Run<'_> {
         if let (true, Some(folder)) = (self.args.coco_json, &self.folder) {
             self.coco.save(folder.path())?;
         }
+        std::mem::take(&mut self.rows).finish()?;
         self.close()?;
         if stop.is_set() {
             return Err(Interrupted("stopped; what was found until then is written".to_owned()).into());
         }
-        if self.failed > 0 { Err(SomeFailed.into()) } else { Ok(()) }
+        let failed = match self.part {
+            Some(path) => {
+                let part = PartFile::finished(path)?;
+                rows::write_table(&[part], self.args.parquet.as_deref(), |_| Ok(()))?.failed
+            }
+            None => self.failed,
+        };
+        if failed > 0 { Err(SomeFailed.into()) } else { Ok(()) }
     }
 
     /// The images that could be read through the model, then all results in order.
@@ -116,17 +129,18 @@ impl Run<'_> {
                 Ok(found) => self.show(entry, &found)?,
                 // The next images would fail too.
                 Err(error) if error::is_out_of_memory(&error::text(&error)) => return Err(error),
-                Err(error) => self.fail(&label, &error)?,
+                Err(error) => self.fail(entry, &label, &error)?,
             }
         }
         for (entry, skipped) in ended {
+            self.rows.end(entry)?;
             let Some(video) = self.videos.remove(&entry) else { continue };
             if skipped > 0 && !self.quiet {
                 status!("note: {}: {skipped} frames were skipped, as newer ones came", shown(&video.label));
             }
             self.finish(entry, video)?;
         }
-        Ok(())
+        self.rows.flush()
     }
 
     /// What the user should know of an image.
@@ -214,7 +228,7 @@ impl Run<'_> {
             self.coco.add(found, bytes::shown(name));
         }
         // What is found is still told.
-        failure.map_or(Ok(()), |error| self.fail(&found.path, &error.into()))
+        failure.map_or(Ok(()), |error| self.fail(entry, &found.path, &error.into()))
     }
 
     /// Gives a video that is written its name.
@@ -225,11 +239,12 @@ impl Run<'_> {
             let form = SummaryForm::of(self.args, self.quiet);
             sequences.end(Some(entry), self.names, form, &mut self.out)?;
         }
-        video.finish().or_else(|error| self.fail(&label, &error.into()))
+        video.finish().or_else(|error| self.fail(entry, &label, &error.into()))
     }
 
     fn show(&mut self, entry: usize, found: &Found) -> Result<()> {
         self.speeds.add(found.speed);
+        self.rows.add(entry, || JsonRecord::new(&found.record(), self.names))?;
         if let Some((frame, total)) = found.frame.and_then(|frame| Some((frame, frame.total?))) {
             self.bar.show(&found.path, frame.number, total);
         }
@@ -259,9 +274,10 @@ impl Run<'_> {
         bar.aside(|| out.line(&line))
     }
 
-    fn fail(&mut self, label: &str, error: &anyhow::Error) -> Result<()> {
+    fn fail(&mut self, entry: usize, label: &str, error: &anyhow::Error) -> Result<()> {
         self.failed += 1;
         let error = error::text(error);
+        self.rows.add(entry, || JsonRecord::failed(label, &error))?;
         self.bar.aside(|| status!("error: {}: {error}", shown(label)));
         if self.args.json {
             self.out.json(&JsonError { path: label, error: &error })?;

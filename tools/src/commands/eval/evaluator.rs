@@ -69,14 +69,14 @@ impl Evaluator<'_> {
             last = Instant::now();
             let so_far = part.tallies.iter().map(|tally| format!("{:.3}", 100. * tally.top1())).collect::<Vec<_>>();
             bar.show(part.next - part.start, part.end - part.start, &format!("top-1 {}", so_far.join(" ")));
-            if let Some(path) = self.args.part.as_deref().filter(|_| written.elapsed() >= BETWEEN_WRITES) {
+            if let Some(path) = self.args.parts.part.as_deref().filter(|_| written.elapsed() >= BETWEEN_WRITES) {
                 part.write(path)?;
                 written = Instant::now();
             }
             Ok(())
         })?;
         bar.finish();
-        if let Some(path) = &self.args.part {
+        if let Some(path) = &self.args.parts.part {
             part.write(path)?;
         }
         if let Some(logits) = logits {

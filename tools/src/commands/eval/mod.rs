@@ -1,4 +1,4 @@
-//! `ghostzoo eval`: how often classifiers are right. `ghostzoo merge`: the same from parts.
+//! `ghostzoo eval`: how often classifiers are right, also from parts.
 
 mod evaluator;
 mod models;
@@ -7,6 +7,7 @@ mod report;
 mod shard;
 mod subset;
 
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Result, bail};
@@ -24,9 +25,10 @@ use subset::Subset;
 
 /// Evaluates classifiers on labelled images.
 pub(crate) fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
+    let shard = crate::shard::part(args.parts.shard, global.quiet)?;
     let device = global.open(global.quiet)?;
     let outputs: Vec<_> =
-        [&args.results_file, &args.confusion, &args.logits, &args.part].into_iter().flatten().collect();
+        [&args.results_file, &args.confusion, &args.logits, &args.parts.part].into_iter().flatten().collect();
     for (index, path) in outputs.iter().enumerate() {
         files::check_place(path)?;
         if outputs[..index].contains(path) {
@@ -64,7 +66,7 @@ pub(crate) fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
         (Some(path), 1) => Some(Npy::create(path, selection.total(), num_classes)?),
         (Some(_), _) => return Err(usage("--logits is for one model")),
     };
-    let part = start(args, subject, &selection)?;
+    let part = start(args, subject, selection.shard(shard))?;
     if !global.quiet {
         set.notes().iter().for_each(|note| status!("note: {note}"));
         status!("note: {} images; {}", set.len(), set.order());
@@ -106,15 +108,14 @@ fn names(candidates: &[EvalModel]) -> Vec<String> {
 }
 
 /// A new part, or the one that a run left.
-fn start(args: &EvalArgs, subject: EvalManifest, selection: &Subset) -> Result<EvalShard> {
-    let positions = selection.shard(args.shard.unwrap_or([0, 1]));
+fn start(args: &EvalArgs, subject: EvalManifest, positions: Range<usize>) -> Result<EvalShard> {
     let new = EvalShard::new(subject, positions);
-    let Some(path) = &args.part else { return Ok(new) };
+    let Some(path) = &args.parts.part else { return Ok(new) };
     if !path.exists() {
         new.write(path)?;
         return Ok(new);
     }
-    if !args.resume {
+    if !args.parts.resume {
         return Err(usage(format!("{} exists; --resume goes on with it", path.display())));
     }
     let found = EvalShard::read(path)?;

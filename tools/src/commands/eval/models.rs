@@ -3,14 +3,13 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use candle_core::Device;
-use ghostzoo_weights::{CheckpointSource, Registry, Task};
+use ghostzoo_weights::{Registry, Task};
 
 use super::shard::ModelRow;
 use crate::cli::{EvalArgs, GlobalArgs, bytes};
 use crate::error::usage;
-use crate::files;
 use crate::model;
 use ghostzoo::{Classifier, Network};
 
@@ -104,17 +103,14 @@ fn load_one(name: &OsStr, args: &EvalArgs, global: &GlobalArgs, device: &Device)
     if network.config().num_classes == 0 {
         return Err(usage(format!("{} has no classes", loaded.name)));
     }
+    let weights = model::checksum(&loaded)?;
     let transform = &mut loaded.transform;
     transform.input_size = args.imgsz.unwrap_or(transform.input_size);
     transform.crop_pct = args.crop_pct.unwrap_or(transform.crop_pct);
     transform.interpolation = args.interpolation.unwrap_or(transform.interpolation);
     let row = ModelRow {
         name: loaded.name.clone(),
-        weights: match &loaded.source {
-            Some(CheckpointSource::File(path)) => files::checksum(path)?,
-            Some(CheckpointSource::Bundled(shipped)) => crc32fast::hash(shipped.bytes()),
-            None => bail!("{} is in memory alone; this is a bug of ghostzoo", loaded.name),
-        },
+        weights,
         param_count: loaded.parameters,
         img_size: transform.input_size,
         crop_pct: transform.crop_pct,

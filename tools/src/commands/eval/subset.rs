@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::shard;
+
 /// `taken` of `len` images, spread evenly; each has a position from 0 to `taken` - 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Subset {
@@ -20,9 +22,8 @@ impl Subset {
     }
 
     /// The positions of part `index` of `count`.
-    pub(super) fn shard(&self, [index, count]: [usize; 2]) -> Range<usize> {
-        let bound = |part: usize| (self.taken as u128 * part as u128 / count as u128) as usize;
-        bound(index)..bound(index + 1)
+    pub(super) fn shard(&self, part: [usize; 2]) -> Range<usize> {
+        shard::bounds(self.taken, part)
     }
 
     /// The images of the set that hold these positions.

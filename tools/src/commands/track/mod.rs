@@ -41,13 +41,16 @@ pub(crate) fn run(args: &TrackArgs, global: &GlobalArgs) -> Result<()> {
         if let Some((option, _)) = needs_images.iter().find(|(_, is_given)| *is_given) {
             return Err(usage(format!("{option} needs the images, and --detections has none of them")));
         }
+        if detect.parquet.is_some() {
+            return Err(usage("--parquet is for what is detected now; --detections reads what was detected before"));
+        }
         let folder = if options.save_mot { Some(folder(detect.save_dir.clone(), detect.exist_ok)?) } else { None };
         return recorded::run(path, args, options, folder, global.quiet);
     }
     let has_files = !detect.no_save || detect.save_txt || detect.save_crop || detect.coco_json || options.save_mot;
     let folder = if has_files { Some(folder(detect.save_dir.clone(), detect.exist_ok)?) } else { None };
     let sequences = Sequences::new(options, folder.as_ref().map(RunDir::path));
-    detect::run_with(detect, global, folder, Some(sequences))
+    detect::run_with(detect, global, folder, Some(sequences), None)
 }
 
 fn folder(asked: Option<PathBuf>, exist_ok: bool) -> Result<RunDir> {

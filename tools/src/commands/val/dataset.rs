@@ -26,7 +26,7 @@ pub(crate) struct Dataset {
     pub(crate) names: Vec<String>,
     pub(crate) report: LabelReport,
     /// COCO's id of each class; none where an instances file lacks the class.
-    categories: Vec<Option<i64>>,
+    pub(super) categories: Vec<Option<i64>>,
 }
 
 impl Labels {

@@ -1,9 +1,11 @@
 //! `ghostzoo val`: how well a detector finds what is labelled.
 
 pub(crate) mod dataset;
+mod part;
 mod report;
+mod sharded;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Result, bail};
 use candle_vision::image;
@@ -21,11 +23,13 @@ use crate::output::drawable;
 use crate::output::{Stdout, notes};
 use crate::progress::Count;
 use crate::run_dir::RunDir;
+use crate::shard;
 use ghostzoo::Network;
 use ghostzoo::plot;
 
 use dataset::{Dataset, Labels};
 pub(crate) use report::ultralytics as table;
+pub(crate) use sharded::merge;
 
 /// Where runs go unless told otherwise.
 const RUNS: &str = "runs/detect/val";
@@ -37,8 +41,10 @@ pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
     let model = model::required(args.model.as_deref())?;
     let tiles = args.tiles.options()?;
     let device = global.open(global.quiet)?;
+    let shard = shard::part(args.parts.shard, global.quiet)?;
     let labels = Labels::find(&args.data, args.images.as_deref(), &args.split)?;
     let loaded = model::load(model, global, &device, args.json)?;
+    let weights = args.parts.part.as_deref().map(|_| model::checksum(&loaded)).transpose()?;
     let Network::Detector(network) = loaded.network else {
         return Err(usage(format!("{} is a classifier; use `ghostzoo eval`", loaded.name)));
     };
@@ -66,37 +72,61 @@ pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
         tell(&dataset, &options, args, loaded.single_cls);
     }
     let detector = Detector::new(*network, device, loaded.dtype, loaded.input_size);
+    if let Some((path, weights)) = args.parts.part.as_deref().zip(weights) {
+        let model = sharded::ModelFile { name: &loaded.name, weights, dtype: loaded.dtype };
+        let of = sharded::Sharded { path, shard, model, detector: &detector, dataset: &dataset, options: &options };
+        return of.run(args, global);
+    }
     // Before the work: where it cannot be made, that should show now.
-    let folder = folder(args)?;
+    let folder = folder(args.plots || args.save_json, args.save_dir.as_deref(), args.exist_ok)?;
     let mut bar = Count::new("val", global.quiet || args.json);
     let validated = validate(&detector, &dataset.images, &options, &mut |BatchOutput { done, total, .. }| {
         bar.show(done, total, "");
         Ok(())
     })?;
     bar.finish();
-    let failed = warn(&dataset.images, &validated, global);
-    if failed == dataset.images.len() {
-        bail!("none of the {failed} images could be read");
-    }
+    let failed = warn(&dataset.images, &validated, global)?;
     let mut out = Stdout::new();
-    let printed = if args.json {
-        out.json(&report::json(&loaded.name, &dataset, &options, &validated, failed))
-    } else {
-        report::print(&mut out, args, global, &dataset, &options, &validated)
+    let printed = match args.json {
+        true => out.json(&report::json(&loaded.name, &dataset, &report::options(&options), &validated, failed)),
+        false => report::print(&mut out, args.metric, &dataset, &validated).and_then(|()| match global.quiet {
+            true => Ok(()),
+            false => report::print_speed(&mut out, &options, &validated),
+        }),
     };
+    let wanted = Wanted { json: args.save_json, plots: args.plots.then_some(args.confusion_conf) };
+    finish(folder, wanted, [args.json, global.quiet], &dataset, &validated, printed)
+}
+
+/// Which files are wanted.
+struct Wanted {
+    json: bool,
+    /// The confidence above which boxes counted into the confusion matrix.
+    plots: Option<f32>,
+}
+
+/// Writes the files; `printed` is what came of printing.
+fn finish(
+    folder: Option<RunDir>,
+    wanted: Wanted,
+    [json, quiet]: [bool; 2],
+    dataset: &Dataset,
+    validated: &ValReport,
+    printed: Result<()>,
+) -> Result<()> {
     // Neither keeps the other back.
     if let Some(folder) = &folder {
-        save(folder.path(), args, global, &dataset, &validated)?;
+        save(folder.path(), &wanted, quiet, dataset, validated)?;
     }
-    if failed > 0 {
+    if validated.images.iter().any(Result::is_err) {
         return Err(SomeFailed.into());
     }
     printed?;
     match folder {
-        Some(folder) if !global.quiet => {
+        Some(folder) if !quiet => {
             let folder = bytes::shown(folder.path().as_os_str());
-            if !args.json {
-                return out.line(&format!("Results saved to {folder}"));
+            if !json {
+                return Stdout::new().line(&format!("Results saved to {folder}"));
             }
             status!("note: results saved to {folder}");
             Ok(())
@@ -124,8 +154,8 @@ fn tell(dataset: &Dataset, options: &ValOptions, args: &ValArgs, is_trained_so: 
     }
 }
 
-/// Says what does not count; how many images could not be read.
-fn warn(images: &[AnnotatedImage], validated: &ValReport, global: &GlobalArgs) -> usize {
+/// Says what does not count; how many images could not be read, which are not all.
+fn warn(images: &[AnnotatedImage], validated: &ValReport, global: &GlobalArgs) -> Result<usize> {
     let mut failed = 0;
     for (image, found) in images.iter().zip(&validated.images) {
         if let Err(error) = found {
@@ -134,8 +164,11 @@ fn warn(images: &[AnnotatedImage], validated: &ValReport, global: &GlobalArgs) -
             status!("error: {}: {message}; it does not count", image.path.display());
         }
     }
+    if failed > 0 && failed == images.len() {
+        bail!("none of the {failed} images could be read");
+    }
     if global.quiet {
-        return failed;
+        return Ok(failed);
     }
     let damaged = validated.damaged.iter();
     notes(&damaged.map(|(image, why)| format!("{}: {why}", images[*image].path.display())).collect::<Vec<_>>());
@@ -149,26 +182,22 @@ fn warn(images: &[AnnotatedImage], validated: &ValReport, global: &GlobalArgs) -
             validated.size_mismatches
         );
     }
-    failed
+    Ok(failed)
 }
 
 /// The run's folder, where there is anything to write.
-fn folder(args: &ValArgs) -> Result<Option<RunDir>> {
-    if !args.plots && !args.save_json {
-        return Ok(None);
-    }
-    let base = args.save_dir.clone().unwrap_or_else(|| PathBuf::from(RUNS));
-    RunDir::create(&base, args.exist_ok).map(Some)
+fn folder(is_wanted: bool, save_dir: Option<&Path>, exist_ok: bool) -> Result<Option<RunDir>> {
+    is_wanted.then(|| RunDir::create(save_dir.unwrap_or(Path::new(RUNS)), exist_ok)).transpose()
 }
 
 /// Writes the run's files.
-fn save(folder: &Path, args: &ValArgs, global: &GlobalArgs, dataset: &Dataset, validated: &ValReport) -> Result<()> {
-    if args.save_json {
+fn save(folder: &Path, wanted: &Wanted, quiet: bool, dataset: &Dataset, validated: &ValReport) -> Result<()> {
+    if wanted.json {
         files::write(&folder.join("predictions.json"), &predictions(dataset, validated)?)?;
     }
-    if args.plots {
-        let names = drawable(&dataset.names, global.quiet);
-        draw(folder, &names, &validated.measured, args.confusion_conf)?;
+    if let Some(confusion_conf) = wanted.plots {
+        let names = drawable(&dataset.names, quiet);
+        draw(folder, &names, &validated.measured, confusion_conf)?;
     }
     Ok(())
 }

@@ -4,23 +4,16 @@ use anyhow::Result;
 use candle_vision::metrics::{ClassMetrics, coco};
 use candle_yolov8::val::{ValOptions, ValReport};
 use candle_yolov8::{MatchMetric, Merge};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::dataset::Dataset;
-use crate::cli::{GlobalArgs, Metric, ValArgs};
+use crate::cli::Metric;
 use crate::output::{Stdout, Table, class_name, grouped, milliseconds};
+use crate::part::decimal;
 
 /// The numbers for people.
-pub(crate) fn print(
-    out: &mut Stdout,
-    args: &ValArgs,
-    global: &GlobalArgs,
-    dataset: &Dataset,
-    options: &ValOptions,
-    validated: &ValReport,
-) -> Result<()> {
-    let looked = validated.images.iter().filter(|image| image.is_ok()).count();
-    if args.metric != Metric::Coco {
+pub(crate) fn print(out: &mut Stdout, metric: Metric, dataset: &Dataset, validated: &ValReport) -> Result<()> {
+    if metric != Metric::Coco {
         let metrics = &validated.measured.ultralytics;
         out.line(&format!(
             "Ultralytics' definition; P and R at confidence {:.3}, where the classes' mean F1 is largest",
@@ -28,28 +21,31 @@ pub(crate) fn print(
         ))?;
         ultralytics(&dataset.names, validated).lines().iter().try_for_each(|line| out.line(line))?;
     }
-    if args.metric == Metric::Both {
+    if metric == Metric::Both {
         out.line("")?;
     }
-    if args.metric != Metric::Ultralytics {
+    if metric != Metric::Ultralytics {
         out.line("COCO's definition, as pycocotools computes it")?;
         coco_table(&validated.measured.coco.summary).lines().iter().try_for_each(|line| out.line(line))?;
     }
-    if !global.quiet {
-        let per_image = |time| milliseconds(time) / looked.max(1) as f64;
-        let [preprocess, inference, postprocess] = validated.times.map(per_image);
-        let rate = looked as f64 / validated.elapsed.as_secs_f64();
-        let how = match &options.tiles {
-            Some(tiles) => format!("tiles of {}x{} in batches of {}", tiles.size[0], tiles.size[1], tiles.batch),
-            None => format!("in batches of {}", options.batch),
-        };
-        out.line(&format!(
-            "Speed: {preprocess:.1}ms preprocess, {inference:.1}ms inference, {postprocess:.1}ms postprocess per image, \
-             {rate:.1} images/s in all, at size {}, {how}",
-            options.side()
-        ))?;
-    }
     Ok(())
+}
+
+/// The times for people.
+pub(crate) fn print_speed(out: &mut Stdout, options: &ValOptions, validated: &ValReport) -> Result<()> {
+    let looked = validated.images.iter().filter(|image| image.is_ok()).count();
+    let per_image = |time| milliseconds(time) / looked.max(1) as f64;
+    let [preprocess, inference, postprocess] = validated.times.map(per_image);
+    let rate = looked as f64 / validated.elapsed.as_secs_f64();
+    let how = match &options.tiles {
+        Some(tiles) => format!("tiles of {}x{} in batches of {}", tiles.size[0], tiles.size[1], tiles.batch),
+        None => format!("in batches of {}", options.batch),
+    };
+    out.line(&format!(
+        "Speed: {preprocess:.1}ms preprocess, {inference:.1}ms inference, {postprocess:.1}ms postprocess per image, \
+         {rate:.1} images/s in all, at size {}, {how}",
+        options.side()
+    ))
 }
 
 /// Ultralytics' metrics of each class and their means.
@@ -97,11 +93,36 @@ fn coco_table(summary: &coco::CocoStats) -> Table {
     table
 }
 
-/// The numbers for programs.
+/// What decides on the numbers, by the names of the options.
+pub(crate) fn options(options: &ValOptions) -> Map<String, Value> {
+    let tiles = options.tiles.as_ref().map(|tiles| {
+        let merge = tiles.merge_options(&options.nms);
+        json!({
+            "size": tiles.size, "overlap": tiles.overlap, "whole": tiles.whole, "threshold": tiles.threshold,
+            "merge": match merge.merge { Merge::GreedyNmm => "nmm", Merge::Nms => "nms" },
+            "metric": match merge.metric { MatchMetric::Ios => "ios", MatchMetric::Iou => "iou" },
+        })
+    });
+    let options = [
+        ("imgsz", json!(options.side())),
+        ("batch", json!(options.batch)),
+        ("rect", json!(options.rect)),
+        ("conf", decimal(options.nms.conf)),
+        ("iou", decimal(options.nms.iou)),
+        ("max_det", json!(options.nms.max_det)),
+        ("tiles", json!(tiles)),
+    ];
+    options.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The options that [`json()`] tells.
+const TOLD: [&str; 7] = ["imgsz", "batch", "rect", "conf", "iou", "max_det", "tiles"];
+
+/// The numbers for programs; without times where none were taken. `options` are those of [`options()`], and maybe more.
 pub(crate) fn json(
     model: &str,
     dataset: &Dataset,
-    options: &ValOptions,
+    options: &Map<String, Value>,
     validated: &ValReport,
     failed: usize,
 ) -> Value {
@@ -123,36 +144,34 @@ pub(crate) fn json(
         .zip(validated.measured.coco.summary.stats())
         .map(|(name, value)| ((*name).to_owned(), json!(value)))
         .collect();
-    let tiles = options.tiles.as_ref().map(|tiles| {
-        let merge = tiles.merge_options(&options.nms);
+    let [preprocess, inference, postprocess] = validated.times.map(milliseconds);
+    let times = (!validated.elapsed.is_zero()).then(|| {
         json!({
-            "size": tiles.size, "overlap": tiles.overlap, "whole": tiles.whole, "threshold": tiles.threshold,
-            "merge": match merge.merge { Merge::GreedyNmm => "nmm", Merge::Nms => "nms" },
-            "metric": match merge.metric { MatchMetric::Ios => "ios", MatchMetric::Iou => "iou" },
+            "preprocess": preprocess, "inference": inference, "postprocess": postprocess,
+            "all": milliseconds(validated.elapsed),
         })
     });
-    let [preprocess, inference, postprocess] = validated.times.map(milliseconds);
     let [precision, recall, map50, map50_95] = metrics.means();
-    json!({
+    let mut object = Map::new();
+    let mut add = |values: Value| {
+        if let Value::Object(values) = values {
+            object.extend(values);
+        }
+    };
+    add(json!({
         "model": model, "images": validated.images.len() - failed, "unreadable_images": failed,
         "left_out_images": dataset.report.left_out, "left_out_instances": dataset.report.left_out_objects,
         "images_without_labels": dataset.report.backgrounds,
-        "imgsz": options.side(), "batch": options.batch, "rect": options.rect, "conf": decimal(options.nms.conf),
-        "iou": decimal(options.nms.iou), "max_det": options.nms.max_det, "tiles": tiles,
+    }));
+    add(TOLD.iter().map(|name| (*name, options.get(*name).cloned().unwrap_or_default())).collect());
+    add(json!({
         "ultralytics": {
             "precision": precision, "recall": recall, "map50": map50, "map50_95": map50_95,
             "confidence": metrics.confidence(),
         },
         "coco": coco,
         "classes": metrics.classes.iter().map(class).collect::<Vec<_>>(),
-        "milliseconds": {
-            "preprocess": preprocess, "inference": inference, "postprocess": postprocess,
-            "all": milliseconds(validated.elapsed),
-        },
-    })
-}
-
-/// The shortest decimal of a threshold: 0.001, where f32 holds 0.00100000005.
-fn decimal(threshold: f32) -> Value {
-    threshold.to_string().parse::<f64>().map_or(Value::Null, Value::from)
+        "milliseconds": times,
+    }));
+    Value::Object(object)
 }
