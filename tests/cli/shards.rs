@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use crate::support::{CommandOutput, TestDir};
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::RowAccessor;
 use serde_json::{Value, json};
 
 const MODEL: &str = "-m yolov8n-ghostnet-bccd --imgsz 96 --conf 0.05 --max-det 20 --no-save";
@@ -189,7 +191,7 @@ fn labelled(place: &TestDir) {
     for name in place.files("in") {
         place.write(&format!("set/images/{name}"), bytes(place, &format!("in/{name}")));
     }
-    place.write("set/data.yaml", "train: images\nval: images\nnames: [Platelets, RBC, WBC]\n");
+    place.write("set/data.yaml", "train: images\nval: images\nnames: [WBC, RBC, Platelets]\n");
 }
 
 const VAL: &str = "val --data set/data.yaml -m yolov8n-ghostnet-bccd --imgsz 96 --batch 2 --json --quiet";
@@ -256,6 +258,35 @@ fn a_part_of_val_goes_on_and_is_refused_where_it_does_not_fit() {
     place.run("merge 0.jsonl labels.jsonl").failed(2, &["they are of other images or labels"]);
     place.run("merge 0.jsonl 1.jsonl --parquet x.parquet").failed(2, &["--parquet is for parts of `detect`"]);
     val("--shard 0/2 --part x.jsonl --save-json").failed(2, &["--save-json"]);
+}
+
+/// The values of an optional column of whole numbers.
+fn column(place: &TestDir, name: &str, column: usize) -> Vec<Option<i64>> {
+    let reader = SerializedFileReader::new(std::fs::File::open(place.path(name)).unwrap()).unwrap();
+    reader.get_row_iter(None).unwrap().map(|row| row.unwrap().get_long(column).ok()).collect()
+}
+
+#[test]
+fn tracked_objects_have_their_identities_in_the_table() {
+    let place = TestDir::new();
+    images(&place);
+    std::fs::remove_file(place.path("in/broken.png")).unwrap();
+    let track = format!("track in {MODEL} --tracker bytetrack --parquet t.parquet --json --quiet");
+    let lines = place.run(&track).succeeded().json();
+    let of_line = |line: &Value| -> Vec<Option<i64>> {
+        let found = line["detections"].as_array().unwrap();
+        match found.is_empty() {
+            true => vec![None],
+            false => found.iter().map(|object| object["track_id"].as_i64()).collect(),
+        }
+    };
+    // What is left at the end tells how often each class was seen.
+    let expected: Vec<_> = lines.iter().filter(|line| line["detections"].is_array()).flat_map(of_line).collect();
+    assert!(expected.iter().flatten().count() > 3, "{lines:?}");
+    assert_eq!(column(&place, "t.parquet", 12), expected);
+    place.run("track --detections x.jsonl --parquet t.parquet").failed(2, &["--parquet"]);
+    let refused = place.run("track in --no-save --part p.jsonl");
+    assert!(refused.code == 2 && refused.stderr.contains("--part"), "{}", refused.stderr);
 }
 
 #[cfg(unix)]

@@ -7,7 +7,7 @@ mod source_state;
 mod tiles;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -21,17 +21,16 @@ use crate::files;
 use crate::interrupt;
 use crate::model;
 use crate::output::{BoxStyle, CocoResults, CsvRows, FrameNotes, Hidden, MeanSpeed, Stdout};
-use crate::part::PartHeader;
 use crate::progress::FrameBar;
 use crate::reader::{self, Prepare, ReadOptions};
 use crate::request::PredictRequest;
 use crate::run_dir::RunDir;
-use crate::shard;
 use crate::source::Media;
 use ghostzoo::train::StopFlag;
 use ghostzoo::{Network, track};
 use rows::RowFiles;
 use run::Run;
+use sharded::Sharded;
 use tiles::TiledImages;
 
 pub(crate) use sharded::merge;
@@ -53,9 +52,7 @@ pub(super) fn run_with(
     sequences: Option<Sequences<usize>>,
     parts: Option<&ShardArgs>,
 ) -> Result<()> {
-    let shards = parts.and_then(|parts| Some((parts, parts.part.as_deref()?)));
-    let shard = shard::part(shards.and_then(|(parts, _)| parts.shard), global.quiet)?;
-    args.parquet.as_deref().map_or(Ok(()), files::check_place)?;
+    check_outputs(args.parquet.as_deref(), parts.and_then(|parts| parts.part.as_deref()))?;
     if args.video.format.is_some() && !args.sources.iter().any(|source| source == "-") {
         return Err(usage("--format says what is on stdin: give - as a source too"));
     }
@@ -67,9 +64,7 @@ pub(super) fn run_with(
         PredictRequest::of(Task::Detect, args.model.as_deref(), &args.sources, media)?;
     let tiles = args.tiles.options()?;
     let device = global.open(global.quiet)?;
-    let hash = shards.map(|_| rows::fingerprint(&entries)).transpose()?;
-    let (all, positions) = (entries.len(), shard::bounds(entries.len(), shard));
-    entries = entries.drain(positions.clone()).collect();
+    let sharded = parts.map(|parts| Sharded::new(parts, &mut entries, global.quiet)).transpose()?.flatten();
     let total = entries.len();
     let has_videos = entries.iter().any(|entry| entry.source.as_ref().is_ok_and(|source| source.video().is_some()));
     if let Some(folder) = &mut folder {
@@ -87,12 +82,12 @@ pub(super) fn run_with(
         video: args.video.options(stop.clone()).max_pixels(args.largest.max_pixels),
     };
     // What a part has still to do is known by then only.
-    let early = match shards {
+    let early = match sharded {
         None => Some(reader::read(std::mem::take(&mut entries), read.clone())?),
         Some(_) => None,
     };
     let loaded = choice.load(global, &device, args.json || args.csv)?;
-    let weights = shards.map(|_| model::checksum(&loaded)).transpose()?;
+    let weights = sharded.as_ref().map(|_| model::checksum(&loaded)).transpose()?;
     let Network::Detector(network) = loaded.network else {
         return Err(usage(format!("{} is a classifier; use `ghostzoo classify`", loaded.name)));
     };
@@ -115,22 +110,12 @@ pub(super) fn run_with(
         status!("note: image size {imgsz:?} is not a multiple of the model's stride {stride}; using {:?}", view.size);
     }
     tiles.iter().filter(|_| !global.quiet).for_each(|tiles| args.tiles.tell(tiles, &nms));
-    let (rows, done) = match (shards, hash, weights) {
-        (Some((parts, path)), Some(data), Some(weights)) => {
-            let header = PartHeader {
-                format: rows::FORMAT.to_owned(),
-                data,
-                total: all,
-                start: positions.start,
-                end: positions.end,
-                model: loaded.name.clone(),
-                weights,
-                options: sharded::options(args, global, imgsz, &nms, tiles.as_ref(), loaded.dtype),
-                details: serde_json::Value::Null,
-            };
-            RowFiles::part(path, &header, parts.resume, &entries)?
+    let (rows, done) = match sharded.as_ref().zip(weights) {
+        Some((sharded, weights)) => {
+            let options = sharded::options(args, global, imgsz, &nms, tiles.as_ref(), loaded.dtype);
+            sharded.open(&entries, &loaded.name, weights, options)?
         }
-        _ => (RowFiles::table(args.parquet.as_deref())?, 0),
+        None => (RowFiles::table(args.parquet.as_deref())?, 0),
     };
     let reader = match early {
         Some(reader) => reader,
@@ -150,7 +135,7 @@ pub(super) fn run_with(
         folder,
         coco: CocoResults::default(),
         rows,
-        part: shards.map(|(_, path)| path),
+        part: sharded.as_ref().map(Sharded::path),
         out: Stdout::new(),
         total,
         done,
@@ -166,6 +151,14 @@ pub(super) fn run_with(
         None => Arc::new(move |image| Ok(Some(PreparedImage::new(image, &view, &device)?))),
     };
     run.all(reader.batches(prepare), &stop)
+}
+
+/// Refuses files that could not be written, and one that is named for both.
+fn check_outputs(table: Option<&Path>, part: Option<&Path>) -> Result<()> {
+    if let Some(path) = table.filter(|table| part == Some(*table)) {
+        return Err(usage(format!("{} is named for two outputs", path.display())));
+    }
+    [table, part].into_iter().flatten().try_for_each(files::check_place)
 }
 
 /// The run's folder, where there is anything to write.

@@ -1,16 +1,70 @@
 //! Parts of the images, and what becomes of them.
 
+use std::ops::Range;
+use std::path::Path;
+
 use anyhow::Result;
 use candle_core::DType;
 use candle_yolov8::{NmsOptions, TileOptions};
 use serde_json::{Map, Value, json};
 
-use super::rows::{self, FORMAT};
-use crate::cli::{DetectArgs, GlobalArgs, MergeArgs, bytes};
+use super::rows::{self, FORMAT, RowFiles};
+use crate::cli::{DetectArgs, GlobalArgs, MergeArgs, ShardArgs, bytes};
 use crate::error::SomeFailed;
 use crate::files;
 use crate::output::{Stdout, grouped};
-use crate::part::{decimal, merged};
+use crate::part::{PartHeader, decimal, merged};
+use crate::shard;
+use crate::source::SourceEntry;
+
+/// The part of the sources that a run looks at.
+pub(super) struct Sharded<'a> {
+    args: &'a ShardArgs,
+    path: &'a Path,
+    /// Hash of all sources.
+    data: String,
+    /// How many there are.
+    total: usize,
+    positions: Range<usize>,
+}
+
+impl<'a> Sharded<'a> {
+    /// What the arguments say, where they name a part's file; `entries` are those of the part then.
+    pub(super) fn new(args: &'a ShardArgs, entries: &mut Vec<SourceEntry>, quiet: bool) -> Result<Option<Self>> {
+        let Some(path) = args.part.as_deref() else { return Ok(None) };
+        let (data, total) = (rows::fingerprint(entries)?, entries.len());
+        let positions = shard::bounds(total, shard::part(args.shard, quiet)?);
+        *entries = entries.drain(positions.clone()).collect();
+        Ok(Some(Self { args, path, data, total, positions }))
+    }
+
+    /// The part's file.
+    pub(super) fn path(&self) -> &'a Path {
+        self.path
+    }
+
+    /// Begins the part's file or goes on with it; how many of `entries`, which are the part's, are done.
+    pub(super) fn open(
+        &self,
+        entries: &[SourceEntry],
+        model: &str,
+        weights: u32,
+        options: Map<String, Value>,
+    ) -> Result<(RowFiles, usize)> {
+        let header = PartHeader {
+            format: FORMAT.to_owned(),
+            data: self.data.clone(),
+            total: self.total,
+            start: self.positions.start,
+            end: self.positions.end,
+            model: model.to_owned(),
+            weights,
+            options,
+            details: Value::Null,
+        };
+        RowFiles::part(self.path, &header, self.args.resume, entries)
+    }
+}
 
 /// What decides on the results besides the images and the model.
 pub(super) fn options(

@@ -42,6 +42,7 @@ pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
     let tiles = args.tiles.options()?;
     let device = global.open(global.quiet)?;
     let shard = shard::part(args.parts.shard, global.quiet)?;
+    args.parts.part.as_deref().map_or(Ok(()), files::check_place)?;
     let labels = Labels::find(&args.data, args.images.as_deref(), &args.split)?;
     let loaded = model::load(model, global, &device, args.json)?;
     let weights = args.parts.part.as_deref().map(|_| model::checksum(&loaded)).transpose()?;

@@ -1,5 +1,6 @@
 //! Parts of a validation: what each image adds to the numbers, by the batches that the whole would have.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -12,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::dataset::Dataset;
-use crate::cli::bytes;
 use crate::error;
 use crate::part::{Fingerprint, PartFile, PartWriter};
 
@@ -139,7 +139,7 @@ impl<'a> PartOutput<'a> {
         ImageLine {
             number,
             rank: self.ranks[number],
-            path: bytes::shown(image.path.as_os_str()),
+            path: image.path.to_string_lossy().into_owned(),
             id: image.image_id.clone(),
             error: error.map(|error| error::text(&anyhow::Error::msg(error.to_string()))),
             found: Vec::new(),
@@ -202,7 +202,7 @@ pub(super) fn assemble(parts: &[PartFile], is_whole: bool) -> Result<Assembled> 
     let classes = details.names.len();
     // What counts into the confusion matrix was decided when the images were looked at.
     let mut measure = DetectionEvaluator::new(classes, 0.);
-    let mut seen: Vec<Option<(AnnotatedImage, Result<Vec<Detection>, ItemError>)>> = Vec::new();
+    let mut seen = BTreeMap::new();
     for part in parts {
         part.each(|line: Line| {
             for image in line.images {
@@ -213,11 +213,6 @@ pub(super) fn assemble(parts: &[PartFile], is_whole: bool) -> Result<Assembled> 
                 if beyond {
                     bail!("{} names an image or a class that there is none of", part.path.display());
                 }
-                seen.resize_with(seen.len().max(image.number + 1), || None);
-                let place = &mut seen[image.number];
-                if place.is_some() {
-                    bail!("{}: {} is in two batches: the parts do not fit", part.path.display(), image.path);
-                }
                 let found = match image.error {
                     Some(error) => Err(ItemError::other(error)),
                     None => {
@@ -225,17 +220,20 @@ pub(super) fn assemble(parts: &[PartFile], is_whole: bool) -> Result<Assembled> 
                         Ok(eval.detections)
                     }
                 };
-                let path = PathBuf::from(image.path);
-                *place = Some((AnnotatedImage { path, image_id: image.id, size: None, labels: Vec::new() }, found));
+                let path = PathBuf::from(&image.path);
+                let seen_now = AnnotatedImage { path, image_id: image.id, size: None, labels: Vec::new() };
+                if seen.insert(image.number, (seen_now, found)).is_some() {
+                    bail!("{}: {} is in two batches: the parts do not fit", part.path.display(), image.path);
+                }
             }
             Ok(())
         })?;
     }
-    let missing = details.images - seen.iter().flatten().count();
+    let missing = details.images - seen.len();
     if is_whole && missing > 0 {
         bail!("{missing} images of {} are in no part: the parts do not fit", details.images);
     }
-    let (images, found) = seen.into_iter().flatten().unzip();
+    let (images, found) = seen.into_values().unzip();
     let mut report = ValReport::new(measure.finish(), found);
     report.size_mismatches = details.size_mismatches;
     let mut labels = candle_yolov8::data::LabelReport::default();
@@ -245,7 +243,7 @@ pub(super) fn assemble(parts: &[PartFile], is_whole: bool) -> Result<Assembled> 
     Ok(Assembled { dataset: Dataset { images, names, report: labels, categories }, report })
 }
 
-/// The name of an option of the results, as a part keeps it.
+/// The confidence above which boxes counted into the confusion matrix of a part.
 pub(super) fn confusion_conf(part: &PartFile) -> f32 {
     let kept = part.header.options.get("confusion_conf").unwrap_or(&json!(null)).as_f64();
     kept.map_or(f32::NAN, |conf| conf as f32)
