@@ -1,5 +1,5 @@
 # The same targets that .ci/run calls.
-.PHONY: check format lint docs test run package deny msrv real cuda-check cuda-link cuda-emulate test-cuda metal-check imagenet fuzz soak crash miri asan golden
+.PHONY: check format lint docs test run package deny msrv real cuda-check cuda-link cuda-emulate test-cuda metal-check imagenet fuzz soak crash miri asan golden python-venv test-python wheel
 
 check: format lint docs test run package
 
@@ -39,8 +39,31 @@ msrv:
 	@cargo +$(MSRV) --version >/dev/null 2>&1 || { echo "Rust $(MSRV) is missing: rustup toolchain install $(MSRV) --profile minimal"; exit 2; }
 	CARGO_TARGET_DIR=target/msrv cargo +$(MSRV) check --workspace --all-targets --locked
 
-# A trained checkpoint against Ultralytics' boxes: needs pip, and DATA with bccd/ and imagenet-100/ for the second half.
+# The Python package. Its tests run on the module that the tests of the workspace are built with, so that little is compiled for them,
+# and compare with the command of the same build; DATA widens them. FROM is the Python that a venv is made of, and the wheel.
 DATA ?= ../shared/data
+FROM ?= python3
+VENV := target/python/venv
+SITE := target/python/site
+PYTHON_TARGET := $(or $(CARGO_TARGET_DIR),target)
+python-venv:
+	@test -x $(VENV)/bin/maturin || { $(FROM) -m venv $(VENV) && $(VENV)/bin/pip install -q -r python/tests/requirements.txt; }
+
+test-python: python-venv
+	cargo build --workspace --lib --bins --tests
+	mkdir -p $(SITE)
+	rm -rf $(SITE)/ghostzoo && cp -r python/ghostzoo $(SITE)/
+	cp "$$(ls $(PYTHON_TARGET)/debug/lib_ghostzoo.* | grep -E '(so|dylib)$$')" $(SITE)/ghostzoo/_ghostzoo.abi3.so
+	export PYTHONPATH=$(abspath $(SITE)) GHOSTZOO_COMMAND=$(abspath $(PYTHON_TARGET)/debug/ghostzoo) GHOSTZOO_DATA=$(abspath $(DATA)); \
+		cd python && $(abspath $(VENV))/bin/python -m pytest -q -p no:cacheprovider && \
+		MYPYPATH=$(abspath $(SITE)) $(abspath $(VENV))/bin/python -m mypy --strict --cache-dir $(abspath target/python/mypy) && \
+		$(abspath $(VENV))/bin/python -m mypy.stubtest --ignore-missing-stub ghostzoo._ghostzoo
+
+# For every CPython from 3.9 on, into target/wheels.
+wheel: python-venv
+	$(VENV)/bin/maturin build --release --manifest-path python/Cargo.toml --interpreter $(FROM)
+
+# A trained checkpoint against Ultralytics' boxes: needs pip, and DATA with bccd/ and imagenet-100/ for the second half.
 REAL := target/real
 real:
 	mkdir -p $(REAL)

@@ -19,11 +19,13 @@ mod soundness;
 mod spec;
 pub mod track;
 pub mod train;
+mod val_data;
 mod validate;
 pub mod video;
 
 pub use architecture::{Architecture, ModelSize, architectures};
 pub use candle_vision::image::{self, RgbImage};
+pub use ghostzoo_kernels::Threads;
 pub use ghostzoo_weights as weights;
 // One copy of each: a program that uses another would have other tensors.
 pub use candle_yolov8::{Detection, MatchMetric, Merge, TileOptions};
@@ -36,6 +38,7 @@ pub use name::shown;
 pub use one_pass::{OnePassImage, OnePassReport};
 pub use options::{LoadOptions, best_dtype};
 pub use spec::ModelSpec;
+pub use val_data::{ValData, ValLabels};
 pub use {candle_core, candle_ghostnet, candle_nn, candle_vision, candle_yolov8};
 
 /// The program of the guide compiles.

@@ -50,6 +50,7 @@ pub(crate) use simd::Width;
 pub use simd::{Isa, UnknownIsa, peak_flops};
 pub use tape::joint_backward;
 pub(crate) use thread_pool::ThreadPool;
+pub use thread_pool::Threads;
 pub use update::Update;
 pub(crate) use upsample::sources;
 pub use upsample::upsample_nearest2d;

@@ -5,6 +5,7 @@
 //! same share of every step, so that what it wrote in one step is in its own cache in the next.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -18,6 +19,50 @@ const GRACE: u32 = 400;
 
 /// What each chunk of a step is given to: the chunk, and a number below [`ThreadPool::threads`] that no other running chunk has.
 type Work<'a> = dyn Fn(usize, usize) + Sync + 'a;
+
+thread_local! {
+    /// The pool of the [`Threads`] that this thread is one of.
+    static OWN: RefCell<Option<Arc<ThreadPool>>> = const { RefCell::new(None) };
+}
+
+/// Threads that compute what is run on them, and nothing else: as many as a caller may use, whatever the rest of its process does.
+/// Two of them work side by side. No result depends on their number. They end when this is dropped.
+///
+/// ```
+/// use ghostzoo_kernels::Threads;
+///
+/// let one = Threads::new(1)?;
+/// assert_eq!((one.count(), one.run(|| 1 + 1)), (1, 2));
+/// # Ok::<(), rayon::ThreadPoolBuildError>(())
+/// ```
+#[derive(Debug)]
+pub struct Threads {
+    pool: rayon::ThreadPool,
+}
+
+impl Threads {
+    /// So many threads; 0 for one per core, or as many as `RAYON_NUM_THREADS` says.
+    ///
+    /// # Errors
+    /// Where the system gives no more threads.
+    pub fn new(count: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
+        let name = |index| format!("ghostzoo {index}");
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(count).thread_name(name).build()?;
+        let kernels = Arc::new(ThreadPool::new(pool.current_num_threads()));
+        pool.broadcast(|_| OWN.set(Some(kernels.clone())));
+        Ok(Self { pool })
+    }
+
+    /// How many they are.
+    pub fn count(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
+    /// Runs `work` on these threads, while the calling one waits.
+    pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.pool.install(work)
+    }
+}
 
 /// One thread per core, or as many as rayon was told to use.
 pub(crate) struct ThreadPool {
@@ -35,6 +80,8 @@ struct Shared {
     slots: Vec<Line<Slot>>,
     /// Whether workers are at work, so that helpers do not sleep.
     busy: AtomicBool,
+    /// Whether the pool is gone, and its helpers end.
+    over: AtomicBool,
     /// What a helper panicked with.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
@@ -64,10 +111,11 @@ struct Slot {
 struct Line<T>(T);
 
 impl ThreadPool {
-    /// The process's pool.
-    pub(crate) fn global() -> &'static Self {
-        static POOL: OnceLock<ThreadPool> = OnceLock::new();
-        POOL.get_or_init(|| Self::new(rayon::current_num_threads()))
+    /// The pool of the [`Threads`] that the calling thread is one of, else the process's.
+    pub(crate) fn current() -> Arc<Self> {
+        static POOL: OnceLock<Arc<ThreadPool>> = OnceLock::new();
+        let process = || POOL.get_or_init(|| Arc::new(Self::new(rayon::current_num_threads()))).clone();
+        OWN.with_borrow(|own| own.clone()).unwrap_or_else(process)
     }
 
     /// A pool of the calling thread: for callers that already fill the machine.
@@ -82,6 +130,7 @@ impl ThreadPool {
             step: Line::default(),
             slots: (0..threads.max(1)).map(|_| Line::default()).collect(),
             busy: AtomicBool::new(false),
+            over: AtomicBool::new(false),
             panic: Mutex::new(None),
         });
         let helper = |slot: usize| {
@@ -111,6 +160,13 @@ impl ThreadPool {
             self.helpers.iter().for_each(Thread::unpark);
         }
         Workers { shared: &self.shared, leads }
+    }
+}
+
+impl Drop for ThreadPool {
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::Release);
+        self.helpers.iter().for_each(Thread::unpark);
     }
 }
 
@@ -235,6 +291,8 @@ impl Shared {
             } else if self.busy.load(Ordering::Acquire) {
                 idle = None;
                 pause(&mut waited);
+            } else if self.over.load(Ordering::Acquire) {
+                return;
             } else if idle.get_or_insert_with(Instant::now).elapsed() < PATIENCE {
                 std::hint::spin_loop();
             } else {
@@ -304,5 +362,24 @@ mod tests {
             });
         }
         assert_eq!(done.load(Ordering::SeqCst), 10 + 20 * 64);
+    }
+
+    #[test]
+    fn threads_lead_their_own_pool_and_other_callers_the_processes() {
+        let (one, three) = (Threads::new(1).unwrap(), Threads::new(3).unwrap());
+        let counts =
+            |threads: &Threads| threads.run(|| (ThreadPool::current().threads(), rayon::current_num_threads()));
+        assert_eq!((counts(&one), counts(&three)), ((1, 1), (3, 3)));
+        let leader = three.run(ThreadPool::current);
+        assert!(Arc::ptr_eq(&leader, &three.run(ThreadPool::current)), "every thread has the same");
+        assert!(!Arc::ptr_eq(&leader, &ThreadPool::current()));
+        // Each thread of `three` ends and lets go of the pool, whose helpers end then.
+        let shared = Arc::downgrade(&leader.shared);
+        drop((leader, three));
+        let start = Instant::now();
+        while shared.upgrade().is_some() {
+            assert!(start.elapsed() < Duration::from_secs(60), "a thread goes on");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 }

@@ -94,7 +94,7 @@ impl Observer {
         }
         let lens = maps.iter().map(|map| graph.shape(*map).iter().product()).collect();
         graph.outputs = maps.into_iter().map(Output::Map).collect();
-        let threads = ThreadPool::global().threads();
+        let threads = ThreadPool::current().threads();
         let (program, _) = lower(graph, Isa::best(), threads, &mut Packs::default(), Precision::default())?;
         Ok(Self { program, memory: MemoryPool::default(), convs, lens, image })
     }
@@ -114,8 +114,8 @@ impl Observer {
         }
         let mut outputs: Vec<Vec<f32>> = self.lens.iter().map(|len| vec![0.; *len]).collect();
         let mut parts: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
-        let pool = ThreadPool::global();
-        self.memory.with(self.program.memory(pool), |memory| self.program.run(pool, memory, image, &mut parts, None));
+        let pool = ThreadPool::current();
+        self.memory.with(self.program.memory(&pool), |memory| self.program.run(&pool, memory, image, &mut parts, None));
         Ok(outputs)
     }
 }

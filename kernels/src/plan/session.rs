@@ -173,7 +173,7 @@ impl<E: Copy + Eq + Hash + Send> Session<E> {
     ) -> Result<Vec<Tensor>> {
         let (batch, c, h, w) = xs.dims4()?;
         let plan = self.plan(net, key(endpoint, xs)?)?;
-        let pool = ThreadPool::global();
+        let pool = ThreadPool::current();
         let xs = xs.to_dtype(DType::F32)?.contiguous()?;
         let (storage, layout) = xs.storage_and_layout();
         let candle_core::Storage::Cpu(storage) = &*storage else { bail!("a session runs on the CPU") };
@@ -192,9 +192,9 @@ impl<E: Copy + Eq + Hash + Send> Session<E> {
                 });
             });
         } else {
-            self.memory.with(plan.program.memory(pool), |memory| {
+            self.memory.with(plan.program.memory(&pool), |memory| {
                 for (image, mut parts) in images.chunks_exact(c * h * w).zip(parts) {
-                    plan.program.run(pool, memory, image, &mut parts, times.as_deref_mut());
+                    plan.program.run(&pool, memory, image, &mut parts, times.as_deref_mut());
                 }
             });
         }
@@ -213,7 +213,7 @@ impl<E: Copy + Eq + Hash + Send> Session<E> {
         }
         let graph = Graph::of(net, key.0, key.1)?;
         let outputs = graph.outputs.iter().map(|output| output.dims(&graph)).collect();
-        let threads = ThreadPool::global().threads();
+        let threads = ThreadPool::current().threads();
         let precision = Precision { quantization: Some(&self.quantization), is_bf16: key.2, forced: None };
         let (program, notes) = lower(graph, self.isa, threads, &mut state.packs, precision)?;
         let plan = Arc::new(Plan { program, notes, outputs });

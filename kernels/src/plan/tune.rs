@@ -60,18 +60,18 @@ fn measure(shape: &ConvShape, choice: Choice, isa: Isa) -> Result<Duration> {
     let map = graph.max_pool2d(xs, &ConvGeometry::square(1))?;
     let ys = graph.conv2d(map, &weight, Some(&bias), &geometry, Activation::Silu, "conv")?;
     graph.output(ys);
-    let pool = ThreadPool::global();
+    let pool = ThreadPool::current();
     let mut packs = Packs::default();
     let precision = Precision { forced: Some(choice), ..Default::default() };
     let (program, notes) = lower(graph, isa, pool.threads(), &mut packs, precision)?;
     let step = notes.iter().position(|note| note.name == "conv").unwrap_or(0);
     let image = vec![0.5; in_c * side(0) * side(1)];
     let mut output = vec![0.; out_c * out[0] * out[1]];
-    let mut memory = Aligned::zeroed(program.memory(pool));
+    let mut memory = Aligned::zeroed(program.memory(&pool));
     let mut best = Duration::MAX;
     for _ in 0..RUNS {
         let mut times = Vec::new();
-        program.run(pool, &mut memory, &image, &mut [&mut output], Some(&mut times));
+        program.run(&pool, &mut memory, &image, &mut [&mut output], Some(&mut times));
         best = best.min(times[step]);
     }
     Ok(best)

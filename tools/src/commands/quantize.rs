@@ -12,12 +12,11 @@ use ghostzoo::quantize::{
     self, HasImage, LayerReport, QuantizeCallbacks, QuantizeOptions, Quantized, RangeMethod, Source,
 };
 use ghostzoo::train::Message;
-use ghostzoo::{Architecture, Classifier, Detector, Model};
+use ghostzoo::{Architecture, Classifier, Detector, Model, ValLabels};
 use ghostzoo_weights::{Checkpoint, CheckpointSource};
 use serde_json::json;
 
 use crate::cli::{Float, GlobalArgs, Method, QuantizeArgs, bytes};
-use crate::commands::val::dataset::Labels;
 use crate::device::Choice;
 use crate::error::usage;
 use crate::files;
@@ -115,7 +114,7 @@ fn metric(args: &QuantizeArgs, source: &Source) -> Result<Box<Metric>> {
         }
         Architecture::Detector(_) => {
             let metadata = &source.checkpoint().metadata;
-            let mut dataset = Labels::find(&args.data, None, split)?.read(false)?;
+            let mut dataset = ValLabels::find(&args.data, None, split)?.read(false)?;
             dataset.agree(
                 &bytes::shown(model::required(args.model.as_deref())?),
                 source.spec().num_classes(),

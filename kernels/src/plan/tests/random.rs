@@ -97,6 +97,6 @@ proptest! {
 
     #[test]
     fn images_side_by_side_are_those_one_by_one((net, _) in nets()) {
-        check(&net, PER_THREAD * ThreadPool::global().threads() + 1).map_err(failed)?;
+        check(&net, PER_THREAD * ThreadPool::current().threads() + 1).map_err(failed)?;
     }
 }

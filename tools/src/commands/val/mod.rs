@@ -1,6 +1,5 @@
 //! `ghostzoo val`: how well a detector finds what is labelled.
 
-pub(crate) mod dataset;
 mod part;
 mod report;
 mod sharded;
@@ -24,13 +23,14 @@ use crate::output::{Stdout, notes};
 use crate::progress::Count;
 use crate::run_dir::RunDir;
 use crate::shard;
-use ghostzoo::Network;
 use ghostzoo::plot;
+use ghostzoo::{Network, ValData, ValLabels};
 
-use dataset::{Dataset, Labels};
 pub(crate) use report::ultralytics as table;
 pub(crate) use sharded::merge;
 
+/// Most notes about labels.
+const SHOWN: usize = 20;
 /// Where runs go unless told otherwise.
 const RUNS: &str = "runs/detect/val";
 /// Side that images are scaled to where neither the command nor the checkpoint says.
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
     let device = global.open(global.quiet)?;
     let shard = shard::part(args.parts.shard, global.quiet)?;
     args.parts.part.as_deref().map_or(Ok(()), files::check_place)?;
-    let labels = Labels::find(&args.data, args.images.as_deref(), &args.split)?;
+    let labels = ValLabels::find(&args.data, args.images.as_deref(), &args.split)?;
     let loaded = model::load(model, global, &device, args.json)?;
     let weights = args.parts.part.as_deref().map(|_| model::checksum(&loaded)).transpose()?;
     let Network::Detector(network) = loaded.network else {
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &ValArgs, global: &GlobalArgs) -> Result<()> {
         .max_pixels(args.largest.max_pixels)
         .tiles(tiles);
     if !global.quiet {
-        dataset.tell(&args.data);
+        tell_labels(&dataset, &args.data);
         tell(&dataset, &options, args, loaded.single_cls);
     }
     let detector = Detector::new(*network, device, loaded.dtype, loaded.input_size);
@@ -111,7 +111,7 @@ fn finish(
     folder: Option<RunDir>,
     wanted: Wanted,
     [json, quiet]: [bool; 2],
-    dataset: &Dataset,
+    dataset: &ValData,
     validated: &ValReport,
     printed: Result<()>,
 ) -> Result<()> {
@@ -136,8 +136,18 @@ fn finish(
     }
 }
 
+/// Says what was left out, the first few one by one, and what is there.
+fn tell_labels(dataset: &ValData, data: &Path) {
+    let messages = &dataset.report.messages;
+    messages.iter().take(SHOWN).for_each(|message| status!("note: {message}"));
+    if messages.len() > SHOWN {
+        status!("note: and {} more", messages.len() - SHOWN);
+    }
+    status!("note: {}: {}", data.display(), dataset.report);
+}
+
 /// Says what differs from what the arguments say.
-fn tell(dataset: &Dataset, options: &ValOptions, args: &ValArgs, is_trained_so: bool) {
+fn tell(dataset: &ValData, options: &ValOptions, args: &ValArgs, is_trained_so: bool) {
     if options.side() != options.imgsz {
         status!("note: --imgsz {} is rounded up to {}, a multiple of 32", options.imgsz, options.side());
     }
@@ -192,7 +202,7 @@ fn folder(is_wanted: bool, save_dir: Option<&Path>, exist_ok: bool) -> Result<Op
 }
 
 /// Writes the run's files.
-fn save(folder: &Path, wanted: &Wanted, quiet: bool, dataset: &Dataset, validated: &ValReport) -> Result<()> {
+fn save(folder: &Path, wanted: &Wanted, quiet: bool, dataset: &ValData, validated: &ValReport) -> Result<()> {
     if wanted.json {
         files::write(&folder.join("predictions.json"), &predictions(dataset, validated)?)?;
     }
@@ -214,7 +224,7 @@ struct CocoResult<'a> {
     score: f32,
 }
 
-fn predictions(dataset: &Dataset, validated: &ValReport) -> Result<Vec<u8>> {
+fn predictions(dataset: &ValData, validated: &ValReport) -> Result<Vec<u8>> {
     let mut results = Vec::new();
     for (image, found) in dataset.images.iter().zip(&validated.images) {
         let file_name = image.path.file_name().unwrap_or_default().to_string_lossy();

@@ -9,10 +9,10 @@ use candle_vision::metrics::{IOU_LEVELS, IouMatches, coco::GroundTruth};
 use candle_yolov8::data::{AnnotatedImage, ImageId};
 use candle_yolov8::val::{BatchOutput, DetectionEvaluator, ImageEval, ValPlan, ValReport};
 use candle_yolov8::{Detection, val};
+use ghostzoo::ValData;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::dataset::Dataset;
 use crate::error;
 use crate::part::{Fingerprint, PartFile, PartWriter};
 
@@ -66,12 +66,12 @@ struct Details {
 }
 
 /// What a part says of its data, beside each image.
-pub(super) fn details(dataset: &Dataset, plan: &ValPlan) -> Result<Value> {
+pub(super) fn details(dataset: &ValData, plan: &ValPlan) -> Result<Value> {
     let report = &dataset.report;
     Ok(serde_json::to_value(Details {
         images: dataset.images.len(),
         names: dataset.names.clone(),
-        categories: dataset.categories.clone(),
+        categories: dataset.categories().to_vec(),
         left_out: report.left_out,
         left_out_objects: report.left_out_objects,
         backgrounds: report.backgrounds,
@@ -80,7 +80,7 @@ pub(super) fn details(dataset: &Dataset, plan: &ValPlan) -> Result<Value> {
 }
 
 /// Hash of the images' names and labels, and of the batches, which their sizes decide.
-pub(super) fn fingerprint(dataset: &Dataset, plan: &ValPlan) -> String {
+pub(super) fn fingerprint(dataset: &ValData, plan: &ValPlan) -> String {
     let mut hash = Fingerprint::default();
     for AnnotatedImage { path, image_id, labels, .. } in &dataset.images {
         hash.add(path.file_name().unwrap_or_default().as_encoded_bytes());
@@ -97,14 +97,14 @@ pub(super) fn items(plan: &ValPlan) -> usize {
 
 /// Writes what the batches of a part show.
 pub(super) struct PartOutput<'a> {
-    dataset: &'a Dataset,
+    dataset: &'a ValData,
     ranks: Vec<usize>,
     writer: PartWriter,
     next: usize,
 }
 
 impl<'a> PartOutput<'a> {
-    pub(super) fn new(dataset: &'a Dataset, writer: PartWriter) -> Self {
+    pub(super) fn new(dataset: &'a ValData, writer: PartWriter) -> Self {
         let (ranks, next) = (val::ranks(&dataset.images), writer.next());
         Self { dataset, ranks, writer, next }
     }
@@ -190,7 +190,7 @@ impl ImageLine {
 
 /// What parts hold together; the images of one part alone where it is not the whole.
 pub(super) struct Assembled {
-    pub(super) dataset: Dataset,
+    pub(super) dataset: ValData,
     pub(super) report: ValReport,
 }
 
@@ -240,7 +240,7 @@ pub(super) fn assemble(parts: &[PartFile], is_whole: bool) -> Result<Assembled> 
     (labels.left_out, labels.left_out_objects) = (details.left_out, details.left_out_objects);
     labels.backgrounds = details.backgrounds;
     let Details { names, categories, .. } = details;
-    Ok(Assembled { dataset: Dataset { images, names, report: labels, categories }, report })
+    Ok(Assembled { dataset: ValData::new(images, names, labels, categories), report })
 }
 
 /// The confidence above which boxes counted into the confusion matrix of a part.

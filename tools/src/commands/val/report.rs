@@ -6,13 +6,13 @@ use candle_yolov8::val::{ValOptions, ValReport};
 use candle_yolov8::{MatchMetric, Merge};
 use serde_json::{Map, Value, json};
 
-use super::dataset::Dataset;
 use crate::cli::Metric;
 use crate::output::{Stdout, Table, class_name, grouped, milliseconds};
 use crate::part::decimal;
+use ghostzoo::ValData;
 
 /// The numbers for people.
-pub(crate) fn print(out: &mut Stdout, metric: Metric, dataset: &Dataset, validated: &ValReport) -> Result<()> {
+pub(crate) fn print(out: &mut Stdout, metric: Metric, dataset: &ValData, validated: &ValReport) -> Result<()> {
     if metric != Metric::Coco {
         let metrics = &validated.measured.ultralytics;
         out.line(&format!(
@@ -121,7 +121,7 @@ const TOLD: [&str; 7] = ["imgsz", "batch", "rect", "conf", "iou", "max_det", "ti
 /// The numbers for programs; without times where none were taken. `options` are those of [`options()`], and maybe more.
 pub(crate) fn json(
     model: &str,
-    dataset: &Dataset,
+    dataset: &ValData,
     options: &Map<String, Value>,
     validated: &ValReport,
     failed: usize,

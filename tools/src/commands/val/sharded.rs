@@ -6,9 +6,9 @@ use anyhow::Result;
 use candle_core::DType;
 use candle_yolov8::Detector;
 use candle_yolov8::val::{ValOptions, ValPlan, validate_batches};
+use ghostzoo::ValData;
 use serde_json::{Map, Value, json};
 
-use super::dataset::Dataset;
 use super::part::{self, Assembled, FORMAT, PartOutput};
 use super::{Wanted, finish, folder, report, warn};
 use crate::cli::{GlobalArgs, MergeArgs, Metric, ValArgs, bytes};
@@ -32,7 +32,7 @@ pub(super) struct Sharded<'a> {
     pub(super) shard: [usize; 2],
     pub(super) model: ModelFile<'a>,
     pub(super) detector: &'a Detector,
-    pub(super) dataset: &'a Dataset,
+    pub(super) dataset: &'a ValData,
     pub(super) options: &'a ValOptions,
 }
 

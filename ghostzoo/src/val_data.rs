@@ -1,57 +1,70 @@
-//! The labelled images of a validation.
+//! The labelled images of a validation, with their classes as the model numbers them.
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use candle_yolov8::data::{
     AnnotatedImage, ClassMatch, CocoInstances, DataYaml, DatasetSplit, LabelReport, coco_category_ids,
 };
 
-use crate::error::usage;
+use crate::error::{Context as _, Result, request};
 
-/// Most notes about labels.
-const SHOWN: usize = 20;
 /// What the class of a model of many is called where all count as one: Ultralytics' name.
 const SINGLE: &str = "item";
 
-/// What the arguments name, whose labels are still to be read.
-pub(crate) enum Labels {
+/// A split of a data.yaml, or an instances file of COCO, whose labels are still to be read.
+#[derive(Debug)]
+pub struct ValLabels(Found);
+
+#[derive(Debug)]
+enum Found {
     Yaml { split: DatasetSplit, names: Vec<String>, coco_ids: Option<Vec<i64>> },
     Coco { instances: CocoInstances, images: Vec<AnnotatedImage>, report: LabelReport },
 }
 
-/// Images, and what their classes are called.
-pub(crate) struct Dataset {
-    pub(crate) images: Vec<AnnotatedImage>,
-    pub(crate) names: Vec<String>,
-    pub(crate) report: LabelReport,
+/// Labelled images to measure a detector on.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ValData {
+    /// The images.
+    pub images: Vec<AnnotatedImage>,
+    /// What their classes are called.
+    pub names: Vec<String>,
+    /// What was left out.
+    pub report: LabelReport,
     /// COCO's id of each class; none where an instances file lacks the class.
-    pub(super) categories: Vec<Option<i64>>,
+    categories: Vec<Option<i64>>,
 }
 
-impl Labels {
+impl ValLabels {
     /// Finds the labels of `split` of a data.yaml, or of an instances file, whose images lie in `images`.
-    pub(crate) fn find(data: &Path, images: Option<&Path>, split: &str) -> Result<Self> {
+    ///
+    /// # Errors
+    /// A file that cannot be read; images that are not where it says; `images` beside a data.yaml.
+    pub fn find(data: &Path, images: Option<&Path>, split: &str) -> Result<Self> {
         let is_json = data.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
         if is_json {
             let instances = CocoInstances::read(data)?;
             let found = instances.images(images);
-            let advised = || "--images FOLDER says where the images are";
+            let advised = || "`options.images` says where the images are";
             let (images, report) = if images.is_some() { found? } else { found.with_context(advised)? };
-            return Ok(Self::Coco { instances, images, report });
+            return Ok(Self(Found::Coco { instances, images, report }));
         }
         if images.is_some() {
-            return Err(usage("--images goes with an instances file; a data.yaml says where its images are"));
+            return Err(request("`options.images` goes with an instances file; a data.yaml says where its images are"));
         }
         let data = DataYaml::read(data)?;
         let coco_ids = coco_category_ids(&data.entries(split)?, data.names().len());
-        Ok(Self::Yaml { split: DatasetSplit::open(&data, split)?, names: data.names().to_vec(), coco_ids })
+        let split = DatasetSplit::open(&data, split)?;
+        Ok(Self(Found::Yaml { split, names: data.names().to_vec(), coco_ids }))
     }
 
     /// Reads the labels; all of class 0 with `single_cls`.
-    pub(crate) fn read(self, single_cls: bool) -> Result<Dataset> {
-        match self {
-            Self::Yaml { split, names, coco_ids } => {
+    ///
+    /// # Errors
+    /// Labels that cannot be read.
+    pub fn read(self, single_cls: bool) -> Result<ValData> {
+        match self.0 {
+            Found::Yaml { split, names, coco_ids } => {
                 let split = split.single_cls(single_cls);
                 let (images, report) = split.labels()?;
                 let numbered = |class: usize| Some(class as i64 + 1);
@@ -60,44 +73,51 @@ impl Labels {
                     (None, Some(ids)) => ids.into_iter().map(Some).collect(),
                     (None, None) => (0..names.len()).map(numbered).collect(),
                 };
-                Ok(Dataset { images, names, report, categories })
+                Ok(ValData { images, names, report, categories })
             }
-            Self::Coco { instances, mut images, report } => {
+            Found::Coco { instances, mut images, report } => {
                 if single_cls {
                     images.iter_mut().flat_map(|image| &mut image.labels).for_each(|label| label.class = 0);
                 }
                 let categories = instances.categories();
                 let names = categories.iter().map(|category| category.name.clone()).collect();
                 let categories = categories.iter().map(|category| Some(category.id)).collect();
-                Ok(Dataset { images, names, report, categories })
+                Ok(ValData { images, names, report, categories })
             }
         }
     }
 }
 
-impl Dataset {
+impl ValData {
+    /// Of images whose labels are read, with COCO's id of each class.
+    #[must_use]
+    pub fn new(
+        images: Vec<AnnotatedImage>,
+        names: Vec<String>,
+        report: LabelReport,
+        categories: Vec<Option<i64>>,
+    ) -> Self {
+        Self { images, names, report, categories }
+    }
+
+    /// COCO's id of each class; none where an instances file lacks the class.
+    #[must_use]
+    pub fn categories(&self) -> &[Option<i64>] {
+        &self.categories
+    }
+
     /// COCO's id of a class; none where an instances file lacks it.
-    pub(crate) fn category(&self, class: usize) -> Option<i64> {
+    pub fn category(&self, class: usize) -> Option<i64> {
         self.categories.get(class).copied().flatten()
     }
 
     /// Most objects of an image.
-    pub(crate) fn most(&self) -> usize {
+    pub fn most(&self) -> usize {
         self.images.iter().map(|image| image.labels.len()).max().unwrap_or(0)
     }
 
-    /// Says what was left out, the first few one by one, and what is there.
-    pub(crate) fn tell(&self, data: &Path) {
-        let messages = &self.report.messages;
-        messages.iter().take(SHOWN).for_each(|message| status!("note: {message}"));
-        if messages.len() > SHOWN {
-            status!("note: and {} more", messages.len() - SHOWN);
-        }
-        status!("note: {}: {}", data.display(), self.report);
-    }
-
     /// Takes the classes for one, as a model of `classes` calls it.
-    pub(crate) fn unite(&mut self, classes: usize, model_names: &[String]) {
+    pub fn unite(&mut self, classes: usize, model_names: &[String]) {
         let name = model_names.first().filter(|_| classes == 1).cloned();
         self.names = vec![name.unwrap_or_else(|| SINGLE.to_owned())];
         self.categories.truncate(1);
@@ -105,7 +125,7 @@ impl Dataset {
 
     /// Numbers the labels as a model of `classes` does: by name where its names and the data's are the same or one list holds
     /// the other, else by number. Objects of classes that it does not know are left out.
-    pub(crate) fn agree(&mut self, model: &str, classes: usize, model_names: &[String]) {
+    pub fn agree(&mut self, model: &str, classes: usize, model_names: &[String]) {
         let found = ClassMatch::new(&self.names, model_names, classes);
         if found.is_identity() && self.names.len() == classes {
             if !found.by_name && !model_names.is_empty() {

@@ -1,0 +1,105 @@
+"""The module in Rust: what the package wraps."""
+
+from typing import Any, final
+
+VERSION: str
+
+class ImageError(ValueError): ...
+
+def models() -> list[str]: ...
+def pull(model: str, force: bool = False) -> None: ...
+@final
+class Detector:
+    def __new__(
+        cls,
+        model: str,
+        *,
+        dtype: str = "f32",
+        threads: int | None = None,
+        device: str = "cpu",
+        arch: Any = None,
+    ) -> Detector: ...
+    def predict(
+        self,
+        images: list[Any],
+        *,
+        channels: str,
+        conf: float,
+        iou: float,
+        max_det: int,
+        imgsz: list[int] | None,
+        rect: bool,
+        classes: list[int] | None,
+        agnostic_nms: bool,
+        max_pixels: int | None = None,
+    ) -> list[Any]: ...
+    @property
+    def class_names(self) -> list[str]: ...
+    @property
+    def num_classes(self) -> int: ...
+    @property
+    def imgsz(self) -> list[int]: ...
+    @property
+    def licence(self) -> str | None: ...
+
+@final
+class Classifier:
+    def __new__(
+        cls,
+        model: str,
+        *,
+        dtype: str = "f32",
+        threads: int | None = None,
+        device: str = "cpu",
+        arch: Any = None,
+    ) -> Classifier: ...
+    def predict(self, images: list[Any], *, channels: str, max_pixels: int | None = None) -> list[Any]: ...
+    @property
+    def class_names(self) -> list[str]: ...
+    @property
+    def num_classes(self) -> int: ...
+    @property
+    def imgsz(self) -> list[int]: ...
+    @property
+    def licence(self) -> str | None: ...
+
+def val_detector(
+    detector: Detector,
+    data: Any,
+    *,
+    split: str,
+    images: Any,
+    imgsz: int | None,
+    batch: int,
+    rect: bool,
+    conf: float,
+    iou: float,
+    max_det: int,
+    agnostic_nms: bool,
+    single_cls: bool,
+    progress: Any,
+) -> str: ...
+def val_classifier(
+    classifier: Classifier, data: Any, *, split: str | None, batch: int, workers: int, progress: Any
+) -> str: ...
+def train_detector(
+    folder: Any, options: str, resumes: bool, threads: int | None = None, progress: Any = None
+) -> str: ...
+def train_classifier(
+    folder: Any, options: str, resumes: bool, threads: int | None = None, progress: Any = None
+) -> str: ...
+def quantize_model(
+    model: Any,
+    images: list[Any],
+    output: Any,
+    *,
+    count: int,
+    method: str,
+    percentile: float,
+    bias_correction: bool,
+    skip: list[str],
+    imgsz: list[int] | None,
+    channels: str,
+    threads: int | None,
+    progress: Any,
+) -> str: ...

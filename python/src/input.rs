@@ -1,0 +1,152 @@
+//! What a caller gives as an image.
+
+use std::path::{Path, PathBuf};
+
+use ghostzoo::Error;
+use ghostzoo::image::{DecodeOptions, ImageError, RgbImage, decode_with, open_with};
+use numpy::{PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods as _};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyString};
+
+use crate::error::{self, refuse};
+
+/// An image that may still have to be read.
+pub(crate) enum Input {
+    /// A file.
+    File(PathBuf),
+    /// A file's content.
+    Encoded(PyBackedBytes),
+    /// Pixels.
+    Pixels(RgbImage),
+}
+
+/// How images are read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reading {
+    /// Of files.
+    pub(crate) decode: DecodeOptions,
+    /// Whether arrays hold blue, green, red.
+    pub(crate) is_bgr: bool,
+}
+
+impl Input {
+    /// Takes a path, encoded bytes, an array of (height, width, 3) levels, or an image of Pillow.
+    ///
+    /// # Errors
+    /// Another type, shape or type of elements.
+    pub(crate) fn new(given: &Bound<'_, PyAny>, reading: &Reading) -> PyResult<Self> {
+        if let Ok(array) = given.cast::<PyUntypedArray>() {
+            return of_array(array, reading.is_bgr).map(Self::Pixels);
+        }
+        if given.is_instance_of::<PyBytes>() || given.is_instance_of::<PyByteArray>() {
+            return Ok(Self::Encoded(given.extract()?));
+        }
+        if given.is_instance_of::<PyMemoryView>() {
+            return Ok(Self::Encoded(given.py().get_type::<PyBytes>().call1((given,))?.extract()?));
+        }
+        if given.is_instance_of::<PyString>() || given.hasattr("__fspath__")? {
+            return Ok(Self::File(given.extract()?));
+        }
+        if given.hasattr("mode")? && given.hasattr("convert")? {
+            let module = given.py().import("ghostzoo._pillow")?;
+            let array = module.call_method1("rgb", (given, reading.decode.orient))?;
+            return of_array(array.cast::<PyUntypedArray>()?, false).map(Self::Pixels);
+        }
+        Err(PyTypeError::new_err(format!(
+            "{} is no image: give a path, the bytes of a file, a numpy array of uint8 (height, width, 3), or an image of Pillow",
+            given.get_type().fully_qualified_name()?
+        )))
+    }
+
+    /// The pixels.
+    ///
+    /// # Errors
+    /// Where a file cannot be read or decoded.
+    pub(crate) fn read(self, reading: &Reading) -> Result<RgbImage, ImageError> {
+        match self {
+            Self::File(path) => Ok(open_with(&path, &reading.decode)?.image),
+            Self::Encoded(bytes) => Ok(decode_with(&bytes, &reading.decode)?.image),
+            Self::Pixels(image) => Ok(image),
+        }
+    }
+
+    /// The file, where it is one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            _ => None,
+        }
+    }
+}
+
+/// The exception for an image that cannot be read, of a file or one among several.
+pub(crate) fn unreadable(error: ImageError, path: Option<&Path>, index: usize) -> PyErr {
+    let place = match path {
+        Some(path) => ghostzoo::shown(path.as_os_str()),
+        None => format!("image {index}"),
+    };
+    let said = error::line(&Error::Context { what: place, source: Box::new(Error::Invalid(error.to_string())) });
+    let said = if matches!(error, ImageError::Io { .. }) { error::line(&error) } else { said };
+    error::of_image(&error, said)
+}
+
+/// The image of an array.
+///
+/// # Errors
+/// Another type of elements, another shape, no pixel.
+fn of_array(array: &Bound<'_, PyUntypedArray>, is_bgr: bool) -> PyResult<RgbImage> {
+    let shape = array.shape().to_vec();
+    let Ok(levels) = array.extract::<PyReadonlyArrayDyn<'_, u8>>() else {
+        return Err(PyTypeError::new_err(format!(
+            "an array of {} is no image: give uint8, levels from 0 to 255",
+            array.dtype()
+        )));
+    };
+    let (height, width, channels) = match shape[..] {
+        [height, width] => (height, width, 1),
+        [height, width, channels @ (1 | 3)] => (height, width, channels),
+        _ => {
+            let sides: Vec<String> = shape.iter().map(ToString::to_string).collect();
+            return Err(refuse(format!(
+                "an array of shape ({}) is no image: give (height, width, 3)",
+                sides.join(", ")
+            )));
+        }
+    };
+    let [Ok(columns), Ok(rows)] = [width, height].map(u32::try_from) else {
+        return Err(refuse(format!("an image of {width}x{height} is too large")));
+    };
+    if rows == 0 || columns == 0 {
+        return Err(refuse(format!("an image of {width}x{height} has no pixel")));
+    }
+    let view = levels.as_array();
+    let levels: Vec<u8> = match (levels.as_slice(), channels, is_bgr) {
+        (Ok(levels), 3, false) => levels.to_vec(),
+        (Ok(levels), 3, true) => reversed(levels),
+        (Ok(levels), _, _) => levels.iter().flat_map(|level| [*level; 3]).collect(),
+        (Err(_), 3, true) => reversed(&view.iter().copied().collect::<Vec<u8>>()),
+        (Err(_), 3, false) => view.iter().copied().collect(),
+        (Err(_), _, _) => view.iter().flat_map(|level| [*level; 3]).collect(),
+    };
+    RgbImage::from_raw(columns, rows, levels).ok_or_else(|| refuse("an array whose size is not its shape's"))
+}
+
+/// Pixels of three levels with the first and the last exchanged.
+fn reversed(levels: &[u8]) -> Vec<u8> {
+    let mut out = levels.to_vec();
+    let (fours, rest) = out.as_chunks_mut::<12>();
+    for four in fours {
+        let [a, b, c] = [0, 4, 8].map(|at| u32::from_le_bytes([four[at], four[at + 1], four[at + 2], four[at + 3]]));
+        // b0 g0 r0 b1, g1 r1 b2 g2, r2 b3 g3 r3.
+        let low = (a >> 16 & 0xff) | (a & 0xff00) | (a & 0xff) << 16 | (b >> 8 & 0xff) << 24;
+        let middle = (b & 0xff) | (a >> 24) << 8 | (c & 0xff) << 16 | (b & 0xff00_0000);
+        let high = (b >> 16 & 0xff) | (c >> 24) << 8 | (c & 0x00ff_0000) | (c >> 8 & 0xff) << 24;
+        four[..4].copy_from_slice(&low.to_le_bytes());
+        four[4..8].copy_from_slice(&middle.to_le_bytes());
+        four[8..].copy_from_slice(&high.to_le_bytes());
+    }
+    rest.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| pixel.swap(0, 2));
+    out
+}
