@@ -220,6 +220,21 @@ class Results:
             raise TypeError("the result of a classifier has no boxes to select from")
         return self._with(self.boxes[index])
 
+    @property
+    def masks(self) -> None:
+        """Of segmentation: none."""
+        return None
+
+    @property
+    def keypoints(self) -> None:
+        """Of poses: none."""
+        return None
+
+    @property
+    def obb(self) -> None:
+        """Of turned boxes: none."""
+        return None
+
     def _with(self, boxes: Boxes) -> Results:
         again = Results(self.path, self.names, self.orig_shape, boxes=boxes, speed=self.speed, dropped=self.dropped)
         again.input_shape = self.input_shape

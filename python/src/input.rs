@@ -122,13 +122,15 @@ fn of_array(array: &Bound<'_, PyUntypedArray>, is_bgr: bool) -> PyResult<RgbImag
         return Err(refuse(format!("an image of {width}x{height} has no pixel")));
     }
     let view = levels.as_array();
-    let levels: Vec<u8> = match (levels.as_slice(), channels, is_bgr) {
-        (Ok(levels), 3, false) => levels.to_vec(),
-        (Ok(levels), 3, true) => reversed(levels),
-        (Ok(levels), _, _) => levels.iter().flat_map(|level| [*level; 3]).collect(),
-        (Err(_), 3, true) => reversed(&view.iter().copied().collect::<Vec<u8>>()),
-        (Err(_), 3, false) => view.iter().copied().collect(),
-        (Err(_), _, _) => view.iter().flat_map(|level| [*level; 3]).collect(),
+    // A slice of an array in Fortran's order has its columns first.
+    let slice = levels.as_slice().ok().filter(|_| levels.is_c_contiguous());
+    let levels: Vec<u8> = match (slice, channels, is_bgr) {
+        (Some(levels), 3, false) => levels.to_vec(),
+        (Some(levels), 3, true) => reversed(levels),
+        (Some(levels), _, _) => levels.iter().flat_map(|level| [*level; 3]).collect(),
+        (None, 3, true) => reversed(&view.iter().copied().collect::<Vec<u8>>()),
+        (None, 3, false) => view.iter().copied().collect(),
+        (None, _, _) => view.iter().flat_map(|level| [*level; 3]).collect(),
     };
     RgbImage::from_raw(columns, rows, levels).ok_or_else(|| refuse("an array whose size is not its shape's"))
 }

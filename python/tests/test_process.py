@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -140,7 +141,7 @@ def test_models_leave_nothing_behind() -> None:
     assert threads() <= running
 
 
-def test_import_takes_neither_numpy_nor_others() -> None:
+def test_import_takes_neither_numpy_nor_others(tmp_path: Path) -> None:
     code = "import sys, ghostzoo; print([name for name in ('numpy', 'PIL', 'pyarrow', 'torch') if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
