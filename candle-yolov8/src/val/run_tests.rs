@@ -7,7 +7,7 @@ use candle_vision::image::{Rgb, RgbImage, save};
 
 use super::*;
 use crate::data::{BBox, ImageId};
-use crate::{PredictOptions, Yolo, model_config};
+use crate::{NmsOptions, PredictOptions, TileOptions, Yolo, model_config};
 
 const OPTIONS: fn() -> ValOptions = || ValOptions { imgsz: 320, batch: 3, ..Default::default() };
 
