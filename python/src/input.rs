@@ -135,20 +135,21 @@ fn of_array(array: &Bound<'_, PyUntypedArray>, is_bgr: bool) -> PyResult<RgbImag
     RgbImage::from_raw(columns, rows, levels).ok_or_else(|| refuse("an array whose size is not its shape's"))
 }
 
-/// Pixels of three levels with the first and the last exchanged.
+/// Pixels of three levels with the first and the last exchanged, four at a time: byte by byte it takes three times as long.
 fn reversed(levels: &[u8]) -> Vec<u8> {
-    let mut out = levels.to_vec();
-    let (fours, rest) = out.as_chunks_mut::<12>();
-    for four in fours {
-        let [a, b, c] = [0, 4, 8].map(|at| u32::from_le_bytes([four[at], four[at + 1], four[at + 2], four[at + 3]]));
+    let mut out = vec![0; levels.len()];
+    let ((fours, rest), (fours_out, rest_out)) = (levels.as_chunks::<12>(), out.as_chunks_mut::<12>());
+    for (four, out) in fours.iter().zip(fours_out) {
+        let words = four.as_chunks::<4>().0;
         // b0 g0 r0 b1, g1 r1 b2 g2, r2 b3 g3 r3.
-        let low = (a >> 16 & 0xff) | (a & 0xff00) | (a & 0xff) << 16 | (b >> 8 & 0xff) << 24;
-        let middle = (b & 0xff) | (a >> 24) << 8 | (c & 0xff) << 16 | (b & 0xff00_0000);
-        let high = (b >> 16 & 0xff) | (c >> 24) << 8 | (c & 0x00ff_0000) | (c >> 8 & 0xff) << 24;
-        four[..4].copy_from_slice(&low.to_le_bytes());
-        four[4..8].copy_from_slice(&middle.to_le_bytes());
-        four[8..].copy_from_slice(&high.to_le_bytes());
+        let [a, b, c] = [words[0], words[1], words[2]].map(u32::from_le_bytes);
+        let words = out.as_chunks_mut::<4>().0;
+        words[0] = ((a >> 16 & 0xff) | (a & 0xff00) | (a & 0xff) << 16 | (b >> 8 & 0xff) << 24).to_le_bytes();
+        words[1] = ((b & 0xff) | (a >> 24) << 8 | (c & 0xff) << 16 | (b & 0xff00_0000)).to_le_bytes();
+        words[2] = ((b >> 16 & 0xff) | (c >> 24) << 8 | (c & 0x00ff_0000) | (c >> 8 & 0xff) << 24).to_le_bytes();
     }
-    rest.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| pixel.swap(0, 2));
+    for (pixel, out) in rest.as_chunks::<3>().0.iter().zip(rest_out.as_chunks_mut::<3>().0) {
+        *out = [pixel[2], pixel[1], pixel[0]];
+    }
     out
 }
