@@ -35,6 +35,15 @@ def test_a_validation_measures_what_the_command_does(command: Command, detector:
     assert metrics.results_dict["metrics/mAP50-95(B)"] == metrics.map and metrics.confusion_matrix.shape == (4, 4)
 
 
+def test_a_validation_of_a_data_set_measures_what_the_command_does(command: Command, bccd: Path) -> None:
+    model = "yolov8n-ghostnet-bccd"
+    line = command("val", "--data", bccd / "data.yaml", "--model", model, "--split", "test", "--json", "--plots", "false")[0]
+    metrics = Detector(model, threads=1).val(bccd / "data.yaml", split="test")
+    expected = line["ultralytics"]
+    assert [metrics.map50, metrics.map] == [expected["map50"], expected["map50_95"]] and metrics.map > 0.5
+    assert metrics.coco == line["coco"] and metrics.images == line["images"]
+
+
 def test_a_classifier_is_validated_on_folders(command: Command, classifier: Classifier, tmp_path: Path) -> None:
     from PIL import Image
 

@@ -41,6 +41,13 @@ def test_boxes_are_the_commands_to_the_last_bit(command: Command, dtype: str, co
     assert len(boxes(found[0])) > 2, "the test has something to compare"
 
 
+def test_boxes_of_a_data_set_are_the_commands(command: Command, detector: Detector, bccd: Path) -> None:
+    images = sorted((bccd / "images" / "test").glob("*.jpg"))
+    lines = command("detect", *images, "--model", "yolov8n-ghostnet-bccd", "--json", "--no-save")
+    found = detector(images, batch=7)
+    assert [single(boxes(one)) for one in found] == [single(of_command(line)) for line in lines] and len(found) > 50
+
+
 def test_options_are_the_commands(command: Command, detector: Detector) -> None:
     arguments = ["--imgsz", "320,256", "--iou", "0.5", "--max-det", "7", "--classes", "RBC,0", "--agnostic-nms", "--rect", "false"]
     line = command("detect", CELLS, "--model", "yolov8n-ghostnet-bccd", "--json", "--no-save", "--conf", "0.05", *arguments)[0]
