@@ -6,6 +6,8 @@
 //! threads.
 //! Source: Ioffe and Szegedy, <https://arxiv.org/abs/1502.03167>.
 
+use std::sync::Arc;
+
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
@@ -13,7 +15,10 @@ use super::autograd::{Gradient, differentiable};
 use super::maps::{Maps, dispatch_dtype, read, tensor, unwritten, with_dense_images};
 use super::real::{Real, Sums, widest};
 use super::shared::{DisjointSliceMut, with_compute_dtype};
+use super::sync::{self, AllGather};
 use super::{Activation, gpu, is_stock};
+
+mod together;
 
 /// Elements that pass through the first-level cache at a time.
 const PART: usize = 1024;
@@ -25,11 +30,13 @@ pub struct BatchStats {
     pub mean: Tensor,
     /// Mean squared distance from the mean.
     pub var: Tensor,
-    /// Elements of each channel.
+    /// Elements of each channel, of all processes.
     pub count: usize,
 }
 
 /// Normalises `xs` (n, c, h, w) by its own moments; `weight` and `bias` are (c). Fails where a channel has one element.
+///
+/// In [`crate::with_sync_batch_norm`] the moments are those of all processes' maps, by the CPU's kernels alone.
 pub fn batch_norm(
     xs: &Tensor,
     weight: &Tensor,
@@ -41,23 +48,31 @@ pub fn batch_norm(
     if weight.dims() != [channels] || bias.dims() != [channels] {
         bail!("batch norm weight {:?} and bias {:?} do not fit {:?}", weight.dims(), bias.dims(), xs.dims())
     }
-    let count = batch * h * w;
-    if count <= 1 {
+    let (count, group) = (batch * h * w, sync::group());
+    if count <= 1 && group.is_none() {
         bail!("batch norm in training needs more than one value per channel, got {:?}", xs.dims())
     }
     let on_gpu = gpu::train::takes(xs);
+    if group.is_some() && (on_gpu || !xs.device().is_cpu() || is_stock()) {
+        bail!("batch norms of several processes are synchronised on the CPU alone, not on {:?}", xs.device())
+    }
     if (!xs.device().is_cpu() && !on_gpu) || is_stock() {
         return compose(xs, weight, bias, eps, activation, count);
     }
     let mut found = None;
     let ys = with_compute_dtype("batch_norm", xs, |xs| {
         let operand = |t: &Tensor| t.to_dtype(xs.dtype());
-        let fused = if on_gpu { gpu::train::batch_norm } else { fused };
-        let (ys, moments) = fused(xs, &operand(weight)?, &operand(bias)?, eps, activation)?;
-        found = Some(moments);
+        let (weight, bias) = (operand(weight)?, operand(bias)?);
+        let (ys, moments, count) = if on_gpu {
+            let (ys, moments) = gpu::train::batch_norm(xs, &weight, &bias, eps, activation)?;
+            (ys, moments, count)
+        } else {
+            fused(xs, &weight, &bias, eps, activation, group)?
+        };
+        found = Some((moments, count));
         Ok(ys)
     })?;
-    let Some([mean, var]) = found else { bail!("batch norm without moments") };
+    let Some(([mean, var], count)) = found else { bail!("batch norm without moments") };
     Ok((ys, BatchStats { mean, var, count }))
 }
 
@@ -86,26 +101,34 @@ fn fused(
     bias: &Tensor,
     eps: f64,
     activation: Activation,
-) -> Result<(Tensor, [Tensor; 2])> {
+    group: Option<Arc<dyn AllGather>>,
+) -> Result<(Tensor, [Tensor; 2], usize)> {
     let kept = with_dense_images(&xs.detach())?;
     let (batch, channels, h, w) = xs.dims4()?;
-    let norm = Norm { channels, plane: h * w, count: (batch * h * w) as f64, eps, activation };
+    let mut norm = Norm { channels, plane: h * w, count: (batch * h * w) as f64, eps, activation };
     dispatch_dtype!("batch_norm", xs.dtype(), T => {
         let (scale, shift) = (weight.to_vec1::<T>()?, bias.to_vec1::<T>()?);
-        let (ys, moments) = read::<T, _>(&kept, |xs| Ok(norm.forward(xs, &scale, &shift)))?;
+        let (ys, moments) = match &group {
+            None => read::<T, _>(&kept, |xs| Ok(norm.forward(xs, &scale, &shift)))?,
+            Some(group) => read::<T, _>(&kept, |xs| norm.forward_together(xs, &scale, &shift, &**group))?,
+        };
+        let count = norm.count as usize;
         let column = |of: fn(&Moment) -> f64| {
             tensor(moments.iter().map(|moment| T::nearest(of(moment))).collect::<Vec<T>>(), channels)
         };
         let found = [column(|moment| moment.mean)?, column(|moment| moment.var)?];
         let ys = differentiable(ys, xs.shape(), &[xs, weight, bias], move |grad, _| {
             let (of_xs, of_weight, of_bias) = read::<T, _>(&kept, |xs| {
-                read(grad, |grad| Ok(norm.backward(xs, grad, &moments, &scale, &shift)))
+                read(grad, |grad| match &group {
+                    None => Ok(norm.backward(xs, grad, &moments, &scale, &shift)),
+                    Some(group) => norm.backward_together(xs, grad, &moments, &scale, &shift, &**group),
+                })
             })?;
             let of_xs = tensor(of_xs, kept.shape())?;
             let grads = [of_xs, tensor(of_weight, channels)?, tensor(of_bias, channels)?];
             Ok(grads.into_iter().map(|grad| Some(Gradient::Own(grad))).collect())
         })?;
-        Ok((ys, found))
+        Ok((ys, found, count))
     })
 }
 
@@ -193,21 +216,38 @@ impl Norm {
         let mut out = unsafe { unwritten(xs.batch() * xs.image_len()) };
         let scatter = DisjointSliceMut::new(&mut out);
         let channel = |channel: usize| {
-            let (mut buffer, mut ys) = ([T::zero(); PART], [T::zero(); PART]);
+            let mut buffer = [T::zero(); PART];
             let moment = self.moment(xs, channel, &mut buffer);
             let affine = self.affine(moment, weight[channel], bias[channel]);
-            for part in self.parts(xs.batch()) {
-                let xs = self.read(xs, channel, part, &mut buffer);
-                let ys = &mut ys[..xs.len()];
-                widest(|| normalise(xs, affine, ys));
-                self.activation.apply_slice(ys);
-                // SAFETY: the planes of this channel belong to this task alone.
-                unsafe { self.write(ys, channel, part, &scatter) };
-            }
+            // SAFETY: the planes of this channel belong to this task alone.
+            unsafe { self.write_normalised(xs, channel, affine, &mut buffer, &scatter) };
             moment
         };
         let moments = (0..self.channels).into_par_iter().map(channel).collect();
         (out, moments)
+    }
+
+    /// Writes a channel's result.
+    ///
+    /// # Safety
+    /// Nothing else writes this channel's planes at the same time.
+    unsafe fn write_normalised<T: Real>(
+        &self,
+        xs: Maps<'_, T>,
+        channel: usize,
+        affine: [T; 2],
+        buffer: &mut [T; PART],
+        out: &DisjointSliceMut<'_, T>,
+    ) {
+        let mut ys = [T::zero(); PART];
+        for part in self.parts(xs.batch()) {
+            let xs = self.read(xs, channel, part, buffer);
+            let ys = &mut ys[..xs.len()];
+            widest(|| normalise(xs, affine, ys));
+            self.activation.apply_slice(ys);
+            // SAFETY: by the caller's contract.
+            unsafe { self.write(ys, channel, part, out) };
+        }
     }
 
     /// Gradients of the input, the weight and the bias.
@@ -223,42 +263,89 @@ impl Norm {
         let mut out = unsafe { unwritten(xs.batch() * xs.image_len()) };
         let scatter = DisjointSliceMut::new(&mut out);
         let channel = |channel: usize| {
-            let moment = moments[channel];
-            let affine = self.affine(moment, weight[channel], bias[channel]);
-            let mut buffers = [[T::zero(); PART]; 4];
-            let [of_xs, of_grad, normalised, passed] = &mut buffers;
-            // The gradient behind the activation, `passed`, is computed in both passes: that takes less than to store it.
-            let mut pass = |part: Part, f: &mut dyn FnMut(&[T], &mut [T])| {
-                let xs = self.read(xs, channel, part, of_xs);
-                let passed = &mut passed[..xs.len()];
-                passed.copy_from_slice(self.read(grad, channel, part, of_grad));
-                if self.activation != Activation::Identity {
-                    let normalised = &mut normalised[..xs.len()];
-                    widest(|| normalise(xs, affine, normalised));
-                    self.activation.times_derivative(normalised, passed);
-                }
-                f(xs, passed);
-            };
-            let (mean, mut sums) = (moment.mean, Sums::default());
-            for part in self.parts(xs.batch()) {
-                pass(part, &mut |xs, passed| widest(|| sums.add(passed, xs, move |grad, x| [grad, grad * (x - mean)])));
-            }
-            let [sum, product] = sums.totals();
-            let invstd = 1. / (moment.var + self.eps).sqrt();
-            let of_x = -weight[channel].to_wide() * invstd * invstd * invstd * product / self.count;
-            let constant = -weight[channel].to_wide() * invstd * sum / self.count - of_x * moment.mean;
-            let factors = [affine[0], T::nearest(of_x), T::nearest(constant)];
-            for part in self.parts(xs.batch()) {
-                pass(part, &mut |xs, passed| {
-                    widest(|| combine(xs, factors, passed));
-                    // SAFETY: the planes of this channel belong to this task alone.
-                    unsafe { self.write(passed, channel, part, &scatter) };
-                });
-            }
-            (T::nearest(product * invstd), T::nearest(sum))
+            let mut pass = Pass::new(self, [xs, grad], channel, moments[channel], [weight[channel], bias[channel]]);
+            let sums = pass.sums();
+            // SAFETY: the planes of this channel belong to this task alone.
+            unsafe { pass.write(sums, &scatter) };
+            pass.of_affine(sums)
         };
         let (of_weight, of_bias) = (0..self.channels).into_par_iter().map(channel).unzip();
         (out, of_weight, of_bias)
+    }
+}
+
+/// The way back through a channel. The gradient behind the activation is computed in both of its passes: that takes less than
+/// to store it.
+struct Pass<'a, T> {
+    norm: &'a Norm,
+    xs: Maps<'a, T>,
+    grad: Maps<'a, T>,
+    channel: usize,
+    moment: Moment,
+    weight: T,
+    affine: [T; 2],
+    buffers: [[T; PART]; 4],
+}
+
+impl<'a, T: Real> Pass<'a, T> {
+    fn new(
+        norm: &'a Norm,
+        [xs, grad]: [Maps<'a, T>; 2],
+        channel: usize,
+        moment: Moment,
+        [weight, bias]: [T; 2],
+    ) -> Self {
+        let affine = norm.affine(moment, weight, bias);
+        Self { norm, xs, grad, channel, moment, weight, affine, buffers: [[T::zero(); PART]; 4] }
+    }
+
+    /// Calls `f` with the elements of each part and their gradients behind the activation.
+    fn each(&mut self, mut f: impl FnMut(Part, &[T], &mut [T])) {
+        let Self { norm, channel, affine, buffers: [of_xs, of_grad, normalised, passed], .. } = self;
+        for part in norm.parts(self.xs.batch()) {
+            let xs = norm.read(self.xs, *channel, part, of_xs);
+            let passed = &mut passed[..xs.len()];
+            passed.copy_from_slice(norm.read(self.grad, *channel, part, of_grad));
+            if norm.activation != Activation::Identity {
+                let normalised = &mut normalised[..xs.len()];
+                widest(|| normalise(xs, *affine, normalised));
+                norm.activation.times_derivative(normalised, passed);
+            }
+            f(part, xs, passed);
+        }
+    }
+
+    /// Sums of the gradients, and of their products with the distances from the mean.
+    fn sums(&mut self) -> [f64; 2] {
+        let (mean, mut sums) = (self.moment.mean, Sums::default());
+        self.each(|_, xs, passed| widest(|| sums.add(passed, xs, move |grad, x| [grad, grad * (x - mean)])));
+        sums.totals()
+    }
+
+    fn invstd(&self) -> f64 {
+        1. / (self.moment.var + self.norm.eps).sqrt()
+    }
+
+    /// Writes the gradient of the input, which the sums over all that decided the moments enter.
+    ///
+    /// # Safety
+    /// Nothing else writes this channel's planes at the same time.
+    unsafe fn write(&mut self, [sum, product]: [f64; 2], out: &DisjointSliceMut<'_, T>) {
+        let (Self { norm, channel, moment, .. }, invstd, weight) = (&*self, self.invstd(), self.weight.to_wide());
+        let (norm, channel) = (*norm, *channel);
+        let of_x = -weight * invstd * invstd * invstd * product / norm.count;
+        let constant = -weight * invstd * sum / norm.count - of_x * moment.mean;
+        let factors = [self.affine[0], T::nearest(of_x), T::nearest(constant)];
+        self.each(|part, xs, passed| {
+            widest(|| combine(xs, factors, passed));
+            // SAFETY: by the caller's contract.
+            unsafe { norm.write(passed, channel, part, out) };
+        });
+    }
+
+    /// Gradients of weight and bias.
+    fn of_affine(&self, [sum, product]: [f64; 2]) -> (T, T) {
+        (T::nearest(product * self.invstd()), T::nearest(sum))
     }
 }
 

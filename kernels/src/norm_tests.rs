@@ -1,8 +1,10 @@
+use std::sync::{Arc, Barrier, Mutex};
+
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 
 use super::{batch_norm, compose};
-use crate::Activation;
+use crate::{Activation, AllGather, with_sync_batch_norm};
 
 fn random(shape: impl Into<candle_core::Shape>, seed: u64) -> Result<Tensor> {
     let (shape, mut state) = (shape.into(), seed);
@@ -153,5 +155,85 @@ fn one_value_per_channel_and_unfitting_operands_are_refused() -> Result<()> {
     assert!(message.contains("more than one value per channel"), "{message}");
     assert!(error(&random((2, 3, 2, 2), 1)?, &column).is_some(), "three channels, two weights");
     assert!(error(&random((2, 2, 2, 2), 1)?, &random(3, 1)?).is_some(), "two channels, three weights");
+    Ok(())
+}
+
+/// Threads that stand for processes.
+#[derive(Debug)]
+struct Threads {
+    given: Mutex<Vec<Vec<f64>>>,
+    barrier: Barrier,
+}
+
+#[derive(Debug)]
+struct Member(Arc<Threads>, usize);
+
+impl AllGather for Member {
+    fn all_gather(&self, values: Vec<f64>) -> Result<Vec<Vec<f64>>> {
+        self.0.given.lock().expect("no panic")[self.1] = values;
+        self.0.barrier.wait();
+        let all = self.0.given.lock().expect("no panic").clone();
+        self.0.barrier.wait();
+        Ok(all)
+    }
+}
+
+/// Result, mean, variance, and the gradients of input, weight and bias for `grad`.
+fn pass(xs: &Tensor, grad: &Tensor) -> Result<(Vec<Vec<f64>>, usize)> {
+    let channels = xs.dim(1)?;
+    let vars = [
+        Var::from_tensor(xs)?,
+        Var::from_tensor(&(random(channels, 2)? + 1.)?)?,
+        Var::from_tensor(&random(channels, 3)?)?,
+    ];
+    let (ys, stats) = batch_norm(&vars[0], &vars[1], &vars[2], 1e-3, Activation::Silu)?;
+    let grads = (&ys * grad)?.sum_all()?.backward()?;
+    let mut all = vec![values(&ys)?, values(&stats.mean)?, values(&stats.var)?];
+    for var in &vars {
+        all.push(values(grads.get(var).expect("each operand takes part"))?);
+    }
+    Ok((all, stats.count))
+}
+
+#[test]
+fn processes_together_have_the_moments_and_gradients_of_the_whole_batch() -> Result<()> {
+    for (parts, plane, about) in [(vec![2, 2], [5, 7], 0.), (vec![1, 3, 2], [3, 1], -300.), (vec![1, 1, 1], [1, 1], 0.)]
+    {
+        let dims = [parts.iter().sum::<usize>(), 3, plane[0], plane[1]];
+        let (xs, grad) = ((random(&dims, 5)? + about)?, random(&dims, 6)?);
+        let (whole, count) = pass(&xs, &grad)?;
+        let given = Mutex::new(vec![Vec::new(); parts.len()]);
+        let threads = Arc::new(Threads { given, barrier: Barrier::new(parts.len()) });
+        let found: Vec<Result<_>> = std::thread::scope(|scope| {
+            let member = |rank: usize| {
+                let (group, first) = (Member(threads.clone(), rank), parts[..rank].iter().sum::<usize>());
+                let part = [&xs, &grad].map(|all| all.narrow(0, first, parts[rank])?.contiguous());
+                scope.spawn(move || {
+                    let [xs, grad] = part;
+                    with_sync_batch_norm(Arc::new(group), || pass(&xs?, &grad?))
+                })
+            };
+            let all: Vec<_> = (0..parts.len()).map(member).collect();
+            all.into_iter().map(|member| member.join().expect("no panic")).collect()
+        });
+        let found: Vec<_> = found.into_iter().collect::<Result<_>>()?;
+        let tolerance = 1e-10 * (1. + f64::abs(about));
+        for (at, expected) in whole.iter().enumerate() {
+            let of = |rank: usize| found[rank].0[at].as_slice();
+            let got: Vec<f64> = match at {
+                // Results and gradients of the input are of each process's own images.
+                0 | 3 => (0..parts.len()).flat_map(of).copied().collect(),
+                // Moments are the same everywhere.
+                1 | 2 => {
+                    assert!((1..parts.len()).all(|rank| of(rank) == of(0)), "{at}");
+                    of(0).to_vec()
+                }
+                // The others add up.
+                _ => (0..3).map(|channel| (0..parts.len()).map(|rank| of(rank)[channel]).sum()).collect(),
+            };
+            assert!(relative_difference(&got, expected) < 1e3 * tolerance, "{at} of {parts:?}: {got:?} {expected:?}");
+        }
+        assert!(found.iter().all(|(_, of_all)| *of_all == count), "{count}");
+    }
     Ok(())
 }
