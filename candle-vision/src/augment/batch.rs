@@ -1,5 +1,7 @@
 //! What one step of training takes.
 
+use std::ops::Range;
+
 use candle_core::{Device, Result, Tensor};
 
 /// Images and labels for one step.
@@ -27,6 +29,22 @@ pub enum Targets {
 }
 
 impl Batch {
+    /// Leaves out all images but these.
+    pub(super) fn keep(&mut self, images: Range<usize>) {
+        let count = self.classes.len();
+        fn part<T>(values: &mut Vec<T>, images: &Range<usize>, count: usize) {
+            let each = values.len() / count.max(1);
+            values.truncate(images.end * each);
+            values.drain(..images.start * each);
+        }
+        part(&mut self.images, &images, count);
+        part(&mut self.indices, &images, count);
+        if let Some(soft) = &mut self.soft {
+            part(soft, &images, count);
+        }
+        part(&mut self.classes, &images, count);
+    }
+
     /// The images, f32 of shape (n, 3, height, width), and their labels.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! epochs before. So a run that is resumed anywhere sees the batches of the run that was not interrupted.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,10 +12,11 @@ use std::time::Duration;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
-use super::mixup::{Mixup, mix_images, mixed_targets};
+use super::mixup::{MixParams, Mixup, mix_images, mixed_targets};
 use super::{AugmentError, Batch, TrainTransform};
 use crate::data::{ClassificationItem, Dataset, ImageReadError, ItemError, PrefetchIter, Prefetcher};
 use crate::image::{EvalTransform, write_planes};
+use crate::train::distributed::{BatchShard, Shard};
 use crate::train::stream;
 
 /// Places of [`stream`]: the order of an epoch, the changes of an image, the mixing of a batch.
@@ -37,12 +39,14 @@ pub struct LoaderOptions {
     pub drop_last: bool,
     /// Seed of everything random.
     pub seed: u64,
+    /// Of each batch, the images that are made: those of one process of several.
+    pub shard: Shard,
 }
 
 impl Default for LoaderOptions {
     /// 128 images, two workers, without the last, seed 0.
     fn default() -> Self {
-        Self { batch: 128, workers: 2, drop_last: true, seed: 0 }
+        Self { batch: 128, workers: 2, drop_last: true, seed: 0, shard: Shard::default() }
     }
 }
 
@@ -75,6 +79,12 @@ impl LoaderOptions {
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
         Self { seed, ..self }
+    }
+
+    /// Of each batch, the images that are made: those of one process of several, whose batches are `batch` together.
+    #[must_use]
+    pub fn shard(self, shard: Shard) -> Self {
+        Self { shard, ..self }
     }
 }
 
@@ -172,6 +182,12 @@ impl DataLoader {
         if drop_last { (images / batch).max(1) } else { images.div_ceil(batch) }
     }
 
+    /// The images that are made of a batch of an epoch, from 0.
+    #[must_use]
+    pub fn shard(&self, batch: usize) -> BatchShard {
+        self.source.options.shard.of(self.source.places(batch).len())
+    }
+
     /// The batches of an epoch, counted from 0. Making them begins at once, where there are workers.
     ///
     /// # Errors
@@ -199,6 +215,12 @@ impl Source {
             order.shuffle(&mut stream(self.options.seed, &[ORDER, epoch as u64]));
         }
         order
+    }
+
+    /// The places of a batch in an epoch's order.
+    fn places(&self, number: usize) -> Range<usize> {
+        let first = number * self.options.batch;
+        first..(first + self.options.batch).min(self.set.len())
     }
 
     fn size(&self) -> [usize; 2] {
@@ -271,12 +293,22 @@ impl Work {
         let source = &self.source;
         let size = source.size();
         let length = 3 * size[0] * size[1];
-        let first = number * source.options.batch;
-        let wanted = &self.order[first..(first + source.options.batch).min(self.order.len())];
+        let whole = source.places(number);
+        let shard = source.options.shard.of(whole.len());
+        let mixes = self.mixes(number, whole.len(), size);
+        // Mixed images need their partners too, from the end of the batch: places that mirror each other.
+        let made: Vec<usize> = match &mixes {
+            None => shard.images.clone().collect(),
+            Some(_) => {
+                let is_own = |place: &usize| shard.images.contains(place);
+                (0..whole.len()).filter(|place| is_own(place) || is_own(&(whole.len() - 1 - place))).collect()
+            }
+        };
+        let wanted: Vec<usize> = made.iter().map(|place| self.order[whole.start + place]).collect();
         let mut images = vec![0.; wanted.len() * length];
         let found: Vec<Option<[usize; 2]>> = images
             .par_chunks_exact_mut(length.max(1))
-            .zip(wanted)
+            .zip(&wanted)
             .map(|(out, &index)| match stop.load(Ordering::Relaxed) {
                 true => Ok(None),
                 false => source.sample(self.epoch, index, out),
@@ -293,14 +325,25 @@ impl Work {
                 .copied()
                 .collect();
         }
-        let mut soft = None;
-        if let View::Train { mixing: Some(mixing), num_classes, transform } = &source.view {
-            let mut rng = stream(source.options.seed, &[MIXING, self.epoch as u64, number as u64]);
-            let mixes = mixing.draw(&mut rng, classes.len(), size);
-            mix_images(&mut images, size, &mixes);
-            soft = Some(mixed_targets(&classes, &mixes, *num_classes, transform.options().smoothing));
+        let mut batch = Batch { images, size, classes, indices, soft: None };
+        if let (View::Train { num_classes, transform, .. }, Some(mixes)) = (&source.view, mixes)
+            && batch.classes.len() == made.len()
+        {
+            let mixes: Vec<MixParams> = made.iter().map(|place| mixes[*place]).collect();
+            mix_images(&mut batch.images, size, &mixes);
+            let smoothing = transform.options().smoothing;
+            batch.soft = Some(mixed_targets(&batch.classes, &mixes, *num_classes, smoothing));
+            let first = made.iter().position(|place| *place == shard.images.start).unwrap_or_default();
+            batch.keep(first..first + shard.images.len());
         }
-        Ok(Batch { images, size, classes, indices, soft })
+        Ok(batch)
+    }
+
+    /// What happens to each image of a whole batch, where images are mixed.
+    fn mixes(&self, number: usize, count: usize, size: [usize; 2]) -> Option<Vec<MixParams>> {
+        let View::Train { mixing: Some(mixing), .. } = &self.source.view else { return None };
+        let mut rng = stream(self.source.options.seed, &[MIXING, self.epoch as u64, number as u64]);
+        Some(mixing.draw(&mut rng, count, size))
     }
 }
 

@@ -296,3 +296,37 @@ fn time_of_a_sample() {
         println!("{:.3} ms for {size:?} to {input}: {name}", start.elapsed().as_secs_f64() / count as f64 * 1e3);
     }
 }
+
+#[test]
+fn processes_share_the_batches_of_one_mixed_images_with_their_partners() {
+    let (_dir, set) = folder(11, &[3]);
+    let options = LoaderOptions::new().batch(4).workers(0).seed(5).drop_last(false);
+    let of = |augment: ClassificationAugment, options| {
+        let transform = TrainTransform::new(augment, &view()).unwrap();
+        DataLoader::train(set.clone(), transform, 2, options).unwrap()
+    };
+    for augment in [augment(), ClassificationAugment { mixup: 0., cutmix: 0., ..augment() }] {
+        let whole = batches(&of(augment.clone(), options), 1);
+        assert_eq!(whole.len(), 3);
+        for world_size in [2, 3, 4] {
+            for rank in 0..world_size {
+                let loader = of(augment.clone(), options.shard(Shard::new(rank, world_size)));
+                for (number, (own, whole)) in batches(&loader, 1).into_iter().zip(&whole).enumerate() {
+                    let images = loader.shard(number).images;
+                    let length = 3 * 16 * 16;
+                    assert_eq!(own.images, whole.images[images.start * length..images.end * length]);
+                    assert_eq!(own.indices, whole.indices[images.clone()]);
+                    assert_eq!(own.classes, whole.classes[images.clone()]);
+                    let soft =
+                        |batch: &Batch| batch.soft.as_ref().map(|soft| soft.chunks(2).map(<[f32]>::to_vec).collect());
+                    let expected: Option<Vec<Vec<f32>>> = soft(whole);
+                    assert_eq!(
+                        soft(&own),
+                        expected.map(|soft| soft[images].to_vec()),
+                        "{number}: {rank} of {world_size}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -46,6 +46,16 @@ mod tests {
     }
 
     #[test]
+    fn what_others_draw_is_passed_over() -> Result<()> {
+        let xs = Tensor::ones((6, 5), candle_core::DType::F32, &Device::Cpu)?;
+        let whole = dropout(&xs, 0.5, &mut stream(4, &[]))?.to_vec2::<f32>()?;
+        let mut rng = stream(4, &[]);
+        super::super::skip(&mut rng, 20);
+        assert_eq!(dropout(&xs.narrow(0, 4, 2)?, 0.5, &mut rng)?.to_vec2::<f32>()?, whole[4..]);
+        Ok(())
+    }
+
+    #[test]
     fn a_rate_of_zero_changes_nothing_and_one_is_refused() -> Result<()> {
         let xs = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
         assert_eq!(dropout(&xs, 0., &mut stream(0, &[]))?.to_vec1::<f32>()?, [1., 2.]);

@@ -26,6 +26,11 @@ impl GradAccumulator {
         Self { parameters: parameters.to_vec(), sum: None }
     }
 
+    /// The parameters.
+    pub(super) fn parameters(&self) -> &[(String, Var)] {
+        &self.parameters
+    }
+
     /// Adds the gradients of one backward pass. A parameter that it did not reach keeps its sum.
     pub fn add(&mut self, mut grads: GradStore) -> Result<()> {
         if let Some(sum) = self.sum.take() {

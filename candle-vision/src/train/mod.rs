@@ -4,6 +4,7 @@
 //! [`optim::GroupedOptimizer`] at the rates of a [`schedule`], and an [`Ema`] averages them. A [`TrainState`] holds them all, and
 //! saves and restores them.
 
+pub mod distributed;
 mod dropout;
 mod ema;
 #[cfg(test)]
@@ -21,7 +22,7 @@ mod variables;
 pub use dropout::dropout;
 pub use ema::{Ema, EmaDecay};
 pub use gradients::GradAccumulator;
-pub use random::{Stream, stream};
+pub use random::{Stream, skip, stream};
 pub use stopping::EarlyStopping;
 pub use train_state::TrainState;
 pub use transfer::{class_rows, take_class_rows, take_filters};

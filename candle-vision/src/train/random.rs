@@ -18,6 +18,13 @@ pub fn stream(seed: u64, place: &[u64]) -> Stream {
     })
 }
 
+/// Passes over so many numbers, as [`dropout`](super::dropout) draws them: one for an element.
+pub fn skip(rng: &mut Stream, numbers: usize) {
+    for _ in 0..numbers {
+        let _: f64 = rng.random();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{Result, Tensor, bail};
 use candle_nn::Optimizer as _;
 
+use super::distributed::Communicator;
 use super::optim::GroupedOptimizer;
 use super::{Ema, GradAccumulator, VarStore};
 
@@ -17,6 +18,7 @@ pub struct TrainState {
     optimizer: GroupedOptimizer,
     gradients: GradAccumulator,
     average: Ema,
+    group: Option<Communicator>,
 }
 
 /// The parts of a saved state, each a prefix of its tensors' names.
@@ -30,7 +32,18 @@ impl TrainState {
     #[must_use]
     pub fn new(variables: VarStore, optimizer: GroupedOptimizer, average: Ema) -> Self {
         let gradients = GradAccumulator::new(&variables.parameters());
-        Self { variables, optimizer, gradients, average }
+        Self { variables, optimizer, gradients, average, group: None }
+    }
+
+    /// From now on [`TrainState::backward`] adds the gradients of all processes of a group, which all make the same steps.
+    pub fn distribute(&mut self, group: Communicator) {
+        self.group = Some(group);
+    }
+
+    /// The processes that take part.
+    #[must_use]
+    pub fn group(&self) -> Option<&Communicator> {
+        self.group.as_ref()
     }
 
     /// The model's tensors.
@@ -56,9 +69,13 @@ impl TrainState {
         &self.average
     }
 
-    /// Adds the gradients of a scalar loss.
+    /// Adds the gradients of a scalar loss; in a group, those of the sum of all processes' losses.
     pub fn backward(&mut self, loss: &Tensor) -> Result<()> {
-        self.gradients.add(loss.backward()?)
+        let mut grads = loss.backward()?;
+        if let Some(group) = &self.group {
+            group.all_reduce_gradients(self.gradients.parameters(), &mut grads)?;
+        }
+        self.gradients.add(grads)
     }
 
     /// Moves the variables by the gradients so far, clipped to a norm, and averages them. Fails where the norm is not
