@@ -10,6 +10,7 @@ use std::thread;
 
 use candle_core::{Device, Tensor};
 use candle_vision::data::{LoaderError, PREFETCH, PrefetchIter, Prefetcher};
+use candle_vision::train::distributed::{BatchShard, Shard};
 use candle_vision::train::{Stream, stream};
 use rand::Rng;
 use rand::seq::SliceRandom;
@@ -47,12 +48,14 @@ pub struct LoaderOptions {
     /// Batches of images of similar shapes, in one order and without mosaics and mixtures, whose sides are multiples of
     /// this, at least; nothing makes square ones.
     pub rect: Option<usize>,
+    /// Of each batch, the images that are made: those of one process of several.
+    pub shard: Shard,
 }
 
 impl Default for LoaderOptions {
     fn default() -> Self {
         let workers = thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
-        Self { batch: 16, workers, seed: 0, augment: AugmentOptions::default(), rect: None }
+        Self { batch: 16, workers, seed: 0, augment: AugmentOptions::default(), rect: None, shard: Shard::default() }
     }
 }
 
@@ -91,6 +94,12 @@ impl LoaderOptions {
     #[must_use]
     pub fn rect(self, rect: impl Into<Option<usize>>) -> Self {
         Self { rect: rect.into(), ..self }
+    }
+
+    /// Of each batch, the images that are made: those of one process of several, whose batches are `batch` together.
+    #[must_use]
+    pub fn shard(self, shard: Shard) -> Self {
+        Self { shard, ..self }
     }
 }
 
@@ -184,6 +193,13 @@ impl DataLoader {
         self.set.len().div_ceil(self.options.batch)
     }
 
+    /// The images that are made of a batch of an epoch, from 0.
+    #[must_use]
+    pub fn shard(&self, batch: usize) -> BatchShard {
+        let before = batch * self.options.batch;
+        self.options.shard.of(self.options.batch.min(self.set.len().saturating_sub(before)))
+    }
+
     /// The data set.
     #[must_use]
     pub fn set(&self) -> &Arc<DetectionDataset> {
@@ -235,8 +251,9 @@ impl Work {
     /// A batch; an unfinished one where it was stopped.
     fn batch(&self, number: usize, stop: &AtomicBool) -> Batch {
         let size = self.rect.as_ref().map_or([self.set.imgsz(); 2], |rect| rect.shape(number));
-        let images = self.options.batch;
-        let places = number * images..((number + 1) * images).min(self.order.len());
+        let first = number * self.options.batch;
+        let own = self.options.shard.of(self.options.batch.min(self.order.len() - first)).images;
+        let places = first + own.start..first + own.end;
         let make = |place: usize| {
             if stop.load(Ordering::Relaxed) {
                 return None;

@@ -16,7 +16,7 @@ fn set(folder: &std::path::Path, count: usize, cache: CacheMode) -> Arc<Detectio
 
 fn options(batch: usize, workers: usize) -> LoaderOptions {
     let augment = AugmentOptions { mixup: 0.3, degrees: 5., ..Default::default() };
-    LoaderOptions { batch, workers, seed: 3, augment, rect: None }
+    LoaderOptions::new().batch(batch).workers(workers).seed(3).augment(augment)
 }
 
 fn batches(loader: &DataLoader, epoch: usize, joined: bool, first: usize) -> Vec<Batch> {
@@ -227,4 +227,43 @@ fn images_that_a_dataset_cannot_give_are_left_out_or_grey_and_named() {
         error,
         "none of the 2 images can be read; the first: row 0: the connection is closed; the image is left out"
     );
+}
+
+#[test]
+fn processes_share_the_batches_of_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = set(folder.path(), 11, CacheMode::Ram);
+    for rect in [None, Some(8)] {
+        let options = options(4, 0).rect(rect);
+        let whole = batches(&DataLoader::new(set.clone(), options.clone()).unwrap(), 1, true, 0);
+        for world_size in [2, 4] {
+            let mut shared: Vec<Batch> = Vec::new();
+            for rank in 0..world_size {
+                let options = options.clone().shard(Shard::new(rank, world_size));
+                let loader = DataLoader::new(set.clone(), options).unwrap();
+                let own = batches(&loader, 1, true, 0);
+                for (number, (batch, whole)) in own.into_iter().zip(&whole).enumerate() {
+                    let part = loader.shard(number);
+                    assert_eq!((batch.len(), batch.size), (part.images.len(), whole.size));
+                    // The last batch has three images: four processes take it as a whole.
+                    if part.weight < 1. {
+                        assert_eq!((number, world_size, &batch), (2, 4, whole));
+                        continue;
+                    }
+                    match shared.get_mut(number) {
+                        None => shared.push(batch),
+                        Some(all) => {
+                            let before = all.len();
+                            all.images.extend(batch.images);
+                            all.paths.extend(batch.paths);
+                            let moved = |target: Target| Target { image: target.image + before, ..target };
+                            all.targets.extend(batch.targets.into_iter().map(moved));
+                        }
+                    }
+                }
+            }
+            assert!(shared == whole[..shared.len()], "{world_size} of {rect:?}");
+            assert_eq!(shared.len(), if world_size == 2 { 3 } else { 2 });
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_vision::train::distributed::Communicator;
 use ghostzoo_kernels::Real;
 use rayon::prelude::*;
 
@@ -37,6 +38,9 @@ pub struct Losses {
     /// Box, class and DFL loss with their gains.
     pub parts: [f64; 3],
 }
+
+/// Of sums over this process's images, those over all images of the batch.
+type Sum<'a> = &'a dyn Fn([f64; 3]) -> Result<[f64; 3]>;
 
 /// Task-aligned assignment, then CIoU and distribution focal loss of the positive anchors' boxes and binary cross entropy
 /// of all anchors' classes, each divided by the sum of the scores that were assigned, at least 1.
@@ -77,6 +81,32 @@ impl DetectionLoss {
     /// # Errors
     /// Levels of another shape; an object of an image or class that is not there, or with a box that is not finite.
     pub fn forward(&self, levels: &[Tensor], targets: &[Target]) -> Result<Losses> {
+        self.of(levels, targets, &Ok)
+    }
+
+    /// The loss of the batch that the images of all processes of a group make up, of which these are this one's: `parts` are
+    /// the same on all of them, and the gradients by their levels are those of the loss of all images, so that a sum over
+    /// processes is the gradient by a weight. What is summed of these images is multiplied by `weight`:
+    /// [`BatchShard::weight`](candle_vision::train::distributed::BatchShard::weight).
+    ///
+    /// # Errors
+    /// As [`DetectionLoss::forward`]; why the others' sums do not come.
+    pub fn forward_together(
+        &self,
+        levels: &[Tensor],
+        targets: &[Target],
+        group: &Communicator,
+        weight: f64,
+    ) -> Result<Losses> {
+        let sum = |values: [f64; 3]| -> Result<[f64; 3]> {
+            let sums = group.sum(&values.map(|value| weight * value))?;
+            Ok([sums[0], sums[1], sums[2]])
+        };
+        let Losses { total, parts } = self.of(levels, targets, &sum)?;
+        Ok(Losses { total: if weight == 1. { total } else { (total * weight)? }, parts })
+    }
+
+    fn of(&self, levels: &[Tensor], targets: &[Target], sum: Sum<'_>) -> Result<Losses> {
         let double = levels.iter().any(|level| level.dtype() == DType::F64);
         let dtype = if double { DType::F64 } else { DType::F32 };
         let levels: Vec<Tensor> = levels.iter().map(|level| level.to_dtype(dtype)).collect::<Result<_>>()?;
@@ -84,13 +114,13 @@ impl DetectionLoss {
         let images = levels[0].dim(0)?;
         let size = [0, 1].map(|axis| grid[0].0[1 - axis] as f64 * grid[0].1);
         let objects = self.objects(targets, images, size)?;
-        let (parts, gradients) = match dtype {
-            DType::F64 => self.run::<f64>(&levels, &grid, &objects)?,
-            _ => self.run::<f32>(&levels, &grid, &objects)?,
+        let (parts, images, gradients) = match dtype {
+            DType::F64 => self.run::<f64>(&levels, &grid, &objects, sum)?,
+            _ => self.run::<f32>(&levels, &grid, &objects, sum)?,
         };
         let mut total = Tensor::zeros((), dtype, levels[0].device())?;
         for (index, (level, gradient)) in levels.iter().zip(gradients).enumerate() {
-            let value = if index == 0 { images as f64 * parts.iter().sum::<f64>() } else { 0. };
+            let value = if index == 0 { images * parts.iter().sum::<f64>() } else { 0. };
             total = (total + with_gradient(level, value, gradient)?)?;
         }
         Ok(Losses { total, parts })
@@ -141,7 +171,8 @@ impl DetectionLoss {
         levels: &[Tensor],
         grid: &[([usize; 2], f64)],
         objects: &[Vec<BoxTarget>],
-    ) -> Result<([f64; 3], Vec<Tensor>)> {
+        sum: Sum<'_>,
+    ) -> Result<([f64; 3], f64, Vec<Tensor>)> {
         let host = |level: &Tensor| level.detach().to_device(&Device::Cpu)?.contiguous();
         let host: Vec<Tensor> = levels.iter().map(host).collect::<Result<_>>()?;
         let storages: Vec<_> = host.iter().map(Tensor::storage_and_layout).collect();
@@ -165,7 +196,7 @@ impl DetectionLoss {
         let images: Vec<Image<T>> = (0..objects.len()).map(number).collect();
         let positives: Vec<Vec<Positive>> = images.par_iter().map(|image| image.positives(least_side)).collect();
         let scores = positives.iter().map(|positives| positives.iter().map(|positive| positive.score).sum::<f64>());
-        let scores = scores.sum::<f64>();
+        let [scores, count, _] = sum([scores.sum::<f64>(), images.len() as f64, 0.])?;
         // A number below 1 becomes 1, NaN stays.
         let scale = 1. / if scores < 1. { 1. } else { scores };
 
@@ -175,18 +206,19 @@ impl DetectionLoss {
             by_image.iter_mut().zip(gradient.chunks_exact_mut(*size)).for_each(|(all, part)| all.push(part));
         }
         let scales = [self.gains.boxes, self.gains.classes, self.gains.dfl].map(|gain| gain * scale);
-        let total_scales = scales.map(|scale| scale * images.len() as f64);
+        let total_scales = scales.map(|scale| scale * count);
         let weights = self.class_weights.as_deref();
         let work = images.par_iter().zip(&positives).zip(by_image);
         let sums: Vec<[f64; 3]> = work
             .map(|((image, positives), gradient)| image.terms(positives, total_scales, weights, gradient))
             .collect();
-        let parts = [0, 1, 2].map(|part| scales[part] * sums.iter().map(|sums| sums[part]).sum::<f64>());
+        let sums = sum([0, 1, 2].map(|part| sums.iter().map(|sums| sums[part]).sum::<f64>()))?;
+        let parts = [0, 1, 2].map(|part| scales[part] * sums[part]);
 
         let tensor = |(gradient, level): (Vec<T>, &Tensor)| {
             Tensor::from_vec(gradient, level.shape(), &Device::Cpu)?.to_device(level.device())
         };
-        Ok((parts, gradients.into_iter().zip(levels).map(tensor).collect::<Result<_>>()?))
+        Ok((parts, count, gradients.into_iter().zip(levels).map(tensor).collect::<Result<_>>()?))
     }
 }
 

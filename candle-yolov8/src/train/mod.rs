@@ -41,6 +41,8 @@ mod fixtures;
 pub(crate) mod golden;
 #[cfg(test)]
 mod loss_tests;
+#[cfg(test)]
+mod parallel_tests;
 
 /// One object of a batch.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,13 +1,16 @@
 //! A detector in training.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::layers::BatchNormMode;
+use candle_vision::train::distributed::{BatchShard, Communicator};
 use candle_vision::train::optim::{GroupedOptimizer, ultralytics_groups};
 use candle_vision::train::schedule::UltralyticsSchedule;
 use candle_vision::train::{Ema, EmaDecay, LoadReport, TrainState, VarStore, take_class_rows, take_filters};
+use ghostzoo_kernels::with_sync_batch_norm;
 
 use super::{DetectionLoss, Freeze, Losses, Recipe, Target, initial_head_biases};
 use crate::detector::Detector;
@@ -28,6 +31,7 @@ pub struct Trainer {
     loss: DetectionLoss,
     train_state: TrainState,
     schedule: UltralyticsSchedule,
+    sync_batch_norm: bool,
     device: Device,
 }
 
@@ -48,13 +52,15 @@ pub struct TrainerConfig<'a> {
     /// For each class the row of the pretrained head's last layers that it starts from, see
     /// [`candle_vision::train::class_rows`]; `None` takes them as they are where their number fits.
     pub class_rows: Option<&'a [Option<usize>]>,
+    /// Of weights and maps: `F32`, or `F64` to measure against.
+    pub dtype: DType,
 }
 
 impl<'a> TrainerConfig<'a> {
     /// Nothing frozen, seed 0, the pretrained head as it is, for epochs of `batches` steps.
     #[must_use]
     pub fn new(def: &'a ModelConfig, recipe: &'a Recipe, batches: usize) -> Self {
-        Self { def, recipe, freeze: Freeze::default(), batches, seed: 0, class_rows: None }
+        Self { def, recipe, freeze: Freeze::default(), batches, seed: 0, class_rows: None, dtype: DType::F32 }
     }
 
     /// What stays as it is.
@@ -74,6 +80,12 @@ impl<'a> TrainerConfig<'a> {
     pub fn class_rows(self, class_rows: impl Into<Option<&'a [Option<usize>]>>) -> Self {
         Self { class_rows: class_rows.into(), ..self }
     }
+
+    /// Of weights and maps.
+    #[must_use]
+    pub fn dtype(self, dtype: DType) -> Self {
+        Self { dtype, ..self }
+    }
 }
 
 impl Trainer {
@@ -87,14 +99,14 @@ impl Trainer {
         pretrained: Option<&BTreeMap<String, Tensor>>,
         device: &Device,
     ) -> Result<(Self, Option<LoadReport>)> {
-        let TrainerConfig { def, recipe, freeze, batches, seed, class_rows } = config;
+        let TrainerConfig { def, recipe, freeze, batches, seed, class_rows, dtype } = config;
         let frozen = freeze.clone();
-        let variables = VarStore::new(DType::F32, device, seed).freeze(move |name| frozen.holds(name));
+        let variables = VarStore::new(dtype, device, seed).freeze(move |name| frozen.holds(name));
         let def = def.clone().with_norm(BatchNormMode::Keep);
         let net = Yolo::new(&def, variables.builder())?;
         for (name, values) in initial_head_biases(&def) {
             let Some(bias) = variables.get(&name) else { candle_core::bail!("the network has no {name}") };
-            bias.set(&Tensor::from_vec(values, bias.shape(), device)?)?;
+            bias.set(&Tensor::from_vec(values, bias.shape(), device)?.to_dtype(dtype)?)?;
         }
         let names: Vec<String> = variables.iter().map(|(name, _)| name).collect();
         let unknown = freeze.unknown(def.rows.len(), names.iter().map(String::as_str));
@@ -125,7 +137,8 @@ impl Trainer {
         let train_state = TrainState::new(variables, optimizer, average);
         let loss = DetectionLoss::new(def.nc, net.strides(), recipe.gains());
         let schedule = recipe.schedule(batches);
-        Ok((Self { def, net, loss, train_state, schedule, device: device.clone() }, transferred))
+        let device = device.clone();
+        Ok((Self { def, net, loss, train_state, schedule, sync_batch_norm: false, device }, transferred))
     }
 
     /// Weights the class loss, here and in validation: see [`DetectionLoss::with_class_weights`].
@@ -137,12 +150,43 @@ impl Trainer {
         Ok(())
     }
 
+    /// From now on every process of a group has a trainer that makes the same steps, each of its own images: see
+    /// [`Trainer::step_shard`]. The weights stay equal where they began so. Batch norms take the moments of a process's own
+    /// images, as in PyTorch's `DistributedDataParallel`, or of all processes' with `sync_batch_norm`, as `SyncBatchNorm`, on
+    /// CPUs.
+    pub fn distribute(&mut self, group: &Communicator, sync_batch_norm: bool) {
+        self.train_state.distribute(group.clone());
+        self.sync_batch_norm = sync_batch_norm;
+    }
+
     /// Learns from a batch of images (n, 3, h, w) in [0, 1]; `iteration` counts the steps of all epochs from 0. The losses
     /// are those before the step; nothing is learnt from a loss that is not finite.
     pub fn step(&mut self, iteration: usize, images: &Tensor, targets: &[Target]) -> Result<[f64; 3]> {
+        self.step_shard(iteration, images, targets, &BatchShard::whole(images.dim(0)?))
+    }
+
+    /// Learns from this process's images of a batch; losses and step are those of the whole batch. With synchronised batch
+    /// norms they are, but for rounding, those of one process that has it.
+    pub fn step_shard(
+        &mut self,
+        iteration: usize,
+        images: &Tensor,
+        targets: &[Target],
+        shard: &BatchShard,
+    ) -> Result<[f64; 3]> {
         self.schedule.apply(self.train_state.optimizer_mut(), iteration);
-        let raw = self.net.forward_t(images, true)?;
-        let Losses { total, parts } = self.loss.forward(&raw, targets)?;
+        let group = self.train_state.group();
+        let raw = match group {
+            // A batch that each process has as a whole is one process's.
+            Some(group) if self.sync_batch_norm && shard.weight == 1. => {
+                with_sync_batch_norm(Arc::new(group.clone()), || self.net.forward_t(images, true))?
+            }
+            _ => self.net.forward_t(images, true)?,
+        };
+        let Losses { total, parts } = match group {
+            Some(group) => self.loss.forward_together(&raw, targets, group, shard.weight)?,
+            None => self.loss.forward(&raw, targets)?,
+        };
         if parts.iter().any(|part| !part.is_finite()) {
             return Ok(parts);
         }
