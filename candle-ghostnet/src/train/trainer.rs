@@ -1,15 +1,18 @@
 //! A classifier in training.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::augment::Targets;
 use candle_vision::layers::BatchNormMode;
+use candle_vision::train::distributed::{BatchShard, Communicator};
 use candle_vision::train::loss::{class_targets, cross_entropy, distill_soft, distilled};
 use candle_vision::train::optim::{GroupedOptimizer, timm_groups};
 use candle_vision::train::schedule::TimmSchedule;
-use candle_vision::train::{Ema, EmaDecay, LoadReport, TrainState, VarStore, stream, take_class_rows};
+use candle_vision::train::{Ema, EmaDecay, LoadReport, TrainState, VarStore, skip, stream, take_class_rows};
+use ghostzoo_kernels::with_sync_batch_norm;
 
 use super::{Recipe, is_frozen};
 use crate::config::{Config, Reparam};
@@ -31,6 +34,7 @@ pub struct Trainer {
     train_state: TrainState,
     schedule: TimmSchedule,
     seed: u64,
+    sync_batch_norm: bool,
     device: Device,
 }
 
@@ -53,13 +57,15 @@ pub struct TrainerConfig<'a> {
     /// For each class the row of the pretrained classifier that it starts from, see
     /// [`candle_vision::train::class_rows`]; `None` takes the classifier as it is where its number of classes fits.
     pub class_rows: Option<&'a [Option<usize>]>,
+    /// Of weights and maps: `F32`, or `F64` to measure against.
+    pub dtype: DType,
 }
 
 impl<'a> TrainerConfig<'a> {
     /// Nothing frozen, seed 0, no teacher, the pretrained classifier as it is, for epochs of `batches` steps.
     #[must_use]
     pub fn new(config: &'a Config, recipe: &'a Recipe, batches: usize) -> Self {
-        Self { config, recipe, freeze: 0, batches, seed: 0, teacher: None, class_rows: None }
+        Self { config, recipe, freeze: 0, batches, seed: 0, teacher: None, class_rows: None, dtype: DType::F32 }
     }
 
     /// Layers that stay as they are, see [`is_frozen`].
@@ -85,6 +91,12 @@ impl<'a> TrainerConfig<'a> {
     pub fn class_rows(self, class_rows: impl Into<Option<&'a [Option<usize>]>>) -> Self {
         Self { class_rows: class_rows.into(), ..self }
     }
+
+    /// Of weights and maps.
+    #[must_use]
+    pub fn dtype(self, dtype: DType) -> Self {
+        Self { dtype, ..self }
+    }
 }
 
 impl Trainer {
@@ -97,9 +109,9 @@ impl Trainer {
         pretrained: Option<&BTreeMap<String, Tensor>>,
         device: &Device,
     ) -> Result<(Self, Option<LoadReport>)> {
-        let TrainerConfig { config, recipe, freeze, batches, seed, teacher, class_rows } = config;
+        let TrainerConfig { config, recipe, freeze, batches, seed, teacher, class_rows, dtype } = config;
         let config = Config { norm: BatchNormMode::Keep, branches: Reparam::Train, ..*config };
-        let variables = VarStore::new(DType::F32, device, seed).freeze(move |name| is_frozen(name, freeze));
+        let variables = VarStore::new(dtype, device, seed).freeze(move |name| is_frozen(name, freeze));
         let net = GhostNet::new(&config, variables.builder())?;
         let transfer = |tensors: &BTreeMap<String, Tensor>| {
             let mut tensors = tensors.clone();
@@ -116,25 +128,70 @@ impl Trainer {
         let train_state = TrainState::new(variables, optimizer, average);
         let schedule = recipe.schedule(batches);
         let (recipe, device) = (recipe.clone(), device.clone());
-        Ok((Self { config, recipe, net, teacher, train_state, schedule, seed, device }, transferred))
+        let sync_batch_norm = false;
+        Ok((Self { config, recipe, net, teacher, train_state, schedule, seed, sync_batch_norm, device }, transferred))
+    }
+
+    /// From now on every process of a group has a trainer that makes the same steps, each of its own images: see
+    /// [`Trainer::step_shard`]. The weights stay equal where they began so. Batch norms take the moments of a process's own
+    /// images, as in PyTorch's `DistributedDataParallel`, or of all processes' with `sync_batch_norm`, as `SyncBatchNorm`, on
+    /// CPUs.
+    pub fn distribute(&mut self, group: &Communicator, sync_batch_norm: bool) {
+        self.train_state.distribute(group.clone());
+        self.sync_batch_norm = sync_batch_norm;
     }
 
     /// Learns from a batch of normalised images (n, 3, h, w); `iteration` counts the steps of all epochs from 0. The loss
     /// is that before the step.
     pub fn step(&mut self, iteration: usize, images: &Tensor, targets: &Targets) -> Result<f64> {
+        self.step_shard(iteration, images, targets, &BatchShard::whole(images.dim(0)?))
+    }
+
+    /// Learns from this process's images of a batch; loss and step are those of the whole batch. With synchronised batch
+    /// norms they are, but for rounding, those of one process that has it.
+    pub fn step_shard(
+        &mut self,
+        iteration: usize,
+        images: &Tensor,
+        targets: &Targets,
+        shard: &BatchShard,
+    ) -> Result<f64> {
         self.set_rates(iteration);
-        let mut rng = stream(self.seed, &[DROP, iteration as u64]);
-        let logits = self.net.forward_train(images, self.recipe.drop, &mut rng)?;
+        let logits = self.logits(iteration, images, shard)?;
         let mut loss = self.loss(&logits, targets, self.recipe.smoothing)?;
         if let Some(teacher) = &self.teacher {
             let Recipe { distill_alpha, distill_temperature, .. } = self.recipe;
             let answers = teacher.forward(images)?;
             loss = distilled(&loss, &distill_soft(&logits, &answers, distill_temperature)?, distill_alpha)?;
         }
-        let value = f64::from(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?);
+        let mut value = loss.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        if let Some(group) = self.train_state.group() {
+            // A mean over these images becomes their part of the mean over all.
+            let count = images.dim(0)? as f64 * shard.weight;
+            let sums = group.sum(&[count, count * value])?;
+            loss = (loss * (count / sums[0]))?;
+            value = sums[1] / sums[0];
+        }
         self.train_state.backward(&loss)?;
         self.train_state.step(self.recipe.clip_grad)?;
         Ok(value)
+    }
+
+    fn logits(&self, iteration: usize, images: &Tensor, shard: &BatchShard) -> Result<Tensor> {
+        let mut rng = stream(self.seed, &[DROP, iteration as u64]);
+        if self.recipe.drop > 0. {
+            // What is drawn for the images before these.
+            let hidden = self.train_state.variables().get("classifier.weight").map_or(0, |weight| weight.dims()[1]);
+            skip(&mut rng, shard.images.start * hidden);
+        }
+        let mut forward = || self.net.forward_train(images, self.recipe.drop, &mut rng);
+        match self.train_state.group() {
+            // A batch that each process has as a whole is one process's.
+            Some(group) if self.sync_batch_norm && shard.weight == 1. => {
+                with_sync_batch_norm(Arc::new(group.clone()), forward)
+            }
+            _ => forward(),
+        }
     }
 
     /// Sets the rates as they were in the step before `iteration`, for a run that goes on there.
