@@ -5,6 +5,7 @@ use std::io;
 use candle_vision::augment::AugmentError;
 use candle_vision::data::LoaderError;
 use candle_vision::image::ImageError;
+use candle_vision::train::distributed::GroupError;
 use ghostzoo_weights::ResolveError;
 use safetensors::SafeTensorError;
 
@@ -64,6 +65,9 @@ pub enum Error {
     /// There are no threads to prepare images.
     #[error(transparent)]
     Loader(#[from] LoaderError),
+    /// The processes of a run do not go on together.
+    #[error(transparent)]
+    Group(#[from] GroupError),
     /// A run's state could not be read or written.
     #[error(transparent)]
     State(#[from] SafeTensorError),

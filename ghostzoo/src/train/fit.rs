@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use candle_vision::train::distributed::Traffic;
+
 use super::callbacks::Callbacks;
 use super::options::FitOptions;
+use super::ranks::{self, Ranks};
 use super::record;
 use super::results::Results;
 use super::run_folder::{self, RunFolder, lock};
@@ -33,6 +36,8 @@ pub struct FitReport {
     pub seconds: f64,
     /// What was measured, a row per epoch.
     pub results: Results,
+    /// What this process gave to the others, where there are others.
+    pub traffic: Option<Traffic>,
 }
 
 /// Trains from the beginning, in a new folder.
@@ -41,19 +46,39 @@ pub struct FitReport {
 /// [`retain_heap`](ghostzoo_kernels::retain_heap) once at its start, so that the system does not clear each page of them anew.
 ///
 /// # Errors
+/// [`Error::Group`](crate::Error::Group) where another process is lost: the state that was last saved is whole.
 /// [`Error::Request`](crate::Error::Request) where the options do not go together, or the folder holds a run already, files
 /// that a run would replace, or is in use; what is wrong with the data or the model; where a file cannot be written; where the loss is no number any more.
 pub fn fit<T: TrainTask>(task: &mut T, options: &FitOptions, callbacks: &mut impl Callbacks<T>) -> Result<FitReport> {
-    let folder = &options.folder;
-    if !options.exist_ok {
-        run_folder::check_free(folder)?;
-    }
-    prepare(task, options, callbacks)?;
-    let files = task.images().map(|items| fingerprints::of(&items));
-    let record = record::of(task, options)?;
+    Ranks::of(options).guarded(|| begin(task, options, callbacks))
+}
+
+fn begin<T: TrainTask>(task: &mut T, options: &FitOptions, callbacks: &mut impl Callbacks<T>) -> Result<FitReport> {
+    let (folder, ranks) = (&options.folder, Ranks::of(options));
+    let checks_folder = ranks.is_main() && !options.exist_ok;
+    ranks.together(if checks_folder { run_folder::check_free(folder) } else { Ok(()) })?;
+    ranks.check_equal(task, options)?;
+    ranks.together(prepare(task, options, callbacks))?;
+    ranks.check_decided(&task.decided()?)?;
     let results = Results::new(columns(task, task.rates().len()));
-    let mut progress = Progress::new(T::NAME, record, [task.data(), task.decided()?], results.text());
-    progress.files = files;
+    let (progress, tensors) = ranks.share(|| {
+        let files = task.images().map(|items| fingerprints::of(&items));
+        let record = record::of(task, options)?;
+        let mut progress = Progress::new(T::NAME, record, [task.data(), task.decided()?], results.text());
+        progress.files = files;
+        (progress.processes, progress.sync_bn) = ranks::processes(options);
+        let (tensors, counters) = match ranks.is_alone() {
+            true => Default::default(),
+            false => task.state()?,
+        };
+        progress.counters = counters;
+        Ok((progress, tensors))
+    })?;
+    if !ranks.is_main() {
+        // They begin at the same weights, wherever those came from.
+        task.load_state(&tensors, &progress.counters)?;
+        return run(task, options, folder, (progress, results), callbacks);
+    }
     // What could not be gone on from is refused before the first step.
     checks::fields(&serde_json::to_value(&progress)?)
         .map_err(|error| request(format!("a run cannot keep these options: {error}")))?;
@@ -73,6 +98,7 @@ pub fn prepare<T: TrainTask>(task: &mut T, options: &FitOptions, callbacks: &mut
     if options.epochs == 0 {
         return Err(request("a run has at least one epoch"));
     }
+    task.distribute(options.group.as_ref(), options.sync_bn)?;
     let prepared = task.prepare(&options.plan(), None);
     tell(task, callbacks);
     prepared
@@ -104,5 +130,6 @@ pub(super) fn run<T: TrainTask>(
         last,
         seconds: run.seconds(),
         results: run.results,
+        traffic: Ranks::of(options).traffic(),
     })
 }

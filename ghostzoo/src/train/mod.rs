@@ -18,6 +18,9 @@
 //! # Ok::<(), ghostzoo::Error>(())
 //! ```
 //!
+//! With [`FitOptions::group`] several processes train together, each from its part of every batch; see
+//! [`distributed`](candle_vision::train::distributed).
+//!
 //! | file of the run's folder | holds |
 //! |---|---|
 //! | `weights/best.safetensors`, `weights/last.safetensors` | checkpoints, which [`LoadOptions`](crate::LoadOptions) loads |
@@ -34,8 +37,10 @@ mod fit;
 mod half;
 mod messages;
 mod options;
+mod parallel;
 mod prepared;
 mod pretrained;
+mod ranks;
 mod record;
 mod results;
 mod run_folder;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use candle_vision::train::distributed::Communicator;
 use serde_json::Value;
 
 use super::stop::StopFlag;
@@ -44,6 +45,11 @@ pub struct FitOptions {
     pub record: Option<Value>,
     /// Ends the run.
     pub stop: StopFlag,
+    /// The processes that train together, of which this is one: each calls the same functions with the same options and data,
+    /// and learns from its part of each batch. The first writes the folder and validates.
+    pub group: Option<Communicator>,
+    /// Whether batch norms take the moments of all processes' images, so that losses are those of one process; on CPUs.
+    pub sync_bn: bool,
 }
 
 impl FitOptions {
@@ -61,6 +67,8 @@ impl FitOptions {
             accept_finished: false,
             record: None,
             stop: StopFlag::new(),
+            group: None,
+            sync_bn: false,
         }
     }
 
@@ -122,6 +130,18 @@ impl FitOptions {
     #[must_use]
     pub fn stop(self, stop: StopFlag) -> Self {
         Self { stop, ..self }
+    }
+
+    /// The processes that train together: see the [field](field@FitOptions::group).
+    #[must_use]
+    pub fn group(self, group: impl Into<Option<Communicator>>) -> Self {
+        Self { group: group.into(), ..self }
+    }
+
+    /// Whether batch norms take the moments of all processes' images.
+    #[must_use]
+    pub fn sync_bn(self, sync_bn: bool) -> Self {
+        Self { sync_bn, ..self }
     }
 
     pub(super) fn plan(&self) -> Plan {

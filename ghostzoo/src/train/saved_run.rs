@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
+use candle_vision::train::distributed::Communicator;
 use serde_json::Value;
 
 use super::callbacks::Callbacks;
@@ -11,9 +12,10 @@ use super::fingerprints::ImageRecord;
 use super::fit::{FitReport, run, tell};
 use super::messages::Message;
 use super::options::FitOptions;
+use super::ranks::{self, Ranks};
 use super::results::Results;
 use super::run_folder::{self, Lock, state_file};
-use super::state::{self, Over, Progress};
+use super::state::{self, Over, Progress, Saved};
 use super::task::TrainTask;
 use super::train_loop::{columns, planned};
 use super::{checks, fingerprints, record};
@@ -31,7 +33,8 @@ pub fn resume<T: TrainTask>(
     options: &FitOptions,
     callbacks: &mut impl Callbacks<T>,
 ) -> Result<FitReport> {
-    SavedRun::open::<T>(&options.folder)?.resume(task, options, callbacks)
+    Ranks::of(options)
+        .guarded(|| SavedRun::open_in::<T>(&options.folder, options.group.as_ref())?.resume(task, options, callbacks))
 }
 
 /// A run to go on with, its folder locked against other processes.
@@ -42,7 +45,8 @@ pub struct SavedRun {
     tensors: BTreeMap<String, Tensor>,
     /// What to say of a file system without locks.
     note: Option<String>,
-    _lock: Lock,
+    /// Of the process that writes.
+    _lock: Option<Lock>,
 }
 
 impl SavedRun {
@@ -51,17 +55,37 @@ impl SavedRun {
     /// # Errors
     /// A folder that is in use, or holds no run of such tasks; a state that no run wrote, by the name of the field.
     pub fn open<T: TrainTask>(folder: impl AsRef<Path>) -> Result<Self> {
+        Self::open_in::<T>(folder, None)
+    }
+
+    /// The same for the processes of a group, which all call it; the first alone reads the folder. As many of them may go on
+    /// as have a part of each batch, whatever their number was before: a state is that of the whole batch.
+    ///
+    /// # Errors
+    /// As [`SavedRun::open`]; why the others do not come.
+    pub fn open_in<T: TrainTask>(folder: impl AsRef<Path>, group: Option<&Communicator>) -> Result<Self> {
         let folder = folder.as_ref().to_path_buf();
-        if !state_file(&folder).is_file() {
+        let mut own = None;
+        let (progress, tensors) = Ranks::new(group).share(|| {
+            let (saved, lock, note) = Self::read::<T>(&folder)?;
+            own = Some((lock, note));
+            Ok(saved)
+        })?;
+        let (lock, note) = own.unzip();
+        Ok(Self { folder, progress, tensors, note: note.flatten(), _lock: lock })
+    }
+
+    fn read<T: TrainTask>(folder: &Path) -> Result<(Saved, Lock, Option<String>)> {
+        if !state_file(folder).is_file() {
             return Err(request(format!("there is no run in {} to go on with", folder.display())));
         }
-        let (lock, note) = run_folder::lock(&folder)?;
-        let (progress, tensors) = state::read(&state_file(&folder))?;
+        let (lock, note) = run_folder::lock(folder)?;
+        let (progress, tensors) = state::read(&state_file(folder))?;
         if progress.task != T::NAME {
             invalid!("{} is a run of the task `{}`", folder.display(), progress.task);
         }
-        T::check_decided(&progress.decided).map_err(|error| state::edited(&state_file(&folder), &error))?;
-        Ok(Self { folder, progress, tensors, note, _lock: lock })
+        T::check_decided(&progress.decided).map_err(|error| state::edited(&state_file(folder), &error))?;
+        Ok(((progress, tensors), lock, note))
     }
 
     /// How the run was started: see [`FitOptions::record`].
@@ -109,6 +133,15 @@ impl SavedRun {
     /// # Errors
     /// As [`resume`].
     pub fn resume<T: TrainTask>(
+        self,
+        task: &mut T,
+        options: &FitOptions,
+        callbacks: &mut impl Callbacks<T>,
+    ) -> Result<FitReport> {
+        Ranks::of(options).guarded(|| self.go_on(task, options, callbacks))
+    }
+
+    fn go_on<T: TrainTask>(
         mut self,
         task: &mut T,
         options: &FitOptions,
@@ -121,6 +154,8 @@ impl SavedRun {
             return Err(self.over_error(over));
         }
         let is_over = over.is_some();
+        let ranks = Ranks::of(options);
+        ranks.check_equal(task, options)?;
         let record = record::of(task, options)?;
         if options.record.is_none() {
             record::check(&self.progress.args, &record)?;
@@ -143,9 +178,10 @@ impl SavedRun {
                 }
             }
         }
+        task.distribute(options.group.as_ref(), options.sync_bn)?;
         let prepared = task.prepare(&options.plan(), Some(&self.progress.decided));
         tell(task, callbacks);
-        prepared?;
+        ranks.together(prepared)?;
         let decided = task.decided()?;
         checks::decided(&self.progress.decided, &decided).map_err(|error| self.edited(&error))?;
         (self.progress.data, self.progress.files) = (task.data(), files);
@@ -170,6 +206,9 @@ impl SavedRun {
             let text = task.extension([before, options.epochs], progress.epoch)?;
             note(callbacks, text);
         }
+        let processes = (progress.processes, progress.sync_bn);
+        ranks::changed(processes, ranks::processes(options)).into_iter().for_each(|text| note(callbacks, text));
+        (progress.processes, progress.sync_bn) = ranks::processes(options);
         if !is_over {
             let (epoch, step) = (progress.epoch + 1, progress.batch + 1);
             let text = format!("going on with {} at epoch {epoch}, step {step}", folder.display());

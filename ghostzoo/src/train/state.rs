@@ -42,6 +42,12 @@ pub(super) struct Progress {
     /// The epochs of a run of limited time, as planned after the last.
     #[serde(default)]
     pub(super) planned: Option<usize>,
+    /// How many processes made the steps so far.
+    #[serde(default = "alone")]
+    pub(super) processes: usize,
+    /// Whether their batch norms were synchronised.
+    #[serde(default)]
+    pub(super) sync_bn: bool,
     /// Fingerprints of the images of both splits.
     pub(super) files: [Value; 2],
     /// What the data were when the run began, so that it does not go on with others.
@@ -70,6 +76,8 @@ impl Progress {
             stopping: EarlyStopping::default(),
             best: 0,
             planned: None,
+            processes: alone(),
+            sync_bn: false,
             files: Default::default(),
             data,
             decided,
@@ -78,6 +86,14 @@ impl Progress {
             counters: Value::Null,
         }
     }
+}
+
+/// What the file holds: how far the run is, and all that its next step depends on.
+pub(super) type Saved = (Progress, BTreeMap<String, Tensor>);
+
+/// The processes of a run that says nothing of them.
+fn alone() -> usize {
+    1
 }
 
 /// Why a run that is asked to go on has nothing to do.
@@ -147,9 +163,7 @@ impl Over {
 
 /// Writes the file, whole or not at all.
 pub(super) fn save(path: &Path, progress: &Progress, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
-    let metadata = HashMap::from([(KEY.to_owned(), serde_json::to_string(progress)?)]);
-    let bytes = safetensors::serialize(tensors.iter(), Some(metadata))
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    let bytes = to_bytes(progress, tensors).with_context(|| format!("cannot write {}", path.display()))?;
     ghostzoo_files::write(path, &bytes).map_err(io(format!("cannot write {}", path.display())))
 }
 
@@ -162,15 +176,29 @@ pub(super) fn edited(path: &Path, error: &dyn std::error::Error) -> Error {
     ))
 }
 
+/// The bytes of the file.
+pub(super) fn to_bytes(progress: &Progress, tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
+    let metadata = HashMap::from([(KEY.to_owned(), serde_json::to_string(progress)?)]);
+    Ok(safetensors::serialize(tensors.iter(), Some(metadata))?)
+}
+
 /// Reads the file.
 ///
 /// # Errors
 /// What cannot be gone on from, by the name of the field.
-pub(super) fn read(path: &Path) -> Result<(Progress, BTreeMap<String, Tensor>)> {
-    let shown = path.display();
-    let bytes = std::fs::read(path).map_err(io(format!("cannot read {shown}")))?;
+pub(super) fn read(path: &Path) -> Result<Saved> {
+    let bytes = std::fs::read(path).map_err(io(format!("cannot read {}", path.display())))?;
+    from_bytes(&path.display().to_string(), &bytes)
+}
+
+/// Reads the bytes of the file `shown`.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn from_bytes(shown: &str, bytes: &[u8]) -> Result<Saved> {
+    let path = Path::new(shown);
     let what = || format!("{shown} is not the state of a run");
-    let (_, header) = SafeTensors::read_metadata(&bytes).with_context(what)?;
+    let (_, header) = SafeTensors::read_metadata(bytes).with_context(what)?;
     let text = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY)).with_context(what)?;
     let value: Value = serde_json::from_str(text).with_context(what)?;
     let format = &value["format"];
@@ -183,7 +211,7 @@ pub(super) fn read(path: &Path) -> Result<(Progress, BTreeMap<String, Tensor>)> 
     // From the text: a value does not keep every digit.
     let progress: Progress = serde_json::from_str(text).map_err(|error| edited(path, &error))?;
     checks::consistent(&progress).map_err(|error| edited(path, &error))?;
-    let file = SafeTensors::deserialize(&bytes).with_context(what)?;
+    let file = SafeTensors::deserialize(bytes).with_context(what)?;
     let mut tensors = BTreeMap::new();
     for (name, view) in file.iter() {
         let dtype = match view.dtype() {

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use candle_core::Tensor;
+use candle_vision::train::distributed::Communicator;
 use ghostzoo_weights::Checkpoint;
 use serde_json::Value;
 
 use super::fingerprints::ImageRecord;
 use super::messages::Message;
 use super::stop::StopFlag;
-use crate::error::Result;
+use crate::error::{Result, request};
 
 /// How long a run is to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,18 @@ pub trait TrainTask {
     /// Whether the best of equal epochs is the last, as Ultralytics has it, or the first, as timm has it.
     const LAST_OF_EQUALS: bool;
 
+    /// Takes up the processes that train together, before it is prepared, or `None` for one alone. In a group, a step learns
+    /// from this process's part of the batch, gives the losses of the whole and moves the weights as on the others.
+    ///
+    /// # Errors
+    /// A task that knows of no others.
+    fn distribute(&mut self, group: Option<&Communicator>, sync_bn: bool) -> Result<()> {
+        let _ = sync_bn;
+        match group {
+            Some(_) => Err(request("this task is trained by one process: `TrainTask::distribute` is not its own")),
+            None => Ok(()),
+        }
+    }
     /// Makes ready what the first step needs; before that step an equal plan changes nothing. A run that goes on has what
     /// was [`decided`](TrainTask::decided) when it began, by which the task must be made anew, without pretrained weights.
     ///
@@ -118,9 +131,9 @@ pub trait TrainTask {
 /// What a step gave.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
-    /// Losses per image.
+    /// Losses per image, of the whole batch.
     pub losses: Vec<f64>,
-    /// How many images.
+    /// How many images this process has of it.
     pub images: usize,
     /// Whether the weights moved; else the gradients are kept for a later step.
     pub moved: bool,

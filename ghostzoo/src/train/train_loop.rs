@@ -8,11 +8,12 @@ use super::fit::tell;
 use super::half::halved;
 use super::messages::Message;
 use super::options::FitOptions;
+use super::ranks::{self, Ranks};
 use super::results::Results;
 use super::state::{self, Progress};
 use super::task::{TrainTask, Validation};
 use super::{record, run_folder};
-use crate::error::{Context as _, Result, invalid, io};
+use crate::error::{Context as _, Result, ensure, invalid, io};
 
 /// The newest weights, and those of the best epoch.
 pub(super) const LAST: &str = "last.safetensors";
@@ -60,13 +61,15 @@ impl<'a> TrainLoop<'a> {
     /// Takes the folder over. What an older run left in it goes once this run's state is whole, and not before; a run that is
     /// still at its first step, having been killed there, does so again.
     pub(super) fn take_over<T: TrainTask>(&mut self, task: &T, callbacks: &mut impl Callbacks<T>) -> Result<()> {
-        run_folder::sweep(self.folder)?;
-        self.save_state(task)?;
         let is_first = (self.progress.epoch, self.progress.batch) == (0, 0);
-        if is_first {
-            run_folder::clear(self.folder)?;
-        } else {
-            self.write_results()?;
+        if self.ranks().is_main() {
+            run_folder::sweep(self.folder)?;
+            self.save_state(task)?;
+            if is_first {
+                run_folder::clear(self.folder)?;
+            } else {
+                self.write_results()?;
+            }
         }
         callbacks.on_run_begin(task, &RunStart { folder: self.folder, is_first })
     }
@@ -86,6 +89,11 @@ impl<'a> TrainLoop<'a> {
         self.progress.planned.unwrap_or(self.options.epochs)
     }
 
+    /// The processes that take part.
+    fn ranks(&self) -> Ranks<'a> {
+        Ranks::of(self.options)
+    }
+
     /// Whether the run's time is over.
     fn is_late(&self) -> bool {
         self.options.hours.is_some_and(|hours| self.seconds() > hours * 3600.)
@@ -94,6 +102,7 @@ impl<'a> TrainLoop<'a> {
     fn epoch<T: TrainTask>(&mut self, task: &mut T, callbacks: &mut impl Callbacks<T>) -> Result<End> {
         let (epoch, batches) = (self.progress.epoch, task.batches());
         let mut since_state = Instant::now();
+        let (start, traffic, first) = (Instant::now(), self.ranks().traffic(), self.progress.batch);
         task.begin(epoch, self.progress.batch)?;
         callbacks.on_epoch_begin(task, epoch + 1, self.epochs())?;
         while self.progress.batch < batches {
@@ -122,23 +131,28 @@ impl<'a> TrainLoop<'a> {
                 step: &step,
             };
             callbacks.on_step(task, &report)?;
-            let asked = self.options.stop.is_set();
-            if asked || since_state.elapsed() > BETWEEN_STATES {
+            let by_clock = [since_state.elapsed() > BETWEEN_STATES, self.is_late()];
+            let (asked, [is_due, is_late]) = self.ranks().signs(self.options.stop.is_set(), by_clock)?;
+            if asked || is_due {
                 self.save_state(task)?;
                 since_state = Instant::now();
             }
             if asked {
                 return Ok(End::Interrupted);
             }
-            if step.moved && self.is_late() {
+            if step.moved && is_late {
                 break;
             }
+        }
+        if let (Some(before), Some(after), true) = (traffic, self.ranks().traffic(), self.ranks().is_main()) {
+            let cost = ranks::cost([before, after], self.progress.batch - first, start.elapsed().as_secs_f64());
+            callbacks.message(&Message::Note(format!("epoch {}: {cost}", epoch + 1)));
         }
         if self.end_epoch(task, callbacks)? == End::Interrupted {
             return Ok(End::Interrupted);
         }
-        let is_asked = self.options.stop.is_set() && !self.progress.finished;
-        Ok(if is_asked { End::Interrupted } else { End::Finished })
+        let (is_asked, _) = self.ranks().signs(self.options.stop.is_set(), [false; 2])?;
+        Ok(if is_asked && !self.progress.finished { End::Interrupted } else { End::Finished })
     }
 
     /// Measures and writes what the epoch's steps came to. Interrupted, it has written the state before the validation, which
@@ -149,13 +163,12 @@ impl<'a> TrainLoop<'a> {
         let (losses, metrics) = task.columns();
         let mean = |sum: &f64| sum / self.progress.batch.max(1) as f64;
         let means: Vec<f64> = self.progress.losses.iter().map(mean).collect();
-        let is_last = epoch >= self.epochs() || self.is_late();
+        let (_, [is_late, _]) = self.ranks().signs(false, [self.is_late(), false])?;
+        let is_last = epoch >= self.epochs() || is_late;
         let mut validation = None;
         if self.options.validate || is_last {
             self.save_state(task)?;
-            let validated = task.validate(&self.options.stop);
-            tell(task, callbacks);
-            validation = validated?;
+            validation = self.validate(task, callbacks)?;
             if validation.is_none() {
                 return Ok(End::Interrupted);
             }
@@ -175,29 +188,18 @@ impl<'a> TrainLoop<'a> {
             means.iter().chain(&validation.metrics).chain(&validation.losses).map(rounded).collect();
         values.extend(task.rates());
         self.results.push(epoch, self.seconds(), &values)?;
-        let weights = self.folder.join("weights");
-        let mut checkpoint = task.checkpoint(epoch)?;
-        checkpoint.metadata.train_args = Some(record::shared(&self.progress.args)?);
-        let (checkpoint, note) = halved(&checkpoint)?;
-        note.into_iter().for_each(|note| callbacks.message(&Message::Warning(format!("epoch {epoch}: {note}"))));
-        if is_best {
-            ghostzoo_weights::write(&weights.join(BEST), &checkpoint)?;
+        if self.ranks().is_main() {
+            self.write_epoch(task, callbacks, epoch, is_best)?;
         }
-        ghostzoo_weights::write(&weights.join(LAST), &checkpoint)?;
-        // Ultralytics counts from 0.
-        let number = epoch - 1;
-        let period = self.options.save_period;
-        if period > 0 && number.is_multiple_of(period) {
-            ghostzoo_weights::write(&weights.join(format!("epoch{number}.safetensors")), &checkpoint)?;
-        }
-        self.write_results()?;
         self.progress.results = self.results.text();
-        self.progress.finished = stops || is_last || self.is_late();
+        let (_, [is_late, _]) = self.ranks().signs(false, [self.is_late(), false])?;
+        self.progress.finished = stops || is_last || is_late;
         if let Some(hours) = self.options.hours {
-            let epochs = planned(hours, self.seconds(), epoch);
+            let seconds = self.ranks().numbers(|| Ok(vec![self.seconds()]))?.first().copied().unwrap_or_default();
+            let epochs = planned(hours, seconds, epoch);
             self.progress.planned = Some(epochs);
-            // Source: Ultralytics, which ends an epoch later than planned.
-            self.progress.finished |= number >= epochs;
+            // Source: Ultralytics, which counts from 0 and ends an epoch later than planned.
+            self.progress.finished |= epoch > epochs;
             task.replan(epochs);
         }
         (self.progress.epoch, self.progress.batch) = (epoch, 0);
@@ -218,6 +220,48 @@ impl<'a> TrainLoop<'a> {
         Ok(End::Finished)
     }
 
+    /// What the first process measures; nothing where it was asked to end.
+    fn validate<T: TrainTask>(&self, task: &mut T, callbacks: &mut impl Callbacks<T>) -> Result<Option<Validation>> {
+        let (losses, metrics) = task.columns();
+        let numbers = self.ranks().numbers(|| {
+            let validated = task.validate(&self.options.stop);
+            tell(task, callbacks);
+            let found = validated?.map(|found| [vec![found.fitness], found.metrics, found.losses].concat());
+            Ok(found.unwrap_or_default())
+        })?;
+        let Some((&fitness, measured)) = numbers.split_first() else { return Ok(None) };
+        let (found, expected) = (measured.len(), metrics.len() + losses.len());
+        ensure!(found == expected, "a validation gave {found} metrics and losses, not {expected}");
+        let (metrics, losses) = measured.split_at(metrics.len());
+        Ok(Some(Validation { metrics: metrics.to_vec(), losses: losses.to_vec(), fitness }))
+    }
+
+    /// Writes the checkpoints and the table of an epoch.
+    fn write_epoch<T: TrainTask>(
+        &self,
+        task: &T,
+        callbacks: &mut impl Callbacks<T>,
+        epoch: usize,
+        is_best: bool,
+    ) -> Result<()> {
+        let weights = self.folder.join("weights");
+        let mut checkpoint = task.checkpoint(epoch)?;
+        checkpoint.metadata.train_args = Some(record::shared(&self.progress.args)?);
+        let (checkpoint, note) = halved(&checkpoint)?;
+        note.into_iter().for_each(|note| callbacks.message(&Message::Warning(format!("epoch {epoch}: {note}"))));
+        if is_best {
+            ghostzoo_weights::write(&weights.join(BEST), &checkpoint)?;
+        }
+        ghostzoo_weights::write(&weights.join(LAST), &checkpoint)?;
+        // Ultralytics counts from 0.
+        let number = epoch - 1;
+        let period = self.options.save_period;
+        if period > 0 && number.is_multiple_of(period) {
+            ghostzoo_weights::write(&weights.join(format!("epoch{number}.safetensors")), &checkpoint)?;
+        }
+        self.write_results()
+    }
+
     fn write_results(&self) -> Result<()> {
         let path = self.folder.join("results.csv");
         ghostzoo_files::write(&path, self.results.text().as_bytes())
@@ -229,8 +273,11 @@ impl<'a> TrainLoop<'a> {
         (self.clock)()
     }
 
-    /// Writes the state, whole or not at all.
+    /// Writes the state, whole or not at all, where this is the process that writes.
     pub(super) fn save_state(&mut self, task: &impl TrainTask) -> Result<()> {
+        if !self.ranks().is_main() {
+            return Ok(());
+        }
         let (tensors, counters) = task.state()?;
         self.progress.counters = counters;
         self.progress.seconds = self.seconds();

@@ -54,9 +54,11 @@ impl ClassificationTask {
                 (config, weights, asked, asked_view(&self.options, view))
             }
         };
+        self.parallel.check(recipe.batch, &self.options.device)?;
         let imgsz = self.options.imgsz;
         // Maps of 32 pixels and less end at one cell, of which a batch norm needs two.
-        if recipe.batch.min(self.sets[0].len()) == 1 && imgsz <= 32 {
+        let fewest = self.parallel.fewest(recipe.batch.min(self.sets[0].len()), recipe.batch);
+        if fewest == 1 && imgsz <= 32 {
             return Err(request(
                 "a batch of one image of at most 32 pixels teaches nothing: give a larger `options.recipe.batch` or `options.imgsz`",
             ));
@@ -66,8 +68,9 @@ impl ClassificationTask {
         let default = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
         let workers = self.options.workers.unwrap_or(default);
         let options = LoaderOptions::new().batch(recipe.batch).workers(workers).seed(self.options.seed);
+        let of_training = options.shard(self.parallel.shard());
         let transform = TrainTransform::new(self.options.augment.clone(), &view)?;
-        let train = DataLoader::train(self.sets[0].dataset(), transform, num_classes, options)?;
+        let train = DataLoader::train(self.sets[0].dataset(), transform, num_classes, of_training)?;
         let val = DataLoader::eval(self.sets[1].dataset(), view.clone(), options)?;
         let teacher = self.teacher(&view)?;
         let rows = class_rows_of(weights.as_ref(), self.options.cls_remap, &self.class_names, &self.messages);
@@ -77,7 +80,10 @@ impl ClassificationTask {
             .teacher(teacher)
             .class_rows(rows.as_deref());
         let tensors = weights.as_ref().map(|(_, checkpoint)| &checkpoint.tensors);
-        let (trainer, loaded) = Trainer::new(config, tensors, &self.options.device)?;
+        let (mut trainer, loaded) = Trainer::new(config, tensors, &self.options.device)?;
+        if let Some(group) = &self.parallel.group {
+            trainer.distribute(group, self.parallel.sync_bn);
+        }
         tell(loaded.as_ref(), weights.as_ref(), trainer.train_state(), &self.messages)?;
         if decided.is_none() {
             self.messages.note(opening(&recipe, &trainer, train.batches()));

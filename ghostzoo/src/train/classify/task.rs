@@ -12,6 +12,7 @@ use candle_ghostnet::train::{Recipe, Trainer};
 use candle_vision::augment::{Batch, DataLoader, EpochIter};
 use candle_vision::data::{CachedDataset, ClassificationDataset, ClassificationItem, Dataset};
 use candle_vision::image::EvalTransform;
+use candle_vision::train::distributed::Communicator;
 use ghostzoo_weights::{Checkpoint, KeyLayout, Metadata};
 use serde_json::{Value, json};
 
@@ -20,6 +21,7 @@ use super::options::ClassificationOptions;
 use super::prepare::Decided;
 use super::start::ClassificationStart;
 use crate::error::{Result, request};
+use crate::train::parallel::Parallel;
 use crate::train::prepared::{Batches, Prepared};
 use crate::train::saved;
 use crate::train::{ImageRecord, Message, Messages, Plan, Step, StopFlag, TrainTask, Validation, checks};
@@ -41,6 +43,7 @@ pub struct ClassificationTask {
     folder: Option<(PathBuf, [[&'static str; 2]; 2])>,
     /// Steps whose batches are kept.
     kept_batches: usize,
+    pub(super) parallel: Parallel,
     pub(super) ready: Prepared<Ready>,
     /// Unreadable images that were named, of each set.
     pub(super) told: RefCell<[HashSet<usize>; 2]>,
@@ -123,6 +126,7 @@ impl ClassificationTask {
             messages: Messages::default(),
             folder: None,
             kept_batches: 0,
+            parallel: Parallel::default(),
             ready: Prepared::default(),
             told: RefCell::default(),
         })
@@ -223,6 +227,15 @@ impl TrainTask for ClassificationTask {
     const RATE: &'static str = "lr";
     const LAST_OF_EQUALS: bool = false;
 
+    fn distribute(&mut self, group: Option<&Communicator>, sync_bn: bool) -> Result<()> {
+        let parallel = Parallel::new(group, sync_bn);
+        if !self.parallel.is_same(&parallel) {
+            self.ready = Prepared::default();
+        }
+        self.parallel = parallel;
+        Ok(())
+    }
+
     fn prepare(&mut self, plan: &Plan, decided: Option<&Value>) -> Result<()> {
         let before = mem::take(&mut self.ready);
         self.ready = before.renewed(plan, decided, || self.ready(plan, decided))?;
@@ -299,12 +312,13 @@ impl TrainTask for ClassificationTask {
 
     fn step(&mut self) -> Result<Step> {
         let keep = self.kept_batches;
-        let Ready { batches, trainer, last, .. } = self.ready.get_mut()?;
+        let Ready { batches, trainer, train, last, .. } = self.ready.get_mut()?;
         let (batch, waited) = batches.next(EpochIter::waited)?;
         let images = batch.classes.len();
         *last = (batches.iteration < keep).then(|| batch.clone());
         let (xs, targets) = batch.into_tensors(trainer.device())?;
-        let loss = trainer.step(batches.iteration, &xs, &targets)?;
+        let shard = train.shard(batches.iteration % train.batches());
+        let loss = trainer.step_shard(batches.iteration, &xs, &targets, &shard)?;
         batches.iteration += 1;
         Ok(Step { losses: vec![loss], images, moved: true, waited })
     }

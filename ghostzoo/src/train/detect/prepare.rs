@@ -36,10 +36,14 @@ impl DetectionTask {
             None => self.recipe(plan, &start.def)?,
         };
         let scale = MultiScale { imgsz, share: self.options.multi_scale, stride, seed: self.options.seed };
+        self.parallel.check(recipe.batch, &self.options.device)?;
         self.check_batches(&recipe, &scale)?;
         self.tell_data();
         let batches = self.train.len().div_ceil(recipe.batch);
-        let trainer = self.trainer(&start, &recipe, batches, decided.is_none())?;
+        let mut trainer = self.trainer(&start, &recipe, batches, decided.is_none())?;
+        if let Some(group) = &self.parallel.group {
+            trainer.distribute(group, self.parallel.sync_bn);
+        }
         let validation = self.validation(&recipe);
         let stride = trainer.net().strides().iter().fold(32., |most: f64, stride| most.max(*stride)) as usize;
         let scale = MultiScale { stride, ..scale };
@@ -48,7 +52,8 @@ impl DetectionTask {
             .workers(self.options.workers.unwrap_or(LoaderOptions::default().workers))
             .seed(self.options.seed)
             .augment(self.options.augment.clone())
-            .rect(self.options.rect.then_some(stride));
+            .rect(self.options.rect.then_some(stride))
+            .shard(self.parallel.shard());
         let loader = DataLoader::new(self.train.clone(), options)?;
         let DetectionStart { def, arch, yaml, .. } = start;
         Ok(Ready {
@@ -70,6 +75,11 @@ impl DetectionTask {
     fn recipe(&self, plan: &Plan, def: &ModelConfig) -> Result<Recipe> {
         let mut asked = self.options.recipe.clone().epochs(plan.epochs);
         if let Some(share) = self.options.memory_share {
+            if self.parallel.group.is_some() {
+                return Err(request(
+                    "`options.memory_share`: the memory of one process does not decide for several: give `options.recipe.batch`",
+                ));
+            }
             let (batch, why) = auto_batch(share, def, self.train.imgsz(), &self.options.device);
             asked.batch = batch;
             self.messages.note(why);
@@ -90,6 +100,15 @@ impl DetectionTask {
             return Err(request(format!(
                 "the last batch of an epoch has one image, of one cell at {least} pixels, which a batch norm cannot learn \
                  from: change `options.recipe.batch`, `options.imgsz` or `options.multi_scale`"
+            )));
+        }
+        if self.parallel.group.is_some()
+            && self.parallel.fewest(self.train.len(), recipe.batch) == 1
+            && least < 2 * scale.stride
+        {
+            return Err(request(format!(
+                "a process has one image of a batch, of one cell at {least} pixels, which a batch norm cannot learn from: give a \
+                 larger `options.recipe.batch`, or `options.sync_bn`"
             )));
         }
         Ok(())

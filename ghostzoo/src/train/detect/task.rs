@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use candle_vision::data::Dataset;
+use candle_vision::train::distributed::Communicator;
 use candle_vision::train::optim::ParamKind;
 use candle_yolov8::data::{AnnotatedImage, DetectionItem};
 use candle_yolov8::train::{
@@ -24,6 +25,7 @@ use super::options::DetectionOptions;
 use super::start::{Decided, DetectionStart};
 use super::val_set::ValSet;
 use crate::error::{Result, request};
+use crate::train::parallel::Parallel;
 use crate::train::prepared::{Batches, Prepared};
 use crate::train::saved;
 use crate::train::{ImageRecord, Message, Messages, Plan, Step, StopFlag, TrainTask, Validation, checks};
@@ -41,6 +43,7 @@ pub struct DetectionTask {
     pub(super) options: DetectionOptions,
     pub(super) start: Option<DetectionStart>,
     pub(super) messages: Messages,
+    pub(super) parallel: Parallel,
     pub(super) ready: Prepared<Ready>,
     /// Whether unreadable validation images were named.
     pub(super) told: Cell<bool>,
@@ -135,6 +138,7 @@ impl DetectionTask {
             options,
             start: None,
             messages,
+            parallel: Parallel::default(),
             ready: Prepared::default(),
             told: Cell::new(false),
         })
@@ -210,6 +214,15 @@ impl TrainTask for DetectionTask {
     const NAME: &'static str = "detect";
     const RATE: &'static str = "lr0";
     const LAST_OF_EQUALS: bool = true;
+
+    fn distribute(&mut self, group: Option<&Communicator>, sync_bn: bool) -> Result<()> {
+        let parallel = Parallel::new(group, sync_bn);
+        if !self.parallel.is_same(&parallel) {
+            self.ready = Prepared::default();
+        }
+        self.parallel = parallel;
+        Ok(())
+    }
 
     fn prepare(&mut self, plan: &Plan, decided: Option<&Value>) -> Result<()> {
         let before = mem::take(&mut self.ready);
@@ -302,7 +315,7 @@ impl TrainTask for DetectionTask {
     }
 
     fn step(&mut self) -> Result<Step> {
-        let Ready { batches, trainer, scale, last, .. } = self.ready.get_mut()?;
+        let Ready { batches, trainer, loader, scale, last, .. } = self.ready.get_mut()?;
         let (batch, waited) = batches.next(EpochIter::waited)?;
         self.messages.warn_each(&self.train.take_messages());
         self.train.check_decoded()?;
@@ -311,7 +324,8 @@ impl TrainTask for DetectionTask {
             Some(scale) => batch.scaled(scale.shape(scale.size(iteration), batch.size), device)?,
             None => batch.tensor(device)?,
         };
-        let losses = trainer.step(iteration, &images, &batch.targets)?.to_vec();
+        let shard = loader.shard(iteration % loader.batches_per_epoch());
+        let losses = trainer.step_shard(iteration, &images, &batch.targets, &shard)?.to_vec();
         let moved = trainer.moves(iteration);
         batches.iteration += 1;
         let step = Step { losses, images: batch.len(), moved, waited };

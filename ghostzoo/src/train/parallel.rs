@@ -1,0 +1,84 @@
+//! A task that several processes train.
+
+use candle_core::Device;
+use candle_vision::train::distributed::{Communicator, Shard};
+
+use crate::error::{Result, request};
+
+/// The processes that train a task together; the default is one alone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Parallel {
+    pub(super) group: Option<Communicator>,
+    pub(super) sync_bn: bool,
+}
+
+impl Parallel {
+    pub(super) fn new(group: Option<&Communicator>, sync_bn: bool) -> Self {
+        Self { group: group.cloned(), sync_bn }
+    }
+
+    /// Whether what was prepared for one serves the other.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (&self.group, &other.group) {
+            (None, None) => true,
+            (Some(one), Some(other_group)) => one.is_same(other_group) && self.sync_bn == other.sync_bn,
+            _ => false,
+        }
+    }
+
+    pub(super) fn shard(&self) -> Shard {
+        self.group.as_ref().map(Communicator::shard).unwrap_or_default()
+    }
+
+    /// Refuses what the processes cannot share: a batch that they cannot divide; batch norms to synchronise elsewhere than on
+    /// a CPU.
+    ///
+    /// # Errors
+    /// What to give instead.
+    pub(super) fn check(&self, batch: usize, device: &Device) -> Result<()> {
+        let count = self.shard().world_size();
+        if !batch.is_multiple_of(count) {
+            let next = batch.next_multiple_of(count);
+            return Err(request(format!(
+                "`options.recipe.batch` {batch} is that of all {count} processes together, and no multiple of {count}: give {next}"
+            )));
+        }
+        if self.group.is_some() && self.sync_bn && !device.is_cpu() {
+            return Err(request(
+                "`options.sync_bn`: batch norms are synchronised on CPUs alone: leave it out on a GPU",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The fewest images of one process, of batches of `batch` and a last one, that batch norms take moments of; `images` are
+    /// those of an epoch.
+    pub(super) fn fewest(&self, images: usize, batch: usize) -> usize {
+        let of = |count: usize| if self.sync_bn { count } else { self.shard().fewest(count) };
+        let last = images % batch.max(1);
+        let whole = of(batch.min(images));
+        if last == 0 { whole } else { whole.min(of(last)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_vision::train::distributed::LocalGroup;
+
+    #[test]
+    fn batches_are_divided_or_refused() -> Result<()> {
+        let alone = Parallel::default();
+        alone.check(7, &Device::Cpu)?;
+        assert_eq!((alone.fewest(9, 4), alone.fewest(8, 4), alone.fewest(3, 4)), (1, 4, 3));
+        let group = LocalGroup::new(4).into_iter().next().map(Communicator::new);
+        let four = Parallel::new(group.as_ref(), false);
+        four.check(8, &Device::Cpu)?;
+        let error = four.check(6, &Device::Cpu).expect_err("not divided").to_string();
+        assert!(error.ends_with("6 is that of all 4 processes together, and no multiple of 4: give 8"), "{error}");
+        assert_eq!((four.fewest(16, 8), four.fewest(13, 8), four.fewest(11, 8)), (2, 1, 2));
+        assert_eq!(Parallel::new(group.as_ref(), true).fewest(13, 8), 5);
+        assert!(four.is_same(&four.clone()) && !four.is_same(&alone) && alone.is_same(&Parallel::new(None, true)));
+        Ok(())
+    }
+}
