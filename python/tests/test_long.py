@@ -223,3 +223,6 @@ def test_ctrl_c_ends_a_prediction_and_a_validation(detector: Detector) -> None:
     with pytest.raises(KeyboardInterrupt):
         detector([CELLS] * 10000)
     thread.join()
+    with pytest.raises(KeyboardInterrupt):
+        detector.val(ASSETS / "cells.yaml", progress=lambda _: os.kill(os.getpid(), signal.SIGINT))
+    assert len(detector(CELLS)[0]) > 0, "it goes on"
