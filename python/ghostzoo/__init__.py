@@ -10,6 +10,7 @@ Arguments have Ultralytics' names, and arrays hold blue, green, red, as OpenCV r
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ._classifier import Classifier
@@ -18,6 +19,7 @@ from ._ghostzoo import VERSION as __version__
 from ._ghostzoo import ImageError, models, pull
 
 if TYPE_CHECKING:
+    from . import distributed
     from ._long import (
         ClassificationMetrics,
         ClassMetrics,
@@ -41,6 +43,7 @@ __all__ = [
     "Results",
     "TrainResult",
     "__version__",
+    "distributed",
     "models",
     "pull",
     "quantize",
@@ -56,6 +59,8 @@ def __getattr__(name: str) -> Any:
         from . import _results
 
         return getattr(_results, name)
+    if name == "distributed":
+        return import_module(".distributed", __name__)
     if name in __all__:
         from . import _long
 

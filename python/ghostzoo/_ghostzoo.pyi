@@ -83,10 +83,22 @@ def val_classifier(
     classifier: Classifier, data: Any, *, split: str | None, batch: int, workers: int, progress: Any
 ) -> str: ...
 def train_detector(
-    folder: Any, options: str, resumes: bool, threads: int | None = None, progress: Any = None
+    folder: Any,
+    options: str,
+    resumes: bool,
+    threads: int | None = None,
+    progress: Any = None,
+    group: Any = None,
+    sync_bn: bool = False,
 ) -> str: ...
 def train_classifier(
-    folder: Any, options: str, resumes: bool, threads: int | None = None, progress: Any = None
+    folder: Any,
+    options: str,
+    resumes: bool,
+    threads: int | None = None,
+    progress: Any = None,
+    group: Any = None,
+    sync_bn: bool = False,
 ) -> str: ...
 def quantize_model(
     model: Any,

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from .distributed import ProcessGroup
+
 Path = Union[str, "os.PathLike[str]"]
 Progress = Callable[[dict[str, Any]], Optional[bool]]
 
@@ -58,6 +60,8 @@ def train_detector(
     resume: Path | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
+    group: ProcessGroup | None = None,
+    sync_bn: bool = False,
     **options: Any,
 ) -> TrainResult:
     """Trains a detector on the images of Ultralytics' ``data.yaml``.
@@ -77,8 +81,11 @@ def train_detector(
     an exception, and at Ctrl-C, the run ends after its step with its state saved; ``resume=save_dir``, with other ``epochs``,
     ``patience`` or ``time`` where wanted, goes on to the same weights as a run that was never stopped. What else is to be said
     goes to the logger ``ghostzoo``.
+
+    ``group`` are the processes that train together: :func:`ghostzoo.distributed.init` finds them. ``batch`` is that of all of them, the
+    first writes the files, and ``sync_bn`` takes the moments of batch norms over all of them, so that N processes have the losses of one.
     """
-    return _train(_ghostzoo.train_detector, "detect", data, model, save_dir, resume, threads, progress, options)
+    return _train(_ghostzoo.train_detector, "detect", data, model, save_dir, resume, threads, progress, group, sync_bn, options)
 
 
 def train_classifier(
@@ -89,6 +96,8 @@ def train_classifier(
     resume: Path | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
+    group: ProcessGroup | None = None,
+    sync_bn: bool = False,
     **options: Any,
 ) -> TrainResult:
     """Trains a classifier on the images of a folder that holds ``train`` and ``val``, each with a folder of images per class.
@@ -99,7 +108,7 @@ def train_classifier(
     ``ratio``, ``hflip``, ``vflip``, ``color_jitter``, ``aa``, ``reprob``, ``mixup``, ``cutmix`` and the others that
     ``ghostzoo train classify --help`` lists.
     """
-    return _train(_ghostzoo.train_classifier, "classify", data, model, save_dir, resume, threads, progress, options)
+    return _train(_ghostzoo.train_classifier, "classify", data, model, save_dir, resume, threads, progress, group, sync_bn, options)
 
 
 def _train(
@@ -111,6 +120,8 @@ def _train(
     resume: Path | None,
     threads: int | None,
     progress: Progress | None,
+    group: ProcessGroup | None,
+    sync_bn: bool,
     options: dict[str, Any],
 ) -> TrainResult:
     given = {name: os.fspath(value) if hasattr(value, "__fspath__") else value for name, value in options.items()}
@@ -120,6 +131,8 @@ def _train(
         folder = os.fspath(resume)
     elif data is None:
         raise TypeError("give `data`, or the folder of a run as `resume`")
+    elif group is not None and save_dir is None:
+        raise ValueError("`save_dir`: processes that train together are told the run's folder")
     else:
         folder = _free(os.path.join("runs", task, "train")) if save_dir is None else os.fspath(save_dir)
         given["model"] = _absolute(model)
@@ -132,7 +145,7 @@ def _train(
         text = json.dumps(given, allow_nan=False, default=_plain)
     except (TypeError, ValueError) as error:
         raise ValueError(f"the options of a training are numbers, texts and lists of them: {error}") from None
-    return TrainResult(native(folder, text, resume is not None, threads, progress))
+    return TrainResult(native(folder, text, resume is not None, threads, progress, group, sync_bn))
 
 
 def _plain(value: Any) -> Any:

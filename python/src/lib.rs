@@ -4,6 +4,7 @@
 mod classifier;
 mod detector;
 mod error;
+mod group;
 mod input;
 mod long;
 mod model;

@@ -2,17 +2,19 @@
 
 mod tasks;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use ghostzoo::candle_vision::train::distributed::Communicator;
 use ghostzoo::train::{
-    self, Callbacks, ClassificationTask, DetectionTask, End, EpochReport, FitReport, Message, SavedRun, StepReport,
-    TrainTask,
+    self, Callbacks, ClassificationTask, DetectionTask, End, EpochReport, FitOptions, FitReport, Message, SavedRun,
+    StepReport, TrainTask,
 };
 use ghostzoo::{Error, Result};
 use pyo3::prelude::*;
 use serde_json::{Value, json};
 
 use crate::error::exception;
+use crate::group::communicator;
 use crate::long::{self, Caller};
 use crate::options::{Given, RunOptions};
 use crate::progress::{Progress, log};
@@ -26,7 +28,7 @@ const FILES: [&str; 5] = ["data", "model", "arch", "pretrained", "teacher"];
 
 /// Trains a detector, or goes on with a run; what came of it as JSON. `options` is a JSON object.
 #[pyfunction]
-#[pyo3(signature = (folder, options, resumes, threads = None, progress = None))]
+#[pyo3(signature = (folder, options, resumes, threads = None, progress = None, group = None, sync_bn = false))]
 pub(crate) fn train_detector(
     py: Python<'_>,
     folder: PathBuf,
@@ -34,13 +36,16 @@ pub(crate) fn train_detector(
     resumes: bool,
     threads: Option<usize>,
     progress: Option<Py<PyAny>>,
+    group: Option<Py<PyAny>>,
+    sync_bn: bool,
 ) -> PyResult<String> {
-    run::<DetectionTask>(py, folder, options, resumes, threads, progress, detector)
+    let call = Call { folder, resumes, group: communicator(py, group)?, sync_bn };
+    run::<DetectionTask>(py, &call, options, threads, progress, detector)
 }
 
 /// Trains a classifier, or goes on with a run; what came of it as JSON. `options` is a JSON object.
 #[pyfunction]
-#[pyo3(signature = (folder, options, resumes, threads = None, progress = None))]
+#[pyo3(signature = (folder, options, resumes, threads = None, progress = None, group = None, sync_bn = false))]
 pub(crate) fn train_classifier(
     py: Python<'_>,
     folder: PathBuf,
@@ -48,15 +53,26 @@ pub(crate) fn train_classifier(
     resumes: bool,
     threads: Option<usize>,
     progress: Option<Py<PyAny>>,
+    group: Option<Py<PyAny>>,
+    sync_bn: bool,
 ) -> PyResult<String> {
-    run::<ClassificationTask>(py, folder, options, resumes, threads, progress, classifier)
+    let call = Call { folder, resumes, group: communicator(py, group)?, sync_bn };
+    run::<ClassificationTask>(py, &call, options, threads, progress, classifier)
+}
+
+/// A training that is called for.
+struct Call {
+    folder: PathBuf,
+    resumes: bool,
+    /// The processes that train together.
+    group: Option<Communicator>,
+    sync_bn: bool,
 }
 
 fn run<T: TrainTask>(
     py: Python<'_>,
-    folder: PathBuf,
+    call: &Call,
     options: &str,
-    resumes: bool,
     threads: Option<usize>,
     progress: Option<Py<PyAny>>,
     make: Make<T>,
@@ -65,7 +81,7 @@ fn run<T: TrainTask>(
     let progress = Progress::new(progress);
     let work = |caller: &Caller| {
         let mut told = Told { caller, progress: &progress };
-        if resumes { resume(&folder, given, make, &mut told) } else { begin(&folder, given, make, &mut told) }
+        if call.resumes { resume(call, given, make, &mut told) } else { begin(call, given, make, &mut told) }
     };
     match long::run(py, &pool, work)? {
         Ok(report) => Ok(as_json(&report).to_string()),
@@ -73,18 +89,26 @@ fn run<T: TrainTask>(
     }
 }
 
+impl Call {
+    /// How the library runs it.
+    fn fit(&self, run: &RunOptions) -> FitOptions {
+        run.fit(&self.folder).group(self.group.clone()).sync_bn(self.sync_bn)
+    }
+}
+
 /// A run from its beginning.
-fn begin<T: TrainTask>(folder: &Path, given: Given, make: Make<T>, told: &mut Told<'_>) -> Result<FitReport> {
+fn begin<T: TrainTask>(call: &Call, given: Given, make: Make<T>, told: &mut Told<'_>) -> Result<FitReport> {
     let record = Value::Object(given.all().clone());
     let (mut task, run) = make(given, None, told)?;
     let record = of_run(&task, &run, record)?;
-    let options = run.fit(folder).record(record).stop(told.caller.stop().clone());
+    let options = call.fit(&run).record(record).stop(told.caller.stop().clone());
     train::fit(&mut task, &options, told)
 }
 
 /// A run that was stopped, with other values of options that may change.
-fn resume<T: TrainTask>(folder: &Path, given: Given, make: Make<T>, told: &mut Told<'_>) -> Result<FitReport> {
-    let saved = SavedRun::open::<T>(folder)?;
+fn resume<T: TrainTask>(call: &Call, given: Given, make: Make<T>, told: &mut Told<'_>) -> Result<FitReport> {
+    let folder = &call.folder;
+    let saved = SavedRun::open_in::<T>(folder, call.group.as_ref())?;
     let Some(Value::Object(mut before)) = saved.record().get(RECORD).cloned() else {
         let text = format!("{} was not begun from Python: `ghostzoo train --resume` goes on with it", folder.display());
         return Err(Error::Request(text));
@@ -105,7 +129,7 @@ fn resume<T: TrainTask>(folder: &Path, given: Given, make: Make<T>, told: &mut T
     let record = Value::Object(given.all().clone());
     let (mut task, run) = make(given, Some(saved.decided()), told)?;
     let record = of_run(&task, &run, record)?;
-    let options = run.fit(folder).record(record).stop(told.caller.stop().clone());
+    let options = call.fit(&run).record(record).stop(told.caller.stop().clone());
     saved.resume(&mut task, &options, told)
 }
 

@@ -1,0 +1,128 @@
+"""Training on several processes, of one machine or of many, which PyTorch's ``torch.distributed`` connects.
+
+>>> group = ghostzoo.distributed.init()
+>>> ghostzoo.train_detector("data.yaml", save_dir="runs/cells", group=group, sync_bn=True)
+
+Started as ``torchrun --nproc-per-node 2 train.py``, by ``mpirun``, ``srun``, or in the workers of Ray Train's ``TorchTrainer``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+# Names of rank and number of processes: torchrun's, then those of Open MPI, of MPICH and Intel MPI, and of Slurm.
+VARIABLES = (
+    ("RANK", "WORLD_SIZE"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("PMI_RANK", "PMI_SIZE"),
+    ("SLURM_PROCID", "SLURM_NTASKS"),
+)
+
+
+class ProcessGroup(Protocol):
+    """Processes that train together, seen from one of them. All of them call the same methods in the same order."""
+
+    @property
+    def rank(self) -> int:
+        """Which of them this is, from 0."""
+
+    @property
+    def world_size(self) -> int:
+        """How many there are."""
+
+    def all_reduce(self, values: npt.NDArray[Any]) -> None:
+        """Replaces values by their sums over all processes: the same bits on each of them."""
+
+    def broadcast(self, values: npt.NDArray[Any], root: int) -> None:
+        """Replaces values by those of the process ``root``."""
+
+
+class TorchGroup:
+    """A group of ``torch.distributed``, by default the one of all processes; its backend must take tensors of the CPU, as gloo does."""
+
+    def __init__(self, group: Any = None) -> None:
+        import torch.distributed as dist
+
+        self._group = group
+        self.rank: int = dist.get_rank(group)
+        self.world_size: int = dist.get_world_size(group)
+
+    def all_reduce(self, values: npt.NDArray[Any]) -> None:
+        """See :class:`ProcessGroup`."""
+        import torch
+        import torch.distributed as dist
+
+        dist.all_reduce(torch.from_numpy(values), group=self._group)
+
+    def broadcast(self, values: npt.NDArray[Any], root: int) -> None:
+        """See :class:`ProcessGroup`."""
+        import torch
+        import torch.distributed as dist
+
+        source = root if self._group is None else dist.get_global_rank(self._group, root)
+        dist.broadcast(torch.from_numpy(values), src=source, group=self._group)
+
+    def abort(self) -> None:
+        """Leaves the group, so that the others do not wait for this process."""
+        import torch.distributed as dist
+
+        dist.destroy_process_group(self._group)
+
+    def __repr__(self) -> str:
+        return f"TorchGroup(rank={self.rank}, world_size={self.world_size})"
+
+
+def init(timeout: float = 1800) -> TorchGroup | None:
+    """The processes that were started together, connected by gloo; ``None`` where this one is alone.
+
+    A group that is there, as in Ray Train, is taken. Else rank and number of processes are those of ``RANK`` and ``WORLD_SIZE``, as
+    torchrun sets them, or those that ``mpirun`` or ``srun`` set, and they meet at ``MASTER_ADDR`` and ``MASTER_PORT``. Whoever waits for
+    longer than ``timeout`` seconds for another raises an exception; a validation, which the first does alone, must take less.
+    """
+    place = _place(os.environ)
+    try:
+        import torch.distributed as dist
+    except ImportError:
+        if place is None:
+            return None
+        raise ImportError("processes are connected by PyTorch: `pip install torch`") from None
+    if dist.is_initialized():
+        return TorchGroup() if dist.get_world_size() > 1 else None
+    if place is None:
+        return None
+    rank, world_size = place
+    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise ValueError(f"{' and '.join(missing)}: set to where rank 0 of {world_size} processes listens, the same for all")
+    where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    try:
+        dist.init_process_group("gloo", rank=rank, world_size=world_size, timeout=timedelta(seconds=timeout))
+    except (RuntimeError, ValueError) as error:
+        why = str(error).strip().splitlines()
+        raise RuntimeError(
+            f"rank {rank} met no {world_size} processes at {where} within {timeout:g} s: see that each runs, and that all have "
+            f"the same address and number ({why[0] if why else type(error).__name__})"
+        ) from None
+    return TorchGroup()
+
+
+def _place(variables: Mapping[str, str]) -> tuple[int, int] | None:
+    """Rank and number of the processes; ``None`` for one alone."""
+    for names in VARIABLES:
+        given = [variables.get(name) for name in names]
+        if None in given:
+            continue
+        try:
+            rank, world_size = (int(value or "") for value in given)
+        except ValueError:
+            raise ValueError(f"{names[0]}={given[0]} and {names[1]}={given[1]} are no rank and number of processes") from None
+        if not 0 <= rank < world_size:
+            raise ValueError(f"{names[0]}={rank}: there are {names[1]}={world_size} processes, from 0")
+        return (rank, world_size) if world_size > 1 else None
+    return None

@@ -1,0 +1,163 @@
+"""Training on several processes: threads stand for them, but in the test that PyTorch connects."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import ghostzoo
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+MODEL = "yolov8n-ghostnet-bccd"
+QUICK: dict[str, Any] = {"imgsz": 64, "batch": 4, "epochs": 2, "workers": 1, "seed": 3, "threads": 1}
+
+
+class Threads:
+    """What threads that act as processes share."""
+
+    def __init__(self, count: int) -> None:
+        self.barrier = threading.Barrier(count, timeout=60)
+        self.values: list[npt.NDArray[Any]] = [np.empty(0)] * count
+
+    def group(self, rank: int) -> Member:
+        return Member(self, rank)
+
+
+class Member:
+    """One of them."""
+
+    def __init__(self, threads: Threads, rank: int) -> None:
+        self.threads, self.rank, self.world_size = threads, rank, len(threads.values)
+
+    def exchange(self, values: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+        self.threads.values[self.rank] = values.copy()
+        self.threads.barrier.wait()
+        all_values = list(self.threads.values)
+        self.threads.barrier.wait()
+        return all_values
+
+    def all_reduce(self, values: npt.NDArray[Any]) -> None:
+        all_values = self.exchange(values)
+        values[:] = sum(all_values[1:], all_values[0])
+
+    def broadcast(self, values: npt.NDArray[Any], root: int) -> None:
+        values[:] = self.exchange(values)[root]
+
+    def abort(self) -> None:
+        self.threads.barrier.abort()
+
+
+def trained(count: int, data: Path, folder: Path, **options: Any) -> list[ghostzoo.TrainResult]:
+    """What each of so many processes has of a training."""
+    threads = Threads(count)
+
+    def run(rank: int) -> ghostzoo.TrainResult:
+        return ghostzoo.train_detector(data, MODEL, save_dir=folder, group=threads.group(rank), **{**QUICK, **options})
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(run, range(count)))
+
+
+def losses(result: ghostzoo.TrainResult) -> list[float]:
+    return [row[name] for row in result.results for name in row if name.startswith("train/")]
+
+
+def test_two_processes_have_the_losses_of_one(squares: Path, tmp_path: Path) -> None:
+    alone = ghostzoo.train_detector(squares, MODEL, save_dir=tmp_path / "alone", **QUICK)
+    together = trained(2, squares, tmp_path / "together", sync_bn=True)
+    assert len(losses(alone)) == 6
+    for result in together:
+        assert losses(result) == pytest.approx(losses(alone), rel=1e-3)
+    assert (tmp_path / "together" / "weights" / "best.safetensors").is_file()
+    again = trained(2, squares, tmp_path / "again", sync_bn=True)
+    assert losses(again[0]) == losses(together[0])
+
+
+def test_what_processes_cannot_share_is_refused(squares: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="`batch` 3 is that of all 2 processes together"):
+        trained(2, squares, tmp_path / "run", batch=3)
+    with pytest.raises(ValueError, match="`save_dir`: processes that train together"):
+        ghostzoo.train_detector(squares, MODEL, group=Threads(2).group(0))
+    with pytest.raises(ValueError, match="no rank 2 among 2 processes"):
+        ghostzoo.train_detector(squares, MODEL, save_dir=tmp_path / "run", group=Threads(2).group(0).__class__(Threads(2), 2))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_number_of_processes_is_read_from_what_started_them() -> None:
+    from ghostzoo.distributed import _place
+
+    assert _place({}) is None and _place({"RANK": "0", "WORLD_SIZE": "1"}) is None
+    assert _place({"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "4"}) == (3, 4)
+    assert _place({"SLURM_PROCID": "1", "SLURM_NTASKS": "2", "RANK": "0", "WORLD_SIZE": "8"}) == (0, 8)
+    with pytest.raises(ValueError, match="RANK=2: there are WORLD_SIZE=2 processes, from 0"):
+        _place({"RANK": "2", "WORLD_SIZE": "2"})
+    with pytest.raises(ValueError, match="are no rank and number"):
+        _place({"RANK": "a", "WORLD_SIZE": "2"})
+
+
+def processes(program: str, folder: Path, count: int) -> list[subprocess.Popen[str]]:
+    """So many processes that PyTorch connects."""
+    import os
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            cwd=folder,
+            env={**os.environ, **place, "RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+
+
+PROGRAM = """
+import ghostzoo
+
+group = ghostzoo.distributed.init(timeout=60)
+say = lambda event: print(event["event"], flush=True)
+result = ghostzoo.train_detector({data!r}, {model!r}, save_dir="run", group=group, sync_bn=True, progress=say, epochs={epochs},
+                                 patience=0, imgsz=64, batch=4, workers=1, seed=3, threads=1)
+print([row[name] for row in result.results for name in row if name.startswith("train/")])
+"""
+
+
+def test_pytorch_connects_processes(squares: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    together = trained(2, squares, tmp_path / "threads", sync_bn=True)
+    program = textwrap.dedent(PROGRAM.format(data=str(squares), model=MODEL, epochs=2))
+    done = [process.communicate(timeout=300) for process in processes(program, tmp_path, 2)]
+    for out, err in done:
+        assert out, err
+        assert [float(value) for value in out.splitlines()[-1][1:-1].split(",")] == losses(together[0])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process is killed by a signal")
+def test_a_killed_process_ends_the_other_whose_run_goes_on(squares: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    program = textwrap.dedent(PROGRAM.format(data=str(squares), model=MODEL, epochs=100000))
+    first, second = processes(program, tmp_path, 2)
+    assert first.stdout is not None
+    while first.stdout.readline().strip() != "epoch":
+        assert first.poll() is None
+    second.send_signal(signal.SIGKILL)
+    err = first.communicate(timeout=120)[1]
+    second.communicate()
+    assert first.returncode == 1, err
+    assert "the state that was last saved can be resumed" in err.splitlines()[-1]
+    result = ghostzoo.train_detector(resume=tmp_path / "run", epochs=1)
+    assert result.epochs >= 1
