@@ -54,10 +54,10 @@ test-python: python-venv
 	mkdir -p $(SITE)
 	rm -rf $(SITE)/ghostzoo && cp -r python/ghostzoo $(SITE)/
 	cp "$$(ls $(PYTHON_TARGET)/debug/lib_ghostzoo.* | grep -E '(so|dylib)$$')" $(SITE)/ghostzoo/_ghostzoo.abi3.so
-	export PYTHONPATH=$(abspath $(SITE)) GHOSTZOO_COMMAND=$(abspath $(PYTHON_TARGET)/debug/ghostzoo) GHOSTZOO_DATA=$(abspath $(DATA)); \
-		cd python && $(abspath $(VENV))/bin/pytest -q -p no:cacheprovider && \
-		MYPYPATH=$(abspath $(SITE)) $(abspath $(VENV))/bin/python -m mypy --strict --cache-dir $(abspath target/python/mypy) && \
-		$(abspath $(VENV))/bin/python -m mypy.stubtest --ignore-missing-stub ghostzoo._ghostzoo
+	cd python && PYTHONPATH=$(abspath $(SITE)) GHOSTZOO_COMMAND=$(abspath $(PYTHON_TARGET)/debug/ghostzoo) GHOSTZOO_DATA=$(abspath $(DATA)) \
+		$(abspath $(VENV))/bin/pytest -q -p no:cacheprovider
+	cd python && $(abspath $(VENV))/bin/mypy --strict --cache-dir $(abspath target/python/mypy)
+	cd $(SITE) && MYPYPATH=. $(abspath $(VENV))/bin/stubtest ghostzoo._ghostzoo
 
 # For every CPython from 3.9 on, into target/wheels.
 wheel: python-venv
