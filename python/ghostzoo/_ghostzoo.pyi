@@ -2,6 +2,20 @@
 
 from typing import Any, final
 
+__all__ = [
+    "Classifier",
+    "Detector",
+    "ImageError",
+    "VERSION",
+    "models",
+    "pull",
+    "quantize_model",
+    "train_classifier",
+    "train_detector",
+    "val_classifier",
+    "val_detector",
+]
+
 VERSION: str
 
 class ImageError(ValueError): ...
