@@ -102,8 +102,7 @@ def train_detector(
     resumes: bool,
     threads: int | None = None,
     progress: Any = None,
-    group: Any = None,
-    sync_bn: bool = False,
+    group: tuple[Any, bool] | None = None,
 ) -> str: ...
 def train_classifier(
     folder: Any,
@@ -111,8 +110,7 @@ def train_classifier(
     resumes: bool,
     threads: int | None = None,
     progress: Any = None,
-    group: Any = None,
-    sync_bn: bool = False,
+    group: tuple[Any, bool] | None = None,
 ) -> str: ...
 def quantize_model(
     model: Any,

@@ -145,7 +145,7 @@ def _train(
         text = json.dumps(given, allow_nan=False, default=_plain)
     except (TypeError, ValueError) as error:
         raise ValueError(f"the options of a training are numbers, texts and lists of them: {error}") from None
-    return TrainResult(native(folder, text, resume is not None, threads, progress, group, sync_bn))
+    return TrainResult(native(folder, text, resume is not None, threads, progress, group and (group, sync_bn)))
 
 
 def _plain(value: Any) -> Any:

@@ -28,7 +28,7 @@ const FILES: [&str; 5] = ["data", "model", "arch", "pretrained", "teacher"];
 
 /// Trains a detector, or goes on with a run; what came of it as JSON. `options` is a JSON object.
 #[pyfunction]
-#[pyo3(signature = (folder, options, resumes, threads = None, progress = None, group = None, sync_bn = false))]
+#[pyo3(signature = (folder, options, resumes, threads = None, progress = None, group = None))]
 pub(crate) fn train_detector(
     py: Python<'_>,
     folder: PathBuf,
@@ -36,16 +36,15 @@ pub(crate) fn train_detector(
     resumes: bool,
     threads: Option<usize>,
     progress: Option<Py<PyAny>>,
-    group: Option<Py<PyAny>>,
-    sync_bn: bool,
+    group: Option<(Py<PyAny>, bool)>,
 ) -> PyResult<String> {
-    let call = Call { folder, resumes, group: communicator(py, group)?, sync_bn };
+    let call = Call::new(py, folder, resumes, group)?;
     run::<DetectionTask>(py, &call, options, threads, progress, detector)
 }
 
 /// Trains a classifier, or goes on with a run; what came of it as JSON. `options` is a JSON object.
 #[pyfunction]
-#[pyo3(signature = (folder, options, resumes, threads = None, progress = None, group = None, sync_bn = false))]
+#[pyo3(signature = (folder, options, resumes, threads = None, progress = None, group = None))]
 pub(crate) fn train_classifier(
     py: Python<'_>,
     folder: PathBuf,
@@ -53,10 +52,9 @@ pub(crate) fn train_classifier(
     resumes: bool,
     threads: Option<usize>,
     progress: Option<Py<PyAny>>,
-    group: Option<Py<PyAny>>,
-    sync_bn: bool,
+    group: Option<(Py<PyAny>, bool)>,
 ) -> PyResult<String> {
-    let call = Call { folder, resumes, group: communicator(py, group)?, sync_bn };
+    let call = Call::new(py, folder, resumes, group)?;
     run::<ClassificationTask>(py, &call, options, threads, progress, classifier)
 }
 
@@ -90,6 +88,12 @@ fn run<T: TrainTask>(
 }
 
 impl Call {
+    /// `group` has whether batch norms are synchronised too.
+    fn new(py: Python<'_>, folder: PathBuf, resumes: bool, group: Option<(Py<PyAny>, bool)>) -> PyResult<Self> {
+        let (group, sync_bn) = group.unzip();
+        Ok(Self { folder, resumes, group: communicator(py, group)?, sync_bn: sync_bn.unwrap_or(false) })
+    }
+
     /// How the library runs it.
     fn fit(&self, run: &RunOptions) -> FitOptions {
         run.fit(&self.folder).group(self.group.clone()).sync_bn(self.sync_bn)
