@@ -22,15 +22,16 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 EXAMPLE = HERE.parents[1] / "python/examples/ray_detect.py"
+# That of the model.
+SIDE = 480
 COLUMNS = ["path", "width", "height", "class_id", "class", "confidence", "x1", "y1", "x2", "y2"]
 
 
 def links(folder, sources, count):
     found = sorted(path for source in sources for path in pathlib.Path(source).resolve().rglob("*") if path.suffix in (".jpg", ".jpeg"))
+    folder.mkdir()
     for number, path in zip(range(count), itertools.cycle(found)):
-        place = folder / f"{number // 1000:03}"
-        place.mkdir(parents=True, exist_ok=True)
-        (place / f"{number:06}.jpg").symlink_to(path)
+        (folder / f"{number:06}.jpg").symlink_to(path)
 
 
 def memory(process, most, done):
@@ -99,7 +100,7 @@ class Peer:
     def __call__(self, batch):
         counts = []
         for files in batch["files"]:
-            found = self.model.predict(list(files), stream=True, batch=1, imgsz=640, conf=0.25, verbose=False)
+            found = self.model.predict(list(files), stream=True, batch=1, imgsz=SIDE, conf=0.25, verbose=False)
             counts.append(sum(1 for result in found if result.boxes is not None))
         return {"images": counts}
 
@@ -148,7 +149,7 @@ def main():
         from tiles import shipped
         from ultralytics import YOLO
 
-        model = YOLO(str(shipped(folder))).export(format="onnx", imgsz=640, dynamic=True, verbose=False)
+        model = YOLO(str(shipped(folder))).export(format="onnx", imgsz=SIDE, dynamic=True, verbose=False)
     for _ in range(args.rounds):
         shutil.rmtree(folder / "boxes", ignore_errors=True)
         rate, most = blocks(ours)
@@ -163,7 +164,7 @@ def main():
     killed = []
     blocks(ours, kill=True, killed=killed)
     subprocess.run([args.ghostzoo, "detect", str(images), "--model", "yolov8n-ghostnet-bccd", "--no-save", "--quiet", "--device", "cpu",
-                    "--parquet", str(folder / "whole.parquet")], check=True)
+                    "--parquet", str(folder / "whole.parquet")], check=True, stdout=subprocess.DEVNULL)
     expected, found = rows(folder / "whole.parquet"), rows(folder / "boxes")
     looked = len({row[0] for row in found})
     print(f"worker {killed} killed: {looked} of {args.images} images, {len(found)} rows, equal to the command's: {found == expected}")
