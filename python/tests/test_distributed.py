@@ -87,7 +87,7 @@ def test_what_processes_cannot_share_is_refused(squares: Path, tmp_path: Path) -
     with pytest.raises(ValueError, match="`save_dir`: processes that train together"):
         ghostzoo.train_detector(squares, MODEL, group=Threads(2).group(0))
     with pytest.raises(ValueError, match="no rank 2 among 2 processes"):
-        ghostzoo.train_detector(squares, MODEL, save_dir=tmp_path / "run", group=Threads(2).group(0).__class__(Threads(2), 2))
+        ghostzoo.train_detector(squares, MODEL, save_dir=tmp_path / "run", group=Member(Threads(2), 2))
     assert not (tmp_path / "run").exists()
 
 
