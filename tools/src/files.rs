@@ -5,6 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::error::usage;
+
 /// Writes `bytes` beside `path`, syncs, then renames.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     ghostzoo_files::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
@@ -18,6 +20,15 @@ pub(crate) fn check_place(path: &Path) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))?;
     if path.is_dir() {
         anyhow::bail!("cannot write {}: it is a folder", path.display());
+    }
+    Ok(())
+}
+
+/// Refuses to write over a file that is read.
+pub(crate) fn check_not_read<'a>(output: &Path, read: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    let Ok(written) = output.canonicalize() else { return Ok(()) };
+    if read.into_iter().any(|path| path.canonicalize().is_ok_and(|path| path == written)) {
+        return Err(usage(format!("{} is read: name another file to write", output.display())));
     }
     Ok(())
 }

@@ -7,7 +7,7 @@
 mod merge;
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -101,23 +101,29 @@ impl PartWriter {
     /// A file that is there without `resume`, that another run writes, or that is of something else.
     pub(crate) fn open(path: &Path, header: &PartHeader, resume: bool) -> Result<Self> {
         files::check_place(path)?;
-        let is_new = !path.exists();
-        if is_new {
-            let mut line = serde_json::to_vec(header)?;
-            line.push(b'\n');
-            files::write(path, &line)?;
+        let cannot_write = || format!("cannot write {}", path.display());
+        if path.exists() && !path.is_file() {
+            bail!("cannot write {}: it is no file", path.display());
+        }
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).with_context(cannot_write)?;
+        // Where there are no locks, nobody holds one.
+        if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Err(usage(format!("{} is being written by another run", path.display())));
+        }
+        let mut first = serde_json::to_vec(header)?;
+        first.push(b'\n');
+        let mut begun = Vec::new();
+        (&mut file).take(first.len() as u64).read_to_end(&mut begun).with_context(cannot_write)?;
+        // A new file, or one that was killed while it got its first line.
+        if begun.len() < first.len() && first.starts_with(&begun) {
+            file.write_all(&first[begun.len()..]).and_then(|()| file.sync_all()).with_context(cannot_write)?;
         } else if !resume {
             return Err(usage(format!("{} exists; --resume goes on with it", path.display())));
         }
-        let cannot_write = || format!("cannot write {}", path.display());
-        let file = OpenOptions::new().read(true).append(true).open(path).with_context(cannot_write)?;
-        let length = || file.metadata().map(|metadata| metadata.len()).with_context(cannot_write);
-        let before = length()?;
-        let found = PartFile::scan(path)?;
-        // Where there are no locks, nobody holds one.
-        if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) || length()? != before {
-            return Err(usage(format!("{} is being written by another run", path.display())));
-        }
+        // By the handle that holds the lock: another may not read on Windows.
+        file.rewind().with_context(cannot_write)?;
+        let lines = Lines::new(path, file.try_clone().with_context(cannot_write)?);
+        let found = PartFile::scan_lines(lines)?;
         if let Some(difference) = header.kept()?.difference(&found.header) {
             return Err(usage(format!(
                 "--resume: this run is not the one that wrote {}: {difference}",
@@ -182,7 +188,11 @@ pub(crate) struct Lines {
 impl Lines {
     fn open(path: &Path) -> Result<Self> {
         let file = candle_vision::regular::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Self { path: path.to_path_buf(), file: BufReader::new(file), line: Vec::new() })
+        Ok(Self::new(path, file))
+    }
+
+    fn new(path: &Path, file: File) -> Self {
+        Self { path: path.to_path_buf(), file: BufReader::new(file), line: Vec::new() }
     }
 
     /// The next line with its end, which the last may lack; empty at the end of the file.
@@ -197,7 +207,8 @@ impl Lines {
     /// The first line.
     fn header(&mut self) -> Result<PartHeader> {
         let path = self.path.display().to_string();
-        let header: Option<PartHeader> = serde_json::from_slice(self.next()?).ok();
+        let line = self.next()?;
+        let header: Option<PartHeader> = line.ends_with(b"\n").then(|| serde_json::from_slice(line).ok()).flatten();
         match header.filter(|header| header.start <= header.end && header.end <= header.total) {
             Some(header) => Ok(header),
             None => bail!("{path} is no part that `ghostzoo detect --part` or `ghostzoo val --part` wrote"),

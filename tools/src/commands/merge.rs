@@ -1,13 +1,14 @@
 //! `ghostzoo merge`: what parts of `eval`, `detect` and `val` say together.
 
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
 use super::{detect, eval, val};
 use crate::cli::{GlobalArgs, MergeArgs};
 use crate::error::usage;
+use crate::files;
 
 /// Bytes that say what a file is.
 const BEGINNING: u64 = 64;
@@ -27,6 +28,9 @@ pub(crate) fn run(args: &MergeArgs, global: &GlobalArgs) -> Result<()> {
     if let Some((option, of, _)) = given.iter().find(|(_, of, is_given)| *is_given && *of != command) {
         let first = first.display();
         return Err(usage(format!("{option} is for parts of `{of}`, and {first} is one of `{command}`")));
+    }
+    for output in [&args.parquet, &args.results_file, &args.confusion].into_iter().flatten() {
+        files::check_not_read(output, args.parts.iter().map(PathBuf::as_path))?;
     }
     match command {
         "detect" => detect::merge(args, global),

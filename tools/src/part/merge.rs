@@ -27,7 +27,10 @@ impl PartFile {
     /// # Errors
     /// A file that is no part or cannot be read.
     pub(super) fn scan(path: &Path) -> Result<Self> {
-        let mut lines = Lines::open(path)?;
+        Self::scan_lines(Lines::open(path)?)
+    }
+
+    pub(super) fn scan_lines(mut lines: Lines) -> Result<Self> {
         let header = lines.header()?;
         let mut length = lines.line.len() as u64;
         let (mut next, mut end, mut number) = (header.start, length, 1);
@@ -48,7 +51,7 @@ impl PartFile {
                 None => break,
             }
         }
-        Ok(Self { path: path.to_path_buf(), header, next, length, cut })
+        Ok(Self { path: lines.path, header, next, length, cut })
     }
 
     /// A file whose items are all done.

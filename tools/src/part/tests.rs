@@ -163,3 +163,39 @@ fn confidences_and_boxes_come_back_to_the_bit() {
     };
     runner.run(&numbers, came_back).unwrap();
 }
+
+#[test]
+fn a_first_line_that_was_cut_is_written_again_and_others_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("p.jsonl");
+    write(&path, 0..3, 3).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    let first = whole.iter().position(|byte| *byte == b'\n').unwrap();
+    for cut in [0, 1, first] {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        write(&path, 0..3, 3).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), whole, "cut at {cut}");
+    }
+    std::fs::write(&path, &whole[1..first]).unwrap();
+    let error = PartWriter::open(&path, &header(0..3, 3), true).unwrap_err().to_string();
+    assert!(error.contains("is no part"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), whole[1..first]);
+}
+
+#[test]
+fn of_runs_that_begin_one_file_at_once_one_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..20 {
+        let path = folder.path().join(format!("{round}.jsonl"));
+        let begin = std::sync::Barrier::new(4);
+        let open = |start: usize| {
+            begin.wait();
+            PartWriter::open(&path, &header(start..start + 5, 20), true)
+        };
+        let opened: Vec<Result<PartWriter>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|place| scope.spawn(move || open(5 * place))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(opened.iter().filter(|opened| opened.is_ok()).count(), 1, "{opened:?}");
+    }
+}

@@ -62,6 +62,12 @@ pub(super) fn run_with(
     let media = Media::Videos(args.video.format);
     let PredictRequest { choice, mut entries } =
         PredictRequest::of(Task::Detect, args.model.as_deref(), &args.sources, media)?;
+    if let Some(table) = &args.parquet {
+        let model = args.model.as_deref().map(Path::new);
+        let sources = entries.iter().filter_map(|entry| entry.source.as_ref().ok()?.path());
+        let part = parts.and_then(|parts| parts.part.as_deref());
+        files::check_not_read(table, sources.chain(model).chain(part))?;
+    }
     let tiles = args.tiles.options()?;
     let device = global.open(global.quiet)?;
     let sharded = parts.map(|parts| Sharded::new(parts, &mut entries, global.quiet)).transpose()?.flatten();

@@ -40,6 +40,7 @@ struct Part {
     done: usize,
     /// Those that an earlier run did.
     before: usize,
+    is_stopped: bool,
 }
 
 impl RowFiles {
@@ -58,7 +59,7 @@ impl RowFiles {
         let writer = PartWriter::open(path, header, resume)?;
         let done = writer.next() - header.start;
         let videos = entries.iter().map(is_video).collect();
-        let part = Part { writer, start: header.start, videos, done, before: done };
+        let part = Part { writer, start: header.start, videos, done, before: done, is_stopped: false };
         Ok((Self { part: Some(part), table: None }, done))
     }
 
@@ -82,6 +83,13 @@ impl RowFiles {
         self.part.as_mut().map_or(Ok(()), |part| part.end_before(part.before + entry + 1))
     }
 
+    /// Keeps what follows out of the part: somebody asked to stop, so that a video may have ended before its end.
+    pub(super) fn stop(&mut self) {
+        if let Some(part) = &mut self.part {
+            part.is_stopped = true;
+        }
+    }
+
     /// Writes what was added.
     pub(super) fn flush(&mut self) -> Result<()> {
         self.part.as_mut().map_or(Ok(()), |part| part.writer.flush())
@@ -96,6 +104,9 @@ impl RowFiles {
 
 impl Part {
     fn add(&mut self, entry: usize, record: JsonRecord) -> Result<()> {
+        if self.is_stopped {
+            return Ok(());
+        }
         let entry = self.before + entry;
         self.end_before(entry)?;
         let done = !self.videos.get(entry).copied().unwrap_or(false);
@@ -106,7 +117,7 @@ impl Part {
 
     /// Ends the videos before a source: how frames come in batches plays no part in the lines' order.
     fn end_before(&mut self, entry: usize) -> Result<()> {
-        while self.done < entry && self.videos.get(self.done).copied().unwrap_or(false) {
+        while !self.is_stopped && self.done < entry && self.videos.get(self.done).copied().unwrap_or(false) {
             self.writer.add(&Line { at: self.start + self.done, done: true, image: None })?;
             self.done += 1;
         }
@@ -164,4 +175,48 @@ pub(super) fn write_table(
     }
     table.map_or(Ok(()), ParquetRows::finish)?;
     Ok(totals)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ghostzoo::video::VideoInput;
+    use serde_json::{Map, Value};
+
+    #[test]
+    fn a_video_that_was_stopped_is_not_done() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("p.jsonl");
+        let video = |name: &str| SourceEntry {
+            label: name.to_owned(),
+            source: Ok(Source::Video(VideoInput::File(name.into()))),
+        };
+        let entries = [video("a.mp4"), video("b.mp4"), video("c.mp4")];
+        let header = PartHeader {
+            format: FORMAT.to_owned(),
+            data: fingerprint(&entries)?,
+            total: 3,
+            start: 0,
+            end: 3,
+            model: "m".to_owned(),
+            weights: 1,
+            options: Map::new(),
+            details: Value::Null,
+        };
+        let frame = |name: &str| JsonRecord::failed(name, "damaged");
+        let (mut rows, done) = RowFiles::part(&path, &header, false, &entries)?;
+        assert_eq!(done, 0);
+        rows.add(0, || frame("a.mp4"))?;
+        rows.end(0)?;
+        rows.add(1, || frame("b.mp4"))?;
+        rows.stop();
+        rows.add(1, || frame("b.mp4"))?;
+        rows.end(1)?;
+        rows.add(2, || frame("c.mp4"))?;
+        rows.end(2)?;
+        rows.finish()?;
+        let (_, done) = RowFiles::part(&path, &header, true, &entries)?;
+        assert_eq!(done, 1);
+        Ok(())
+    }
 }

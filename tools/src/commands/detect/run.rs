@@ -64,7 +64,11 @@ impl Run<'_> {
             self.out.text(&header)?;
         }
         for batch in batches {
-            self.batch(batch?)?;
+            let batch = batch?;
+            if stop.is_set() {
+                self.rows.stop();
+            }
+            self.batch(batch)?;
             if stop.is_set() {
                 break;
             }

@@ -32,6 +32,12 @@ impl<'a> Sharded<'a> {
     /// What the arguments say, where they name a part's file; `entries` are those of the part then.
     pub(super) fn new(args: &'a ShardArgs, entries: &mut Vec<SourceEntry>, quiet: bool) -> Result<Option<Self>> {
         let Some(path) = args.part.as_deref() else { return Ok(None) };
+        // A machine that does not see the images has nothing to say of its part.
+        if entries.iter().all(|entry| entry.source.is_err())
+            && let Some(SourceEntry { label, source: Err(error) }) = entries.drain(..).next()
+        {
+            return Err(error.context(label));
+        }
         let (data, total) = (rows::fingerprint(entries)?, entries.len());
         let positions = shard::bounds(total, shard::part(args.shard, quiet)?);
         *entries = entries.drain(positions.clone()).collect();
