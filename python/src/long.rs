@@ -35,12 +35,12 @@ impl Caller {
     }
 }
 
-/// Runs `work` on the pool's threads. Callbacks that give `False` or raise an exception, and signals that do, set its flag to stop.
+/// Runs `work` on as many threads as the pool has, of its own, so that callbacks may wait for the pool's. Callbacks that give `False` or raise an exception, and signals that do, set its flag to stop.
 ///
 /// # Errors
 /// The exception, when the work has ended; where there are no threads.
 pub(crate) fn run<R: Send>(py: Python<'_>, pool: &Pool, work: impl FnOnce(&Caller) -> R + Send) -> PyResult<R> {
-    let threads = pool.threads()?;
+    let threads = pool.more()?;
     let (calls, mut received) = mpsc::channel();
     let caller = Caller { calls, stop: StopFlag::new() };
     let stop = caller.stop.clone();

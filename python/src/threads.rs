@@ -45,11 +45,20 @@ impl Pool {
         Ok(py.detach(|| threads.run(work)))
     }
 
+    /// As many threads besides: work on those may wait for what runs on these.
+    ///
+    /// # Errors
+    /// Where the system gives none.
+    pub(crate) fn more(&self) -> PyResult<Threads> {
+        let failed = |error| refuse(format!("the system gives no {} threads: {error}", self.count));
+        Threads::new(self.count).map_err(failed)
+    }
+
     /// The threads, started.
     ///
     /// # Errors
     /// Where the system gives none.
-    pub(crate) fn threads(&self) -> PyResult<Arc<Threads>> {
+    fn threads(&self) -> PyResult<Arc<Threads>> {
         if self.count == 0 && !std::ptr::eq(self, &SHARED) {
             return SHARED.threads();
         }
@@ -58,8 +67,7 @@ impl Pool {
         if let Some((_, threads)) = started.as_ref().filter(|(id, _)| *id == own) {
             return Ok(threads.clone());
         }
-        let failed = |error| refuse(format!("the system gives no {} threads: {error}", self.count));
-        let threads = Arc::new(Threads::new(self.count).map_err(failed)?);
+        let threads = Arc::new(self.more()?);
         // Those of the process before are not there to be ended.
         std::mem::forget(started.replace((own, threads.clone())));
         Ok(threads)

@@ -13,7 +13,7 @@ use ghostzoo::{Error, Result};
 use pyo3::prelude::*;
 use serde_json::{Value, json};
 
-use crate::error::exception;
+use crate::error::{exception, line, raised};
 use crate::group::communicator;
 use crate::long::{self, Caller};
 use crate::options::{Given, RunOptions};
@@ -75,11 +75,20 @@ fn run<T: TrainTask>(
     progress: Option<Py<PyAny>>,
     make: Make<T>,
 ) -> PyResult<String> {
-    let (given, pool) = (Given::new(options)?, Pool::new(threads)?);
+    let pool = Pool::new(threads)?;
     let progress = Progress::new(progress);
     let work = |caller: &Caller| {
         let mut told = Told { caller, progress: &progress };
-        if call.resumes { resume(call, given, make, &mut told) } else { begin(call, given, make, &mut told) }
+        let given = Given::new(options).map_err(raised);
+        let result = given.and_then(|given| match call.resumes {
+            true => resume(call, given, make, &mut told),
+            false => begin(call, given, make, &mut told),
+        });
+        // The others wait for this process from the first exchange on, which it may not come to.
+        if let (Err(error), Some(group)) = (&result, &call.group) {
+            group.abort(&line(error));
+        }
+        result
     };
     match long::run(py, &pool, work)? {
         Ok(report) => Ok(as_json(&report).to_string()),

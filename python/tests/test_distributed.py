@@ -91,6 +91,13 @@ def test_what_processes_cannot_share_is_refused(squares: Path, tmp_path: Path) -
     assert not (tmp_path / "run").exists()
 
 
+def test_a_process_that_cannot_begin_leaves_the_others(tmp_path: Path) -> None:
+    threads = Threads(2)
+    with pytest.raises(Exception, match=r"absent\.yaml"):
+        ghostzoo.train_detector(tmp_path / "absent.yaml", MODEL, save_dir=tmp_path / "run", group=threads.group(1), **QUICK)
+    assert threads.barrier.broken
+
+
 def test_the_number_of_processes_is_read_from_what_started_them() -> None:
     from ghostzoo.distributed import _place
 

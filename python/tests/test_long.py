@@ -71,6 +71,19 @@ def test_a_validation_ends_where_its_progress_says_so(detector: Detector) -> Non
         detector.val(ASSETS / "cells.yaml", images=ASSETS)
 
 
+def test_progress_may_use_the_model_that_is_validated() -> None:
+    program = f"""
+        from ghostzoo import Detector
+        detector, found = Detector(threads=1), []
+        detector.val({str(ASSETS / "cells.yaml")!r}, progress=lambda event: found.append(len(detector({str(CELLS)!r})[0])))
+        assert found and found[0] > 0
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], timeout=120, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_training_is_the_commands(command: Command, squares: Path, tmp_path: Path) -> None:
     run = ["--imgsz", 64, "--batch", 3, "--epochs", 2, "--workers", 1, "--seed", 3, "--plots", "false", "--lr0", 0.02, "--mosaic", 0.5]
     model = "yolov8n-ghostnet-bccd"
