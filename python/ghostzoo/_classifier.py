@@ -7,7 +7,21 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from . import _ghostzoo
-from ._model import CHANNELS, Channels, Errors, Image, Model, Path, check, listed, named
+from ._model import (
+    CHANNELS,
+    Channels,
+    Errors,
+    Image,
+    Model,
+    Path,
+    absolute,
+    check,
+    listed,
+    loading,
+    named,
+    refuse,
+    whole,
+)
 
 if TYPE_CHECKING:
     from ._long import ClassificationMetrics, Progress
@@ -38,12 +52,13 @@ class Classifier(Model):
         max_pixels: int | None = None,
     ) -> None:
         check("channels", channels, CHANNELS)
-        loading: dict[str, Any] = {"dtype": dtype, "threads": threads, "device": device, "arch": arch}
-        self._model = model
-        self._native = _ghostzoo.Classifier(os.fspath(model), **loading)
+        max_pixels = None if max_pixels is None else whole("max_pixels", max_pixels)
+        how = loading(dtype, threads, device, arch)
+        self._model = absolute(model)
+        self._native = _ghostzoo.Classifier(os.fspath(model), **how)
         self._names = named(self._native)
         self._defaults = {"channels": channels, "max_pixels": max_pixels}
-        self._options = {**loading, **self._defaults}
+        self._options = {**how, **self._defaults}
 
     @overload
     def predict(
@@ -55,6 +70,7 @@ class Classifier(Model):
         errors: Errors = ...,
         channels: Channels | None = ...,
         max_pixels: int | None = ...,
+        verbose: bool = ...,
     ) -> list[Results]: ...
 
     @overload
@@ -67,6 +83,7 @@ class Classifier(Model):
         errors: Errors = ...,
         channels: Channels | None = ...,
         max_pixels: int | None = ...,
+        verbose: bool = ...,
     ) -> Iterator[Results]: ...
 
     def predict(
@@ -78,15 +95,19 @@ class Classifier(Model):
         errors: Errors = "raise",
         channels: Channels | None = None,
         max_pixels: int | None = None,
+        verbose: bool = False,
+        **others: Any,
     ) -> list[Results] | Iterator[Results]:
         """What an image shows, or each of several: a list of :class:`ghostzoo.Results` with ``probs``, in their order.
 
-        ``images``, ``stream``, ``batch``, ``errors``, ``channels`` and ``max_pixels`` are those of :meth:`Detector.predict`, but that
+        ``images``, ``stream``, ``batch``, ``errors``, ``channels``, ``max_pixels`` and ``verbose`` are those of :meth:`Detector.predict`, but that
         files and Pillow's images are taken as they are stored, whatever their EXIF data say: so timm and torchvision read them, by
         which classifiers are trained. Images are scaled, cropped and normalised as the checkpoint says.
         """
+        refuse(others)
         if channels is not None:
             check("channels", channels, CHANNELS)
+        max_pixels = None if max_pixels is None else whole("max_pixels", max_pixels)
         given = {"channels": channels, "max_pixels": max_pixels}
         options = {**self._defaults, **{key: value for key, value in given.items() if value is not None}}
         results = self._results(listed(images), batch, errors, options)
@@ -115,6 +136,11 @@ class Classifier(Model):
 
         return ClassificationMetrics(
             _ghostzoo.val_classifier(
-                self._native, os.fspath(data), split=split, batch=batch, workers=workers, progress=progress
+                self._native,
+                os.fspath(data),
+                split=split,
+                batch=whole("batch", batch),
+                workers=whole("workers", workers, 0),
+                progress=progress,
             )
         )

@@ -8,7 +8,24 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from . import _ghostzoo
-from ._model import CHANNELS, Channels, Classes, Errors, Image, Model, Path, check, listed, named
+from ._model import (
+    CHANNELS,
+    Channels,
+    Classes,
+    Errors,
+    Image,
+    Model,
+    Path,
+    absolute,
+    check,
+    listed,
+    loading,
+    named,
+    refuse,
+    share,
+    sides,
+    whole,
+)
 
 if TYPE_CHECKING:
     from ._long import DetectionMetrics, Progress
@@ -53,9 +70,9 @@ class Detector(Model):
         channels: Channels = "bgr",
         max_pixels: int | None = None,
     ) -> None:
-        loading: dict[str, Any] = {"dtype": dtype, "threads": threads, "device": device, "arch": arch}
-        self._model = model
-        self._native = _ghostzoo.Detector(os.fspath(model), **loading)
+        how = loading(dtype, threads, device, arch)
+        self._model = absolute(model)
+        self._native = _ghostzoo.Detector(os.fspath(model), **how)
         self._names = named(self._native)
         self._defaults = self._checked(
             {
@@ -70,7 +87,7 @@ class Detector(Model):
                 "max_pixels": max_pixels,
             }
         )
-        self._options = {**loading, **self._defaults}
+        self._options = {**how, **self._defaults}
 
     @overload
     def predict(
@@ -89,6 +106,7 @@ class Detector(Model):
         agnostic_nms: bool | None = ...,
         channels: Channels | None = ...,
         max_pixels: int | None = ...,
+        verbose: bool = ...,
     ) -> list[Results]: ...
 
     @overload
@@ -108,6 +126,7 @@ class Detector(Model):
         agnostic_nms: bool | None = ...,
         channels: Channels | None = ...,
         max_pixels: int | None = ...,
+        verbose: bool = ...,
     ) -> Iterator[Results]: ...
 
     def predict(
@@ -126,12 +145,14 @@ class Detector(Model):
         agnostic_nms: bool | None = None,
         channels: Channels | None = None,
         max_pixels: int | None = None,
+        verbose: bool = False,
+        **others: Any,
     ) -> list[Results] | Iterator[Results]:
         """The objects in an image, or in each of several: a list of :class:`ghostzoo.Results`, in their order.
 
         ``images`` is one of these, or a list, a tuple or an iterator of them:
 
-        - the path of a file, or its bytes: read as OpenCV reads it, upright as its EXIF data say;
+        - the path of a file, its bytes, or the file, open as ``"rb"``: read as OpenCV reads it, upright as its EXIF data say;
         - a numpy array of uint8, (height, width, 3) or grey (height, width): blue, green, red, as OpenCV and Ultralytics have it,
           unless ``channels="rgb"``;
         - an image of Pillow, whose colours are known.
@@ -143,8 +164,10 @@ class Detector(Model):
         large a file's image may be.
 
         ``stream=True`` gives an iterator, which takes ``batch`` images at a time. With ``errors="return"``, the result of an image
-        that cannot be read has its exception as ``error``, and no boxes; else the exception is raised.
+        that cannot be read has its exception as ``error``, and no boxes; else the exception is raised. ``verbose`` is taken and
+        ignored, whatever it is: nothing is printed.
         """
+        refuse(others)
         given = {
             "conf": conf,
             "iou": iou,
@@ -188,6 +211,7 @@ class Detector(Model):
         """
         from ._long import DetectionMetrics
 
+        imgsz = None if imgsz is None else whole("imgsz", imgsz)
         return DetectionMetrics(
             _ghostzoo.val_detector(
                 self._native,
@@ -195,11 +219,11 @@ class Detector(Model):
                 split=split,
                 images=images,
                 imgsz=imgsz,
-                batch=batch,
+                batch=whole("batch", batch),
                 rect=rect,
-                conf=conf,
-                iou=iou,
-                max_det=max_det,
+                conf=share("conf", conf),
+                iou=share("iou", iou),
+                max_det=whole("max_det", max_det, 0),
                 agnostic_nms=agnostic_nms,
                 single_cls=single_cls,
                 progress=progress,
@@ -210,8 +234,15 @@ class Detector(Model):
         """Options as the module takes them."""
         if "channels" in options:
             check("channels", options["channels"], CHANNELS)
+        for name in ("conf", "iou"):
+            if name in options:
+                options[name] = share(name, options[name])
+        if "max_det" in options:
+            options["max_det"] = whole("max_det", options["max_det"], 0)
+        if options.get("max_pixels") is not None:
+            options["max_pixels"] = whole("max_pixels", options["max_pixels"])
         if "imgsz" in options:
-            options["imgsz"] = _sides(options["imgsz"])
+            options["imgsz"] = sides(options["imgsz"])
         if "classes" in options:
             options["classes"] = self._classes(options["classes"])
         return options
@@ -229,12 +260,3 @@ class Detector(Model):
                 raise ValueError(f"`classes`: the model has no class {given!r}; it has {len(self.names)}: {known}")
             chosen.append(number)
         return chosen
-
-
-def _sides(imgsz: Any) -> list[int] | None:
-    if imgsz is None:
-        return None
-    sides = [imgsz, imgsz] if isinstance(imgsz, int) else list(imgsz)
-    if len(sides) != 2:
-        raise ValueError(f"`imgsz` is {imgsz!r}: give a side, or (height, width)")
-    return sides

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from . import _ghostzoo
+from ._model import absolute, sides, whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -124,6 +125,7 @@ def _train(
     sync_bn: bool,
     options: dict[str, Any],
 ) -> TrainResult:
+    threads = None if threads is None else whole("threads", threads)
     given = {name: os.fspath(value) if hasattr(value, "__fspath__") else value for name, value in options.items()}
     if resume is not None:
         if save_dir is not None:
@@ -135,12 +137,12 @@ def _train(
         raise ValueError("`save_dir`: processes that train together are told the run's folder")
     else:
         folder = _free(os.path.join("runs", task, "train")) if save_dir is None else os.fspath(save_dir)
-        given["model"] = _absolute(model)
+        given["model"] = absolute(model)
     if data is not None:
         given["data"] = os.path.abspath(os.fspath(data))
     for name in ("pretrained", "teacher"):
         if isinstance(given.get(name), str):
-            given[name] = _absolute(given[name])
+            given[name] = absolute(given[name])
     try:
         text = json.dumps(given, allow_nan=False, default=_plain)
     except (TypeError, ValueError) as error:
@@ -161,12 +163,6 @@ def _free(folder: str) -> str:
     while os.path.exists(free):
         free, number = f"{folder}{number}", number + 1
     return free
-
-
-def _absolute(model: Path) -> str:
-    """The whole path of a file; another name as it is."""
-    text = os.fspath(model)
-    return os.path.abspath(text) if os.path.isfile(text) else text
 
 
 def _number(value: Any) -> float:
@@ -339,14 +335,14 @@ def quantize(
             os.fspath(model),
             list(images),
             path,
-            count=count,
+            count=whole("count", count),
             method=method,
             percentile=percentile,
             bias_correction=bias_correction,
             skip=list(skip),
-            imgsz=[imgsz, imgsz] if isinstance(imgsz, int) else imgsz and list(imgsz),
+            imgsz=sides(imgsz),
             channels=channels,
-            threads=threads,
+            threads=None if threads is None else whole("threads", threads),
             progress=progress,
         )
     )

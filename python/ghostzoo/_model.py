@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -19,6 +20,14 @@ Errors = Literal["raise", "return"]
 CHANNELS = ("bgr", "rgb")
 ERRORS = ("raise", "return")
 
+# What Ultralytics' users write, and what has that effect here.
+INSTEAD = {
+    "device": "give `device` where the model is made",
+    "half": "give `dtype=\"f16\"` where the model is made",
+    "save": "draw `result.boxes` with what you draw with, or run `ghostzoo detect`, which writes images",
+    "show": "draw `result.boxes` with what you draw with, or run `ghostzoo detect`, which writes images",
+}
+
 
 class Model:
     """What detectors and classifiers share: names, arguments, batches of images."""
@@ -31,7 +40,7 @@ class Model:
 
     @property
     def model(self) -> Path:
-        """What the model was asked for by."""
+        """What the model was asked for by; a file by its absolute path."""
         return self._model
 
     @property
@@ -65,9 +74,8 @@ class Model:
         from ._results import of_batch
 
         check("errors", errors, ERRORS)
-        if batch < 1:
-            raise ValueError(f"`batch` is {batch}: give at least 1")
-        names, images, first = self.names, iter(images), 0
+        batch = whole("batch", batch)
+        names, images, first = self.names, map(content, images), 0
         while chunk := list(islice(images, batch)):
             found = self._batch(chunk, options)
             yield from of_batch(found, chunk, first, names, errors == "raise")
@@ -87,8 +95,67 @@ def check(name: str, value: str, known: Sequence[str]) -> None:
         raise ValueError(f"`{name}` is {value!r}: give {' or '.join(map(repr, known))}")
 
 
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """A whole number, of Python's or of numpy's."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ValueError(f"`{name}` is {value!r}: give a whole number") from None
+    if number < least:
+        raise ValueError(f"`{name}` is {number}: give at least {least}")
+    return number
+
+
+def share(name: str, value: Any) -> float:
+    """A number from 0 to 1."""
+    number = float(value) if hasattr(value, "__float__") else None
+    if number is None or not 0 <= number <= 1:
+        raise ValueError(f"`{name}` is {value!r}: give a number from 0 to 1")
+    return number
+
+
+def sides(imgsz: Any) -> list[int] | None:
+    """Height and width, of both or of a side."""
+    if imgsz is None:
+        return None
+    given = [imgsz, imgsz] if isinstance(imgsz, str) or not hasattr(imgsz, "__len__") else list(imgsz)
+    if len(given) != 2:
+        raise ValueError(f"`imgsz` is {imgsz!r}: give a side, or (height, width)")
+    return [whole("imgsz", side) for side in given]
+
+
+def absolute(model: Path) -> str:
+    """The whole path of a file; another name as it is."""
+    text = os.fspath(model)
+    return os.path.abspath(text) if os.path.isfile(text) else text
+
+
+def loading(dtype: str, threads: int | None, device: str, arch: Path | None) -> dict[str, Any]:
+    """What says how a model is loaded."""
+    threads = None if threads is None else whole("threads", threads)
+    return {"dtype": dtype, "threads": threads, "device": device, "arch": None if arch is None else absolute(arch)}
+
+
+def refuse(others: Iterable[str]) -> None:
+    """Refuses arguments that have no effect."""
+    for name in others:
+        raise TypeError(f"predict() has no argument `{name}`" + (f": {INSTEAD[name]}" if name in INSTEAD else ""))
+
+
+def content(image: Image) -> Image:
+    """The bytes of an open file, from where it stands; another image as it is."""
+    if not hasattr(image, "read"):
+        return image
+    read = image.read()
+    if isinstance(read, str):
+        raise TypeError("a file that is open as text is no image: open it as \"rb\"")
+    return read
+
+
 def listed(images: Image) -> Iterable[Image]:
     """Images one by one: of a list, a tuple, an iterator, an array of (n, height, width, 3); else the one that is given."""
+    if hasattr(images, "read"):
+        return (images,)
     if isinstance(images, (list, tuple, Iterator)):
         return images
     return iter(images) if getattr(images, "ndim", 0) == 4 else (images,)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -274,18 +275,20 @@ class Results:
         return f"Results({self.path!r}, {self.orig_shape}, {found!r})"
 
 
-def to_arrow(results: Sequence[Results]) -> pa.Table:
+def to_arrow(results: Iterable[Results]) -> pa.Table:
     """A table of Arrow of what was found in images.
 
     A row per box: ``image`` (the place of its result), ``path``, ``class_id``, ``class``, ``confidence``, ``x1``, ``y1``, ``x2``,
     ``y2``. Of a classifier a row per image: ``image``, ``path``, ``class_id``, ``class``, ``confidence`` of the likeliest class, and
-    ``probabilities`` of all. An image without boxes, or that could not be read, has no row.
+    ``probabilities`` of all. An image without boxes, or that could not be read, has no row. Bytes of a path that are not UTF-8 are written
+    as ``\\xFF``.
     """
     import pyarrow as pa
 
+    results = list(results)
     rows = np.array([len(result) for result in results], dtype=np.int64)
     images = np.repeat(np.arange(len(results), dtype=np.int64), rows)
-    paths = pa.array([result.path for result in results], pa.string()).take(pa.array(images))
+    paths = pa.array([shown(result.path) for result in results], pa.string()).take(pa.array(images))
     return pa.table({"image": pa.array(images), "path": paths, **_columns(results)})
 
 
@@ -309,6 +312,16 @@ def _columns(results: Sequence[Results]) -> dict[str, Any]:
     classes = data[:, 5].astype(np.int64)
     columns = {name: pa.array(data[:, place].copy()) for place, name in enumerate(("x1", "y1", "x2", "y2"))}
     return {"class_id": pa.array(classes), "class": named(classes), "confidence": pa.array(data[:, 4].copy()), **columns}
+
+
+def shown(text: str) -> str:
+    """A text that UTF-8 can hold: bytes of a path that are not UTF-8, which Python has as surrogates, are written as ``\\xFF``."""
+
+    def written(found: re.Match[str]) -> str:
+        code = ord(found[0])
+        return f"\\x{code - 0xDC00:02X}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04X}"
+
+    return re.sub("[\ud800-\udfff]", written, text)
 
 
 SPEEDS = ("preprocess", "inference", "postprocess")

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ._detector import Detector
+from ._model import whole
+from ._results import shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from ._model import Path
     from ._results import Results
+
+
+# Columns of the result but the path's.
+RESULT = ("width", "height", "class_id", "class", "confidence", "x1", "y1", "x2", "y2", "error")
 
 
 class DetectBatch:
@@ -24,15 +31,17 @@ class DetectBatch:
     >>> boxes.write_parquet("s3://bucket/boxes")
 
     ``images`` names the column of the images: text is a path, or an address such as ``s3://`` that pyarrow knows; bytes are those of a
-    file; arrays are pixels, (height, width, 3) of uint8, by default in the order red, green, blue, as Ray, Daft and Spark read them.
-    ``keep`` names columns that go into the result: those that tell the images apart, where it is not the path. ``threads`` is how many
+    file; arrays are pixels, (height, width, 3) of uint8, by default in the order red, green, blue, as Ray, Daft and Spark read them; what
+    is transparent of them is not looked at. ``keep`` names columns, or one, that go into the result: those that tell the images apart,
+    where it is not the path. They have no names of the result's own, but for ``path``. ``threads`` is how many
     threads one copy computes on, and ``batch`` how many images it holds decoded at a time. The other arguments are
     :class:`ghostzoo.Detector`'s.
 
     A batch is a dictionary of numpy arrays, a table or a record batch of Arrow, or a pandas DataFrame. What comes back is a table of
     Arrow with a row per box: the columns of ``keep``, then ``path`` (where the images are paths), ``width``, ``height``, ``class_id``,
     ``class``, ``confidence``, ``x1``, ``y1``, ``x2``, ``y2``, ``error``, as ``ghostzoo detect --parquet`` writes them. An image without boxes
-    has one row without a class, and so has one that could not be read, with why in ``error``: no image is lost, none ends the job.
+    has one row without a class, and so has one that could not be read, with why in ``error``: no image is lost, none ends the job. Bytes of
+    a path that are not UTF-8 are written as ``\\xFF``.
     """
 
     def __init__(
@@ -40,7 +49,7 @@ class DetectBatch:
         model: Path = "yolov8n-ghostnet-bccd",
         *,
         images: str = "path",
-        keep: Sequence[str] = (),
+        keep: str | Sequence[str] = (),
         threads: int = 1,
         batch: int = 16,
         channels: str = "rgb",
@@ -48,23 +57,38 @@ class DetectBatch:
     ) -> None:
         import pyarrow  # noqa: F401  What is missing is said before the first batch.
 
+        self._images, self._batch = images, whole("batch", batch)
+        self._keep = [keep] if isinstance(keep, str) else list(keep)
+        taken = [name for name in self._keep if name in RESULT]
+        if taken:
+            raise ValueError(f"`keep` names {', '.join(taken)}, which the result has of its own: give the column another name before")
         self.detector = Detector(model, threads=threads, channels=channels, **options)  # type: ignore[arg-type]
-        self._images, self._keep, self._batch = images, list(keep), batch
 
     def __call__(self, batch: Any) -> pa.Table:
         import pyarrow as pa
 
-        images = _values(batch, self._images)
-        read = [_fetched(image) for image in images]
-        usable = [image for image in read if not isinstance(image, Exception)]
-        found = iter(self.detector.predict(usable, stream=True, batch=self._batch, errors="return"))
-        results = [image if isinstance(image, Exception) else next(found) for image in read]
+        images = [_plain(image) for image in _values(batch, self._images)]
+        results: list[Results | Exception] = []
+        for start in range(0, len(images), self._batch):
+            results += self._found([_fetched(image) for image in images[start : start + self._batch]])
         rows = np.array([1 if isinstance(one, Exception) else max(len(one), 1) for one in results], dtype=np.int64)
         image_of_row = pa.array(np.repeat(np.arange(len(results)), rows))
-        columns = {name: _column(batch, name).take(image_of_row) for name in self._keep}
-        if self._images == "path" or any(isinstance(image, str) for image in images):
-            columns["path"] = pa.array(images, pa.string()).take(image_of_row)
+        columns = {name: _column(batch, name).take(image_of_row) for name in self._keep if name != self._images}
+        if "path" not in columns and (self._images == "path" or _is_text(batch, self._images, images)):
+            paths = [shown(image) if isinstance(image, str) else None for image in images]
+            columns["path"] = pa.array(paths, pa.string()).take(image_of_row)
         return pa.table({**columns, **_boxes(results)})
+
+    def _found(self, images: list[Any]) -> list[Results | Exception]:
+        """What each image shows. What is no image is looked at alone, so that the others keep their boxes."""
+        usable = [image for image in images if not isinstance(image, Exception)]
+        try:
+            found = iter(self.detector.predict(usable, batch=self._batch, errors="return"))
+        except (TypeError, ValueError) as error:
+            if len(images) == 1:
+                return [error]
+            return [one for image in images for one in self._found([image])]
+        return [image if isinstance(image, Exception) else next(found) for image in images]
 
 
 def _boxes(results: Sequence[Results | Exception]) -> dict[str, Any]:
@@ -82,7 +106,8 @@ def _boxes(results: Sequence[Results | Exception]) -> dict[str, Any]:
         for x1, y1, x2, y2, confidence, number in boxes.data.tolist() if boxes else empty:
             name = None if number is None or isinstance(result, Exception) else result.names[int(number)]
             number = None if number is None else int(number)
-            row = (width, height, number, name, confidence, x1, y1, x2, y2, error and str(error))
+            why = None if error is None else shown(str(error) or type(error).__name__)
+            row = (width, height, number, name, confidence, x1, y1, x2, y2, why)
             for column, value in zip(values.values(), row):
                 column.append(value)
     return {name: pa.array(values[name], kind) for name, kind in kinds.items()}
@@ -95,16 +120,39 @@ def _values(batch: Any, name: str) -> list[Any]:
         return list(column) if column.dtype != object and column.ndim > 1 else column.tolist()
     if hasattr(column, "to_pylist"):
         # A column of tensors is one of pixels.
-        tensors = getattr(column.type, "shape", None) is not None or "tensor" in str(column.type).lower()
-        return list(column.combine_chunks().to_numpy(zero_copy_only=False)) if tensors else column.to_pylist()
+        is_tensor = getattr(column.type, "shape", None) is not None or "tensor" in str(column.type).lower()
+        return _tensors(column) if is_tensor else column.to_pylist()
     return list(column)
 
 
+def _tensors(column: Any) -> list[Any]:
+    """The arrays of a column of Arrow, ``None`` where there is none."""
+    arrays: list[Any] = []
+    for chunk in getattr(column, "chunks", [column]):
+        # Plain Arrow flattens tensors of a fixed shape where numpy is asked for, but for this method.
+        values = chunk.to_numpy_ndarray() if hasattr(chunk, "to_numpy_ndarray") else chunk.to_numpy(zero_copy_only=False)
+        arrays += [value if is_there else None for value, is_there in zip(values, chunk.is_valid().to_pylist())]
+    return arrays
+
+
 def _of(batch: Any, name: str) -> Any:
-    names = list(getattr(batch, "column_names", None) or getattr(batch, "columns", None) or batch)
-    if name not in names:
+    """A column of a dictionary, of Arrow or of pandas."""
+    names = batch
+    for attribute in ("columns", "column_names"):
+        names = getattr(batch, attribute, None) if getattr(batch, attribute, None) is not None else names
+    if name not in list(names):
         raise KeyError(f"the batch has no column {name!r}; it has {', '.join(map(str, names))}")
     return batch[name]
+
+
+def _is_text(batch: Any, name: str, images: list[Any]) -> bool:
+    """Whether a column holds paths: by Arrow's type, so that every batch has the same columns, else by its values."""
+    import pyarrow as pa
+
+    kind = getattr(_of(batch, name), "type", None)
+    if isinstance(kind, pa.DataType):
+        return pa.types.is_string(kind) or pa.types.is_large_string(kind) or "string_view" in str(kind)
+    return any(isinstance(image, str) for image in images)
 
 
 def _column(batch: Any, name: str) -> Any:
@@ -114,15 +162,28 @@ def _column(batch: Any, name: str) -> Any:
     return column if isinstance(column, (pa.Array, pa.ChunkedArray)) else pa.array(column)
 
 
+def _plain(image: Any) -> Any:
+    """A value of a column as what it stands for: pandas and Ray wrap arrays, and a missing value of pandas is NaN."""
+    if isinstance(image, os.PathLike):
+        return os.fspath(image)
+    if hasattr(image, "to_numpy"):
+        image = image.to_numpy()
+    return None if isinstance(image, float) and image != image else image
+
+
 def _fetched(image: Any) -> Any:
     """An image as a detector takes it: what lies at an address is fetched. An exception where that fails."""
+    if image is None:
+        return ValueError("there is no image in this row")
+    if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 4:
+        return image[:, :, :3]
     if not (isinstance(image, str) and "://" in image):
-        return ValueError("there is no image in this row") if image is None else image
+        return image
     from pyarrow import fs
 
     try:
         filesystem, path = fs.FileSystem.from_uri(image)
         with filesystem.open_input_stream(path) as stream:
             return stream.read()
-    except (OSError, ValueError) as error:
+    except Exception as error:
         return error

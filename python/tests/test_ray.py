@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +68,87 @@ def test_an_empty_batch_has_the_same_columns(detect: DetectBatch) -> None:
 def test_a_missing_column_is_named(detect: DetectBatch) -> None:
     with pytest.raises(KeyError, match="no column 'path'; it has image, n"):
         detect({"image": np.zeros((1, 8, 8, 3), np.uint8), "n": np.array([1])})
+
+
+@pytest.mark.parametrize("kind", ["path", "bytes", "pixels"])
+def test_pandas_has_the_rows_of_arrow(detect: DetectBatch, kind: str) -> None:
+    pandas = pytest.importorskip("pandas")
+    from PIL import Image
+
+    values: dict[str, Any] = {"path": str(CELLS), "bytes": CELLS.read_bytes(), "pixels": np.asarray(Image.open(CELLS))}
+    images = DetectBatch(MODEL, images=kind, keep="n")
+    frame = pandas.DataFrame({"n": [1, 2, 3], kind: pandas.Series([values[kind], None, values[kind]], dtype=object)})
+    rows = images(frame).to_pylist()
+    count = detect({"path": np.array([str(CELLS)], dtype=object)}).num_rows
+    assert [row["n"] for row in rows] == [1] * count + [2] + [3] * count
+    assert [row["n"] for row in rows if row["error"]] == [2]
+    with pytest.raises(KeyError, match="no column 'other'; it has n"):
+        DetectBatch(MODEL, images="other")(frame)
+
+
+def test_a_value_that_is_no_image_is_a_row(tmp_path: Path) -> None:
+    from PIL import Image
+
+    pixels = np.asarray(Image.open(CELLS))
+    opaque = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
+    odd = [3, 2.5, float("nan"), None, {"a": 1}, [1], pixels / 255, pixels[:0], pixels[:, :, :2], b"", "a\0b", "nothing://a"]
+    column = np.empty(len(odd) + 2, dtype=object)
+    column[:] = [opaque, *odd, pixels]
+    rows = DetectBatch(MODEL, images="image", keep=["n"])({"image": column, "n": np.arange(len(column))}).to_pylist()
+    boxes = [[row[name] for name in BOX] for row in rows if row["n"] == 0]
+    assert len(boxes) > 5 and boxes == [[row[name] for name in BOX] for row in rows if row["n"] == len(odd) + 1]
+    assert [row["n"] for row in rows if row["error"]] == list(range(1, len(odd) + 1))
+    assert len(rows) == 2 * len(boxes) + len(odd)
+
+
+def test_paths_that_are_not_utf_8_are_written_with_backslashes(detect: DetectBatch, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    try:
+        (tmp_path / name).write_bytes(CELLS.read_bytes())
+    except OSError:
+        pytest.skip("the file system takes no such name")
+    found = detect({"path": np.array([str(tmp_path / name), os.fsdecode(b"/absent/\xff.jpg")], dtype=object)})
+    rows = found.to_pylist()
+    assert rows[0]["path"] == f"{tmp_path}/caf\\xE9.jpg" and rows[0]["class"] is not None
+    assert rows[-1]["path"] == "/absent/\\xFF.jpg" and rows[-1]["error"]
+
+
+def test_whatever_an_address_raises_is_a_row(detect: DetectBatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyarrow import fs
+
+    class Broken:
+        @staticmethod
+        def from_uri(uri: str) -> None:
+            raise RuntimeError(f"no credentials for {uri}")
+
+    monkeypatch.setattr(fs, "FileSystem", Broken)
+    rows = detect({"path": np.array([str(CELLS), "s3://bucket/a.jpg"], dtype=object)}).to_pylist()
+    assert len(rows) > 5 and rows[-1]["error"] == "no credentials for s3://bucket/a.jpg" and rows[0]["error"] is None
+
+
+def test_tensors_of_arrow_are_pixels(detect: DetectBatch) -> None:
+    from PIL import Image
+
+    pixels = np.asarray(Image.open(CELLS))
+    images = DetectBatch(MODEL, images="image", keep="n")
+    expected = detect({"path": np.array([str(CELLS)], dtype=object)}).num_rows
+    column = pa.FixedShapeTensorArray.from_numpy_ndarray(np.stack([np.zeros_like(pixels), pixels, pixels]))
+    for given in (column, pa.chunked_array([column[:1], column[1:]])):
+        rows = images(pa.table({"n": [0, 1, 2], "image": given})).to_pylist()
+        assert [row["n"] for row in rows] == [0] + [1] * expected + [2] * expected and not any(row["error"] for row in rows)
+
+
+def test_every_batch_has_the_same_columns() -> None:
+    detect = DetectBatch(MODEL, images="uri")
+    batches = [pa.table({"uri": pa.array(paths, pa.string())}) for paths in ([str(SHIP)], [None], [])]
+    schemas = [detect(batch).schema for batch in batches]
+    assert schemas[0].equals(schemas[1]) and schemas[0].equals(schemas[2]) and "path" in schemas[0].names
+
+
+def test_names_of_the_result_are_not_kept(detect: DetectBatch) -> None:
+    with pytest.raises(ValueError, match="`keep` names width, error, which the result has"):
+        DetectBatch(MODEL, keep=["width", "n", "error"])
+    table = pa.table({"path": ["a"], "jpeg": [SHIP.read_bytes()]})
+    assert DetectBatch(MODEL, images="jpeg", keep="path")(table)["path"].to_pylist() == ["a"]
+    paths = {"path": np.array([str(SHIP)], dtype=object)}
+    assert DetectBatch(MODEL, keep="path")(paths).equals(detect(paths))
