@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,16 @@ def test_every_kind_of_image_gives_the_same(detector: Detector) -> None:
     assert boxes(detector(grey)[0]) == boxes(detector(grey[:, :, None])[0]) == boxes(detector(np.stack([grey] * 3, 2))[0])
 
 
+def test_open_files_are_images(detector: Detector) -> None:
+    expected = boxes(detector(CELLS)[0])
+    with CELLS.open("rb") as file:
+        found = detector(file)
+    found += detector(io.BytesIO(CELLS.read_bytes())) + detector([io.BytesIO(CELLS.read_bytes()), CELLS])
+    assert [boxes(one) for one in found] == [expected] * 4
+    with CELLS.open("r", encoding="latin-1") as text, pytest.raises(TypeError, match="open it as"):
+        detector(text)
+
+
 @pytest.mark.parametrize("width", range(1, 14))
 def test_channels_are_reversed_at_every_length(detector: Detector, width: int) -> None:
     rgb = np.random.default_rng(width).integers(0, 256, (3, width, 3), np.uint8)
@@ -162,6 +173,19 @@ def test_arrow_has_a_row_per_box_and_per_classified_image(detector: Detector, cl
     assert rows[0]["class"] == "ship" and rows[1]["image"] == 1 and len(rows[0]["probabilities"]) == 10
 
 
+def test_arrow_takes_streams_and_paths_that_are_not_utf_8(detector: Detector, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    name = tmp_path / os.fsdecode(b"caf\xe9.jpg")
+    try:
+        name.write_bytes(CELLS.read_bytes())
+    except OSError:
+        pytest.skip("the file system takes no such name")
+    images = [name, os.fsdecode(b"/absent/\xff.jpg")]
+    assert detector(images, errors="return")[0].path == str(name)
+    table = ghostzoo.to_arrow(detector(images, stream=True, errors="return"))
+    assert set(table["path"].to_pylist()) == {f"{tmp_path}/caf\\xE9.jpg"}
+
+
 def test_streams_take_a_batch_at_a_time(detector: Detector) -> None:
     asked = []
 
@@ -210,9 +234,16 @@ def test_what_is_no_image_is_refused(detector: Detector, given: object, kind: ty
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"conf": 2.0}, "`conf` is 2: give a number from 0 to 1"),
-        ({"iou": float("nan")}, "`iou` is NaN"),
-        ({"imgsz": 0}, "`imgsz` is 0x0"),
+        ({"conf": 2.0}, "`conf` is 2.0: give a number from 0 to 1"),
+        ({"conf": "0.5"}, "`conf` is '0.5': give a number from 0 to 1"),
+        ({"iou": float("nan")}, "`iou` is nan"),
+        ({"imgsz": 0}, "`imgsz` is 0: give at least 1"),
+        ({"imgsz": -1}, "`imgsz` is -1: give at least 1"),
+        ({"imgsz": 1.5}, "`imgsz` is 1.5: give a whole number"),
+        ({"imgsz": (64, 64.0)}, "`imgsz` is 64.0: give a whole number"),
+        ({"imgsz": 1_000_000}, "`imgsz` is 1000000x1000000: give sides"),
+        ({"max_det": -1}, "`max_det` is -1: give at least 0"),
+        ({"max_pixels": -1}, "`max_pixels` is -1"),
         ({"imgsz": (1, 2, 3)}, "give a side"),
         ({"classes": ["cat"]}, "the model has no class 'cat'; it has 3: WBC, RBC, Platelets"),
         ({"classes": 3}, "the model has no class 3"),
@@ -227,6 +258,38 @@ def test_options_out_of_range_are_refused(detector: Detector, options: dict[str,
         detector(CELLS, **options)  # type: ignore[call-overload]
 
 
+@pytest.mark.parametrize("options", [{"conf": 2}, {"iou": -0.1}, {"imgsz": -1}, {"imgsz": 1.5}, {"max_det": -1}, {"threads": -1}])
+def test_options_of_a_detector_are_refused_where_they_are_given(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"`{next(iter(options))}` is .*: give") as raised:
+        Detector(**options)
+    assert "\n" not in str(raised.value)
+
+
+def test_options_of_a_validation_are_refused(detector: Detector, classifier: Classifier) -> None:
+    for options in ({"imgsz": -1}, {"batch": 0}, {"max_det": -1}, {"conf": 2}):
+        with pytest.raises(ValueError, match=f"`{next(iter(options))}` is .*: give"):
+            detector.val("absent.yaml", **options)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`workers` is -1"):
+        classifier.val("absent", workers=-1)
+
+
+def test_numbers_of_numpy_are_numbers(detector: Detector) -> None:
+    options: dict[str, Any] = {"imgsz": np.int64(320), "max_det": np.int32(5), "conf": np.float32(0.25)}
+    expected = boxes(detector(CELLS, imgsz=320, max_det=5)[0])
+    assert boxes(detector(CELLS, **options)[0]) == boxes(Detector(**options)(CELLS)[0]) == expected != []
+
+
+@pytest.mark.parametrize("task", ["detector", "classifier"])
+def test_arguments_without_effect_say_what_has_it(task: str, request: pytest.FixtureRequest) -> None:
+    model = request.getfixturevalue(task)
+    for name, text in (("half", 'dtype="f16"'), ("device", "where the model is made"), ("save", "ghostzoo detect"), ("show", "draw")):
+        with pytest.raises(TypeError, match=f"`{name}`: .*{text}"):
+            model(SHIP, **{name: False})
+    with pytest.raises(TypeError, match=r"predict\(\) has no argument `confidence`$"):
+        model(SHIP, confidence=0.5)
+    assert len(model(SHIP, verbose=True)) == 1
+
+
 @pytest.mark.parametrize(
     ("model", "options", "text"),
     [
@@ -235,7 +298,7 @@ def test_options_out_of_range_are_refused(detector: Detector, options: dict[str,
         ("ghostnet_050-cifar10", {}, "ghostnet_050-cifar10 is a classifier; use `Classifier`"),
         ("yolov8n-ghostnet-bccd", {"dtype": "f64"}, '`dtype` is "f64"'),
         ("yolov8n-ghostnet-bccd", {"device": "tpu"}, '`device` is "tpu"'),
-        ("yolov8n-ghostnet-bccd", {"threads": 0}, "`threads` is 0: give 1 to"),
+        ("yolov8n-ghostnet-bccd", {"threads": 0}, "`threads` is 0: give at least 1"),
     ],
 )
 def test_models_that_cannot_be_loaded_are_one_line(model: str, options: dict[str, object], text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CELLS, SHIP
+from conftest import ASSETS, CELLS, SHIP
 from ghostzoo import Classifier, Detector, Results
 
+WEIGHTS = ASSETS.parents[1] / "weights" / "shipped" / "yolov8n-ghostnet-bccd.safetensors"
 SMALL = {"imgsz": 96, "conf": 0.01}
 
 
@@ -38,6 +40,16 @@ def test_models_are_pickled_by_name_and_options() -> None:
     copy = pickle.loads(pickle.dumps(classifier))
     assert repr(copy) == repr(classifier)
     assert copy(SHIP)[0].probs.data.tolist() == classifier(SHIP)[0].probs.data.tolist()  # type: ignore[union-attr]
+
+
+def test_a_file_is_pickled_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(WEIGHTS, tmp_path / "model.safetensors")
+    monkeypatch.chdir(tmp_path)
+    detector = Detector("model.safetensors")
+    assert detector.model == str(tmp_path / "model.safetensors")
+    stored = pickle.dumps(detector)
+    monkeypatch.chdir("/")
+    assert pickle.loads(stored).names == detector.names
 
 
 def test_results_are_pickled(detector: Detector) -> None:
