@@ -4,18 +4,20 @@
     python python/examples/ray_detect.py images/ boxes/ --workers 8
 
 The images are files below a folder, or the bytes in a column of the Parquet files below it (``--column``). Images and boxes lie on disks that
-all machines see, or where pyarrow can look: s3://, gs://, hdfs://. Started again, it goes on with the blocks that are not there.
+all machines see, or where pyarrow can look: s3://, gs://, hdfs://. Started again, it goes on with the blocks that are not there; a folder of
+boxes is of one model, one ``--conf`` and the same images, and one run at a time writes into it: what a killed one left is removed first.
 """
 
 import argparse
 import hashlib
+import json
 import os
 import uuid
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
-from ghostzoo.ray import DetectBatch
+from ghostzoo.ray import RESULT, DetectBatch
 from pyarrow import fs
 
 ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -45,17 +47,20 @@ class WriteBlock:
     def write(self, name, files):
         final, own = f"{self.folder}/{name}.parquet", f"{self.folder}/.{name}.{uuid.uuid4().hex}"
         images, failed, writer = 0, 0, None
-        with self.filesystem.open_output_stream(own) as stream:
-            for table in self.tables(files):
-                images += table.num_rows
-                boxes = self.detect(table)
-                failed += boxes.num_rows - boxes["error"].null_count
-                writer = writer or pq.ParquetWriter(stream, boxes.schema)
-                writer.write_table(boxes)
-            if writer is not None:
+        try:
+            with self.filesystem.open_output_stream(own) as stream:
+                for table in self.tables(files):
+                    images += table.num_rows
+                    boxes = self.detect(table)
+                    failed += boxes.num_rows - boxes["error"].null_count
+                    writer = writer or pq.ParquetWriter(stream, boxes.schema)
+                    writer.write_table(boxes)
                 writer.close()
-        if writer is not None:
             self.filesystem.move(own, final)
+        except BaseException:
+            if self.filesystem.get_file_info(own).is_file:
+                self.filesystem.delete_file(own)
+            raise
         return images, failed
 
     def tables(self, files):
@@ -66,11 +71,18 @@ class WriteBlock:
         for address in files:
             filesystem, path = place(address)
             with filesystem.open_input_file(path) as file:
-                for batch in pq.ParquetFile(file).iter_batches(CHUNK):
-                    if self.detect is None:
-                        keep = [name for name in batch.schema.names if name != self.column]
-                        self.detect = DetectBatch(images=self.column, keep=keep, **self.options)
+                parquet = pq.ParquetFile(file)
+                if self.detect is None:
+                    self.detect = DetectBatch(images=self.column, keep=kept(parquet.schema_arrow, self.column), **self.options)
+                # Of a file without rows too, so that its block is done.
+                yield parquet.schema_arrow.empty_table()
+                for batch in parquet.iter_batches(CHUNK):
                     yield pa.Table.from_batches([batch])
+
+
+def kept(schema, column):
+    """The columns that the boxes have of the images' file: those whose names are not the boxes' own."""
+    return [name for name in schema.names if name != column and name not in RESULT]
 
 
 def listing(address, endings):
@@ -80,6 +92,21 @@ def listing(address, endings):
     scheme = f"{address.split('://')[0]}://" if "://" in address else ""
     paths = [info.path for info in found if info.is_file and info.path.lower().endswith(endings)]
     return [scheme + path for path in sorted(paths)]
+
+
+def schema_of(address):
+    """The columns of a Parquet file."""
+    filesystem, path = place(address)
+    with filesystem.open_input_file(path) as file:
+        return pq.read_schema(file)
+
+
+def marked(model):
+    """What tells a model apart: a file's content, or a name."""
+    if not os.path.isfile(model):
+        return model
+    with open(model, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def main():
@@ -96,25 +123,39 @@ def main():
 
     files = listing(args.images, (".parquet",) if args.column else ENDINGS)
     size = args.block or (1 if args.column else 1000)
+    if args.column and files:
+        names = schema_of(files[0]).names
+        if args.column not in names:
+            raise SystemExit(f"`--column`: {files[0]} has no column {args.column!r}; it has {', '.join(names)}")
+        for name in sorted(set(names) & set(RESULT) - {args.column}):
+            print(f"the column {name!r} is left out: the boxes have one of that name", flush=True)
     groups = [files[start : start + size] for start in range(0, len(files), size)]
-    # A block is told by its files, so that a run over others does not take it for its own.
-    digest = lambda group: hashlib.sha256("\n".join(group).encode()).hexdigest()[:12]
+    # A block is told by all that its boxes depend on, so that another run does not take it for its own.
+    run = [marked(args.model), args.conf, args.column]
+    digest = lambda group: hashlib.sha256(json.dumps([run, group]).encode()).hexdigest()[:12]
     blocks = {f"boxes-{number:06}-{digest(group)}": group for number, group in enumerate(groups)}
     filesystem, folder = place(args.output)
     filesystem.create_dir(folder)
     there = {os.path.basename(info.path) for info in filesystem.get_file_info(fs.FileSelector(folder)) if info.is_file}
     done = {name.removesuffix(".parquet") for name in there if name.startswith("boxes-")}
     if done - blocks.keys():
-        raise SystemExit(f"{args.output} holds boxes of other images or of blocks of another size: give another folder")
+        text = "holds boxes of other images, of another model, `--conf` or `--column`, or of blocks of another size"
+        raise SystemExit(f"{args.output} {text}: give another folder")
+    leftovers = [name for name in there if name.startswith(".boxes-")]
+    for name in leftovers:
+        filesystem.delete_file(f"{folder}/{name}")
+    if leftovers:
+        print(f"{len(leftovers)} unfinished files of a run before are removed", flush=True)
     left = [{"name": name, "files": group} for name, group in blocks.items() if name not in done]
     print(f"{len(files)} files, {len(blocks)} blocks, {len(done)} of them done before", flush=True)
     if not left:
         return
 
     options = {"threads": args.threads, "conf": args.conf}
+    model = os.path.abspath(args.model) if os.path.isfile(args.model) else args.model
     written = ray.data.from_items(left, override_num_blocks=len(left)).map_batches(
         WriteBlock,
-        fn_constructor_args=[args.output, args.model, args.column, options],
+        fn_constructor_args=[args.output, model, args.column, options],
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=args.workers),
         num_cpus=args.threads,
