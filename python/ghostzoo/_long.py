@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from . import _ghostzoo
-from ._model import absolute, sides, whole
+from ._model import absolute, content, listed, sides, whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -333,7 +333,7 @@ def quantize(
     report: dict[str, Any] = json.loads(
         _ghostzoo.quantize_model(
             os.fspath(model),
-            list(images),
+            [content(image) for image in listed(images)],
             path,
             count=whole("count", count),
             method=method,

@@ -11,6 +11,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    import pandas as pd
     import pyarrow as pa
 
     Floats = npt.NDArray[np.float32]
@@ -269,6 +270,10 @@ class Results:
         import pyarrow as pa
 
         return pa.record_batch(_columns([self]))
+
+    def to_df(self) -> pd.DataFrame:
+        """:meth:`to_arrow` as a frame of pandas."""
+        return self.to_arrow().to_pandas()
 
     def __repr__(self) -> str:
         found = self.error or self.boxes or self.probs

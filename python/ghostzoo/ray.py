@@ -163,12 +163,12 @@ def _column(batch: Any, name: str) -> Any:
 
 
 def _plain(image: Any) -> Any:
-    """A value of a column as what it stands for: pandas and Ray wrap arrays, and a missing value of pandas is NaN."""
+    """A value of a column as what it stands for: pandas and Ray wrap arrays, and a missing value of pandas is NA or NaN."""
     if isinstance(image, os.PathLike):
         return os.fspath(image)
-    if hasattr(image, "to_numpy"):
-        image = image.to_numpy()
-    return None if isinstance(image, float) and image != image else image
+    if type(image).__name__ in ("NAType", "NaTType") or (isinstance(image, float) and image != image):
+        return None
+    return image.to_numpy() if hasattr(image, "to_numpy") else image
 
 
 def _fetched(image: Any) -> Any:

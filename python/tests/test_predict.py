@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import os
 from collections.abc import Iterator
@@ -168,6 +169,8 @@ def test_arrow_has_a_row_per_box_and_per_classified_image(detector: Detector, cl
     batch = results[0].to_arrow()
     assert batch.schema.names == ["class_id", "class", "confidence", "x1", "y1", "x2", "y2"] and batch.num_rows == count
     assert batch.column("x2").to_pylist() == [row[2] for row in boxes(results[0])]
+    if importlib.util.find_spec("pandas"):
+        assert results[0].to_df()["confidence"].tolist() == batch.column("confidence").to_pylist()
     assert results[1].to_arrow().num_rows == 0 and results[1].to_arrow().schema == batch.schema
     rows = ghostzoo.to_arrow(classifier([SHIP, CELLS])).to_pylist()
     assert rows[0]["class"] == "ship" and rows[1]["image"] == 1 and len(rows[0]["probabilities"]) == 10

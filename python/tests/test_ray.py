@@ -82,6 +82,9 @@ def test_pandas_has_the_rows_of_arrow(detect: DetectBatch, kind: str) -> None:
     count = detect({"path": np.array([str(CELLS)], dtype=object)}).num_rows
     assert [row["n"] for row in rows] == [1] * count + [2] + [3] * count
     assert [row["n"] for row in rows if row["error"]] == [2]
+    absent = [pandas.NA, pandas.NaT, float("nan")]
+    rows = images(pandas.DataFrame({"n": [1, 2, 3], kind: pandas.Series(absent, dtype=object)})).to_pylist()
+    assert [row["error"] for row in rows] == ["there is no image in this row"] * 3
     with pytest.raises(KeyError, match="no column 'other'; it has n"):
         DetectBatch(MODEL, images="other")(frame)
 
@@ -136,6 +139,11 @@ def test_tensors_of_arrow_are_pixels(detect: DetectBatch) -> None:
     for given in (column, pa.chunked_array([column[:1], column[1:]])):
         rows = images(pa.table({"n": [0, 1, 2], "image": given})).to_pylist()
         assert [row["n"] for row in rows] == [0] + [1] * expected + [2] * expected and not any(row["error"] for row in rows)
+    part = pa.record_batch({"n": pa.array([1, 2]), "image": column[1:]})
+    assert images(part).to_pylist() == rows[1:]
+    values = pa.array([pixels.ravel(), None], column.type.storage_type)
+    rows = images({"n": pa.array([1, 2]), "image": pa.ExtensionArray.from_storage(column.type, values)}).to_pylist()
+    assert [row["n"] for row in rows] == [1] * expected + [2] and rows[-1]["error"] == "there is no image in this row"
 
 
 def test_every_batch_has_the_same_columns() -> None:
