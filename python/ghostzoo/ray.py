@@ -129,9 +129,10 @@ def _tensors(column: Any) -> list[Any]:
     """The arrays of a column of Arrow, ``None`` where there is none."""
     arrays: list[Any] = []
     for chunk in getattr(column, "chunks", [column]):
+        there = chunk.drop_null() if chunk.null_count else chunk
         # Plain Arrow flattens tensors of a fixed shape where numpy is asked for, but for this method.
-        values = chunk.to_numpy_ndarray() if hasattr(chunk, "to_numpy_ndarray") else chunk.to_numpy(zero_copy_only=False)
-        arrays += [value if is_there else None for value, is_there in zip(values, chunk.is_valid().to_pylist())]
+        values = iter(there.to_numpy_ndarray() if hasattr(there, "to_numpy_ndarray") else there.to_numpy(zero_copy_only=False))
+        arrays += [next(values) if is_there else None for is_there in chunk.is_valid().to_pylist()]
     return arrays
 
 

@@ -31,7 +31,8 @@ def test_a_batch_of_paths_has_the_commands_rows(detect: DetectBatch, command: Co
     found = detect({"path": np.array(paths, dtype=object)})
     assert found.num_rows == expected.num_rows > 10
     assert found.to_pylist() == expected.select(found.column_names).to_pylist()
-    assert found.schema.equals(expected.select(found.column_names).schema)
+    # A row of a batch may have no path; a line of the command has one.
+    assert [(one.name, one.type) for one in found.schema] == [(one.name, one.type) for one in expected.select(found.column_names).schema]
 
 
 def test_no_image_is_lost(detect: DetectBatch, tmp_path: Path) -> None:
