@@ -4,8 +4,8 @@
     python python/examples/ray_detect.py images/ boxes/ --workers 8
 
 The images are files below a folder, or the bytes in a column of the Parquet files below it (``--column``). Images and boxes lie on disks that
-all machines see, or where pyarrow can look: s3://, gs://, hdfs://. Started again, it goes on with the blocks that are not there; a folder of
-boxes is of one model, one ``--conf`` and the same images, and one run at a time writes into it: what a killed one left is removed first.
+all machines see, or where pyarrow can look: s3://, gs://, hdfs://. Started again, it goes on with the blocks that are not there. A folder
+of boxes is of one model, one ``--conf`` and the same images. One run at a time writes into it: what a killed one left is removed first.
 """
 
 import argparse

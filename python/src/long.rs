@@ -35,7 +35,8 @@ impl Caller {
     }
 }
 
-/// Runs `work` on as many threads as the pool has, of its own, so that callbacks may wait for the pool's. Callbacks that give `False` or raise an exception, and signals that do, set its flag to stop.
+/// Runs `work` on as many threads as the pool has, of its own, so that callbacks may wait for the pool's. Callbacks that give
+/// `False` or raise an exception, and signals that do, set its flag to stop.
 ///
 /// # Errors
 /// The exception, when the work has ended; where there are no threads.
