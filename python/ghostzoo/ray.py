@@ -73,7 +73,7 @@ class DetectBatch:
             results += self._found([_fetched(image) for image in images[start : start + self._batch]])
         rows = np.array([1 if isinstance(one, Exception) else max(len(one), 1) for one in results], dtype=np.int64)
         image_of_row = pa.array(np.repeat(np.arange(len(results)), rows))
-        columns = {name: _column(batch, name).take(image_of_row) for name in self._keep if name != self._images}
+        columns = {name: _column(batch, name).take(image_of_row) for name in self._keep if (name, name) != ("path", self._images)}
         if "path" not in columns and (self._images == "path" or _is_text(batch, self._images, images)):
             paths = [shown(image) if isinstance(image, str) else None for image in images]
             columns["path"] = pa.array(paths, pa.string()).take(image_of_row)

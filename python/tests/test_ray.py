@@ -159,5 +159,6 @@ def test_names_of_the_result_are_not_kept(detect: DetectBatch) -> None:
         DetectBatch(MODEL, keep=["width", "n", "error"])
     table = pa.table({"path": ["a"], "jpeg": [SHIP.read_bytes()]})
     assert DetectBatch(MODEL, images="jpeg", keep="path")(table)["path"].to_pylist() == ["a"]
+    assert DetectBatch(MODEL, images="jpeg", keep="jpeg")(table)["jpeg"].to_pylist() == [SHIP.read_bytes()]
     paths = {"path": np.array([str(SHIP)], dtype=object)}
     assert DetectBatch(MODEL, keep="path")(paths).equals(detect(paths))
