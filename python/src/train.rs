@@ -85,7 +85,7 @@ fn run<T: TrainTask>(
             false => begin(call, given, make, &mut told),
         });
         // The others wait for this process from the first exchange on, which it may not come to.
-        if let (Err(error), Some(group)) = (&result, &call.group) {
+        if let (Err(error), Some(group)) = (&result, call.group.as_ref().filter(|group| !group.has_agreed())) {
             group.abort(&line(error));
         }
         result

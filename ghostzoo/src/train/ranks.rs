@@ -56,7 +56,9 @@ impl<'a> Ranks<'a> {
             return Err(failed)
                 .context("the processes do not go on together; the state that was last saved can be resumed");
         }
-        group.abort(&chain(error));
+        if !group.has_agreed() {
+            group.abort(&chain(error));
+        }
         result
     }
 
@@ -71,6 +73,7 @@ impl<'a> Ranks<'a> {
         let Some(rank) = kinds.iter().position(|kind| kind[0] > 0.) else { return result };
         let text = result.as_ref().err().map(|error| chain(error)).unwrap_or_default();
         let said = group.broadcast(rank, text.into_bytes())?;
+        group.agree();
         if rank == group.rank() {
             return result;
         }

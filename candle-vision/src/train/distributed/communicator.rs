@@ -1,6 +1,6 @@
 //! What a training does with a group of processes.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ struct Counters {
     bytes: AtomicU64,
     nanoseconds: AtomicU64,
     failed: Mutex<Option<GroupError>>,
+    agreed: AtomicBool,
 }
 
 /// What a process gave to the others so far.
@@ -131,6 +132,17 @@ impl Communicator {
         let Counters { bytes, nanoseconds, .. } = &*self.counters;
         let time = Duration::from_nanos(nanoseconds.load(Ordering::Relaxed));
         Traffic { bytes: bytes.load(Ordering::Relaxed), time }
+    }
+
+    /// Keeps in mind that all processes know why they end: none needs to be told.
+    pub fn agree(&self) {
+        self.counters.agreed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Communicator::agree`] was called.
+    #[must_use]
+    pub fn has_agreed(&self) -> bool {
+        self.counters.agreed.load(Ordering::Relaxed)
     }
 
     /// Why an operation failed, the first that did.
