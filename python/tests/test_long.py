@@ -71,7 +71,7 @@ def test_a_validation_ends_where_its_progress_says_so(detector: Detector) -> Non
         detector.val(ASSETS / "cells.yaml", images=ASSETS)
 
 
-def test_progress_may_use_the_model_that_is_validated() -> None:
+def test_progress_may_use_the_model_that_is_validated(tmp_path: Path) -> None:
     program = f"""
         from ghostzoo import Detector
         detector, found = Detector(threads=1), []
@@ -79,7 +79,7 @@ def test_progress_may_use_the_model_that_is_validated() -> None:
         assert found and found[0] > 0
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], timeout=120, capture_output=True, text=True, check=False
+        [sys.executable, "-c", textwrap.dedent(program)], cwd=tmp_path, timeout=120, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 
