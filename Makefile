@@ -57,7 +57,7 @@ test-python: python-venv
 	cd python && PYTHONPATH=$(abspath $(SITE)) GHOSTZOO_COMMAND=$(abspath $(PYTHON_TARGET)/debug/ghostzoo) GHOSTZOO_DATA=$(abspath $(DATA)) \
 		$(abspath $(VENV))/bin/pytest -q -p no:cacheprovider
 	cd python && $(abspath $(VENV))/bin/mypy --strict --cache-dir $(abspath target/python/mypy)
-	cd $(SITE) && MYPYPATH=. $(abspath $(VENV))/bin/stubtest --mypy-config-file $(abspath python/pyproject.toml) ghostzoo._ghostzoo
+	cd $(SITE) && PYTHONPATH=$(abspath $(SITE)) MYPYPATH=. $(abspath $(VENV))/bin/stubtest --mypy-config-file $(abspath python/pyproject.toml) ghostzoo._ghostzoo
 
 # For every CPython from 3.9 on, into target/wheels.
 wheel: python-venv
