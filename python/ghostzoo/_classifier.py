@@ -101,8 +101,8 @@ class Classifier(Model):
         """What an image shows, or each of several: a list of :class:`ghostzoo.Results` with ``probs``, in their order.
 
         ``images``, ``stream``, ``batch``, ``errors``, ``channels``, ``max_pixels`` and ``verbose`` are those of
-        :meth:`Detector.predict`, but that files and Pillow's images are taken as they are stored, whatever their EXIF data say: so timm and torchvision read them, by
-        which classifiers are trained. Images are scaled, cropped and normalised as the checkpoint says.
+        :meth:`Detector.predict`, but that files and Pillow's images are taken as they are stored, whatever their EXIF data say: so timm
+        and torchvision read them, by which classifiers are trained. Images are scaled, cropped and normalised as the checkpoint says.
         """
         refuse(others)
         if channels is not None:

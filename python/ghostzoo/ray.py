@@ -27,7 +27,8 @@ class DetectBatch:
     """The objects in a batch of images: a callable class for ``ray.data.Dataset.map_batches``, which makes one in each actor.
 
     >>> paths = ray.data.from_items([{"path": path} for path in paths])
-    >>> boxes = paths.map_batches(DetectBatch, fn_constructor_args=["yolov8n-ghostnet-bccd"], concurrency=8, num_cpus=1)
+    >>> workers = ray.data.ActorPoolStrategy(size=8)
+    >>> boxes = paths.map_batches(DetectBatch, fn_constructor_args=["yolov8n-ghostnet-bccd"], compute=workers, num_cpus=1)
     >>> boxes.write_parquet("s3://bucket/boxes")
 
     ``images`` names the column of the images: text is a path, or an address such as ``s3://`` that pyarrow knows; bytes are those of a
