@@ -8,12 +8,16 @@
 //! 4. Else the kernels of the tensor's device run, where there are some for its type.
 //!
 //! A plan ([`crate::plan::Session`]) stands in for a pass only where neither 1 nor 2 holds. Apart from these, kernels note
-//! their gradients on the tape, where there is one: [`crate::joint_backward`] makes it, unless 2 holds.
+//! their gradients on the tape, where there is one: [`crate::joint_backward`] makes it, unless 2 holds. On the way back along
+//! it, gradients of variables go to the sink, where there is one ([`with_gradient_sink`]).
 //!
 //! Each answer holds on the thread that gave it, for as long as the function runs that it was given for; then the one
 //! before it holds again.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use candle_core::{Result, Tensor, TensorId};
 
 use crate::flops::Flops;
 #[cfg(feature = "emulate")]
@@ -32,6 +36,14 @@ struct Context {
     #[cfg(feature = "emulate")]
     emulated: Cell<Option<EmulatedGpu>>,
     tape: RefCell<Option<Tape>>,
+    sink: RefCell<Option<Rc<dyn GradientSink>>>,
+}
+
+/// Who wants gradients of variables as soon as a backward pass has them: to send them while it goes on.
+pub trait GradientSink {
+    /// The gradient of a variable, of which no more comes from this [`crate::joint_backward`]. Where the sink keeps it (true), the
+    /// pass does not: it then hands out what else the variable's gradient has, from operations outside of the joint ones, or none.
+    fn keep(&self, variable: TensorId, grad: &Tensor) -> Result<bool>;
 }
 
 impl Context {
@@ -42,6 +54,7 @@ impl Context {
             #[cfg(feature = "emulate")]
             emulated: Cell::new(None),
             tape: RefCell::new(None),
+            sink: RefCell::new(None),
         }
     }
 }
@@ -126,4 +139,24 @@ pub(crate) fn with_tape<R>(f: impl FnOnce(Option<&mut Tape>) -> R) -> R {
 /// Whether kernels of this thread note their gradients on a tape.
 pub(crate) fn is_recording() -> bool {
     CONTEXT.with(|context| context.tape.borrow().is_some())
+}
+
+/// What was the sink before.
+struct SinkScope(Option<Rc<dyn GradientSink>>);
+
+impl Drop for SinkScope {
+    fn drop(&mut self) {
+        CONTEXT.with(|context| context.sink.replace(self.0.take()));
+    }
+}
+
+/// Runs `f`, in which gradients of joint operations ([`crate::joint_backward`]) go to a sink.
+pub fn with_gradient_sink<R>(sink: Rc<dyn GradientSink>, f: impl FnOnce() -> R) -> R {
+    let _scope = SinkScope(CONTEXT.with(|context| context.sink.replace(Some(sink))));
+    f()
+}
+
+/// The sink of [`with_gradient_sink`].
+pub(crate) fn gradient_sink() -> Option<Rc<dyn GradientSink>> {
+    CONTEXT.with(|context| context.sink.borrow().clone())
 }

@@ -31,7 +31,7 @@ mod update;
 mod upsample;
 
 pub use activation::Activation;
-pub use context::{is_stock, with_candle_ops};
+pub use context::{GradientSink, is_stock, with_candle_ops, with_gradient_sink};
 pub use conv::conv2d;
 pub use elementwise::{add, concat, multiply, narrow_channels};
 pub use geometry::ConvGeometry;

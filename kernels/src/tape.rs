@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::collections::hash_map::{Entry, HashMap};
+use std::rc::Rc;
 
 use candle_core::{DType, Result, Tensor, TensorId, bail};
 
 use super::autograd::{Backward, Gradient, KernelOutput, dense, join};
-use super::context::{is_recording, is_stock, set_tape, with_tape};
+use super::context::{GradientSink, gradient_sink, is_recording, is_stock, set_tape, with_tape};
 use super::elementwise::{add_to_channels, sum};
 use super::gpu::train;
 
@@ -128,32 +129,88 @@ impl Tape {
                 sums.add(id, Gradient::Shared(dense(&grad)?))?;
             }
         }
+        let mut finished = gradient_sink().map(|sink| Finished::new(sink, &self.records, leaves));
         for record in self.records.into_iter().rev() {
-            match record {
-                Record::Kernel { result, base, operands, backward } => {
-                    if let Some(grad) = base.and_then(|base| sums.take(&base)) {
-                        sums.add(result, Gradient::Shared(grad.permute((0, 3, 1, 2))?))?;
-                    }
-                    let Some(grad) = sums.take(&result) else { continue };
-                    let needs: Vec<bool> = operands.iter().map(Option::is_some).collect();
-                    for (operand, grad) in operands.into_iter().zip(backward(&grad, &needs)?) {
-                        if let (Some(operand), Some(grad)) = (operand, grad) {
-                            sums.add(operand, grad)?;
-                        }
+            let read = if finished.is_some() { record.reads() } else { Vec::new() };
+            record.back(&mut sums)?;
+            if let Some(finished) = &mut finished {
+                finished.behind(&read, &mut sums)?;
+            }
+        }
+        Ok(leaves.iter().map(|leaf| sums.take(leaf)).collect())
+    }
+}
+
+impl Record {
+    /// What it reads, as often as it does.
+    fn reads(&self) -> Vec<TensorId> {
+        match self {
+            Self::Kernel { operands, .. } => operands.iter().flatten().copied().collect(),
+            Self::Graph(tensor) => {
+                tensor.sorted_nodes().into_iter().filter(|node| node.is_variable()).map(Tensor::id).collect()
+            }
+        }
+    }
+
+    /// From the gradient of its result, those of what it reads.
+    fn back(self, sums: &mut Sums) -> Result<()> {
+        match self {
+            Self::Kernel { result, base, operands, backward } => {
+                if let Some(grad) = base.and_then(|base| sums.take(&base)) {
+                    sums.add(result, Gradient::Shared(grad.permute((0, 3, 1, 2))?))?;
+                }
+                let Some(grad) = sums.take(&result) else { return Ok(()) };
+                let needs: Vec<bool> = operands.iter().map(Option::is_some).collect();
+                for (operand, grad) in operands.into_iter().zip(backward(&grad, &needs)?) {
+                    if let (Some(operand), Some(grad)) = (operand, grad) {
+                        sums.add(operand, grad)?;
                     }
                 }
-                Record::Graph(tensor) => {
-                    let Some(grad) = sums.take(&tensor.id()) else { continue };
-                    let mut grads = (&tensor * &grad)?.sum_all()?.backward()?;
-                    for variable in tensor.sorted_nodes().into_iter().filter(|node| node.is_variable()) {
-                        if let Some(grad) = grads.remove(variable) {
-                            sums.add(variable.id(), Gradient::Shared(dense(&grad)?))?;
-                        }
+            }
+            Self::Graph(tensor) => {
+                let Some(grad) = sums.take(&tensor.id()) else { return Ok(()) };
+                let mut grads = (&tensor * &grad)?.sum_all()?.backward()?;
+                for variable in tensor.sorted_nodes().into_iter().filter(|node| node.is_variable()) {
+                    if let Some(grad) = grads.remove(variable) {
+                        sums.add(variable.id(), Gradient::Shared(dense(&grad)?))?;
                     }
                 }
             }
         }
-        Ok(leaves.iter().map(|leaf| sums.take(leaf)).collect())
+        Ok(())
+    }
+}
+
+/// Hands gradients of leaves to a sink when the last record that reads them is behind.
+struct Finished {
+    sink: Rc<dyn GradientSink>,
+    /// How many reads of each leaf lie ahead.
+    reads: HashMap<TensorId, usize>,
+}
+
+impl Finished {
+    fn new(sink: Rc<dyn GradientSink>, records: &[Record], leaves: &[TensorId]) -> Self {
+        let mut reads: HashMap<TensorId, usize> = leaves.iter().map(|leaf| (*leaf, 0)).collect();
+        for read in records.iter().flat_map(Record::reads) {
+            if let Some(count) = reads.get_mut(&read) {
+                *count += 1;
+            }
+        }
+        Self { sink, reads }
+    }
+
+    fn behind(&mut self, read: &[TensorId], sums: &mut Sums) -> Result<()> {
+        for leaf in read {
+            let Some(count) = self.reads.get_mut(leaf) else { continue };
+            *count -= 1;
+            if *count == 0
+                && let Some(sum) = sums.0.get(leaf)
+                && self.sink.keep(*leaf, &sum.grad)?
+            {
+                sums.take(leaf);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -89,3 +89,49 @@ fn a_failed_network_leaves_no_tape_behind() -> Result<()> {
     assert!(results.iter().all(Tensor::track_op));
     Ok(())
 }
+
+/// Keeps the gradients of some variables, and notes the order in which they came.
+struct Kept {
+    wanted: Vec<candle_core::TensorId>,
+    seen: std::cell::RefCell<Vec<(candle_core::TensorId, Tensor)>>,
+}
+
+impl crate::GradientSink for Kept {
+    fn keep(&self, variable: candle_core::TensorId, grad: &Tensor) -> Result<bool> {
+        self.seen.borrow_mut().push((variable, grad.copy()?));
+        Ok(self.wanted.contains(&variable))
+    }
+}
+
+#[test]
+fn a_sink_sees_each_gradient_once_when_it_is_whole() -> Result<()> {
+    let variables = variables()?;
+    let xs = Var::from_tensor(&random((2, 3, 6, 8), 9)?)?;
+    let leaves: Vec<&Var> = variables.iter().chain([&xs]).collect();
+    let loss = || -> Result<Tensor> {
+        let results = joint_backward(&xs, |xs| network(xs, &tensors(&variables)))?;
+        let sums: Vec<Tensor> = results.iter().map(|ys| ys.sqr()?.sum_all()).collect::<Result<_>>()?;
+        Tensor::stack(&sums, 0)?.sum_all()
+    };
+    let expected = loss()?.backward()?;
+    let kept = std::rc::Rc::new(Kept { wanted: vec![variables[0].id(), variables[2].id()], seen: Vec::new().into() });
+    let grads = crate::with_gradient_sink(kept.clone(), || loss()?.backward())?;
+    let seen = kept.seen.borrow();
+    assert_eq!(seen.len(), leaves.len());
+    for leaf in &leaves {
+        let (_, grad) = seen.iter().find(|(id, _)| *id == leaf.id()).expect("each variable");
+        let of_pass = expected.get(leaf).expect("each variable takes part");
+        assert_eq!(values(grad)?, values(of_pass)?);
+        match grads.get(leaf) {
+            Some(grad) => assert_eq!(values(grad)?, values(of_pass)?),
+            None => assert!(kept.wanted.contains(&leaf.id())),
+        }
+    }
+    let place = |var: &Var| seen.iter().position(|(id, _)| *id == var.id());
+    let [conv, depthwise, _, shift] = &variables[..] else { unreachable!("four variables") };
+    assert!(place(depthwise) < place(shift) && place(shift) <= place(conv), "the last layer's comes first");
+    // Outside of the scope nothing is kept.
+    assert!(loss()?.backward()?.get(&variables[0]).is_some());
+    assert_eq!(seen.len(), leaves.len());
+    Ok(())
+}

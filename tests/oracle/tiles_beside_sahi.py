@@ -1,12 +1,15 @@
 """`ghostzoo detect --tile` beside SAHI with Ultralytics, and `val` with and without tiles, on montages of blood-cell images.
 
 pip install sahi==0.12.8 torch==2.15.0 ultralytics==8.4.190 opencv-python-headless==5.0.0.93 safetensors==0.8.0 numpy==2.4.6
-usage: tiles_beside_sahi.py BCCD GHOSTZOO     BCCD: the folder of the blood-cell data set; the command as built
+usage: tiles_beside_sahi.py BCCD GHOSTZOO                BCCD: the folder of the blood-cell data set; the command as built
+       tiles_beside_sahi.py CROPS GHOSTZOO --model FILE  `val` alone, on montages of CROPS' validation split with a detector of its own
 
 `detect`: ten montages of 3x3 images of the validation split, 1920x1440, with the detector that ships, in three ways. Prints for
 each how many boxes both have, how many are the same (of one class, with an intersection over union of 0.99), the least overlap of
-those and the largest difference of their confidences. `val`: the test split, of half the size, 3x3 to a montage of 960x720.
+those and the largest difference of their confidences. `val`: the test split (of CROPS that of validation), of half the size, 3x3 to a
+montage of 960x720 (960x960).
 """
+import argparse
 import json
 import subprocess
 import sys
@@ -62,8 +65,8 @@ def compare(theirs, ours):
     return len(overlaps), min(overlaps, default=1.0), max(differences, default=0.0)
 
 
-def run(command, words):
-    out = subprocess.run([command, *words, "--model", MODEL, "--json", "--quiet"], capture_output=True, text=True, check=True)
+def run(command, words, model=MODEL):
+    out = subprocess.run([command, *words, "--model", model, "--json", "--quiet"], capture_output=True, text=True, check=True)
     return [json.loads(line) for line in out.stdout.splitlines()]
 
 
@@ -92,31 +95,39 @@ def beside(bccd, command, folder):
         print("  in all: SAHI {}, ours {}, same {}".format(*total), flush=True)
 
 
-def measured(bccd, command, folder):
-    pictures = sorted((bccd / "images" / "test").glob("*.jpg"))
+def measured(source, split, command, model, folder):
+    pictures = sorted((source / "images" / split).glob("*.jpg"))
     for kind in ("images", "labels"):
         (folder / kind).mkdir()
     for first in range(0, len(pictures) // 9 * 9, 9):
         image, rows = montage(pictures[first : first + 9], 0.5)
         cv2.imwrite(str(folder / "images" / f"{first}.png"), image)
         (folder / "labels" / f"{first}.txt").write_text("".join(" ".join(map(str, row)) + "\n" for row in rows))
+    described = (source / "data.yaml").read_text()
     data = folder / "data.yaml"
-    data.write_text(f"path: {folder}\ntrain: images\nval: images\nnames: [WBC, RBC, Platelets]\n")
+    data.write_text(f"path: {folder}\ntrain: images\nval: images\n{described[described.index('names:'):]}")
     names = ["AP", "AP50", "APs", "APm", "APl", "ARs", "ARm", "ARl"]
     for words in ("", "--imgsz 960", "--tile 320", "--tile 320 --no-whole", "--tile 320 --tile-merge nmm --tile-metric ios"):
-        [row] = run(command, ["val", "--data", str(data), "--plots", "false", *words.split()])
+        [row] = run(command, ["val", "--data", str(data), "--plots", "false", *words.split()], model)
         values = [row["ultralytics"]["map50"], row["ultralytics"]["map50_95"], *(row["coco"][name] for name in names)]
         cells = zip(["mAP50", "mAP50-95", *names], values)
         print(f"val {words or 'without tiles'}: " + ", ".join(f"{name} {value:.3f}" for name, value in cells), flush=True)
 
 
 def main():
-    bccd, command = (Path(word).resolve() for word in sys.argv[1:])
+    args = argparse.ArgumentParser()
+    args.add_argument("data", type=Path)
+    args.add_argument("ghostzoo", type=Path)
+    args.add_argument("--model")
+    args = args.parse_args()
+    source, command = args.data.resolve(), args.ghostzoo.resolve()
     torch.set_num_threads(1)
+    if args.model is None:
+        with tempfile.TemporaryDirectory() as folder:
+            beside(source, command, Path(folder))
+    split, model = ("test", MODEL) if args.model is None else ("val", args.model)
     with tempfile.TemporaryDirectory() as folder:
-        beside(bccd, command, Path(folder))
-    with tempfile.TemporaryDirectory() as folder:
-        measured(bccd, command, Path(folder))
+        measured(source, split, command, model, Path(folder))
 
 
 main()

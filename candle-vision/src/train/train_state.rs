@@ -19,6 +19,7 @@ pub struct TrainState {
     gradients: GradAccumulator,
     average: Ema,
     group: Option<Communicator>,
+    overlap: bool,
 }
 
 /// The parts of a saved state, each a prefix of its tensors' names.
@@ -32,12 +33,14 @@ impl TrainState {
     #[must_use]
     pub fn new(variables: VarStore, optimizer: GroupedOptimizer, average: Ema) -> Self {
         let gradients = GradAccumulator::new(&variables.parameters());
-        Self { variables, optimizer, gradients, average, group: None }
+        Self { variables, optimizer, gradients, average, group: None, overlap: false }
     }
 
-    /// From now on [`TrainState::backward`] adds the gradients of all processes of a group, which all make the same steps.
-    pub fn distribute(&mut self, group: Communicator) {
+    /// From now on [`TrainState::backward`] adds the gradients of all processes of a group, which all make the same steps: with
+    /// `overlap` during the backward pass, in which nothing else, such as synchronised batch norms, may use the group then.
+    pub fn distribute(&mut self, group: Communicator, overlap: bool) {
         self.group = Some(group);
+        self.overlap = overlap;
     }
 
     /// The processes that take part.
@@ -71,10 +74,10 @@ impl TrainState {
 
     /// Adds the gradients of a scalar loss; in a group, those of the sum of all processes' losses.
     pub fn backward(&mut self, loss: &Tensor) -> Result<()> {
-        let mut grads = loss.backward()?;
-        if let Some(group) = &self.group {
-            group.all_reduce_gradients(self.gradients.parameters(), &mut grads)?;
-        }
+        let grads = match &self.group {
+            Some(group) => group.backward(loss, self.gradients.parameters(), self.overlap)?,
+            None => loss.backward()?,
+        };
         self.gradients.add(grads)
     }
 

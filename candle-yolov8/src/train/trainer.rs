@@ -155,7 +155,7 @@ impl Trainer {
     /// images, as in PyTorch's `DistributedDataParallel`, or of all processes' with `sync_batch_norm`, as `SyncBatchNorm`, on
     /// CPUs.
     pub fn distribute(&mut self, group: &Communicator, sync_batch_norm: bool) {
-        self.train_state.distribute(group.clone());
+        self.train_state.distribute(group.clone(), !sync_batch_norm);
         self.sync_batch_norm = sync_batch_norm;
     }
 

@@ -1,16 +1,19 @@
 //! Gradients of all processes.
 
-use std::ops::Range;
-use std::sync::mpsc::channel;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, TensorId, Var, bail};
+use ghostzoo_kernels::{GradientSink, with_gradient_sink};
 
 use super::Communicator;
 
-/// Bytes of the gradients that are sent at a time: PyTorch's number.
-const BUCKET: usize = 25 << 20;
+/// Bytes of the gradients that are sent at a time, at least, but for the last: that of PyTorch's first bucket.
+const BUCKET: usize = 1 << 20;
 
 /// Gradients one behind the other.
 enum Flat {
@@ -18,93 +21,158 @@ enum Flat {
     F64(Vec<f64>),
 }
 
+/// Gradients of some parameters, by their numbers.
+struct Bucket {
+    parameters: Vec<usize>,
+    values: Flat,
+}
+
 impl Communicator {
-    /// Replaces the gradients of these parameters by their sums over all processes. A loss that is a sum over images has so
+    /// The gradients of a scalar loss for these parameters, summed over all processes. A loss that is a sum over images has so
     /// the gradient of all processes' images. Every process has gradients of the same parameters.
     ///
-    /// They go in buckets, in the order of `parameters`: while one is on its way the next is laid out.
+    /// They go in buckets of at least 1 MB. Where `overlap` is asked for, a bucket is on its way while the backward pass goes
+    /// on: on the CPU, for what [`ghostzoo_kernels::joint_backward`] differentiates. Nothing else may use the group meanwhile.
     ///
     /// # Errors
-    /// Why the others' gradients do not come.
-    pub fn all_reduce_gradients(&self, parameters: &[(String, Var)], grads: &mut GradStore) -> Result<()> {
-        let vars: Vec<&Var> = parameters.iter().map(|(_, var)| var).filter(|var| grads.get(var).is_some()).collect();
-        let buckets = buckets(&vars);
+    /// Those of the pass; why the others' gradients do not come.
+    pub fn backward(&self, loss: &Tensor, parameters: &[(String, Var)], overlap: bool) -> Result<GradStore> {
         thread::scope(|scope| {
-            let (give, given) = channel::<Flat>();
+            let (give, given) = channel::<Bucket>();
             let (back, summed) = channel();
             scope.spawn(move || {
-                for mut flat in given {
-                    let sent = match &mut flat {
+                for mut bucket in given {
+                    let sent = match &mut bucket.values {
                         Flat::F32(values) => self.all_reduce_f32(values),
                         Flat::F64(values) => self.all_reduce_f64(values),
                     };
                     let failed = sent.is_err();
-                    if back.send(sent.map(|()| flat)).is_err() || failed {
+                    if back.send(sent.map(|()| bucket)).is_err() || failed {
                         break;
                     }
                 }
             });
-            for bucket in &buckets {
-                let flat = flat(bucket.clone().filter_map(|at| grads.get(vars[at])))?;
-                // Where nobody takes it, why is in what comes back.
-                let _ = give.send(flat);
+            let (mut grads, mut buckets) = if overlap && loss.device().is_cpu() {
+                let sink = Rc::new(Sink { buckets: RefCell::new(Buckets::new(give, parameters)) });
+                let grads = with_gradient_sink(sink.clone(), || loss.backward())?;
+                let Some(sink) = Rc::into_inner(sink) else { bail!("the gradients' sink is still in use") };
+                (grads, sink.buckets.into_inner())
+            } else {
+                (loss.backward()?, Buckets::new(give, parameters))
+            };
+            for (at, (_, var)) in parameters.iter().enumerate() {
+                if let Some(grad) = grads.remove(var) {
+                    buckets.add(at, &grad)?;
+                }
             }
-            drop(give);
-            for bucket in &buckets {
-                let Ok(flat) = summed.recv() else { candle_core::bail!("the gradients' thread ended early") };
-                let (flat, mut from) = (flat?, 0);
-                for at in bucket.clone() {
-                    let (var, count) = (vars[at], vars[at].elem_count());
-                    let Some(before) = grads.get(var) else { continue };
-                    let (shape, dtype, device) = (before.shape().clone(), before.dtype(), before.device().clone());
-                    let sum = match &flat {
+            buckets.finish();
+            for bucket in summed {
+                let Bucket { parameters: numbers, values } = bucket?;
+                let mut from = 0;
+                for (_, var) in numbers.into_iter().map(|at| &parameters[at]) {
+                    let (count, shape) = (var.elem_count(), var.shape());
+                    let sum = match &values {
                         Flat::F32(values) => Tensor::from_slice(&values[from..from + count], shape, &Device::Cpu),
                         Flat::F64(values) => Tensor::from_slice(&values[from..from + count], shape, &Device::Cpu),
                     };
                     from += count;
-                    grads.insert(var, sum?.to_dtype(dtype)?.to_device(&device)?);
+                    let sum = sum?.to_dtype(var.dtype())?.to_device(var.device())?;
+                    let sum = match grads.remove(var) {
+                        Some(other) => (other + sum)?,
+                        None => sum,
+                    };
+                    grads.insert(var, sum);
                 }
             }
-            Ok(())
+            Ok(grads)
         })
     }
 }
 
-/// Runs of variables of one type that make up a bucket each, one that is larger by itself.
-fn buckets(vars: &[&Var]) -> Vec<Range<usize>> {
-    let mut buckets: Vec<Range<usize>> = Vec::new();
-    let (mut bytes, mut last) = (0, None);
-    for (at, var) in vars.iter().enumerate() {
-        let dtype = wide(var.dtype());
-        let size = var.elem_count() * dtype.size_in_bytes();
-        match buckets.last_mut() {
-            Some(bucket) if last == Some(dtype) && bytes + size <= BUCKET => bucket.end = at + 1,
+/// Takes gradients from a backward pass that goes on.
+struct Sink {
+    buckets: RefCell<Buckets>,
+}
+
+impl GradientSink for Sink {
+    fn keep(&self, variable: TensorId, grad: &Tensor) -> Result<bool> {
+        let mut buckets = self.buckets.borrow_mut();
+        match buckets.numbers.get(&variable).copied() {
+            Some(at) => buckets.add(at, grad).map(|()| true),
+            None => Ok(false),
+        }
+    }
+}
+
+/// Lays out gradients in the order in which they come, which is that of all processes.
+struct Buckets {
+    /// Numbers of the parameters.
+    numbers: HashMap<TensorId, usize>,
+    /// The bucket that is being filled.
+    open: Option<Bucket>,
+    give: Sender<Bucket>,
+}
+
+impl Buckets {
+    fn new(give: Sender<Bucket>, parameters: &[(String, Var)]) -> Self {
+        let numbers = parameters.iter().enumerate().map(|(at, (_, var))| (var.id(), at)).collect();
+        Self { numbers, open: None, give }
+    }
+
+    fn add(&mut self, at: usize, grad: &Tensor) -> Result<()> {
+        let values = Flat::of(grad)?;
+        match &mut self.open {
+            Some(Bucket { parameters, values: open }) if open.append(&values) => parameters.push(at),
             _ => {
-                buckets.push(at..at + 1);
-                bytes = 0;
+                self.send();
+                self.open = Some(Bucket { parameters: vec![at], values });
             }
         }
-        (bytes, last) = (bytes + size, Some(dtype));
+        if self.open.as_ref().is_some_and(|bucket| bucket.values.bytes() >= BUCKET) {
+            self.send();
+        }
+        Ok(())
     }
-    buckets
-}
 
-/// What values of a type are added in.
-fn wide(dtype: DType) -> DType {
-    if dtype == DType::F64 { DType::F64 } else { DType::F32 }
-}
-
-fn flat<'a>(grads: impl Iterator<Item = &'a Tensor>) -> Result<Flat> {
-    let (mut singles, mut doubles) = (Vec::new(), Vec::new());
-    for grad in grads {
-        let dtype = wide(grad.dtype());
-        let grad = grad.detach().to_device(&Device::Cpu)?.to_dtype(dtype)?.flatten_all()?;
-        match dtype {
-            DType::F64 => doubles.extend(grad.to_vec1::<f64>()?),
-            _ => singles.extend(grad.to_vec1::<f32>()?),
+    fn send(&mut self) {
+        if let Some(bucket) = self.open.take() {
+            // Where nobody takes it, why is in what comes back.
+            let _ = self.give.send(bucket);
         }
     }
-    Ok(if doubles.is_empty() { Flat::F32(singles) } else { Flat::F64(doubles) })
+
+    /// Sends what is left; no more will come.
+    fn finish(mut self) {
+        self.send();
+    }
+}
+
+impl Flat {
+    /// The values of a gradient, doubles where it has doubles.
+    fn of(grad: &Tensor) -> Result<Self> {
+        let grad = grad.detach().to_device(&Device::Cpu)?;
+        Ok(match grad.dtype() {
+            DType::F64 => Self::F64(grad.flatten_all()?.to_vec1()?),
+            _ => Self::F32(grad.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?),
+        })
+    }
+
+    /// Puts others of its type behind its own; whether they are.
+    fn append(&mut self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::F32(values), Self::F32(other)) => values.extend_from_slice(other),
+            (Self::F64(values), Self::F64(other)) => values.extend_from_slice(other),
+            _ => return false,
+        }
+        true
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::F32(values) => size_of_val(&**values),
+            Self::F64(values) => size_of_val(&**values),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -112,22 +180,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buckets_hold_what_fits_in_order_and_one_type() -> Result<()> {
-        let var = |count: usize, dtype| Var::zeros(count, dtype, &Device::Cpu);
-        let third = BUCKET / 4 / 3;
-        let vars = [
-            var(third, DType::F32)?,
-            var(third, DType::F32)?,
-            var(third, DType::F32)?,
-            var(9, DType::F32)?,
-            var(BUCKET / 4 + 1, DType::F32)?,
-            var(1, DType::F32)?,
+    fn a_bucket_goes_when_it_is_full_and_holds_one_type() -> Result<()> {
+        let var = |count: usize, dtype| Var::zeros(count, dtype, &Device::Cpu).map(|var| (String::new(), var));
+        let half = BUCKET / 4 / 2;
+        let parameters = [
+            var(half, DType::F32)?,
+            var(half, DType::F32)?,
+            var(2 * half + 1, DType::F32)?,
+            var(1, DType::F16)?,
             var(1, DType::F64)?,
             var(1, DType::F64)?,
         ];
-        let vars: Vec<&Var> = vars.iter().collect();
-        assert_eq!(buckets(&vars), [0..3, 3..4, 4..5, 5..6, 6..8]);
-        assert!(buckets(&[]).is_empty());
+        let (give, given) = channel();
+        let mut buckets = Buckets::new(give, &parameters);
+        for (at, (_, var)) in parameters.iter().enumerate() {
+            buckets.add(at, var)?;
+        }
+        buckets.finish();
+        let sent: Vec<(Vec<usize>, usize)> =
+            given.iter().map(|bucket| (bucket.parameters, bucket.values.bytes())).collect();
+        assert_eq!(sent, [(vec![0, 1], BUCKET), (vec![2], BUCKET + 4), (vec![3], 4), (vec![4, 5], 16)]);
         Ok(())
     }
 }

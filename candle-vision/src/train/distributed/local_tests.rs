@@ -2,6 +2,7 @@ use std::thread;
 use std::time::Duration;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
+use ghostzoo_kernels::{Activation, ConvGeometry, conv2d, joint_backward};
 
 use super::{Communicator, GroupError, LocalGroup, ProcessGroup};
 
@@ -124,8 +125,7 @@ fn gradients_become_those_of_all_members() -> Result<()> {
             let [(_, a), (_, b), (_, c)] = &parameters;
             let factor = (group.rank() + 1) as f64;
             let loss = ((a.sum_all()? * factor)? + (c.sum_all()? * (10. * factor))?)?;
-            let mut grads = loss.backward()?;
-            group.all_reduce_gradients(&parameters, &mut grads)?;
+            let grads = group.backward(&loss, &parameters, false)?;
             assert!(grads.get(b).is_none());
             let values =
                 |var: &Var| -> Result<Vec<f64>> { grads.get(var).expect("a gradient").to_dtype(DType::F64)?.to_vec1() };
@@ -135,5 +135,57 @@ fn gradients_become_those_of_all_members() -> Result<()> {
             assert_eq!(found?, (vec![3.; 3], vec![30.], Some(dtype)));
         }
     }
+    Ok(())
+}
+
+/// Two layers of more than a bucket each, then a variable outside of the joint operations and one on both sides.
+#[test]
+fn gradients_sent_during_the_pass_are_those_sent_at_its_end() -> Result<()> {
+    const WIDE: usize = 600;
+    let one = ConvGeometry::square(1);
+    let learn = |member, overlap| -> Result<(Vec<Vec<f64>>, u64)> {
+        let group = Communicator::new(member);
+        let var = |name: &str, dims: [usize; 4]| -> Result<(String, Var)> {
+            let values = crate::seeded::tensor(name, &dims.to_vec().into(), DType::F64, &Device::Cpu)?;
+            Ok((name.to_owned(), Var::from_tensor(&values)?))
+        };
+        let parameters = [
+            var("first.weight", [WIDE, 3, 1, 1])?,
+            var("second.weight", [WIDE, WIDE, 1, 1])?,
+            var("third.weight", [3, WIDE, 1, 1])?,
+            var("outside.weight", [1, 3, 1, 1])?,
+            var("both.weight", [3, 3, 1, 1])?,
+            var("unused.weight", [1, 1, 1, 1])?,
+        ];
+        let [first, second, third, outside, both, _] = parameters.each_ref().map(|(_, var)| var.as_tensor());
+        let name = format!("xs{}.weight", group.rank());
+        let xs = crate::seeded::tensor(&name, &(2, 3, 2, 2).into(), DType::F64, &Device::Cpu)?;
+        let ys = joint_backward(&xs, |xs| {
+            let ys = conv2d(xs, both, None, &one, Activation::Silu)?;
+            let ys = conv2d(&ys, first, None, &one, Activation::Silu)?;
+            let ys = conv2d(&ys, second, None, &one, Activation::Silu)?;
+            Ok(vec![conv2d(&ys, third, None, &one, Activation::Identity)?])
+        })?;
+        let loss = (ys[0].broadcast_mul(outside)?.sum_all()? + both.sqr()?.sum_all()?)?;
+        let grads = group.backward(&loss, &parameters, overlap)?;
+        let (_, unused) = &parameters[5];
+        assert!(grads.get(unused).is_none());
+        let of = |(_, var): &(String, Var)| grads.get(var).expect("a gradient").flatten_all()?.to_vec1();
+        Ok((parameters[..5].iter().map(of).collect::<Result<_>>()?, group.traffic().bytes))
+    };
+    let [at_end, during] = [false, true].map(|overlap| {
+        each(LocalGroup::new(2), |member| learn(member, overlap)).into_iter().collect::<Result<Vec<_>>>()
+    });
+    let (at_end, during) = (at_end?, during?);
+    let doubles = 3 * WIDE + WIDE * WIDE + 3 * WIDE + 3 + 9;
+    // What lies on both sides goes once more.
+    for ((expected, once), (found, sent)) in at_end.iter().zip(&during) {
+        assert_eq!((*once, *sent), (8 * doubles as u64, 8 * (doubles + 9) as u64));
+        for (expected, found) in expected.iter().zip(found) {
+            let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-12 * a.abs().max(1.);
+            assert!(expected.iter().zip(found).all(near), "{expected:?} {found:?}");
+        }
+    }
+    assert_eq!(during[0].0, during[1].0, "both members have the same");
     Ok(())
 }
