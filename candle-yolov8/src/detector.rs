@@ -7,10 +7,14 @@ use candle_core::{DType, Device, Result, Tensor};
 use candle_vision::image::{Letterbox, LetterboxTransform, RgbImage, Upload, letterbox, letterbox_uploads, to_tensor};
 use candle_vision::nms::{Candidate, NmsOptions, NmsOutput, iou, nms, nms_batched};
 use ghostzoo_kernels::has_kernels;
+use rayon::current_num_threads;
 use rayon::prelude::*;
 
 use crate::candidates::candidates;
 use crate::net::{Endpoint, Yolo};
+
+/// Images of a thread that a CPU looks at at a time: enough that no thread waits for another, few enough for its caches.
+const PER_THREAD: usize = 2;
 
 /// One found object, in pixels of the original image.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -174,18 +178,24 @@ impl Detector {
         Ok(predictions)
     }
 
-    /// Looks at prepared images in order. Those of one shape run as one batch, so that no result depends on the other
-    /// images.
+    /// Looks at prepared images in order. Those of one shape run as one batch, on a CPU as several, so that no result depends on
+    /// the other images.
     pub fn predict_prepared(&self, images: &[&PreparedImage], options: &NmsOptions) -> Result<Vec<Prediction>> {
         let mut groups: BTreeMap<[usize; 2], Vec<usize>> = BTreeMap::new();
         for (index, image) in images.iter().enumerate() {
             groups.entry(image.info.size).or_default().push(index);
         }
         let mut predictions: Vec<Option<Prediction>> = vec![None; images.len()];
+        let most = match self.device.is_cpu() && !has_kernels(&self.device) {
+            true => PER_THREAD * current_num_threads(),
+            false => images.len(),
+        };
         for (input, indices) in groups {
-            let members: Vec<&PreparedImage> = indices.iter().map(|index| images[*index]).collect();
-            let found = self.predict_group(&members, input, options)?;
-            indices.into_iter().zip(found).for_each(|(index, found)| predictions[index] = Some(found));
+            for indices in indices.chunks(most.max(1)) {
+                let members: Vec<&PreparedImage> = indices.iter().map(|index| images[*index]).collect();
+                let found = self.predict_group(&members, input, options)?;
+                indices.iter().zip(found).for_each(|(index, found)| predictions[*index] = Some(found));
+            }
         }
         Ok(predictions.into_iter().map(|found| found.expect("every image is in one group")).collect())
     }
@@ -243,8 +253,11 @@ impl Detector {
     /// Images of one size as (n, 3, h, w) on the device.
     fn tensor(&self, images: &[&RgbImage]) -> Result<Tensor> {
         let tensor = |image: &&RgbImage| to_tensor(image, &Device::Cpu);
-        let xs: Vec<Tensor> = images.par_iter().map(tensor).collect::<Result<_>>()?;
-        Tensor::stack(&xs, 0)?.to_device(&self.device)?.to_dtype(self.dtype)
+        let xs = match images {
+            [image] => tensor(image)?.unsqueeze(0)?,
+            _ => Tensor::stack(&images.par_iter().map(tensor).collect::<Result<Vec<_>>>()?, 0)?,
+        };
+        xs.to_device(&self.device)?.to_dtype(self.dtype)
     }
 
     /// The network's output for (n, 3, h, w), which was begun at `start`, and what is left of each image.

@@ -122,3 +122,17 @@ fn a_cache_on_disk_is_written_beside_the_images_and_changes_no_weight() {
     let decoded = weights(&place, "decoded");
     assert!(weights(&place, "disk") == decoded && weights(&place, "again") == decoded);
 }
+
+#[test]
+fn one_of_several_processes_is_refused_before_it_trains() {
+    let place = place();
+    for (name, value, is_refused) in
+        [("WORLD_SIZE", "2", true), ("OMPI_COMM_WORLD_SIZE", "4", true), ("WORLD_SIZE", "1", false)]
+    {
+        let out = place.command(&format!("{SMALL} --epochs 1")).env(name, value).output().unwrap();
+        let error = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(if is_refused { 2 } else { 0 }), "{error}");
+        assert_eq!(is_refused, error.contains(&format!("{name}={value}: this command trains in one process")), "{error}");
+        assert_eq!(place.path("runs").exists(), !is_refused);
+    }
+}
