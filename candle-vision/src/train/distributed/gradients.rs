@@ -121,8 +121,9 @@ impl Buckets {
 
     fn add(&mut self, at: usize, grad: &Tensor) -> Result<()> {
         let values = Flat::of(grad)?;
+        let is_appended = self.open.as_mut().is_some_and(|open| open.values.append(&values));
         match &mut self.open {
-            Some(Bucket { parameters, values: open }) if open.append(&values) => parameters.push(at),
+            Some(open) if is_appended => open.parameters.push(at),
             _ => {
                 self.send();
                 self.open = Some(Bucket { parameters: vec![at], values });
