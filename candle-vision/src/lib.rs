@@ -12,6 +12,7 @@ pub mod image;
 pub mod layers;
 pub mod metrics;
 pub mod nms;
+pub mod prune;
 pub mod regular;
 pub mod seeded;
 pub mod spec;

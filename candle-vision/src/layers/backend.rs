@@ -12,7 +12,8 @@ use super::{BatchNorm, Layer};
 /// The operations of a network. Maps are (n, c, h, w).
 ///
 /// [`Eager`] computes them on tensors, with gradients; a [`Graph`] takes note of them for a plan, which has one image and
-/// no batch norm that is not folded. Both give the same numbers but for rounding.
+/// no batch norm that is not folded. Both give the same numbers but for rounding. A [`ChannelGraph`](crate::prune::ChannelGraph)
+/// takes note of the channels that depend on one another.
 pub trait Backend: Sized {
     /// A map.
     type Map: Clone;

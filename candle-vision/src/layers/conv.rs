@@ -19,7 +19,8 @@ pub struct Conv {
 }
 
 impl Conv {
-    /// Reads `weight` (out_c, in_c / groups, kh, kw) and, if asked, `bias` (out_c).
+    /// Reads `weight` (out_c, in_c / groups, kh, kw) and, if asked, `bias` (out_c). A builder of a pruned network
+    /// ([`Channels`](crate::prune::Channels)) gives fewer: a depthwise convolution has as many groups as are left.
     pub fn new(
         in_c: usize,
         out_c: usize,
@@ -36,6 +37,9 @@ impl Conv {
         let bound = 1. / ((group_c * kernel_h * kernel_w) as f64).sqrt();
         let init = Init::Uniform { lo: -bound, up: bound };
         let weight = vb.get_with_hints((out_c, group_c, kernel_h, kernel_w), "weight", init)?;
+        let is_depthwise = geometry.groups > 1 && group_c == 1;
+        let (whole_c, out_c) = (out_c, weight.dim(0)?);
+        let geometry = if is_depthwise { geometry.groups(out_c * in_c / whole_c.max(1)) } else { geometry };
         let bias = if has_bias { Some(vb.get_with_hints(out_c, "bias", init)?) } else { None };
         Ok(Self { weight, bias, geometry, activation, path: path(&vb, "") })
     }
@@ -53,7 +57,7 @@ impl Conv {
         let dtype = conv.dtype();
         let wide = if dtype.size_in_bytes() < 4 { DType::F32 } else { dtype };
         let conv = Self::new(in_c, out_c, geometry, false, activation, conv.set_dtype(wide))?;
-        let norm = BatchNorm::new(out_c, batch_norm, norm.set_dtype(wide))?;
+        let norm = BatchNorm::new(conv.out_channels()?, batch_norm, norm.set_dtype(wide))?;
         let (weight, bias) = fold_batch_norm(&conv.weight, None, &norm)?;
         Ok(Self { weight: weight.to_dtype(dtype)?, bias: Some(bias.to_dtype(dtype)?), ..conv })
     }
@@ -72,6 +76,16 @@ impl Conv {
     /// Weight (out_c, in_c / groups, kh, kw).
     pub fn weight(&self) -> &Tensor {
         &self.weight
+    }
+
+    /// Input channels: fewer than it was made with in a pruned network.
+    pub fn in_channels(&self) -> Result<usize> {
+        Ok(self.weight.dim(1)? * self.geometry.groups)
+    }
+
+    /// Output channels: fewer than it was made with in a pruned network.
+    pub fn out_channels(&self) -> Result<usize> {
+        self.weight.dim(0)
     }
 
     /// Bias (out_c).
@@ -172,7 +186,7 @@ impl ConvBn {
             return Ok(Self { conv, norm: None, activation });
         }
         let conv = Conv::new(in_c, out_c, geometry, false, Activation::Identity, conv)?;
-        let norm = BatchNorm::new(out_c, batch_norm, norm)?;
+        let norm = BatchNorm::new(conv.out_channels()?, batch_norm, norm)?;
         Ok(Self { conv, norm: Some(norm), activation })
     }
 

@@ -6,6 +6,7 @@ use candle_core::{D, Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::{Block, Eager, Layer, Modules, path};
+use crate::prune::ChannelGraph;
 use ghostzoo_kernels::plan::{Graph, Value};
 
 /// Expected value of a softmax over `reg_max` bins, per box side.
@@ -51,6 +52,12 @@ impl Block<Eager> for Dfl {
 impl Block<Graph> for Dfl {
     fn apply(&self, _: &mut Graph, _: &Value) -> Result<Value> {
         candle_core::bail!("a plan decodes boxes in one step, `Graph::output_boxes`")
+    }
+}
+
+impl Block<ChannelGraph> for Dfl {
+    fn apply(&self, _: &mut ChannelGraph, _: &Vec<usize>) -> Result<Vec<usize>> {
+        candle_core::bail!("the boxes that a DFL reads are an output, whose channels stay")
     }
 }
 

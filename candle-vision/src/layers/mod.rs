@@ -1,7 +1,7 @@
 //! Layers that the models of this workspace share, each on top of [`ghostzoo_kernels`].
 //!
 //! What a layer computes is written once, as a [`Block`] over the operations of a [`Backend`]: tensors, in training and
-//! inference, or an inference plan. A layer reads its tensors under the names that PyTorch checkpoints use, so a `VarBuilder` prefix equals the
+//! inference, an inference plan, or the channels that depend on one another. A layer reads its tensors under the names that PyTorch checkpoints use, so a `VarBuilder` prefix equals the
 //! checkpoint's path.
 
 mod backend;
@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 use candle_core::{Result, Tensor};
 
 use ghostzoo_kernels::plan::{Graph, Value};
+
+use crate::prune::ChannelGraph;
 
 pub use backend::{Backend, Eager};
 pub use conv::{Conv, ConvBn, ConvBnConfig};
@@ -50,7 +52,7 @@ pub fn sequence<'a, B: Backend, L: Block<B> + 'a>(
 }
 
 /// A node of a model's module tree, whose input and output are one map each.
-pub trait Layer: Block<Eager> + Block<Graph> + Send + Sync {
+pub trait Layer: Block<Eager> + Block<Graph> + Block<ChannelGraph> + Send + Sync {
     /// Runs the layer; `train` selects batch statistics in its batch norms.
     fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
         self.apply(&mut Eager { train }, xs)
@@ -65,6 +67,11 @@ pub trait Layer: Block<Eager> + Block<Graph> + Send + Sync {
     /// for one.
     fn trace(&self, graph: &mut Graph, xs: Value) -> Result<Value> {
         self.apply(graph, &xs)
+    }
+
+    /// Adds the layer to the graph of the network's channels. Fails where it does not fit those that it reads.
+    fn trace_channels(&self, graph: &mut ChannelGraph, xs: &Vec<usize>) -> Result<Vec<usize>> {
+        self.apply(graph, xs)
     }
 
     /// The layers directly below, in the order of their definition.

@@ -94,6 +94,17 @@ impl BatchNorm {
         })
     }
 
+    /// Its tensors by their names in the checkpoint, each (channels).
+    pub(crate) fn named(&self) -> [(String, &Tensor); 4] {
+        let tensors = [
+            ("running_mean", self.running_mean.as_tensor()),
+            ("running_var", self.running_var.as_tensor()),
+            ("weight", &self.weight),
+            ("bias", &self.bias),
+        ];
+        tensors.map(|(name, tensor)| (format!("{}{name}", self.path), tensor))
+    }
+
     /// Its path in the checkpoint.
     pub(super) fn name(&self) -> &str {
         self.path.trim_end_matches('.')
@@ -130,14 +141,7 @@ impl<B: Backend> Block<B> for BatchNorm {
 
 impl Layer for BatchNorm {
     fn tensors(&self, out: &mut BTreeMap<String, Tensor>) {
-        for (name, tensor) in [
-            ("running_mean", self.running_mean.as_tensor()),
-            ("running_var", self.running_var.as_tensor()),
-            ("weight", &self.weight),
-            ("bias", &self.bias),
-        ] {
-            out.insert(format!("{}{name}", self.path), tensor.clone());
-        }
+        out.extend(self.named().map(|(name, tensor)| (name, tensor.clone())));
     }
 }
 
@@ -146,6 +150,10 @@ impl Layer for BatchNorm {
 /// Computed in `f64` on the CPU and rounded once, so that folding adds no error of its own.
 pub fn fold_batch_norm(weight: &Tensor, bias: Option<&Tensor>, norm: &BatchNorm) -> Result<(Tensor, Tensor)> {
     let (dtype, device) = (weight.dtype(), weight.device());
+    let (out_c, channels) = (weight.dim(0)?, norm.weight.elem_count());
+    if out_c != channels {
+        candle_core::bail!("the batch norm {} has {channels} channels, and its convolution {out_c}", norm.name())
+    }
     let wide = |t: &Tensor| t.to_device(&Device::Cpu)?.to_dtype(DType::F64);
     // The running statistics are variables, although no gradient trains them.
     let running_mean = wide(&norm.running_mean.as_detached_tensor())?;
