@@ -1,6 +1,7 @@
 //! Variants of GhostNet and the options a network is built with.
 
 use candle_vision::layers::{BatchNormConfig, BatchNormMode};
+use candle_vision::prune::Channels;
 
 /// The family of a GhostNet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -103,7 +104,7 @@ pub enum Reparam {
 }
 
 /// How a GhostNet is built.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
     /// Version and width.
@@ -114,12 +115,15 @@ pub struct Config {
     pub branches: Reparam,
     /// Treatment of the batch norms. The stem keeps its own in a checkpoint of any form, see [`crate::GhostNet::features`].
     pub norm: BatchNormMode,
+    /// The tensors that have fewer channels than the variant: those of a pruned network.
+    pub channels: Channels,
 }
 
 impl Config {
     /// `variant` as trained on ImageNet: 1,000 classes, all branches and batch norms separate.
     pub fn new(variant: Variant) -> Self {
-        Self { variant, num_classes: 1000, branches: Reparam::Train, norm: BatchNormMode::Keep }
+        let (branches, norm, channels) = (Reparam::Train, BatchNormMode::Keep, Channels::default());
+        Self { variant, num_classes: 1000, branches, norm, channels }
     }
 
     /// Outputs of the classifier; without any, the network ends at the pooled features.
@@ -140,19 +144,26 @@ impl Config {
         Self { norm, ..self }
     }
 
-    /// The same network, read from the same checkpoint, with everything folded that can be.
-    pub fn for_inference(self) -> Self {
-        let branches = if self.branches == Reparam::Train { Reparam::Fuse } else { self.branches };
-        let norm = if self.norm == BatchNormMode::Keep { BatchNormMode::Fuse } else { self.norm };
-        Self { branches, norm, ..self }
+    /// The tensors that have fewer channels than the variant.
+    #[must_use]
+    pub fn channels(self, channels: Channels) -> Self {
+        Self { channels, ..self }
     }
 
-    /// Channels of each map of [`crate::GhostNet::features`].
+    /// The same network, read from the same checkpoint, with everything folded that can be.
+    #[must_use]
+    pub fn for_inference(&self) -> Self {
+        let branches = if self.branches == Reparam::Train { Reparam::Fuse } else { self.branches };
+        let norm = if self.norm == BatchNormMode::Keep { BatchNormMode::Fuse } else { self.norm };
+        self.clone().branches(branches).norm(norm)
+    }
+
+    /// Channels of each map of [`crate::GhostNet::features`]: at most so many of a pruned network.
     pub fn feature_channels(&self) -> [usize; 5] {
         [16, 24, 40, 80, 160].map(|channels| self.variant.scale(channels))
     }
 
-    /// Channels of [`crate::GhostNet::forward_features`].
+    /// Channels of [`crate::GhostNet::forward_features`]: at most so many of a pruned network.
     pub fn final_channels(&self) -> usize {
         self.variant.scale(FINAL_CHANNELS)
     }

@@ -17,7 +17,7 @@ pub mod val;
 use candle_vision::image::Interpolation;
 pub use candle_vision::layers::{BatchNormMode, Summary};
 pub use config::{Config, HEAD_CHANNELS, Reparam, Variant, Version};
-pub use from_shapes::config_from_shapes;
+pub use from_shapes::{classes_from_shapes, config_from_shapes, in_form_of};
 pub use net::{DROP_RATE, Endpoint, GhostNet};
 pub use summary::summary;
 

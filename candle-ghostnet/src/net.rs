@@ -6,6 +6,7 @@ use std::fmt;
 use candle_core::{ModuleT, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::layers::{Backend, BatchNormMode, Block, Conv, ConvBn, ConvBnConfig, Eager, Layer, Linear, Modules};
+use candle_vision::prune::{ChannelGraph, Dependencies};
 use candle_vision::train::{Stream, dropout};
 use ghostzoo_kernels::plan::{
     self, ConvShape, Graph, KernelLaunch, Observer, OpTiming, Quantization, Session, Traced, Value,
@@ -56,8 +57,10 @@ impl GhostNet {
     /// Pixels of the image per position, along each axis, of each map of [`GhostNet::features`].
     pub const FEATURE_REDUCTIONS: [usize; 5] = [2, 4, 8, 16, 32];
 
-    /// Reads a network under timm's tensor names. With [`BatchNormMode::Fuse`] the tensors may be folded already.
+    /// Reads a network under timm's tensor names. With [`BatchNormMode::Fuse`] the tensors may be folded already. Fails where those
+    /// of a pruned network do not agree with one another.
     pub fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
+        let vb = config.channels.builder(vb);
         let mut in_c = config.variant.scale(STEM_CHANNELS);
         let stem = Stem::new(in_c, config, &vb)?;
         let blocks = vb.pp("blocks");
@@ -81,7 +84,7 @@ impl GhostNet {
             ConvBnConfig::new(in_c, out_c, geometry).activation(activation).batch_norm(BATCH_NORM).norm(config.norm);
         let last = blocks.pp(stages.len()).pp(0);
         let mut net = Self {
-            config: *config,
+            config: config.clone(),
             session: None,
             stem,
             stages,
@@ -92,10 +95,21 @@ impl GhostNet {
                 classes => Some(Linear::new(HEAD_CHANNELS, classes, vb.pp("classifier"))?),
             },
         };
+        if !config.channels.is_empty() {
+            net.dependencies()?;
+        }
         if config.norm != BatchNormMode::Keep {
             net.session = Session::of_constants(&net.tensors())?;
         }
         Ok(net)
+    }
+
+    /// Which channels can be removed, and what goes with them.
+    ///
+    /// # Errors
+    /// Where a layer does not fit the channels that it reads.
+    pub fn dependencies(&self) -> Result<Dependencies> {
+        ChannelGraph::trace(3, |graph, image| self.outputs(graph, Endpoint::Logits, image))
     }
 
     /// How the network was built.

@@ -124,25 +124,31 @@ impl BranchSum {
     /// Reads the branches and adds them up in `f64`, rounding once.
     fn merge(&self, vb: &VarBuilder) -> Result<Conv> {
         let wide = vb.clone().set_dtype(DType::F64).set_device(Device::Cpu);
-        let [kernel_h, kernel_w] = self.geometry.kernel;
-        let group_c = self.in_c / self.geometry.groups;
-        let mut weight = Tensor::zeros((self.out_c, group_c, kernel_h, kernel_w), DType::F64, &Device::Cpu)?;
-        let mut bias = Tensor::zeros(self.out_c, DType::F64, &Device::Cpu)?;
-        for branch in self.convs(BatchNormMode::Fuse, &wide)? {
+        let branches = self.convs(BatchNormMode::Fuse, &wide)?;
+        let Some(first) = branches.first().map(ConvBn::conv) else {
+            candle_core::bail!("there are no branches to merge")
+        };
+        // A pruned network has fewer channels, and groups, than it was made with.
+        let (out_c, group_c, _, _) = first.weight().dims4()?;
+        let geometry = self.geometry.groups(first.geometry().groups);
+        let [kernel_h, kernel_w] = geometry.kernel;
+        let mut weight = Tensor::zeros((out_c, group_c, kernel_h, kernel_w), DType::F64, &Device::Cpu)?;
+        let mut bias = Tensor::zeros(out_c, DType::F64, &Device::Cpu)?;
+        for branch in &branches {
             weight = (weight + self.centre(branch.conv().weight())?)?;
             if let Some(shift) = branch.conv().bias() {
                 bias = (bias + shift)?;
             }
         }
         if let Some(norm) = self.skip_norm(&wide)? {
-            let identity = Tensor::ones((self.in_c, 1, 1, 1), DType::F64, &Device::Cpu)?;
+            let identity = Tensor::ones((out_c, 1, 1, 1), DType::F64, &Device::Cpu)?;
             let (identity, shift) = fold_batch_norm(&identity, None, &norm)?;
             weight = (weight + self.centre(&identity)?)?;
             bias = (bias + shift)?;
         }
         let narrow = |t: Tensor| t.to_dtype(vb.dtype())?.to_device(vb.device());
         let path = format!("{}.", vb.pp(self.merged).prefix());
-        Ok(Conv::from_tensors(narrow(weight)?, Some(narrow(bias)?), self.geometry, self.activation, path))
+        Ok(Conv::from_tensors(narrow(weight)?, Some(narrow(bias)?), geometry, self.activation, path))
     }
 
     /// Puts a 1x1 kernel into the middle of a full one.

@@ -19,7 +19,7 @@ impl Stem {
         let geometry = ConvGeometry::square(3).stride([2, 2]).same();
         let path = vb.pp("conv_stem");
         let conv = Conv::new(3, out_c, geometry, false, Activation::Identity, path.clone())?;
-        let norm = BatchNorm::new(out_c, BATCH_NORM, vb.pp("bn1"))?;
+        let norm = BatchNorm::new(conv.out_channels()?, BATCH_NORM, vb.pp("bn1"))?;
         let fused = if config.norm == BatchNormMode::Keep {
             None
         } else {

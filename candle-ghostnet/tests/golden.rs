@@ -155,7 +155,7 @@ fn every_form_gives_timms_values() -> Result<()> {
         let tensors = seeded_tensors(&trained)?;
         let separate = load(&trained, tensors.clone())?;
         assert_close(&separate, &golden["trained"]["cases"], "as trained")?;
-        assert_loads_back(&separate, trained)?;
+        assert_loads_back(&separate, trained.clone())?;
 
         let mut folded = load(&trained.for_inference(), tensors.clone())?;
         for isa in Isa::available() {
@@ -168,17 +168,17 @@ fn every_form_gives_timms_values() -> Result<()> {
         let branches = if alias.version.has_branches() { Reparam::Deploy } else { Reparam::Train };
         let form = Config::new(alias).branches(branches).norm(BatchNormMode::Fused);
         let again = assert_loads_back(&folded, form)?;
-        for named in [trained.norm(BatchNormMode::Fused), trained.for_inference()] {
+        for named in [trained.clone().norm(BatchNormMode::Fused), trained.for_inference()] {
             let model = load(&named, state_dict(&again))?;
             assert_close(&model, &golden["trained"]["cases"], "from a folded checkpoint")?;
         }
 
         if variant.version.has_branches() {
-            let merged = load(&trained.branches(Reparam::Fuse), tensors)?;
+            let merged = load(&trained.clone().branches(Reparam::Fuse), tensors)?;
             assert_close(&merged, &golden["trained"]["cases"], "merged")?;
             let deploy = trained.branches(Reparam::Deploy);
-            assert_loads_back(&merged, deploy)?;
-            for form in [deploy, deploy.for_inference()] {
+            assert_loads_back(&merged, deploy.clone())?;
+            for form in [deploy.for_inference(), deploy] {
                 let model = load(&form, seeded_tensors(&form)?)?;
                 assert_close(&model, &golden["deployed"]["cases"], "from timm's deploy form")?;
             }

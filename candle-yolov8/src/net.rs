@@ -6,6 +6,7 @@ use std::fmt;
 use candle_core::{Context, Device, Module, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_vision::layers::{Backend, BatchNormMode, Block, Eager, Layer, Modules, sequence};
+use candle_vision::prune::{ChannelGraph, Dependencies};
 use ghostzoo_kernels::plan::{
     self, ConvShape, Graph, KernelLaunch, Observer, OpTiming, Quantization, Session, Traced, Value,
 };
@@ -70,8 +71,10 @@ impl fmt::Debug for Yolo {
 }
 
 impl Yolo {
-    /// Builds the network from tensors named `model.{layer}.…` under `vb`.
+    /// Builds the network from tensors named `model.{layer}.…` under `vb`. Fails where those of a pruned network do not agree
+    /// with one another.
     pub fn new(def: &ModelConfig, vb: VarBuilder) -> Result<Self> {
+        let vb = def.channels.builder(vb);
         let style = Style { activation: def.activation, norm: def.norm };
         let vb = vb.pp("model");
         let Some((head, rows)) = def.rows.split_last() else { candle_core::bail!("a model without layers") };
@@ -91,10 +94,21 @@ impl Yolo {
             row.from.iter().flatten().for_each(|from| last_reader[*from] = reader);
         }
         let mut net = Self { nodes, detect, levels, strides, last_reader, nc: def.nc, session: None };
+        if !def.channels.is_empty() {
+            net.dependencies()?;
+        }
         if def.norm != BatchNormMode::Keep {
             net.session = Session::of_constants(&net.tensors())?;
         }
         Ok(net)
+    }
+
+    /// Which channels can be removed, and what goes with them.
+    ///
+    /// # Errors
+    /// Where a layer does not fit the channels that it reads.
+    pub fn dependencies(&self) -> Result<Dependencies> {
+        ChannelGraph::trace(3, |graph, image| self.outputs(graph, image))
     }
 
     /// Number of classes.

@@ -96,12 +96,22 @@ pub fn config_from_shapes(shapes: &BTreeMap<String, Shape>) -> Option<(String, M
 }
 
 /// `def` with as many channels in its class branches as those of the tensors `shapes` have, whose head may read other
-/// channels: a network keeps its class branches where it is trained on for other classes.
+/// channels: a network keeps its class branches where it is trained on for other classes. Of branches that differ, as those of a
+/// pruned network do, the most.
 pub fn in_class_channels_of(shapes: &BTreeMap<String, Shape>, def: ModelConfig) -> ModelConfig {
-    let last = shapes.iter().find(|(name, _)| name.ends_with(".cv3.0.2.weight"));
-    match last.map(|(_, shape)| shape.dims()) {
-        Some([_, channels, 1, 1]) => def.with_class_channels(*channels),
-        _ => def,
+    let Some(branches) =
+        shapes.keys().find_map(|name| name.strip_suffix(".0.2.weight").filter(|head| head.ends_with(".cv3")))
+    else {
+        return def;
+    };
+    let reads = |level: usize, conv: &str| match shapes.get(&format!("{branches}.{level}.{conv}.weight"))?.dims() {
+        [_, channels, _, _] => Some(*channels),
+        _ => None,
+    };
+    let most = |level: usize| Some(reads(level, "2")?.max(reads(level, "1.conv").unwrap_or(0)));
+    match (0..).map_while(most).max() {
+        Some(channels) => def.with_class_channels(channels),
+        None => def,
     }
 }
 

@@ -5,10 +5,11 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use candle_core::Shape;
-use candle_ghostnet::{Config, Reparam, Variant};
+use candle_ghostnet::{Config, GhostNet, Reparam, Variant};
 use candle_vision::layers::{BatchNormMode, Modules, Summary};
+use candle_vision::prune::{Channels, Dependencies};
 use candle_vision::spec::ParamSpec;
-use candle_yolov8::ModelConfig;
+use candle_yolov8::{ModelConfig, Yolo};
 use ghostzoo_weights::{ModelEntry, Registry, nearest};
 
 use crate::error::{Context as _, Error, Result, request};
@@ -49,7 +50,8 @@ impl Architecture {
         // timm's names carry the training after a dot: `ghostnet_100.in1k`.
         if let Some(variant) = Variant::from_name(name.split('.').next().unwrap_or(name)) {
             let config = Config::new(variant);
-            return Some(Self::Classifier(config.num_classes(nc.unwrap_or(config.num_classes))));
+            let classes = nc.unwrap_or(config.num_classes);
+            return Some(Self::Classifier(config.num_classes(classes)));
         }
         candle_yolov8::model_config(name, nc).map(Self::Detector)
     }
@@ -110,27 +112,59 @@ impl Architecture {
     }
 
     /// The same architecture in the form that the tensors are in.
-    pub(crate) fn in_form(self, bare: &Option<Config>, shapes: &BTreeMap<String, Shape>) -> Self {
-        match (self, bare) {
-            (Self::Classifier(config), Some(found)) => {
-                let has_branches = |name: &String| name.contains("_rpr_") || name.contains(".fusion_bn.");
-                let is_deploy = config.variant.version.has_branches() && !shapes.keys().any(has_branches);
-                let branches = if is_deploy { Reparam::Deploy } else { Reparam::Train };
-                Self::Classifier(config.branches(branches).norm(found.norm))
-            }
-            (Self::Detector(def), _) => {
+    pub(crate) fn in_form(self, shapes: &BTreeMap<String, Shape>) -> Self {
+        match self {
+            Self::Classifier(config) => match candle_ghostnet::classes_from_shapes(shapes) {
+                Some(_) => Self::Classifier(candle_ghostnet::in_form_of(shapes, config)),
+                None => Self::Classifier(config),
+            },
+            Self::Detector(def) => {
                 let has_norms = shapes.keys().any(|name| name.ends_with("running_mean"));
                 let def = candle_yolov8::in_class_channels_of(shapes, def);
                 Self::Detector(def.with_norm(if has_norms { BatchNormMode::Keep } else { BatchNormMode::Fused }))
             }
-            (classifier, None) => classifier,
         }
+    }
+
+    /// The same architecture, in the form of tensors, with the channels that they have.
+    pub(crate) fn pruned_to(self, shapes: &BTreeMap<String, Shape>) -> Result<Self> {
+        let whole = self.with_channels(Channels::default());
+        let channels = Channels::between(&whole.params()?.shapes, shapes);
+        Ok(whole.with_channels(channels))
+    }
+
+    /// The same architecture with fewer channels in some tensors.
+    fn with_channels(self, channels: Channels) -> Self {
+        match self {
+            Self::Classifier(config) => Self::Classifier(config.channels(channels)),
+            Self::Detector(def) => Self::Detector(def.with_channels(channels)),
+        }
+    }
+
+    /// Whether layers have fewer channels than the architecture.
+    pub fn is_pruned(&self) -> bool {
+        match self {
+            Self::Classifier(config) => !config.channels.is_empty(),
+            Self::Detector(def) => !def.channels.is_empty(),
+        }
+    }
+
+    /// Which channels of the network can be removed, and what goes with them, by the names of tensors of its form.
+    pub(crate) fn dependencies(&self) -> Result<Dependencies> {
+        Ok(match self {
+            // The stem keeps its batch norm in every form.
+            Self::Classifier(config) => {
+                let config = config.clone().norm(BatchNormMode::Keep);
+                ParamSpec::of(|vb| GhostNet::new(&config, vb))?.0.dependencies()?
+            }
+            Self::Detector(def) => ParamSpec::of(|vb| Yolo::new(def, vb))?.0.dependencies()?,
+        })
     }
 
     /// The tensors it is read from.
     pub(crate) fn params(&self) -> Result<ParamSpec> {
         Ok(match self {
-            Self::Classifier(config) => ParamSpec::of(|vb| candle_ghostnet::GhostNet::new(config, vb))?.1,
+            Self::Classifier(config) => ParamSpec::of(|vb| GhostNet::new(config, vb))?.1,
             Self::Detector(def) => candle_yolov8::spec(def)?,
         })
     }
@@ -143,28 +177,33 @@ impl Architecture {
         }
     }
 
-    /// The sizes of its forms, for images of `[height, width]`: as trained, and the deploy form of GhostNetV3 and RepGhostNet.
+    /// The sizes of its forms, for images of `[height, width]`: as trained, and the deploy form of GhostNetV3 and RepGhostNet. Of a
+    /// pruned one that of the form it is in.
     ///
     /// # Errors
     /// Where it cannot be built.
     pub fn sizes(&self, input: [usize; 2]) -> Result<Vec<(&'static str, ModelSize)>> {
-        let size = |found: Summary| {
-            let Summary { modules, parameters, gradients, flops, .. } = found;
-            ModelSize { modules, parameters, gradients, flops }
-        };
         match self {
-            Self::Detector(def) => Ok(vec![("", size(candle_yolov8::summary(def, input)?))]),
-            Self::Classifier(config) => {
-                let size = |branches| -> Result<ModelSize> {
-                    let config = config.branches(branches).norm(BatchNormMode::Keep);
-                    Ok(size(candle_ghostnet::summary(&config, input)?))
-                };
-                let mut sizes = vec![("", size(Reparam::Train)?)];
+            Self::Classifier(config) if !self.is_pruned() => {
+                let form = |branches| Self::Classifier(config.clone().branches(branches)).size(input);
+                let mut sizes = vec![("", form(Reparam::Train)?)];
                 if config.variant.version.has_branches() {
-                    sizes.push(("deploy", size(Reparam::Deploy)?));
+                    sizes.push(("deploy", form(Reparam::Deploy)?));
                 }
                 Ok(sizes)
             }
+            // The shapes of a pruned network's other form are not known.
+            _ => Ok(vec![("", self.size(input)?)]),
         }
+    }
+
+    /// The size of the form that it is in, with its batch norms.
+    pub(crate) fn size(&self, input: [usize; 2]) -> Result<ModelSize> {
+        let found = match self {
+            Self::Classifier(config) => candle_ghostnet::summary(&config.clone().norm(BatchNormMode::Keep), input)?,
+            Self::Detector(def) => candle_yolov8::summary(def, input)?,
+        };
+        let Summary { modules, parameters, gradients, flops, .. } = found;
+        Ok(ModelSize { modules, parameters, gradients, flops })
     }
 }

@@ -37,10 +37,10 @@ impl ModelSpec {
     /// Where it is of a family or for a task that is not read; where nothing tells its architecture.
     pub fn of_checkpoint(checkpoint: &Checkpoint, arch: Option<&OsStr>) -> Result<Self> {
         let shapes = checkpoint.shapes();
-        let bare = candle_ghostnet::config_from_shapes(&shapes);
-        let nc = match &bare {
-            Some(config) => Some(config.num_classes),
-            None => detector_classes(&shapes),
+        let nc = candle_ghostnet::classes_from_shapes(&shapes).or_else(|| detector_classes(&shapes));
+        let in_form = |said: Architecture| {
+            let said = said.in_form(&shapes);
+            if checkpoint.metadata.pruned { said.pruned_to(&shapes) } else { Ok(said) }
         };
         if let Some(arch) = arch {
             let said = Architecture::named_or_yaml(arch, nc)?.with_context(|| {
@@ -49,7 +49,7 @@ impl ModelSpec {
                     "`options.arch`: `{arch}` is neither an architecture nor a yaml file; `Registry` lists all names"
                 )
             })?;
-            return Self::new(said.in_form(&bare, &shapes));
+            return Self::new(in_form(said)?);
         }
         crate::foreign::refuse(checkpoint)?;
         let metadata = &checkpoint.metadata;
@@ -67,11 +67,11 @@ impl ModelSpec {
             }
             None => metadata.arch.as_deref().and_then(|arch| Architecture::named(arch, nc)),
         };
-        let by_shapes = || match bare {
+        let by_shapes = || match candle_ghostnet::config_from_shapes(&shapes) {
             Some(config) => Some(Architecture::Classifier(config)),
             None => candle_yolov8::config_from_shapes(&shapes).map(|(_, def)| Architecture::Detector(def)),
         };
-        let Some(said) = said.map(|said| said.in_form(&bare, &shapes)) else {
+        let Some(said) = said.map(in_form).transpose()? else {
             return Self::new(by_shapes().with_context(|| {
                 "it does not say its architecture, and its tensors are those of none that ships; say it with \
                  `options.arch`, a name or a yaml file"

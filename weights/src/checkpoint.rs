@@ -87,6 +87,9 @@ pub struct Metadata {
     pub layout: KeyLayout,
     /// Whether batch norms are folded into their convolutions.
     pub fused: bool,
+    /// Whether layers have fewer channels than their architecture: the tensors' shapes say how many.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub pruned: bool,
 }
 
 /// How weights became 8-bit integers.

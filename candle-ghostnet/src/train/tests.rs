@@ -102,7 +102,7 @@ fn what_was_trained_in_branches_merges_into_the_same_network() -> Result<()> {
         let scale = trained.abs()?.max_all()?.to_scalar::<f32>()?;
         let moved = difference(&trained, &untrained)? / scale;
         assert!(moved > 100. * MERGE_TOLERANCE, "{name}: the steps moved the logits by {moved}");
-        for form in [Config { branches: Reparam::Fuse, ..config }, config.for_inference()] {
+        for form in [config.clone().branches(Reparam::Fuse), config.for_inference()] {
             let merged = GhostNet::new(&form, vb.clone())?.forward(&images()?)?;
             let off = difference(&trained, &merged)? / scale;
             assert!(off < MERGE_TOLERANCE, "{name}: merging moved the logits by {off}");

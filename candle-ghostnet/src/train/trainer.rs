@@ -110,7 +110,7 @@ impl Trainer {
         device: &Device,
     ) -> Result<(Self, Option<LoadReport>)> {
         let TrainerConfig { config, recipe, freeze, batches, seed, teacher, class_rows, dtype } = config;
-        let config = Config { norm: BatchNormMode::Keep, branches: Reparam::Train, ..*config };
+        let config = config.clone().norm(BatchNormMode::Keep).branches(Reparam::Train);
         let variables = VarStore::new(dtype, device, seed).freeze(move |name| is_frozen(name, freeze));
         let net = GhostNet::new(&config, variables.builder())?;
         let transfer = |tensors: &BTreeMap<String, Tensor>| {

@@ -39,6 +39,11 @@ impl Bottleneck {
             adds_input: shortcut && c1 == c2,
         })
     }
+
+    /// Channels that it reads.
+    pub(crate) fn in_channels(&self) -> Result<usize> {
+        self.cv1.in_channels()
+    }
 }
 
 impl<B: Backend> Block<B> for Bottleneck {
@@ -91,6 +96,11 @@ impl GhostBottleneck {
             strided,
             project: GhostConv::pointwise(hidden, c2, linear, style, vb.pp("conv.2"))?,
         })
+    }
+
+    /// Channels that it reads.
+    pub(crate) fn in_channels(&self) -> Result<usize> {
+        self.expand.in_channels()
     }
 }
 

@@ -54,6 +54,16 @@ impl Conv {
         let inner = ConvBn::new(&config, vb.pp("conv"), vb.pp("bn"))?;
         Ok(Self { inner, has_identity: activation == Activation::Identity })
     }
+
+    /// Channels that it reads.
+    pub(crate) fn in_channels(&self) -> Result<usize> {
+        self.inner.conv().in_channels()
+    }
+
+    /// Channels that it gives.
+    pub(crate) fn out_channels(&self) -> Result<usize> {
+        self.inner.conv().out_channels()
+    }
 }
 
 impl<B: Backend> Block<B> for Conv {
@@ -89,6 +99,11 @@ impl GhostConv {
         let cheap = ConvConfig::new(half, half, 5, config.activation).groups(half);
         let cv1 = Conv::new(ConvConfig { c2: half, ..config }, norm, vb.pp("cv1"))?;
         Ok(Self { cv1, cv2: Conv::new(cheap, norm, vb.pp("cv2"))? })
+    }
+
+    /// Channels that it reads.
+    pub(crate) fn in_channels(&self) -> Result<usize> {
+        self.cv1.in_channels()
     }
 
     /// A 1x1 ghost convolution.

@@ -23,7 +23,8 @@ pub(crate) struct CspConfig {
 /// Part of the channels through `n` bottlenecks, the rest around them, joined by a 1x1 convolution.
 pub(crate) struct CspBlock {
     kind: CspVariant,
-    hidden: usize,
+    /// Channels of `cv1` that go to one side, and those behind them to the other.
+    split: [usize; 2],
     cv1: Conv,
     /// The way around the bottlenecks of C3 and C3Ghost; the others split `cv1`.
     around: Option<Conv>,
@@ -37,21 +38,25 @@ impl CspBlock {
         let CspConfig { kind, c1, c2, n, shortcut, groups, expansion } = config;
         let hidden = (c2 as f64 * expansion) as usize;
         let conv = |c1, c2, name| Conv::new(ConvConfig::new(c1, c2, 1, style.activation), style.norm, vb.pp(name));
-        let bottleneck = |kernels, vb| -> Result<Box<dyn Layer>> {
+        // Each with the number of channels that it reads.
+        let bottleneck = |kernels, vb| -> Result<(usize, Box<dyn Layer>)> {
             let config = BottleneckConfig { c1: hidden, c2: hidden, shortcut, groups, kernels, expansion: 1. };
-            Ok(Box::new(Bottleneck::new(config, style, vb)?))
+            let block = Bottleneck::new(config, style, vb)?;
+            Ok((block.in_channels()?, Box::new(block)))
         };
-        let inner = |i: usize| -> Result<Box<dyn Layer>> {
+        let inner = |i: usize| -> Result<(usize, Box<dyn Layer>)> {
             let vb = vb.pp("m").pp(i);
             match kind {
                 CspVariant::C2f | CspVariant::C2 => bottleneck([3, 3], vb),
                 CspVariant::C3 => bottleneck([1, 3], vb),
                 CspVariant::C2fGhost | CspVariant::C3Ghost => {
-                    Ok(Box::new(GhostBottleneck::new(hidden, hidden, 3, 1, style, vb)?))
+                    let block = GhostBottleneck::new(hidden, hidden, 3, 1, style, vb)?;
+                    Ok((block.in_channels()?, Box::new(block)))
                 }
             }
         };
-        let bottlenecks = (0..n).map(inner).collect::<Result<_>>()?;
+        let (reads, bottlenecks): (Vec<usize>, Vec<_>) =
+            (0..n).map(inner).collect::<Result<Vec<_>>>()?.into_iter().unzip();
         let (cv1, around, join) = match kind {
             CspVariant::C3 | CspVariant::C3Ghost => {
                 (conv(c1, hidden, "cv1")?, Some(conv(c1, hidden, "cv2")?), conv(2 * hidden, c2, "cv3")?)
@@ -61,22 +66,28 @@ impl CspBlock {
                 (conv(c1, 2 * hidden, "cv1")?, None, conv((2 + n) * hidden, c2, "cv2")?)
             }
         };
-        Ok(Self { kind, hidden, cv1, around, join, bottlenecks })
+        // In a pruned network one side may have fewer channels than the other.
+        let out_c = cv1.out_channels()?;
+        let bottleneck_c = reads.first().map_or(out_c / 2, |reads| *reads);
+        let rest = out_c.saturating_sub(bottleneck_c);
+        let split = if kind == CspVariant::C2 { [bottleneck_c, rest] } else { [rest, bottleneck_c] };
+        Ok(Self { kind, split, cv1, around, join, bottlenecks })
     }
 }
 
 impl<B: Backend> Block<B> for CspBlock {
     fn apply(&self, backend: &mut B, xs: &B::Map) -> Result<B::Map> {
         let ys = self.cv1.apply(backend, xs)?;
+        let [left, right] = self.split;
         let parts = match (self.kind, &self.around) {
             (_, Some(around)) => vec![sequence(backend, &self.bottlenecks, &ys)?, around.apply(backend, xs)?],
             (CspVariant::C2, None) => {
-                let first = backend.narrow_channels(&ys, 0, self.hidden)?;
+                let first = backend.narrow_channels(&ys, 0, left)?;
                 let last = sequence(backend, &self.bottlenecks, &first)?;
-                vec![last, backend.narrow_channels(&ys, self.hidden, self.hidden)?]
+                vec![last, backend.narrow_channels(&ys, left, right)?]
             }
             (_, None) => {
-                let mut last = backend.narrow_channels(&ys, self.hidden, self.hidden)?;
+                let mut last = backend.narrow_channels(&ys, left, right)?;
                 let mut parts = vec![ys];
                 for block in &self.bottlenecks {
                     last = block.apply(backend, &last)?;

@@ -9,6 +9,7 @@ mod load;
 mod row;
 
 use candle_vision::layers::BatchNormMode;
+use candle_vision::prune::Channels;
 use ghostzoo_kernels::Activation;
 use serde_json::Value;
 
@@ -30,6 +31,8 @@ pub struct ModelConfig {
     pub rows: Vec<LayerSpec>,
     /// What becomes of the batch norms.
     pub norm: BatchNormMode,
+    /// The tensors that have fewer channels than the rows say: those of a pruned network.
+    pub channels: Channels,
 }
 
 /// Depth multiple, width multiple and most channels before the width multiple.
@@ -83,7 +86,8 @@ impl ModelConfig {
         budget.check_maps(&rows, nc)?;
         match rows.iter().position(|row| matches!(row.module, LayerKind::Detect { .. })) {
             Some(last) if last + 1 == rows.len() => {
-                Ok(Self { nc, scale: letter, activation, rows, norm: BatchNormMode::Keep })
+                let (norm, channels) = (BatchNormMode::Keep, Channels::default());
+                Ok(Self { nc, scale: letter, activation, rows, norm, channels })
             }
             _ => Err(key("head", "its last row, and no other, must be Detect")),
         }
@@ -93,6 +97,12 @@ impl ModelConfig {
     #[must_use]
     pub fn with_norm(self, norm: BatchNormMode) -> Self {
         Self { norm, ..self }
+    }
+
+    /// The same network with fewer channels in some tensors.
+    #[must_use]
+    pub fn with_channels(self, channels: Channels) -> Self {
+        Self { channels, ..self }
     }
 
     /// The same network ready to run: its batch norms are folded as its weights are read.

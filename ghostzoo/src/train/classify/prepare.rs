@@ -4,6 +4,7 @@ use candle_ghostnet::train::{Recipe, Trainer, TrainerConfig};
 use candle_ghostnet::{Config, GhostNet, Variant};
 use candle_vision::augment::{DataLoader, LoaderOptions, TrainTransform};
 use candle_vision::image::EvalTransform;
+use candle_vision::prune::Channels;
 use ghostzoo_weights::Preprocessing;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -26,6 +27,9 @@ pub(super) struct Decided {
     pub(super) arch: String,
     pub(super) recipe: Recipe,
     pub(super) view: Preprocessing,
+    /// Of a pruned network.
+    #[serde(default, skip_serializing_if = "Channels::is_empty")]
+    pub(super) channels: Channels,
 }
 
 impl ClassificationTask {
@@ -40,9 +44,9 @@ impl ClassificationTask {
         let num_classes = self.class_names.len();
         let (config, weights, recipe, view) = match decided {
             Some(decided) => {
-                let Decided { arch, recipe, view } = checks::read(decided)?;
+                let Decided { arch, recipe, view, channels } = checks::read(decided)?;
                 let variant = Variant::from_name(&arch).with_context(|| format!("{arch} is none that ships"))?;
-                let config = Config::new(variant).num_classes(num_classes);
+                let config = Config::new(variant).num_classes(num_classes).channels(channels);
                 (config, None, recipe.epochs(plan.epochs), model::transform(&view)?)
             }
             None => {

@@ -253,9 +253,12 @@ impl TrainTask for ClassificationTask {
 
     fn decided(&self) -> Result<Value> {
         let Ready { trainer, recipe, view, .. } = self.ready.get()?;
-        let arch = trainer.config().variant.name.to_owned();
-        let decided = Decided { arch, recipe: recipe.clone(), view: model::preprocessing(view) };
-        Ok(serde_json::to_value(decided)?)
+        Ok(serde_json::to_value(Decided {
+            arch: trainer.config().variant.name.to_owned(),
+            recipe: recipe.clone(),
+            view: model::preprocessing(view),
+            channels: trainer.config().channels.clone(),
+        })?)
     }
 
     fn check_decided(decided: &Value) -> Result<()> {
@@ -338,6 +341,7 @@ impl TrainTask for ClassificationTask {
         let arch = trainer.config().variant.name;
         let metadata = Metadata {
             layout: KeyLayout::Timm,
+            pruned: !trainer.config().channels.is_empty(),
             preprocessing: Some(model::preprocessing(view)),
             ..saved::metadata::<Self>(arch, &self.class_names, view.input_size[0], epochs)
         };

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use candle_vision::prune::Channels;
 use candle_yolov8::ModelConfig;
 use candle_yolov8::train::Recipe;
 use ghostzoo_weights::{Checkpoint, ResolvedModel};
@@ -33,6 +34,9 @@ pub(super) struct Decided {
     /// Of a head whose class branches come from a checkpoint.
     #[serde(default)]
     pub(super) class_channels: Option<usize>,
+    /// Of a pruned network.
+    #[serde(default, skip_serializing_if = "Channels::is_empty")]
+    pub(super) channels: Channels,
 }
 
 impl DetectionStart {
@@ -94,7 +98,7 @@ impl DetectionStart {
     /// # Errors
     /// What no run decides.
     pub fn again(decided: &Value, nc: usize) -> Result<Self> {
-        let Decided { arch, yaml, class_channels, .. } = checks::read(decided)?;
+        let Decided { arch, yaml, class_channels, channels, .. } = checks::read(decided)?;
         let def = match &yaml {
             Some(yaml) => {
                 ModelConfig::from_yaml(yaml, Some(&arch), Some(nc)).context("in the model yaml of the run")?
@@ -102,6 +106,7 @@ impl DetectionStart {
             None => candle_yolov8::model_config(&arch, Some(nc))
                 .with_context(|| format!("the run's architecture {arch} is none that ships"))?,
         };
+        let def = def.with_channels(channels);
         let def = class_channels.map_or(def.clone(), |channels| def.with_class_channels(channels));
         Ok(Self { def, arch, yaml, weights: None })
     }

@@ -245,10 +245,14 @@ impl TrainTask for DetectionTask {
     }
 
     fn decided(&self) -> Result<Value> {
-        let Ready { arch, yaml, recipe, class_channels, .. } = self.ready.get()?;
-        let class_channels = Some(*class_channels);
-        let decided = Decided { arch: arch.clone(), yaml: yaml.clone(), recipe: recipe.clone(), class_channels };
-        Ok(serde_json::to_value(decided)?)
+        let Ready { arch, yaml, recipe, class_channels, trainer, .. } = self.ready.get()?;
+        Ok(serde_json::to_value(Decided {
+            arch: arch.clone(),
+            yaml: yaml.clone(),
+            recipe: recipe.clone(),
+            class_channels: Some(*class_channels),
+            channels: trainer.def().channels.clone(),
+        })?)
     }
 
     fn check_decided(decided: &Value) -> Result<()> {
@@ -357,6 +361,7 @@ impl TrainTask for DetectionTask {
             yaml: yaml.clone().map(Value::String),
             stride: Some(trainer.net().strides().iter().map(|stride| *stride as usize).collect()),
             layout: KeyLayout::Ultralytics,
+            pruned: !trainer.def().channels.is_empty(),
             ..saved::metadata::<Self>(arch, &self.class_names, self.train.imgsz(), epochs)
         };
         Ok(Checkpoint { tensors, metadata, ..Default::default() })
