@@ -13,6 +13,7 @@ mod one_pass;
 mod options;
 #[cfg(feature = "plot")]
 pub mod plot;
+pub mod prune;
 pub mod quantize;
 pub mod samples;
 mod soundness;

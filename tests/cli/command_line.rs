@@ -3,7 +3,7 @@
 use crate::support::{CommandOutput, TestDir};
 
 /// The commands that help lists.
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "detect",
     "track",
     "classify",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 16] = [
     "models",
     "pull",
     "convert",
+    "prune",
     "quantize",
     "completions",
 ];

@@ -12,6 +12,7 @@ mod detect;
 mod emulated_gpu;
 mod eval;
 mod fine_tune;
+mod prune;
 mod quantize;
 mod real_checkpoint;
 mod scale;

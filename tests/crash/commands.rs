@@ -213,6 +213,12 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     CONVERT,
     Command {
+        name: "prune",
+        line: "prune -m c.safetensors --ratio 0.4 -o out/p.safetensors --quiet --threads 1",
+        again: |stage, line| if_there(stage, "out/p.safetensors", line, "--force"),
+        ..CONVERT
+    },
+    Command {
         name: "quantize",
         line: "quantize --data cls -m c.safetensors -o out/q.safetensors --report out/q.json --images 4 --imgsz 32 --quiet --threads 1",
         again: |stage, line| if_there(stage, "out/q.safetensors", line, "--force"),

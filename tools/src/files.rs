@@ -1,9 +1,11 @@
 //! Files that appear complete or not at all.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use ghostzoo_weights::{CheckpointSource, ResolvedModel};
 
 use crate::error::usage;
 
@@ -22,6 +24,42 @@ pub(crate) fn check_place(path: &Path) -> Result<()> {
         anyhow::bail!("cannot write {}: it is a folder", path.display());
     }
     Ok(())
+}
+
+/// The checkpoint to write: as it was asked for, else the model's name with `suffix`, in this folder. Nothing is there, unless `force`
+/// says that it may be, and it can be written.
+pub(crate) fn output(asked: Option<&Path>, model: &OsStr, suffix: &str, force: bool) -> Result<PathBuf> {
+    let output = asked.map_or_else(
+        || {
+            let path = Path::new(model);
+            // A name of the registry may hold a dot.
+            let stem = if path.is_file() { path.file_stem() } else { path.file_name() };
+            let mut name = stem.unwrap_or(model).to_owned();
+            name.push(format!("{suffix}.safetensors"));
+            PathBuf::from(name)
+        },
+        Path::to_path_buf,
+    );
+    let shown = output.display();
+    if output.extension().is_none_or(|extension| extension != "safetensors") {
+        return Err(usage(format!("{shown} must end in .safetensors, the format that is written")));
+    }
+    // Also a link that leads nowhere: to write would replace it.
+    if !force && output.symlink_metadata().is_ok() {
+        return Err(usage(format!("{shown} exists; give --output another name, or --force to write over it")));
+    }
+    check_place(&output)?;
+    Ok(output)
+}
+
+/// Refuses to write over the model that is read.
+pub(crate) fn check_not_model(output: &Path, model: &ResolvedModel) -> Result<()> {
+    match &model.origin {
+        CheckpointSource::File(path) if matches!((path.canonicalize(), output.canonicalize()), (Ok(a), Ok(b)) if a == b) => {
+            Err(usage("the model and --output are the same file; give --output another name"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses to write over a file that is read.

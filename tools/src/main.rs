@@ -60,6 +60,7 @@ fn main() -> ExitCode {
         Command::Models(args) => commands::models::run(&args),
         Command::Pull(args) => commands::pull::run(&args, &global),
         Command::Convert(args) => commands::convert::run(&args, &global),
+        Command::Prune(args) => commands::prune::run(&args, &global),
         Command::Quantize(args) => commands::quantize::run(&args, &global),
         Command::Completions(args) => commands::guides::completions(&args),
         Command::Man(args) => commands::guides::man(&args),

@@ -70,7 +70,7 @@ impl View {
 }
 
 /// Numbers of `count` items of `len`, spread evenly.
-pub(super) fn spread(len: usize, count: usize) -> Vec<usize> {
+pub(crate) fn spread(len: usize, count: usize) -> Vec<usize> {
     let count = count.min(len);
     (0..count).map(|number| number * len / count).collect()
 }

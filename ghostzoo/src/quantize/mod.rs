@@ -19,7 +19,7 @@ mod run;
 mod weights;
 mod within;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 
 use ghostzoo_weights::{Checkpoint, NoProgress, ResolveOptions};
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,7 @@ use crate::train::Message;
 use crate::{ModelSpec, model};
 
 pub use images::HasImage;
+pub(crate) use images::spread;
 pub use range::RangeMethod;
 pub use run::quantize;
 pub use within::quantize_within;
@@ -36,13 +37,15 @@ pub use within::quantize_within;
 /// Most images that are looked at.
 pub const MAX_IMAGES: usize = 512;
 
-/// A checkpoint to quantize.
+/// A checkpoint to quantize or to prune.
 #[derive(Debug, Clone)]
 pub struct Source {
     /// What messages call it.
     pub(crate) name: String,
     pub(crate) checkpoint: Checkpoint,
     pub(crate) spec: ModelSpec,
+    /// What was said of its architecture.
+    pub(crate) arch: Option<OsString>,
 }
 
 impl Source {
@@ -67,7 +70,7 @@ impl Source {
         }
         let spec = ModelSpec::of_checkpoint(&checkpoint, arch).with_context(|| format!("cannot use {name}"))?;
         model::check(name, &spec, &checkpoint)?;
-        Ok(Self { name: name.to_owned(), checkpoint, spec })
+        Ok(Self { name: name.to_owned(), checkpoint, spec, arch: arch.map(OsStr::to_owned) })
     }
 
     /// The network's description.

@@ -11,6 +11,7 @@ mod idle;
 mod limit;
 mod merge;
 mod models;
+mod prune;
 mod pull;
 mod quantize;
 mod shard;
@@ -42,6 +43,7 @@ pub(crate) use idle::tell as tell_idle;
 pub(crate) use limit::Limit;
 pub(crate) use merge::MergeArgs;
 pub(crate) use models::ModelsArgs;
+pub(crate) use prune::PruneArgs;
 pub(crate) use pull::PullArgs;
 pub(crate) use quantize::{Method, QuantizeArgs};
 pub(crate) use shard::{Shard, ShardArgs};
@@ -91,6 +93,8 @@ pub(crate) enum Command {
     Pull(PullArgs),
     /// Write any readable checkpoint as safetensors with its metadata
     Convert(ConvertArgs),
+    /// Write a model with fewer channels, which is smaller and faster, to be trained on
+    Prune(PruneArgs),
     /// Write a model with its convolutions in 8 bits, by the ranges that images show
     Quantize(QuantizeArgs),
     /// Write what a shell completes commands and options with

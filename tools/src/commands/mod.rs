@@ -8,6 +8,7 @@ pub(crate) mod eval;
 pub(crate) mod guides;
 pub(crate) mod merge;
 pub(crate) mod models;
+pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod quantize;
 pub(crate) mod summary;

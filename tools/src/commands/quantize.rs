@@ -1,6 +1,5 @@
 //! `ghostzoo quantize`: a model's convolutions in 8 bits.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use ghostzoo::quantize::{
 };
 use ghostzoo::train::Message;
 use ghostzoo::{Architecture, Classifier, Detector, Model, ValLabels};
-use ghostzoo_weights::{Checkpoint, CheckpointSource};
+use ghostzoo_weights::Checkpoint;
 use serde_json::json;
 
 use crate::cli::{Float, GlobalArgs, Method, QuantizeArgs, bytes};
@@ -37,15 +36,10 @@ pub(crate) fn run(args: &QuantizeArgs, global: &GlobalArgs) -> Result<()> {
         return Err(usage("ranges are measured in f32: leave --dtype out"));
     }
     let name = model::required(args.model.as_deref())?;
-    let output = output(args, name)?;
-    files::check_place(&output)?;
+    let output = files::output(args.output.as_deref(), name, "-int8", args.force)?;
     args.report.as_deref().map_or(Ok(()), files::check_place)?;
     let found = model::find(name, global, args.json)?;
-    if let CheckpointSource::File(path) = &found.origin
-        && matches!((path.canonicalize(), output.canonicalize()), (Ok(a), Ok(b)) if a == b)
-    {
-        return Err(usage("the model and --output are the same file; give --output another name"));
-    }
+    files::check_not_model(&output, &found)?;
     let source = Source::new(&bytes::shown(name), ghostzoo::model::read(&found)?, global.arch.as_deref())?;
     let method = match args.method {
         Method::Minmax => RangeMethod::MinMax,
@@ -151,30 +145,6 @@ fn index(args: &QuantizeArgs, source: &Source, classes: usize, split: Option<&st
     let names = source.checkpoint().metadata.names.clone();
     let names = names.unwrap_or_else(|| ghostzoo::imagenet_class_names(classes));
     Ok(ImageIndex::open(&args.data, &DatasetOptions::new(classes).class_names(&names).split(split))?)
-}
-
-/// The file to write.
-fn output(args: &QuantizeArgs, model: &OsStr) -> Result<PathBuf> {
-    let output = match &args.output {
-        Some(output) => output.clone(),
-        None => {
-            let path = Path::new(model);
-            // A name of the registry may hold a dot.
-            let stem = if path.is_file() { path.file_stem() } else { path.file_name() };
-            let mut name = stem.unwrap_or(model).to_owned();
-            name.push("-int8.safetensors");
-            PathBuf::from(name)
-        }
-    };
-    let shown = output.display();
-    if output.extension().is_none_or(|extension| extension != "safetensors") {
-        return Err(usage(format!("{shown} must end in .safetensors, the format that is written")));
-    }
-    // Also a link that leads nowhere: to write would replace it.
-    if !args.force && output.symlink_metadata().is_ok() {
-        return Err(usage(format!("{shown} exists; give --output another name, or --force to write over it")));
-    }
-    Ok(output)
 }
 
 /// The images below a folder, sorted.

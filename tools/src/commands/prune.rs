@@ -1,0 +1,152 @@
+//! `ghostzoo prune`: a model with fewer channels.
+
+use std::path::Path;
+
+use anyhow::Result;
+use candle_vision::data::{CachedDataset, DatasetOptions, ImageIndex};
+use candle_vision::image;
+use candle_yolov8::data::AnnotatedFiles;
+use ghostzoo::prune::{
+    PruneCallbacks, PruneOptions, PruneReport, PruneTarget, PrunedLayer, Source, Taylor, prune, prune_by,
+};
+use ghostzoo::train::Message;
+use ghostzoo::{Architecture, ValLabels};
+use serde_json::json;
+
+use crate::cli::{Float, GlobalArgs, PruneArgs, bytes};
+use crate::device::Choice;
+use crate::error::usage;
+use crate::files;
+use crate::model;
+use crate::output::{Stdout, Table, grouped, notes};
+use crate::progress::Count;
+
+/// Prunes a model.
+pub(crate) fn run(args: &PruneArgs, global: &GlobalArgs) -> Result<()> {
+    if matches!(global.device, Choice::Cuda(_) | Choice::Metal) {
+        return Err(usage("weights are compared on the CPU: leave --device out, or give --device cpu"));
+    }
+    if !matches!(global.dtype, None | Some(Float::F32)) {
+        return Err(usage(
+            "tensors keep the type that they have: leave --dtype out; `ghostzoo convert --dtype` changes it",
+        ));
+    }
+    let target = match (args.ratio, args.target_gflops, args.target_ms) {
+        (Some(ratio), ..) => PruneTarget::Ratio(ratio),
+        (_, Some(most), _) => PruneTarget::Gflops(most),
+        (.., Some(most)) => PruneTarget::Millis(most),
+        _ => return Err(usage("say how much to remove: --ratio, --target-gflops or --target-ms")),
+    };
+    let name = model::required(args.model.as_deref())?;
+    let output = files::output(args.output.as_deref(), name, "-pruned", args.force)?;
+    let found = model::find(name, global, args.json)?;
+    files::check_not_model(&output, &found)?;
+    let source = Source::new(&bytes::shown(name), ghostzoo::model::read(&found)?, global.arch.as_deref())?;
+    let options = PruneOptions::new(target)
+        .criterion(args.criterion.criterion().unwrap_or_default())
+        .scope(args.scope.scope())
+        .round_to(args.round_to.into())
+        .min_channels(args.min_channels.into())
+        .imgsz(args.imgsz);
+    let pruned = match (args.criterion.criterion(), &args.data) {
+        (Some(_), None) => prune(&source, &options)?,
+        (None, Some(data)) => prune_by(&source, &taylor(args, global, &source, data)?, &options)?,
+        (Some(_), Some(_)) => return Err(usage("--data is for --criterion taylor: leave one of them out")),
+        (None, None) => return Err(usage("--criterion taylor looks at labelled images: give them with --data")),
+    };
+    if pruned.report.layers.is_empty() && !global.quiet {
+        status!(
+            "note: nothing is removed: --min-channels {} and --round-to {} leave each layer as it is",
+            args.min_channels,
+            args.round_to
+        );
+    }
+    ghostzoo_weights::write(&output, &pruned.checkpoint)?;
+    print(args, global, &output, &pruned.report)
+}
+
+/// What labelled images say of the weights.
+fn taylor(args: &PruneArgs, global: &GlobalArgs, source: &Source, data: &Path) -> Result<Taylor> {
+    let name = bytes::shown(model::required(args.model.as_deref())?);
+    let mut shown = Shown { count: Count::new("prune", global.quiet || args.json), quiet: global.quiet };
+    let metadata = &source.checkpoint().metadata;
+    let count = args.images as usize;
+    let found = match &source.spec().architecture {
+        Architecture::Detector(_) => {
+            let mut labels = ValLabels::find(data, None, args.split.as_deref().unwrap_or("train"))?.read(false)?;
+            labels.agree(&name, source.spec().num_classes(), metadata.names.as_deref().unwrap_or_default());
+            if !global.quiet {
+                notes(&labels.report.messages);
+            }
+            let images = AnnotatedFiles::new(labels.images, image::MAX_PIXELS);
+            let side = args.imgsz.map(|[height, width]| height.max(width));
+            Taylor::of_detections(source, &images, count, side, &mut shown)?
+        }
+        Architecture::Classifier(config) => {
+            let has_train = data.join("train").is_dir();
+            let split = args.split.as_deref().or(has_train.then_some("train"));
+            let names = metadata.names.clone().unwrap_or_else(|| ghostzoo::imagenet_class_names(config.num_classes));
+            let options = DatasetOptions::new(config.num_classes).class_names(&names).split(split);
+            let images = CachedDataset::new(ImageIndex::open(data, &options)?, 0);
+            Taylor::of_classifications(source, &images, count, args.imgsz, &mut shown)?
+        }
+    };
+    shown.count.finish();
+    Ok(found)
+}
+
+/// Shows how far the work is.
+struct Shown {
+    count: Count,
+    quiet: bool,
+}
+
+impl PruneCallbacks for Shown {
+    fn on_image(&mut self, done: usize, total: usize) -> ghostzoo::Result<()> {
+        self.count.show(done, total, "");
+        Ok(())
+    }
+
+    fn message(&mut self, message: &Message) {
+        if !self.quiet {
+            status!("note: {}", message.text());
+        }
+    }
+}
+
+fn print(args: &PruneArgs, global: &GlobalArgs, output: &Path, report: &PruneReport) -> Result<()> {
+    let PruneReport { layers, channels, parameters, gflops, imgsz, millis, .. } = report;
+    if args.json {
+        return Stdout::new().json(&json!({
+            "file": bytes::shown(output.as_os_str()), "channels": channels, "parameters": parameters, "gflops": gflops,
+            "imgsz": imgsz, "millis": millis, "layers": layers,
+        }));
+    }
+    if global.quiet {
+        return Ok(());
+    }
+    let mut out = Stdout::new();
+    let [height, width] = imgsz;
+    out.line(&format!("{}: {} layers with fewer channels", output.display(), layers.len()))?;
+    let mut table = Table::new(&["", "before", "after", "change"], 1);
+    let change = |[before, after]: [f64; 2]| format!("{:+.2} %", (after - before) / before * 100.).replace('-', "−");
+    for (what, pair) in [("channels that can be removed", channels), ("parameters", parameters)] {
+        let shown = pair.map(grouped);
+        table.row(vec![what.to_owned(), shown[0].clone(), shown[1].clone(), change(pair.map(|count| count as f64))]);
+    }
+    let decimals = [("GFLOPs", Some(*gflops)), ("milliseconds", *millis)];
+    for (what, pair) in decimals.into_iter().filter_map(|(what, pair)| Some((what, pair?))) {
+        let [before, after] = pair.map(|value| format!("{value:.3}"));
+        table.row(vec![format!("{what} at {height}x{width}"), before, after, change(pair)]);
+    }
+    table.lines().iter().try_for_each(|line| out.line(line))?;
+    let mut table = Table::new(&["layer", "outputs", "", "inputs", ""], 1);
+    for PrunedLayer { path, before, after, .. } in layers {
+        let sides = [before[0], after[0], before[1], after[1]].map(|side| side.to_string());
+        table.row([path.clone()].into_iter().chain(sides).collect());
+    }
+    if !layers.is_empty() {
+        table.lines().iter().try_for_each(|line| out.line(line))?;
+    }
+    Ok(())
+}
