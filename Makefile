@@ -1,5 +1,5 @@
 # The same targets that .ci/run calls.
-.PHONY: check format lint docs test run package deny msrv real cuda-check cuda-link cuda-emulate test-cuda metal-check imagenet fuzz soak crash miri asan golden python-venv test-python wheel
+.PHONY: check format lint docs test run package deny msrv real cuda-check cuda-link cuda-emulate test-cuda metal-check imagenet fuzz soak crash miri asan golden study python-venv test-python wheel
 
 check: format lint docs test run package
 
@@ -135,6 +135,12 @@ golden:
 		train_run.py coco_forms.py labels.py strict_load.py bf16.py int8.py track.py track_parts.py motion.py tiles.py "data.py fixtures"; do $(PYTHON) tests/oracle/$$script; done
 	if [ -d "$(DATA)/bccd" ]; then $(PYTHON) tests/oracle/metrics.py "$(DATA)/bccd"; else echo "metrics: no $(DATA)/bccd"; fi
 	git diff --stat --exit-code tests/golden
+
+# The study of docs/study.md: trains what has no row in docs/study/runs.jsonl, some six hours of two cores in all. STUDY takes options of
+# tests/study/train.py: `--time SECONDS` starts no training after so long, `--only NAME` some of them.
+study:
+	cargo build --release
+	python3 tests/study/train.py --data "$(abspath $(DATA))" --command "$(or $(CARGO_TARGET_DIR),target)/release/ghostzoo" $(STUDY)
 
 # The unsafe code under Miri, of a nightly toolchain with miri and rust-src. Miri has no vector instructions, no advice on pages and no
 # processor's caches to ask for: what runs are the portable lanes, the threads that share a map, and the programs that tell maps
