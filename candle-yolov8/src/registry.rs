@@ -10,7 +10,7 @@ use crate::net::Yolo;
 use crate::yaml::{LayerKind, LayerSpec, ModelConfig, scale_letter};
 
 /// Name without its scale, and the yaml.
-const FAMILIES: [(&str, &str); 7] = [
+const FAMILIES: [(&str, &str); 8] = [
     ("yolov8", include_str!("../models/yolov8.yaml")),
     ("yolov8-p2", include_str!("../models/yolov8-p2.yaml")),
     ("yolov8-p6", include_str!("../models/yolov8-p6.yaml")),
@@ -18,6 +18,7 @@ const FAMILIES: [(&str, &str); 7] = [
     ("yolov8-ghost-p2", include_str!("../models/yolov8-ghost-p2.yaml")),
     ("yolov8-ghost-p6", include_str!("../models/yolov8-ghost-p6.yaml")),
     ("yolov8-ghostnet", include_str!("../models/yolov8-ghostnet.yaml")),
+    ("yolov8-ghostnet-all", include_str!("../models/yolov8-ghostnet-all.yaml")),
 ];
 
 /// The scales of every shipped family, smallest first.

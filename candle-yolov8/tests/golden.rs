@@ -182,7 +182,7 @@ fn a_gpu_gives_ultralytics_values() -> Result<()> {
 /// A launch does a convolution with its bias, activation and residual, and the parts of a concatenation are written in place.
 #[test]
 fn a_gpu_launches_little_more_than_the_convolutions() -> Result<()> {
-    for name in ["yolov8n", "yolov8n-ghost", "yolov8n-ghostnet"] {
+    for name in ["yolov8n", "yolov8n-ghost", "yolov8n-ghostnet", "yolov8n-ghostnet-all"] {
         let def = model_config(name, None).expect("shipped");
         let launches = load(&def, BatchNormMode::Fuse, seeded_tensors(&def)?)?.launches([640, 640])?;
         let convs = launches.iter().filter(|launch| launch.is_conv).count();
@@ -239,7 +239,7 @@ fn assert_size(name: &str, def: &ModelConfig, entry: &Value) -> Result<()> {
 #[test]
 fn sizes_equal_ultralytics_for_every_class_count() -> Result<()> {
     let families: std::collections::BTreeSet<String> = architectures().map(|name| family(&name).0).collect();
-    assert_eq!(families.len(), 7);
+    assert_eq!(families.len(), 8);
     for (name, def, entry) in zoo() {
         if name.starts_with("yolov8n") || name == "own" {
             assert_size(&name, &def, &entry)?;

@@ -21,7 +21,11 @@ from common import describe, rounded, variation, write
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "yolov8"
 SAMPLES = 32
-FAMILIES = ["yolov8", "yolov8-p2", "yolov8-p6", "yolov8-ghost", "yolov8-ghost-p2", "yolov8-ghost-p6", "yolov8-ghostnet"]
+FAMILIES = [
+    "yolov8", "yolov8-p2", "yolov8-p6", "yolov8-ghost", "yolov8-ghost-p2", "yolov8-ghost-p6", "yolov8-ghostnet", "yolov8-ghostnet-all",
+]
+# Convolution and block of the head, where the backbone is of GhostConv and C2fGhost, which the parser knows as C3Ghost.
+HEADS = {"yolov8-ghostnet": ("Conv", "C2f"), "yolov8-ghostnet-all": ("GhostConv", "C3Ghost")}
 SCALES = {"n": [0.33, 0.25, 1024], "s": [0.33, 0.5, 1024], "m": [0.67, 0.75, 768], "l": [1.0, 1.0, 512], "x": [1.0, 1.25, 512]}
 
 
@@ -33,8 +37,8 @@ class C2fGhost(C2f):
         self.m = torch.nn.ModuleList(GhostBottleneck(self.c, self.c) for _ in range(n))
 
 
-def ghostnet(scale, nc):
-    """YOLOv8 with a backbone of GhostConv and C2fGhost."""
+def ghostnet(scale, nc, conv, block):
+    """YOLOv8 with a backbone of GhostConv and C2fGhost, and this convolution and block in the head."""
     backbone = [[-1, 1, "GhostConv", [64, 3, 2]]]
     for channels, repeats in [(128, 3), (256, 6), (512, 6), (1024, 3)]:
         backbone += [[-1, 1, "GhostConv", [channels, 3, 2]], [-1, repeats, "C3Ghost", [channels, True]]]
@@ -42,21 +46,21 @@ def ghostnet(scale, nc):
     head = []
     for skip, channels in [(6, 512), (4, 256)]:
         up = [-1, 1, "nn.Upsample", ["None", 2, "nearest"]]
-        head += [up, [[-1, skip], 1, "Concat", [1]], [-1, 3, "C2f", [channels]]]
+        head += [up, [[-1, skip], 1, "Concat", [1]], [-1, 3, block, [channels]]]
     for skip, channels in [(12, 512), (9, 1024)]:
-        down = [-1, 1, "Conv", [channels // 2, 3, 2]]
-        head += [down, [[-1, skip], 1, "Concat", [1]], [-1, 3, "C2f", [channels]]]
+        down = [-1, 1, conv, [channels // 2, 3, 2]]
+        head += [down, [[-1, skip], 1, "Concat", [1]], [-1, 3, block, [channels]]]
     head.append([[15, 18, 21], 1, "Detect", ["nc"]])
     return {"nc": nc, "scales": SCALES, "scale": scale, "backbone": backbone, "head": head}
 
 
 def build(family, scale, nc=80):
-    if family != "yolov8-ghostnet":
+    if family not in HEADS:
         return tasks.DetectionModel(family.replace("yolov8", f"yolov8{scale}") + ".yaml", nc=nc, verbose=False)
     parsed_as = tasks.C3Ghost
     tasks.C3Ghost = C2fGhost
     try:
-        return tasks.DetectionModel(ghostnet(scale, nc), nc=nc, verbose=False)
+        return tasks.DetectionModel(ghostnet(scale, nc, *HEADS[family]), nc=nc, verbose=False)
     finally:
         tasks.C3Ghost = parsed_as
 

@@ -147,12 +147,13 @@ def measured(run, split, commands, options):
     model, data = str(folder / "weights" / "best.safetensors"), options.data / run.data.name
     if run.data.task == "classify":
         found = commands.json(["eval", "--model", model, "--data", str(data), "--split", split], log)
-        return {"top1": found["top1"] / 100, "top5": found["top5"] / 100, "loss": found["loss"]}
+        return {"top1": round(found["top1"] / 100, 6), "top5": round(found["top5"] / 100, 6), "loss": round(found["loss"], 6)}
     found = commands.json(
         ["val", "--model", model, "--data", str(data / "data.yaml"), "--split", split, "--plots", "false", "--imgsz",
          str(run.settings["imgsz"]), "--save-dir", str(folder / f"measured-{split}"), "--exist-ok"], log,
     )
-    return {**{key: found["ultralytics"][key] for key in ("map50", "map50_95")}, **{key: found["coco"][key] for key in ("AP50", "AP")}}
+    of = {"map50": "ultralytics", "map50_95": "ultralytics", "AP50": "coco", "AP": "coco"}
+    return {key: round(found[definition][key], 6) for key, definition in of.items()}
 
 
 def epochs_to(share, curve):
