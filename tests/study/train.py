@@ -5,98 +5,19 @@ usage: train.py [--command GHOSTZOO] [--data FOLDER] [--runs FOLDER] [--only NAM
 Needs Python 3.9 and nothing else. A run that has its row is not repeated; one that was cut goes on where it was, to the bit. Ctrl-C and
 SIGTERM let the training save, and leave. What the trainings print is in RUNS/NAME.log.
 """
-import argparse
 import csv
-import fcntl
 import fnmatch
 import json
-import pathlib
-import platform
 import re
 import resource
-import signal
 import struct
-import subprocess
 import sys
 import time
 
 import plan
+from common import Failed, Stopped, append, measured, model_argument, parser, processor, rows, started
 
 ROWS = plan.STUDY / "runs.jsonl"
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class Stopped(Exception):
-    """Someone asked the driver to end."""
-
-
-class Failed(Exception):
-    """A command failed: its line of error."""
-
-
-class Commands:
-    """Runs the command, one at a time; a signal goes on to it once."""
-
-    def __init__(self, path, threads):
-        self.path = path
-        self.threads = ["--threads", str(threads)] if threads else []
-        self.child = None
-        self.stopped = False
-        # One that was ignored at the start stays so: `nohup` keeps the driver alive.
-        for number in SIGNALS:
-            if signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, self.stop)
-
-    def stop(self, *_):
-        if not self.stopped and self.child:
-            self.child.terminate()
-        self.stopped = True
-
-    def run(self, arguments, log):
-        """Standard output; what it says besides is appended to `log`."""
-        if self.stopped:
-            raise Stopped
-        with open(log, "a", encoding="utf-8") as errors:
-            # A session of its own: the terminal's Ctrl-C comes here alone.
-            self.child = subprocess.Popen(
-                [self.path, *arguments, *self.threads], stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
-            )
-            if self.stopped:
-                self.child.terminate()
-            output, _ = self.child.communicate()
-            code, self.child = self.child.returncode, None
-        if self.stopped:
-            raise Stopped
-        if code:
-            lines = log.read_text(encoding="utf-8").splitlines()
-            raise Failed(next((line for line in reversed(lines) if line.startswith("error")), f"exit code {code}"))
-        return output
-
-    def json(self, arguments, log):
-        return json.loads(self.run([*arguments, "--json", "--quiet"], log))
-
-
-def processor():
-    """The processor's name, with family and model where Linux tells them: an "AMD EPYC" is one of several."""
-    try:
-        text = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or platform.machine()
-    found = dict(re.findall(r"^(model name|cpu family|model)\s*: (.*)$", text, re.MULTILINE))
-    return f"{found.get('model name', platform.machine())} (family {found.get('cpu family')}, model {found.get('model')})"
-
-
-def rows(path):
-    """The rows of a file of JSON lines; none where it is missing."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def append(row, path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
 
 
 def state(folder):
@@ -107,15 +28,6 @@ def state(folder):
     with open(path, "rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         return json.loads(json.loads(file.read(length))["__metadata__"]["ghostzoo_run"])
-
-
-def model_argument(commands, model, folder):
-    """The model's name; its yaml for a command that is older than it."""
-    try:
-        commands.run(["summary", model, "--json", "--quiet"], folder / ".summary.log")
-        return model
-    except Failed:
-        return str(plan.ROOT / "candle-yolov8" / "models" / f"{model.replace('yolov8n', 'yolov8')}.yaml")
 
 
 def train(run, commands, options):
@@ -141,21 +53,6 @@ def train(run, commands, options):
     return None if before else round(after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime, 1)
 
 
-def measured(run, split, commands, options):
-    """The metrics of the best weights, in shares of 1."""
-    folder, log = options.runs / run.name, options.runs / f"{run.name}.log"
-    model, data = str(folder / "weights" / "best.safetensors"), options.data / run.data.name
-    if run.data.task == "classify":
-        found = commands.json(["eval", "--model", model, "--data", str(data), "--split", split], log)
-        return {"top1": round(found["top1"] / 100, 6), "top5": round(found["top5"] / 100, 6), "loss": round(found["loss"], 6)}
-    found = commands.json(
-        ["val", "--model", model, "--data", str(data / "data.yaml"), "--split", split, "--plots", "false", "--imgsz",
-         str(run.settings["imgsz"]), "--save-dir", str(folder / f"measured-{split}"), "--exist-ok"], log,
-    )
-    of = {"map50": "ultralytics", "map50_95": "ultralytics", "AP50": "coco", "AP": "coco"}
-    return {key: round(found[definition][key], 6) for key, definition in of.items()}
-
-
 def epochs_to(share, curve):
     """The first epoch, from 1, with this share of the best; None where nothing was learnt."""
     return None if max(curve) == 0 else next(epoch for epoch, value in enumerate(curve, 1) if value >= share * max(curve))
@@ -164,6 +61,7 @@ def epochs_to(share, curve):
 def row(run, cpu_seconds, commands, options):
     """What came of a finished run."""
     folder, log = options.runs / run.name, options.runs / f"{run.name}.log"
+    best = folder / "weights" / "best.safetensors"
     with open(folder / "results.csv", encoding="utf-8") as file:
         results = list(csv.DictReader(file))
     key = "metrics/mAP50-95(B)" if run.data.task == "detect" else "metrics/accuracy_top1"
@@ -176,25 +74,18 @@ def row(run, cpu_seconds, commands, options):
         "settings": run.settings, "tensors_taken": [int(number) for number in taken[-1]] if run.start else None,
         "seconds": round(float(results[-1]["time"]), 1), "cpu_seconds": cpu_seconds,
         "best": max(curve), "epochs_to_95_percent": epochs_to(0.95, curve), "curve": curve,
-        **{split: measured(run, split, commands, options) for split in run.data.splits},
+        **{split: measured(best, run.data, split, commands, options, folder, log) for split in run.data.splits},
         "processor": processor(), "command": commands.run(["--version"], log).strip(),
     }
 
 
-def parse():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--command", default=plan.ROOT / "target" / "release" / "ghostzoo", type=pathlib.Path)
-    parser.add_argument("--data", default=plan.ROOT.parent / "shared" / "data", type=pathlib.Path)
-    parser.add_argument("--runs", default=plan.ROOT / "runs" / "study", type=pathlib.Path, help="where the trainings write")
-    parser.add_argument("--only", nargs="+", default=["*"], metavar="NAME", help="runs of these names alone; * and ? are allowed")
-    parser.add_argument("--time", type=float, metavar="SECONDS", help="start no run after so long")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads to compute with; they change no weight")
-    parser.add_argument("--list", action="store_true", help="say what is done and what is not, and train nothing")
-    return parser.parse_args()
-
-
 def main():
-    options = parse()
+    arguments = parser(__doc__)
+    arguments.add_argument("--only", nargs="+", default=["*"], metavar="NAME", help="runs of these names alone; * and ? are allowed")
+    arguments.add_argument("--time", type=float, metavar="SECONDS", help="start no run after so long")
+    arguments.add_argument("--threads", type=int, metavar="N", help="threads to compute with; they change no weight")
+    arguments.add_argument("--list", action="store_true", help="say what is done and what is not, and train nothing")
+    options = arguments.parse_args()
     began = time.monotonic()
     chosen = [run for run in plan.runs() if any(fnmatch.fnmatch(run.name, pattern) for pattern in options.only)]
     if not chosen:
@@ -207,15 +98,8 @@ def main():
         for run in chosen:
             print("done" if run.name in done else "-   ", run.name)
         return
-    if not options.command.is_file():
-        sys.exit(f"{options.command} is missing: cargo build --release, or name the command, --command GHOSTZOO")
-    options.runs.mkdir(parents=True, exist_ok=True)
-    commands = Commands(str(options.command.absolute()), options.threads)
-    with open(options.runs / ".lock", "w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            sys.exit(f"another driver trains in {options.runs}")
+    commands, lock = started(options, options.threads)
+    with lock:
         sys.exit(work(chosen, done, commands, options, began))
 
 
