@@ -1,0 +1,138 @@
+"""Measures the networks of `plan.py`: size, and what inference costs in f32, bf16 and 8 bits, into docs/study/speed.jsonl.
+
+usage: measure.py [--command GHOSTZOO] [--data FOLDER] [--runs FOLDER] [--only NETWORK …] [--again]
+
+Needs Python 3.9 and nothing else, the trainings' folders of seed 0, and a machine that does nothing besides: while trainings run, times
+are of the two. Sizes need no training. A row that is there is not measured again, unless --again is given.
+
+Of the best weights of seed 0 (blood cells, clothing), batch norms folded and branches merged: parameters, GFLOPs, the file's bytes, the
+metric in that type on the images that the best epoch was chosen by, and on one and two threads the median of 30 inferences of one
+image in three rounds that take turns, with the peak memory of the process. In bf16 the file is of bf16, and so is the computation:
+products in bf16 on processors that have them, else in f32.
+"""
+import fnmatch
+import json
+import os
+import statistics
+import sys
+
+import plan
+from common import Failed, Stopped, append, measured, model_argument, parser, processor, rows, started
+
+ROWS = plan.STUDY / "speed.jsonl"
+TYPES = ["f32", "bf16", "int8"]
+THREADS = [1, 2]
+ROUNDS = 3
+
+
+def networks():
+    """Each network with the run whose weights are measured."""
+    return [plan.Run(plan.BCCD, model, 0) for model in plan.DETECTORS] + [plan.Run(plan.CLOTHING, model, 0) for model in plan.CLASSIFIERS]
+
+
+def size(run, commands, options):
+    """Parameters and GFLOPs in the form that infers, for the run's classes and images."""
+    log = options.runs / "measure.log"
+    classes = {"bccd": 3, "clothing": 10}[run.data.name]
+    model = model_argument(commands, run.model, options.runs)
+    lines = commands.run(
+        ["summary", model, "--nc", str(classes), "--imgsz", str(run.settings["imgsz"]), "--json", "--quiet"], log
+    ).splitlines()
+    # The last is the form with merged branches, where a network has one.
+    trained, found = json.loads(lines[0]), json.loads(lines[-1])
+    return {
+        "model": run.model, "type": "size", "task": run.data.task, "classes": classes, "imgsz": run.settings["imgsz"],
+        "layers": found["layers"], "parameters": found["parameters"], "parameters_in_training": trained["parameters"],
+        "gflops": found["gflops"],
+    }
+
+
+def written(run, kind, commands, options, log):
+    """The file of the best weights in this type."""
+    best = options.runs / run.name / "weights" / "best.safetensors"
+    if not best.exists():
+        raise Failed(f"{run.name} is not trained")
+    file = options.runs / "measure" / f"{run.model}-{kind}.safetensors"
+    file.parent.mkdir(exist_ok=True)
+    if kind != "int8":
+        commands.run(["convert", str(best), str(file), "--fuse", "--dtype", kind, "--force", "--quiet"], log)
+        return file
+    data = options.data / run.data.name
+    data = data / "data.yaml" if run.data.task == "detect" else data
+    size = str(run.settings["imgsz"])
+    commands.run(["quantize", "--model", str(best), "--data", str(data), "--imgsz", size, "-o", str(file), "--force", "--quiet"], log)
+    return file
+
+
+def median_row(found):
+    """One row of the rounds: the medians of their times, the largest of their peaks."""
+    return {
+        "median_ms": round(statistics.median(row["median_ms"] for row in found), 4),
+        "rounds_ms": [round(row["median_ms"], 4) for row in found],
+        "peak_memory_bytes": max(row["peak_memory_bytes"] or 0 for row in found) or None,
+    }
+
+
+def costs(run, commands, options):
+    """A row per type. Types and threads take turns, so that all find the machine alike."""
+    log = options.runs / "measure.log"
+    files = {kind: written(run, kind, commands, options, log) for kind in TYPES}
+    found = {(kind, threads): [] for kind in TYPES for threads in THREADS}
+    load = os.getloadavg()[0]
+    for _ in range(ROUNDS):
+        for kind, threads in found:
+            arguments = ["bench", "--model", str(files[kind]), "--threads", str(threads), "--imgsz", str(run.settings["imgsz"])]
+            arguments += ["--dtype", "bf16"] if kind == "bf16" else []
+            found[kind, threads].append(commands.json(arguments, log))
+    for kind in TYPES:
+        folder = options.runs / "measure"
+        yield {
+            "model": run.model, "type": kind, "task": run.data.task, "data": run.data.name, "imgsz": run.settings["imgsz"],
+            "file_bytes": files[kind].stat().st_size, "val": measured(files[kind], run.data, "val", commands, options, folder, log),
+            "threads": {str(threads): median_row(found[kind, threads]) for threads in THREADS},
+            "isa": found[kind, 1][0]["isa"], "load_before": round(load, 2), "processor": processor(),
+            "command": commands.run(["--version"], log).strip(),
+        }
+
+
+def replace(new, models):
+    """Writes the rows in the order of the networks, `new` instead of those of the same network and type."""
+    kept = {(row["model"], row["type"]): row for row in rows(ROWS)}
+    kept.update({(row["model"], row["type"]): row for row in new})
+    order = {model: place for place, model in enumerate(models)}
+    half = ROWS.with_suffix(".jsonl.tmp")
+    half.unlink(missing_ok=True)
+    for row in sorted(kept.values(), key=lambda row: (order.get(row["model"], len(order)), ["size", *TYPES].index(row["type"]))):
+        append(row, half)
+    half.replace(ROWS)
+
+
+def main():
+    arguments = parser(__doc__)
+    arguments.add_argument("--only", nargs="+", default=["*"], metavar="NETWORK", help="networks of these names alone")
+    arguments.add_argument("--again", action="store_true", help="measure what has rows, too")
+    options = arguments.parse_args()
+    commands, lock = started(options)
+    models = [run.model for run in networks()]
+    failed = 0
+    with lock:
+        for run in networks():
+            if not any(fnmatch.fnmatch(run.model, pattern) for pattern in options.only):
+                continue
+            there = {row["type"] for row in rows(ROWS) if row["model"] == run.model}
+            try:
+                replace([size(run, commands, options)], models)
+                if options.again or not there.issuperset(TYPES):
+                    replace(list(costs(run, commands, options)), models)
+            except Stopped:
+                sys.exit(130)
+            except Failed as error:
+                print(f"{run.model}: {error}", flush=True)
+                failed += 1
+                continue
+            print(f"{run.model}: measured", flush=True)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""Writes the tables of docs/study.md and its plots from the rows of docs/study. What is not measured yet is "not run".
+
+usage: report.py [--no-plots]
+
+Needs Python 3.9; the plots need matplotlib (pip install matplotlib==3.11.2).
+"""
+import argparse
+import re
+import statistics
+import sys
+
+import plan
+from common import rows
+
+PAGE = plan.ROOT / "docs" / "study.md"
+NOT_RUN = "not run"
+TYPES = ["f32", "bf16", "int8"]
+
+
+def spread(values, digits=3):
+    """Mean and, of several, their standard deviation and number."""
+    if not values:
+        return NOT_RUN
+    mean = f"{statistics.fmean(values):.{digits}f}"
+    if len(values) == 1:
+        return f"{mean} (1)"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f} ({len(values)})"
+
+
+def table(headings, lines):
+    """A table of Markdown."""
+    return "\n".join(["| " + " | ".join(row) + " |" for row in [headings, ["---"] * len(headings), *lines]])
+
+
+class Study:
+    """All rows, by what they are of."""
+
+    def __init__(self):
+        self.runs = rows(plan.STUDY / "runs.jsonl")
+        self.speed = {(row["model"], row["type"]): row for row in rows(plan.STUDY / "speed.jsonl")}
+
+    def of(self, data, model, started):
+        """The runs of a network on these data, from a start or from nothing."""
+        return [row for row in self.runs if (row["data"], row["model"], bool(row["start"])) == (data, model, started)]
+
+    def size(self, model):
+        """Millions of parameters and GFLOPs, as text."""
+        row = self.speed.get((model, "size"))
+        return [f"{row['parameters'] / 1e6:.2f}", f"{row['gflops']:g}"] if row else [NOT_RUN, NOT_RUN]
+
+    def detectors(self):
+        """Accuracy of every detector."""
+        lines = []
+        for model in plan.DETECTORS:
+            cells = [model, *self.size(model)]
+            for data, started in [("bccd", False), ("bccd", True), ("crops", False)]:
+                found = self.of(data, model, started)
+                cells += [spread([row["val"][key] for row in found]) for key in ("map50", "map50_95")]
+            lines.append(cells)
+        names = ["BCCD", "BCCD from crops", "crops"]
+        headings = ["network", "M parameters", "GFLOPs", *(f"{name}, {key}" for name in names for key in ("mAP50", "mAP50-95"))]
+        return table(headings, lines)
+
+    def tests(self):
+        """Detectors on the images that chose no epoch."""
+        lines = []
+        for model in plan.DETECTORS:
+            cells = [model]
+            for started in (False, True):
+                found = self.of("bccd", model, started)
+                cells += [spread([row["test"][key] for row in found]) for key in ("map50", "map50_95", "AP")]
+            lines.append(cells)
+        names = ["from nothing", "from crops"]
+        keys = ["mAP50", "mAP50-95", "COCO's AP"]
+        return table(["network", *(f"{name}, {key}" for name in names for key in keys)], lines)
+
+    def trainings(self):
+        """What the trainings took."""
+        lines = []
+        for data in (plan.BCCD, plan.CROPS, plan.CLOTHING):
+            for model in plan.DETECTORS if data.task == "detect" else plan.CLASSIFIERS:
+                found = self.of(data.name, model, False)
+                per_epoch = [row["seconds"] / row["settings"]["epochs"] for row in found]
+                of_processor = [row["cpu_seconds"] / row["settings"]["epochs"] for row in found if row["cpu_seconds"]]
+                reached = [row["epochs_to_95_percent"] for row in found if row["epochs_to_95_percent"]]
+                epochs = "nothing learnt" if found and not reached else spread(reached, 1)
+                lines.append([data.name, model, spread(per_epoch, 1), spread(of_processor, 1), epochs])
+        headings = ["data", "network", "seconds per epoch", "seconds of processor per epoch", "epochs to 95 % of the best"]
+        return table(headings, lines)
+
+    def starts(self):
+        """What of the common start each network took."""
+        lines = []
+        for model in plan.DETECTORS:
+            found = self.of("bccd", model, True)
+            taken = found[0]["tensors_taken"] if found else None
+            before = [row["val"]["map50_95"] for row in self.of("bccd", model, False)]
+            after = [row["val"]["map50_95"] for row in found]
+            gain = f"{after[0] - statistics.fmean(before):+.3f}" if before and after else NOT_RUN
+            lines.append([model, f"{taken[0]} of {taken[1]}" if taken else NOT_RUN, gain])
+        return table(["network", "tensors taken", "mAP50-95 over the mean from nothing"], lines)
+
+    def classifiers(self):
+        """Accuracy of every classifier."""
+        lines = []
+        for model in plan.CLASSIFIERS:
+            found = self.of("clothing", model, False)
+            lines.append([model, *self.size(model), *(spread([row["val"][key] for row in found]) for key in ("top1", "top5"))])
+        return table(["network", "M parameters", "GFLOPs", "top-1", "top-5"], lines)
+
+    def costs(self):
+        """Files, times and memory in each type."""
+        lines = []
+        for model in plan.DETECTORS + plan.CLASSIFIERS:
+            for kind in TYPES:
+                row = self.speed.get((model, kind))
+                if not row:
+                    lines.append([model, kind, *[NOT_RUN] * 5])
+                    continue
+                metric = row["val"].get("map50_95", row["val"].get("top1"))
+                one, two = row["threads"]["1"], row["threads"]["2"]
+                peak = one["peak_memory_bytes"]
+                lines.append([
+                    model, kind, f"{row['file_bytes'] / 1e6:.2f}", f"{one['median_ms']:.2f}", f"{two['median_ms']:.2f}",
+                    f"{peak / 1e6:.0f}" if peak else "not known", f"{metric:.3f}",
+                ])
+        headings = ["network", "type", "file, MB", "ms, one thread", "ms, two", "peak memory, MB", "mAP50-95 or top-1"]
+        return table(headings, lines)
+
+    def progress(self):
+        """How much of the plan has run, and where."""
+        names = {row["run"] for row in self.runs}
+        planned = [run.name for run in plan.runs()]
+        processors = sorted({row["processor"] for row in [*self.runs, *self.speed.values()] if "processor" in row})
+        done = sum(name in names for name in planned)
+        hours = sum(row["seconds"] for row in self.runs) / 3600
+        where = "; ".join(processors) or NOT_RUN
+        return f"{done} of {len(planned)} trainings have run, {hours:.1f} hours in all. Processor: {where}."
+
+
+def replace(page, name, text):
+    """The page with `text` between the markers of `name`."""
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    if len(pattern.findall(page)) != 1:
+        sys.exit(f"{PAGE.name} has not one pair of the markers {begin.strip()} and {end}")
+    return pattern.sub(lambda _: f"{begin}\n{text}\n\n{end}", page)
+
+
+def plot(study, name, unit, costs_of):
+    """Accuracy of the detectors against what they cost, a panel for each set of data; bars are the least and the most of the seeds."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.hashsalt": "study", "svg.fonttype": "none", "font.size": 9})
+    from matplotlib import pyplot
+
+    panels = [("bccd", "BCCD", "map50_95", plan.DETECTORS), ("crops", "crops", "map50_95", plan.DETECTORS),
+              ("clothing", "clothing", "top1", plan.CLASSIFIERS)]
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(11, 3.4), layout="constrained")
+    for axis, (data, title, key, models) in zip(axes, panels):
+        for model in models:
+            values = [row["val"][key] for row in study.of(data, model, False)]
+            cost = costs_of(study, model)
+            if not values or cost is None:
+                continue
+            mean = statistics.fmean(values)
+            axis.errorbar(cost, mean, yerr=[[mean - min(values)], [max(values) - mean]], fmt="o", capsize=3)
+            axis.annotate(model, (cost, mean), xytext=(4, 4), textcoords="offset points", fontsize=7)
+        if not axis.has_data():
+            axis.text(0.5, 0.5, NOT_RUN, ha="center", transform=axis.transAxes)
+        axis.margins(0.25)
+        axis.set(title=title, xlabel=unit, ylabel="mAP50-95" if key == "map50_95" else "top-1")
+    figure.savefig(plan.STUDY / name, metadata={"Date": None})
+    pyplot.close(figure)
+
+
+def gflops(study, model):
+    row = study.speed.get((model, "size"))
+    return row and row["gflops"]
+
+
+def milliseconds(study, model):
+    row = study.speed.get((model, "f32"))
+    return row and row["threads"]["1"]["median_ms"]
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--no-plots", action="store_true")
+    options = arguments.parse_args()
+    study = Study()
+    page = PAGE.read_text(encoding="utf-8")
+    for name in ("progress", "detectors", "tests", "starts", "classifiers", "costs", "trainings"):
+        page = replace(page, name, getattr(study, name)())
+    half = PAGE.with_suffix(".md.tmp")
+    half.write_text(page, encoding="utf-8")
+    half.replace(PAGE)
+    if not options.no_plots:
+        plot(study, "gflops.svg", "GFLOPs of an image", gflops)
+        plot(study, "milliseconds.svg", "ms of an image, f32, one thread", milliseconds)
+
+
+if __name__ == "__main__":
+    main()
