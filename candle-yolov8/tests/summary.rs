@@ -6,7 +6,7 @@ use candle_yolov8::{architectures, model_config, summary};
 /// The operations, exactly, are in `tests/golden/yolov8`.
 type LayerSpec = (&'static str, [(usize, usize, f64); 5]);
 
-const SIZES: [LayerSpec; 3] = [
+const SIZES: [LayerSpec; 4] = [
     (
         "yolov8{}",
         [
@@ -35,6 +35,16 @@ const SIZES: [LayerSpec; 3] = [
             (471, 18_310_504, 52.7),
             (619, 29_555_920, 101.9),
             (619, 46_119_188, 158.6),
+        ],
+    ),
+    (
+        "yolov8{}-ghostnet-all",
+        [
+            (383, 1_970_260, 6.1),
+            (383, 6_379_880, 17.5),
+            (583, 11_709_448, 37.0),
+            (783, 16_956_592, 64.4),
+            (783, 26_414_828, 100.0),
         ],
     ),
 ];
