@@ -131,7 +131,7 @@ PYTHON ?= .venv/bin/python
 golden:
 	@$(PYTHON) -c "import torch, ultralytics, timm" || { echo "PYTHON needs what tests/oracle/requirements.txt names"; exit 2; }
 	set -e; for script in "image.py golden" "decode.py golden" more_formats.py avif.py "augment_classify.py golden" augment_detect.py \
-		annotate.py batch_norm.py optim.py ghostnet.py train_ghostnet.py yolov8.py finetuned.py train_yolov8.py train_options.py \
+		annotate.py batch_norm.py optim.py distill.py ghostnet.py train_ghostnet.py yolov8.py finetuned.py train_yolov8.py train_options.py \
 		train_run.py coco_forms.py labels.py strict_load.py bf16.py int8.py track.py track_parts.py motion.py tiles.py "data.py fixtures"; do $(PYTHON) tests/oracle/$$script; done
 	if [ -d "$(DATA)/bccd" ]; then $(PYTHON) tests/oracle/metrics.py "$(DATA)/bccd"; else echo "metrics: no $(DATA)/bccd"; fi
 	git diff --stat --exit-code tests/golden

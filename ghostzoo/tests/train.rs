@@ -2,13 +2,16 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::Path;
+use std::sync::Arc;
 
-use ghostzoo::Result;
+use ghostzoo::candle_vision::data::InMemoryDataset;
+use ghostzoo::candle_yolov8::data::{Annotation, DetectionItem};
 use ghostzoo::image::{Rgb, RgbImage, save};
 use ghostzoo::train::{
-    Callbacks, ClassificationOptions, ClassificationTask, End, EpochReport, FitOptions, Message, Messages, SavedRun,
-    StopFlag, TrainTask, fit, resume, state_file,
+    Callbacks, ClassificationOptions, ClassificationTask, DetectionOptions, DetectionTask, End, EpochReport,
+    FitOptions, FitReport, Message, Messages, SavedRun, StepReport, StopFlag, TrainTask, fit, resume, state_file,
 };
+use ghostzoo::{LoadOptions, Result};
 
 /// A folder of dark and of light images, four of each to train with and two to validate with.
 fn images(folder: &Path) {
@@ -128,6 +131,76 @@ fn a_state_that_was_edited_does_not_open() {
     std::fs::write(&path, state).unwrap();
     let error = SavedRun::open::<ClassificationTask>(&run).unwrap_err().to_string();
     assert!(error.contains("is not as a run wrote it: missing field `view`"), "{error}");
+}
+
+const NET: &str = "
+nc: 2
+backbone:
+  - [-1, 1, Conv, [8, 3, 2]]
+  - [-1, 1, Conv, [8, 3, 2]]
+  - [-1, 1, Conv, [8, 3, 2]]
+  - [-1, 1, Conv, [WIDTH, 3, 2]]
+head:
+  - [[2, 3], 1, Detect, [nc]]
+";
+
+/// A detector whose last layer has so many channels.
+fn detector(folder: &Path, width: usize) -> DetectionTask {
+    let yaml = folder.join(format!("{width}.yaml"));
+    std::fs::write(&yaml, NET.replace("WIDTH", &width.to_string())).unwrap();
+    let mut options = DetectionOptions::new(yaml.to_string_lossy().into_owned()).batch(2).workers(1);
+    options.recipe.nbs = 2;
+    let item = |number: usize| {
+        let is_inside = |x: u32, y: u32| (8..32).contains(&x) && (20..44).contains(&y);
+        let color = [250, 120 * (number % 2) as u8, 30];
+        let image = RgbImage::from_fn(64, 64, |x, y| Rgb(if is_inside(x, y) { color } else { [90; 3] }));
+        DetectionItem::new(image, vec![Annotation::normalised(number % 2, [0.3125, 0.5, 0.375, 0.375])])
+    };
+    let set = || Arc::new((0..4).map(item).collect::<InMemoryDataset<_>>());
+    let names = ["red", "orange"].map(str::to_owned).to_vec();
+    DetectionTask::from_datasets(set(), set(), names, 64, options).unwrap()
+}
+
+/// Asks to end at the third step.
+struct Stops(StopFlag);
+
+impl<T: TrainTask> Callbacks<T> for Stops {
+    fn on_step(&mut self, task: &T, report: &StepReport<'_>) -> Result<()> {
+        assert_eq!(report.step.losses.len(), task.columns().0.len());
+        if report.number == 2 {
+            self.0.set();
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_detector_that_was_stopped_goes_on_with_its_teacher_to_the_same_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name: &str, epochs: usize| FitOptions::new(folder.path().join(name)).epochs(epochs);
+    let teacher = fit(&mut detector(folder.path(), 16), &run("teacher", 1), &mut ()).unwrap().last;
+    let loaded = || LoadOptions::new().model(&teacher).unwrap();
+    let student = || detector(folder.path(), 8).learn_from(loaded());
+    let whole = fit(&mut student(), &run("whole", 2), &mut ()).unwrap();
+    let column = |report: &FitReport, name: &str| report.results.names().iter().position(|column| column == name);
+    let distilled = column(&whole, "train/distill_loss").unwrap();
+    assert!(whole.results.rows().iter().all(|row| row[distilled] > 0.), "{:?}", whole.results);
+    assert_eq!(column(&whole, "val/distill_loss"), None);
+
+    let stop = StopFlag::new();
+    let mut part = student();
+    let report = fit(&mut part, &run("part", 2).stop(stop.clone()), &mut Stops(stop)).unwrap();
+    assert_eq!((report.end, report.epochs), (End::Interrupted, 1));
+    // The same task finds it by its name, and so does another by its options.
+    let resumed = resume(&mut part, &run("part", 2), &mut ()).unwrap();
+    let bytes = |report: &FitReport| std::fs::read(&report.last).unwrap();
+    assert!(bytes(&resumed) == bytes(&whole));
+    let error = resume(&mut detector(folder.path(), 8), &run("whole", 3), &mut ()).unwrap_err();
+    assert!(error.is_request() && error.to_string().contains("cannot change to null"), "{error}");
+    let mut other = detector(folder.path(), 8).learn_from(loaded());
+    assert_eq!(resume(&mut other, &run("whole", 3), &mut ()).unwrap().epochs, 3);
+    let plain = fit(&mut detector(folder.path(), 8), &run("plain", 2), &mut ()).unwrap();
+    assert!(column(&plain, "train/distill_loss").is_none() && bytes(&plain) != bytes(&resumed));
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! The loss of a detector, as Ultralytics trains YOLOv8.
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use candle_vision::train::distributed::Communicator;
 use ghostzoo_kernels::Real;
 use rayon::prelude::*;
@@ -10,6 +9,7 @@ use super::Target;
 use super::anchors::anchors;
 use super::assign::{BoxTarget, Positive};
 use super::image_loss::Image;
+use super::raw_levels::{BatchSum, Computed, by_image, by_image_mut, cells, loss_dtype, with_elements};
 use crate::modules::REG_MAX;
 
 /// What each part of the loss is multiplied by.
@@ -38,9 +38,6 @@ pub struct Losses {
     /// Box, class and DFL loss with their gains.
     pub parts: [f64; 3],
 }
-
-/// Of sums over this process's images, those over all images of the batch.
-type Sum<'a> = &'a dyn Fn([f64; 3]) -> Result<[f64; 3]>;
 
 /// Task-aligned assignment, then CIoU and distribution focal loss of the positive anchors' boxes and binary cross entropy
 /// of all anchors' classes, each divided by the sum of the scores that were assigned, at least 1.
@@ -73,6 +70,11 @@ impl DetectionLoss {
         Ok(Self { class_weights: Some(weights), ..self })
     }
 
+    /// What the parts are multiplied by.
+    pub(super) fn gains(&self) -> LossWeights {
+        self.gains
+    }
+
     /// The loss of raw levels (n, 4 · 16 + nc, h, w), as [`crate::Yolo::forward_t`] gives them, for the objects of the
     /// n images. Computed on the CPU, wherever the levels are; the gradient by the levels is computed along with it.
     ///
@@ -81,7 +83,7 @@ impl DetectionLoss {
     /// # Errors
     /// Levels of another shape; an object of an image or class that is not there, or with a box that is not finite.
     pub fn forward(&self, levels: &[Tensor], targets: &[Target]) -> Result<Losses> {
-        self.of(levels, targets, &Ok)
+        self.of(levels, targets, BatchSum::ALONE)
     }
 
     /// The loss of the batch that the images of all processes of a group make up, of which these are this one's: `parts` are
@@ -98,50 +100,29 @@ impl DetectionLoss {
         group: &Communicator,
         weight: f64,
     ) -> Result<Losses> {
-        let sum = |values: [f64; 3]| -> Result<[f64; 3]> {
-            let sums = group.sum(&values.map(|value| weight * value))?;
-            Ok([sums[0], sums[1], sums[2]])
-        };
-        let Losses { total, parts } = self.of(levels, targets, &sum)?;
-        Ok(Losses { total: if weight == 1. { total } else { (total * weight)? }, parts })
+        self.of(levels, targets, BatchSum::of(group, weight))
     }
 
-    fn of(&self, levels: &[Tensor], targets: &[Target], sum: Sum<'_>) -> Result<Losses> {
-        let double = levels.iter().any(|level| level.dtype() == DType::F64);
-        let dtype = if double { DType::F64 } else { DType::F32 };
+    fn of(&self, levels: &[Tensor], targets: &[Target], batch: BatchSum<'_>) -> Result<Losses> {
+        let dtype = loss_dtype(levels);
         let levels: Vec<Tensor> = levels.iter().map(|level| level.to_dtype(dtype)).collect::<Result<_>>()?;
         let grid = self.grid(&levels)?;
         let images = levels[0].dim(0)?;
         let size = [0, 1].map(|axis| grid[0].0[1 - axis] as f64 * grid[0].1);
         let objects = self.objects(targets, images, size)?;
-        let (parts, images, gradients) = match dtype {
-            DType::F64 => self.run::<f64>(&levels, &grid, &objects, sum)?,
-            _ => self.run::<f32>(&levels, &grid, &objects, sum)?,
+        let (total, parts) = match dtype {
+            DType::F64 => self.compute::<f64>(&levels, &grid, &objects, batch)?,
+            _ => self.compute::<f32>(&levels, &grid, &objects, batch)?,
         };
-        let mut total = Tensor::zeros((), dtype, levels[0].device())?;
-        for (index, (level, gradient)) in levels.iter().zip(gradients).enumerate() {
-            let value = if index == 0 { images * parts.iter().sum::<f64>() } else { 0. };
-            total = (total + with_gradient(level, value, gradient)?)?;
-        }
         Ok(Losses { total, parts })
     }
 
     /// Height and width in cells of each level, and its stride.
     fn grid(&self, levels: &[Tensor]) -> Result<Vec<([usize; 2], f64)>> {
-        if levels.len() != self.strides.len() || levels.is_empty() {
+        if levels.len() != self.strides.len() {
             bail!("a detector with strides {:?} has not {} levels", self.strides, levels.len())
         }
-        let images = levels[0].dims().first();
-        let mut grid = Vec::new();
-        for (level, stride) in levels.iter().zip(&self.strides) {
-            let (batch, channels, h, w) = level.dims4()?;
-            if channels != 4 * REG_MAX + self.classes || Some(&batch) != images || batch * h * w == 0 {
-                let expected = 4 * REG_MAX + self.classes;
-                bail!("raw levels must be (n, {expected}, h, w) of the same images, got {:?}", level.dims())
-            }
-            grid.push(([h, w], *stride));
-        }
-        Ok(grid)
+        Ok(cells(levels, self.classes)?.into_iter().zip(self.strides.iter().copied()).collect())
     }
 
     /// The objects of each image, boxes in pixels of an input of `size`, width and height.
@@ -165,95 +146,49 @@ impl DetectionLoss {
         Ok(objects)
     }
 
-    /// The parts, and the gradient of the total by each level.
-    fn run<T: Real>(
+    fn compute<T: Real>(
         &self,
         levels: &[Tensor],
         grid: &[([usize; 2], f64)],
         objects: &[Vec<BoxTarget>],
-        sum: Sum<'_>,
-    ) -> Result<([f64; 3], f64, Vec<Tensor>)> {
-        let host = |level: &Tensor| level.detach().to_device(&Device::Cpu)?.contiguous();
-        let host: Vec<Tensor> = levels.iter().map(host).collect::<Result<_>>()?;
-        let storages: Vec<_> = host.iter().map(Tensor::storage_and_layout).collect();
-        let mut raw: Vec<&[T]> = Vec::new();
-        for (storage, layout) in &storages {
-            let (Storage::Cpu(storage), Some((start, end))) = (&**storage, layout.contiguous_offsets()) else {
-                bail!("a contiguous level on the CPU")
-            };
-            raw.push(&storage.as_slice::<T>()?[start..end]);
-        }
+        batch: BatchSum<'_>,
+    ) -> Result<(Tensor, [f64; 3])> {
+        with_elements::<T, _>(levels, |raw| self.run(raw, grid, objects, batch))?.total(levels, batch)
+    }
+
+    /// The loss of the levels whose elements are `raw`.
+    fn run<T: Real>(
+        &self,
+        raw: &[&[T]],
+        grid: &[([usize; 2], f64)],
+        objects: &[Vec<BoxTarget>],
+        batch: BatchSum<'_>,
+    ) -> Result<Computed<T, 3>> {
         let channels = 4 * REG_MAX + self.classes;
         let sizes: Vec<usize> = grid.iter().map(|([h, w], _)| channels * h * w).collect();
         let anchors = anchors(grid);
         let least_side = *self.strides.get(1).unwrap_or(&self.strides[0]);
 
-        let number = |image: usize| Image {
-            levels: raw.iter().zip(&sizes).map(|(raw, size)| &raw[image * size..][..*size]).collect(),
-            objects: &objects[image],
-            anchors: &anchors,
-        };
-        let images: Vec<Image<T>> = (0..objects.len()).map(number).collect();
+        let parts = by_image(raw, &sizes, objects.len()).into_iter().zip(objects);
+        let images: Vec<Image<T>> =
+            parts.map(|(levels, objects)| Image { levels, objects, anchors: &anchors }).collect();
         let positives: Vec<Vec<Positive>> = images.par_iter().map(|image| image.positives(least_side)).collect();
         let scores = positives.iter().map(|positives| positives.iter().map(|positive| positive.score).sum::<f64>());
-        let [scores, count, _] = sum([scores.sum::<f64>(), images.len() as f64, 0.])?;
+        let [scores, count] = batch.sum([scores.sum::<f64>(), images.len() as f64])?;
         // A number below 1 becomes 1, NaN stays.
         let scale = 1. / if scores < 1. { 1. } else { scores };
 
         let mut gradients: Vec<Vec<T>> = raw.iter().map(|raw| vec![T::zero(); raw.len()]).collect();
-        let mut by_image: Vec<Vec<&mut [T]>> = images.iter().map(|_| Vec::new()).collect();
-        for (gradient, size) in gradients.iter_mut().zip(&sizes) {
-            by_image.iter_mut().zip(gradient.chunks_exact_mut(*size)).for_each(|(all, part)| all.push(part));
-        }
+        let gradients_by_image = by_image_mut(&mut gradients, &sizes, images.len());
         let scales = [self.gains.boxes, self.gains.classes, self.gains.dfl].map(|gain| gain * scale);
         let total_scales = scales.map(|scale| scale * count);
         let weights = self.class_weights.as_deref();
-        let work = images.par_iter().zip(&positives).zip(by_image);
+        let work = images.par_iter().zip(&positives).zip(gradients_by_image);
         let sums: Vec<[f64; 3]> = work
             .map(|((image, positives), gradient)| image.terms(positives, total_scales, weights, gradient))
             .collect();
-        let sums = sum([0, 1, 2].map(|part| sums.iter().map(|sums| sums[part]).sum::<f64>()))?;
+        let sums = batch.sum([0, 1, 2].map(|part| sums.iter().map(|sums| sums[part]).sum::<f64>()))?;
         let parts = [0, 1, 2].map(|part| scales[part] * sums[part]);
-
-        let tensor = |(gradient, level): (Vec<T>, &Tensor)| {
-            Tensor::from_vec(gradient, level.shape(), &Device::Cpu)?.to_device(level.device())
-        };
-        Ok((parts, count, gradients.into_iter().zip(levels).map(tensor).collect::<Result<_>>()?))
-    }
-}
-
-/// A scalar of `value` whose gradient by `xs` is `gradient`.
-fn with_gradient(xs: &Tensor, value: f64, gradient: Tensor) -> Result<Tensor> {
-    if xs.device().is_cpu() { xs.apply_op1(Known { value, gradient }) } else { compose(xs, value, &gradient) }
-}
-
-/// The same on any device: adds exactly 0, at the cost of some passes over the elements.
-pub(super) fn compose(xs: &Tensor, value: f64, gradient: &Tensor) -> Result<Tensor> {
-    (xs - xs.detach())?.mul(gradient)?.sum_all()? + value
-}
-
-/// A function whose value and gradient are known.
-struct Known {
-    value: f64,
-    gradient: Tensor,
-}
-
-impl CustomOp1 for Known {
-    fn name(&self) -> &'static str {
-        "detection-loss"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        let value = match storage {
-            CpuStorage::F64(_) => CpuStorage::F64(vec![self.value]),
-            CpuStorage::F32(_) => CpuStorage::F32(vec![self.value as f32]),
-            other => bail!("a loss of {:?}", other.dtype()),
-        };
-        Ok((value, ().into()))
-    }
-
-    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let scale = grad.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-        Ok(Some(if scale == 1. { self.gradient.clone() } else { (&self.gradient * scale)? }))
+        Ok(Computed { parts, images: count, gradients })
     }
 }

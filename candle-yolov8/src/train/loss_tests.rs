@@ -236,7 +236,7 @@ fn other_devices_get_the_same_value_and_gradient() -> Result<()> {
     let grads = losses.total.backward()?;
     for level in &levels {
         let gradient = grads.get(level).expect("a gradient");
-        let composed = super::loss::compose(level, 2.5, gradient)?;
+        let composed = super::raw_levels::compose(level, 2.5, gradient)?;
         assert_eq!(composed.to_scalar::<f32>()?, 2.5);
         let found = composed.backward()?.get(level).expect("a gradient").flatten_all()?.to_vec1::<f32>()?;
         assert_eq!(found, gradient.flatten_all()?.to_vec1::<f32>()?);

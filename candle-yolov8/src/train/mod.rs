@@ -12,6 +12,8 @@ mod class_weights;
 mod dataset;
 mod dataset_options;
 mod decoded;
+mod distill;
+mod distill_terms;
 mod freeze;
 mod image_cache;
 mod image_loss;
@@ -19,6 +21,7 @@ mod loader;
 mod loss;
 mod loss_terms;
 mod multi_scale;
+mod raw_levels;
 mod recipe;
 mod rect;
 mod source;
@@ -28,13 +31,16 @@ pub use biases::initial_head_biases;
 pub use class_weights::class_weights;
 pub use dataset::DetectionDataset;
 pub use dataset_options::{CacheMode, DetectionDatasetOptions};
+pub use distill::{DistillationLoss, DistillationLosses};
 pub use freeze::Freeze;
 pub use loader::{Batch, DataLoader, EpochIter, LoaderOptions};
 pub use loss::{DetectionLoss, LossWeights, Losses};
 pub use multi_scale::MultiScale;
 pub use recipe::{Optimizer, Recipe};
-pub use trainer::{Trainer, TrainerConfig};
+pub use trainer::{StepLosses, Trainer, TrainerConfig};
 
+#[cfg(test)]
+mod distill_tests;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use candle_vision::layers::BatchNormMode;
 use candle_vision::train::distributed::{BatchShard, Communicator};
@@ -12,7 +12,7 @@ use candle_vision::train::schedule::UltralyticsSchedule;
 use candle_vision::train::{Ema, EmaDecay, LoadReport, TrainState, VarStore, take_class_rows, take_filters};
 use ghostzoo_kernels::with_sync_batch_norm;
 
-use super::{DetectionLoss, Freeze, Losses, Recipe, Target, initial_head_biases};
+use super::{DetectionLoss, DistillationLoss, Freeze, Losses, Recipe, Target, initial_head_biases};
 use crate::detector::Detector;
 use crate::net::Yolo;
 use crate::yaml::ModelConfig;
@@ -29,10 +29,35 @@ pub struct Trainer {
     def: ModelConfig,
     net: Yolo,
     loss: DetectionLoss,
+    teacher: Option<Teacher>,
     train_state: TrainState,
     schedule: UltralyticsSchedule,
     sync_batch_norm: bool,
     device: Device,
+}
+
+/// A detector whose answers are learnt.
+#[derive(Debug)]
+struct Teacher {
+    net: Yolo,
+    /// The type of its weights.
+    dtype: DType,
+    loss: DistillationLoss,
+}
+
+/// The losses of a step, with their gains.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepLosses {
+    /// Box, class and DFL loss.
+    pub parts: [f64; 3],
+    /// How far the answers are from the teacher's, where there is one.
+    pub distillation: Option<f64>,
+}
+
+impl StepLosses {
+    fn is_finite(&self) -> bool {
+        self.parts.iter().chain(&self.distillation).all(|part| part.is_finite())
+    }
 }
 
 /// What a trainer is made of.
@@ -138,7 +163,8 @@ impl Trainer {
         let loss = DetectionLoss::new(def.nc, net.strides(), recipe.gains());
         let schedule = recipe.schedule(batches);
         let device = device.clone();
-        Ok((Self { def, net, loss, train_state, schedule, sync_batch_norm: false, device }, transferred))
+        let teacher = None;
+        Ok((Self { def, net, loss, teacher, train_state, schedule, sync_batch_norm: false, device }, transferred))
     }
 
     /// Weights the class loss, here and in validation: see [`DetectionLoss::with_class_weights`].
@@ -147,6 +173,26 @@ impl Trainer {
     /// Weights that do not fit the classes.
     pub fn weigh_classes(&mut self, weights: Vec<f64>) -> Result<()> {
         self.loss = self.loss.clone().with_class_weights(weights)?;
+        Ok(())
+    }
+
+    /// From now on the answers of a teacher are learnt too: the loss is that of the objects and, times `weight`, a
+    /// [`DistillationLoss`] with the recipe's gains. The teacher is a network for inference on this trainer's device, and runs on
+    /// the images of a step, as they are augmented.
+    ///
+    /// # Errors
+    /// A teacher of another number of classes or of other strides; a weight that is not above 0.
+    pub fn learn_from(&mut self, teacher: Yolo, weight: f64) -> Result<()> {
+        let [own, theirs] = [&self.net, &teacher].map(|net| (net.num_classes(), net.strides()));
+        if own != theirs {
+            bail!("a teacher has the classes and strides of its student, got {theirs:?} for {own:?}")
+        }
+        if !(weight.is_finite() && weight > 0.) {
+            bail!("the weight of a teacher is a number above 0, not {weight}")
+        }
+        let dtype = teacher.tensors().values().next().map_or(DType::F32, Tensor::dtype);
+        let loss = DistillationLoss::new(self.def.nc, self.loss.gains(), weight);
+        self.teacher = Some(Teacher { net: teacher, dtype, loss });
         Ok(())
     }
 
@@ -161,7 +207,7 @@ impl Trainer {
 
     /// Learns from a batch of images (n, 3, h, w) in [0, 1]; `iteration` counts the steps of all epochs from 0. The losses
     /// are those before the step; nothing is learnt from a loss that is not finite.
-    pub fn step(&mut self, iteration: usize, images: &Tensor, targets: &[Target]) -> Result<[f64; 3]> {
+    pub fn step(&mut self, iteration: usize, images: &Tensor, targets: &[Target]) -> Result<StepLosses> {
         self.step_shard(iteration, images, targets, &BatchShard::whole(images.dim(0)?))
     }
 
@@ -173,7 +219,7 @@ impl Trainer {
         images: &Tensor,
         targets: &[Target],
         shard: &BatchShard,
-    ) -> Result<[f64; 3]> {
+    ) -> Result<StepLosses> {
         self.schedule.apply(self.train_state.optimizer_mut(), iteration);
         let group = self.train_state.group();
         let raw = match group {
@@ -183,18 +229,28 @@ impl Trainer {
             }
             _ => self.net.forward_t(images, true)?,
         };
-        let Losses { total, parts } = match group {
+        let Losses { mut total, parts } = match group {
             Some(group) => self.loss.forward_together(&raw, targets, group, shard.weight)?,
             None => self.loss.forward(&raw, targets)?,
         };
-        if parts.iter().any(|part| !part.is_finite()) {
-            return Ok(parts);
+        let mut losses = StepLosses { parts, distillation: None };
+        if let Some(Teacher { net, dtype, loss }) = &self.teacher {
+            let answers = net.forward_t(&images.to_dtype(*dtype)?, false)?;
+            let distilled = match group {
+                Some(group) => loss.forward_together(&raw, &answers, group, shard.weight)?,
+                None => loss.forward(&raw, &answers)?,
+            };
+            total = (total + distilled.total)?;
+            losses.distillation = Some(distilled.parts.iter().sum());
+        }
+        if !losses.is_finite() {
+            return Ok(losses);
         }
         self.train_state.backward(&total)?;
         if self.schedule.is_step(iteration) {
             self.train_state.step(Some(MAX_NORM))?;
         }
-        Ok(parts)
+        Ok(losses)
     }
 
     /// Takes up another number of epochs: the rates of the steps to come are those of a training of so many.

@@ -86,6 +86,10 @@ pub trait TrainTask {
 
     /// Names of the losses, in the order of [`Step::losses`], and of the metrics, of [`Validation::metrics`].
     fn columns(&self) -> (&'static [&'static str], &'static [&'static str]);
+    /// Names of the losses of a validation, in the order of [`Validation::losses`]: those of a step, unless a step has more.
+    fn val_losses(&self) -> &'static [&'static str] {
+        self.columns().0
+    }
     /// Steps of an epoch; 0 before the task is prepared.
     fn batches(&self) -> usize;
     /// Learning rates by group of parameters.
@@ -146,7 +150,7 @@ pub struct Step {
 pub struct Validation {
     /// In the order of [`TrainTask::columns`].
     pub metrics: Vec<f64>,
-    /// As many as a step has.
+    /// In the order of [`TrainTask::val_losses`].
     pub losses: Vec<f64>,
     /// What the best epoch has most of.
     pub fitness: f64,

@@ -33,11 +33,11 @@ pub enum End {
 
 /// The columns of `results.csv` behind epoch and time.
 pub(super) fn columns<T: TrainTask>(task: &T, groups: usize) -> impl Iterator<Item = String> {
-    let (losses, metrics) = task.columns();
+    let ((losses, metrics), val_losses) = (task.columns(), task.val_losses());
     let of =
         |kind: &'static str, names: &'static [&'static str]| names.iter().map(move |name| format!("{kind}/{name}"));
     let rates = (0..groups).map(|group| format!("lr/pg{group}"));
-    of("train", losses).chain(of("metrics", metrics)).chain(of("val", losses)).chain(rates)
+    of("train", losses).chain(of("metrics", metrics)).chain(of("val", val_losses)).chain(rates)
 }
 
 /// A run in its folder.
@@ -160,7 +160,7 @@ impl<'a> TrainLoop<'a> {
     fn end_epoch<T: TrainTask>(&mut self, task: &mut T, callbacks: &mut impl Callbacks<T>) -> Result<End> {
         let epoch = self.progress.epoch + 1;
         callbacks.on_steps_end(task)?;
-        let (losses, metrics) = task.columns();
+        let (losses, metrics) = (task.val_losses(), task.columns().1);
         let mean = |sum: &f64| sum / self.progress.batch.max(1) as f64;
         let means: Vec<f64> = self.progress.losses.iter().map(mean).collect();
         let (_, [is_late, _]) = self.ranks().signs(false, [self.is_late(), false])?;
@@ -222,7 +222,7 @@ impl<'a> TrainLoop<'a> {
 
     /// What the first process measures; nothing where it was asked to end.
     fn validate<T: TrainTask>(&self, task: &mut T, callbacks: &mut impl Callbacks<T>) -> Result<Option<Validation>> {
-        let (losses, metrics) = task.columns();
+        let (losses, metrics) = (task.val_losses(), task.columns().1);
         let numbers = self.ranks().numbers(|| {
             let validated = task.validate(&self.options.stop);
             tell(task, callbacks);

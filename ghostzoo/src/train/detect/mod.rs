@@ -8,6 +8,7 @@ mod options;
 mod prepare;
 mod start;
 mod task;
+mod teacher;
 mod val_set;
 
 pub use data::{DetectionData, DetectionDataOptions};

@@ -39,6 +39,11 @@ pub struct DetectionOptions {
     pub augment: AugmentOptions,
     /// Layers that stay as they are.
     pub freeze: Freeze,
+    /// A checkpoint of the same classes and strides whose answers are learnt too: see
+    /// [`DistillationLoss`](candle_yolov8::train::DistillationLoss).
+    pub teacher: Option<String>,
+    /// What the teacher's part of the loss is multiplied by, beside the recipe's gains.
+    pub distill: f64,
     /// Batches of images of similar shapes, in one order and without mosaics and mixtures, instead of square ones.
     pub rect: bool,
     /// Each batch has a size of its own, up to this share smaller or larger than the images' size.
@@ -69,6 +74,8 @@ impl Default for DetectionOptions {
             memory_share: None,
             augment: AugmentOptions::default(),
             freeze: Freeze::default(),
+            teacher: None,
+            distill: 1.,
             rect: false,
             multi_scale: 0.,
             close_mosaic: 10,
@@ -115,6 +122,18 @@ impl DetectionOptions {
     #[must_use]
     pub fn freeze(self, freeze: Freeze) -> Self {
         Self { freeze, ..self }
+    }
+
+    /// A checkpoint of the same classes and strides whose answers are learnt too.
+    #[must_use]
+    pub fn teacher(self, teacher: impl Into<String>) -> Self {
+        Self { teacher: Some(teacher.into()), ..self }
+    }
+
+    /// What the teacher's part of the loss is multiplied by: see the [field](field@DetectionOptions::distill).
+    #[must_use]
+    pub fn distill(self, distill: f64) -> Self {
+        Self { distill, ..self }
     }
 
     /// Whether batches are of images of similar shapes: see the [field](field@DetectionOptions::rect).
@@ -199,7 +218,9 @@ impl DetectionOptions {
         let own = json!({
             "imgsz": imgsz, "cls_remap": self.cls_remap, "freeze": self.freeze.to_string(), "rect": self.rect,
             "multi_scale": self.multi_scale, "close_mosaic": self.close_mosaic, "iou": self.iou, "max_det": self.max_det,
-            "seed": self.seed, "memory_share": self.memory_share,
+            "seed": self.seed, "memory_share": self.memory_share, "teacher": self.teacher,
+            // Of a run without a teacher it decides nothing.
+            "distill": self.teacher.as_ref().map(|_| self.distill),
         });
         values.extend(own.as_object().context("options are a table of values")?.clone());
         Ok(Value::Object(values))

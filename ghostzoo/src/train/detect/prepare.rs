@@ -41,6 +41,7 @@ impl DetectionTask {
         self.tell_data();
         let batches = self.train.len().div_ceil(recipe.batch);
         let mut trainer = self.trainer(&start, &recipe, batches, decided.is_none())?;
+        self.teach(&mut trainer)?;
         if let Some(group) = &self.parallel.group {
             trainer.distribute(group, self.parallel.sync_bn);
         }

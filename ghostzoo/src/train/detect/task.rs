@@ -24,6 +24,7 @@ use super::label_text::{labels_text, objects_text};
 use super::options::DetectionOptions;
 use super::start::{Decided, DetectionStart};
 use super::val_set::ValSet;
+use crate::Model;
 use crate::error::{Result, request};
 use crate::train::parallel::Parallel;
 use crate::train::prepared::{Batches, Prepared};
@@ -31,6 +32,8 @@ use crate::train::saved;
 use crate::train::{ImageRecord, Message, Messages, Plan, Step, StopFlag, TrainTask, Validation, checks};
 
 const LOSSES: &[&str] = &["box_loss", "cls_loss", "dfl_loss"];
+/// Those of a step with a teacher.
+const LOSSES_WITH_TEACHER: &[&str] = &["box_loss", "cls_loss", "dfl_loss", "distill_loss"];
 const METRICS: &[&str] = &["precision(B)", "recall(B)", "mAP50(B)", "mAP50-95(B)"];
 /// Most boxes per image unless told otherwise: Ultralytics' default.
 pub(super) const MAX_DET: usize = 300;
@@ -42,6 +45,7 @@ pub struct DetectionTask {
     pub(super) class_names: Vec<String>,
     pub(super) options: DetectionOptions,
     pub(super) start: Option<DetectionStart>,
+    pub(super) teacher: Option<Model>,
     pub(super) messages: Messages,
     pub(super) parallel: Parallel,
     pub(super) ready: Prepared<Ready>,
@@ -137,6 +141,7 @@ impl DetectionTask {
             class_names,
             options,
             start: None,
+            teacher: None,
             messages,
             parallel: Parallel::default(),
             ready: Prepared::default(),
@@ -298,7 +303,11 @@ impl TrainTask for DetectionTask {
     }
 
     fn columns(&self) -> (&'static [&'static str], &'static [&'static str]) {
-        (LOSSES, METRICS)
+        (if self.options.teacher.is_some() { LOSSES_WITH_TEACHER } else { LOSSES }, METRICS)
+    }
+
+    fn val_losses(&self) -> &'static [&'static str] {
+        LOSSES
     }
 
     fn batches(&self) -> usize {
@@ -329,7 +338,8 @@ impl TrainTask for DetectionTask {
             None => batch.tensor(device)?,
         };
         let shard = loader.shard(iteration % loader.batches_per_epoch());
-        let losses = trainer.step_shard(iteration, &images, &batch.targets, &shard)?.to_vec();
+        let losses = trainer.step_shard(iteration, &images, &batch.targets, &shard)?;
+        let losses = losses.parts.into_iter().chain(losses.distillation).collect();
         let moved = trainer.moves(iteration);
         batches.iteration += 1;
         let step = Step { losses, images: batch.len(), moved, waited };
