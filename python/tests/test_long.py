@@ -132,6 +132,18 @@ def without_time(run: Path) -> list[list[str]]:
     return [[value for place, value in enumerate(row) if place != 1] for row in rows]
 
 
+def test_a_detector_learns_from_a_teacher(squares: Path, tmp_path: Path) -> None:
+    teacher = ghostzoo.train_detector(squares, "yolov8n-ghostnet-bccd", save_dir=tmp_path / "teacher", **QUICK).last
+    events: list[dict[str, Any]] = []
+    result = ghostzoo.train_detector(
+        squares, "yolov8n-ghostnet", save_dir=tmp_path / "taught", teacher=teacher, distill=2, progress=events.append, **QUICK
+    )
+    assert all(row["train/distill_loss"] > 0 for row in result.results) and "val/distill_loss" not in result.results[0]
+    assert events[0]["losses"]["distill_loss"] > 0
+    again = ghostzoo.train_detector(resume=result.save_dir, epochs=3)
+    assert again.finished and again.results[2]["train/distill_loss"] > 0
+
+
 def test_a_classifier_learns(tmp_path: Path) -> None:
     from PIL import Image
 
@@ -157,6 +169,8 @@ def test_a_classifier_learns(tmp_path: Path) -> None:
         ({"lr0": object()}, "numbers, texts and lists"),
         ({"flipud": 1.5}, "flipud"),
         ({"epochs": 0}, "a run has at least one epoch"),
+        ({"distill": 1}, "`distill` weighs what is learnt from a `teacher`"),
+        ({"teacher": "ghostnet_050-cifar10"}, "is a classifier: a detector learns from a detector"),
     ],
 )
 def test_options_of_a_training_are_checked(squares: Path, tmp_path: Path, options: dict[str, Any], text: str) -> None:

@@ -19,6 +19,7 @@ mod scale;
 mod shards;
 mod shipped;
 mod soak;
+mod teacher;
 mod tiles;
 mod track;
 mod train;

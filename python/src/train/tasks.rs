@@ -43,12 +43,15 @@ struct Detecting {
     close_mosaic: usize,
     iou: f32,
     max_det: usize,
+    teacher: Option<String>,
+    distill: Option<f64>,
 }
 
 impl Default for Detecting {
     fn default() -> Self {
         let DetectionOptions { rect, multi_scale, close_mosaic, iou, max_det, .. } = DetectionOptions::default();
-        Self { imgsz: 640, single_cls: false, classes: None, rect, multi_scale, close_mosaic, iou, max_det }
+        let (classes, teacher, distill) = (None, None, None);
+        Self { imgsz: 640, single_cls: false, classes, rect, multi_scale, close_mosaic, iou, max_det, teacher, distill }
     }
 }
 
@@ -105,6 +108,11 @@ fn of_detector(mut given: Given) -> PyResult<OfDetector> {
     options.cls_remap = run.cls_remap;
     options.recipe = given.part::<Recipe>()?.epochs(run.epochs);
     options.augment = given.part::<AugmentOptions>()?;
+    if detecting.distill.is_some() && detecting.teacher.is_none() {
+        return Err(refuse("`distill` weighs what is learnt from a `teacher`: name one"));
+    }
+    options.teacher.clone_from(&detecting.teacher);
+    options.distill = detecting.distill.unwrap_or(options.distill);
     options.rect = detecting.rect;
     options.multi_scale = detecting.multi_scale;
     options.close_mosaic = detecting.close_mosaic;

@@ -132,6 +132,14 @@ pub(crate) struct OptimizerArgs {
     /// Leave layers as they are: the first N, or a list of layers such as 0,1,9 or names such as 22.cv2
     #[arg(long, default_value = "", hide_default_value = true, value_name = "N|LAYER,…")]
     pub(crate) freeze: String,
+    /// Learn from another detector's answers too, of the same classes and strides: a file, a name of `ghostzoo models`
+    #[arg(long, value_name = "NAME|FILE")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) teacher: Option<String>,
+    /// Weight of the teacher's part of the loss, beside --cls and --dfl [default: 1]
+    #[arg(long, value_name = "X", value_parser = above_zero)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) distill: Option<f64>,
 }
 
 /// How images change.

@@ -12,7 +12,7 @@ use crate::cli::bytes;
 use crate::error::usage;
 
 /// The keys whose values are text, whatever they look like.
-const TEXT: [&str; 4] = ["name", "project", "data", "model"];
+const TEXT: [&str; 5] = ["name", "project", "data", "model", "teacher"];
 /// The part of the memory that `batch=-1` takes: Ultralytics' constant.
 const MEMORY_SHARE: f64 = 0.6;
 

@@ -5,7 +5,7 @@ use serde_json::{Number, Value};
 use yaml_rust2::{Yaml, YamlEmitter, yaml::Hash};
 
 /// The arguments that are text, whatever they look like.
-const TEXT: [&str; 5] = ["model", "data", "project", "name", "optimizer"];
+const TEXT: [&str; 6] = ["model", "data", "project", "name", "optimizer", "teacher"];
 
 /// The file. Those of a detector have Ultralytics' types: what the command line takes as text, as `--pretrained true` and
 /// `--freeze 0,1`, is a truth value and a list there.

@@ -43,7 +43,10 @@ impl Training for Detect {
     fn absolute(args: &DetectTrainArgs) -> Result<DetectTrainArgs> {
         let data = args.data.as_deref().map(absolute_path).transpose()?;
         let [model, pretrained] = [&args.model, &args.pretrained].map(|text| absolute_file(text));
-        Ok(DetectTrainArgs { data, model: model?, pretrained: pretrained?, ..args.clone() })
+        let teacher = args.optimizer.teacher.as_deref().map(absolute_file).transpose()?;
+        let mut args = DetectTrainArgs { data, model: model?, pretrained: pretrained?, ..args.clone() };
+        args.optimizer.teacher = teacher;
+        Ok(args)
     }
 
     fn model(args: &DetectTrainArgs) -> &str {
@@ -80,8 +83,13 @@ impl Training for Detect {
         if imgsz != args.imgsz && !global.quiet {
             status!("note: --imgsz {} is rounded up to {imgsz}, a multiple of {}", args.imgsz, start.stride());
         }
-        let task = DetectionTask::new(Arc::new(train), data.val, data.class_names, options)?;
-        Ok((task.start_from(start), data.files))
+        let (teacher, device) = (options.teacher.clone(), options.device.clone());
+        let mut task = DetectionTask::new(Arc::new(train), data.val, data.class_names, options)?.start_from(start);
+        if let Some(name) = teacher {
+            let teacher = model::load(&name, &GlobalArgs { arch: None, ..global.clone() }, &device, args.run.json);
+            task = task.learn_from(teacher.context("the run learns from its --teacher to the end")?);
+        }
+        Ok((task, data.files))
     }
 
     fn drawn(args: &DetectTrainArgs, task: &DetectionTask, global: &GlobalArgs) -> Self {

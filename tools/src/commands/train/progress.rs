@@ -106,7 +106,7 @@ impl ProgressDisplay {
         }
         let mut out = Stdout::beside_the_work();
         if !self.has_header {
-            let names = self.losses.iter().chain(metrics).map(|name| format!("{:>11}", short(name)));
+            let names = self.losses.iter().chain(metrics).map(|name| format!("{:>1$}", short(name), width(name)));
             out.line(&format!(
                 "{:>9}{}{:>10}{:>8}{:>9}",
                 "epoch",
@@ -118,13 +118,22 @@ impl ProgressDisplay {
             self.has_header = true;
         }
         let [epoch, epochs] = self.epoch;
-        let number = |value: &f64| if value.is_nan() { format!("{:>11}", "-") } else { format!("{value:>11.4}") };
-        let values = report.losses.iter().chain(report.metrics).map(number).collect::<String>();
+        let number = |(name, value): (&&str, &f64)| match value.is_nan() {
+            true => format!("{:>1$}", "-", width(name)),
+            false => format!("{value:>0$.4}", width(name)),
+        };
+        let values = self.losses.iter().chain(metrics).zip(report.losses.iter().chain(report.metrics));
+        let values = values.map(number).collect::<String>();
         let memory = sysinfo::resident().map_or_else(|| "-".to_owned(), |bytes| format!("{:.2}GB", bytes as f64 / 1e9));
         let best = if report.is_best { " best" } else { "" };
         let place = format!("{epoch}/{epochs}");
         out.line(&format!("{place:>9}{values}{rate:>10.1}{:>8.1}{memory:>9}{best}", 100. * waiting))
     }
+}
+
+/// Characters that a column takes, with the space before it.
+fn width(name: &str) -> usize {
+    (short(name).len() + 1).max(11)
 }
 
 /// A column's name without what all of its kind have.

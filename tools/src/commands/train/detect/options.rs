@@ -47,6 +47,11 @@ pub(super) fn task(args: &DetectTrainArgs, global: &GlobalArgs) -> Result<Detect
     options.memory_share = args.auto_batch;
     options.augment = augment(args);
     options.freeze = args.optimizer.freeze.parse().map_err(usage)?;
+    if args.optimizer.distill.is_some() && args.optimizer.teacher.is_none() {
+        return Err(usage("--distill weighs what is learnt from a --teacher: name one"));
+    }
+    options.teacher = args.optimizer.teacher.clone();
+    options.distill = args.optimizer.distill.unwrap_or(options.distill);
     options.rect = args.rect;
     options.multi_scale = args.multi_scale;
     options.close_mosaic = args.close_mosaic;
