@@ -6,7 +6,7 @@ use ghostzoo_kernels::widest;
 /// back. Levels behind the last whole pixel become 0.
 ///
 /// ```
-/// assert_eq!(candle_vision::image::swap_red_blue(&[1, 2, 3, 4, 5, 6]), [3, 2, 1, 6, 5, 4]);
+/// assert_eq!(candle_vision::image::swap_red_blue(&[1, 2, 3, 4, 5, 6, 7]), [3, 2, 1, 6, 5, 4, 0]);
 /// ```
 #[must_use]
 pub fn swap_red_blue(levels: &[u8]) -> Vec<u8> {
