@@ -1,11 +1,15 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod folder;
+
 use std::fs::{self, DirEntry, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
+
+pub use folder::{PendingFolder, sweep_folders};
 
 const SUFFIX: &str = ".tmp";
 /// Letters and digits that tell files of one name apart.

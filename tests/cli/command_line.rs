@@ -20,6 +20,7 @@ const COMMANDS: [&str; 17] = [
     "convert",
     "prune",
     "quantize",
+    "publish",
     "completions",
 ];
 

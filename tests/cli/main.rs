@@ -13,6 +13,7 @@ mod emulated_gpu;
 mod eval;
 mod fine_tune;
 mod prune;
+mod publish;
 mod quantize;
 mod real_checkpoint;
 mod scale;

@@ -59,7 +59,7 @@ fn whole(path: &Path) -> Result<(), String> {
         }
         "yaml" => YamlLoader::load_from_str(text()?).map(drop).map_err(|error| error.to_string()),
         "png" | "jpg" => image::load_from_memory(&bytes).map(drop).map_err(|error| error.to_string()),
-        "txt" => lines(text()?),
+        "txt" | "md" => lines(text()?),
         // The cache of decoded images holds bytes, results hold numbers.
         "npy" if path.to_string_lossy().contains("/set/") => {
             (bytes.len() == 128 + 3 * 64 * 48).then_some(()).ok_or_else(|| format!("{} bytes", bytes.len()))

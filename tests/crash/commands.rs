@@ -225,6 +225,16 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..CONVERT
     },
     Command {
+        name: "publish",
+        line: "publish --model c.safetensors --dry-run -o out/card --license mit --quiet",
+        // A folder that is there is whole.
+        again: |stage, line| match stage.place.path("out/card").exists() {
+            true => "models --quiet".to_owned(),
+            false => line.to_owned(),
+        },
+        ..CONVERT
+    },
+    Command {
         name: "pull",
         inputs: classifier,
         line: "pull hf://me/ghost/c.safetensors --quiet",

@@ -62,6 +62,7 @@ fn main() -> ExitCode {
         Command::Convert(args) => commands::convert::run(&args, &global),
         Command::Prune(args) => commands::prune::run(&args, &global),
         Command::Quantize(args) => commands::quantize::run(&args, &global),
+        Command::Publish(args) => commands::publish::run(&args, &global),
         Command::Completions(args) => commands::guides::completions(&args),
         Command::Man(args) => commands::guides::man(&args),
     });

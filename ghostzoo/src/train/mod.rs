@@ -59,7 +59,7 @@ pub use fit::{FitReport, fit, prepare};
 pub use messages::{Message, Messages};
 pub use options::FitOptions;
 pub use pretrained::Pretrained;
-pub use record::CHANGEABLE;
+pub use record::{CHANGEABLE, without_folders};
 pub use results::Results;
 pub use run_folder::state_file;
 pub use saved_run::{SavedRun, resume};

@@ -41,8 +41,11 @@ pub(super) fn check(then: &Value, now: &Value) -> Result<()> {
     }
 }
 
-/// A record as a checkpoint holds it, which may be given away: of whole paths the last part.
-pub(super) fn shared(record: &Value) -> Result<Value> {
+/// The arguments of a training as a checkpoint holds them, which may be given away: of whole paths the last part.
+///
+/// # Errors
+/// Where they are no pairs of names and values.
+pub fn without_folders(record: &Value) -> Result<Value> {
     let mut record = record.clone();
     for value in record.as_object_mut().context("arguments are pairs")?.values_mut() {
         if let Value::String(text) = value
@@ -78,7 +81,10 @@ mod tests {
     #[test]
     fn a_checkpoint_does_not_tell_its_makers_folders() -> Result<()> {
         let args = json!({"data": "/home/me/set/data.yaml", "model": "yolov8n", "epochs": 3, "project": null});
-        assert_eq!(shared(&args)?, json!({"data": "data.yaml", "model": "yolov8n", "epochs": 3, "project": null}));
+        assert_eq!(
+            without_folders(&args)?,
+            json!({"data": "data.yaml", "model": "yolov8n", "epochs": 3, "project": null})
+        );
         Ok(())
     }
 

@@ -246,7 +246,7 @@ impl<'a> TrainLoop<'a> {
     ) -> Result<()> {
         let weights = self.folder.join("weights");
         let mut checkpoint = task.checkpoint(epoch)?;
-        checkpoint.metadata.train_args = Some(record::shared(&self.progress.args)?);
+        checkpoint.metadata.train_args = Some(record::without_folders(&self.progress.args)?);
         let (checkpoint, note) = halved(&checkpoint)?;
         note.into_iter().for_each(|note| callbacks.message(&Message::Warning(format!("epoch {epoch}: {note}"))));
         if is_best {

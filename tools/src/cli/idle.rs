@@ -10,6 +10,7 @@ fn of(command: &str) -> &'static [&'static str] {
         "models" | "pull" | "merge" | "completions" | "man" => &["arch", "device", "dtype", "threads"],
         "summary" => &["device", "dtype", "threads"],
         "convert" => &["device"],
+        "publish" => &["device", "dtype", "threads"],
         // Another type than f32 is refused there.
         "train" => &["dtype"],
         _ => &[],
@@ -82,6 +83,7 @@ mod tests {
             (&["train", "detect"], [true, true, false, true]),
             (&["convert"], [true, false, true, true]),
             (&["summary"], [true, false, false, false]),
+            (&["publish"], [true, false, false, false]),
             (&["models"], [false; 4]),
             (&["pull"], [false; 4]),
             (&["merge"], [false; 4]),

@@ -12,6 +12,7 @@ mod limit;
 mod merge;
 mod models;
 mod prune;
+mod publish;
 mod pull;
 mod quantize;
 mod shard;
@@ -44,6 +45,7 @@ pub(crate) use limit::Limit;
 pub(crate) use merge::MergeArgs;
 pub(crate) use models::ModelsArgs;
 pub(crate) use prune::PruneArgs;
+pub(crate) use publish::PublishArgs;
 pub(crate) use pull::PullArgs;
 pub(crate) use quantize::{Method, QuantizeArgs};
 pub(crate) use shard::{Shard, ShardArgs};
@@ -97,6 +99,8 @@ pub(crate) enum Command {
     Prune(PruneArgs),
     /// Write a model with its convolutions in 8 bits, by the ranges that images show
     Quantize(QuantizeArgs),
+    /// Write a folder for the Hugging Face Hub: a card, weights, configuration, licence
+    Publish(PublishArgs),
     /// Write what a shell completes commands and options with
     Completions(CompletionsArgs),
     /// Write the manual pages

@@ -9,6 +9,7 @@ pub(crate) mod guides;
 pub(crate) mod merge;
 pub(crate) mod models;
 pub(crate) mod prune;
+pub(crate) mod publish;
 pub(crate) mod pull;
 pub(crate) mod quantize;
 pub(crate) mod summary;
