@@ -3,7 +3,7 @@
 use crate::support::{CommandOutput, TestDir};
 
 /// The commands that help lists.
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "detect",
     "track",
     "classify",
