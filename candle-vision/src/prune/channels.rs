@@ -121,7 +121,7 @@ mod tests {
             let weight = channels.builder(vb).pp("x").get((8, 4, 3, 3), "weight")?;
             Ok(weight.dims().to_vec())
         };
-        let (found, spec) = ParamSpec::of(&dims)?;
+        let (found, spec) = ParamSpec::of(dims)?;
         assert_eq!(found, [6, 3, 3, 3]);
         assert_eq!(spec.shapes["x.weight"].dims(), [6, 3, 3, 3]);
         let (found, spec) = ParamSpec::of(|vb| dims(vb.pp("net.1")))?;
