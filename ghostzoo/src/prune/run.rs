@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use candle_core::Shape;
+use candle_vision::layers::BatchNormMode;
 use candle_vision::prune::{Criterion, Dependencies, PruneRule};
 use ghostzoo_weights::{Checkpoint, Metadata};
 use serde_json::Value;
@@ -25,7 +26,11 @@ pub fn prune(source: &Source, options: &PruneOptions) -> Result<Pruned> {
     check(options)?;
     let dependencies = source.spec.architecture.dependencies()?;
     let importance = dependencies.importance(&source.checkpoint.tensors, options.criterion)?;
-    if options.criterion == Criterion::BatchNorm && importance.iter().all(Option::is_none) {
+    let norm = match &source.spec.architecture {
+        Architecture::Classifier(config) => config.norm,
+        Architecture::Detector(def) => def.norm,
+    };
+    if options.criterion == Criterion::BatchNorm && norm == BatchNormMode::Fused {
         return Err(request(format!(
             "`options.criterion`: {} has its batch norms folded, whose weights are to be measured: give it as it was trained, or \
              another criterion",
@@ -156,7 +161,8 @@ impl<'a> Prunable<'a> {
         }
         // What it says may be of another network than the one that fits.
         let said = Checkpoint { metadata: Metadata { pruned: true, ..metadata.clone() }, ..checkpoint.clone() };
-        if ModelSpec::of_checkpoint(&said, None).is_ok_and(|said| said.architecture == spec.architecture) {
+        let says = metadata.arch.is_some() || metadata.yaml.is_some();
+        if says && ModelSpec::of_checkpoint(&said, None).is_ok_and(|said| said.architecture == spec.architecture) {
             return Ok(metadata);
         }
         metadata.arch = Some(match &spec.architecture {
