@@ -70,8 +70,11 @@ fn a_detectors_folder_has_a_card_with_its_metrics_and_a_file_that_detects() {
     place.run(&format!("convert {DETECTOR} same.safetensors --quiet")).succeeded();
     assert_eq!(written.shapes(), read(&place.path("same.safetensors")).unwrap().shapes());
     place.image("a.png", [96, 64], 1);
-    let found =
-        |model: &str| place.run(&format!("detect a.png --no-save --json --imgsz 64 -m {model}")).succeeded().stdout;
+    let found = |model: &str| {
+        let line = format!("detect a.png --no-save --json --imgsz 64 --conf 0.0001 -m {model}");
+        place.run(&line).succeeded().json()[0]["detections"].clone()
+    };
+    assert!(!found(DETECTOR).as_array().unwrap().is_empty(), "there is something to compare");
     assert_eq!(found("cells/model.safetensors"), found(DETECTOR));
     place.run(&line).failed(2, &["cells exists"]);
 }

@@ -48,10 +48,13 @@ pub(crate) fn run(args: &PublishArgs, global: &GlobalArgs) -> Result<()> {
     let is_classifier = matches!(spec.architecture, Architecture::Classifier(_));
     let theirs = licence::said(&checkpoint.metadata);
     let licence = Licence::of(args.license.as_deref(), theirs.as_deref(), args.license_file.as_deref())?;
-    let metrics = args.metrics.as_deref().map(|path| Metrics::read(path, is_classifier)).transpose()?;
-    if metrics.is_some() && args.dataset.is_none() {
+    if args.metrics.is_some() && args.dataset.is_none() {
         return Err(usage("the Hub shows metrics with what they were measured on: give --dataset beside --metrics"));
     }
+    let metrics = args.metrics.as_deref().map(|path| Metrics::read(path, is_classifier)).transpose()?;
+    // For PyTorch, whose strict loading asks for them.
+    let bins = candle_yolov8::absent_bins(&checkpoint.tensors)?;
+    checkpoint.tensors.extend(bins);
     let classes = complete(&mut checkpoint, &spec, global)?;
     checkpoint.metadata.licence = Some(licence.id.clone());
     let config = config::of(&checkpoint, &spec, &classes)?;
