@@ -132,7 +132,11 @@ fn one_of_several_processes_is_refused_before_it_trains() {
         let out = place.command(&format!("{SMALL} --epochs 1")).env(name, value).output().unwrap();
         let error = String::from_utf8_lossy(&out.stderr);
         assert_eq!(out.status.code(), Some(if is_refused { 2 } else { 0 }), "{error}");
-        assert_eq!(is_refused, error.contains(&format!("{name}={value}: this command trains in one process")), "{error}");
+        assert_eq!(
+            is_refused,
+            error.contains(&format!("{name}={value}: this command trains in one process")),
+            "{error}"
+        );
         assert_eq!(place.path("runs").exists(), !is_refused);
     }
 }
