@@ -19,6 +19,8 @@ EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "ray_detect.py"
 def run(*arguments: object, fails: bool = False) -> str:
     done = subprocess.run(
         [sys.executable, str(EXAMPLE), *map(str, arguments)],
+        # Ray's workers look for modules there too, where the package's sources must not lie.
+        cwd=EXAMPLE.parent,
         env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"},
         timeout=240,
         capture_output=True,
