@@ -29,8 +29,11 @@ fn a_pruned_detector_is_read_trained_and_written_by_all_commands() {
     assert!(text.contains(&file) && text.contains("parameters") && text.contains("model.8.cv1.conv"), "{text}");
     let found = read(&place.path(&file)).unwrap();
     assert!(found.metadata.pruned);
+    // But for the bins of the DFL, a constant that not every checkpoint has.
     let elements = |name: &str| -> usize {
-        read(&place.path(name)).unwrap().tensors.values().map(|tensor| tensor.elem_count()).sum()
+        let tensors = read(&place.path(name)).unwrap().tensors;
+        let own = tensors.iter().filter(|(name, _)| !name.ends_with("dfl.conv.weight"));
+        own.map(|(_, tensor)| tensor.elem_count()).sum()
     };
     place.run(&format!("convert {DETECTOR} whole.safetensors")).succeeded();
     assert!(elements(&file) < elements("whole.safetensors") * 4 / 5);
