@@ -1,4 +1,5 @@
-"""Writes the tables of docs/study.md and its plots from the rows of docs/study. What is not measured yet is "not run".
+"""Writes the tables of docs/study.md and its plots from the rows of docs/study. What is not measured yet is "not run", or left out
+where nothing of a row or of a plot is there.
 
 usage: report.py [--no-plots]
 
@@ -27,9 +28,29 @@ def spread(values, digits=3):
     return f"{mean} ± {statistics.stdev(values):.{digits}f} ({len(values)})"
 
 
-def table(headings, lines):
-    """A table of Markdown."""
+def table(headings, lines, names=1):
+    """A table of Markdown, of the lines that have something behind their first cells, which are names."""
+    lines = [line for line in lines if any(cell != NOT_RUN for cell in line[names:])]
+    if not lines:
+        return "Not run yet."
     return "\n".join(["| " + " | ".join(row) + " |" for row in [headings, ["---"] * len(headings), *lines]])
+
+
+def gflops(study, model):
+    row = study.speed.get((model, "size"))
+    return row and row["gflops"]
+
+
+def milliseconds(study, model):
+    row = study.speed.get((model, "f32"))
+    return row and row["threads"]["1"]["median_ms"]
+
+
+# File, title, unit of the cost, the cost of a network.
+PLOTS = [
+    ("gflops.svg", "Accuracy against GFLOPs, with the least and the most of the seeds", "GFLOPs of an image", gflops),
+    ("milliseconds.svg", "Accuracy against milliseconds", "ms of an image, f32, one thread", milliseconds),
+]
 
 
 class Study:
@@ -86,7 +107,7 @@ class Study:
                 epochs = "nothing learnt" if found and not reached else spread(reached, 1)
                 lines.append([data.name, model, spread(per_epoch, 1), spread(of_processor, 1), epochs])
         headings = ["data", "network", "seconds per epoch", "seconds of processor per epoch", "epochs to 95 % of the best"]
-        return table(headings, lines)
+        return table(headings, lines, names=2)
 
     def starts(self):
         """What of the common start each network took."""
@@ -125,7 +146,7 @@ class Study:
                     f"{peak / 1e6:.0f}" if peak else "not known", f"{metric:.3f}",
                 ])
         headings = ["network", "type", "file, MB", "ms, one thread", "ms, two", "peak memory, MB", "mAP50-95 or top-1"]
-        return table(headings, lines)
+        return table(headings, lines, names=2)
 
     def progress(self):
         """How much of the plan has run, and where."""
@@ -135,7 +156,15 @@ class Study:
         done = sum(name in names for name in planned)
         hours = sum(row["seconds"] for row in self.runs) / 3600
         where = "; ".join(processors) or NOT_RUN
-        return f"{done} of {len(planned)} trainings have run, {hours:.1f} hours in all. Processor: {where}."
+        return f"Trainings that have run: {done} of {len(planned)}, {hours:.1f} hours in all. Processor: {where}."
+
+    def plots(self):
+        """The plots that have points."""
+        return "\n\n".join(f"![{title}](study/{name})" for name, title, _, costs_of in PLOTS if self.has_points(costs_of)) or "Not run yet."
+
+    def has_points(self, costs_of):
+        """Whether a network has both an accuracy and a cost."""
+        return any(costs_of(self, row["model"]) is not None for row in self.runs if not row["start"])
 
 
 def replace(page, name, text):
@@ -175,30 +204,22 @@ def plot(study, name, unit, costs_of):
     pyplot.close(figure)
 
 
-def gflops(study, model):
-    row = study.speed.get((model, "size"))
-    return row and row["gflops"]
-
-
-def milliseconds(study, model):
-    row = study.speed.get((model, "f32"))
-    return row and row["threads"]["1"]["median_ms"]
-
-
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--no-plots", action="store_true")
     options = arguments.parse_args()
     study = Study()
     page = PAGE.read_text(encoding="utf-8")
-    for name in ("progress", "detectors", "tests", "starts", "classifiers", "costs", "trainings"):
+    for name in ("progress", "detectors", "tests", "plots", "starts", "classifiers", "costs", "trainings"):
         page = replace(page, name, getattr(study, name)())
     half = PAGE.with_suffix(".md.tmp")
     half.write_text(page, encoding="utf-8")
     half.replace(PAGE)
-    if not options.no_plots:
-        plot(study, "gflops.svg", "GFLOPs of an image", gflops)
-        plot(study, "milliseconds.svg", "ms of an image, f32, one thread", milliseconds)
+    for name, _, unit, costs_of in PLOTS if not options.no_plots else []:
+        if study.has_points(costs_of):
+            plot(study, name, unit, costs_of)
+        else:
+            (plan.STUDY / name).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
