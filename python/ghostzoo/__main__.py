@@ -51,7 +51,8 @@ def value(text: str) -> Any:
 def show(event: dict[str, Any]) -> None:
     """A line for each epoch."""
     if event["event"] == "epoch":
-        results = "  ".join(f"{name} {number:.5g}" for name, number in event["results"].items() if number is not None)
+        shown = ((name, number) for name, number in event["results"].items() if name != "epoch" and not name.startswith("lr/"))
+        results = "  ".join(f"{name} {number:.5g}" for name, number in shown)
         print(f"epoch {event['epoch']} of {event['epochs']}{' (best)' if event['is_best'] else ''}: {results}", flush=True)
 
 
