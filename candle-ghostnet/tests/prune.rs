@@ -1,11 +1,12 @@
 //! Classifiers with fewer channels: what is removed, and that the rest computes the same.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_ghostnet::{BatchNormMode, Config, GhostNet, Reparam, Variant, classes_from_shapes, in_form_of, seeded};
 use candle_nn::VarBuilder;
 use candle_vision::prune::{Channels, Criterion, Dependencies, PruneRule, Scope};
+use candle_vision::seeded::channels;
 use candle_vision::spec::ParamSpec;
 
 /// Largest difference of logits, relative to the largest: sums over fewer terms are rounded in another order, and merged branches
@@ -31,41 +32,6 @@ fn network(config: &Config, tensors: &BTreeMap<String, Tensor>) -> Result<GhostN
 
 fn dependencies(config: &Config) -> Result<Dependencies> {
     ParamSpec::of(|vb| GhostNet::new(config, vb))?.0.dependencies()
-}
-
-/// Of each group some channels, at least one of which stays, by `seed`.
-fn some(net: &Dependencies, seed: u64) -> BTreeSet<usize> {
-    let mut state = seed;
-    let mut below = |count: usize| {
-        (((candle_vision::seeded::splitmix(&mut state) + 1.) / 2. * count as f64) as usize).min(count - 1)
-    };
-    let mut removed = BTreeSet::new();
-    for group in net.groups() {
-        let mut left = group.clone();
-        for _ in 0..below(group.len()) {
-            removed.insert(left.swap_remove(below(left.len())));
-        }
-    }
-    removed
-}
-
-/// The tensors with zeros in the place of channels.
-fn zeroed(
-    net: &Dependencies,
-    tensors: &BTreeMap<String, Tensor>,
-    removed: &BTreeSet<usize>,
-) -> Result<BTreeMap<String, Tensor>> {
-    let zeroed = |(name, tensor): (&String, &Tensor)| {
-        let mut out = tensor.clone();
-        for (axis, channels) in net.axes(name).iter().enumerate().filter(|_| !name.contains("running_")) {
-            let mask: Vec<f32> = channels.iter().map(|c| if removed.contains(c) { 0. } else { 1. }).collect();
-            let mut shape = vec![1; tensor.rank()];
-            shape[axis] = mask.len();
-            out = out.broadcast_mul(&Tensor::from_vec(mask, shape, &Device::Cpu)?)?;
-        }
-        Ok((name.clone(), out))
-    };
-    tensors.iter().map(zeroed).collect()
 }
 
 /// The network of tensors that a pruning left, in the form that they are in.
@@ -96,9 +62,9 @@ fn a_network_without_channels_that_are_zero_computes_the_same() -> Result<()> {
             let (net, tensors) = (dependencies(&config)?, tensors(&config)?);
             for seed in [1, 2] {
                 let what = format!("{name}, {:?}, seed {seed}", config.branches);
-                let removed = some(&net, seed);
+                let removed = channels(&net, seed);
                 assert!(!removed.is_empty(), "{what}");
-                let (zeroed, pruned) = (zeroed(&net, &tensors, &removed)?, net.prune(&tensors, &removed)?);
+                let (zeroed, pruned) = (net.zeroed(&tensors, &removed)?, net.prune(&tensors, &removed)?);
                 let small = pruned_config(&config, &pruned)?;
                 let xs = seeded::uniform("input", &(1, 3, 64, 64).into(), &Device::Cpu)?;
                 let expected = network(&config, &zeroed)?.forward(&xs)?;

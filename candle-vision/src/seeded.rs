@@ -15,11 +15,15 @@
 //! The gain keeps activations near 1. A model knows which of its tensors add up and gives its own [`Gain`];
 //! [`usual_gain`] is that of a chain of layers.
 
+use std::collections::BTreeSet;
+
 use candle_core::{DType, Device, Result, Shape, Tensor};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 use ghostzoo_kernels::seeded::fnv1a;
 pub use ghostzoo_kernels::seeded::{splitmix, uniform};
+
+use crate::prune::Dependencies;
 
 /// From a `weight`'s name and dimensions to the mean of a batch norm's, and to the variance of another layer's times its
 /// fan-in.
@@ -80,6 +84,21 @@ pub fn var_builder(dtype: DType, device: &Device) -> VarBuilder<'static> {
 #[must_use]
 pub fn var_builder_with_gain(gain: Gain, dtype: DType, device: &Device) -> VarBuilder<'static> {
     VarBuilder::from_backend(Box::new(Seeded(gain)), dtype, device.clone())
+}
+
+/// Of each group of channels that can be removed some, of which at least one stays, by `seed`.
+#[must_use]
+pub fn channels(net: &Dependencies, seed: u64) -> BTreeSet<usize> {
+    let mut state = seed;
+    let mut below = |count: usize| (((splitmix(&mut state) + 1.) / 2. * count as f64) as usize).min(count - 1);
+    let mut chosen = BTreeSet::new();
+    for group in net.groups() {
+        let mut left = group.clone();
+        for _ in 0..below(group.len()) {
+            chosen.insert(left.swap_remove(below(left.len())));
+        }
+    }
+    chosen
 }
 
 #[cfg(test)]

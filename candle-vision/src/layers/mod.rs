@@ -1,8 +1,8 @@
 //! Layers that the models of this workspace share, each on top of [`ghostzoo_kernels`].
 //!
 //! What a layer computes is written once, as a [`Block`] over the operations of a [`Backend`]: tensors, in training and
-//! inference, an inference plan, or the channels that depend on one another. A layer reads its tensors under the names that PyTorch checkpoints use, so a `VarBuilder` prefix equals the
-//! checkpoint's path.
+//! inference, an inference plan, or the channels that depend on one another. A layer reads its tensors under the names that
+//! PyTorch checkpoints use, so a `VarBuilder` prefix equals the checkpoint's path.
 
 mod backend;
 mod conv;

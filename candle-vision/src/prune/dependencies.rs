@@ -89,6 +89,30 @@ impl Dependencies {
         tensors.iter().map(pruned).collect()
     }
 
+    /// The tensors with zeros in the place of the `removed` channels, but for running statistics: a network of them computes what that
+    /// of [`Dependencies::prune`]'s tensors does, and has all its channels.
+    ///
+    /// # Errors
+    /// Tensors of another network.
+    pub fn zeroed(
+        &self,
+        tensors: &BTreeMap<String, Tensor>,
+        removed: &BTreeSet<usize>,
+    ) -> Result<BTreeMap<String, Tensor>> {
+        let zeroed = |(name, tensor): (&String, &Tensor)| {
+            let mut out = tensor.clone();
+            for (axis, channels) in self.axes(name).iter().enumerate().filter(|_| !name.contains("running_")) {
+                let mask: Vec<f32> = channels.iter().map(|c| if removed.contains(c) { 0. } else { 1. }).collect();
+                let mut shape = vec![1; tensor.rank()];
+                shape[axis] = mask.len();
+                let mask = Tensor::from_vec(mask, shape, tensor.device())?.to_dtype(tensor.dtype())?;
+                out = out.broadcast_mul(&mask)?;
+            }
+            Ok((name.clone(), out))
+        };
+        tensors.iter().map(zeroed).collect()
+    }
+
     /// The shapes that [`Dependencies::prune`] leaves of tensors of these shapes.
     #[must_use]
     pub fn pruned_shapes(
@@ -216,8 +240,11 @@ mod tests {
         assert_eq!(net.groups().iter().map(Vec::len).collect::<Vec<_>>(), [2, 4]);
         let removed = BTreeSet::from([net.groups()[0][1], net.groups()[1][0]]);
         let values = Tensor::arange(0_f32, 10., &Device::Cpu)?.reshape((1, 10, 1, 1))?;
-        let pruned = net.prune(&[("c.weight".to_owned(), values)].into(), &removed)?;
+        let tensors = BTreeMap::from([("c.weight".to_owned(), values)]);
+        let pruned = net.prune(&tensors, &removed)?;
         assert_eq!(pruned["c.weight"].flatten_all()?.to_vec1::<f32>()?, [0., 3., 4., 5., 7., 8., 9.]);
+        let zeroed = net.zeroed(&tensors, &removed)?;
+        assert_eq!(zeroed["c.weight"].flatten_all()?.to_vec1::<f32>()?, [0., 0., 0., 3., 4., 5., 0., 7., 8., 9.]);
         let shapes = net.pruned_shapes(&[("c.weight".to_owned(), Shape::from((1, 10, 1, 1)))].into(), &removed);
         assert_eq!(shapes["c.weight"], *pruned["c.weight"].shape());
         Ok(())
