@@ -1,4 +1,4 @@
-"""Which runs the study is of: networks, data, settings. `train.py` trains them, `report.py` shows what came of them.
+"""Which runs the study is of: networks, data, settings. `train.py` trains them, `prune.py` prunes some, `report.py` shows what came of it.
 
 What is asked: how much accuracy ghost modules cost where they replace the convolutions of YOLOv8's backbone (yolov8n-ghostnet), of its
 backbone and head (yolov8n-ghostnet-all), or all its blocks in Ultralytics' way (yolov8n-ghost), and what they save; and the same
@@ -74,6 +74,58 @@ class Run:
 
 # The network whose weights are the common start.
 START = Run(CROPS, "yolov8n-ghostnet", 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shipped:
+    """A checkpoint that the command has, which was trained on these data."""
+
+    data: Data
+    model: str
+    seed: int = 0
+
+    @property
+    def name(self):
+        return self.model
+
+
+# What of a trained network's GFLOPs pruning leaves, and by whom; 1 is the network itself, trained on for the same epochs.
+SHARES = {"whole": [1.0], "ghostzoo": [0.7, 0.5], "torch-pruning": [0.7, 0.5]}
+
+
+@dataclasses.dataclass(frozen=True)
+class Pruned:
+    """The best weights of a run, or a checkpoint that ships, pruned and trained on; with the answers of the whole one where it teaches."""
+
+    start: "Run | Shipped"
+    pruner: str
+    share: float
+    seed: int = 0
+    is_taught: bool = False
+
+    @property
+    def name(self):
+        parts = [f"pruned-{self.start.name}-{self.pruner}", f"{self.share}" if self.share < 1 else ""]
+        parts += [f"seed{self.seed}" if self.seed else "", "taught" if self.is_taught else ""]
+        return "-".join(part for part in parts if part)
+
+    @property
+    def settings(self):
+        """A short training: its warm-up is one epoch, and its last three have whole images."""
+        return {**self.start.data.settings, "seed": self.seed, "epochs": 10, "warmup_epochs": 1, "close_mosaic": 3}
+
+
+# The network that teaches what pruning took away, and the seeds with and without it.
+TAUGHT = Shipped(BCCD, "yolov8n-ghostnet-bccd")
+TAUGHT_SEEDS = [0, 1, 2]
+
+
+def pruned():
+    """All pruned networks, with those that they stand beside."""
+    starts = [START, Run(CROPS, "yolov8n", 0)]
+    found = [Pruned(start, pruner, share) for start in starts for pruner, shares in SHARES.items() for share in shares]
+    found += [Pruned(TAUGHT, "whole", 1.0)]
+    return found + [Pruned(TAUGHT, "ghostzoo", 0.5, seed, is_taught) for seed in TAUGHT_SEEDS for is_taught in (False, True)]
 
 
 def runs():

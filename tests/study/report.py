@@ -1,4 +1,4 @@
-"""Writes the tables of docs/study.md and its plots from the rows of docs/study. What is not measured yet is "not run", or left out
+"""Writes the tables of docs/study.md and its plots, and that of docs/pruning.md, from the rows of docs/study. What is not measured yet is "not run", or left out
 where nothing of a row or of a plot is there.
 
 usage: report.py [--no-plots]
@@ -13,7 +13,11 @@ import sys
 import plan
 from common import rows
 
-PAGE = plan.ROOT / "docs" / "study.md"
+# The tables of each page, between their markers.
+PAGES = {
+    plan.ROOT / "docs" / "study.md": ["progress", "detectors", "tests", "plots", "starts", "classifiers", "costs", "trainings"],
+    plan.ROOT / "docs" / "pruning.md": ["pruned", "taught"],
+}
 NOT_RUN = "not run"
 TYPES = ["f32", "bf16", "int8"]
 
@@ -59,6 +63,8 @@ class Study:
     def __init__(self):
         self.runs = rows(plan.STUDY / "runs.jsonl")
         self.speed = {(row["model"], row["type"]): row for row in rows(plan.STUDY / "speed.jsonl")}
+        self.of_pruned = {row["run"]: row for row in rows(plan.STUDY / "pruned.jsonl")}
+        self.pruned_speed = {row["run"]: row["threads"] for row in rows(plan.STUDY / "pruned_speed.jsonl")}
 
     def of(self, data, model, started):
         """The runs of a network on these data, from a start or from nothing."""
@@ -148,6 +154,36 @@ class Study:
         headings = ["network", "type", "file, MB", "ms, one thread", "ms, two", "peak memory, MB", "mAP50-95 or top-1"]
         return table(headings, lines, names=2)
 
+    def pruned(self):
+        """Pruned networks beside the ones that lost nothing."""
+        lines = []
+        for case in [case for case in plan.pruned() if case.start != plan.TAUGHT]:
+            found = self.of_pruned.get(case.name)
+            whole = self.of_pruned.get(plan.Pruned(case.start, "whole", 1.0).name)
+            if not found or not whole:
+                continue
+            after = found["after"]["val"]["map50_95"]
+            cells = [case.start.model, case.pruner, f"{found['gflops']:.3f} ({found['gflops'] / whole['gflops']:.2f})",
+                     f"{found['parameters'] / 1e6:.2f}", f"{found['before']['map50_95']:.3f}", f"{after:.3f}",
+                     f"{100 * (after - whole['after']['val']['map50_95']):+.1f}".replace("-", "−")]
+            for threads in ("2", "1"):
+                own, all_of = (self.pruned_speed.get(run, {}).get(threads) for run in (case.name, whole["run"]))
+                cells.append(f"{own['median_ms']:.1f} ({own['median_ms'] / all_of['median_ms']:.2f})" if own and all_of else NOT_RUN)
+            lines.append(cells)
+        headings = ["network", "pruned by", "GFLOPs", "M parameters", "mAP50-95 as pruned", "trained on", "points to the whole one",
+                    "ms, two threads", "ms, one"]
+        return table(headings, lines, names=2)
+
+    def taught(self):
+        """A pruned network that was trained on with the whole one's answers, and without them."""
+        lines = []
+        for is_taught in (False, True):
+            cases = [case for case in plan.pruned() if case.start == plan.TAUGHT and case.share < 1 and case.is_taught == is_taught]
+            found = [self.of_pruned[case.name] for case in cases if case.name in self.of_pruned]
+            metrics = [spread([row["after"]["test"][key] for row in found]) for key in ("map50", "map50_95", "AP")]
+            lines.append(["with the whole one's answers" if is_taught else "of the labels alone", *metrics])
+        return table(["trained on", "mAP50", "mAP50-95", "COCO's AP"], lines)
+
     def progress(self):
         """How much of the plan has run, and where."""
         names = {row["run"] for row in self.runs}
@@ -172,7 +208,7 @@ def replace(page, name, text):
     begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
     if len(pattern.findall(page)) != 1:
-        sys.exit(f"{PAGE.name} has not one pair of the markers {begin.strip()} and {end}")
+        sys.exit(f"there is not one pair of the markers {begin.strip()} and {end}")
     return pattern.sub(lambda _: f"{begin}\n{text}\n\n{end}", page)
 
 
@@ -209,12 +245,13 @@ def main():
     arguments.add_argument("--no-plots", action="store_true")
     options = arguments.parse_args()
     study = Study()
-    page = PAGE.read_text(encoding="utf-8")
-    for name in ("progress", "detectors", "tests", "plots", "starts", "classifiers", "costs", "trainings"):
-        page = replace(page, name, getattr(study, name)())
-    half = PAGE.with_suffix(".md.tmp")
-    half.write_text(page, encoding="utf-8")
-    half.replace(PAGE)
+    for path, names in PAGES.items():
+        page = path.read_text(encoding="utf-8")
+        for name in names:
+            page = replace(page, name, getattr(study, name)())
+        half = path.with_suffix(".md.tmp")
+        half.write_text(page, encoding="utf-8")
+        half.replace(path)
     for name, _, unit, costs_of in PLOTS if not options.no_plots else []:
         if study.has_points(costs_of):
             plot(study, name, unit, costs_of)
