@@ -57,6 +57,9 @@ pub struct Recipe {
     pub distill_alpha: f64,
     /// Temperature of the student's and the teacher's answers.
     pub distill_temperature: f64,
+    /// What batch norms lose of their weights at each step, as a multiple of the rate: see
+    /// [`TrainState::slim`](candle_vision::train::TrainState::slim).
+    pub slim: Option<f64>,
 }
 
 impl Default for Recipe {
@@ -81,6 +84,7 @@ impl Default for Recipe {
             smoothing: 0.1,
             distill_alpha: 0.5,
             distill_temperature: 1.,
+            slim: None,
         }
     }
 }

@@ -103,7 +103,7 @@ impl Trainer {
     /// A network of random weights, or of those of `pretrained` that fit by name and shape; what did is returned.
     ///
     /// # Errors
-    /// A recipe with a name that is none.
+    /// A recipe with a name that is none, or one that slims by less than nothing.
     pub fn new(
         config: TrainerConfig<'_>,
         pretrained: Option<&BTreeMap<String, Tensor>>,
@@ -125,7 +125,8 @@ impl Trainer {
         let groups = timm_groups(variables.parameters(), &settings);
         let optimizer = GroupedOptimizer::of_groups(settings.algorithm, groups)?;
         let average = Ema::new(&variables, EmaDecay::Constant(recipe.model_ema_decay))?;
-        let train_state = TrainState::new(variables, optimizer, average);
+        let mut train_state = TrainState::new(variables, optimizer, average);
+        train_state.slim(recipe.slim.unwrap_or(0.))?;
         let schedule = recipe.schedule(batches);
         let (recipe, device) = (recipe.clone(), device.clone());
         let sync_batch_norm = false;

@@ -112,3 +112,34 @@ fn two_and_four_processes_have_the_losses_of_one() -> Result<()> {
     }
     Ok(())
 }
+
+/// Weights of batch norms, and of convolutions, that are 0.
+fn zeros(trainer: &Trainer) -> Result<[usize; 2]> {
+    let (mut norms, mut others) = (0, 0);
+    for (name, var) in trainer.train_state().variables().parameters() {
+        let count = var.flatten_all()?.to_vec1::<f32>()?.iter().filter(|value| **value == 0.).count();
+        match (name.ends_with(".weight"), var.rank()) {
+            (true, 1) => norms += count,
+            (true, _) => others += count,
+            _ => {}
+        }
+    }
+    Ok([norms, others])
+}
+
+#[test]
+fn slimming_brings_batch_norms_to_zero_and_refuses_less_than_nothing() -> Result<()> {
+    let slim = |slim: f64| Recipe { slim: Some(slim), lr: Some(0.01), warmup_epochs: 0., ..recipe() };
+    let mut free = trainer(&recipe(), None)?;
+    steps(&mut free, 0..4)?;
+    assert_eq!(zeros(&free)?, [0, 0]);
+    let mut slimmed = trainer(&slim(40.), None)?;
+    steps(&mut slimmed, 0..4)?;
+    let [norms, others] = zeros(&slimmed)?;
+    assert!(norms > 0 && others == 0, "{norms} {others}");
+    for value in [-1., f64::NAN] {
+        let error = trainer(&slim(value), None).expect_err("an error").to_string();
+        assert!(error.contains("slim is a number of at least 0"), "{error}");
+    }
+    Ok(())
+}

@@ -14,6 +14,7 @@ pub mod loss;
 pub mod optim;
 mod random;
 pub mod schedule;
+mod sparsity;
 mod stopping;
 mod train_state;
 mod transfer;

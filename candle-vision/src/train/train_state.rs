@@ -7,6 +7,7 @@ use candle_nn::Optimizer as _;
 
 use super::distributed::Communicator;
 use super::optim::GroupedOptimizer;
+use super::sparsity::shrink_batch_norms;
 use super::{Ema, GradAccumulator, VarStore};
 
 /// Variables, the gradients of the batches since the last step, the optimizer and the average.
@@ -20,6 +21,7 @@ pub struct TrainState {
     average: Ema,
     group: Option<Communicator>,
     overlap: bool,
+    slim: f64,
 }
 
 /// The parts of a saved state, each a prefix of its tensors' names.
@@ -33,7 +35,20 @@ impl TrainState {
     #[must_use]
     pub fn new(variables: VarStore, optimizer: GroupedOptimizer, average: Ema) -> Self {
         let gradients = GradAccumulator::new(&variables.parameters());
-        Self { variables, optimizer, gradients, average, group: None, overlap: false }
+        Self { variables, optimizer, gradients, average, group: None, overlap: false, slim: 0. }
+    }
+
+    /// From now on each step moves the weights of batch norms towards 0 by `slim` times their rate, and no further, as network slimming
+    /// ([Liu et al. 2017](https://arxiv.org/abs/1708.06519)) has it: channels whose weights come there can be pruned.
+    ///
+    /// # Errors
+    /// A number below 0, or none.
+    pub fn slim(&mut self, slim: f64) -> Result<()> {
+        if !(slim.is_finite() && slim >= 0.) {
+            bail!("slim is a number of at least 0, not {slim}")
+        }
+        self.slim = slim;
+        Ok(())
     }
 
     /// From now on [`TrainState::backward`] adds the gradients of all processes of a group, which all make the same steps: with
@@ -92,6 +107,9 @@ impl TrainState {
         }
         let Some(gradients) = self.gradients.take() else { return Ok(()) };
         self.optimizer.step(&gradients)?;
+        if self.slim > 0. {
+            shrink_batch_norms(&self.variables, self.optimizer.groups(), self.slim)?;
+        }
         self.average.update(&self.variables)
     }
 

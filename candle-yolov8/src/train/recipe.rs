@@ -58,6 +58,9 @@ pub struct Recipe {
     pub dfl_gain: f64,
     /// Power of the inverse frequencies that classes are weighted by, 0 to 1: see [`class_weights`](super::class_weights).
     pub cls_pw: f64,
+    /// What batch norms lose of their weights at each step, as a multiple of the rate: see
+    /// [`TrainState::slim`](candle_vision::train::TrainState::slim).
+    pub slim: Option<f64>,
 }
 
 impl Default for Recipe {
@@ -79,6 +82,7 @@ impl Default for Recipe {
             cls_gain: 0.5,
             dfl_gain: 1.5,
             cls_pw: 0.,
+            slim: None,
         }
     }
 }

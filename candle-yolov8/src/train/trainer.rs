@@ -118,7 +118,7 @@ impl Trainer {
     /// of its head follow [`TrainerConfig::class_rows`], and its first convolution takes the filters that both have.
     ///
     /// # Errors
-    /// A recipe that names no optimizer; layers to freeze that the network does not have; nothing left to train.
+    /// A recipe that names no optimizer, or slims by less than nothing; layers to freeze that the network does not have; nothing left to train.
     pub fn new(
         config: TrainerConfig<'_>,
         pretrained: Option<&BTreeMap<String, Tensor>>,
@@ -159,7 +159,8 @@ impl Trainer {
         let groups = ultralytics_groups(variables.parameters(), &settings, |name| name.starts_with(&class_branches));
         let optimizer = GroupedOptimizer::of_groups(settings.algorithm, groups)?;
         let average = Ema::new(&variables, EmaDecay::ULTRALYTICS)?;
-        let train_state = TrainState::new(variables, optimizer, average);
+        let mut train_state = TrainState::new(variables, optimizer, average);
+        train_state.slim(recipe.slim.unwrap_or(0.))?;
         let loss = DetectionLoss::new(def.nc, net.strides(), recipe.gains());
         let schedule = recipe.schedule(batches);
         let device = device.clone();

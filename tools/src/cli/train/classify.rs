@@ -104,6 +104,10 @@ pub(crate) struct ClassifyOptimizerArgs {
     /// Temperature of both answers
     #[arg(long, default_value_t = 1., value_name = "X", value_parser = above_zero)]
     pub(crate) distill_temperature: f64,
+    /// Move the weights of batch norms towards 0, by this much times the rate in each step, for `prune --criterion bn`
+    #[arg(long, value_name = "X", value_parser = above_zero)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) slim: Option<f64>,
 }
 
 /// How images change.

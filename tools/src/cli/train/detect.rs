@@ -140,6 +140,10 @@ pub(crate) struct OptimizerArgs {
     #[arg(long, value_name = "X", value_parser = above_zero)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) distill: Option<f64>,
+    /// Move the weights of batch norms towards 0, by this much times the rate in each step, for `prune --criterion bn`
+    #[arg(long, value_name = "X", value_parser = above_zero)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) slim: Option<f64>,
 }
 
 /// How images change.

@@ -66,6 +66,7 @@ fn recipe(args: &ClassifyTrainArgs) -> Result<Recipe> {
     recipe.smoothing = args.augment.smoothing;
     recipe.distill_alpha = optimizer.distill_alpha;
     recipe.distill_temperature = optimizer.distill_temperature;
+    recipe.slim = optimizer.slim;
     Ok(recipe)
 }
 

@@ -82,6 +82,7 @@ fn recipe(args: &DetectTrainArgs) -> Result<Recipe> {
     recipe.cls_gain = args.cls_gain;
     recipe.dfl_gain = args.dfl_gain;
     recipe.cls_pw = args.cls_pw;
+    recipe.slim = args.slim;
     Ok(recipe)
 }
 
