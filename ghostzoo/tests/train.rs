@@ -9,7 +9,8 @@ use ghostzoo::candle_yolov8::data::{Annotation, DetectionItem};
 use ghostzoo::image::{Rgb, RgbImage, save};
 use ghostzoo::train::{
     Callbacks, ClassificationOptions, ClassificationTask, DetectionOptions, DetectionTask, End, EpochReport,
-    FitOptions, FitReport, Message, Messages, SavedRun, StepReport, StopFlag, TrainTask, fit, resume, state_file,
+    FitOptions, FitReport, Message, Messages, Pretrained, SavedRun, StepReport, StopFlag, TrainTask, fit, resume,
+    state_file,
 };
 use ghostzoo::{LoadOptions, Result};
 
@@ -146,10 +147,15 @@ head:
 
 /// A detector whose last layer has so many channels.
 fn detector(folder: &Path, width: usize) -> DetectionTask {
+    detector_from(folder, width, Pretrained::No)
+}
+
+fn detector_from(folder: &Path, width: usize, pretrained: Pretrained) -> DetectionTask {
     let yaml = folder.join(format!("{width}.yaml"));
     std::fs::write(&yaml, NET.replace("WIDTH", &width.to_string())).unwrap();
     let mut options = DetectionOptions::new(yaml.to_string_lossy().into_owned()).batch(2).workers(1);
     options.recipe.nbs = 2;
+    options.pretrained = pretrained;
     let item = |number: usize| {
         let is_inside = |x: u32, y: u32| (8..32).contains(&x) && (20..44).contains(&y);
         let color = [250, 120 * (number % 2) as u8, 30];
@@ -209,4 +215,35 @@ fn what_is_said_of_many_images_is_cut() {
     messages.note_each(&(0..23).collect::<Vec<_>>());
     let said = messages.take();
     assert_eq!((said.len(), said.last()), (21, Some(&Message::Note("and 3 more".to_owned()))));
+}
+
+#[test]
+fn what_is_made_of_weights_that_bind_is_under_their_licence() {
+    let folder = tempfile::tempdir().unwrap();
+    images(folder.path());
+    let run = |name: &str, epochs: usize| FitOptions::new(folder.path().join(name)).epochs(epochs);
+    let own = fit(&mut detector(folder.path(), 8), &run("own", 1), &mut ()).unwrap().last;
+    let licence = |path: &Path| ghostzoo_weights::read(path).unwrap().metadata.licence;
+    assert_eq!(licence(&own), None);
+    let under = |theirs: &str, of: &Path| {
+        let mut checkpoint = ghostzoo_weights::read(of).unwrap();
+        checkpoint.metadata.licence = Some(theirs.to_owned());
+        let path = folder.path().join("theirs.safetensors");
+        ghostzoo_weights::write(&path, &checkpoint).unwrap();
+        Pretrained::From(path.to_string_lossy().into_owned())
+    };
+    for (theirs, binds) in [("AGPL-3.0 (an address)", true), ("MIT", false), ("CC-BY-SA-4.0", true)] {
+        let expected = binds.then(|| theirs.to_owned());
+        let start = || detector_from(folder.path(), 8, under(theirs, &own));
+        let last = fit(&mut start(), &run(theirs, 1), &mut ()).unwrap().last;
+        assert_eq!(licence(&last), expected);
+        resume(&mut start(), &run(theirs, 2), &mut ()).unwrap();
+        assert_eq!(licence(&last), expected, "of a run that went on");
+    }
+    let first = fit(&mut task(folder.path(), options()), &run("classifier", 1), &mut ()).unwrap().last;
+    let bound = || options().pretrained(under("GPL-3.0", &first));
+    let last = fit(&mut task(folder.path(), bound()), &run("bound", 1), &mut ()).unwrap().last;
+    assert_eq!(licence(&last).as_deref(), Some("GPL-3.0"));
+    resume(&mut task(folder.path(), bound()), &run("bound", 2), &mut ()).unwrap();
+    assert_eq!(licence(&last).as_deref(), Some("GPL-3.0"));
 }

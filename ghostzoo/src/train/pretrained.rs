@@ -61,6 +61,14 @@ pub(super) fn read(name: &str, find: &mut dyn FnMut(&str) -> Result<ResolvedMode
     Ok((name.to_owned(), model::read(&find(name)?)?))
 }
 
+/// The licence of the weights that a training starts from, where it binds what is made of them.
+pub(super) fn binding_licence(weights: Option<&(String, Checkpoint)>) -> Option<String> {
+    let licence = weights?.1.metadata.licence.as_ref()?;
+    let known = licence.to_ascii_uppercase();
+    let binds = ["GPL-", "-SA-"].iter().any(|part| known.contains(part));
+    binds.then(|| licence.clone())
+}
+
 /// For each class of the data the row of the checkpoint's last layer that has its name, see [`class_rows`], where
 /// `cls_remap` asks for it and the checkpoint names its classes. Says how many classes have one.
 pub(super) fn class_rows_of(

@@ -14,7 +14,7 @@ use super::start::ClassificationStart;
 use super::task::{ClassificationTask, Ready};
 use crate::error::{Context as _, Result, request};
 use crate::train::prepared::{Batches, ensure_batch};
-use crate::train::pretrained::{class_rows_of, tell};
+use crate::train::pretrained::{binding_licence, class_rows_of, tell};
 use crate::train::{Plan, checks, messages};
 use crate::{LoadOptions, Model, Network, model};
 
@@ -30,6 +30,9 @@ pub(super) struct Decided {
     /// Of a pruned network.
     #[serde(default, skip_serializing_if = "Channels::is_empty")]
     pub(super) channels: Channels,
+    /// Of the weights that the run began with, where it binds what is made of them.
+    #[serde(default)]
+    pub(super) licence: Option<String>,
 }
 
 impl ClassificationTask {
@@ -42,12 +45,12 @@ impl ClassificationTask {
         let asked = self.options.recipe.clone().epochs(plan.epochs);
         ensure_batch(asked.batch)?;
         let num_classes = self.class_names.len();
-        let (config, weights, recipe, view) = match decided {
+        let (config, weights, licence, recipe, view) = match decided {
             Some(decided) => {
-                let Decided { arch, recipe, view, channels } = checks::read(decided)?;
+                let Decided { arch, recipe, view, channels, licence } = checks::read(decided)?;
                 let variant = Variant::from_name(&arch).with_context(|| format!("{arch} is none that ships"))?;
                 let config = Config::new(variant).num_classes(num_classes).channels(channels);
-                (config, None, recipe.epochs(plan.epochs), model::transform(&view)?)
+                (config, None, licence, recipe.epochs(plan.epochs), model::transform(&view)?)
             }
             None => {
                 let start = match self.start.clone() {
@@ -55,7 +58,8 @@ impl ClassificationTask {
                     None => ClassificationStart::find(&self.options, num_classes)?,
                 };
                 let ClassificationStart { config, weights, view } = start;
-                (config, weights, asked, asked_view(&self.options, view))
+                let licence = binding_licence(weights.as_ref());
+                (config, weights, licence, asked, asked_view(&self.options, view))
             }
         };
         self.parallel.check(recipe.batch, &self.options.device)?;
@@ -92,7 +96,7 @@ impl ClassificationTask {
         if decided.is_none() {
             self.messages.note(opening(&recipe, &trainer, train.batches()));
         }
-        Ok(Ready { trainer, recipe, train, val, view, batches: Batches::default(), last: None })
+        Ok(Ready { trainer, licence, recipe, train, val, view, batches: Batches::default(), last: None })
     }
 
     fn tell_data(&self, recipe: &Recipe) {

@@ -52,6 +52,8 @@ pub struct ClassificationTask {
 /// What the first step needs.
 pub(super) struct Ready {
     pub(super) trainer: Trainer,
+    /// Of the weights that the run began with, where it binds what is made of them.
+    pub(super) licence: Option<String>,
     pub(super) recipe: Recipe,
     pub(super) train: DataLoader,
     pub(super) val: DataLoader,
@@ -252,12 +254,13 @@ impl TrainTask for ClassificationTask {
     }
 
     fn decided(&self) -> Result<Value> {
-        let Ready { trainer, recipe, view, .. } = self.ready.get()?;
+        let Ready { trainer, licence, recipe, view, .. } = self.ready.get()?;
         Ok(serde_json::to_value(Decided {
             arch: trainer.config().variant.name.to_owned(),
             recipe: recipe.clone(),
             view: model::preprocessing(view),
             channels: trainer.config().channels.clone(),
+            licence: licence.clone(),
         })?)
     }
 
@@ -336,12 +339,13 @@ impl TrainTask for ClassificationTask {
     }
 
     fn checkpoint(&self, epochs: usize) -> Result<Checkpoint> {
-        let Ready { trainer, view, .. } = self.ready.get()?;
+        let Ready { trainer, licence, view, .. } = self.ready.get()?;
         let tensors = saved::on_cpu(trainer.weights()?)?;
         let arch = trainer.config().variant.name;
         let metadata = Metadata {
             layout: KeyLayout::Timm,
             pruned: !trainer.config().channels.is_empty(),
+            licence: licence.clone(),
             preprocessing: Some(model::preprocessing(view)),
             ..saved::metadata::<Self>(arch, &self.class_names, view.input_size[0], epochs)
         };

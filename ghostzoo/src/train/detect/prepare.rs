@@ -56,11 +56,12 @@ impl DetectionTask {
             .rect(self.options.rect.then_some(stride))
             .shard(self.parallel.shard());
         let loader = DataLoader::new(self.train.clone(), options)?;
-        let DetectionStart { def, arch, yaml, .. } = start;
+        let DetectionStart { def, arch, yaml, licence, .. } = start;
         Ok(Ready {
             class_channels: def.class_channels(),
             arch,
             yaml,
+            licence,
             epochs: plan.epochs,
             recipe,
             trainer,

@@ -23,6 +23,8 @@ pub struct DetectionStart {
     pub(super) arch: String,
     pub(super) yaml: Option<String>,
     pub(super) weights: Option<(String, Checkpoint)>,
+    /// Of the weights, where it binds what is made of them.
+    pub(super) licence: Option<String>,
 }
 
 /// What is decided when a run begins, and holds when it goes on.
@@ -37,6 +39,9 @@ pub(super) struct Decided {
     /// Of a pruned network.
     #[serde(default, skip_serializing_if = "Channels::is_empty")]
     pub(super) channels: Channels,
+    /// Of the weights that the run began with, where it binds what is made of them.
+    #[serde(default)]
+    pub(super) licence: Option<String>,
 }
 
 impl DetectionStart {
@@ -70,12 +75,12 @@ impl DetectionStart {
             let yaml = std::fs::read_to_string(path).map_err(io(format!("cannot read {}", path.display())))?;
             let def = ModelConfig::from_yaml(&yaml, Some(model), Some(nc)).with_context(|| format!("in {model}"))?;
             let arch = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            return Ok(Self { def: trained_on_from(&weights, def), arch, yaml: Some(yaml), weights });
+            return Ok(Self::new(def, arch, Some(yaml), weights));
         }
         if let Some(architecture) = named {
             let Architecture::Detector(def) = architecture else { return Err(is_classifier(model)) };
             let arch = model.trim_end_matches(".yaml").to_owned();
-            return Ok(Self { def: trained_on_from(&weights, def), arch, yaml: None, weights });
+            return Ok(Self::new(def, arch, None, weights));
         }
         let (name, checkpoint) = pretrained::read(model, find)?;
         let spec = ModelSpec::of_checkpoint(&checkpoint, options.arch.as_deref())?;
@@ -89,7 +94,12 @@ impl DetectionStart {
         let said = metadata.arch.clone().or_else(|| options.arch.as_deref().map(shown));
         let arch = said.or_else(by_shapes).unwrap_or_else(|| name.clone());
         let weights = weights.or(Some((name, checkpoint)));
-        Ok(Self { def: trained_on_from(&weights, def), arch, yaml, weights })
+        Ok(Self::new(def, arch, yaml, weights))
+    }
+
+    fn new(def: ModelConfig, arch: String, yaml: Option<String>, weights: Option<(String, Checkpoint)>) -> Self {
+        let licence = pretrained::binding_licence(weights.as_ref());
+        Self { def: trained_on_from(&weights, def), arch, yaml, weights, licence }
     }
 
     /// The network of a run that goes on, by what it [`decided`](crate::train::SavedRun::decided); its weights are in the
@@ -98,7 +108,7 @@ impl DetectionStart {
     /// # Errors
     /// What no run decides.
     pub fn again(decided: &Value, nc: usize) -> Result<Self> {
-        let Decided { arch, yaml, class_channels, channels, .. } = checks::read(decided)?;
+        let Decided { arch, yaml, class_channels, channels, licence, .. } = checks::read(decided)?;
         let def = match &yaml {
             Some(yaml) => {
                 ModelConfig::from_yaml(yaml, Some(&arch), Some(nc)).context("in the model yaml of the run")?
@@ -108,7 +118,7 @@ impl DetectionStart {
         };
         let def = def.with_channels(channels);
         let def = class_channels.map_or(def.clone(), |channels| def.with_class_channels(channels));
-        Ok(Self { def, arch, yaml, weights: None })
+        Ok(Self { def, arch, yaml, weights: None, licence })
     }
 
     /// What a side of the input is a multiple of.

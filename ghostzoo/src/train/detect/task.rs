@@ -57,6 +57,8 @@ pub struct DetectionTask {
 pub(super) struct Ready {
     pub(super) arch: String,
     pub(super) yaml: Option<String>,
+    /// Of the weights that the run began with, where it binds what is made of them.
+    pub(super) licence: Option<String>,
     pub(super) class_channels: usize,
     pub(super) recipe: Recipe,
     pub(super) trainer: Trainer,
@@ -250,13 +252,14 @@ impl TrainTask for DetectionTask {
     }
 
     fn decided(&self) -> Result<Value> {
-        let Ready { arch, yaml, recipe, class_channels, trainer, .. } = self.ready.get()?;
+        let Ready { arch, yaml, licence, recipe, class_channels, trainer, .. } = self.ready.get()?;
         Ok(serde_json::to_value(Decided {
             arch: arch.clone(),
             yaml: yaml.clone(),
             recipe: recipe.clone(),
             class_channels: Some(*class_channels),
             channels: trainer.def().channels.clone(),
+            licence: licence.clone(),
         })?)
     }
 
@@ -363,7 +366,7 @@ impl TrainTask for DetectionTask {
     }
 
     fn checkpoint(&self, epochs: usize) -> Result<Checkpoint> {
-        let Ready { trainer, arch, yaml, .. } = self.ready.get()?;
+        let Ready { trainer, arch, yaml, licence, .. } = self.ready.get()?;
         let mut tensors = saved::on_cpu(trainer.train_state().average().tensors()?)?;
         // For PyTorch, whose strict loading asks for them.
         tensors.extend(candle_yolov8::absent_bins(&tensors)?);
@@ -372,6 +375,7 @@ impl TrainTask for DetectionTask {
             stride: Some(trainer.net().strides().iter().map(|stride| *stride as usize).collect()),
             layout: KeyLayout::Ultralytics,
             pruned: !trainer.def().channels.is_empty(),
+            licence: licence.clone(),
             ..saved::metadata::<Self>(arch, &self.class_names, self.train.imgsz(), epochs)
         };
         Ok(Checkpoint { tensors, metadata, ..Default::default() })

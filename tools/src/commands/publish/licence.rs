@@ -3,8 +3,6 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use ghostzoo_weights::{Metadata, Registry};
-use serde_json::Value;
 
 use crate::error::usage;
 
@@ -142,24 +140,6 @@ impl Licence {
     }
 }
 
-/// What a checkpoint says of its licence; else that of the registry's weights that its training started from, where that one binds
-/// what is made of them.
-pub(super) fn said(metadata: &Metadata) -> Option<String> {
-    let started = || {
-        let args = metadata.train_args.as_ref()?;
-        let from = match args.get("pretrained") {
-            Some(Value::Bool(false)) | None => return None,
-            Some(Value::String(text)) if text == "false" => return None,
-            Some(Value::String(text)) if text != "true" => text,
-            _ => args.get("model")?.as_str()?,
-        };
-        let registry = Registry::builtin();
-        let licence = &registry.find(from)?.licence;
-        licence.starts_with("AGPL").then(|| licence.clone())
-    };
-    metadata.licence.clone().or_else(started)
-}
-
 /// A licence as the Hub writes it: `AGPL-3.0-only` and Ultralytics' `AGPL-3.0 (https://…)` are `agpl-3.0`.
 fn identifier(name: &str) -> String {
     let name = name.split(" (").next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -190,8 +170,6 @@ fn read(path: &Path) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn id(asked: Option<&str>, checkpoint: Option<&str>) -> Result<String> {
@@ -223,20 +201,6 @@ mod tests {
             assert!(error.contains(part), "{error}");
         }
         Ok(())
-    }
-
-    #[test]
-    fn weights_made_of_others_that_bind_are_under_their_licence() {
-        let of = |args: Value| said(&Metadata { train_args: Some(args), ..Default::default() });
-        let agpl = Some("AGPL-3.0".to_owned());
-        assert_eq!(of(json!({"model": "yolov8n", "pretrained": true})), agpl);
-        assert_eq!(of(json!({"model": "yolov8n.yaml", "pretrained": "yolov8s"})), agpl);
-        assert_eq!(of(json!({"model": "yolov8n", "pretrained": "false"})), None);
-        assert_eq!(of(json!({"model": "yolov8n"})), None);
-        assert_eq!(of(json!({"model": "yolov8n-ghostnet-bccd", "pretrained": "true"})), None, "that one binds nobody");
-        assert_eq!(of(json!([])), None);
-        let own = Metadata { licence: Some("MIT".to_owned()), ..Default::default() };
-        assert_eq!(said(&own), Some("MIT".to_owned()));
     }
 
     #[test]

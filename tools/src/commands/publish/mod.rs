@@ -46,8 +46,8 @@ pub(crate) fn run(args: &PublishArgs, global: &GlobalArgs) -> Result<()> {
         ModelSpec::of_checkpoint(&checkpoint, global.arch.as_deref()).with_context(|| format!("cannot use {said}"))?;
     ghostzoo::model::check(&said, &spec, &checkpoint)?;
     let is_classifier = matches!(spec.architecture, Architecture::Classifier(_));
-    let theirs = licence::said(&checkpoint.metadata);
-    let licence = Licence::of(args.license.as_deref(), theirs.as_deref(), args.license_file.as_deref())?;
+    let theirs = checkpoint.metadata.licence.as_deref();
+    let licence = Licence::of(args.license.as_deref(), theirs, args.license_file.as_deref())?;
     if args.metrics.is_some() && args.dataset.is_none() {
         return Err(usage("the Hub shows metrics with what they were measured on: give --dataset beside --metrics"));
     }
