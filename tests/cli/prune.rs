@@ -1,6 +1,7 @@
 //! `prune` through the binary, and what other commands make of its file.
 
 use crate::support::TestDir;
+use candle_core::{DType, Tensor};
 use ghostzoo_weights::{read, write};
 
 const DETECTOR: &str = "yolov8n-ghostnet-bccd";
@@ -173,4 +174,33 @@ fn what_cannot_be_pruned_is_refused_in_a_line() {
         .failed(2, &["--criterion", "batch norms folded", "as it was trained"]);
     place.run("prune --model folded.safetensors --ratio 0.3 -o p.safetensors").succeeded();
     place.run("classify cls/train/ship/0.png -m p.safetensors").succeeded();
+}
+
+#[test]
+fn a_training_that_slims_leaves_less_of_batch_norms() {
+    let place = place();
+    let detect = format!(
+        "train detect --data set/data.yaml --model {DETECTOR} --imgsz 64 --batch 2 --nbs 2 --optimizer SGD --warmup-epochs 0"
+    );
+    let classify = format!("train classify --data cls --model {CLASSIFIER} --batch 4 --lr 0.01 --warmup-epochs 0");
+    for (task, train, norm) in [("detect", detect, ".bn.weight"), ("classify", classify, "bn1.weight")] {
+        let train = format!("{train} --epochs 1 --plots false --workers 1 --quiet");
+        let left = |name: &str| -> f64 {
+            let tensors = read(&place.path(&format!("runs/{task}/{name}/weights/last.safetensors"))).unwrap().tensors;
+            let norms = tensors.iter().filter(|(name, _)| name.ends_with(norm));
+            let sum = |tensor: &Tensor| tensor.to_dtype(DType::F32)?.abs()?.sum_all()?.to_scalar::<f32>();
+            norms.map(|(_, tensor)| f64::from(sum(tensor).unwrap())).sum()
+        };
+        let args = |name: &str| place.read(&format!("runs/{task}/{name}/args.yaml"));
+        place.run(&format!("{train} --name whole")).succeeded();
+        place.run(&format!("{train} --name slim --slim 20")).succeeded();
+        assert!(left("slim") < 0.95 * left("whole"), "{task}: {} of {}", left("slim"), left("whole"));
+        assert!(args("slim").contains("slim: 20.0") && !args("whole").contains("slim"), "{}", args("slim"));
+        let resumed = format!("train {task} --resume runs/{task}/slim --epochs 2 --quiet");
+        place.run(&format!("{resumed} --slim 3")).failed(2, &["--slim is 20.0 in this run and cannot change"]);
+        let ran = place.run(&format!("{train} --name none --slim 0"));
+        assert!(ran.code == 2 && ran.stderr.contains("give a number above 0"), "{}", ran.stderr);
+    }
+    let pruned = "prune --model runs/detect/slim/weights/last.safetensors --criterion bn --ratio 0.3 --quiet";
+    place.run(pruned).succeeded();
 }
