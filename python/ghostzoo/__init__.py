@@ -20,12 +20,12 @@ from ._ghostzoo import ImageError, models, pull
 
 if TYPE_CHECKING:
     from . import distributed
+    from ._compress import prune, quantize
     from ._long import (
         ClassificationMetrics,
         ClassMetrics,
         DetectionMetrics,
         TrainResult,
-        quantize,
         train_classifier,
         train_detector,
     )
@@ -45,6 +45,7 @@ __all__ = [
     "__version__",
     "distributed",
     "models",
+    "prune",
     "pull",
     "quantize",
     "to_arrow",
@@ -61,6 +62,10 @@ def __getattr__(name: str) -> Any:
         return getattr(_results, name)
     if name == "distributed":
         return import_module(".distributed", __name__)
+    if name in ("prune", "quantize"):
+        from . import _compress
+
+        return getattr(_compress, name)
     if name in __all__:
         from . import _long
 

@@ -1,14 +1,14 @@
-"""Work that takes long: training, validation, quantization."""
+"""Work that takes long: training and validation."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from . import _ghostzoo
-from ._model import absolute, content, listed, sides, whole
+from ._model import absolute, whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -300,51 +300,3 @@ class ClassificationMetrics:
 
     def __repr__(self) -> str:
         return f"ClassificationMetrics(images={self.images}, top1={self.top1:.4f}, top5={self.top5:.4f})"
-
-
-def quantize(
-    model: Path,
-    images: Iterable[Any],
-    output: Path,
-    *,
-    count: int = 128,
-    method: str = "mse",
-    percentile: float = 99.99,
-    bias_correction: bool = True,
-    skip: Sequence[str] = (),
-    imgsz: int | tuple[int, int] | None = None,
-    channels: str = "bgr",
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Writes ``output``, the model with its dense convolutions in 8 bits, by the ranges that ``images`` show; what was done.
-
-    ``images`` are what :meth:`Detector.predict` takes, better 128 and more, of those that the model is for; ``count`` of them are
-    looked at, spread evenly. ``method`` chooses the ranges: ``"mse"``, ``"minmax"`` or ``"percentile"`` with ``percentile``.
-    ``skip`` names convolutions, or what they are part of, that stay in floats. ``progress`` is called with
-    ``{"event": "image", "done", "total"}``; where it returns ``False``, and at Ctrl-C, the work ends without a file.
-    """
-    if channels not in ("bgr", "rgb"):
-        raise ValueError(f"`channels` is {channels!r}: give 'bgr' or 'rgb'")
-    path = os.fspath(output)
-    if not path.endswith(".safetensors"):
-        raise ValueError(f"`output` is {path!r}: give a name that ends in .safetensors, the format that is written")
-    if os.path.exists(path) and os.path.exists(os.fspath(model)) and os.path.samefile(path, model):
-        raise ValueError("`model` and `output` are the same file: give another name")
-    report: dict[str, Any] = json.loads(
-        _ghostzoo.quantize_model(
-            os.fspath(model),
-            [content(image) for image in listed(images)],
-            path,
-            count=whole("count", count),
-            method=method,
-            percentile=percentile,
-            bias_correction=bias_correction,
-            skip=list(skip),
-            imgsz=sides(imgsz),
-            channels=channels,
-            threads=None if threads is None else whole("threads", threads),
-            progress=progress,
-        )
-    )
-    return report

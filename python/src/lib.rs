@@ -10,6 +10,7 @@ mod long;
 mod model;
 mod options;
 mod progress;
+mod prune;
 mod quantize;
 mod threads;
 mod train;
@@ -28,6 +29,8 @@ mod _ghostzoo {
     use super::error::ImageError;
     #[pymodule_export]
     use super::model::{models, pull};
+    #[pymodule_export]
+    use super::prune::prune_model;
     #[pymodule_export]
     use super::quantize::quantize_model;
     #[pymodule_export]

@@ -1,14 +1,15 @@
 //! What images say of the weights.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use candle_ghostnet::GhostNet;
-use candle_vision::data::{ClassificationItem, Dataset, ItemError};
-use candle_vision::image::{EvalTransform, to_tensor};
+use candle_vision::data::{CachedDataset, ClassificationItem, Dataset, DatasetOptions, ImageIndex, ItemError};
+use candle_vision::image::{EvalTransform, MAX_PIXELS, to_tensor};
 use candle_vision::train::VarStore;
 use candle_vision::train::loss::{class_targets, cross_entropy};
-use candle_yolov8::data::{Annotation, DetectionItem};
+use candle_yolov8::data::{AnnotatedFiles, Annotation, DetectionItem};
 use candle_yolov8::train::{DetectionLoss, LossWeights, Target};
 use candle_yolov8::val::ValSample;
 use candle_yolov8::{DEFAULT_SIDE, Yolo};
@@ -17,7 +18,7 @@ use super::{PruneCallbacks, Source};
 use crate::error::{Result, invalid, request};
 use crate::quantize::spread;
 use crate::train::Message;
-use crate::{Architecture, model};
+use crate::{Architecture, ValLabels, imagenet_class_names, model};
 
 /// How much the training loss depends on each weight, to first order: `|w · ∂loss/∂w|`, summed over images.
 ///
@@ -29,6 +30,39 @@ pub struct Taylor {
 }
 
 impl Taylor {
+    /// By the labelled images of `data`: for a detector a data.yaml, or an instances file of COCO; for a classifier class folders, tars or
+    /// Parquet. `split` is `train` unless given, of a classifier's where there is one. `imgsz` is `[height, width]`.
+    ///
+    /// # Errors
+    /// As [`Self::of_detections`] and [`Self::of_classifications`]; data that cannot be read.
+    pub fn of_data(
+        source: &Source,
+        data: &Path,
+        split: Option<&str>,
+        count: usize,
+        imgsz: Option<[usize; 2]>,
+        callbacks: &mut dyn PruneCallbacks,
+    ) -> Result<Self> {
+        let names = &source.checkpoint.metadata.names;
+        match &source.spec.architecture {
+            Architecture::Detector(def) => {
+                let mut labels = ValLabels::find(data, None, split.unwrap_or("train"))?.read(false)?;
+                labels.agree(&source.name, def.nc, names.as_deref().unwrap_or_default());
+                labels.report.messages.into_iter().for_each(|text| callbacks.message(&Message::Note(text)));
+                let images = AnnotatedFiles::new(labels.images, MAX_PIXELS);
+                let side = imgsz.map(|[height, width]| height.max(width));
+                Self::of_detections(source, &images, count, side, callbacks)
+            }
+            Architecture::Classifier(config) => {
+                let split = split.or(data.join("train").is_dir().then_some("train"));
+                let names = names.clone().unwrap_or_else(|| imagenet_class_names(config.num_classes));
+                let options = DatasetOptions::new(config.num_classes).class_names(&names).split(split);
+                let images = CachedDataset::new(ImageIndex::open(data, &options)?, 0);
+                Self::of_classifications(source, &images, count, imgsz, callbacks)
+            }
+        }
+    }
+
     /// Of a detector, by labelled images: `count` of them, spread evenly, whose longer side is `imgsz` pixels, or what the checkpoint
     /// says, else 640.
     ///

@@ -3,14 +3,10 @@
 use std::path::Path;
 
 use anyhow::Result;
-use candle_vision::data::{CachedDataset, DatasetOptions, ImageIndex};
-use candle_vision::image;
-use candle_yolov8::data::AnnotatedFiles;
 use ghostzoo::prune::{
     PruneCallbacks, PruneOptions, PruneReport, PruneTarget, PrunedLayer, Source, Taylor, prune, prune_by,
 };
 use ghostzoo::train::Message;
-use ghostzoo::{Architecture, ValLabels};
 use serde_json::json;
 
 use crate::cli::{Float, GlobalArgs, PruneArgs, bytes};
@@ -67,49 +63,34 @@ pub(crate) fn run(args: &PruneArgs, global: &GlobalArgs) -> Result<()> {
 
 /// What labelled images say of the weights.
 fn taylor(args: &PruneArgs, global: &GlobalArgs, source: &Source, data: &Path) -> Result<Taylor> {
-    let name = bytes::shown(model::required(args.model.as_deref())?);
-    let mut shown = Shown { count: Count::new("prune", global.quiet || args.json), quiet: global.quiet };
-    let metadata = &source.checkpoint().metadata;
-    let count = args.images as usize;
-    let found = match &source.spec().architecture {
-        Architecture::Detector(_) => {
-            let mut labels = ValLabels::find(data, None, args.split.as_deref().unwrap_or("train"))?.read(false)?;
-            labels.agree(&name, source.spec().num_classes(), metadata.names.as_deref().unwrap_or_default());
-            if !global.quiet {
-                notes(&labels.report.messages);
-            }
-            let images = AnnotatedFiles::new(labels.images, image::MAX_PIXELS);
-            let side = args.imgsz.map(|[height, width]| height.max(width));
-            Taylor::of_detections(source, &images, count, side, &mut shown)?
-        }
-        Architecture::Classifier(config) => {
-            let has_train = data.join("train").is_dir();
-            let split = args.split.as_deref().or(has_train.then_some("train"));
-            let names = metadata.names.clone().unwrap_or_else(|| ghostzoo::imagenet_class_names(config.num_classes));
-            let options = DatasetOptions::new(config.num_classes).class_names(&names).split(split);
-            let images = CachedDataset::new(ImageIndex::open(data, &options)?, 0);
-            Taylor::of_classifications(source, &images, count, args.imgsz, &mut shown)?
-        }
-    };
+    let mut shown =
+        Shown { count: Count::new("prune", global.quiet || args.json), quiet: global.quiet, notes: Vec::new() };
+    let found = Taylor::of_data(source, data, args.split.as_deref(), args.images as usize, args.imgsz, &mut shown);
+    notes(&shown.notes);
     shown.count.finish();
-    Ok(found)
+    Ok(found?)
 }
 
 /// Shows how far the work is.
 struct Shown {
     count: Count,
     quiet: bool,
+    /// Of the data, until the first image.
+    notes: Vec<String>,
 }
 
 impl PruneCallbacks for Shown {
     fn on_image(&mut self, done: usize, total: usize) -> ghostzoo::Result<()> {
+        notes(&std::mem::take(&mut self.notes));
         self.count.show(done, total, "");
         Ok(())
     }
 
     fn message(&mut self, message: &Message) {
-        if !self.quiet {
-            status!("note: {}", message.text());
+        match message {
+            _ if self.quiet => (),
+            Message::Note(text) => self.notes.push(text.clone()),
+            message => status!("note: {}", message.text()),
         }
     }
 }
