@@ -20,6 +20,7 @@ from ._ghostzoo import ImageError, models, pull
 
 if TYPE_CHECKING:
     from . import distributed
+    from ._boxes import Boxes, Probs
     from ._compress import prune, quantize
     from ._long import (
         ClassificationMetrics,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
         train_classifier,
         train_detector,
     )
-    from ._results import Boxes, Probs, Results, to_arrow
+    from ._results import Results, to_arrow
 
 __all__ = [
     "Boxes",

@@ -165,7 +165,7 @@ class Detector(Model):
 
         ``stream=True`` gives an iterator, which takes ``batch`` images at a time. With ``errors="return"``, the result of an image
         that cannot be read has its exception as ``error``, and no boxes; else the exception is raised. ``verbose`` is taken and
-        ignored, whatever it is: nothing is printed.
+        ignored, whatever it is: nothing is printed. A result holds on to the image that was given, for ``plot``, of a file to its path.
         """
         refuse(others)
         given = {

@@ -7,10 +7,13 @@ __all__ = [
     "Detector",
     "ImageError",
     "VERSION",
+    "draw_boxes",
     "models",
     "prune_model",
     "pull",
     "quantize_model",
+    "read_image",
+    "save_image",
     "train_classifier",
     "train_detector",
     "val_classifier",
@@ -78,6 +81,11 @@ class Classifier:
     @property
     def licence(self) -> str | None: ...
 
+def read_image(image: Any, *, channels: str, orient: bool, max_pixels: int | None = None) -> Any: ...
+def draw_boxes(
+    image: Any, rows: Any, names: list[str], *, labels: bool, conf: bool, boxes: bool, line_width: int | None
+) -> tuple[Any, str | None]: ...
+def save_image(image: Any, file: Any) -> None: ...
 def val_detector(
     detector: Detector,
     data: Any,

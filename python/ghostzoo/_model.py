@@ -24,8 +24,8 @@ ERRORS = ("raise", "return")
 INSTEAD = {
     "device": "give `device` where the model is made",
     "half": "give `dtype=\"f16\"` where the model is made",
-    "save": "draw `result.boxes` with what you draw with, or run `ghostzoo detect`, which writes images",
-    "show": "draw `result.boxes` with what you draw with, or run `ghostzoo detect`, which writes images",
+    "save": "`result.save(\"a.jpg\")` writes the image with its boxes",
+    "show": "`result.plot()` is the image with its boxes, which OpenCV, Pillow and notebooks show",
 }
 
 
@@ -78,7 +78,8 @@ class Model:
         names, images, first = self.names, map(content, images), 0
         while chunk := list(islice(images, batch)):
             found = self._batch(chunk, options)
-            yield from of_batch(found, chunk, first, names, errors == "raise")
+            reading = {name: options[name] for name in ("channels", "max_pixels")}
+            yield from of_batch(found, chunk, first, names, errors == "raise", reading)
             first += len(chunk)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,171 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import _ghostzoo
+from ._boxes import Boxes, Probs
+from ._model import whole
+
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
     import pyarrow as pa
 
-    Floats = npt.NDArray[np.float32]
-
-
-class Array(np.ndarray):
-    """An array, with the two methods that code for PyTorch's tensors calls to get one."""
-
-    def cpu(self) -> Array:
-        """The array itself."""
-        return self
-
-    def numpy(self) -> npt.NDArray[Any]:
-        """The same memory as a plain array."""
-        return self.view(np.ndarray)
-
-
-class Boxes:
-    """Boxes of an image, the most confident first, in pixels of the image. An index gives those that it selects."""
-
-    __slots__ = ("data", "orig_shape")
-
-    data: Floats
-    """A row per box, of shape (n, 6): x1, y1, x2, y2, confidence, class."""
-    orig_shape: tuple[int, int]
-    """Height and width of the image."""
-
-    def __init__(self, data: Floats, orig_shape: tuple[int, int]) -> None:
-        self.data = data.view(Array)
-        self.orig_shape = orig_shape
-
-    @property
-    def xyxy(self) -> Floats:
-        """Left, top, right, bottom: (n, 4)."""
-        return self.data[:, :4]
-
-    @property
-    def xywh(self) -> Floats:
-        """Centre, width and height: (n, 4)."""
-        low, high = self.data[:, :2], self.data[:, 2:4]
-        return np.concatenate([(low + high) / 2, high - low], axis=1).view(Array)
-
-    @property
-    def xyxyn(self) -> Floats:
-        """:attr:`xyxy` as shares of the image's width and height."""
-        return self.xyxy / self._sides()
-
-    @property
-    def xywhn(self) -> Floats:
-        """:attr:`xywh` as shares of the image's width and height."""
-        return self.xywh / self._sides()
-
-    @property
-    def conf(self) -> Floats:
-        """Confidences: (n,)."""
-        return self.data[:, 4]
-
-    @property
-    def cls(self) -> Floats:
-        """Numbers of the classes, as floats as Ultralytics has them: (n,)."""
-        return self.data[:, 5]
-
-    @property
-    def id(self) -> None:
-        """Identities of tracked objects: none are tracked."""
-        return None
-
-    @property
-    def is_track(self) -> bool:
-        """Whether there are identities."""
-        return False
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of :attr:`data`."""
-        return self.data.shape
-
-    def cpu(self) -> Boxes:
-        """The boxes themselves."""
-        return self
-
-    def numpy(self) -> Boxes:
-        """The boxes themselves."""
-        return self
-
-    def _sides(self) -> Floats:
-        height, width = self.orig_shape
-        return np.array([width, height, width, height], dtype=np.float32)
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, index: Any) -> Boxes:
-        return Boxes(np.atleast_2d(self.data[index]), self.orig_shape)
-
-    def __iter__(self) -> Iterator[Boxes]:
-        return (self[number] for number in range(len(self)))
-
-    def __repr__(self) -> str:
-        return f"Boxes({self.data.tolist()})"
-
-
-class Probs:
-    """How likely each class of an image is."""
-
-    __slots__ = ("data",)
-
-    data: Floats
-    """By the classes' numbers: (n,), sums to 1."""
-
-    def __init__(self, data: Floats) -> None:
-        self.data = data.view(Array)
-
-    @property
-    def top1(self) -> int:
-        """The likeliest class."""
-        return self.top(1)[0]
-
-    @property
-    def top5(self) -> list[int]:
-        """The five likeliest classes, the likeliest first."""
-        return self.top(5)
-
-    @property
-    def top1conf(self) -> float:
-        """How likely :attr:`top1` is."""
-        return float(self.data[self.top1])
-
-    @property
-    def top5conf(self) -> Floats:
-        """How likely each of :attr:`top5` is."""
-        return self.data[self.top5]
-
-    def top(self, k: int) -> list[int]:
-        """The ``k`` likeliest classes, the likeliest first; of two that are equally likely, that of the lower number."""
-        order: list[int] = np.argsort(-self.data, kind="stable")[:k].tolist()
-        return order
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of :attr:`data`."""
-        return self.data.shape
-
-    def cpu(self) -> Probs:
-        """The probabilities themselves."""
-        return self
-
-    def numpy(self) -> Probs:
-        """The probabilities themselves."""
-        return self
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __repr__(self) -> str:
-        return f"Probs({dict(zip(self.top5, self.top5conf.tolist()))})"
-
 
 class Results:
     """What a model found in an image."""
 
-    __slots__ = ("boxes", "dropped", "error", "input_shape", "names", "orig_shape", "path", "probs", "speed")
+    __slots__ = ("_image", "_reading", "boxes", "dropped", "error", "input_shape", "names", "orig_shape", "path", "probs", "speed")
 
     path: str
     """The file; of an image that came otherwise ``image0``, ``image1`` and so on, by its place in the call."""
@@ -207,6 +57,9 @@ class Results:
         dropped: int = 0,
         error: Exception | None = None,
     ) -> None:
+        # What was looked at, and how it is read.
+        self._image: Any = None
+        self._reading: Mapping[str, Any] = {}
         self.path, self.names, self.orig_shape = path, names, orig_shape
         self.boxes, self.probs, self.speed = boxes, probs, speed or {}
         self.input_shape, self.dropped, self.error = input_shape, dropped, error
@@ -239,8 +92,56 @@ class Results:
 
     def _with(self, boxes: Boxes) -> Results:
         again = Results(self.path, self.names, self.orig_shape, boxes=boxes, speed=self.speed, dropped=self.dropped)
-        again.input_shape = self.input_shape
+        again.input_shape, again._image, again._reading = self.input_shape, self._image, self._reading
         return again
+
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        # A file is read again; pixels would make the result as large as its image.
+        state = {name: getattr(self, name) for name in self.__slots__}
+        return None, state if isinstance(self._image, (str, os.PathLike)) else {**state, "_image": None}
+
+    @property
+    def orig_img(self) -> npt.NDArray[np.uint8]:
+        """The image that was looked at: (height, width, 3), blue, green, red. A file is read anew; a pickled result has no other."""
+        if self.error is not None:
+            raise self.error
+        if self._image is None:
+            raise ValueError(f"the result of {self.path} has no image: it was pickled, or made without; `plot` takes it as `img`")
+        is_upright = self.probs is None
+        image: npt.NDArray[np.uint8] = _ghostzoo.read_image(self._image, orient=is_upright, **self._reading)
+        if image.shape[:2] != tuple(self.orig_shape):
+            raise ValueError(f"{self.path} is no longer the image that was looked at: its size is another one")
+        return image
+
+    def plot(
+        self,
+        conf: bool = True,
+        line_width: int | None = None,
+        *,
+        img: npt.NDArray[np.uint8] | None = None,
+        labels: bool = True,
+        boxes: bool = True,
+    ) -> npt.NDArray[np.uint8]:
+        """The image with its boxes, names and confidences, as ``ghostzoo detect`` writes it: (height, width, 3), blue, green, red.
+
+        ``line_width`` is that of a frame in pixels, 0.003 of the mean of the image's sides unless given; text grows with it. ``img`` is
+        drawn on, in the place of :attr:`orig_img`, and left as it is.
+        """
+        image = self.orig_img if img is None else img
+        if self.boxes is None:
+            raise TypeError("the result of a classifier has no boxes to draw")
+        names = [self.names[number] for number in range(len(self.names))]
+        width = None if line_width is None else whole("line_width", line_width)
+        rows = np.ascontiguousarray(self.boxes.data.view(np.ndarray), np.float32)
+        drawn, note = _ghostzoo.draw_boxes(image, rows, names, labels=labels, conf=conf, boxes=boxes, line_width=width)
+        if note is not None:
+            logging.getLogger("ghostzoo").warning("%s", note)
+        return drawn  # type: ignore[no-any-return]
+
+    def save(self, filename: str | os.PathLike[str], **options: Any) -> str:
+        """Writes :meth:`plot` with its options as JPEG, PNG, WebP or BMP, by the name's ending, whole or not at all; the name."""
+        _ghostzoo.save_image(self.plot(**options), filename)
+        return os.fspath(filename)
 
     def cpu(self) -> Results:
         """The result itself."""
@@ -290,7 +191,8 @@ def to_arrow(results: Iterable[Results]) -> pa.Table:
     """
     import pyarrow as pa
 
-    results = list(results)
+    # Without the images, which a stream lets go.
+    results = [Results(one.path, one.names, one.orig_shape, boxes=one.boxes, probs=one.probs) for one in results]
     rows = np.array([len(result) for result in results], dtype=np.int64)
     images = np.repeat(np.arange(len(results), dtype=np.int64), rows)
     paths = pa.array([shown(result.path) for result in results], pa.string()).take(pa.array(images))
@@ -333,9 +235,9 @@ SPEEDS = ("preprocess", "inference", "postprocess")
 
 
 def of_batch(
-    found: list[Any], images: Sequence[Any], first: int, names: Mapping[int, str], raises: bool
+    found: list[Any], images: Sequence[Any], first: int, names: Mapping[int, str], raises: bool, reading: Mapping[str, Any]
 ) -> Iterator[Results]:
-    """The results of a batch; ``first`` is the place of its first image in the call."""
+    """The results of a batch; ``first`` is the place of its first image in the call, and ``reading`` says how images are read."""
     for number, (one, image) in enumerate(zip(found, images), first):
         is_path = isinstance(image, (str, os.PathLike))
         path = os.fsdecode(image) if is_path else getattr(image, "filename", "") or f"image{number}"
@@ -343,12 +245,13 @@ def of_batch(
             if raises:
                 raise one
             yield Results(path, names, error=one)
-        elif len(one) == 5:
+            continue
+        if len(one) == 5:
             boxes, shape, sides, times, dropped = one
-            speed = dict(zip(SPEEDS, times))
-            yield Results(
-                path, names, shape, boxes=Boxes(boxes, shape), speed=speed, input_shape=sides, dropped=dropped
-            )
+            result = Results(path, names, shape, boxes=Boxes(boxes, shape), input_shape=sides, dropped=dropped)
         else:
             data, shape, times = one
-            yield Results(path, names, shape, probs=Probs(data), speed=dict(zip(SPEEDS, times)))
+            result = Results(path, names, shape, probs=Probs(data))
+        result.speed = dict(zip(SPEEDS, times))
+        result._image, result._reading = image, reading
+        yield result

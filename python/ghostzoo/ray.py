@@ -84,11 +84,15 @@ class DetectBatch:
         """What each image shows. What is no image is looked at alone, so that the others keep their boxes."""
         usable = [image for image in images if not isinstance(image, Exception)]
         try:
-            found = iter(self.detector.predict(usable, batch=self._batch, errors="return"))
+            results = self.detector.predict(usable, batch=self._batch, errors="return")
         except (TypeError, ValueError) as error:
             if len(images) == 1:
                 return [error]
             return [one for image in images for one in self._found([image])]
+        for result in results:
+            # What was fetched is let go before the next images are.
+            result._image = None
+        found = iter(results)
         return [image if isinstance(image, Exception) else next(found) for image in images]
 
 

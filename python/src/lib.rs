@@ -3,6 +3,7 @@
 
 mod classifier;
 mod detector;
+mod draw;
 mod error;
 mod group;
 mod input;
@@ -25,6 +26,8 @@ mod _ghostzoo {
     use super::classifier::Classifier;
     #[pymodule_export]
     use super::detector::Detector;
+    #[pymodule_export]
+    use super::draw::{draw_boxes, read_image, save_image};
     #[pymodule_export]
     use super::error::ImageError;
     #[pymodule_export]

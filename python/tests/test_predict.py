@@ -285,7 +285,7 @@ def test_numbers_of_numpy_are_numbers(detector: Detector) -> None:
 @pytest.mark.parametrize("task", ["detector", "classifier"])
 def test_arguments_without_effect_say_what_has_it(task: str, request: pytest.FixtureRequest) -> None:
     model = request.getfixturevalue(task)
-    for name, text in (("half", 'dtype="f16"'), ("device", "where the model is made"), ("save", "ghostzoo detect"), ("show", "draw")):
+    for name, text in (("half", 'dtype="f16"'), ("device", "where the model is made"), ("save", "result.save"), ("show", "result.plot")):
         with pytest.raises(TypeError, match=f"`{name}`: .*{text}"):
             model(SHIP, **{name: False})
     with pytest.raises(TypeError, match=r"predict\(\) has no argument `confidence`$"):

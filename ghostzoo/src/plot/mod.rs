@@ -3,14 +3,16 @@
 //! - [`precision_recall`], [`against_confidence`]: one curve per class and one of all;
 //! - [`confusion_matrix`]: what was taken for what;
 //! - [`training_curves`]: columns of `results.csv` over the epochs;
-//! - [`label_overview`], [`batch_mosaic`], [`mosaic`]: what is trained on, and what is found.
+//! - [`label_overview`], [`batch_mosaic`], [`mosaic`]: what is trained on, and what is found;
+//! - [`annotate`]: objects on the image that they were found in.
 //!
-//! Each fails with [`Error::Invalid`](crate::Error::Invalid) where curves, values and names are not as many as each other, and
+//! Each that measures are given to fails with [`Error::Invalid`](crate::Error::Invalid) where curves, values and names are not as many as each other, and
 //! returns an image, which `candle_vision::image::save` writes complete or not at all. Text is in the bundled font, in
 //! that of the system where it lacks a character; one that no font has shows as its missing-glyph box.
 
 mod axes;
 mod batch;
+mod boxes;
 mod canvas;
 mod confusion;
 mod curves;
@@ -19,6 +21,7 @@ mod labels;
 mod training;
 
 pub use batch::{batch_mosaic, label, mosaic, title};
+pub use boxes::{BoxStyle, annotate};
 pub use confusion::{Cells, confusion_matrix};
 pub use curves::{Metric, against_confidence, precision_recall};
 pub use fonts::{drawable, typeface};

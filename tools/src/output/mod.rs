@@ -26,7 +26,7 @@ use crate::cli::bytes;
 use crate::reader::VideoFrame;
 use crate::source::shortened;
 
-pub(crate) use annotate::{BoxStyle, Hidden, annotated, save_annotated};
+pub(crate) use annotate::{annotated, save_annotated};
 pub(crate) use coco::CocoResults;
 pub(crate) use crop::save_crops;
 pub(crate) use csv::CsvRows;

@@ -20,12 +20,13 @@ use crate::error::usage;
 use crate::files;
 use crate::interrupt;
 use crate::model;
-use crate::output::{BoxStyle, CocoResults, CsvRows, FrameNotes, Hidden, MeanSpeed, Stdout};
+use crate::output::{CocoResults, CsvRows, FrameNotes, MeanSpeed, Stdout, drawable};
 use crate::progress::FrameBar;
 use crate::reader::{self, Prepare, ReadOptions};
 use crate::request::PredictRequest;
 use crate::run_dir::RunDir;
 use crate::source::Media;
+use ghostzoo::plot::BoxStyle;
 use ghostzoo::train::StopFlag;
 use ghostzoo::{Network, track};
 use rows::RowFiles;
@@ -178,9 +179,13 @@ fn folder(args: &DetectArgs) -> Result<Option<RunDir>> {
 
 /// What of boxes is drawn into images.
 fn annotation(args: &DetectArgs, names: &[String], quiet: bool) -> BoxStyle {
-    let hidden = Hidden { labels: args.hide_labels, conf: args.hide_conf, boxes: args.hide_boxes };
-    let names = if args.no_save { &[] } else { names };
-    BoxStyle::new(names, hidden, args.line_width, quiet)
+    let has_names = !args.no_save && !args.hide_labels && !args.hide_boxes;
+    let names = if has_names { drawable(names, quiet) } else { Vec::new() };
+    BoxStyle::new(names)
+        .labels(!args.hide_labels)
+        .conf(!args.hide_conf)
+        .boxes(!args.hide_boxes)
+        .line_width(args.line_width)
 }
 
 /// The numbers of the classes to keep; empty for all.

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use candle_vision::image::RgbImage;
 use candle_yolov8::{Detection, Detector, NmsOptions, Prediction, PreparedImage};
+use ghostzoo::plot::BoxStyle;
 use ghostzoo::train::StopFlag;
 
 use super::rows::{self, RowFiles};
@@ -14,8 +15,8 @@ use crate::cli::{DetectArgs, bytes};
 use crate::commands::track::{SequenceName, Sequences, SummaryForm};
 use crate::error::{self, Interrupted, SomeFailed};
 use crate::output::{
-    self, BoxStyle, CocoResults, CsvRows, Found, FrameNotes, JsonDetections, JsonError, JsonRecord, MeanSpeed, Speed,
-    Stdout, annotated, counts, milliseconds, shown,
+    self, CocoResults, CsvRows, Found, FrameNotes, JsonDetections, JsonError, JsonRecord, MeanSpeed, Speed, Stdout,
+    annotated, counts, milliseconds, shown,
 };
 use crate::part::PartFile;
 use crate::progress::FrameBar;
