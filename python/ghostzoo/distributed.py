@@ -83,7 +83,7 @@ def init(timeout: float = 1800) -> TorchGroup | None:
 
     A group that is there, as in Ray Train, is taken. Else rank and number of processes are those of ``RANK`` and ``WORLD_SIZE``, as
     torchrun sets them, or those that ``mpirun`` or ``srun`` set, and they meet at ``MASTER_ADDR`` and ``MASTER_PORT``. Whoever waits for
-    longer than ``timeout`` seconds for another raises an exception; a validation, which the first does alone, must take less.
+    longer than ``timeout`` seconds for another raises an exception.
     """
     place = _place(os.environ)
     try:

@@ -70,12 +70,19 @@ def losses(result: ghostzoo.TrainResult) -> list[float]:
     return [row[name] for row in result.results for name in row if name.startswith("train/")]
 
 
+def measured(result: ghostzoo.TrainResult) -> list[float]:
+    return [row[name] for row in result.results for name in row if name.startswith(("metrics/", "val/"))]
+
+
 def test_two_processes_have_the_losses_of_one(squares: Path, tmp_path: Path) -> None:
     alone = ghostzoo.train_detector(squares, MODEL, save_dir=tmp_path / "alone", **QUICK)
     together = trained(2, squares, tmp_path / "together", sync_bn=True)
     assert len(losses(alone)) == 6
     for result in together:
         assert losses(result) == pytest.approx(losses(alone), rel=1e-3)
+        assert measured(result) == measured(together[0]) and len(measured(result)) == 14
+        of_losses = [[row[name] for row in one.results for name in row if name.startswith("val/")] for one in (result, alone)]
+        assert of_losses[0] == pytest.approx(of_losses[1], rel=1e-2)
     assert (tmp_path / "together" / "weights" / "best.safetensors").is_file()
     again = trained(2, squares, tmp_path / "again", sync_bn=True)
     assert losses(again[0]) == losses(together[0])
@@ -140,6 +147,7 @@ say = lambda event: print(event["event"], flush=True)
 result = ghostzoo.train_detector({data!r}, {model!r}, save_dir="run", group=group, sync_bn=True, progress=say, epochs={epochs},
                                  patience=0, imgsz=64, batch=4, workers=1, seed=3, threads=1)
 print([row[name] for row in result.results for name in row if name.startswith("train/")])
+print([row[name] for row in result.results for name in row if name.startswith(("metrics/", "val/"))])
 """
 
 
@@ -150,7 +158,8 @@ def test_pytorch_connects_processes(squares: Path, tmp_path: Path) -> None:
     done = [process.communicate(timeout=300) for process in processes(program, tmp_path, 2)]
     for out, err in done:
         assert out, err
-        assert [float(value) for value in out.splitlines()[-1][1:-1].split(",")] == losses(together[0])
+        found = [[float(value) for value in line[1:-1].split(",")] for line in out.splitlines()[-2:]]
+        assert found == [losses(together[0]), measured(together[0])]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process is killed by a signal")

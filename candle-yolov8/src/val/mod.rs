@@ -16,4 +16,4 @@ pub use batches::{ValBatch, ValSample, batches};
 pub use evaluator::{DetectionEvaluator, EvalResult, ImageEval};
 pub use options::ValOptions;
 pub use plan::ValPlan;
-pub use run::{BatchOutput, ValReport, ranks, validate, validate_batches, validate_dataset};
+pub use run::{BatchOutput, ValReport, ranks, validate, validate_batches, validate_dataset, validate_dataset_batches};

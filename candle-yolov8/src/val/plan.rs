@@ -1,11 +1,12 @@
 //! Which images of a data set go together.
 
-use candle_vision::data::ItemError;
+use candle_vision::data::{Dataset, ItemError};
 use rayon::prelude::*;
 
 use super::batches::{ValBatch, batches};
 use super::options::ValOptions;
-use crate::data::{AnnotatedFiles, AnnotatedImage};
+use super::run::{item, size};
+use crate::data::{AnnotatedFiles, AnnotatedImage, DetectionItem};
 use crate::detector::Detector;
 
 /// The batches of a validation, by the sizes of all images: the same on every machine that has the same images and options.
@@ -28,8 +29,15 @@ impl ValPlan {
         Self { size_mismatches, ..Self::of_sizes(detector, sizes, options) }
     }
 
+    /// Asks any dataset for its images, for their sizes.
+    #[must_use]
+    pub fn of_dataset(detector: &Detector, images: &dyn Dataset<Item = DetectionItem>, options: &ValOptions) -> Self {
+        let size = |number: usize| item(images, number).map(|item| size(&item.image));
+        Self::of_sizes(detector, (0..images.len()).into_par_iter().map(size).collect(), options)
+    }
+
     /// Of images of known sizes.
-    pub(super) fn of_sizes(detector: &Detector, sizes: Sizes, options: &ValOptions) -> Self {
+    fn of_sizes(detector: &Detector, sizes: Sizes, options: &ValOptions) -> Self {
         let (mut readable, mut shapes, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
         for (index, size) in sizes.into_iter().enumerate() {
             match size {
@@ -72,4 +80,4 @@ impl ValPlan {
 }
 
 /// Sizes of images, upright, or why they are not known.
-pub(super) type Sizes = Vec<Result<[usize; 2], ItemError>>;
+type Sizes = Vec<Result<[usize; 2], ItemError>>;

@@ -118,9 +118,7 @@ pub fn validate_batches(
     observe: &mut dyn FnMut(BatchOutput<'_>) -> Result<()>,
 ) -> Result<()> {
     let files = AnnotatedFiles::new(images, options.max_pixels);
-    let batches = &plan.batches()[batches];
-    let total = batches.iter().map(|batch| batch.images.len()).sum();
-    run(detector, &files, batches, [0, total], &ranks(images), options, observe).map(drop)
+    some(detector, &files, &plan.batches()[batches], &ranks(images), options, observe)
 }
 
 /// [`validate`] of any dataset, such as images in memory. Each item is asked for twice, first for its size.
@@ -134,11 +132,41 @@ pub fn validate_dataset(
     observe: &mut dyn FnMut(BatchOutput<'_>) -> Result<()>,
 ) -> Result<ValReport> {
     let start = Instant::now();
-    let size = |number: usize| item(images, number).map(|item| size(&item.image));
-    let sizes = (0..images.len()).into_par_iter().map(size).collect();
     let order: Vec<usize> = (0..images.len()).collect();
-    let report = whole(detector, images, ValPlan::of_sizes(detector, sizes, options), &order, options, observe)?;
+    let report = whole(detector, images, ValPlan::of_dataset(detector, images, options), &order, options, observe)?;
     Ok(ValReport { elapsed: start.elapsed(), ..report })
+}
+
+/// [`validate_batches`] of any dataset, of which images have their own order for that of ids.
+///
+/// # Errors
+/// As [`validate`].
+///
+/// # Panics
+/// Batches that the plan has not.
+pub fn validate_dataset_batches(
+    detector: &Detector,
+    images: &dyn Dataset<Item = DetectionItem>,
+    options: &ValOptions,
+    plan: &ValPlan,
+    batches: Range<usize>,
+    observe: &mut dyn FnMut(BatchOutput<'_>) -> Result<()>,
+) -> Result<()> {
+    let order: Vec<usize> = (0..images.len()).collect();
+    some(detector, images, &plan.batches()[batches], &order, options, observe)
+}
+
+/// Batches alone.
+fn some(
+    detector: &Detector,
+    images: &dyn Dataset<Item = DetectionItem>,
+    batches: &[ValBatch],
+    ranks: &[usize],
+    options: &ValOptions,
+    observe: &mut dyn FnMut(BatchOutput<'_>) -> Result<()>,
+) -> Result<()> {
+    let total = batches.iter().map(|batch| batch.images.len()).sum();
+    run(detector, images, batches, [0, total], ranks, options, observe).map(drop)
 }
 
 /// All batches of a plan.
@@ -299,13 +327,16 @@ impl Inputs {
 }
 
 /// An item with pixels.
-fn item(images: &dyn Dataset<Item = DetectionItem>, number: usize) -> std::result::Result<DetectionItem, ItemError> {
+pub(super) fn item(
+    images: &dyn Dataset<Item = DetectionItem>,
+    number: usize,
+) -> std::result::Result<DetectionItem, ItemError> {
     let item = images.get(number)?;
     ItemError::check_pixels(&item.image)?;
     Ok(item)
 }
 
-fn size(image: &image::RgbImage) -> [usize; 2] {
+pub(super) fn size(image: &image::RgbImage) -> [usize; 2] {
     [image.height() as usize, image.width() as usize]
 }
 

@@ -1,5 +1,7 @@
 //! A task that several processes train.
 
+use std::ops::Range;
+
 use candle_core::Device;
 use candle_vision::train::distributed::{Communicator, Shard};
 
@@ -28,6 +30,12 @@ impl Parallel {
 
     pub(super) fn shard(&self) -> Shard {
         self.group.as_ref().map(Communicator::shard).unwrap_or_default()
+    }
+
+    /// This process's part of so many batches to validate, the next ones after those of the ranks before.
+    pub(super) fn part(&self, batches: usize) -> Range<usize> {
+        let (rank, count) = self.group.as_ref().map_or((0, 1), |group| (group.rank(), group.world_size()));
+        batches * rank / count..batches * (rank + 1) / count
     }
 
     /// Refuses what the processes cannot share: a batch that they cannot divide; batch norms to synchronise elsewhere than on
@@ -78,6 +86,7 @@ mod tests {
         assert!(error.ends_with("6 is that of all 4 processes together, and no multiple of 4: give 8"), "{error}");
         assert_eq!((four.fewest(16, 8), four.fewest(13, 8), four.fewest(11, 8)), (2, 1, 2));
         assert_eq!(Parallel::new(group.as_ref(), true).fewest(13, 8), 5);
+        assert_eq!((four.part(7), four.part(3), alone.part(7)), (0..1, 0..0, 0..7));
         assert!(four.is_same(&four.clone()) && !four.is_same(&alone) && alone.is_same(&Parallel::new(None, true)));
         Ok(())
     }

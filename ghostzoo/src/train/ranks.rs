@@ -1,5 +1,8 @@
 //! A run by several processes: what they agree on.
 
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
 use candle_vision::train::distributed::{Communicator, Traffic};
 use serde_json::{Value, json};
 
@@ -106,6 +109,34 @@ impl<'a> Ranks<'a> {
         }
         let bytes = self.broadcast(|| Ok(make()?.into_iter().flat_map(f64::to_le_bytes).collect()))?;
         Ok(bytes.chunks_exact(8).filter_map(|bytes| bytes.try_into().ok()).map(f64::from_le_bytes).collect())
+    }
+
+    /// What each process gave, in the order of ranks; nothing where one of them gave nothing.
+    ///
+    /// # Errors
+    /// That of the first that failed, on all of them.
+    pub(super) fn shares(self, own: Result<Option<Vec<u8>>>) -> Result<Option<Vec<Vec<u8>>>> {
+        let own = self.together(own)?;
+        let Some(group) = self.0 else { return Ok(own.map(|own| vec![own])) };
+        let ended = group.gather(&[f64::from(own.is_none())])?.iter().any(|ended| ended[0] > 0.);
+        let Some(own) = own.filter(|_| !ended) else { return Ok(None) };
+        let of = |rank: usize| {
+            let given = if rank == group.rank() { own.clone() } else { Vec::new() };
+            Ok(group.broadcast(rank, given)?)
+        };
+        (0..group.world_size()).map(of).collect::<Result<_>>().map(Some)
+    }
+
+    /// The first process's tensors, in the place of one's own: batch norms may have other statistics elsewhere.
+    ///
+    /// # Errors
+    /// As [`Ranks::broadcast`].
+    pub(super) fn tensors(self, own: BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
+        if self.is_alone() {
+            return Ok(own);
+        }
+        let bytes = self.broadcast(|| state::tensors_to_bytes(&own))?;
+        if self.is_main() { Ok(own) } else { state::tensors_from_bytes("what rank 0 sent", &bytes) }
     }
 
     /// Of the signs that a step ends with: whether any process is asked to end, and what the first one's clock says.

@@ -211,7 +211,22 @@ pub(super) fn from_bytes(shown: &str, bytes: &[u8]) -> Result<Saved> {
     // From the text: a value does not keep every digit.
     let progress: Progress = serde_json::from_str(text).map_err(|error| edited(path, &error))?;
     checks::consistent(&progress).map_err(|error| edited(path, &error))?;
-    let file = SafeTensors::deserialize(bytes).with_context(what)?;
+    let tensors = tensors_from_bytes(shown, bytes)?;
+    ensure!(!tensors.is_empty(), "{}", what());
+    Ok((progress, tensors))
+}
+
+/// Tensors alone.
+pub(super) fn tensors_to_bytes(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
+    Ok(safetensors::serialize(tensors.iter(), None)?)
+}
+
+/// The tensors of the file `shown`.
+///
+/// # Errors
+/// Bytes of something else.
+pub(super) fn tensors_from_bytes(shown: &str, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
+    let file = SafeTensors::deserialize(bytes).with_context(|| format!("{shown} is not the state of a run"))?;
     let mut tensors = BTreeMap::new();
     for (name, view) in file.iter() {
         let dtype = match view.dtype() {
@@ -224,8 +239,7 @@ pub(super) fn from_bytes(shown: &str, bytes: &[u8]) -> Result<Saved> {
         let tensor = Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)?;
         tensors.insert(name.to_owned(), tensor);
     }
-    ensure!(!tensors.is_empty(), "{}", what());
-    Ok((progress, tensors))
+    Ok(tensors)
 }
 
 #[cfg(test)]

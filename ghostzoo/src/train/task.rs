@@ -111,6 +111,11 @@ pub trait TrainTask {
     /// # Errors
     /// What keeps them from being measured.
     fn validate(&mut self, stop: &StopFlag) -> Result<Option<Validation>>;
+    /// Whether [`validate`](TrainTask::validate) is called on all processes of a group, each of which looks at a part and has the
+    /// numbers of the whole, or an error on all of them; else the first process validates alone.
+    fn validates_together(&self) -> bool {
+        false
+    }
     /// The averaged weights after so many epochs, in f32 on the CPU.
     ///
     /// # Errors

@@ -220,15 +220,21 @@ impl<'a> TrainLoop<'a> {
         Ok(End::Finished)
     }
 
-    /// What the first process measures; nothing where it was asked to end.
+    /// What the processes, or the first of them, measure; nothing where they were asked to end.
     fn validate<T: TrainTask>(&self, task: &mut T, callbacks: &mut impl Callbacks<T>) -> Result<Option<Validation>> {
         let (losses, metrics) = (task.val_losses(), task.columns().1);
-        let numbers = self.ranks().numbers(|| {
+        let is_shared = task.validates_together();
+        let mut measure = || {
             let validated = task.validate(&self.options.stop);
             tell(task, callbacks);
             let found = validated?.map(|found| [vec![found.fitness], found.metrics, found.losses].concat());
             Ok(found.unwrap_or_default())
-        })?;
+        };
+        let numbers = match is_shared {
+            // The first one's, where processors round otherwise.
+            true => measure().and_then(|found| self.ranks().numbers(|| Ok(found)))?,
+            false => self.ranks().numbers(measure)?,
+        };
         let Some((&fitness, measured)) = numbers.split_first() else { return Ok(None) };
         let (found, expected) = (measured.len(), metrics.len() + losses.len());
         ensure!(found == expected, "a validation gave {found} metrics and losses, not {expected}");

@@ -331,9 +331,12 @@ impl TrainTask for ClassificationTask {
 
     fn replan(&mut self, _: usize) {}
 
+    fn validates_together(&self) -> bool {
+        true
+    }
+
     fn validate(&mut self, stop: &StopFlag) -> Result<Option<Validation>> {
-        let network = self.ready.get()?.trainer.classifier()?;
-        let Some(found) = self.measure(&network, 0, |_, _, _| Ok(()), stop)? else { return Ok(None) };
+        let Some(found) = self.measure_average(stop)? else { return Ok(None) };
         let (metrics, losses) = (vec![found.top1(), found.top5()], vec![found.loss()]);
         Ok(Some(Validation { metrics, losses, fitness: found.top1() }))
     }

@@ -61,25 +61,31 @@ impl DetectionTask {
             Err(_) if ended.get() => return Ok(None),
             validated => validated?,
         };
-        self.tell_unreadable(&validated)?;
+        self.tell_unreadable(&validated);
+        self.ensure_readable(&validated)?;
         Ok(Some((validated, sums.map(|sum| sum / batches.max(1) as f64))))
     }
 
-    /// Names the validation images that cannot be read, once; fails where there is no other.
-    fn tell_unreadable(&self, validated: &ValReport) -> Result<()> {
-        let found = validated.images.iter().enumerate();
-        let failed: Vec<_> = found.filter_map(|(image, found)| Some((image, found.as_ref().err()?))).collect();
-        if !self.told.replace(true) {
-            for (image, error) in &failed {
+    /// Names the validation images that cannot be read, once.
+    pub(super) fn tell_unreadable(&self, validated: &ValReport) {
+        if self.told.replace(true) {
+            return;
+        }
+        for (image, found) in validated.images.iter().enumerate() {
+            if let Err(error) = found {
                 self.messages
-                    .warn(format!("{}: {error}; it does not count in validation", self.val.path(*image).display()));
+                    .warn(format!("{}: {error}; it does not count in validation", self.val.path(image).display()));
             }
         }
-        saved::ensure_readable(self.val.len(), self.val.len() - failed.len())
+    }
+
+    /// Fails where no validation image can be read.
+    pub(super) fn ensure_readable(&self, validated: &ValReport) -> Result<()> {
+        saved::ensure_readable(self.val.len(), validated.images.iter().filter(|found| found.is_ok()).count())
     }
 
     /// The labels of a batch, in the network's input.
-    fn targets(&self, output: &BatchOutput<'_>) -> Vec<Target> {
+    pub(super) fn targets(&self, output: &BatchOutput<'_>) -> Vec<Target> {
         let of = |(image, (number, sample)): (usize, (&usize, &ValSample))| {
             let labels = self.val.labels(*number).iter().filter(|label| !label.crowd);
             let target = |label: &Annotation| Target {

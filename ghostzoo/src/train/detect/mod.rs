@@ -6,6 +6,8 @@ mod evaluate;
 mod label_text;
 mod options;
 mod prepare;
+mod share;
+mod share_bytes;
 mod start;
 mod task;
 mod teacher;

@@ -357,12 +357,12 @@ impl TrainTask for DetectionTask {
         }
     }
 
+    fn validates_together(&self) -> bool {
+        true
+    }
+
     fn validate(&mut self, stop: &StopFlag) -> Result<Option<Validation>> {
-        let detector = self.ready.get()?.trainer.detector()?;
-        let Some((validated, losses)) = self.measure(&detector, |_, _| Ok(()), stop)? else { return Ok(None) };
-        let metrics = validated.measured.ultralytics.means();
-        let (metrics, fitness) = (metrics.to_vec(), five_digits(metrics[3]));
-        Ok(Some(Validation { metrics, losses: losses.to_vec(), fitness }))
+        self.measure_average(stop)
     }
 
     fn checkpoint(&self, epochs: usize) -> Result<Checkpoint> {

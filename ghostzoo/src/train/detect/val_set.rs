@@ -1,6 +1,7 @@
 //! The images that a detector is measured on: files, or items of any dataset.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +9,10 @@ use candle_core::Result;
 use candle_vision::data::Dataset;
 use candle_yolov8::Detector;
 use candle_yolov8::data::{AnnotatedImage, Annotation, DetectionItem};
-use candle_yolov8::val::{BatchOutput, ValOptions, ValReport, validate, validate_dataset};
+use candle_yolov8::val::{
+    BatchOutput, ValOptions, ValPlan, ValReport, ranks, validate, validate_batches, validate_dataset,
+    validate_dataset_batches,
+};
 use rayon::prelude::*;
 
 pub(super) enum ValSet {
@@ -61,6 +65,39 @@ impl ValSet {
         match self {
             Self::Files(images) => validate(detector, images, options, observe),
             Self::Items { images, .. } => validate_dataset(detector, &**images, options, observe),
+        }
+    }
+
+    /// The batches of a validation.
+    pub(super) fn plan(&self, detector: &Detector, options: &ValOptions) -> ValPlan {
+        match self {
+            Self::Files(images) => ValPlan::new(detector, images, options),
+            Self::Items { images, .. } => ValPlan::of_dataset(detector, &**images, options),
+        }
+    }
+
+    /// Each image's place in the order of ids.
+    pub(super) fn places(&self) -> Vec<usize> {
+        match self {
+            Self::Files(images) => ranks(images),
+            Self::Items { labels, .. } => (0..labels.len()).collect(),
+        }
+    }
+
+    /// Some of the batches.
+    pub(super) fn validate_batches(
+        &self,
+        detector: &Detector,
+        options: &ValOptions,
+        plan: &ValPlan,
+        batches: Range<usize>,
+        observe: &mut dyn FnMut(BatchOutput<'_>) -> Result<()>,
+    ) -> Result<()> {
+        match self {
+            Self::Files(images) => validate_batches(detector, images, options, plan, batches, observe),
+            Self::Items { images, .. } => {
+                validate_dataset_batches(detector, &**images, options, plan, batches, observe)
+            }
         }
     }
 }
