@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from ._results import Results
 
 
+# Bytes that a copy begins with, and a batch: a detector of a few million parameters and some images.
+ROOM = 128 << 20
 # Columns of the result but the path's.
 RESULT = ("width", "height", "class_id", "class", "confidence", "x1", "y1", "x2", "y2", "error")
 
@@ -43,6 +47,11 @@ class DetectBatch:
     ``class``, ``confidence``, ``x1``, ``y1``, ``x2``, ``y2``, ``error``, as ``ghostzoo detect --parquet`` writes them. An image without boxes
     has one row without a class, and so has one that could not be read, with why in ``error``: no image is lost, none ends the job. Bytes of
     a path that are not UTF-8 are written as ``\\xFF``.
+
+    A model that cannot be loaded ends the job with the exception that :class:`ghostzoo.Detector` has. Where the system gives no memory
+    (a limit of address space, or a machine that promises no more than it has), a ``MemoryError`` says what to change. What kills a process
+    without a word, as Linux does where a machine or a container has no memory left, is between the engine and the system: Ray begins
+    a killed copy anew with the same batch, without end, so that its ``memory`` has to say what a copy takes.
     """
 
     def __init__(
@@ -63,9 +72,14 @@ class DetectBatch:
         taken = [name for name in self._keep if name in RESULT]
         if taken:
             raise ValueError(f"`keep` names {', '.join(taken)}, which the result has of its own: give the column another name before")
-        self.detector = Detector(model, threads=threads, channels=channels, **options)  # type: ignore[arg-type]
+        with _memory(f"load {os.fspath(model)}"):
+            self.detector = Detector(model, threads=threads, channels=channels, **options)  # type: ignore[arg-type]
 
     def __call__(self, batch: Any) -> pa.Table:
+        with _memory("look at a batch"):
+            return self._rows(batch)
+
+    def _rows(self, batch: Any) -> pa.Table:
         import pyarrow as pa
 
         images = [_plain(image) for image in _values(batch, self._images)]
@@ -94,6 +108,23 @@ class DetectBatch:
             result._image = None
         found = iter(results)
         return [image if isinstance(image, Exception) else next(found) for image in images]
+
+
+@contextmanager
+def _memory(doing: str) -> Iterator[None]:
+    """Says what to do where there is no memory. What the system would refuse is asked for before: the module in Rust ends its process."""
+    try:
+        if hasattr(mmap, "MAP_PRIVATE"):
+            try:
+                mmap.mmap(-1, ROOM, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+            except OSError as error:
+                raise MemoryError(f"the system gives no {ROOM >> 20} MB more: {error.strerror}") from None
+        yield
+    except MemoryError as error:
+        raise MemoryError(
+            f"there is no memory to {doing} ({error}): give fewer copies to a machine, Ray by `memory=` what one takes, the engine a smaller "
+            "`batch_size`, or DetectBatch a smaller `batch`"
+        ) from error
 
 
 def _boxes(results: Sequence[Results | Exception]) -> dict[str, Any]:
@@ -191,5 +222,7 @@ def _fetched(image: Any) -> Any:
         filesystem, path = fs.FileSystem.from_uri(image)
         with filesystem.open_input_stream(path) as stream:
             return stream.read()
+    except MemoryError:
+        raise
     except Exception as error:
         return error

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +131,61 @@ def test_whatever_an_address_raises_is_a_row(detect: DetectBatch, monkeypatch: p
     monkeypatch.setattr(fs, "FileSystem", Broken)
     rows = detect({"path": np.array([str(CELLS), "s3://bucket/a.jpg"], dtype=object)}).to_pylist()
     assert len(rows) > 5 and rows[-1]["error"] == "no credentials for s3://bucket/a.jpg" and rows[0]["error"] is None
+
+
+def test_a_model_that_cannot_be_loaded_is_said_in_one_line() -> None:
+    for model, text in {"absent.pt": "no such file: absent.pt", "yolov8n-ghostnet-bcd": "unknown model .*did you mean"}.items():
+        with pytest.raises(ValueError, match=text) as raised:
+            DetectBatch(model)
+        assert "\n" not in str(raised.value)
+
+
+def test_an_image_without_memory_is_no_row(detect: DetectBatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyarrow import fs
+
+    class Full:
+        @staticmethod
+        def from_uri(uri: str) -> None:
+            raise MemoryError(f"no room for {uri}")
+
+    monkeypatch.setattr(fs, "FileSystem", Full)
+    with pytest.raises(MemoryError, match=r"no memory to look at a batch \(no room for s3://bucket/a.jpg\): give fewer copies") as raised:
+        detect({"path": np.array(["s3://bucket/a.jpg"], dtype=object)})
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a process is given less address space by Linux")
+@pytest.mark.parametrize("when", ["load yolov8n-ghostnet-bccd", "look at a batch"])
+def test_a_process_without_memory_says_what_to_do(tmp_path: Path, when: str) -> None:
+    program = f"""
+        import resource
+        import numpy as np
+        import pyarrow
+        from ghostzoo.ray import DetectBatch
+
+        def limit():
+            with open("/proc/self/statm") as file:
+                now = int(file.read().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (now + (16 << 20), resource.RLIM_INFINITY))
+
+        try:
+            if {when!r} == "look at a batch":
+                detect = DetectBatch()
+                detect({{"path": np.array([{str(SHIP)!r}], dtype=object)}})
+                limit()
+                detect({{"path": np.array([{str(SHIP)!r}], dtype=object)}})
+            else:
+                limit()
+                DetectBatch()
+        except MemoryError as error:
+            print(error)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], cwd=tmp_path, timeout=120, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    text = f"there is no memory to {when} (the system gives no 128 MB more: Cannot allocate memory): give fewer copies to a machine, "
+    assert done.stdout.startswith(text) and done.stdout.count("\n") == 1
 
 
 def test_tensors_of_arrow_are_pixels(detect: DetectBatch) -> None:
