@@ -58,7 +58,7 @@ pub(crate) fn raised(error: PyErr) -> Error {
     Error::Callback(Box::new(error))
 }
 
-/// The exception for an error: `ValueError` for what was asked for, `ImageError` for an image, `OSError` for a file, else
+/// The exception for an error: `ValueError` for what was asked for, `ImageError` for an image, `OSError` for any file, else
 /// `RuntimeError`.
 pub(crate) fn exception(error: impl Into<Error>) -> PyErr {
     let error = match error.into() {
@@ -73,8 +73,23 @@ pub(crate) fn exception(error: impl Into<Error>) -> PyErr {
         Error::Image(image) => of_image(image, text),
         Error::Io { source, .. } => of_io(source.kind(), text),
         _ if error.is_request() => PyValueError::new_err(text),
-        _ => PyRuntimeError::new_err(text),
+        error => match of_file(error) {
+            Some(kind) => of_io(kind, text),
+            None => PyRuntimeError::new_err(text),
+        },
     }
+}
+
+/// Why a file could not be read or written, where that is the cause.
+fn of_file(error: &Error) -> Option<ErrorKind> {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            return Some(error.kind());
+        }
+        cause = error.source();
+    }
+    None
 }
 
 fn innermost(error: &Error) -> &Error {
