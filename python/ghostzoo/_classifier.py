@@ -16,7 +16,6 @@ from ._model import (
     Path,
     absolute,
     check,
-    listed,
     loading,
     named,
     refuse,
@@ -51,6 +50,7 @@ class Classifier(Model):
         channels: Channels = "bgr",
         max_pixels: int | None = None,
     ) -> None:
+        super().__init__()
         check("channels", channels, CHANNELS)
         max_pixels = None if max_pixels is None else whole("max_pixels", max_pixels)
         how = loading(dtype, threads, device, arch)
@@ -110,8 +110,7 @@ class Classifier(Model):
         max_pixels = None if max_pixels is None else whole("max_pixels", max_pixels)
         given = {"channels": channels, "max_pixels": max_pixels}
         options = {**self._defaults, **{key: value for key, value in given.items() if value is not None}}
-        results = self._results(listed(images), batch, errors, options)
-        return results if stream else list(results)
+        return self._results(images, stream, batch, errors, options)
 
     __call__ = predict
 

@@ -18,7 +18,6 @@ from ._model import (
     Path,
     absolute,
     check,
-    listed,
     loading,
     named,
     refuse,
@@ -70,6 +69,7 @@ class Detector(Model):
         channels: Channels = "bgr",
         max_pixels: int | None = None,
     ) -> None:
+        super().__init__()
         how = loading(dtype, threads, device, arch)
         self._model = absolute(model)
         self._native = _ghostzoo.Detector(os.fspath(model), **how)
@@ -167,21 +167,24 @@ class Detector(Model):
         that cannot be read has its exception as ``error``, and no boxes; else the exception is raised. ``verbose`` is taken and
         ignored, whatever it is: nothing is printed. A result holds on to the image that was given, for ``plot``, of a file to its path.
         """
-        refuse(others)
-        given = {
-            "conf": conf,
-            "iou": iou,
-            "max_det": max_det,
-            "imgsz": imgsz,
-            "rect": rect,
-            "classes": classes,
-            "agnostic_nms": agnostic_nms,
-            "channels": channels,
-            "max_pixels": max_pixels,
-        }
-        options = {**self._defaults, **self._checked({key: value for key, value in given.items() if value is not None})}
-        results = self._results(listed(images), batch, errors, options)
-        return results if stream else list(results)
+        if others:
+            refuse(others)
+        options = self._defaults
+        are_defaults = conf is None and iou is None and max_det is None and imgsz is None and rect is None and classes is None
+        if not (are_defaults and agnostic_nms is None and channels is None and max_pixels is None):
+            given = {
+                "conf": conf,
+                "iou": iou,
+                "max_det": max_det,
+                "imgsz": imgsz,
+                "rect": rect,
+                "classes": classes,
+                "agnostic_nms": agnostic_nms,
+                "channels": channels,
+                "max_pixels": max_pixels,
+            }
+            options = {**options, **self._checked({key: value for key, value in given.items() if value is not None})}
+        return self._results(images, stream, batch, errors, options)
 
     __call__ = predict
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Union
 
@@ -37,6 +37,13 @@ class Model:
     _names: dict[int, str]
     _defaults: dict[str, Any]
     _options: dict[str, Any]
+    _of_image: Callable[..., Results]
+
+    def __init__(self) -> None:
+        # Once: after a network, which fills the processor's caches, an import statement in a call would take 30 us.
+        from ._results import of_image
+
+        self._of_image = of_image
 
     @property
     def model(self) -> Path:
@@ -70,16 +77,25 @@ class Model:
     def _batch(self, images: list[Image], options: dict[str, Any]) -> list[Any]:
         raise NotImplementedError
 
-    def _results(self, images: Iterable[Image], batch: int, errors: str, options: dict[str, Any]) -> Iterator[Results]:
-        from ._results import of_batch
-
+    def _results(
+        self, images: Image, stream: bool, batch: int, errors: str, options: dict[str, Any]
+    ) -> list[Results] | Iterator[Results]:
         check("errors", errors, ERRORS)
-        batch = whole("batch", batch)
-        names, images, first = self.names, map(content, images), 0
+        batch, raises, images = whole("batch", batch), errors == "raise", listed(images)
+        if not stream and isinstance(images, tuple) and len(images) == 1:
+            # What follows for several would be half of the time that Python takes for one.
+            image = content(images[0])
+            (found,) = self._batch([image], options)
+            return [self._of_image(found, image, 0, self._names, raises, options)]
+        results = self._each(images, batch, raises, options)
+        return results if stream else list(results)
+
+    def _each(self, images: Iterable[Image], batch: int, raises: bool, options: dict[str, Any]) -> Iterator[Results]:
+        images, first = map(content, images), 0
         while chunk := list(islice(images, batch)):
             found = self._batch(chunk, options)
-            reading = {name: options[name] for name in ("channels", "max_pixels")}
-            yield from of_batch(found, chunk, first, names, errors == "raise", reading)
+            for number, (one, image) in enumerate(zip(found, chunk), first):
+                yield self._of_image(one, image, number, self._names, raises, options)
             first += len(chunk)
 
 
@@ -155,8 +171,9 @@ def content(image: Image) -> Image:
 
 def listed(images: Image) -> Iterable[Image]:
     """Images one by one: of a list, a tuple, an iterator, an array of (n, height, width, 3); else the one that is given."""
-    if hasattr(images, "read"):
-        return (images,)
-    if isinstance(images, (list, tuple, Iterator)):
+    if isinstance(images, (list, tuple)):
         return images
-    return iter(images) if getattr(images, "ndim", 0) == 4 else (images,)
+    if hasattr(images, "ndim"):
+        return iter(images) if images.ndim == 4 else (images,)
+    # An open file is an iterator of lines too.
+    return images if hasattr(images, "__next__") and not hasattr(images, "read") else (images,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Results:
     """What a model found in an image."""
 
-    __slots__ = ("_image", "_reading", "boxes", "dropped", "error", "input_shape", "names", "orig_shape", "path", "probs", "speed")
+    __slots__ = ("_image", "_options", "boxes", "dropped", "error", "input_shape", "names", "orig_shape", "path", "probs", "speed")
 
     path: str
     """The file; of an image that came otherwise ``image0``, ``image1`` and so on, by its place in the call."""
@@ -57,9 +57,9 @@ class Results:
         dropped: int = 0,
         error: Exception | None = None,
     ) -> None:
-        # What was looked at, and how it is read.
+        # What was looked at, and the options of the call.
         self._image: Any = None
-        self._reading: Mapping[str, Any] = {}
+        self._options: Mapping[str, Any] = {}
         self.path, self.names, self.orig_shape = path, names, orig_shape
         self.boxes, self.probs, self.speed = boxes, probs, speed or {}
         self.input_shape, self.dropped, self.error = input_shape, dropped, error
@@ -92,7 +92,7 @@ class Results:
 
     def _with(self, boxes: Boxes) -> Results:
         again = Results(self.path, self.names, self.orig_shape, boxes=boxes, speed=self.speed, dropped=self.dropped)
-        again.input_shape, again._image, again._reading = self.input_shape, self._image, self._reading
+        again.input_shape, again._image, again._options = self.input_shape, self._image, self._options
         return again
 
     def __getstate__(self) -> tuple[None, dict[str, Any]]:
@@ -107,8 +107,8 @@ class Results:
             raise self.error
         if self._image is None:
             raise ValueError(f"the result of {self.path} has no image: it was pickled, or made without; `plot` takes it as `img`")
-        is_upright = self.probs is None
-        image: npt.NDArray[np.uint8] = _ghostzoo.read_image(self._image, orient=is_upright, **self._reading)
+        reading = {name: self._options[name] for name in ("channels", "max_pixels")}
+        image: npt.NDArray[np.uint8] = _ghostzoo.read_image(self._image, orient=self.probs is None, **reading)
         if image.shape[:2] != tuple(self.orig_shape):
             raise ValueError(f"{self.path} is no longer the image that was looked at: its size is another one")
         return image
@@ -231,27 +231,20 @@ def shown(text: str) -> str:
     return re.sub("[\ud800-\udfff]", written, text)
 
 
-SPEEDS = ("preprocess", "inference", "postprocess")
-
-
-def of_batch(
-    found: list[Any], images: Sequence[Any], first: int, names: Mapping[int, str], raises: bool, reading: Mapping[str, Any]
-) -> Iterator[Results]:
-    """The results of a batch; ``first`` is the place of its first image in the call, and ``reading`` says how images are read."""
-    for number, (one, image) in enumerate(zip(found, images), first):
-        is_path = isinstance(image, (str, os.PathLike))
-        path = os.fsdecode(image) if is_path else getattr(image, "filename", "") or f"image{number}"
-        if isinstance(one, Exception):
-            if raises:
-                raise one
-            yield Results(path, names, error=one)
-            continue
-        if len(one) == 5:
-            boxes, shape, sides, times, dropped = one
-            result = Results(path, names, shape, boxes=Boxes(boxes, shape), input_shape=sides, dropped=dropped)
-        else:
-            data, shape, times = one
-            result = Results(path, names, shape, probs=Probs(data))
-        result.speed = dict(zip(SPEEDS, times))
-        result._image, result._reading = image, reading
-        yield result
+def of_image(found: Any, image: Any, number: int, names: Mapping[int, str], raises: bool, options: Mapping[str, Any]) -> Results:
+    """The result of what the module found in an image, the one of that number in a call with these options."""
+    is_path = isinstance(image, str) or hasattr(image, "__fspath__")
+    path = os.fsdecode(image) if is_path else getattr(image, "filename", "") or f"image{number}"
+    if isinstance(found, Exception):
+        if raises:
+            raise found
+        return Results(path, names, error=found)
+    if len(found) == 5:
+        boxes, shape, sides, times, dropped = found
+        result = Results(path, names, shape, boxes=Boxes(boxes, shape), input_shape=sides, dropped=dropped)
+    else:
+        data, shape, times = found
+        result = Results(path, names, shape, probs=Probs(data))
+    result.speed = {"preprocess": times[0], "inference": times[1], "postprocess": times[2]}
+    result._image, result._options = image, options
+    return result

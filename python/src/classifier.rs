@@ -7,6 +7,7 @@ use ghostzoo::{ClassifySpeed, TopK};
 use numpy::PyArray1;
 use pyo3::prelude::*;
 
+use crate::buffers::Buffers;
 use crate::detector::milliseconds;
 use crate::error::{exception, refuse};
 use crate::input::{Input, Reading, unreadable};
@@ -54,7 +55,8 @@ impl Classifier {
         let defaults = DecodeOptions::stored();
         let decode = defaults.max_pixels(max_pixels.unwrap_or(defaults.max_pixels));
         let reading = Reading { decode, is_bgr: channels == "bgr" };
-        let inputs: Vec<Input> = images.iter().map(|image| Input::new(image, &reading)).collect::<PyResult<_>>()?;
+        let input = |image| Input::new(image, &reading, &Buffers::default());
+        let inputs: Vec<Input> = images.iter().map(input).collect::<PyResult<_>>()?;
         let paths: Vec<_> = inputs.iter().map(|input| input.path().map(ToOwned::to_owned)).collect();
         let work = || {
             let (mut read, mut prepared) = (Vec::with_capacity(inputs.len()), Vec::with_capacity(inputs.len()));

@@ -9,6 +9,7 @@ use ghostzoo::model::MAX_SIDE;
 use numpy::{PyArray1, PyArrayMethods as _};
 use pyo3::prelude::*;
 
+use crate::buffers::Buffers;
 use crate::error::{exception, refuse};
 use crate::input::{Input, Reading, unreadable};
 use crate::model::load_options;
@@ -20,6 +21,7 @@ use crate::threads::Pool;
 pub(crate) struct Detector {
     pub(crate) detector: ghostzoo::Detector,
     pub(crate) pool: Pool,
+    buffers: Buffers,
 }
 
 /// Boxes of an image, a row each of x1, y1, x2, y2, confidence, class; its height and width; those of the network's input;
@@ -41,7 +43,7 @@ impl Detector {
     ) -> PyResult<Self> {
         let (options, pool) = (load_options(dtype, device, arch)?, Pool::new(threads)?);
         let detector = pool.run(py, || options.detector(&model))?.map_err(exception)?;
-        Ok(Self { detector, pool })
+        Ok(Self { detector, pool, buffers: Buffers::default() })
     }
 
     /// The objects in a few images, which run as one batch: see `Found`. An image that cannot be read has its exception instead.
@@ -69,19 +71,27 @@ impl Detector {
         let nms =
             PredictOptions::new().nms.conf(conf).iou(iou).max_det(max_det).agnostic(agnostic_nms).classes(classes);
         let options = PredictOptions::new().imgsz(imgsz.map(sides).transpose()?).rect(rect).nms(nms);
-        let inputs: Vec<Input> = images.iter().map(|image| Input::new(image, &reading)).collect::<PyResult<_>>()?;
+        let input = |image| Input::new(image, &reading, &self.buffers);
+        let inputs: Vec<Input> = images.iter().map(input).collect::<PyResult<_>>()?;
         let paths: Vec<_> = inputs.iter().map(|input| input.path().map(ToOwned::to_owned)).collect();
         let work = || {
             let mut read = Vec::with_capacity(inputs.len());
             let mut images: Vec<RgbImage> = Vec::with_capacity(inputs.len());
+            let mut are_pixels = Vec::with_capacity(inputs.len());
             for input in inputs {
-                read.push(input.read(&reading).map(|image| images.push(image)));
+                let is_pixels = matches!(input, Input::Pixels(_));
+                read.push(input.read(&reading).map(|image| {
+                    images.push(image);
+                    are_pixels.push(is_pixels);
+                }));
             }
             let found = self.detector.inner().predict(&images, &options)?;
             let sizes: Vec<_> = images.iter().map(|image| (image.height(), image.width())).collect();
-            Ok::<_, ghostzoo::Error>((read, sizes, found))
+            let pixels = images.into_iter().zip(are_pixels).filter_map(|(image, is_pixels)| is_pixels.then_some(image));
+            Ok::<_, ghostzoo::Error>((read, sizes, found, pixels.collect::<Vec<_>>()))
         };
-        let (read, sizes, found) = self.pool.run(py, work)?.map_err(exception)?;
+        let (read, sizes, found, pixels) = self.pool.run(py, work)?.map_err(exception)?;
+        pixels.into_iter().for_each(|image| self.buffers.give(image.into_raw()));
         let mut found = sizes.into_iter().zip(found);
         let mut results = Vec::with_capacity(read.len());
         for (index, (read, path)) in read.into_iter().zip(paths).enumerate() {

@@ -8,6 +8,7 @@ use ghostzoo::plot::{BoxStyle, annotate, drawable};
 use numpy::{PyArray1, PyArrayMethods as _, PyReadonlyArray2};
 use pyo3::prelude::*;
 
+use crate::buffers::Buffers;
 use crate::error::{exception, refuse};
 use crate::input::{Input, Reading, unreadable};
 
@@ -27,7 +28,7 @@ pub(crate) fn read_image<'py>(
     let defaults = if orient { DecodeOptions::default() } else { DecodeOptions::stored() };
     let decode = defaults.max_pixels(max_pixels.unwrap_or(defaults.max_pixels));
     let reading = Reading { decode, is_bgr: channels == "bgr" };
-    let input = Input::new(image, &reading)?;
+    let input = Input::new(image, &reading, &Buffers::default())?;
     let path = input.path().map(Path::to_owned);
     let read = py.detach(|| input.read(&reading)).map_err(|error| unreadable(error, path.as_deref(), 0))?;
     to_array(py, &read)
@@ -79,7 +80,7 @@ pub(crate) fn save_image(py: Python<'_>, image: &Bound<'_, PyAny>, file: PathBuf
 /// An image of levels that are blue, green, red.
 fn pixels(levels: &Bound<'_, PyAny>) -> PyResult<RgbImage> {
     let reading = Reading { decode: DecodeOptions::default(), is_bgr: true };
-    match Input::new(levels, &reading)? {
+    match Input::new(levels, &reading, &Buffers::default())? {
         Input::Pixels(image) => Ok(image),
         _ => Err(refuse("an array of (height, width, 3) is needed here")),
     }

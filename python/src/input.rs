@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use ghostzoo::Error;
-use ghostzoo::image::{DecodeOptions, ImageError, RgbImage, decode_with, open_with, swap_red_blue};
+use ghostzoo::image::{DecodeOptions, ImageError, RgbImage, decode_with, open_with, swap_red_blue_into};
 use numpy::{PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods as _};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyString};
 
+use crate::buffers::Buffers;
 use crate::error::{self, refuse};
 
 /// An image that may still have to be read.
@@ -32,13 +33,13 @@ pub(crate) struct Reading {
 }
 
 impl Input {
-    /// Takes a path, encoded bytes, an array of (height, width, 3) levels, or an image of Pillow.
+    /// Takes a path, encoded bytes, an array of (height, width, 3) levels, or an image of Pillow; pixels into memory of `buffers`.
     ///
     /// # Errors
     /// Another type, shape or type of elements.
-    pub(crate) fn new(given: &Bound<'_, PyAny>, reading: &Reading) -> PyResult<Self> {
+    pub(crate) fn new(given: &Bound<'_, PyAny>, reading: &Reading, buffers: &Buffers) -> PyResult<Self> {
         if let Ok(array) = given.cast::<PyUntypedArray>() {
-            return of_array(array, reading.is_bgr).map(Self::Pixels);
+            return of_array(array, reading.is_bgr, buffers).map(Self::Pixels);
         }
         if given.is_instance_of::<PyBytes>() || given.is_instance_of::<PyByteArray>() {
             return Ok(Self::Encoded(given.extract()?));
@@ -52,7 +53,7 @@ impl Input {
         if given.hasattr("mode")? && given.hasattr("convert")? {
             let module = given.py().import("ghostzoo._pillow")?;
             let array = module.call_method1("rgb", (given, reading.decode.orient))?;
-            return of_array(array.cast::<PyUntypedArray>()?, false).map(Self::Pixels);
+            return of_array(array.cast::<PyUntypedArray>()?, false, buffers).map(Self::Pixels);
         }
         Err(PyTypeError::new_err(format!(
             "{} is no image: give a path, the bytes of a file, a numpy array of uint8 (height, width, 3), or an image of Pillow",
@@ -96,7 +97,7 @@ pub(crate) fn unreadable(error: ImageError, path: Option<&Path>, index: usize) -
 ///
 /// # Errors
 /// Another type of elements, another shape, no pixel.
-fn of_array(array: &Bound<'_, PyUntypedArray>, is_bgr: bool) -> PyResult<RgbImage> {
+fn of_array(array: &Bound<'_, PyUntypedArray>, is_bgr: bool, buffers: &Buffers) -> PyResult<RgbImage> {
     let shape = array.shape().to_vec();
     let Ok(levels) = array.extract::<PyReadonlyArrayDyn<'_, u8>>() else {
         return Err(PyTypeError::new_err(format!(
@@ -124,13 +125,13 @@ fn of_array(array: &Bound<'_, PyUntypedArray>, is_bgr: bool) -> PyResult<RgbImag
     let view = levels.as_array();
     // A slice of an array in Fortran's order has its columns first.
     let slice = levels.as_slice().ok().filter(|_| levels.is_c_contiguous());
-    let levels: Vec<u8> = match (slice, channels, is_bgr) {
-        (Some(levels), 3, false) => levels.to_vec(),
-        (Some(levels), 3, true) => swap_red_blue(levels),
-        (Some(levels), _, _) => levels.iter().flat_map(|level| [*level; 3]).collect(),
-        (None, 3, true) => swap_red_blue(&view.iter().copied().collect::<Vec<u8>>()),
-        (None, 3, false) => view.iter().copied().collect(),
-        (None, _, _) => view.iter().flat_map(|level| [*level; 3]).collect(),
-    };
-    RgbImage::from_raw(columns, rows, levels).ok_or_else(|| refuse("an array whose size is not its shape's"))
+    let mut out = buffers.take(height * width * 3);
+    match (slice, channels, is_bgr) {
+        (Some(levels), 3, true) => swap_red_blue_into(levels, &mut out),
+        (None, 3, true) => swap_red_blue_into(&view.iter().copied().collect::<Vec<u8>>(), &mut out),
+        (Some(levels), 3, false) => out.copy_from_slice(levels),
+        (None, 3, false) => out.iter_mut().zip(view).for_each(|(out, level)| *out = *level),
+        _ => out.as_chunks_mut().0.iter_mut().zip(view).for_each(|(out, level)| *out = [*level; 3]),
+    }
+    RgbImage::from_raw(columns, rows, out).ok_or_else(|| refuse("an array whose size is not its shape's"))
 }

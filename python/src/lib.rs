@@ -1,6 +1,7 @@
 //! The module `ghostzoo._ghostzoo`, which the Python package wraps: models that take images and give arrays, and work that takes long,
 //! which calls back and which Ctrl-C ends.
 
+mod buffers;
 mod classifier;
 mod detector;
 mod draw;

@@ -10,6 +10,7 @@ use ghostzoo::{Architecture, Error, weights};
 use pyo3::prelude::*;
 use serde_json::{Value, json};
 
+use crate::buffers::Buffers;
 use crate::detector::sides;
 use crate::error::{exception, refuse};
 use crate::input::{Input, Reading};
@@ -88,13 +89,13 @@ impl Dataset for Images {
     }
 
     fn get(&self, index: usize) -> Result<RgbImage, ItemError> {
-        let image = Python::attach(|py| Input::new(self.images[index].bind(py), &self.reading));
+        let image = Python::attach(|py| Input::new(self.images[index].bind(py), &self.reading, &Buffers::default()));
         let image = image.map_err(|error| ItemError::other(Python::attach(|py| error.value(py).to_string())))?;
         Ok(image.read(&self.reading)?)
     }
 
     fn name(&self, index: usize) -> String {
-        let image = Python::attach(|py| Input::new(self.images[index].bind(py), &self.reading));
+        let image = Python::attach(|py| Input::new(self.images[index].bind(py), &self.reading, &Buffers::default()));
         let path = image.ok().and_then(|image| Some(image.path()?.display().to_string()));
         path.unwrap_or_else(|| format!("image {index}"))
     }

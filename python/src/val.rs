@@ -48,7 +48,7 @@ pub(crate) fn val_detector(
     if batch == 0 {
         return Err(refuse("`batch` is 0: give at least 1"));
     }
-    let Detector { detector, pool } = detector.get();
+    let Detector { detector, pool, .. } = detector.get();
     let progress = Progress::new(progress);
     let work = |caller: &Caller| {
         let single_cls = single_cls || detector.single_cls();

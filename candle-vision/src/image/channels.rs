@@ -10,15 +10,20 @@ use ghostzoo_kernels::widest;
 /// ```
 #[must_use]
 pub fn swap_red_blue(levels: &[u8]) -> Vec<u8> {
-    widest(|| swapped(levels))
+    let mut out = vec![0; levels.len()];
+    swap_red_blue_into(levels, &mut out);
+    out
+}
+
+/// [`swap_red_blue`] into memory that is there; of two lengths the shorter counts, and levels of `out` behind the last whole pixel stay.
+pub fn swap_red_blue_into(levels: &[u8], out: &mut [u8]) {
+    widest(|| swap(levels, out));
 }
 
 /// The compiler turns it into shuffles of bytes where the processor has them.
 #[inline(always)]
-fn swapped(levels: &[u8]) -> Vec<u8> {
-    let mut out = vec![0; levels.len()];
+fn swap(levels: &[u8], out: &mut [u8]) {
     for ([first, middle, last], out) in levels.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
         *out = [*last, *middle, *first];
     }
-    out
 }

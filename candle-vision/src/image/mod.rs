@@ -51,7 +51,7 @@ mod warp;
 mod webp;
 
 pub use bilinear::{resize_bilinear, resize_bilinear_alone};
-pub use channels::swap_red_blue;
+pub use channels::{swap_red_blue, swap_red_blue_into};
 pub use classify::EvalTransform;
 pub use decode::{DecodeOptions, Decoded, MAX_FILE_BYTES, MAX_PIXELS, Reference, decode, decode_with, open, open_with};
 #[cfg(feature = "draw")]
