@@ -36,7 +36,7 @@ pub(crate) use program::{MemoryPool, Program, overlap};
 pub(crate) use quantize::{Integers, LowPrecision, Quantize};
 pub(crate) use winograd::{PackedWinograd, Winograd, WinogradConfig};
 pub(crate) use winograd_float::Winograd4;
-pub(crate) use winograd_int8::{MAX_CHANNELS, WinogradInt8};
+pub(crate) use winograd_int8::{MAX_CHANNELS, MAX_WEIGHTS, Winograd2Int8, Winograd4Int8};
 
 use super::simd::{Job, Vector};
 

@@ -6,8 +6,11 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
+use candle_core::{DType, Result};
+
 use super::graph::Conv;
-use crate::infer::{MAX_CHANNELS, Packed};
+use super::quantization::ConvQuantization;
+use crate::infer::{MAX_CHANNELS, MAX_WEIGHTS, Packed};
 use crate::{ConvGeometry, Isa, Width};
 
 /// What a convolution's kernel is chosen by.
@@ -34,7 +37,10 @@ pub(super) enum ConvAlgorithm {
     Winograd,
     /// Depth by window position, then pair of channels, of integers.
     Int8,
-    WinogradInt8,
+    /// F(2x2, 3x3) of pairs of integers.
+    Winograd2Int8,
+    /// F(4x4, 3x3) of pairs of integers.
+    Winograd4Int8,
     /// Depth by window position, then four channels, of bytes.
     DotsInt8,
     /// Depth by window position, then pair of channels, of `bf16`.
@@ -64,15 +70,32 @@ pub(super) fn choose(conv: &Conv, of_image: bool, out: [usize; 2], isa: Isa) -> 
 }
 
 /// How to compute a convolution in 8 bits.
-pub(super) fn choose_int8(conv: &Conv, isa: Isa) -> Choice {
+pub(super) fn choose_int8(conv: &Conv, found: &ConvQuantization, isa: Isa) -> Result<Choice> {
     if isa.int8().is_some() {
-        return (ConvAlgorithm::DotsInt8, Width::Full);
+        return Ok((ConvAlgorithm::DotsInt8, Width::Full));
     }
     let [out_c, in_c] = [conv.weight.dims()[0], conv.weight.dims()[1]];
     let ConvGeometry { kernel, stride, dilation, .. } = conv.geometry;
-    let may_be_winograd = kernel == [3, 3] && stride == [1, 1] && dilation == [1, 1] && in_c <= MAX_CHANNELS;
-    let form = if may_be_winograd && in_c.min(out_c) >= 8 { ConvAlgorithm::WinogradInt8 } else { ConvAlgorithm::Int8 };
-    (form, Packed::best_width(out_c, isa))
+    let may_be_winograd = kernel == [3, 3] && stride == [1, 1] && dilation == [1, 1] && in_c.min(out_c) >= 8;
+    let form = if may_be_winograd && fits_winograd4(conv, found)? {
+        ConvAlgorithm::Winograd4Int8
+    } else if may_be_winograd && in_c <= MAX_CHANNELS {
+        ConvAlgorithm::Winograd2Int8
+    } else {
+        ConvAlgorithm::Int8
+    };
+    Ok((form, Packed::best_width(out_c, isa)))
+}
+
+/// Whether the weights of three by three windows are small enough for [`ConvAlgorithm::Winograd4Int8`].
+fn fits_winograd4(conv: &Conv, found: &ConvQuantization) -> Result<bool> {
+    /// The sums of magnitudes round.
+    const MOST: f32 = 0.999 * MAX_WEIGHTS as f32;
+    if 9 * 127 * conv.weight.dims()[1] <= MAX_WEIGHTS {
+        return Ok(true);
+    }
+    let sums = conv.weight.to_dtype(DType::F32)?.abs()?.flatten_from(1)?.sum(1)?.to_vec1::<f32>()?;
+    Ok(sums.iter().zip(&found.weight_scale).all(|(sum, scale)| sum / scale <= MOST))
 }
 
 /// The choice without a table.

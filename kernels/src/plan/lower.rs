@@ -15,7 +15,7 @@ use super::quantization::Quantization;
 use crate::infer::{
     BOX_CHANNELS, Bias, Combine, DecodeBoxes, Dense, DenseConfig, Depthwise, DotConfig, DotConv, Epilogue,
     GlobalAverage, Integers, Interleave, Kernel, LowPrecision, Operation, PackedDots, Pool, Program, Quantize, Rows,
-    SIDES, Stem, View, Winograd, Winograd4, WinogradConfig, WinogradInt8,
+    SIDES, Stem, View, Winograd, Winograd2Int8, Winograd4, Winograd4Int8, WinogradConfig,
 };
 use crate::{Isa, Width, sources};
 
@@ -69,8 +69,8 @@ pub(super) fn lower(
         if let Op::Conv { xs, conv, .. } = &graph.nodes[value.0].op {
             let [height, width, _] = graph.nodes[value.0].shape;
             let choose = || choose(conv, *xs == Value(0), [height, width], isa);
-            let choice = match conv.arithmetic {
-                Arithmetic::Int8(_) => choose_int8(conv, isa),
+            let choice = match &conv.arithmetic {
+                Arithmetic::Int8(found) => choose_int8(conv, found, isa)?,
                 Arithmetic::Bf16 => (ConvAlgorithm::DotsBf16, Width::Full),
                 Arithmetic::Float => forced.unwrap_or_else(choose),
             };
@@ -193,10 +193,14 @@ impl Lowering<'_> {
             (form, Some(Weights::Winograd(weights))) => {
                 let padding = geometry.padding;
                 let config = WinogradConfig { input, padding, weights, bias, epilogue, scales };
-                if form == ConvAlgorithm::WinogradInt8 {
-                    self.push(Winograd::<WinogradInt8, 4, 2>::new(config, threads), &conv.path, macs);
-                } else {
-                    self.push(Winograd::<Winograd4, 6, 4>::new(config, threads), &conv.path, macs);
+                match form {
+                    ConvAlgorithm::Winograd2Int8 => {
+                        self.push(Winograd::<Winograd2Int8, 4, 2>::new(config, threads), &conv.path, macs);
+                    }
+                    ConvAlgorithm::Winograd4Int8 => {
+                        self.push(Winograd::<Winograd4Int8, 6, 4>::new(config, threads), &conv.path, macs);
+                    }
+                    _ => self.push(Winograd::<Winograd4, 6, 4>::new(config, threads), &conv.path, macs),
                 }
             }
             (_, Some(Weights::Dots(weights))) => {

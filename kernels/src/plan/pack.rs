@@ -10,7 +10,9 @@ use super::choose::{Choice, ConvAlgorithm};
 use super::graph::Conv;
 use super::quantization::integers;
 use crate::Isa;
-use crate::infer::{Aligned, Bias, LINE, Packed, PackedDepthwise, PackedDots, PackedWinograd};
+use crate::infer::{
+    Aligned, Bias, LINE, Packed, PackedDepthwise, PackedDots, PackedWinograd, Winograd2Int8, Winograd4Int8,
+};
 use crate::simd::pairs::{bf16_pair, pair, quad};
 
 /// Packed weights.
@@ -134,9 +136,13 @@ fn pack(conv: &Conv, (form, width): Choice, isa: Isa) -> Result<Weights> {
             };
             Weights::Dots(Arc::new(PackedDots::new([out_c, taps * pairs], kernel_w * pairs, weight)))
         }
-        ConvAlgorithm::WinogradInt8 => {
-            let packed = PackedWinograd::of_integers([out_c, in_c], isa, width, integers(conv, weight)?);
-            Weights::Winograd(Arc::new(packed))
+        ConvAlgorithm::Winograd2Int8 => {
+            let (points, weight) = (Winograd2Int8::weight_points, integers(conv, weight)?);
+            Weights::Winograd(Arc::new(PackedWinograd::of_integers([out_c, in_c], isa, width, points, weight)))
+        }
+        ConvAlgorithm::Winograd4Int8 => {
+            let (points, weight) = (Winograd4Int8::weight_points, integers(conv, weight)?);
+            Weights::Winograd(Arc::new(PackedWinograd::of_integers([out_c, in_c], isa, width, points, weight)))
         }
         ConvAlgorithm::Planar => matrix(&|out, depth| weight[out * in_c * taps + depth]),
         ConvAlgorithm::Depthwise => {

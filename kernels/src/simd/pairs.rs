@@ -15,8 +15,10 @@ pub(crate) unsafe trait Pairs: Copy {
     unsafe fn int_add(self, other: Self) -> Self;
     /// `i32`, which wrap.
     unsafe fn int_sub(self, other: Self) -> Self;
-    /// `i32` shifted right by two bits, with its sign.
-    unsafe fn int_quarter(self) -> Self;
+    /// `i32`, which wrap.
+    unsafe fn int_mul(self, other: Self) -> Self;
+    /// `i32` shifted right by up to 31 bits, with its sign.
+    unsafe fn int_shift(self, by: i32) -> Self;
     /// `i32` to the nearest `f32`.
     unsafe fn int_to_float(self) -> Self;
     /// Writes the first `n` lanes, `f32` of magnitudes up to 32767, as `i16`, rounded to nearest with ties to even; behind an odd

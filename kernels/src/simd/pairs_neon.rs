@@ -77,9 +77,15 @@ unsafe impl Pairs for Quad {
     }
 
     #[inline(always)]
-    unsafe fn int_quarter(self) -> Self {
+    unsafe fn int_mul(self, other: Self) -> Self {
         // SAFETY: as above.
-        unsafe { Self::of_ints(vshrq_n_s32::<2>(self.ints())) }
+        unsafe { Self::of_ints(vmulq_s32(self.ints(), other.ints())) }
+    }
+
+    #[inline(always)]
+    unsafe fn int_shift(self, by: i32) -> Self {
+        // SAFETY: as above.
+        unsafe { Self::of_ints(vshlq_s32(self.ints(), vdupq_n_s32(-by))) }
     }
 
     #[inline(always)]

@@ -55,9 +55,21 @@ macro_rules! pairs_of_ymm {
             }
 
             #[inline(always)]
-            unsafe fn int_quarter(self) -> Self {
+            unsafe fn int_mul(self, other: Self) -> Self {
                 // SAFETY: as above.
-                unsafe { Self(_mm256_castsi256_ps(_mm256_srai_epi32::<2>(_mm256_castps_si256(self.0)))) }
+                unsafe {
+                    let products = _mm256_mullo_epi32(_mm256_castps_si256(self.0), _mm256_castps_si256(other.0));
+                    Self(_mm256_castsi256_ps(products))
+                }
+            }
+
+            #[inline(always)]
+            unsafe fn int_shift(self, by: i32) -> Self {
+                // SAFETY: as above.
+                unsafe {
+                    let shifted = _mm256_sra_epi32(_mm256_castps_si256(self.0), _mm_cvtsi32_si128(by));
+                    Self(_mm256_castsi256_ps(shifted))
+                }
             }
 
             #[inline(always)]
@@ -183,9 +195,17 @@ unsafe impl Pairs for Zmm {
     }
 
     #[inline(always)]
-    unsafe fn int_quarter(self) -> Self {
+    unsafe fn int_mul(self, other: Self) -> Self {
         // SAFETY: as above.
-        unsafe { Self(_mm512_castsi512_ps(_mm512_srai_epi32::<2>(_mm512_castps_si512(self.0)))) }
+        unsafe {
+            Self(_mm512_castsi512_ps(_mm512_mullo_epi32(_mm512_castps_si512(self.0), _mm512_castps_si512(other.0))))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn int_shift(self, by: i32) -> Self {
+        // SAFETY: as above.
+        unsafe { Self(_mm512_castsi512_ps(_mm512_sra_epi32(_mm512_castps_si512(self.0), _mm_cvtsi32_si128(by)))) }
     }
 
     #[inline(always)]

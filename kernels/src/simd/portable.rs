@@ -149,8 +149,13 @@ unsafe impl Pairs for Eight {
     }
 
     #[inline(always)]
-    unsafe fn int_quarter(self) -> Self {
-        self.zip_ints(self, |a, _| a >> 2)
+    unsafe fn int_mul(self, other: Self) -> Self {
+        self.zip_ints(other, i32::wrapping_mul)
+    }
+
+    #[inline(always)]
+    unsafe fn int_shift(self, by: i32) -> Self {
+        self.zip_ints(self, |a, _| a >> by)
     }
 
     #[inline(always)]

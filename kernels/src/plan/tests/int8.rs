@@ -224,13 +224,40 @@ fn the_longest_windows_stay_in_32_bits() -> Result<()> {
 }
 
 #[test]
+fn the_largest_sums_of_wide_tiles_stay_in_32_bits() -> Result<()> {
+    // The most channels of largest weights that F(4x4, 3x3) takes, and one more: all inputs, and all weights, have one sign.
+    for (channels, kernel) in [(115, "int8 winograd 4x4"), (116, "int8 winograd 2x2")] {
+        for (zero_point, input, sign) in [(0, 1e30, 1), (255, -1e30, 1), (0, 1e30, -1), (255, -1e30, -1)] {
+            let window = problem([9, 6, channels], 8, ConvGeometry::square(3).same());
+            let problem = Problem { is_extreme: true, zero_point, ..window };
+            let mut tensors = problem.tensors();
+            tensors.image.fill(input);
+            tensors.weights.fill(127 * sign);
+            let truth = problem.truth(&tensors)?;
+            for isa in Isa::available() {
+                let (got, steps) = problem.run(&tensors, isa, 2, 1)?;
+                assert!(
+                    got.iter().zip(&truth).all(|(got, [value, _])| f64::from(*got) == *value),
+                    "{isa}: {problem:?}"
+                );
+                assert!(isa.int8().is_some() || steps.iter().any(|step| step.starts_with(kernel)), "{isa}: {steps:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn every_kernel_of_8_bits_is_taken() -> Result<()> {
     let three = ConvGeometry::square(3).same();
     let cases = [
         ("int8 gemm", [41, 67, 65], 65, ConvGeometry::square(1)),
         ("int8 gathered gemm", [41, 67, 33], 49, three.stride([2, 2])),
-        ("int8 winograd", [41, 67, 67], 67, three),
-        ("int8 winograd", [5, 7, 48], 67, three),
+        ("int8 winograd 4x4", [41, 67, 67], 67, three),
+        ("int8 winograd 4x4", [5, 7, 48], 67, three),
+        // Sums of weights whose magnitudes are half of the largest in the mean.
+        ("int8 winograd 4x4", [5, 7, 190], 8, three),
+        ("int8 winograd 2x2", [5, 7, 240], 8, three),
     ];
     for (kernel, input, out_c, geometry) in cases {
         let problem = problem(input, out_c, geometry);
