@@ -49,6 +49,7 @@ impl Epilogue {
             out: at(&self.out),
             stride: self.out.stride,
             channels: self.channels(),
+            is_bare: self.residual.is_none() && self.plain.is_none() && self.precision.is_none(),
             is_apart: self.is_residual_bf16
                 || self.precision.is_some_and(|(precision, _)| !matches!(precision, LowPrecision::Pairs(_))),
             precision: self.precision.map(|(precision, _)| precision),
@@ -69,6 +70,8 @@ pub(super) struct Store {
     out: *mut f32,
     stride: usize,
     channels: usize,
+    /// Whether the output alone is written, in `f32`, and no residual is added.
+    is_bare: bool,
     /// Whether the output or the residual are low-precision numbers that are stored out of line: all but pairs of integers.
     is_apart: bool,
     precision: Option<LowPrecision>,
@@ -105,6 +108,15 @@ impl Sink for Store {
             let sums = sums.as_flattened();
             // SAFETY: the vector's instruction set is there by the caller's contract, and so are the rows.
             return unsafe { V::outline(StoreConverted { store: self, row, channel, vectors: NV, sums }) };
+        }
+        if self.is_bare && channel + NV * V::LANES <= self.channels {
+            for (i, sums) in sums.iter().enumerate() {
+                for (j, sum) in sums.iter().enumerate() {
+                    // SAFETY: as below.
+                    unsafe { sum.store(self.out.add((row + i) * self.stride + channel + j * V::LANES)) };
+                }
+            }
+            return;
         }
         for j in 0..NV {
             let channel = channel + j * V::LANES;

@@ -91,6 +91,18 @@ proptest! {
 }
 
 #[test]
+fn depthwise_windows_may_lie_beside_the_map() -> Result<()> {
+    for (kernel, padding) in [(1, 1), (3, 2), (3, 3), (5, 2), (5, 3), (5, 5)] {
+        for (stride, [height, width]) in [(1, [1, 1]), (2, [3, 2]), (1, [2, 9]), (2, [4, 20])] {
+            let geometry = ConvGeometry::square(kernel).padding([padding; 2]).stride([stride; 2]).groups(17);
+            let (image, activation) = ([17, height, width], Activation::Identity);
+            check(&Problem { batch: 1, image, out_c: 17, geometry, activation, has_bias: true }.net()?, 1)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn every_kernel_is_taken_and_long_steps_do_not_depend_on_threads() -> Result<()> {
     let three = ConvGeometry::square(3).same();
     let cases = [
