@@ -8,7 +8,7 @@ multiples of eight channels, to the same GFLOPs; the networks differ in who chos
 so is the one that lost nothing.
 
 With --speed, on a machine that does nothing besides: milliseconds of an image on one and two threads instead, of what has its row, to
-docs/study/pruned_speed.jsonl. Networks and threads take turns in five rounds.
+docs/study/pruned_speed.jsonl. Networks and threads take turns in fifteen rounds.
 """
 import csv
 import fnmatch
@@ -24,7 +24,7 @@ from train import state
 ROWS = plan.STUDY / "pruned.jsonl"
 SPEED = plan.STUDY / "pruned_speed.jsonl"
 THREADS = [1, 2]
-ROUNDS = 5
+ROUNDS = 15
 
 
 def summary(file, case, commands, log):
