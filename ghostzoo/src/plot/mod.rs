@@ -6,8 +6,8 @@
 //! - [`label_overview`], [`batch_mosaic`], [`mosaic`]: what is trained on, and what is found;
 //! - [`annotate`]: objects on the image that they were found in.
 //!
-//! Each that measures are given to fails with [`Error::Invalid`](crate::Error::Invalid) where curves, values and names are not as many as each other, and
-//! returns an image, which `candle_vision::image::save` writes complete or not at all. Text is in the bundled font, in
+//! Plots of measures fail with [`Error::Invalid`](crate::Error::Invalid) where curves, values and names are not as many as each
+//! other. What is drawn, `candle_vision::image::save` writes complete or not at all. Text is in the bundled font, in
 //! that of the system where it lacks a character; one that no font has shows as its missing-glyph box.
 
 mod axes;

@@ -94,7 +94,7 @@ impl Form<4, 2> for Winograd2Int8 {
     }
 }
 
-/// F(4x4, 3x3) of pairs of `i16`: inputs are at most 10 · 10 integers of 8 bits, weights at most 12 · 12. Sums of their products may
+/// F(4x4, 3x3) of pairs of `i16`: inputs are sums of up to 100 integers of 9 bits, weights of up to 144 of 8. Sums of their products may
 /// wrap; 576 times the convolution comes out modulo 2³², which is 9 · 64 times.
 pub(crate) struct Winograd4Int8;
 
