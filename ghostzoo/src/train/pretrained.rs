@@ -64,9 +64,8 @@ pub(super) fn read(name: &str, find: &mut dyn FnMut(&str) -> Result<ResolvedMode
 /// The licence of the weights that a training starts from, where it binds what is made of them.
 pub(super) fn binding_licence(weights: Option<&(String, Checkpoint)>) -> Option<String> {
     let licence = weights?.1.metadata.licence.as_ref()?;
-    let known = licence.to_ascii_uppercase();
-    let binds = ["GPL-", "-SA-"].iter().any(|part| known.contains(part));
-    binds.then(|| licence.clone())
+    let name = licence.to_ascii_uppercase();
+    (name.contains("GPL") || name.contains("-SA")).then(|| licence.clone())
 }
 
 /// For each class of the data the row of the checkpoint's last layer that has its name, see [`class_rows`], where
