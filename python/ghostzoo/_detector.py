@@ -169,21 +169,19 @@ class Detector(Model):
         """
         if others:
             refuse(others)
-        options = self._defaults
-        are_defaults = conf is None and iou is None and max_det is None and imgsz is None and rect is None and classes is None
-        if not (are_defaults and agnostic_nms is None and channels is None and max_pixels is None):
-            given = {
-                "conf": conf,
-                "iou": iou,
-                "max_det": max_det,
-                "imgsz": imgsz,
-                "rect": rect,
-                "classes": classes,
-                "agnostic_nms": agnostic_nms,
-                "channels": channels,
-                "max_pixels": max_pixels,
-            }
-            options = {**options, **self._checked({key: value for key, value in given.items() if value is not None})}
+        given = {
+            "conf": conf,
+            "iou": iou,
+            "max_det": max_det,
+            "imgsz": imgsz,
+            "rect": rect,
+            "classes": classes,
+            "agnostic_nms": agnostic_nms,
+            "channels": channels,
+            "max_pixels": max_pixels,
+        }
+        given = {key: value for key, value in given.items() if value is not None}
+        options = {**self._defaults, **self._checked(given)} if given else self._defaults
         return self._results(images, stream, batch, errors, options)
 
     __call__ = predict
