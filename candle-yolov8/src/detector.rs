@@ -9,6 +9,7 @@ use candle_vision::nms::{Candidate, NmsOptions, NmsOutput, iou, nms, nms_batched
 use ghostzoo_kernels::has_kernels;
 use rayon::current_num_threads;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::candidates::candidates;
 use crate::net::{Endpoint, Yolo};
@@ -17,7 +18,7 @@ use crate::net::{Endpoint, Yolo};
 const PER_THREAD: usize = 2;
 
 /// One found object, in pixels of the original image.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Detection {
     /// Class number.
     pub class_id: usize,

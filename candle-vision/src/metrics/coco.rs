@@ -7,6 +7,7 @@
 //! One difference: pycocotools takes a ground truth whose id is 0 for unmatched; ids play no part here.
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// Overlaps at which a detection counts: 0.50 to 0.95.
 const IOUS: usize = 10;
@@ -18,7 +19,7 @@ const MAX_DETECTIONS: [usize; 3] = [1, 10, 100];
 const AREAS: [[f64; 2]; 4] = [[0., 1e10], [0., 1024.], [1024., 9216.], [9216., 1e10]];
 
 /// One labelled object.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct GroundTruth {
     /// The image. Images count in the order of their numbers, which decides between equal scores.
     pub image: usize,

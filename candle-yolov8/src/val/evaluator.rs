@@ -2,6 +2,7 @@
 
 use candle_vision::metrics::{ApAccumulator, ConfusionMatrix, IouMatches, Metrics, coco, match_boxes};
 use candle_vision::nms::Candidate;
+use serde::{Deserialize, Serialize};
 
 use super::batches::ValSample;
 use crate::data::Annotation;
@@ -31,7 +32,7 @@ pub struct EvalResult {
 
 /// What one image adds to the numbers. Those of all images, in the order in which they were looked at, give what
 /// [`DetectionEvaluator::finish`] says of the whole, to the last digit.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ImageEval {
     /// What was found, best first, in pixels of the image.
     pub detections: Vec<Detection>,

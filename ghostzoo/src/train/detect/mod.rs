@@ -7,7 +7,6 @@ mod label_text;
 mod options;
 mod prepare;
 mod share;
-mod share_bytes;
 mod start;
 mod task;
 mod teacher;

@@ -6,14 +6,41 @@ use std::ops::Range;
 use candle_core::DType;
 use candle_nn::VarBuilder;
 use candle_vision::data::ItemError;
-use candle_yolov8::val::{DetectionEvaluator, ValPlan, ValReport};
+use candle_yolov8::val::{DetectionEvaluator, ImageEval, ValPlan, ValReport};
 use candle_yolov8::{Detector, Yolo};
+use serde::{Deserialize, Serialize};
 
-use super::share_bytes::{BatchShare, ImageShare, from_bytes, to_bytes};
 use super::task::{DetectionTask, Ready, five_digits};
-use crate::error::{Result, ensure};
+use crate::error::{Error, Result, ensure};
 use crate::train::ranks::Ranks;
 use crate::train::{StopFlag, Validation, saved};
+
+const WHAT: &str = "what processes found in the validation images cannot be put together";
+
+/// What a batch shows.
+#[derive(Serialize, Deserialize)]
+struct BatchShare {
+    losses: [f64; 3],
+    images: Vec<ImageShare>,
+}
+
+/// What an image shows, or why it cannot be read.
+#[derive(Serialize, Deserialize)]
+struct ImageShare {
+    /// Its number in the data.
+    number: usize,
+    found: Result<ImageEval, String>,
+}
+
+fn to_bytes(batches: &[BatchShare]) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    ciborium::into_writer(batches, &mut bytes).map_err(|error| Error::Invalid(format!("{WHAT}: {error}")))?;
+    Ok(bytes)
+}
+
+fn from_bytes(bytes: &[u8]) -> Result<Vec<BatchShare>> {
+    ciborium::from_reader(bytes).map_err(|error| Error::Invalid(format!("{WHAT}: {error}")))
+}
 
 impl DetectionTask {
     /// Measures the averaged weights, with the others where there are some; nothing where one was asked to end.
@@ -39,11 +66,12 @@ impl DetectionTask {
         let plan = self.val.plan(&detector, validation);
         let batches = self.parallel.part(plan.batches().len());
         let looked = self.look(&detector, &plan, batches, stop);
-        let Some(shares) = ranks.shares(looked.map(|looked| looked.map(|batches| to_bytes(&batches))))? else {
+        let Some(shares) = ranks.shares(looked.and_then(|found| found.as_deref().map(to_bytes).transpose()))? else {
             return Ok(None);
         };
-        let shares = shares.iter().map(|bytes| from_bytes(bytes)).collect::<Result<Vec<_>>>()?;
-        let (report, losses) = self.merged(&detector, &plan, shares.concat())?;
+        let shares = shares.iter().map(|share| from_bytes(share)).collect::<Result<Vec<_>>>()?;
+        let batches = shares.into_iter().flatten().collect();
+        let (report, losses) = self.merged(&detector, &plan, batches)?;
         if ranks.is_main() {
             self.tell_unreadable(&report);
         }
@@ -98,8 +126,7 @@ impl DetectionTask {
             for ImageShare { number, found } in found {
                 ensure!(number < images.len() && images[number].is_none(), "processes validated other images");
                 let found = match found {
-                    Ok(mut eval) => {
-                        eval.truths.iter_mut().for_each(|truth| truth.image = places[number]);
+                    Ok(eval) => {
                         measure.add_eval(places[number], &eval);
                         Ok(eval.detections)
                     }
