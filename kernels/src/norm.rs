@@ -18,7 +18,7 @@ use super::shared::{DisjointSliceMut, with_compute_dtype};
 use super::sync::{self, AllGather};
 use super::{Activation, gpu, is_stock};
 
-mod together;
+pub(crate) mod together;
 
 /// Elements that pass through the first-level cache at a time.
 const PART: usize = 1024;
@@ -36,7 +36,7 @@ pub struct BatchStats {
 
 /// Normalises `xs` (n, c, h, w) by its own moments; `weight` and `bias` are (c). Fails where a channel has one element.
 ///
-/// In [`crate::with_sync_batch_norm`] the moments are those of all processes' maps, by the CPU's kernels alone.
+/// In [`crate::with_sync_batch_norm`] the moments are those of all processes' maps; candle's own operations have no such form.
 pub fn batch_norm(
     xs: &Tensor,
     weight: &Tensor,
@@ -53,22 +53,18 @@ pub fn batch_norm(
         bail!("batch norm in training needs more than one value per channel, got {:?}", xs.dims())
     }
     let on_gpu = gpu::train::takes(xs);
-    if group.is_some() && (on_gpu || !xs.device().is_cpu() || is_stock()) {
-        bail!("batch norms of several processes are synchronised on the CPU alone, not on {:?}", xs.device())
-    }
     if (!xs.device().is_cpu() && !on_gpu) || is_stock() {
+        if group.is_some() {
+            bail!("batch norms of several processes are not synchronised by candle's own operations")
+        }
         return compose(xs, weight, bias, eps, activation, count);
     }
     let mut found = None;
     let ys = with_compute_dtype("batch_norm", xs, |xs| {
         let operand = |t: &Tensor| t.to_dtype(xs.dtype());
         let (weight, bias) = (operand(weight)?, operand(bias)?);
-        let (ys, moments, count) = if on_gpu {
-            let (ys, moments) = gpu::train::batch_norm(xs, &weight, &bias, eps, activation)?;
-            (ys, moments, count)
-        } else {
-            fused(xs, &weight, &bias, eps, activation, group)?
-        };
+        let by = if on_gpu { gpu::train::batch_norm } else { fused };
+        let (ys, moments, count) = by(xs, &weight, &bias, eps, activation, group)?;
         found = Some((moments, count));
         Ok(ys)
     })?;
@@ -134,9 +130,9 @@ fn fused(
 
 /// A channel's mean and biased variance.
 #[derive(Debug, Clone, Copy)]
-struct Moment {
-    mean: f64,
-    var: f64,
+pub(crate) struct Moment {
+    pub(crate) mean: f64,
+    pub(crate) var: f64,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 
 use super::{batch_norm, compose};
+use crate::gpu::place::{PLACES, Place};
 use crate::{Activation, AllGather, with_sync_batch_norm};
 
 fn random(shape: impl Into<candle_core::Shape>, seed: u64) -> Result<Tensor> {
@@ -180,11 +181,11 @@ impl AllGather for Member {
 
 /// Result, mean, variance, and the gradients of input, weight and bias for `grad`.
 fn pass(xs: &Tensor, grad: &Tensor) -> Result<(Vec<Vec<f64>>, usize)> {
-    let channels = xs.dim(1)?;
+    let (channels, like) = (xs.dim(1)?, |t: Tensor| t.to_dtype(xs.dtype())?.to_device(xs.device()));
     let vars = [
         Var::from_tensor(xs)?,
-        Var::from_tensor(&(random(channels, 2)? + 1.)?)?,
-        Var::from_tensor(&random(channels, 3)?)?,
+        Var::from_tensor(&like((random(channels, 2)? + 1.)?)?)?,
+        Var::from_tensor(&like(random(channels, 3)?)?)?,
     ];
     let (ys, stats) = batch_norm(&vars[0], &vars[1], &vars[2], 1e-3, Activation::Silu)?;
     let grads = (&ys * grad)?.sum_all()?.backward()?;
@@ -195,29 +196,35 @@ fn pass(xs: &Tensor, grad: &Tensor) -> Result<(Vec<Vec<f64>>, usize)> {
     Ok((all, stats.count))
 }
 
+/// What [`pass`] gives of the parts of a batch, each of which a thread has, by kernels of a place.
+fn parts_of(place: &Place, batch: [&Tensor; 2], parts: &[usize]) -> Result<Vec<(Vec<Vec<f64>>, usize)>> {
+    let given = Mutex::new(vec![Vec::new(); parts.len()]);
+    let threads = Arc::new(Threads { given, barrier: Barrier::new(parts.len()) });
+    std::thread::scope(|scope| {
+        let member = |rank: usize| {
+            let (group, first) = (Member(threads.clone(), rank), parts[..rank].iter().sum::<usize>());
+            let part = batch.map(|all| all.narrow(0, first, parts[rank])?.contiguous());
+            scope.spawn(move || {
+                let [xs, grad] = part;
+                place.run(|| with_sync_batch_norm(Arc::new(group), || pass(&xs?, &grad?)))
+            })
+        };
+        let all: Vec<_> = (0..parts.len()).map(member).collect();
+        all.into_iter().map(|member| member.join().expect("no panic")).collect()
+    })
+}
+
 #[test]
 fn processes_together_have_the_moments_and_gradients_of_the_whole_batch() -> Result<()> {
-    for (parts, plane, about) in [(vec![2, 2], [5, 7], 0.), (vec![1, 3, 2], [3, 1], -300.), (vec![1, 1, 1], [1, 1], 0.)]
-    {
+    let cases = [(vec![2, 2], [5, 7], 0.), (vec![1, 3, 2], [3, 1], -300.), (vec![1, 1, 1], [1, 1], 0.)];
+    for ((parts, plane, about), place) in cases.iter().flat_map(|case| PLACES.iter().map(move |place| (case, place))) {
         let dims = [parts.iter().sum::<usize>(), 3, plane[0], plane[1]];
-        let (xs, grad) = ((random(&dims, 5)? + about)?, random(&dims, 6)?);
-        let (whole, count) = pass(&xs, &grad)?;
-        let given = Mutex::new(vec![Vec::new(); parts.len()]);
-        let threads = Arc::new(Threads { given, barrier: Barrier::new(parts.len()) });
-        let found: Vec<Result<_>> = std::thread::scope(|scope| {
-            let member = |rank: usize| {
-                let (group, first) = (Member(threads.clone(), rank), parts[..rank].iter().sum::<usize>());
-                let part = [&xs, &grad].map(|all| all.narrow(0, first, parts[rank])?.contiguous());
-                scope.spawn(move || {
-                    let [xs, grad] = part;
-                    with_sync_batch_norm(Arc::new(group), || pass(&xs?, &grad?))
-                })
-            };
-            let all: Vec<_> = (0..parts.len()).map(member).collect();
-            all.into_iter().map(|member| member.join().expect("no panic")).collect()
-        });
-        let found: Vec<_> = found.into_iter().collect::<Result<_>>()?;
-        let tolerance = 1e-10 * (1. + f64::abs(about));
+        let (dtype, rounding) = if matches!(place, Place::Cpu) { (DType::F64, 1e-10) } else { (DType::F32, 1e-6) };
+        let batch = [(random(&dims, 5)? + *about)?.to_dtype(dtype)?, random(&dims, 6)?.to_dtype(dtype)?];
+        let (whole, count) = pass(&batch[0].to_dtype(DType::F64)?, &batch[1].to_dtype(DType::F64)?)?;
+        let [xs, grad] = batch.map(|all| all.to_device(place.device()));
+        let found = parts_of(place, [&xs?, &grad?], parts)?;
+        let tolerance = rounding * (1. + f64::abs(*about));
         for (at, expected) in whole.iter().enumerate() {
             let of = |rank: usize| found[rank].0[at].as_slice();
             let got: Vec<f64> = match at {
@@ -231,7 +238,8 @@ fn processes_together_have_the_moments_and_gradients_of_the_whole_batch() -> Res
                 // The others add up.
                 _ => (0..3).map(|channel| (0..parts.len()).map(|rank| of(rank)[channel]).sum()).collect(),
             };
-            assert!(relative_difference(&got, expected) < 1e3 * tolerance, "{at} of {parts:?}: {got:?} {expected:?}");
+            let distance = relative_difference(&got, expected);
+            assert!(distance < tolerance, "{at} of {parts:?}, {place:?}: {distance}, {got:?} {expected:?}");
         }
         assert!(found.iter().all(|(_, of_all)| *of_all == count), "{count}");
     }

@@ -1,11 +1,12 @@
 """Training from a terminal, in one process or in several that are started together.
 
     python -m ghostzoo train detect data=cells/data.yaml epochs=100
-    torchrun --nproc-per-node 2 -m ghostzoo train detect data=cells/data.yaml save_dir=runs/cells sync_bn=true
+    torchrun --nproc-per-node 2 -m ghostzoo train detect data=cells/data.yaml save_dir=runs/cells sync_bn=true [device=cuda]
     python -m ghostzoo train detect resume=runs/cells
 
 Arguments are those of :func:`ghostzoo.train_detector` (``detect``) and :func:`ghostzoo.train_classifier` (``classify``), written
-``name=value`` or ``--name value``. Processes of torchrun, mpirun or srun find each other: :func:`ghostzoo.distributed.init`.
+``name=value`` or ``--name value``. Processes of torchrun, mpirun or srun find each other: :func:`ghostzoo.distributed.init`; with
+``device=cuda`` each has a GPU of its own, and NCCL connects them.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ def main(words: Sequence[str]) -> int:
     group = None
     try:
         options = arguments(words[2:])
-        group = distributed.init()
+        group = distributed.init(backend="nccl" if options.get("device") == "cuda" else "gloo")
+        if group is not None and options.get("device") == "cuda":
+            options["device"] = group.device
         is_first = group is None or group.rank == 0
         run = TASKS[words[1]](group=group, progress=show if is_first else None, **options)
     except KeyboardInterrupt:

@@ -73,8 +73,9 @@ def train_detector(
     ``options`` have Ultralytics' names and defaults: ``epochs`` (100), ``imgsz`` (640), ``batch`` (16), ``patience`` (100), ``time``
     (hours), ``optimizer``, ``lr0``, ``lrf``, ``momentum``, ``weight_decay``, ``warmup_epochs``, ``cos_lr``, ``nbs``, ``box``, ``cls``,
     ``dfl``, ``freeze``, ``pretrained``, ``teacher`` (a detector of the same classes and strides whose answers are learnt too),
-    ``distill`` (the weight of that, 1), ``slim`` (batch norms lose this much times the rate of their weights in each step), ``seed``, ``workers``, ``cache``, ``single_cls``, ``classes``, ``fraction``, ``rect``,
-    ``multi_scale``, ``close_mosaic``, ``save_period``, ``val``, ``val_split``, ``hsv_h``, ``hsv_s``, ``hsv_v``, ``degrees``,
+    ``distill`` (the weight of that, 1), ``slim`` (batch norms lose this much times the rate of their weights in each step), ``device``
+    (as :class:`Detector`'s; each call says it anew), ``seed``, ``workers``, ``cache``, ``single_cls``, ``classes``, ``fraction``,
+    ``rect``, ``multi_scale``, ``close_mosaic``, ``save_period``, ``val``, ``val_split``, ``hsv_h``, ``hsv_s``, ``hsv_v``, ``degrees``,
     ``translate``, ``scale``, ``shear``, ``perspective``, ``flipud``, ``fliplr``, ``bgr``, ``mosaic``, ``mixup``, ``cutmix`` and the
     others that ``ghostzoo train detect --help`` lists.
 

@@ -9,7 +9,7 @@ Started as ``torchrun --nproc-per-node 2 train.py``, by ``mpirun``, ``srun``, or
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,6 +23,8 @@ VARIABLES = (
     ("PMI_RANK", "PMI_SIZE"),
     ("SLURM_PROCID", "SLURM_NTASKS"),
 )
+# Names of the rank among the processes of one machine, in the same order.
+LOCAL_VARIABLES = ("LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID")
 
 
 class ProcessGroup(Protocol):
@@ -44,29 +46,43 @@ class ProcessGroup(Protocol):
 
 
 class TorchGroup:
-    """A group of ``torch.distributed``, by default the one of all processes; its backend must take tensors of the CPU, as gloo does."""
+    """A group of ``torch.distributed``, by default the one of all processes.
+
+    Where its backend takes tensors of GPUs alone, as NCCL, values pass through the memory of the current CUDA device, which ``device``
+    names, for a training to compute on it; else that is ``"cpu"``.
+    """
 
     def __init__(self, group: Any = None) -> None:
+        import torch
         import torch.distributed as dist
 
         self._group = group
+        self._is_direct = "cpu:" in str(dist.get_backend_config(group))
+        self.device: str = "cpu" if self._is_direct else f"cuda:{torch.cuda.current_device()}"
         self.rank: int = dist.get_rank(group)
         self.world_size: int = dist.get_world_size(group)
 
     def all_reduce(self, values: npt.NDArray[Any]) -> None:
         """See :class:`ProcessGroup`."""
-        import torch
         import torch.distributed as dist
 
-        dist.all_reduce(torch.from_numpy(values), group=self._group)
+        self._exchange(values, lambda tensor: dist.all_reduce(tensor, group=self._group))
 
     def broadcast(self, values: npt.NDArray[Any], root: int) -> None:
         """See :class:`ProcessGroup`."""
-        import torch
         import torch.distributed as dist
 
         source = root if self._group is None else dist.get_global_rank(self._group, root)
-        dist.broadcast(torch.from_numpy(values), src=source, group=self._group)
+        self._exchange(values, lambda tensor: dist.broadcast(tensor, src=source, group=self._group))
+
+    def _exchange(self, values: npt.NDArray[Any], operation: Callable[[Any], object]) -> None:
+        import torch
+
+        own = torch.from_numpy(values)
+        there = own if self._is_direct else own.to(self.device, copy=True)
+        operation(there)
+        if there is not own:
+            own.copy_(there)
 
     def abort(self) -> None:
         """Leaves the group, so that the others do not wait for this process."""
@@ -78,12 +94,15 @@ class TorchGroup:
         return f"TorchGroup(rank={self.rank}, world_size={self.world_size})"
 
 
-def init(timeout: float = 1800) -> TorchGroup | None:
-    """The processes that were started together, connected by gloo; ``None`` where this one is alone.
+def init(timeout: float = 1800, backend: str = "gloo") -> TorchGroup | None:
+    """The processes that were started together, connected by ``backend``; ``None`` where this one is alone.
 
     A group that is there, as in Ray Train, is taken. Else rank and number of processes are those of ``RANK`` and ``WORLD_SIZE``, as
     torchrun sets them, or those that ``mpirun`` or ``srun`` set, and they meet at ``MASTER_ADDR`` and ``MASTER_PORT``. Whoever waits for
     longer than ``timeout`` seconds for another raises an exception.
+
+    ``"nccl"`` is for processes that have a CUDA device each: the one of their number on their machine, which becomes PyTorch's current
+    device, and the group's ``device``.
     """
     place = _place(os.environ)
     try:
@@ -100,9 +119,11 @@ def init(timeout: float = 1800) -> TorchGroup | None:
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if missing:
         raise ValueError(f"{' and '.join(missing)}: set to where rank 0 of {world_size} processes listens, the same for all")
+    # PyTorch's own choice knows of torchrun's number of a process on its machine alone.
+    device = _own_device(rank) if backend == "nccl" else None
     where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     try:
-        dist.init_process_group("gloo", rank=rank, world_size=world_size, timeout=timedelta(seconds=timeout))
+        dist.init_process_group(backend, rank=rank, world_size=world_size, timeout=timedelta(seconds=timeout), device_id=device)
     except (RuntimeError, ValueError) as error:
         why = str(error).strip().splitlines()
         raise RuntimeError(
@@ -110,6 +131,21 @@ def init(timeout: float = 1800) -> TorchGroup | None:
             f"the same address and number ({why[0] if why else type(error).__name__})"
         ) from None
     return TorchGroup()
+
+
+def _own_device(rank: int) -> Any:
+    """The CUDA device of this process's number on its machine, which becomes PyTorch's current one."""
+    import torch
+
+    count = torch.cuda.device_count()
+    if count == 0:
+        raise ValueError('`backend` is "nccl": PyTorch finds no CUDA device here; leave `backend` out, or give "gloo"')
+    given = next((os.environ[name] for name in LOCAL_VARIABLES if name in os.environ), None)
+    local = rank % count if given is None else int(given)
+    if local >= count:
+        raise ValueError(f'`backend` is "nccl": process {local} of this machine needs a device of its own, and there are {count}')
+    torch.cuda.set_device(local)
+    return torch.device("cuda", local)
 
 
 def _place(variables: Mapping[str, str]) -> tuple[int, int] | None:

@@ -29,21 +29,7 @@ pub(crate) fn pull(py: Python<'_>, model: OsString, force: bool) -> PyResult<()>
 /// # Errors
 /// A type or a device that is none.
 pub(crate) fn load_options(dtype: &str, device: &str, arch: Option<OsString>) -> PyResult<LoadOptions> {
-    let device = match device {
-        "cpu" => Ok(Device::Cpu),
-        "metal" | "mps" => Device::new_metal(0),
-        _ => match device
-            .strip_prefix("cuda:")
-            .or(Some(device))
-            .map(|number| if number == "cuda" { "0" } else { number })
-        {
-            Some(number) if number.parse::<usize>().is_ok() => Device::new_cuda(number.parse().unwrap_or(0)),
-            _ => {
-                return Err(refuse(format!("`device` is {device:?}: give \"cpu\", \"cuda\", \"cuda:N\" or \"metal\"")));
-            }
-        },
-    };
-    let options = LoadOptions::new().device(device.map_err(exception)?);
+    let options = LoadOptions::new().device(self::device(device)?);
     let options = match dtype {
         "f32" | "float32" => options.dtype(DType::F32),
         "f16" | "float16" => options.dtype(DType::F16),
@@ -55,4 +41,19 @@ pub(crate) fn load_options(dtype: &str, device: &str, arch: Option<OsString>) ->
         Some(arch) => options.arch(arch),
         None => options,
     })
+}
+
+/// The device of a name: "cpu", "cuda", "cuda:N" or N, "metal" or "mps".
+///
+/// # Errors
+/// A name of none; a device that is not there.
+pub(crate) fn device(name: &str) -> PyResult<Device> {
+    let number = if name == "cuda" { "0" } else { name.strip_prefix("cuda:").unwrap_or(name) };
+    let found = match (name, number.parse()) {
+        ("cpu", _) => Ok(Device::Cpu),
+        ("metal" | "mps", _) => Device::new_metal(0),
+        (_, Ok(number)) => Device::new_cuda(number),
+        _ => return Err(refuse(format!("`device` is {name:?}: give \"cpu\", \"cuda\", \"cuda:N\" or \"metal\""))),
+    };
+    found.map_err(exception)
 }

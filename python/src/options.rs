@@ -1,5 +1,6 @@
 //! Options of a training by name, as JSON has their values.
 
+use ghostzoo::candle_core::Device;
 use ghostzoo::candle_vision::image::MAX_PIXELS;
 use ghostzoo::train::{FitOptions, Pretrained};
 use pyo3::prelude::*;
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::{line, refuse};
+use crate::model;
 
 /// Options that are still to be taken, by name.
 pub(crate) struct Given(Map<String, Value>);
@@ -104,6 +106,14 @@ impl Given {
     /// Replaces and adds some.
     pub(crate) fn extend(self, others: Self) -> Self {
         Self(self.0.into_iter().chain(others.0).collect())
+    }
+
+    /// Where to compute, which no run keeps in mind: the CPU unless `device` says so.
+    ///
+    /// # Errors
+    /// A device that is none, or is not there.
+    pub(crate) fn device(&mut self) -> PyResult<Device> {
+        self.text("device").map_or(Ok(Device::Cpu), |name| model::device(&name))
     }
 
     /// An option that is called `name`, taken.

@@ -110,17 +110,18 @@ impl Call {
 }
 
 /// A run from its beginning.
-fn begin<T: TrainTask>(call: &Call, given: Given, make: Make<T>, told: &mut Told<'_>) -> Result<FitReport> {
+fn begin<T: TrainTask>(call: &Call, mut given: Given, make: Make<T>, told: &mut Told<'_>) -> Result<FitReport> {
+    let device = given.device().map_err(raised)?;
     let record = Value::Object(given.all().clone());
-    let (mut task, run) = make(given, None, told)?;
+    let (mut task, run) = make(given, device, None, told)?;
     let record = of_run(&task, &run, record)?;
     let options = call.fit(&run).record(record).stop(told.caller.stop().clone());
     train::fit(&mut task, &options, told)
 }
 
 /// A run that was stopped, with other values of options that may change.
-fn resume<T: TrainTask>(call: &Call, given: Given, make: Make<T>, told: &mut Told<'_>) -> Result<FitReport> {
-    let folder = &call.folder;
+fn resume<T: TrainTask>(call: &Call, mut given: Given, make: Make<T>, told: &mut Told<'_>) -> Result<FitReport> {
+    let (device, folder) = (given.device().map_err(raised)?, &call.folder);
     let saved = SavedRun::open_in::<T>(folder, call.group.as_ref())?;
     let Some(Value::Object(mut before)) = saved.record().get(RECORD).cloned() else {
         let text = format!("{} was not begun from Python: `ghostzoo train --resume` goes on with it", folder.display());
@@ -140,7 +141,7 @@ fn resume<T: TrainTask>(call: &Call, given: Given, make: Make<T>, told: &mut Tol
     }
     let given = Given::of(before).extend(given);
     let record = Value::Object(given.all().clone());
-    let (mut task, run) = make(given, Some(saved.decided()), told)?;
+    let (mut task, run) = make(given, device, Some(saved.decided()), told)?;
     let record = of_run(&task, &run, record)?;
     let options = call.fit(&run).record(record).stop(told.caller.stop().clone());
     saved.resume(&mut task, &options, told)

@@ -162,6 +162,38 @@ def test_pytorch_connects_processes(squares: Path, tmp_path: Path) -> None:
         assert found == [losses(together[0]), measured(together[0])]
 
 
+EXCHANGE = """
+import ghostzoo
+import numpy as np
+
+group = ghostzoo.distributed.init(timeout=60)
+group._is_direct = False
+values = np.arange(3.) + group.rank
+group.all_reduce(values)
+one = np.full(2, group.rank, dtype=np.uint8)
+group.broadcast(one, 1)
+print(values.tolist(), one.tolist())
+"""
+
+
+def test_values_come_back_from_a_device(tmp_path: Path) -> None:
+    """As for a backend that takes none of the CPU's tensors; the device is the CPU, but the copies are made."""
+    pytest.importorskip("torch")
+    for process in processes(EXCHANGE, tmp_path, 2):
+        out, err = process.communicate(timeout=120)
+        assert out.strip() == "[1.0, 3.0, 5.0] [1, 1]", err
+
+
+def test_nccl_needs_a_cuda_device_for_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    for count, said in [(0, "finds no CUDA device here"), (1, "process 1 of this machine needs a device of its own, and there are 1")]:
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        with pytest.raises(ValueError, match=said):
+            ghostzoo.distributed.init(backend="nccl")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a process is killed by a signal")
 def test_a_killed_process_ends_the_other_whose_run_goes_on(squares: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")

@@ -120,7 +120,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(squares: Path, 
     assert (part.finished, part.epochs) == (False, 1)
     with pytest.raises(ValueError, match="`lr0` cannot change in a run that goes on"):
         ghostzoo.train_detector(resume=part.save_dir, lr0=0.5)
-    again = ghostzoo.train_detector(resume=part.save_dir)
+    again = ghostzoo.train_detector(resume=part.save_dir, device="cpu")
     assert again.finished and rows_of(Path(again.last)) == rows_of(Path(whole.last))
     assert without_time(Path(again.save_dir)) == without_time(Path(whole.save_dir))
 
@@ -170,6 +170,8 @@ def test_a_classifier_learns(tmp_path: Path) -> None:
         ({"flipud": 1.5}, "flipud"),
         ({"epochs": 0}, "a run has at least one epoch"),
         ({"distill": 1}, "`distill` weighs what is learnt from a `teacher`"),
+        ({"device": "tpu"}, '`device` is "tpu": give "cpu", "cuda"'),
+        ({"device": [0, 1]}, '`device` is "0,1": give "cpu", "cuda"'),
         ({"teacher": "ghostnet_050-cifar10"}, "is a classifier: a detector learns from a detector"),
     ],
 )

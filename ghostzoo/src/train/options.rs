@@ -48,7 +48,7 @@ pub struct FitOptions {
     /// The processes that train together, of which this is one: each calls the same functions with the same options and data,
     /// and learns from its part of each batch. The first writes the folder and validates.
     pub group: Option<Communicator>,
-    /// Whether batch norms take the moments of all processes' images, so that losses are those of one process; on CPUs.
+    /// Whether batch norms take the moments of all processes' images, so that losses are those of one process.
     pub sync_bn: bool,
 }
 

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use candle_core::Device;
 use candle_vision::train::distributed::{Communicator, Shard};
 
 use crate::error::{Result, request};
@@ -38,23 +37,17 @@ impl Parallel {
         batches * rank / count..batches * (rank + 1) / count
     }
 
-    /// Refuses what the processes cannot share: a batch that they cannot divide; batch norms to synchronise elsewhere than on
-    /// a CPU.
+    /// Refuses a batch that the processes cannot divide.
     ///
     /// # Errors
     /// What to give instead.
-    pub(super) fn check(&self, batch: usize, device: &Device) -> Result<()> {
+    pub(super) fn check(&self, batch: usize) -> Result<()> {
         let count = self.shard().world_size();
         if !batch.is_multiple_of(count) {
             let next = batch.next_multiple_of(count);
             return Err(request(format!(
                 "`options.recipe.batch` {batch} is that of all {count} processes together, and no multiple of {count}: give {next}"
             )));
-        }
-        if self.group.is_some() && self.sync_bn && !device.is_cpu() {
-            return Err(request(
-                "`options.sync_bn`: batch norms are synchronised on CPUs alone: leave it out on a GPU",
-            ));
         }
         Ok(())
     }
@@ -77,12 +70,12 @@ mod tests {
     #[test]
     fn batches_are_divided_or_refused() -> Result<()> {
         let alone = Parallel::default();
-        alone.check(7, &Device::Cpu)?;
+        alone.check(7)?;
         assert_eq!((alone.fewest(9, 4), alone.fewest(8, 4), alone.fewest(3, 4)), (1, 4, 3));
         let group = LocalGroup::new(4).into_iter().next().map(Communicator::new);
         let four = Parallel::new(group.as_ref(), false);
-        four.check(8, &Device::Cpu)?;
-        let error = four.check(6, &Device::Cpu).expect_err("not divided").to_string();
+        four.check(8)?;
+        let error = four.check(6).expect_err("not divided").to_string();
         assert!(error.ends_with("6 is that of all 4 processes together, and no multiple of 4: give 8"), "{error}");
         assert_eq!((four.fewest(16, 8), four.fewest(13, 8), four.fewest(11, 8)), (2, 1, 2));
         assert_eq!(Parallel::new(group.as_ref(), true).fewest(13, 8), 5);

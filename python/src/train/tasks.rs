@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ghostzoo::candle_core::Device;
 use ghostzoo::candle_ghostnet;
 use ghostzoo::candle_vision::augment::ClassificationAugment;
 use ghostzoo::candle_vision::data::ClassificationDataset;
@@ -28,8 +29,8 @@ use crate::options::{Given, RunOptions};
 const MEMORY_SHARE: u64 = 4;
 const UNKNOWN_BYTES: u64 = 1 << 30;
 
-/// Makes a task of options; of those of a run that goes on, as was decided for that.
-pub(crate) type Make<T> = fn(Given, Option<&Value>, &mut Told<'_>) -> Result<(T, RunOptions)>;
+/// Makes a task of options, which computes on a device; of those of a run that goes on, as was decided for that.
+pub(crate) type Make<T> = fn(Given, Device, Option<&Value>, &mut Told<'_>) -> Result<(T, RunOptions)>;
 
 /// What a detector's training has beside its recipe and its augmentation.
 #[derive(Serialize, Deserialize)]
@@ -58,10 +59,12 @@ impl Default for Detecting {
 /// A detector's training, as the command makes it.
 pub(super) fn detector(
     given: Given,
+    device: Device,
     decided: Option<&Value>,
     told: &mut Told<'_>,
 ) -> Result<(DetectionTask, RunOptions)> {
-    let (path, options, run, detecting, data, cache) = of_detector(given).map_err(raised)?;
+    let (path, mut options, run, detecting, data, cache) = of_detector(given).map_err(raised)?;
+    options.device = device;
     let yaml = DataYaml::read(&path)?;
     let nc = DetectionData::class_names(&yaml, &data).len();
     let start = match decided {
@@ -152,10 +155,12 @@ impl Default for Classifying {
 /// A classifier's training, as the command makes it.
 pub(super) fn classifier(
     given: Given,
+    device: Device,
     _: Option<&Value>,
     told: &mut Told<'_>,
 ) -> Result<(ClassificationTask, RunOptions)> {
-    let (folder, options, run) = of_classifier(given).map_err(raised)?;
+    let (folder, mut options, run) = of_classifier(given).map_err(raised)?;
+    options.device = device;
     if folder.is_file() {
         let text = format!(
             "`data` {} is one file: give the folder that holds train and val, as folders of classes or as train.tar and val.tar",

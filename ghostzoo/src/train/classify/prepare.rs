@@ -62,7 +62,7 @@ impl ClassificationTask {
                 (config, weights, licence, asked, asked_view(&self.options, view))
             }
         };
-        self.parallel.check(recipe.batch, &self.options.device)?;
+        self.parallel.check(recipe.batch)?;
         let imgsz = self.options.imgsz;
         // Maps of 32 pixels and less end at one cell, of which a batch norm needs two.
         let fewest = self.parallel.fewest(recipe.batch.min(self.sets[0].len()), recipe.batch);

@@ -36,7 +36,7 @@ impl DetectionTask {
             None => self.recipe(plan, &start.def)?,
         };
         let scale = MultiScale { imgsz, share: self.options.multi_scale, stride, seed: self.options.seed };
-        self.parallel.check(recipe.batch, &self.options.device)?;
+        self.parallel.check(recipe.batch)?;
         self.check_batches(&recipe, &scale)?;
         self.tell_data();
         let batches = self.train.len().div_ceil(recipe.batch);
