@@ -9,6 +9,10 @@ Started as ``torchrun --nproc-per-node 2 train.py``, by ``mpirun``, ``srun``, or
 from __future__ import annotations
 
 import os
+import socket
+import struct
+import sys
+import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
@@ -99,7 +103,8 @@ def init(timeout: float = 1800, backend: str = "gloo") -> TorchGroup | None:
 
     A group that is there, as in Ray Train, is taken. Else rank and number of processes are those of ``RANK`` and ``WORLD_SIZE``, as
     torchrun sets them, or those that ``mpirun`` or ``srun`` set, and they meet at ``MASTER_ADDR`` and ``MASTER_PORT``. Whoever waits for
-    longer than ``timeout`` seconds for another raises an exception.
+    longer than ``timeout`` seconds for another raises an exception. gloo listens on the interface by which ``MASTER_ADDR`` is reached,
+    unless ``GLOO_SOCKET_IFNAME`` names another: on its own it takes the address of the host's name, which may be the loopback's.
 
     ``"nccl"`` is for processes that have a CUDA device each: the one of their number on their machine, which becomes PyTorch's current
     device, and the group's ``device``.
@@ -122,15 +127,44 @@ def init(timeout: float = 1800, backend: str = "gloo") -> TorchGroup | None:
     # PyTorch's own choice knows of torchrun's number of a process on its machine alone.
     device = _own_device(rank) if backend == "nccl" else None
     where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    interface = _interface(os.environ["MASTER_ADDR"])
+    if interface is not None:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+    began = time.monotonic()
     try:
         dist.init_process_group(backend, rank=rank, world_size=world_size, timeout=timedelta(seconds=timeout), device_id=device)
     except (RuntimeError, ValueError) as error:
         why = str(error).strip().splitlines()
         raise RuntimeError(
-            f"rank {rank} met no {world_size} processes at {where} within {timeout:g} s: see that each runs, and that all have "
-            f"the same address and number ({why[0] if why else type(error).__name__})"
+            f"rank {rank} met no {world_size} processes at {where} in {time.monotonic() - began:.0f} s, of {timeout:g}: see that each "
+            f"runs, that all have the same address and number, and that {backend.upper()}_SOCKET_IFNAME, where it is set, names the "
+            f"network between them ({why[0] if why else type(error).__name__})"
         ) from None
     return TorchGroup()
+
+
+def _interface(address: str) -> str | None:
+    """The network interface of the local address from which ``address`` is reached; ``None`` for the loopback's, or where it is not known."""
+    if sys.platform != "linux":
+        return None
+    import fcntl
+
+    of_interface = 0x8915  # SIOCGIFADDR
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            # Of datagrams nothing is sent by this.
+            probe.connect((address, 9))
+            own = probe.getsockname()[0]
+            for _, name in [] if own.startswith("127.") else socket.if_nameindex():
+                try:
+                    told = fcntl.ioctl(probe.fileno(), of_interface, struct.pack("256s", name.encode()))
+                except OSError:
+                    continue
+                if socket.inet_ntoa(told[20:24]) == own:
+                    return name
+    except OSError:
+        pass
+    return None
 
 
 def _own_device(rank: int) -> Any:

@@ -184,6 +184,23 @@ def test_values_come_back_from_a_device(tmp_path: Path) -> None:
         assert out.strip() == "[1.0, 3.0, 5.0] [1, 1]", err
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="interfaces are told apart on Linux")
+def test_the_interface_to_a_machine_is_found() -> None:
+    import socket
+
+    from ghostzoo.distributed import _interface
+
+    assert _interface("127.0.0.1") is None and _interface("no.such.host.invalid") is None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no network")
+        own = probe.getsockname()[0]
+    assert _interface(own) in [name for _, name in socket.if_nameindex()]
+    assert _interface(own) == _interface("192.0.2.1") != "lo"
+
+
 def test_nccl_needs_a_cuda_device_for_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", "LOCAL_RANK": "1"}.items():
