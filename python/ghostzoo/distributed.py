@@ -29,6 +29,10 @@ VARIABLES = (
 )
 # Names of the rank among the processes of one machine, in the same order.
 LOCAL_VARIABLES = ("LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID")
+# Names of the number of processes of one machine.
+LOCAL_SIZES = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_NTASKS_PER_NODE")
+# An address of no machine, behind the default route.
+ELSEWHERE = "192.0.2.1"
 
 
 class ProcessGroup(Protocol):
@@ -103,8 +107,9 @@ def init(timeout: float = 1800, backend: str = "gloo") -> TorchGroup | None:
 
     A group that is there, as in Ray Train, is taken. Else rank and number of processes are those of ``RANK`` and ``WORLD_SIZE``, as
     torchrun sets them, or those that ``mpirun`` or ``srun`` set, and they meet at ``MASTER_ADDR`` and ``MASTER_PORT``. Whoever waits for
-    longer than ``timeout`` seconds for another raises an exception. gloo listens on the interface by which ``MASTER_ADDR`` is reached,
-    unless ``GLOO_SOCKET_IFNAME`` names another: on its own it takes the address of the host's name, which may be the loopback's.
+    longer than ``timeout`` seconds for another raises an exception. gloo listens on the interface by which ``MASTER_ADDR``, or else
+    the default route, is reached, unless ``GLOO_SOCKET_IFNAME`` names another: on its own it takes the address of the host's name, which may
+    be the loopback's.
 
     ``"nccl"`` is for processes that have a CUDA device each: the one of their number on their machine, which becomes PyTorch's current
     device, and the group's ``device``.
@@ -128,6 +133,9 @@ def init(timeout: float = 1800, backend: str = "gloo") -> TorchGroup | None:
     device = _own_device(rank) if backend == "nccl" else None
     where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     interface = _interface(os.environ["MASTER_ADDR"])
+    if interface is None and _is_spread(os.environ, world_size):
+        # Rank 0's own name may be the loopback's.
+        interface = _interface(ELSEWHERE)
     if interface is not None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     began = time.monotonic()
@@ -141,6 +149,11 @@ def init(timeout: float = 1800, backend: str = "gloo") -> TorchGroup | None:
             f"network between them ({why[0] if why else type(error).__name__})"
         ) from None
     return TorchGroup()
+
+
+def _is_spread(variables: Mapping[str, str], world_size: int) -> bool:
+    """Whether what started the processes says that other machines have some of them."""
+    return any(variables[name].isdecimal() and int(variables[name]) < world_size for name in LOCAL_SIZES if name in variables)
 
 
 def _interface(address: str) -> str | None:
@@ -162,7 +175,7 @@ def _interface(address: str) -> str | None:
                     continue
                 if socket.inet_ntoa(told[20:24]) == own:
                     return name
-    except OSError:
+    except (OSError, UnicodeError):
         pass
     return None
 

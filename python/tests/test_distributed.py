@@ -184,6 +184,13 @@ def test_values_come_back_from_a_device(tmp_path: Path) -> None:
         assert out.strip() == "[1.0, 3.0, 5.0] [1, 1]", err
 
 
+def test_processes_on_other_machines_are_told_by_their_number_on_this_one() -> None:
+    from ghostzoo.distributed import _is_spread
+
+    assert _is_spread({"LOCAL_WORLD_SIZE": "2"}, 4) and _is_spread({"OMPI_COMM_WORLD_LOCAL_SIZE": "1"}, 2)
+    assert not any(_is_spread(variables, 4) for variables in ({}, {"LOCAL_WORLD_SIZE": "4"}, {"SLURM_NTASKS_PER_NODE": "2(x2)"}))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="interfaces are told apart on Linux")
 def test_the_interface_to_a_machine_is_found() -> None:
     import socket
