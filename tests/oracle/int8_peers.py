@@ -1,14 +1,14 @@
-"""What 8 bits cost the shipped networks in OpenVINO, in ONNX Runtime and in `ghostzoo quantize`.
+"""What 8 bits cost a trained network in OpenVINO, in ONNX Runtime and in `ghostzoo quantize`.
 
 pip install torch==2.15.0 torchvision==0.29.2 timm==1.0.31 ultralytics==8.4.190 opencv-python-headless pycocotools==2.0.11
             safetensors onnx==1.23.2 onnxruntime==1.32.0 openvino==2026.4.1 nncf==3.4.0
-usage: int8_peers.py BCCD CIFAR10 GHOSTZOO [--engines ghostzoo openvino onnxruntime]
+usage: int8_peers.py GHOSTZOO MODEL DATA [--split test] [--images N] [--engines ghostzoo openvino onnxruntime]
 
-GHOSTZOO is the command as built; BCCD the folder of the blood-cell data set in YOLO's layout, with COCO's
-instances_test.json; CIFAR10 a folder with train.tar and test.tar, in each a folder a class.
+GHOSTZOO is the command as built; MODEL a checkpoint of a YOLOv8 or of one of timm's GhostNets, as GhostZoo writes it; DATA the folder
+of a data set: in YOLO's layout with a data.yaml, or class folders, or a tar of them, per split.
 
-Prints for each network, engine and scheme COCO's mAP50-95 and mAP50, or top-1, on the test images, and the size of the
-file. All calibrate on the same images, those that `ghostzoo quantize` takes: 128 of BCCD's training split, 512 of CIFAR-10's.
+Prints for each engine and scheme COCO's mAP50-95 and mAP50, or top-1, on the split's images, and the size of the file. All
+calibrate on the same images of the training split, those that `ghostzoo quantize` takes: 128, or as many as --images says.
 
 The peers' schemes: `all` is NNCF's mixed preset, and QDQ with weights per channel, of whatever they take. `decode` leaves what
 comes behind the last convolutions of the detector in floats, as Ultralytics does when it exports to OpenVINO. `7 bits` is the
@@ -53,8 +53,6 @@ from ultralytics.utils.ops import scale_boxes
 
 import yolov8
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-SHIPPED = ROOT / "weights" / "shipped"
 THREADS = 2
 DECODE = re.compile(r"/model\.22/(?!cv[23]\.)")
 
@@ -65,26 +63,46 @@ def spread(items, count):
 
 class Detector:
     schemes = {"all": (False, False), "decode": (True, False), "decode, 7 bits": (True, True)}
-    name, images, imgsz, classes = "yolov8n-ghostnet-bccd", 128, 480, ["WBC", "RBC", "Platelets"]
 
-    def __init__(self, data, scratch):
-        self.truth = data / "instances_test.json"
-        self.data = data / "data.yaml"
-        self.folder = scratch / "images" / "test"
-        shutil.copytree(data / "images" / "test", self.folder)
-        shutil.copytree(data / "labels" / "test", scratch / "labels" / "test")
+    def __init__(self, a, facts, scratch):
+        self.model, self.split, self.images = a.model, a.split, a.images
+        self.family, self.scale = re.sub("^(yolov8)([nsmlx])", r"\1", facts["arch"]), facts["arch"][6]
+        self.imgsz, self.classes = facts["imgsz"], facts["names"]
+        self.data = a.data / "data.yaml"
+        self.folder = scratch / "images" / self.split
+        shutil.copytree(a.data / "images" / self.split, self.folder)
+        shutil.copytree(a.data / "labels" / self.split, scratch / "labels" / self.split)
         square = LetterBox((self.imgsz, self.imgsz), auto=False)
-        looked_at = spread(sorted((data / "images" / "train").glob("*.jpg")), self.images)
+        looked_at = spread(sorted((a.data / "images" / "train").glob("*.jpg")), self.images)
         self.calibration = [self.input(square(image=cv2.imread(str(path)))) for path in looked_at]
+
+    def truth(self):
+        """The labels of YOLO's layout, in COCO's form."""
+        truth, boxes = COCO(), []
+        paths = sorted(self.folder.iterdir())
+        for number, path in enumerate(paths):
+            with Image.open(path) as image:
+                size = image.size
+            labels = self.folder.parents[1] / "labels" / self.split / f"{path.stem}.txt"
+            for line in labels.read_text().splitlines() if labels.exists() else []:
+                kind, *box = line.split()
+                x, y, w, h = (float(value) * side for value, side in zip(box, size * 2))
+                box = {"bbox": [x - w / 2, y - h / 2, w, h], "area": w * h, "iscrowd": 0}
+                boxes.append({"id": len(boxes) + 1, "image_id": number, "category_id": int(kind), **box})
+        kinds = [{"id": number, "name": name} for number, name in enumerate(self.classes)]
+        images = [{"id": number, "file_name": path.name} for number, path in enumerate(paths)]
+        truth.dataset = {"images": images, "annotations": boxes, "categories": kinds}
+        truth.createIndex()
+        return truth
 
     @staticmethod
     def input(bgr):
         return np.ascontiguousarray(bgr[None, :, :, ::-1].transpose(0, 3, 1, 2), dtype=np.float32) / 255
 
     def export(self, path):
-        net = yolov8.build("yolov8-ghostnet", "n", len(self.classes))
-        keys = net.load_state_dict(safetensors.torch.load_file(SHIPPED / f"{self.name}.safetensors"), strict=False)
-        assert not keys.unexpected_keys and keys.missing_keys == ["model.22.dfl.conv.weight"], keys  # 0 to 15, as built
+        net = yolov8.build(self.family, self.scale, len(self.classes))
+        keys = net.load_state_dict(safetensors.torch.load_file(self.model), strict=False)
+        assert not keys.unexpected_keys and keys.missing_keys in ([], ["model.22.dfl.conv.weight"]), keys  # 0 to 15, as built
         net.float().eval().fuse(verbose=False)
         net.model[-1].export, net.model[-1].format, net.model[-1].dynamic = True, "onnx", True
         to_onnx(net, torch.zeros(1, 3, self.imgsz, self.imgsz), path, {2: "height", 3: "width"}, {2: "places"})
@@ -92,7 +110,7 @@ class Detector:
     def measure(self, run):
         """COCO's mAP50-95 and mAP50 of Ultralytics' validation, in percent."""
         with contextlib.redirect_stdout(io.StringIO()):
-            truth = COCO(str(self.truth))
+            truth = self.truth()
         ids = {image["file_name"]: image["id"] for image in truth.dataset["images"]}
         options = get_cfg(overrides={"task": "detect", "imgsz": self.imgsz, "cache": False})
         names = {"names": dict(enumerate(self.classes)), "channels": 3}
@@ -112,34 +130,43 @@ class Detector:
             evaluation.evaluate(), evaluation.accumulate(), evaluation.summarize()
         return [100 * float(value) for value in evaluation.stats[:2]]
 
-    def ours(self, command, model, scratch):
-        more = ["--split", "test", "--plots", "false", "--save-dir", scratch / f"val-{pathlib.Path(model).stem}"]
+    def ours(self, command, model, scratch, *more):
+        more = [*more, "--split", self.split, "--imgsz", self.imgsz, "--plots", "false", "--save-dir", scratch / f"val-{model.stem}"]
         report = told(command, "val", "--data", self.data, "--model", model, *more)
         return [100 * report["coco"][key] for key in ("AP", "AP50")]
 
 
 class Classifier:
     schemes = {"all": (False, False), "all, 7 bits": (False, True)}
-    name, images, imgsz = "ghostnet_050-cifar10", 512, 64
 
-    def __init__(self, data, scratch):
-        self.data = data
-        transform = create_transform(self.imgsz, interpolation="bilinear", crop_pct=1.0)
-        view = lambda image: transform(image)[None].numpy()
-        with tarfile.open(data / "train.tar") as tar:
-            files = sorted((m for m in tar.getmembers() if m.name.endswith(".jpg")), key=lambda m: m.name)
-            self.calibration = [view(Image.open(tar.extractfile(m)).convert("RGB")) for m in spread(files, self.images)]
-        with tarfile.open(data / "test.tar") as tar:
-            files = [m for m in tar.getmembers() if m.name.endswith(".jpg")]
-            labels = [pathlib.Path(m.name).parent.name for m in files]
-            self.classes = sorted(set(labels))
-            self.labels = np.array([self.classes.index(label) for label in labels])
-            self.tests = [view(Image.open(tar.extractfile(m)).convert("RGB")) for m in files]
+    def __init__(self, a, facts, scratch):
+        self.model, self.data, self.split, self.images = a.model, a.data, a.split, a.images
+        self.arch, self.classes, view = facts["arch"], facts["names"], facts["preprocessing"]
+        self.size = view["input_size"]
+        more = {name: view[name] for name in ("interpolation", "crop_pct", "mean", "std")}
+        transform = create_transform((3, *self.size), **more)
+        self.calibration = [transform(image)[None].numpy() for _, image in self.read("train", self.images)]
+        found = [(self.classes.index(label), transform(image)[None].numpy()) for label, image in self.read(self.split)]
+        self.labels, self.tests = np.array([label for label, _ in found]), [view for _, view in found]
+
+    def read(self, split, count=None):
+        """The class and the image of the split's files, or of so many of them."""
+        tar = self.data / f"{split}.tar"
+        if tar.exists():
+            with tarfile.open(tar) as tar:
+                files = sorted((m for m in tar.getmembers() if m.name.endswith(".jpg")), key=lambda m: m.name)
+                for member in spread(files, count or len(files)):
+                    yield pathlib.Path(member.name).parent.name, Image.open(tar.extractfile(member)).convert("RGB")
+            return
+        files = sorted((self.data / split).glob("*/*.jpg"))
+        for path in spread(files, count or len(files)):
+            with Image.open(path) as image:
+                yield path.parent.name, image.convert("RGB")
 
     def export(self, path):
-        net = timm.create_model("ghostnet_050", num_classes=len(self.classes))
-        net.load_state_dict(safetensors.torch.load_file(SHIPPED / f"{self.name}.safetensors"), strict=True)
-        to_onnx(net.float().eval(), torch.zeros(1, 3, self.imgsz, self.imgsz), path, {0: "images"}, {0: "images"})
+        net = timm.create_model(self.arch, num_classes=len(self.classes))
+        net.load_state_dict(safetensors.torch.load_file(self.model), strict=True)
+        to_onnx(net.float().eval(), torch.zeros(1, 3, *self.size), path, {0: "images"}, {0: "images"})
 
     def measure(self, run):
         """Top-1 in percent."""
@@ -147,8 +174,8 @@ class Classifier:
         chosen = np.concatenate([run(np.concatenate(batch)).argmax(1) for batch in batches])
         return [100 * float((chosen == self.labels).mean())]
 
-    def ours(self, command, model, scratch):
-        return [told(command, "eval", "--data", self.data, "--split", "test", "--model", model)["top1"]]
+    def ours(self, command, model, scratch, *more):
+        return [told(command, "eval", "--data", self.data, "--split", self.split, "--model", model, *more)["top1"]]
 
 
 def told(command, *arguments):
@@ -215,25 +242,30 @@ def mixed(source, path, inputs, decode, seven):
 
 def show(network, engine, scheme, values, size=None):
     size = f"{size / 1e6:6.2f} MB" if size else ""
-    print(f"{network.name:22} {engine:13} {scheme:15}", *(f"{value:6.2f}" for value in values), size, flush=True)
+    print(f"{network.model.stem:22} {engine:13} {scheme:15}", *(f"{value:6.2f}" for value in values), size, flush=True)
 
 
 def ours(network, command, scratch):
-    show(network, "GhostZoo", "f32", network.ours(command, network.name, scratch))
+    show(network, "GhostZoo", "f32", network.ours(command, network.model, scratch))
+    for kind in ("bf16", "f16"):
+        path = scratch / f"{kind}.safetensors"
+        run = [command, "convert", network.model, path, "--fuse", "--dtype", kind, "--force", "--quiet"]
+        subprocess.run([str(x) for x in run], check=True)
+        show(network, "GhostZoo", kind, network.ours(command, path, scratch, "--dtype", kind), path.stat().st_size)
     for method in ("mse", "minmax", "percentile"):
-        path = scratch / f"{network.name}-{method}.safetensors"
+        path = scratch / f"{method}.safetensors"
         more = ["--data", network.data, "--images", network.images, "--method", method, "--output", path]
-        told(command, "quantize", "--model", network.name, *more)
+        told(command, "quantize", "--model", network.model, *more)
         show(network, "GhostZoo", method, network.ours(command, path, scratch), path.stat().st_size)
 
 
 def theirs(network, engine, start, quantize, scratch):
-    source = scratch / f"{network.name}.onnx"
+    source = scratch / "f32.onnx"
     if not source.exists():
         network.export(source)
     show(network, engine, "f32", network.measure(start(source)))
     for scheme, (decode, seven) in network.schemes.items():
-        path = scratch / f"{network.name}-{engine}-{scheme}".replace(" ", "-")
+        path = scratch / f"{engine}-{scheme}".replace(" ", "-")
         with contextlib.redirect_stdout(io.StringIO()):
             path, size = quantize(source, path, network.calibration, decode, seven)
         show(network, engine, scheme, network.measure(start(path)), size)
@@ -242,8 +274,10 @@ def theirs(network, engine, start, quantize, scratch):
 
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
-    for path in ("bccd", "cifar", "ghostzoo"):
-        parser.add_argument(path, type=pathlib.Path)
+    for path in ("ghostzoo", "model", "data"):
+        parser.add_argument(path, type=lambda text: pathlib.Path(text).resolve())
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--images", type=int, default=128)
     engines = ["ghostzoo", "openvino", "onnxruntime"]
     parser.add_argument("--engines", nargs="+", choices=engines, default=engines)
     a = parser.parse_args()
@@ -251,16 +285,17 @@ def main():
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     torch.set_num_threads(THREADS)
+    with safetensors.safe_open(a.model, "pt") as file:
+        facts = json.loads(file.metadata()["ghostzoo"])
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
-        for kind, data in ((Detector, a.bccd), (Classifier, a.cifar)):
-            network = kind(data.resolve(), scratch)
-            if "ghostzoo" in a.engines:
-                ours(network, a.ghostzoo.resolve(), scratch)
-            if "openvino" in a.engines:
-                theirs(network, "OpenVINO", by_openvino, mixed, scratch)
-            if "onnxruntime" in a.engines:
-                theirs(network, "ONNX Runtime", by_onnx_runtime, qdq, scratch)
+        network = (Detector if facts["task"] == "detect" else Classifier)(a, facts, scratch)
+        if "ghostzoo" in a.engines:
+            ours(network, a.ghostzoo, scratch)
+        if "openvino" in a.engines:
+            theirs(network, "OpenVINO", by_openvino, mixed, scratch)
+        if "onnxruntime" in a.engines:
+            theirs(network, "ONNX Runtime", by_onnx_runtime, qdq, scratch)
 
 
 if __name__ == "__main__":
