@@ -195,12 +195,16 @@ class Study:
         return f"Trainings that have run: {done} of {len(planned)}, {hours:.1f} hours in all. Processor: {where}."
 
     def plots(self):
-        """The plots that have points."""
-        return "\n\n".join(f"![{title}](study/{name})" for name, title, _, costs_of in PLOTS if self.has_points(costs_of)) or "Not run yet."
+        """The plots that show something."""
+        return "\n\n".join(f"![{title}](study/{name})" for name, title, _, costs_of in PLOTS if self.compares(costs_of)) or "Not run yet."
 
-    def has_points(self, costs_of):
-        """Whether a network has both an accuracy and a cost."""
-        return any(costs_of(self, row["model"]) is not None for row in self.runs if not row["start"])
+    def compares(self, costs_of):
+        """Whether each set of data has two networks with both an accuracy and a cost."""
+        def networks(data):
+            models = {row["model"] for row in self.runs if row["data"] == data.name and not row["start"]}
+            return sum(costs_of(self, model) is not None for model in models)
+
+        return all(networks(data) > 1 for data in (plan.BCCD, plan.CROPS, plan.CLOTHING))
 
 
 def replace(page, name, text):
@@ -253,7 +257,7 @@ def main():
         half.write_text(page, encoding="utf-8")
         half.replace(path)
     for name, _, unit, costs_of in PLOTS if not options.no_plots else []:
-        if study.has_points(costs_of):
+        if study.compares(costs_of):
             plot(study, name, unit, costs_of)
         else:
             (plan.STUDY / name).unlink(missing_ok=True)
