@@ -9,6 +9,7 @@ Started as ``torchrun --nproc-per-node 2 train.py``, by ``mpirun``, ``srun``, or
 from __future__ import annotations
 
 import os
+import re
 import socket
 import struct
 import sys
@@ -29,8 +30,8 @@ VARIABLES = (
 )
 # Names of the rank among the processes of one machine, in the same order.
 LOCAL_VARIABLES = ("LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID")
-# Names of the number of processes of one machine.
-LOCAL_SIZES = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_NTASKS_PER_NODE")
+# Names of the number of processes of one machine; Slurm's are of all, such as "2(x3),1".
+LOCAL_SIZES = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_TASKS_PER_NODE")
 # An address of no machine, behind the default route.
 ELSEWHERE = "192.0.2.1"
 
@@ -153,7 +154,8 @@ def init(timeout: float = 1800, backend: str = "gloo") -> TorchGroup | None:
 
 def _is_spread(variables: Mapping[str, str], world_size: int) -> bool:
     """Whether what started the processes says that other machines have some of them."""
-    return any(variables[name].isdecimal() and int(variables[name]) < world_size for name in LOCAL_SIZES if name in variables)
+    first = (re.match(r"\d+", variables.get(name, "")) for name in LOCAL_SIZES)
+    return any(int(number[0]) < world_size for number in first if number)
 
 
 def _interface(address: str) -> str | None:
