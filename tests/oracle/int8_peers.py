@@ -1,8 +1,8 @@
-"""What 8 bits cost a trained network in OpenVINO, in ONNX Runtime and in `ghostzoo quantize`.
+"""What 16 bits cost a trained network in PyTorch and here, and 8 bits in OpenVINO, in ONNX Runtime and in `ghostzoo quantize`.
 
 pip install torch==2.15.0 torchvision==0.29.2 timm==1.0.31 ultralytics==8.4.190 opencv-python-headless pycocotools==2.0.11
             safetensors onnx==1.23.2 onnxruntime==1.32.0 openvino==2026.4.1 nncf==3.4.0
-usage: int8_peers.py GHOSTZOO MODEL DATA [--split test] [--images N] [--engines ghostzoo openvino onnxruntime]
+usage: int8_peers.py GHOSTZOO MODEL DATA [--split test] [--images N] [--engines ghostzoo pytorch openvino onnxruntime]
 
 GHOSTZOO is the command as built; MODEL a checkpoint of a YOLOv8 or of one of timm's GhostNets, as GhostZoo writes it; DATA the folder
 of a data set: in YOLO's layout with a data.yaml, or class folders, or a tar of them, per split.
@@ -44,6 +44,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from timm.data import create_transform
+from timm.utils.model import reparameterize_model
+from torch.fx.experimental.optimization import fuse
 from ultralytics.cfg import get_cfg
 from ultralytics.data.augment import LetterBox
 from ultralytics.data.build import build_yolo_dataset
@@ -99,13 +101,17 @@ class Detector:
     def input(bgr):
         return np.ascontiguousarray(bgr[None, :, :, ::-1].transpose(0, 3, 1, 2), dtype=np.float32) / 255
 
-    def export(self, path):
+    def folded(self):
+        """The network with its batch norms in its convolutions; it gives boxes in pixels and confidences in one tensor."""
         net = yolov8.build(self.family, self.scale, len(self.classes))
         keys = net.load_state_dict(safetensors.torch.load_file(self.model), strict=False)
         assert not keys.unexpected_keys and keys.missing_keys in ([], ["model.22.dfl.conv.weight"]), keys  # 0 to 15, as built
         net.float().eval().fuse(verbose=False)
         net.model[-1].export, net.model[-1].format, net.model[-1].dynamic = True, "onnx", True
-        to_onnx(net, torch.zeros(1, 3, self.imgsz, self.imgsz), path, {2: "height", 3: "width"}, {2: "places"})
+        return net
+
+    def export(self, path):
+        to_onnx(self.folded(), torch.zeros(1, 3, self.imgsz, self.imgsz), path, {2: "height", 3: "width"}, {2: "places"})
 
     def measure(self, run):
         """COCO's mAP50-95 and mAP50 of Ultralytics' validation, in percent."""
@@ -163,10 +169,17 @@ class Classifier:
             with Image.open(path) as image:
                 yield path.parent.name, image.convert("RGB")
 
-    def export(self, path):
+    def built(self):
         net = timm.create_model(self.arch, num_classes=len(self.classes))
         net.load_state_dict(safetensors.torch.load_file(self.model), strict=True)
-        to_onnx(net.float().eval(), torch.zeros(1, 3, *self.size), path, {0: "images"}, {0: "images"})
+        return net.float().eval()
+
+    def folded(self):
+        """The network with its batch norms in its convolutions and its branches merged."""
+        return fuse(reparameterize_model(self.built()).eval())
+
+    def export(self, path):
+        to_onnx(self.built(), torch.zeros(1, 3, *self.size), path, {0: "images"}, {0: "images"})
 
     def measure(self, run):
         """Top-1 in percent."""
@@ -259,6 +272,14 @@ def ours(network, command, scratch):
         show(network, "GhostZoo", method, network.ours(command, path, scratch), path.stat().st_size)
 
 
+@torch.no_grad()
+def by_pytorch(network):
+    for kind in (torch.float32, torch.bfloat16, torch.float16):
+        net = network.folded().to(kind)
+        values = network.measure(lambda xs: net(torch.from_numpy(xs).to(kind)).float().numpy())
+        show(network, "PyTorch", str(kind).removeprefix("torch."), values)
+
+
 def theirs(network, engine, start, quantize, scratch):
     source = scratch / "f32.onnx"
     if not source.exists():
@@ -278,7 +299,7 @@ def main():
         parser.add_argument(path, type=lambda text: pathlib.Path(text).resolve())
     parser.add_argument("--split", default="test")
     parser.add_argument("--images", type=int, default=128)
-    engines = ["ghostzoo", "openvino", "onnxruntime"]
+    engines = ["ghostzoo", "pytorch", "openvino", "onnxruntime"]
     parser.add_argument("--engines", nargs="+", choices=engines, default=engines)
     a = parser.parse_args()
     LOGGER.setLevel(logging.ERROR)
@@ -292,6 +313,8 @@ def main():
         network = (Detector if facts["task"] == "detect" else Classifier)(a, facts, scratch)
         if "ghostzoo" in a.engines:
             ours(network, a.ghostzoo, scratch)
+        if "pytorch" in a.engines:
+            by_pytorch(network)
         if "openvino" in a.engines:
             theirs(network, "OpenVINO", by_openvino, mixed, scratch)
         if "onnxruntime" in a.engines:

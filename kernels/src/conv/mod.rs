@@ -7,6 +7,7 @@
 
 mod backward;
 mod compose;
+mod correlation;
 mod dense;
 mod planar;
 mod planes;

@@ -134,6 +134,20 @@ fn stacked_images_equal_the_reference() -> Result<()> {
     Ok(())
 }
 
+/// Products of more steps than one block has, of whole and of cut vectors.
+#[test]
+fn deep_products_equal_the_reference() -> Result<()> {
+    for (in_c, out_c, in_hw, geometry) in [
+        (700, 13, [7, 13], ConvGeometry::square(1)),
+        (513, 2, [9, 3], ConvGeometry::square(1)),
+        (150, 7, [6, 11], ConvGeometry::square(3).same()),
+        (64, 300, [9, 7], ConvGeometry::square(3).same().stride([2; 2])),
+    ] {
+        check(&Problem { batch: 3, in_c, out_c, in_hw, geometry })?;
+    }
+    Ok(())
+}
+
 #[test]
 fn a_fused_activation_has_the_gradient_of_the_composed_one() -> Result<()> {
     let problem =

@@ -7,8 +7,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Extents;
+use super::correlation::{Correlation, Pair};
 use super::planes::{Axis, Layout, TASK_ELEMENTS, spread};
-use super::product::{Correlation, Pair, share};
+use super::product::share;
 use crate::maps::{Maps, unwritten};
 use crate::simd::Isa;
 use crate::widest;
