@@ -10,6 +10,9 @@ of a data set: in YOLO's layout with a data.yaml, or class folders, or a tar of 
 Prints for each engine and scheme COCO's mAP50-95 and mAP50, or top-1, on the split's images, and the size of the file. All
 calibrate on the same images of the training split, those that `ghostzoo quantize` takes: 128, or as many as --images says.
 
+PyTorch's rows compute in f32: `weights` rounds the folded weights to the nearest value of 16 bits, `by chance` up or down by a seed, and
+shows what roundings of that size do.
+
 The peers' schemes: `all` is NNCF's mixed preset, and QDQ with weights per channel, of whatever they take. `decode` leaves what
 comes behind the last convolutions of the detector in floats, as Ultralytics does when it exports to OpenVINO. `7 bits` is the
 remedy that both name for processors without VNNI, where sums of two products of bytes saturate at 16 bits: weights of 7 bits. The
@@ -255,7 +258,7 @@ def mixed(source, path, inputs, decode, seven):
 
 def show(network, engine, scheme, values, size=None):
     size = f"{size / 1e6:6.2f} MB" if size else ""
-    print(f"{network.model.stem:22} {engine:13} {scheme:15}", *(f"{value:6.2f}" for value in values), size, flush=True)
+    print(f"{network.model.stem:22} {engine:13} {scheme:16}", *(f"{value:6.2f}" for value in values), size, flush=True)
 
 
 def ours(network, command, scratch):
@@ -272,12 +275,25 @@ def ours(network, command, scratch):
         show(network, "GhostZoo", method, network.ours(command, path, scratch), path.stat().st_size)
 
 
+def rounded_by_chance(values, seed):
+    """In bf16, up or down with chances that make the mean the value itself."""
+    chance = torch.randint(0, 1 << 16, values.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.int32)
+    return ((values.view(torch.int32) + chance) & ~0xFFFF).view(torch.float32)
+
+
 @torch.no_grad()
 def by_pytorch(network):
-    for kind in (torch.float32, torch.bfloat16, torch.float16):
-        net = network.folded().to(kind)
-        values = network.measure(lambda xs: net(torch.from_numpy(xs).to(kind)).float().numpy())
-        show(network, "PyTorch", str(kind).removeprefix("torch."), values)
+    def told(name, net):
+        show(network, "PyTorch", name, network.measure(lambda xs: net(torch.from_numpy(xs)).numpy()))
+
+    told("f32", network.folded())
+    for name, kind in (("bf16", torch.bfloat16), ("f16", torch.float16)):
+        told(f"{name} weights", network.folded().to(kind).float())
+    for seed in range(2):
+        net = network.folded()
+        for weight in net.parameters():
+            weight.copy_(rounded_by_chance(weight, seed))
+        told(f"bf16 by chance {seed}", net)
 
 
 def theirs(network, engine, start, quantize, scratch):
