@@ -50,7 +50,7 @@ impl Job for Correlation<'_> {
         let columns = self.offsets.len();
         let height = Self::fitting(self.rows, if V::MANY_REGISTERS { &[4, 2, 1] } else { &[2, 1] });
         let width = Self::fitting(columns, &[6, 3, 1]);
-        // The columns of a tile, which are more than its rows, stay in the first-level cache for all rows.
+        // The columns of a tile, mostly more than its rows, stay in the first-level cache for all rows.
         for column in Self::blocks(columns, width) {
             for row in Self::blocks(self.rows, height) {
                 // SAFETY: by the caller's contract; the tile lies inside the matrix.

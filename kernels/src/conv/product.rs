@@ -171,7 +171,7 @@ impl Product<'_> {
     #[inline(always)]
     unsafe fn row<V: Vector, const NV: usize>(&self, position: usize, vectors: usize, elements: usize) {
         let is_whole = |j: usize| j + 1 < vectors || j + 1 == vectors && elements == V::LANES;
-        // SAFETY: the group's row holds an element per step; the rest by the caller's contract and the extent.
+        // SAFETY: `vectors` and `elements` end at the last position, or in the slack; the rest by the caller's contract.
         unsafe {
             let weights = &self.panels.data[self.group * self.panels.depth..][..self.panels.depth];
             let mut sums = [V::zero(); NV];
@@ -206,7 +206,8 @@ impl Product<'_> {
         elements: usize,
         xs: &mut Block,
     ) {
-        // SAFETY: by the caller's contract.
+        // SAFETY: `NV` vectors, of which the last has `elements`, end at the last position, or in the slack; the rest by the
+        // caller's contract.
         unsafe {
             for (offset, xs) in self.offsets[steps.clone()].iter().zip(xs.0.chunks_exact_mut(NV * V::LANES)) {
                 let from = self.source.as_ptr().add(offset + position);
@@ -216,16 +217,16 @@ impl Product<'_> {
                     (if is_whole { V::load(from) } else { V::load_part(from, elements) }).store(xs.as_mut_ptr());
                 }
             }
-            let at = (steps, position, elements, xs.0.as_ptr());
+            let xs = xs.0.as_ptr();
             for panel in &self.panels.panels {
                 match panel.height {
-                    2 => self.tile::<V, 2, NV>(*panel, at.clone()),
-                    3 => self.tile::<V, 3, NV>(*panel, at.clone()),
-                    4 => self.tile::<V, 4, NV>(*panel, at.clone()),
-                    5 => self.tile::<V, 5, NV>(*panel, at.clone()),
-                    6 => self.tile::<V, 6, NV>(*panel, at.clone()),
-                    7 if V::MANY_REGISTERS => self.tile::<V, 7, NV>(*panel, at.clone()),
-                    8 if V::MANY_REGISTERS => self.tile::<V, 8, NV>(*panel, at.clone()),
+                    2 => self.tile::<V, 2, NV>(*panel, &steps, position, elements, xs),
+                    3 => self.tile::<V, 3, NV>(*panel, &steps, position, elements, xs),
+                    4 => self.tile::<V, 4, NV>(*panel, &steps, position, elements, xs),
+                    5 => self.tile::<V, 5, NV>(*panel, &steps, position, elements, xs),
+                    6 => self.tile::<V, 6, NV>(*panel, &steps, position, elements, xs),
+                    7 if V::MANY_REGISTERS => self.tile::<V, 7, NV>(*panel, &steps, position, elements, xs),
+                    8 if V::MANY_REGISTERS => self.tile::<V, 8, NV>(*panel, &steps, position, elements, xs),
                     _ => unreachable!("panels of two and more rows are packed for the instruction set's registers"),
                 }
             }
@@ -238,10 +239,13 @@ impl Product<'_> {
     unsafe fn tile<V: Vector, const MR: usize, const NV: usize>(
         &self,
         panel: Panel,
-        (steps, position, elements, xs): (Range<usize>, usize, usize, *const f32),
+        steps: &Range<usize>,
+        position: usize,
+        elements: usize,
+        xs: *const f32,
     ) {
         let is_whole = |j: usize| j + 1 < NV || elements == V::LANES;
-        // SAFETY: the panel holds `MR` elements per step, and `xs` `NV` vectors; the rest by the caller's contract.
+        // SAFETY: the panel holds `MR` elements per step, and `xs` `NV` vectors; the rest as in `panels_of`.
         unsafe {
             let start = (self.group * self.panels.rows + panel.row) * self.panels.depth + steps.start * MR;
             let weights = self.panels.data.as_ptr().add(start);

@@ -1,7 +1,9 @@
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 
+use super::product::{Panels, Product, SLACK};
 use super::{Extents, compose, conv2d, reference};
+use crate::simd::Isa;
 use crate::{Activation, ConvGeometry};
 
 /// Largest difference from the `f64` reference, relative to the largest magnitude of the result.
@@ -146,6 +148,37 @@ fn deep_products_equal_the_reference() -> Result<()> {
         check(&Problem { batch: 3, in_c, out_c, in_hw, geometry })?;
     }
     Ok(())
+}
+
+/// Panels of every height, on all vectors of this machine; without slack nothing behind the last position is written.
+#[test]
+fn products_of_every_height_equal_the_definition_on_every_instruction_set() {
+    let (positions, stride, depth) = (37, 37 + SLACK, 300);
+    let mut state = 5;
+    let source: Vec<f32> = (0..2 * depth + stride).map(|_| crate::seeded::splitmix(&mut state) as f32).collect();
+    let offsets: Vec<usize> = (0..depth).map(|step| step * 7 % (2 * depth)).collect();
+    let weight = |group: usize, row: usize, step: usize| ((group * 31 + row * 17 + step) % 13) as f32 / 13. - 0.5;
+    for (rows, isa) in (1..=17).flat_map(|rows| Isa::available().into_iter().map(move |isa| (rows, isa))) {
+        let panels = Panels::new(2, [rows, depth], isa, weight);
+        for (group, slack) in [(0, true), (1, false)] {
+            let mut out = vec![f32::NAN; rows * stride];
+            let (panels, source, offsets, out_stride) = (&panels, &source[..], &offsets[..], stride);
+            let job = Product { panels, group, source, offsets, positions, slack, out: out.as_mut_ptr(), out_stride };
+            // SAFETY: `out` has a row and its slack for each row.
+            unsafe { job.run(isa) };
+            for (row, out) in out.chunks_exact(stride).enumerate() {
+                for (position, y) in out[..positions].iter().enumerate() {
+                    let product = |(step, offset): (usize, &usize)| {
+                        f64::from(weight(group, row, step)) * f64::from(source[offset + position])
+                    };
+                    let exact: f64 = offsets.iter().enumerate().map(product).sum();
+                    let place = format!("row {row} of {rows}, position {position}, {}", isa.name());
+                    assert!((f64::from(*y) - exact).abs() < 1e-4, "{place}: {y}, not {exact}");
+                }
+                assert!(slack || out[positions..].iter().all(|y| y.is_nan()), "row {row} of {rows}, {}", isa.name());
+            }
+        }
+    }
 }
 
 #[test]
