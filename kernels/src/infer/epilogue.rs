@@ -43,15 +43,16 @@ impl Epilogue {
         let at = |view: &View| arena.wrapping_add(view.offset);
         let optional = |view: &Option<View>| view.as_ref().map_or((std::ptr::null_mut(), 0), |v| (at(v), v.stride));
         let ((residual, residual_stride), (plain, plain_stride)) = (optional(&self.residual), optional(&self.plain));
+        let is_f32 = self.precision.is_none();
+        let is_simple = is_f32 || matches!(self.precision, Some((LowPrecision::Pairs(_), _)));
         Store {
             bias: bias.as_ptr(),
             activation: self.activation,
             out: at(&self.out),
             stride: self.out.stride,
             channels: self.channels(),
-            is_bare: self.residual.is_none() && self.plain.is_none() && self.precision.is_none(),
-            is_apart: self.is_residual_bf16
-                || self.precision.is_some_and(|(precision, _)| !matches!(precision, LowPrecision::Pairs(_))),
+            is_bare: self.residual.is_none() && self.plain.is_none() && is_f32,
+            is_simple: is_simple && self.plain.is_none() && !self.is_residual_bf16,
             precision: self.precision.map(|(precision, _)| precision),
             is_residual_bf16: self.is_residual_bf16,
             residual,
@@ -72,8 +73,8 @@ pub(super) struct Store {
     channels: usize,
     /// Whether the output alone is written, in `f32`, and no residual is added.
     is_bare: bool,
-    /// Whether the output or the residual are low-precision numbers that are stored out of line: all but pairs of integers.
-    is_apart: bool,
+    /// Whether the output alone is written, in `f32` or as [`LowPrecision::Pairs`], and the residual is of `f32`.
+    is_simple: bool,
     precision: Option<LowPrecision>,
     is_residual_bf16: bool,
     residual: *const f32,
@@ -92,8 +93,15 @@ impl Sink for Store {
     #[inline(always)]
     unsafe fn put<V: Vector, const MR: usize, const NV: usize>(self, row: usize, channel: usize, sums: [[V; NV]; MR]) {
         let mut sums = sums;
-        // SAFETY: the vector's instruction set is there by the caller's contract.
+        // SAFETY: the vector's instruction set is there by the caller's contract; `row + i` is a position of the output, which has the
+        // vectors' channels.
         unsafe {
+            // Sums of a single vector have few products each: depthwise ones, and those of transformed tiles. They take no call.
+            let is_inline = self.is_bare || NV == 1 && self.is_simple;
+            if !is_inline || channel + NV * V::LANES > self.channels {
+                let sums = sums.as_flattened_mut();
+                return V::outline(StoreRows { store: self, row, channel, vectors: NV, sums });
+            }
             match self.activation {
                 Activation::Identity => {}
                 Activation::Relu => {
@@ -103,58 +111,46 @@ impl Sink for Store {
                 }
                 activation => V::outline(Activate(activation, sums.as_flattened_mut())),
             }
-        }
-        if self.is_apart {
-            let sums = sums.as_flattened();
-            // SAFETY: the vector's instruction set is there by the caller's contract, and so are the rows.
-            return unsafe { V::outline(StoreConverted { store: self, row, channel, vectors: NV, sums }) };
-        }
-        if self.is_bare && channel + NV * V::LANES <= self.channels {
             for (i, sums) in sums.iter().enumerate() {
+                let out = self.out.add((row + i) * self.stride);
                 for (j, sum) in sums.iter().enumerate() {
-                    // SAFETY: as below.
-                    unsafe { sum.store(self.out.add((row + i) * self.stride + channel + j * V::LANES)) };
+                    let (mut sum, channel) = (*sum, channel + j * V::LANES);
+                    if NV == 1 && !self.residual.is_null() {
+                        sum = sum.add(V::load(self.residual.add((row + i) * self.residual_stride + channel)));
+                    }
+                    match self.precision {
+                        Some(LowPrecision::Pairs(integers)) if NV == 1 => integers.store(out, channel, V::LANES, sum),
+                        _ => sum.store(out.add(channel)),
+                    }
                 }
-            }
-            return;
-        }
-        for j in 0..NV {
-            let channel = channel + j * V::LANES;
-            if channel >= self.channels {
-                break;
-            }
-            let n = self.channels - channel;
-            for (i, sums) in sums.iter().enumerate() {
-                // SAFETY: `row + i` is a position of the views and `channel` a channel of them.
-                unsafe { self.store(row + i, channel, n, sums[j]) };
             }
         }
     }
 }
 
-/// Rows of some vectors of a [`Store`] with low-precision numbers, as a job: of the vector that the job runs with. Out of line, so that the
-/// forms of low-precision numbers are compiled once.
-struct StoreConverted<'a, V> {
+/// Rows of some vectors of sums for a [`Store`] of any form, as a job: of the vector that the job runs with. Out of line, so that the forms
+/// are compiled once and not in each tile.
+struct StoreRows<'a, V> {
     store: Store,
     row: usize,
     channel: usize,
     /// Of a row.
     vectors: usize,
-    sums: &'a [V],
+    sums: &'a mut [V],
 }
 
-impl<W: Vector> Job for StoreConverted<'_, W> {
+impl<W: Vector> Job for StoreRows<'_, W> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let Self { store, row, channel, vectors, sums } = self;
-        // SAFETY: `outline` runs a job with its own vector, so that `V` is `W`.
-        let sums = unsafe { std::slice::from_raw_parts(sums.as_ptr().cast::<V>(), sums.len()) };
-        for (i, sums) in sums.chunks_exact(vectors).enumerate() {
-            for (j, sum) in sums.iter().enumerate() {
-                let channel = channel + j * V::LANES;
-                if channel < store.channels {
-                    // SAFETY: `row + i` is a position of the views and `channel` a channel of them.
-                    unsafe { store.store_converted(row + i, channel, store.channels - channel, *sum) };
+        // SAFETY: `outline` runs a job with its own vector, so that `V` is `W`; the vector's instruction set is there by the caller's
+        // contract; `row + i` is a position of the views and `channel` a channel of them.
+        unsafe {
+            let sums = std::slice::from_raw_parts_mut(sums.as_mut_ptr().cast::<V>(), sums.len());
+            activate(store.activation, sums);
+            for (j, channel) in (channel..store.channels).step_by(V::LANES).take(vectors).enumerate() {
+                for (i, sum) in sums[j..].iter().step_by(vectors).enumerate() {
+                    store.store(row + i, channel, store.channels - channel, *sum);
                 }
             }
         }
@@ -206,29 +202,6 @@ impl Store {
     /// The position and the channels exist.
     #[inline(always)]
     unsafe fn store<V: Vector>(self, row: usize, channel: usize, n: usize, value: V) {
-        // SAFETY: by the caller's contract.
-        unsafe {
-            let mut value = value;
-            if !self.plain.is_null() {
-                store(self.plain.add(row * self.plain_stride + channel), n, value);
-            }
-            if !self.residual.is_null() {
-                value = value.add(load(self.residual.add(row * self.residual_stride + channel), n));
-            }
-            let out = self.out.add(row * self.stride);
-            match self.precision {
-                Some(LowPrecision::Pairs(integers)) => integers.store(out, channel, n, value),
-                _ => store(out.add(channel), n, value),
-            }
-        }
-    }
-
-    /// [`Store::store`] of any form.
-    ///
-    /// # Safety
-    /// As there.
-    #[inline(always)]
-    unsafe fn store_converted<V: Vector>(self, row: usize, channel: usize, n: usize, value: V) {
         // SAFETY: by the caller's contract.
         unsafe {
             let mut value = value;
