@@ -96,7 +96,7 @@ impl Sink for Store {
         // SAFETY: the vector's instruction set is there by the caller's contract; `row + i` is a position of the output, which has the
         // vectors' channels.
         unsafe {
-            // Sums of a single vector have few products each: depthwise ones, and those of transformed tiles. They take no call.
+            // Sums of one vector per row, of depthwise windows and of transformed tiles, have few products each: a call would show.
             let is_inline = self.is_bare || NV == 1 && self.is_simple;
             if !is_inline || channel + NV * V::LANES > self.channels {
                 let sums = sums.as_flattened_mut();
