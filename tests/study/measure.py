@@ -7,8 +7,8 @@ are of the two. Sizes need no training. A row that is there is not measured agai
 
 Of the best weights of seed 0 (blood cells, clothing), batch norms folded and branches merged: parameters, GFLOPs, the file's bytes, the
 metric in that type on the images that the best epoch was chosen by, and on one and two threads the median of 30 inferences of one
-image in three rounds that take turns, with the peak memory of the process. In bf16 the file is of bf16, and so is the computation:
-products in bf16 on processors that have them, else in f32.
+image in rounds in which all networks take turns, with the peak memory of the process. Compare networks of one call alone. In bf16 the
+file is of bf16, and so is the computation: products in bf16 on processors that have them, else in f32.
 """
 import fnmatch
 import json
@@ -22,7 +22,7 @@ from common import Failed, Stopped, append, measured, model_argument, parser, pr
 ROWS = plan.STUDY / "speed.jsonl"
 TYPES = ["f32", "bf16", "int8"]
 THREADS = [1, 2]
-ROUNDS = 3
+ROUNDS = 9
 
 
 def networks():
@@ -47,20 +47,23 @@ def size(run, commands, options):
     }
 
 
+def best(run, options):
+    """The best weights of a training."""
+    return options.runs / run.name / "weights" / "best.safetensors"
+
+
 def written(run, kind, commands, options, log):
     """The file of the best weights in this type."""
-    best = options.runs / run.name / "weights" / "best.safetensors"
-    if not best.exists():
-        raise Failed(f"{run.name} is not trained")
+    weights = str(best(run, options))
     file = options.runs / "measure" / f"{run.model}-{kind}.safetensors"
     file.parent.mkdir(exist_ok=True)
     if kind != "int8":
-        commands.run(["convert", str(best), str(file), "--fuse", "--dtype", kind, "--force", "--quiet"], log)
+        commands.run(["convert", weights, str(file), "--fuse", "--dtype", kind, "--force", "--quiet"], log)
         return file
     data = options.data / run.data.name
     data = data / "data.yaml" if run.data.task == "detect" else data
     size = str(run.settings["imgsz"])
-    commands.run(["quantize", "--model", str(best), "--data", str(data), "--imgsz", size, "-o", str(file), "--force", "--quiet"], log)
+    commands.run(["quantize", "--model", weights, "--data", str(data), "--imgsz", size, "-o", str(file), "--force", "--quiet"], log)
     return file
 
 
@@ -73,24 +76,32 @@ def median_row(found):
     }
 
 
-def costs(run, commands, options):
-    """A row per type. Types and threads take turns, so that all find the machine alike."""
-    log = options.runs / "measure.log"
-    files = {kind: written(run, kind, commands, options, log) for kind in TYPES}
-    found = {(kind, threads): [] for kind in TYPES for threads in THREADS}
-    load = os.getloadavg()[0]
+def timed(files, commands, options):
+    """What `bench` says of (run, type, file) on so many threads, a row for each round, by model, type and threads. All take turns, so
+    that all find the machine alike.
+    """
+    found = {(run.model, kind, threads): [] for run, kind, _ in files for threads in THREADS}
     for _ in range(ROUNDS):
-        for kind, threads in found:
-            arguments = ["bench", "--model", str(files[kind]), "--threads", str(threads), "--imgsz", str(run.settings["imgsz"])]
-            arguments += ["--dtype", "bf16"] if kind == "bf16" else []
-            found[kind, threads].append(commands.json(arguments, log))
-    for kind in TYPES:
-        folder = options.runs / "measure"
+        for run, kind, file in files:
+            for threads in THREADS:
+                arguments = ["bench", "--model", str(file), "--threads", str(threads), "--imgsz", str(run.settings["imgsz"])]
+                arguments += ["--dtype", "bf16"] if kind == "bf16" else []
+                found[run.model, kind, threads].append(commands.json(arguments, options.runs / "measure.log"))
+    return found
+
+
+def costs(runs, commands, options):
+    """A row per network and type."""
+    log, folder = options.runs / "measure.log", options.runs / "measure"
+    files = [(run, kind, written(run, kind, commands, options, log)) for run in runs for kind in TYPES]
+    load = os.getloadavg()[0]
+    found = timed(files, commands, options)
+    for run, kind, file in files:
         yield {
             "model": run.model, "type": kind, "task": run.data.task, "data": run.data.name, "imgsz": run.settings["imgsz"],
-            "file_bytes": files[kind].stat().st_size, "val": measured(files[kind], run.data, "val", commands, options, folder, log),
-            "threads": {str(threads): median_row(found[kind, threads]) for threads in THREADS},
-            "isa": found[kind, 1][0]["isa"], "load_before": round(load, 2), "processor": processor(),
+            "file_bytes": file.stat().st_size, "val": measured(file, run.data, "val", commands, options, folder, log),
+            "threads": {str(threads): median_row(found[run.model, kind, threads]) for threads in THREADS},
+            "isa": found[run.model, kind, 1][0]["isa"], "load_before": round(load, 2), "processor": processor(),
             "command": commands.run(["--version"], log).strip(),
         }
 
@@ -114,24 +125,22 @@ def main():
     options = arguments.parse_args()
     commands, lock = started(options)
     models = [run.model for run in networks()]
-    failed = 0
+    chosen = [run for run in networks() if any(fnmatch.fnmatch(run.model, pattern) for pattern in options.only)]
     with lock:
-        for run in networks():
-            if not any(fnmatch.fnmatch(run.model, pattern) for pattern in options.only):
-                continue
-            there = {row["type"] for row in rows(ROWS) if row["model"] == run.model}
-            try:
-                replace([size(run, commands, options)], models)
-                if options.again or not there.issuperset(TYPES):
-                    replace(list(costs(run, commands, options)), models)
-            except Stopped:
-                sys.exit(130)
-            except Failed as error:
-                print(f"{run.model}: {error}", flush=True)
-                failed += 1
-                continue
-            print(f"{run.model}: measured", flush=True)
-    sys.exit(1 if failed else 0)
+        try:
+            replace([size(run, commands, options) for run in chosen], models)
+            measured_types = [(row["model"], row["type"]) for row in rows(ROWS)]
+            chosen = [run for run in chosen if options.again or any((run.model, kind) not in measured_types for kind in TYPES)]
+            trained = [run for run in chosen if best(run, options).exists()]
+            replace(list(costs(trained, commands, options)), models)
+        except Stopped:
+            sys.exit(130)
+        except Failed as error:
+            print(error, flush=True)
+            sys.exit(1)
+    for run in chosen:
+        print(f"{run.model}: {'measured' if run in trained else f'{run.name} is not trained'}", flush=True)
+    sys.exit(0 if trained == chosen else 1)
 
 
 if __name__ == "__main__":

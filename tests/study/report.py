@@ -196,15 +196,15 @@ class Study:
 
     def plots(self):
         """The plots that show something."""
-        return "\n\n".join(f"![{title}](study/{name})" for name, title, _, costs_of in PLOTS if self.compares(costs_of)) or "Not run yet."
+        return "\n\n".join(f"![{title}](study/{name})" for name, title, _, costs_of in PLOTS if self.compared(costs_of)) or "Not run yet."
 
-    def compares(self, costs_of):
-        """Whether each set of data has two networks with both an accuracy and a cost."""
+    def compared(self, costs_of):
+        """The sets of data of which two networks have both an accuracy and a cost."""
         def networks(data):
             models = {row["model"] for row in self.runs if row["data"] == data.name and not row["start"]}
             return sum(costs_of(self, model) is not None for model in models)
 
-        return all(networks(data) > 1 for data in (plan.BCCD, plan.CROPS, plan.CLOTHING))
+        return [data.name for data in (plan.BCCD, plan.CROPS, plan.CLOTHING) if networks(data) > 1]
 
 
 def replace(page, name, text):
@@ -217,7 +217,9 @@ def replace(page, name, text):
 
 
 def plot(study, name, unit, costs_of):
-    """Accuracy of the detectors against what they cost, a panel for each set of data; bars are the least and the most of the seeds."""
+    """Accuracy against what networks cost, a panel for each set of data of which two have both; bars are the least and the most of the
+    seeds.
+    """
     import matplotlib
 
     matplotlib.use("svg")
@@ -226,18 +228,18 @@ def plot(study, name, unit, costs_of):
 
     panels = [("bccd", "BCCD", "map50_95", plan.DETECTORS), ("crops", "crops", "map50_95", plan.DETECTORS),
               ("clothing", "clothing", "top1", plan.CLASSIFIERS)]
-    figure, axes = pyplot.subplots(1, len(panels), figsize=(11, 3.4), layout="constrained")
-    for axis, (data, title, key, models) in zip(axes, panels):
-        for model in models:
+    panels = [panel for panel in panels if panel[0] in study.compared(costs_of)]
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(3.7 * len(panels), 3.4), layout="constrained", squeeze=False)
+    for axis, (data, title, key, models) in zip(axes[0], panels):
+        for index, model in enumerate(models):
             values = [row["val"][key] for row in study.of(data, model, False)]
             cost = costs_of(study, model)
             if not values or cost is None:
                 continue
             mean = statistics.fmean(values)
             axis.errorbar(cost, mean, yerr=[[mean - min(values)], [max(values) - mean]], fmt="o", capsize=3)
-            axis.annotate(model, (cost, mean), xytext=(4, 4), textcoords="offset points", fontsize=7)
-        if not axis.has_data():
-            axis.text(0.5, 0.5, NOT_RUN, ha="center", transform=axis.transAxes)
+            # Neighbours have their names above and below.
+            axis.annotate(model, (cost, mean), xytext=(4, -11 if index % 2 else 4), textcoords="offset points", fontsize=7)
         axis.margins(0.25)
         axis.set(title=title, xlabel=unit, ylabel="mAP50-95" if key == "map50_95" else "top-1")
     figure.savefig(plan.STUDY / name, metadata={"Date": None})
@@ -257,7 +259,7 @@ def main():
         half.write_text(page, encoding="utf-8")
         half.replace(path)
     for name, _, unit, costs_of in PLOTS if not options.no_plots else []:
-        if study.compares(costs_of):
+        if study.compared(costs_of):
             plot(study, name, unit, costs_of)
         else:
             (plan.STUDY / name).unlink(missing_ok=True)
