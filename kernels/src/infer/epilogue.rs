@@ -43,16 +43,17 @@ impl Epilogue {
         let at = |view: &View| arena.wrapping_add(view.offset);
         let optional = |view: &Option<View>| view.as_ref().map_or((std::ptr::null_mut(), 0), |v| (at(v), v.stride));
         let ((residual, residual_stride), (plain, plain_stride)) = (optional(&self.residual), optional(&self.plain));
-        let is_f32 = self.precision.is_none();
-        let is_simple = is_f32 || matches!(self.precision, Some((LowPrecision::Pairs(_), _)));
+        let is_alone = self.plain.is_none();
         Store {
             bias: bias.as_ptr(),
             activation: self.activation,
             out: at(&self.out),
             stride: self.out.stride,
             channels: self.channels(),
-            is_bare: self.residual.is_none() && self.plain.is_none() && is_f32,
-            is_simple: is_simple && self.plain.is_none() && !self.is_residual_bf16,
+            is_bare: is_alone && self.residual.is_none() && self.precision.is_none(),
+            is_simple: is_alone
+                && !self.is_residual_bf16
+                && matches!(self.precision, None | Some((LowPrecision::Pairs(_), _))),
             precision: self.precision.map(|(precision, _)| precision),
             is_residual_bf16: self.is_residual_bf16,
             residual,
@@ -73,7 +74,7 @@ pub(super) struct Store {
     channels: usize,
     /// Whether the output alone is written, in `f32`, and no residual is added.
     is_bare: bool,
-    /// Whether the output alone is written, in `f32` or as [`LowPrecision::Pairs`], and the residual is of `f32`.
+    /// Whether the output alone is written, in `f32` or as [`LowPrecision::Pairs`], and a residual, if there is one, is of `f32`.
     is_simple: bool,
     precision: Option<LowPrecision>,
     is_residual_bf16: bool,
@@ -93,10 +94,11 @@ impl Sink for Store {
     #[inline(always)]
     unsafe fn put<V: Vector, const MR: usize, const NV: usize>(self, row: usize, channel: usize, sums: [[V; NV]; MR]) {
         let mut sums = sums;
-        // SAFETY: the vector's instruction set is there by the caller's contract; `row + i` is a position of the output, which has the
-        // vectors' channels.
+        // SAFETY: the vector's instruction set is there by the caller's contract; `row + i` is a position of the output and of the
+        // residual, which have all channels of the vectors that are stored here.
         unsafe {
-            // Sums of one vector per row, of depthwise windows and of transformed tiles, have few products each: a call would show.
+            // Sums of one vector per row are those of depthwise windows and of transformed tiles, too: with few products each, a call
+            // would show.
             let is_inline = self.is_bare || NV == 1 && self.is_simple;
             if !is_inline || channel + NV * V::LANES > self.channels {
                 let sums = sums.as_flattened_mut();
