@@ -8,7 +8,7 @@ multiples of eight channels, to the same GFLOPs; the networks differ in who chos
 so is the one that lost nothing.
 
 With --speed, on a machine that does nothing besides: milliseconds of an image on one and two threads instead, of what has its row, to
-docs/study/pruned_speed.jsonl. Networks and threads take turns in fifteen rounds.
+docs/study/pruned_speed.jsonl. Networks and threads take turns in fifteen rounds. Networks are as pruned: training changes no shape.
 """
 import csv
 import fnmatch
@@ -43,12 +43,17 @@ def unpruned(case, options):
     return whole
 
 
+def pruned_file(case, options):
+    """Where the network is as pruned, before the training."""
+    return options.runs / "pruned" / f"{case.name}.safetensors"
+
+
 def start(case, commands, options, log):
     """The checkpoint that the training begins with."""
     whole = unpruned(case, options)
     if case.pruner == "whole":
         return whole
-    file = options.runs / "pruned" / f"{case.name}.safetensors"
+    file = pruned_file(case, options)
     file.parent.mkdir(exist_ok=True)
     gflops = f"{case.share * summary(whole, case, commands, log)['gflops']:.4f}"
     size = str(case.settings["imgsz"])
@@ -80,7 +85,7 @@ def row(case, commands, options):
         commands.run(["train", "detect", *(f"{key}={value}" for key, value in given.items()), "--json"], log)
     elif not before["finished"]:
         commands.run(["train", "detect", "--resume", str(folder), "--json"], log)
-    begin = unpruned(case, options) if case.pruner == "whole" else options.runs / "pruned" / f"{case.name}.safetensors"
+    begin = unpruned(case, options) if case.pruner == "whole" else pruned_file(case, options)
     best = folder / "weights" / "best.safetensors"
     with open(folder / "results.csv", encoding="utf-8") as file:
         curve = [float(epoch["metrics/mAP50-95(B)"]) for epoch in csv.DictReader(file)]
@@ -97,11 +102,12 @@ def speeds(cases, commands, options):
     """A row of each network that was trained on."""
     found = {(case.name, threads): [] for case in cases for threads in THREADS}
     log = options.runs / "measure.log"
+    files = {case: pruned_file(case, options) for case in cases}
+    files.update({case: start(case, commands, options, log) for case, file in files.items() if not file.exists()})
     for _ in range(ROUNDS):
         for case in cases:
-            best = options.runs / case.name / "weights" / "best.safetensors"
             for threads in THREADS:
-                words = ["bench", "--model", str(best), "--threads", str(threads), "--imgsz", str(case.settings["imgsz"]), "--runs", "60"]
+                words = ["bench", "--model", str(files[case]), "--threads", str(threads), "--imgsz", str(case.settings["imgsz"]), "--runs", "60"]
                 found[case.name, threads].append(commands.json(words, log))
     for case in cases:
         yield {

@@ -1,9 +1,11 @@
 """Trains the runs of `plan.py` by the command `ghostzoo`, and writes a row of each to docs/study/runs.jsonl.
 
-usage: train.py [--command GHOSTZOO] [--data FOLDER] [--runs FOLDER] [--only NAME …] [--time SECONDS] [--threads N] [--list]
+usage: train.py [--command GHOSTZOO] [--data FOLDER] [--runs FOLDER] [--only NAME …] [--time SECONDS] [--threads N] [--list] [--again]
 
 Needs Python 3.9 and nothing else. A run that has its row is not repeated; one that was cut goes on where it was, to the bit. Ctrl-C and
 SIGTERM let the training save, and leave. What the trainings print is in RUNS/NAME.log.
+
+With --again, runs that have rows, too, where RUNS lacks their weights: the rows stay, and what the repetition measured is said beside them.
 """
 import csv
 import fnmatch
@@ -85,6 +87,7 @@ def main():
     arguments.add_argument("--time", type=float, metavar="SECONDS", help="start no run after so long")
     arguments.add_argument("--threads", type=int, metavar="N", help="threads to compute with; they change no weight")
     arguments.add_argument("--list", action="store_true", help="say what is done and what is not, and train nothing")
+    arguments.add_argument("--again", action="store_true", help="train what has a row and no weights, too")
     options = arguments.parse_args()
     began = time.monotonic()
     chosen = [run for run in plan.runs() if any(fnmatch.fnmatch(run.name, pattern) for pattern in options.only)]
@@ -107,7 +110,8 @@ def work(chosen, done, commands, options, began):
     """Trains what has no row yet. The exit code."""
     failed = 0
     for run in chosen:
-        if run.name in done:
+        before = done.get(run.name)
+        if before and not options.again:
             continue
         if options.time is not None and time.monotonic() - began > options.time:
             print(f"{options.time:.0f} s are over: {run.name} and what follows is left for another time", flush=True)
@@ -125,9 +129,11 @@ def work(chosen, done, commands, options, began):
             print(f"{run.name}: {error}", flush=True)
             failed += 1
             continue
-        append(found, ROWS)
-        done[run.name] = found
-        print(f"{run.name}: best {found['best']:.4f}, {found['seconds']:.0f} s", flush=True)
+        if not before:
+            append(found, ROWS)
+            done[run.name] = found
+        again = f"; its row has {before['best']:.4f}" if before else ""
+        print(f"{run.name}: best {found['best']:.4f}, {found['seconds']:.0f} s{again}", flush=True)
     return 1 if failed else 0
 
 
