@@ -46,11 +46,20 @@ class Data:
     settings: dict
     # What checkpoints are measured on. The best epoch is chosen on `val`.
     splits: tuple
+    title: str
+    # Whom the data's licence asks to name, or who is thanked.
+    attribution: str
 
 
-BCCD = Data("bccd", "detect", 30, DETECT, ("val", "test"))
-CROPS = Data("crops", "detect", 25, DETECT, ("val",))
-CLOTHING = Data("clothing", "classify", 15, CLASSIFY, ("val",))
+BCCD = Data("bccd", "detect", 30, DETECT, ("val", "test"), "BCCD", "Trained on BCCD, MIT, copyright 2017 shenggan")
+CROPS = Data(
+    "crops", "detect", 25, DETECT, ("val",), "Okra, Pepper & Eggplant Detection Dataset",
+    "Okra, Pepper & Eggplant Detection Dataset, Fatih Emin, CC BY 4.0, images re-encoded",
+)
+CLOTHING = Data(
+    "clothing", "classify", 15, CLASSIFY, ("val",), "clothing-dataset-small",
+    "Trained on clothing-dataset-small, Alexey Grigorev and contributors, CC0, images scaled down",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,10 +129,28 @@ TAUGHT = Shipped(BCCD, "yolov8n-ghostnet-bccd")
 TAUGHT_SEEDS = [0, 1, 2]
 
 
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """A network that is given away: the best weights of a training, under a name and a licence of the Hub."""
+
+    name: str
+    run: "Run | Pruned"
+    data: Data
+    licence: str
+    is_in_8_bits: bool = False
+
+
+PUBLISHED = [
+    Published("yolov8n-crops", Pruned(Run(CROPS, "yolov8n", 0), "whole", 1.0), CROPS, "cc-by-4.0", is_in_8_bits=True),
+    Published("ghostnet_100-clothing", Run(CLOTHING, "ghostnet_100", 0), CLOTHING, "cc0-1.0"),
+]
+
+
 def pruned():
     """All pruned networks, with those that they stand beside."""
     starts = [START, Run(CROPS, "yolov8n", 0)]
     found = [Pruned(start, pruner, share) for start in starts for pruner, shares in SHARES.items() for share in shares]
+    found += [Pruned(start, "ghostzoo", share, is_taught=True) for start in starts for share in SHARES["ghostzoo"]]
     found += [Pruned(TAUGHT, "whole", 1.0)]
     return found + [Pruned(TAUGHT, "ghostzoo", 0.5, seed, is_taught) for seed in TAUGHT_SEEDS for is_taught in (False, True)]
 

@@ -8,7 +8,8 @@ multiples of eight channels, to the same GFLOPs; the networks differ in who chos
 so is the one that lost nothing.
 
 With --speed, on a machine that does nothing besides: milliseconds of an image on one and two threads instead, of what has its row, to
-docs/study/pruned_speed.jsonl. Networks and threads take turns in fifteen rounds. Networks are as pruned: training changes no shape.
+docs/study/pruned_speed.jsonl. Networks and threads take turns in fifteen rounds. Networks are as pruned: training changes no shape, nor
+does who teaches.
 """
 import csv
 import fnmatch
@@ -107,7 +108,8 @@ def speeds(cases, commands, options):
     for _ in range(ROUNDS):
         for case in cases:
             for threads in THREADS:
-                words = ["bench", "--model", str(files[case]), "--threads", str(threads), "--imgsz", str(case.settings["imgsz"]), "--runs", "60"]
+                words = ["bench", "--model", str(files[case]), "--threads", str(threads), "--runs", "60"]
+                words += ["--imgsz", str(case.settings["imgsz"])]
                 found[case.name, threads].append(commands.json(words, log))
     for case in cases:
         yield {
@@ -129,7 +131,7 @@ def main():
     failed = 0
     with lock:
         if options.speed:
-            measured_now = list(speeds([case for case in chosen if case.name in done], commands, options))
+            measured_now = list(speeds([case for case in chosen if case.name in done and not case.is_taught], commands, options))
             kept = {row["run"]: row for row in [*rows(SPEED), *measured_now]}
             SPEED.write_text("".join(json.dumps(row) + "\n" for row in kept.values()), encoding="utf-8")
             return

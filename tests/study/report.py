@@ -1,11 +1,12 @@
-"""Writes the tables of docs/study.md and its plots, and that of docs/pruning.md, from the rows of docs/study. What is not measured yet is "not run", or left out
-where nothing of a row or of a plot is there.
+"""Writes the tables of docs/study.md and its plots, and those of docs/pruning.md, from the rows of docs/study. What is not measured yet is
+"not run", or left out where nothing of a row or of a plot is there.
 
 usage: report.py [--no-plots]
 
 Needs Python 3.9; the plots need matplotlib (pip install matplotlib==3.11.2).
 """
 import argparse
+import dataclasses
 import re
 import statistics
 import sys
@@ -163,11 +164,13 @@ class Study:
             if not found or not whole:
                 continue
             after = found["after"]["val"]["map50_95"]
-            cells = [case.start.model, case.pruner, f"{found['gflops']:.3f} ({found['gflops'] / whole['gflops']:.2f})",
-                     f"{found['parameters'] / 1e6:.2f}", f"{found['before']['map50_95']:.3f}", f"{after:.3f}",
+            untaught = dataclasses.replace(case, is_taught=False)
+            cells = [case.start.model, f"{case.pruner}{', taught' if case.is_taught else ''}",
+                     f"{found['gflops']:.3f} ({found['gflops'] / whole['gflops']:.2f})", f"{found['parameters'] / 1e6:.2f}",
+                     f"{found['before']['map50_95']:.3f}", f"{after:.3f}",
                      f"{100 * (after - whole['after']['val']['map50_95']):+.1f}".replace("-", "−")]
             for threads in ("2", "1"):
-                own, all_of = (self.pruned_speed.get(run, {}).get(threads) for run in (case.name, whole["run"]))
+                own, all_of = (self.pruned_speed.get(run, {}).get(threads) for run in (untaught.name, whole["run"]))
                 cells.append(f"{own['median_ms']:.1f} ({own['median_ms'] / all_of['median_ms']:.2f})" if own and all_of else NOT_RUN)
             lines.append(cells)
         headings = ["network", "pruned by", "GFLOPs", "M parameters", "mAP50-95 as pruned", "trained on", "points to the whole one",
