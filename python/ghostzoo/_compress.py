@@ -65,7 +65,7 @@ def prune(
     ratio: float | None = None,
     target_gflops: float | None = None,
     target_ms: float | None = None,
-    criterion: str = "l2",
+    criterion: str | None = None,
     data: Path | None = None,
     split: str | None = None,
     images: int = 128,
@@ -82,10 +82,11 @@ def prune(
     One of three says how much: ``ratio``, a share of the channels, above 0 and below 1; ``target_gflops`` or ``target_ms``, the GFLOPs or
     the milliseconds on this machine's CPU that an image of ``imgsz`` (as the model was trained) takes at most, for which the fewest
     channels go. The least important go: by ``criterion``, the norm of their weights (``"l1"``, ``"l2"``), their batch norms' weights
-    (``"bn"``), or what the training loss depends on (``"taylor"``), for which ``images`` labelled images of ``data`` are looked at, spread
-    evenly over its ``split`` (``train``): a ``data.yaml`` or COCO's instances for a detector, class folders for a classifier. ``scope`` says
-    whether they are looked for in all layers (``"global"``), or the same share in each (``"uniform"``). Each layer keeps a multiple of
-    ``round_to`` channels, and ``min_channels`` at least.
+    (``"bn"``), or what the training loss depends on (``"taylor"``), which keeps most accuracy and looks at ``images`` labelled images of
+    ``data``, spread evenly over its ``split`` (``train``): a ``data.yaml`` or COCO's instances for a detector, class folders for a
+    classifier. Unless it is given, it is ``"taylor"`` with ``data`` and ``"l2"`` without. ``scope`` says whether they are looked for in
+    all layers (``"global"``), or the same share in each (``"uniform"``). Each layer keeps a multiple of ``round_to`` channels, and
+    ``min_channels`` at least.
 
     What comes back has ``file``, ``imgsz``, ``layers``, and pairs of before and after: ``channels``, ``parameters``, ``gflops`` and, with
     ``target_ms``, ``millis``. The network computes less exactly until it is trained on: ``train_detector(data, output)``.

@@ -143,7 +143,7 @@ def prune_model(
     ratio: float | None,
     target_gflops: float | None,
     target_ms: float | None,
-    criterion: str,
+    criterion: str | None,
     data: Any,
     split: str | None,
     images: int,

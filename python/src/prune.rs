@@ -28,7 +28,7 @@ pub(crate) fn prune_model(
     ratio: Option<f64>,
     target_gflops: Option<f64>,
     target_ms: Option<f64>,
-    criterion: &str,
+    criterion: Option<&str>,
     data: Option<PathBuf>,
     split: Option<String>,
     images: usize,
@@ -46,6 +46,7 @@ pub(crate) fn prune_model(
         (None, None, Some(most)) => PruneTarget::Millis(most),
         _ => return Err(refuse("say how much to remove by one of `ratio`, `target_gflops` and `target_ms`")),
     };
+    let criterion = criterion.unwrap_or(if data.is_some() { "taylor" } else { "l2" });
     let (criterion, data) = match (criterion, data) {
         ("l1" | "l2" | "bn", Some(_)) => {
             return Err(refuse("`data` is for `criterion=\"taylor\"`: leave one of them out"));
@@ -96,7 +97,7 @@ pub(crate) fn prune_model(
         weights::write(&output, &pruned.checkpoint)?;
         Ok::<Value, Error>(json!({
             "file": shown(&output), "channels": report.channels, "parameters": report.parameters, "gflops": report.gflops,
-            "imgsz": report.imgsz, "millis": report.millis, "layers": report.layers,
+            "imgsz": report.imgsz, "millis": report.millis, "metric": report.metric, "layers": report.layers,
         }))
     };
     match long::run(py, &pool, work)? {

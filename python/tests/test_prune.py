@@ -32,6 +32,7 @@ def flags(options: dict[str, Any]) -> list[str]:
         (MODEL, {"target_gflops": 0.8, "criterion": "l1", "imgsz": 320, "round_to": 1, "min_channels": 4}),
         (MODEL, {"ratio": 0.2, "criterion": "bn", "scope": "uniform", "imgsz": (320, 256)}),
         (MODEL, {"ratio": 0.3, "criterion": "taylor", "data": CELLS_DATA, "split": "val", "images": 1, "imgsz": 64}),
+        (MODEL, {"ratio": 0.2, "data": CELLS_DATA, "split": "val", "images": 1, "imgsz": 64}),
         (CIFAR, {"ratio": 0.4}),
     ],
 )
@@ -94,7 +95,7 @@ def test_that_nothing_is_removed_is_said(tmp_path: Path, caplog: pytest.LogCaptu
         ({"target_ms": float("nan")}, "`target_ms` is NaN"),
         ({"ratio": 0.3, "criterion": "l3"}, '`criterion` is "l3": give "l1", "l2", "bn" or "taylor"'),
         ({"ratio": 0.3, "criterion": "taylor"}, '`criterion` "taylor" looks at labelled images: give them as `data`'),
-        ({"ratio": 0.3, "data": CELLS_DATA}, '`data` is for `criterion="taylor"`'),
+        ({"ratio": 0.3, "criterion": "l2", "data": CELLS_DATA}, '`data` is for `criterion="taylor"`'),
         ({"ratio": 0.3, "criterion": "taylor", "data": CELLS_DATA, "images": 0}, "`images` is 0: give at least 1"),
         ({"ratio": 0.3, "scope": "local"}, '`scope` is "local": give "global" or "uniform"'),
         ({"ratio": 0.3, "round_to": 0}, "`round_to` is 0: give at least 1"),

@@ -110,12 +110,34 @@ fn labelled_images_say_what_the_loss_depends_on() {
     for (model, data) in [(DETECTOR, "set/data.yaml"), (CLASSIFIER, "cls")] {
         let line = format!("prune --model {model} --ratio 0.3 --criterion taylor");
         place.run(&line).failed(2, &["--criterion taylor", "--data"]);
-        place.run(&format!("prune --model {model} --ratio 0.3 --data {data}")).failed(2, &["--data", "leave one"]);
+        place.run(&format!("prune --model {model} --ratio 0.3 --criterion l2 --data {data}")).failed(2, &["leave one"]);
         let row = place.run(&format!("{line} --data {data} --imgsz 64 --json")).succeeded().json().remove(0);
         assert!(row["parameters"][0].as_u64() > row["parameters"][1].as_u64(), "{row}");
+        let by_data =
+            format!("prune --model {model} --ratio 0.3 --data {data} --imgsz 64 -o by-data.safetensors --force");
+        place.run(&by_data).succeeded();
+        let file = |name: &str| std::fs::read(place.path(name)).unwrap();
+        assert_eq!(file("by-data.safetensors"), file(&format!("{model}-pruned.safetensors")), "data means taylor");
     }
     place.run(&format!("detect set/images/0.png --no-save -m {DETECTOR}-pruned.safetensors --imgsz 64")).succeeded();
     place.run(&format!("classify cls/val/cat/0.png -m {CLASSIFIER}-pruned.safetensors")).succeeded();
+}
+
+#[test]
+fn what_is_measured_on_labels_says_how_much_goes() {
+    let place = place();
+    for (model, data, name) in [(DETECTOR, "set/data.yaml", "mAP50-95"), (CLASSIFIER, "cls", "top-1")] {
+        let line = format!("prune --model {model} --data {data} --imgsz 64 --images 2 --force");
+        let ran = place.run(&format!("{line} --max-drop 1")).succeeded();
+        assert!(ran.stdout.lines().any(|row| row.trim_start().starts_with(name)), "{}", ran.stdout);
+        assert!(ran.stderr.contains("GFLOPs: 0.") && ran.stderr.contains("of the whole network 0."), "{}", ran.stderr);
+        let row =
+            place.run(&format!("{line} --max-drop 1 --ratio 0.3 --criterion l2 --json")).succeeded().json().remove(0);
+        let [before, after] = [0, 1].map(|index| row["channels"][index].as_f64().unwrap());
+        assert!(after / before > 0.6 && row["metric"]["max_drop"] == 1.0, "{row}");
+        place.run(&format!("prune --model {model} --max-drop 0.1")).failed(2, &["--data"]);
+        place.run(&format!("{line} --max-drop 0.1 --val-split none")).failed(1, &["none"]);
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `publish` through the binary: what is in the folder, and what is refused.
 
+use std::path::Path;
+
 use crate::support::TestDir;
 use ghostzoo_weights::read;
 use serde_json::{Value, json};
@@ -10,7 +12,10 @@ const CLASSIFIER: &str = "ghostnet_050-cifar10";
 
 /// The metadata of a card, and what follows them.
 fn card(place: &TestDir, folder: &str) -> (Yaml, String) {
-    let text = place.read(&format!("{folder}/README.md"));
+    card_of(&place.read(&format!("{folder}/README.md")))
+}
+
+fn card_of(text: &str) -> (Yaml, String) {
     let (front, body) = text.strip_prefix("---\n").unwrap().split_once("\n---\n").unwrap();
     (YamlLoader::load_from_str(front).unwrap().remove(0), body.to_owned())
 }
@@ -130,4 +135,34 @@ fn weights_are_not_published_without_their_licence_or_under_another() {
     let written = read(&place.path("out/model.safetensors")).unwrap();
     assert_eq!(written.metadata.train_args.unwrap()["data"], "data.yaml", "nothing tells its maker's folders");
     assert_eq!(place.files("").iter().filter(|name| name.contains(".tmp")).count(), 0);
+}
+
+#[test]
+fn a_folder_of_the_release_says_how_good_its_weights_are_and_under_which_licence() {
+    let release = Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights/release");
+    let found = std::fs::read_dir(&release).unwrap().map(|entry| entry.unwrap().path());
+    let folders: Vec<_> = found.filter(|path| path.is_dir()).collect();
+    assert!(!folders.is_empty());
+    for folder in folders {
+        let shown = folder.display();
+        let text = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
+        let (front, body) = card_of(&text("README.md"));
+        let config: Value = serde_json::from_str(&text("config.json")).unwrap();
+        let metadata = read(&folder.join("model.safetensors")).unwrap().metadata;
+        let licence = front["license"].as_str().unwrap();
+        assert_eq!(
+            (metadata.licence.as_deref(), config["license"].as_str()),
+            (Some(licence), Some(licence)),
+            "{shown}"
+        );
+        let attribution = text("LICENSE").lines().next().unwrap().to_owned();
+        assert!(body.contains(&attribution) && text("LICENSE").contains(licence), "{shown}: {attribution}");
+        assert_eq!(config["architecture"].as_str(), metadata.arch.as_deref(), "{shown}");
+        assert_eq!(config["label_names"], json!(metadata.names.unwrap()), "{shown}");
+        let metrics = front["model-index"][0]["results"][0]["metrics"].as_vec().unwrap();
+        assert!(metrics.iter().all(|metric| metric["value"].as_f64().is_some_and(|value| value > 0.)), "{shown}");
+        let arguments = metadata.train_args.unwrap();
+        let is_path = |value: &Value| value.as_str().is_some_and(|text| Path::new(text).is_absolute());
+        assert!(!arguments.as_object().unwrap().values().any(is_path), "{shown}: {arguments}");
+    }
 }

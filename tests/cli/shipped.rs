@@ -107,6 +107,29 @@ fn the_shipped_detector_gives_the_same_from_the_program_and_from_a_file() {
 }
 
 #[test]
+fn the_detector_of_crops_finds_a_flower_and_names_whom_its_licence_asks_to() {
+    let place = TestDir::new();
+    place.write("flower.jpg", include_bytes!("../../ghostzoo/assets/okra_flower.jpg"));
+    let found = place.run("detect flower.jpg --model yolov8n-crops --json --no-save").succeeded().json();
+    let flowers = detections(&found[0]);
+    assert_eq!((flowers.len(), &flowers[0]["class"]), (1, &json!("okraFlower")), "{}", found[0]);
+    // The label, in pixels: three in a hundred of the image's side away at most.
+    for (side, labelled) in [("x1", 109.9), ("y1", 223.7), ("x2", 269.6), ("y2", 314.5)] {
+        let side = flowers[0]["box"][side].as_f64().unwrap();
+        assert!((side - labelled).abs() < 9.6, "{side}, {labelled}");
+    }
+    let attribution = "Okra, Pepper & Eggplant Detection Dataset, Fatih Emin, CC BY 4.0, images re-encoded";
+    let text = place.run("models").succeeded().stdout;
+    assert!(text.contains(&format!("    attribution: {attribution}\n")), "{text}");
+    let rows = place.run("models --json").succeeded().json();
+    let said: Vec<_> = rows.iter().filter(|row| !row["attribution"].is_null()).collect();
+    assert_eq!(
+        (said.len(), &said[0]["model"], &said[0]["attribution"]),
+        (1, &json!("yolov8n-crops"), &json!(attribution))
+    );
+}
+
+#[test]
 fn shipped_models_are_listed_and_need_no_download() {
     let place = TestDir::new();
     let text = place.run("models").succeeded().stdout;

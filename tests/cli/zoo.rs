@@ -47,6 +47,20 @@ head: [[[2], 1, Detect, [nc]]]
 }
 
 #[test]
+fn a_program_gets_gflops_that_are_not_rounded() {
+    let place = TestDir::new();
+    let gflops = |size: usize| {
+        let rows = place.run(&format!("summary yolov8n yolov8n-ghostnet --imgsz {size} --json")).succeeded().json();
+        [&rows[0], &rows[1]].map(|row| row["gflops"].as_f64().expect("a number"))
+    };
+    let (small, large) = (gflops(320), gflops(640));
+    for (small, large) in small.into_iter().zip(large) {
+        // All of these networks' layers have four times the places.
+        assert!((4. * small / large - 1.).abs() < 1e-9, "{small}, {large}");
+    }
+}
+
+#[test]
 fn models_lists_every_name_with_its_licence() {
     let place = TestDir::new();
     let text = place.run("models").succeeded().stdout;

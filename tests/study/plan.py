@@ -111,10 +111,12 @@ class Pruned:
     share: float
     seed: int = 0
     is_taught: bool = False
+    criterion: str = "l2"
 
     @property
     def name(self):
         parts = [f"pruned-{self.start.name}-{self.pruner}", f"{self.share}" if self.share < 1 else ""]
+        parts += [self.criterion if self.criterion != "l2" else ""]
         parts += [f"seed{self.seed}" if self.seed else "", "taught" if self.is_taught else ""]
         return "-".join(part for part in parts if part)
 
@@ -151,6 +153,7 @@ def pruned():
     starts = [START, Run(CROPS, "yolov8n", 0)]
     found = [Pruned(start, pruner, share) for start in starts for pruner, shares in SHARES.items() for share in shares]
     found += [Pruned(start, "ghostzoo", share, is_taught=True) for start in starts for share in SHARES["ghostzoo"]]
+    found += [Pruned(start, "ghostzoo", share, criterion="taylor") for start in starts for share in SHARES["ghostzoo"]]
     found += [Pruned(TAUGHT, "whole", 1.0)]
     return found + [Pruned(TAUGHT, "ghostzoo", 0.5, seed, is_taught) for seed in TAUGHT_SEEDS for is_taught in (False, True)]
 

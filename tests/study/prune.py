@@ -3,9 +3,9 @@
 usage: prune.py [--command GHOSTZOO] [--data FOLDER] [--runs FOLDER] [--peers PYTHON] [--only NAME …] [--threads N] [--speed]
 
 Needs Python 3.9, and the runs of `plan.py` that are pruned. torch-pruning's networks need PYTHON, an interpreter with what
-tests/oracle/torch_prune.py names; without it they are left out, and said so. By groups' L2 norms over the whole network, layers of
-multiples of eight channels, to the same GFLOPs; the networks differ in who chose the channels. All are trained on alike, and
-so is the one that lost nothing.
+tests/oracle/torch_prune.py names; without it they are left out, and said so. By groups' L2 norms over the whole network or by what the
+loss of 128 training images depends on, layers of multiples of eight channels, to the same GFLOPs; the networks differ in who chose the
+channels. All are trained on alike, and so is the one that lost nothing; some with its answers.
 
 With --speed, on a machine that does nothing besides: milliseconds of an image on one and two threads instead, of what has its row, to
 docs/study/pruned_speed.jsonl. Networks and threads take turns in fifteen rounds. Networks are as pruned: training changes no shape, nor
@@ -59,7 +59,9 @@ def start(case, commands, options, log):
     gflops = f"{case.share * summary(whole, case, commands, log)['gflops']:.4f}"
     size = str(case.settings["imgsz"])
     if case.pruner == "ghostzoo":
-        chosen = ["--criterion", "l2", "--round-to", "8", "--target-gflops", gflops, "--imgsz", size]
+        chosen = ["--criterion", case.criterion, "--round-to", "8", "--target-gflops", gflops, "--imgsz", size]
+        if case.criterion == "taylor":
+            chosen += ["--data", str(options.data / case.start.data.name / "data.yaml")]
         commands.run(["prune", "--model", str(whole), *chosen, "-o", str(file), "--force", "--quiet"], log)
         return file
     if not options.peers:
@@ -91,9 +93,10 @@ def row(case, commands, options):
     with open(folder / "results.csv", encoding="utf-8") as file:
         curve = [float(epoch["metrics/mAP50-95(B)"]) for epoch in csv.DictReader(file)]
     return {
-        "run": case.name, "start": case.start.name, "model": case.start.model, "pruner": case.pruner, "share": case.share,
-        "seed": case.seed, "is_taught": case.is_taught, "settings": case.settings, **summary(begin, case, commands, log),
-        "curve": curve, "before": measured(begin, case.start.data, "val", commands, options, folder, log),
+        "run": case.name, "start": case.start.name, "model": case.start.model, "pruner": case.pruner, "criterion": case.criterion,
+        "share": case.share, "seed": case.seed, "is_taught": case.is_taught, "settings": case.settings,
+        **summary(begin, case, commands, log), "curve": curve,
+        "before": measured(begin, case.start.data, "val", commands, options, folder, log),
         "after": {split: measured(best, case.start.data, split, commands, options, folder, log) for split in case.start.data.splits},
         "processor": processor(), "command": commands.run(["--version"], log).strip(),
     }

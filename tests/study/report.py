@@ -165,7 +165,8 @@ class Study:
                 continue
             after = found["after"]["val"]["map50_95"]
             untaught = dataclasses.replace(case, is_taught=False)
-            cells = [case.start.model, f"{case.pruner}{', taught' if case.is_taught else ''}",
+            by = [case.pruner, "" if case.pruner == "whole" else case.criterion, "taught" if case.is_taught else ""]
+            cells = [case.start.model, ", ".join(word for word in by if word),
                      f"{found['gflops']:.3f} ({found['gflops'] / whole['gflops']:.2f})", f"{found['parameters'] / 1e6:.2f}",
                      f"{found['before']['map50_95']:.3f}", f"{after:.3f}",
                      f"{100 * (after - whole['after']['val']['map50_95']):+.1f}".replace("-", "−")]

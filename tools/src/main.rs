@@ -19,6 +19,7 @@ mod device;
 mod error;
 mod files;
 mod interrupt;
+mod metric;
 mod model;
 mod output;
 mod part;

@@ -26,6 +26,8 @@ pub struct ModelEntry {
     pub size_bytes: Option<u64>,
     /// SPDX name of the licence of the weights.
     pub licence: String,
+    /// Whom the licences of the weights and of what they were trained on ask to name, where they do.
+    pub attribution: Option<String>,
     /// Number of classes.
     pub num_classes: usize,
     /// Trainable parameters.

@@ -24,7 +24,11 @@ macro_rules! shipped {
 }
 
 #[cfg(feature = "shipped")]
-const ALL: &[Bundled] = &[shipped!("yolov8n-ghostnet-bccd.safetensors"), shipped!("ghostnet_050-cifar10.safetensors")];
+const ALL: &[Bundled] = &[
+    shipped!("yolov8n-ghostnet-bccd.safetensors"),
+    shipped!("yolov8n-crops.safetensors"),
+    shipped!("ghostnet_050-cifar10.safetensors"),
+];
 #[cfg(not(feature = "shipped"))]
 const ALL: &[Bundled] = &[];
 

@@ -14,6 +14,7 @@
 mod run;
 mod target;
 mod taylor;
+mod within;
 
 use ghostzoo_weights::Checkpoint;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,7 @@ pub use crate::quantize::Source;
 pub use candle_vision::prune::{Criterion, Scope};
 pub use run::{prune, prune_by};
 pub use taylor::Taylor;
+pub use within::prune_within;
 
 /// How much to remove.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -147,6 +149,21 @@ pub struct PruneReport {
     /// Median time of an image, where the target is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub millis: Option<[f64; 2]>,
+    /// What [`prune_within`] kept to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<PruneMetric>,
+}
+
+/// A metric, the higher the better, and how much of it may be lost.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PruneMetric {
+    /// Of the whole network.
+    pub whole: f64,
+    /// Of the pruned one.
+    pub pruned: f64,
+    /// How much less the latter may be.
+    pub max_drop: f64,
 }
 
 /// A pruned network.

@@ -23,21 +23,7 @@ use crate::{Architecture, ModelSpec, model};
 /// # Errors
 /// [`Error::Request`](crate::Error::Request) where the target is out of reach, or the criterion has nothing to measure.
 pub fn prune(source: &Source, options: &PruneOptions) -> Result<Pruned> {
-    check(options)?;
-    let dependencies = source.spec.architecture.dependencies()?;
-    let importance = dependencies.importance(&source.checkpoint.tensors, options.criterion)?;
-    let norm = match &source.spec.architecture {
-        Architecture::Classifier(config) => config.norm,
-        Architecture::Detector(def) => def.norm,
-    };
-    if options.criterion == Criterion::BatchNorm && norm == BatchNormMode::Fused {
-        return Err(request(format!(
-            "`options.criterion`: {} has its batch norms folded, whose weights are to be measured: give it as it was trained, or \
-             another criterion",
-            source.name
-        )));
-    }
-    of(Prunable::new(source, dependencies, importance, options)?, options)
+    to_target(&Prunable::of(source, None, options)?, options)
 }
 
 /// [`prune`] by what images say of the channels of `source`, in the place of [`PruneOptions::criterion`].
@@ -45,35 +31,14 @@ pub fn prune(source: &Source, options: &PruneOptions) -> Result<Pruned> {
 /// # Errors
 /// As [`prune`].
 pub fn prune_by(source: &Source, taylor: &Taylor, options: &PruneOptions) -> Result<Pruned> {
-    check(options)?;
-    let dependencies = source.spec.architecture.dependencies()?;
-    let importance = dependencies.taylor_importance(taylor.products())?;
-    of(Prunable::new(source, dependencies, importance, options)?, options)
+    to_target(&Prunable::of(source, Some(taylor), options)?, options)
 }
 
-fn of(network: Prunable<'_>, options: &PruneOptions) -> Result<Pruned> {
-    let source = network.source;
-    let (removed, millis) = found(&network, options)?;
-    let checkpoint = network.without(&removed)?;
-    let after = network.architecture_without(&removed)?;
-    if !removed.is_empty() {
-        let mismatch = ModelSpec::of_checkpoint(&checkpoint, None)?.mismatch(&checkpoint);
-        if !mismatch.is_empty() {
-            invalid!("the pruned {} does not fit its network, which is a bug of ghostzoo: {mismatch}", source.name);
-        }
-    }
-    let [before_size, after_size] = [network.architecture(), &after].map(|network_of| network_of.size(network.imgsz));
-    let (before_size, after_size) = (before_size?, after_size?);
-    let all = network.channels();
-    let report = PruneReport {
-        layers: layers(&source.checkpoint.shapes(), &checkpoint.shapes()),
-        channels: [all, all - removed.len()],
-        parameters: [before_size.parameters, after_size.parameters],
-        gflops: [before_size.flops, after_size.flops].map(|flops| flops as f64 / 1e9),
-        imgsz: network.imgsz,
-        millis,
-    };
-    Ok(Pruned { checkpoint, report })
+fn to_target(network: &Prunable<'_>, options: &PruneOptions) -> Result<Pruned> {
+    let (removed, millis) = found(network, options)?;
+    let mut pruned = network.pruned(&removed)?;
+    pruned.report.millis = millis;
+    Ok(pruned)
 }
 
 /// A network whose channels can be removed, and how much each counts.
@@ -87,6 +52,29 @@ pub(super) struct Prunable<'a> {
 }
 
 impl<'a> Prunable<'a> {
+    /// By what images say of the channels, where that is given, else by [`PruneOptions::criterion`].
+    pub(super) fn of(source: &'a Source, taylor: Option<&Taylor>, options: &PruneOptions) -> Result<Self> {
+        check(options)?;
+        let dependencies = source.spec.architecture.dependencies()?;
+        if let Some(taylor) = taylor {
+            let importance = dependencies.taylor_importance(taylor.products())?;
+            return Self::new(source, dependencies, importance, options);
+        }
+        let importance = dependencies.importance(&source.checkpoint.tensors, options.criterion)?;
+        let norm = match &source.spec.architecture {
+            Architecture::Classifier(config) => config.norm,
+            Architecture::Detector(def) => def.norm,
+        };
+        if options.criterion == Criterion::BatchNorm && norm == BatchNormMode::Fused {
+            return Err(request(format!(
+                "`options.criterion`: {} has its batch norms folded, whose weights are to be measured: give it as it was \
+                 trained, or another criterion",
+                source.name
+            )));
+        }
+        Self::new(source, dependencies, importance, options)
+    }
+
     fn new(
         source: &'a Source,
         dependencies: Dependencies,
@@ -129,6 +117,32 @@ impl<'a> Prunable<'a> {
     /// The network without channels.
     pub(super) fn architecture_without(&self, removed: &BTreeSet<usize>) -> Result<Architecture> {
         self.architecture().clone().pruned_to(&self.dependencies.pruned_shapes(&self.shapes, removed))
+    }
+
+    /// The checkpoint without channels, and what became of it.
+    pub(super) fn pruned(&self, removed: &BTreeSet<usize>) -> Result<Pruned> {
+        let source = self.source;
+        let checkpoint = self.without(removed)?;
+        let after = self.architecture_without(removed)?;
+        if !removed.is_empty() {
+            let mismatch = ModelSpec::of_checkpoint(&checkpoint, None)?.mismatch(&checkpoint);
+            if !mismatch.is_empty() {
+                invalid!("the pruned {} does not fit its network, which is a bug of ghostzoo: {mismatch}", source.name);
+            }
+        }
+        let [before_size, after_size] = [self.architecture(), &after].map(|network_of| network_of.size(self.imgsz));
+        let (before_size, after_size) = (before_size?, after_size?);
+        let all = self.channels();
+        let report = PruneReport {
+            layers: layers(&source.checkpoint.shapes(), &checkpoint.shapes()),
+            channels: [all, all - removed.len()],
+            parameters: [before_size.parameters, after_size.parameters],
+            gflops: [before_size.flops, after_size.flops].map(|flops| flops as f64 / 1e9),
+            imgsz: self.imgsz,
+            millis: None,
+            metric: None,
+        };
+        Ok(Pruned { checkpoint, report })
     }
 
     /// The checkpoint without channels.

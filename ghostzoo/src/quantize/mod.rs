@@ -73,6 +73,11 @@ impl Source {
         Ok(Self { name: name.to_owned(), checkpoint, spec, arch: arch.map(OsStr::to_owned) })
     }
 
+    /// What messages call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The network's description.
     pub fn spec(&self) -> &ModelSpec {
         &self.spec

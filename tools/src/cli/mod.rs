@@ -44,7 +44,7 @@ pub(crate) use idle::tell as tell_idle;
 pub(crate) use limit::Limit;
 pub(crate) use merge::MergeArgs;
 pub(crate) use models::ModelsArgs;
-pub(crate) use prune::PruneArgs;
+pub(crate) use prune::{Importance, PruneArgs};
 pub(crate) use publish::PublishArgs;
 pub(crate) use pull::PullArgs;
 pub(crate) use quantize::{Method, QuantizeArgs};

@@ -19,11 +19,18 @@ pub(crate) struct PruneArgs {
     /// Remove the fewest channels that leave so many milliseconds for an image of --imgsz at most, on this machine's CPU
     #[arg(long, value_name = "MS", value_parser = positive, conflicts_with_all = ["ratio", "target_gflops"])]
     pub(crate) target_ms: Option<f64>,
-    /// What a channel's importance is measured by
-    #[arg(long, default_value = "l2")]
-    pub(crate) criterion: Importance,
-    /// Labelled images that --criterion taylor looks at: a data.yaml or an instances file of COCO for a detector; class folders, tars
-    /// or Parquet for a classifier
+    /// Remove as many channels as lose at most so much of mAP50-95, or of top-1, each from 0 to 1, on the labelled images of --val-split,
+    /// without training: 0.005 is half a point. Beside --ratio or a target, no more than that removes
+    #[arg(long, value_name = "SHARE", value_parser = super::detect::share)]
+    pub(crate) max_drop: Option<f32>,
+    /// Part of the data that --max-drop measures on
+    #[arg(long, default_value = "val", value_name = "NAME", requires = "max_drop")]
+    pub(crate) val_split: String,
+    /// What a channel's importance is measured by [default: taylor with --data, else l2]
+    #[arg(long)]
+    pub(crate) criterion: Option<Importance>,
+    /// Labelled images that taylor looks at, which keeps most accuracy: a data.yaml or an instances file of COCO for a detector;
+    /// class folders, tars or Parquet for a classifier
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
     /// Part of the data to look at [default: train of a data.yaml; of a classifier's, train where there is one]

@@ -42,6 +42,9 @@ pub(crate) fn run(args: &ModelsArgs) -> Result<()> {
     for task in [Task::Detect, Task::Classify] {
         for entry in registry.shipped(task) {
             out.line(&format!("  {}", assets::described(entry)?))?;
+            if let Some(attribution) = &entry.attribution {
+                out.line(&format!("    attribution: {attribution}"))?;
+            }
         }
     }
     out.line("")?;
@@ -77,8 +80,8 @@ fn json_row(entry: &ModelEntry) -> serde_json::Value {
     };
     json!({
         "model": entry.name, "weights": true, "architecture": entry.architecture, "source": source, "repository": repo,
-        "revision": revision, "file": file, "licence": entry.licence, "sha256": entry.sha256,
-        "size_bytes": entry.size_bytes, "parameters": entry.parameters, "num_classes": entry.num_classes,
+        "revision": revision, "file": file, "licence": entry.licence, "attribution": entry.attribution,
+        "sha256": entry.sha256, "size_bytes": entry.size_bytes, "parameters": entry.parameters, "num_classes": entry.num_classes,
         "published": {"top1": published.top1, "top5": published.top5, "map50_95": published.map50_95},
     })
 }

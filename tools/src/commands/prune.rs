@@ -4,18 +4,23 @@ use std::path::Path;
 
 use anyhow::Result;
 use ghostzoo::prune::{
-    PruneCallbacks, PruneOptions, PruneReport, PruneTarget, PrunedLayer, Source, Taylor, prune, prune_by,
+    PruneCallbacks, PruneMetric, PruneOptions, PruneReport, PruneTarget, PrunedLayer, Source, Taylor, prune, prune_by,
+    prune_within,
 };
 use ghostzoo::train::Message;
 use serde_json::json;
 
-use crate::cli::{Float, GlobalArgs, PruneArgs, bytes};
+use crate::cli::{Float, GlobalArgs, Importance, PruneArgs, bytes};
 use crate::device::Choice;
 use crate::error::usage;
 use crate::files;
+use crate::metric;
 use crate::model;
 use crate::output::{Stdout, Table, grouped, notes};
 use crate::progress::Count;
+
+/// The share of channels that --max-drop goes no further than.
+const MOST: f64 = 0.99;
 
 /// Prunes a model.
 pub(crate) fn run(args: &PruneArgs, global: &GlobalArgs) -> Result<()> {
@@ -31,24 +36,43 @@ pub(crate) fn run(args: &PruneArgs, global: &GlobalArgs) -> Result<()> {
         (Some(ratio), ..) => PruneTarget::Ratio(ratio),
         (_, Some(most), _) => PruneTarget::Gflops(most),
         (.., Some(most)) => PruneTarget::Millis(most),
-        _ => return Err(usage("say how much to remove: --ratio, --target-gflops or --target-ms")),
+        _ if args.max_drop.is_some() => PruneTarget::Ratio(MOST),
+        _ => {
+            return Err(usage(
+                "say how much to remove: --ratio, --target-gflops, --target-ms or --max-drop with --data",
+            ));
+        }
     };
+    if args.max_drop.is_some() && args.data.is_none() {
+        return Err(usage("--max-drop measures on labels: give them with --data"));
+    }
     let name = model::required(args.model.as_deref())?;
     let output = files::output(args.output.as_deref(), name, "-pruned", args.force)?;
     let found = model::find(name, global, args.json)?;
     files::check_not_model(&output, &found)?;
     let source = Source::new(&bytes::shown(name), ghostzoo::model::read(&found)?, global.arch.as_deref())?;
+    let importance = args.criterion.unwrap_or(if args.data.is_some() { Importance::Taylor } else { Importance::L2 });
     let options = PruneOptions::new(target)
-        .criterion(args.criterion.criterion().unwrap_or_default())
+        .criterion(importance.criterion().unwrap_or_default())
         .scope(args.scope.scope())
         .round_to(args.round_to.into())
         .min_channels(args.min_channels.into())
         .imgsz(args.imgsz);
-    let pruned = match (args.criterion.criterion(), &args.data) {
-        (Some(_), None) => prune(&source, &options)?,
-        (None, Some(data)) => prune_by(&source, &taylor(args, global, &source, data)?, &options)?,
+    let taylor = match (importance.criterion(), &args.data) {
+        (Some(_), None) => None,
+        (Some(_), Some(_)) if args.max_drop.is_some() => None,
+        (None, Some(data)) => Some(taylor(args, global, &source, data)?),
         (Some(_), Some(_)) => return Err(usage("--data is for --criterion taylor: leave one of them out")),
         (None, None) => return Err(usage("--criterion taylor looks at labelled images: give them with --data")),
+    };
+    let pruned = match (args.max_drop, &args.data, &taylor) {
+        (Some(most), Some(data), taylor) => {
+            let mut metric = metric::metric(&source, data, &args.val_split, args.imgsz)?;
+            let mut shown = Shown { count: Count::new("prune", true), quiet: global.quiet, notes: None };
+            prune_within(&source, taylor.as_ref(), &options, most.into(), &mut *metric, &mut shown)?
+        }
+        (.., Some(taylor)) => prune_by(&source, taylor, &options)?,
+        (.., None) => prune(&source, &options)?,
     };
     if pruned.report.layers.is_empty() && !global.quiet {
         status!(
@@ -58,15 +82,15 @@ pub(crate) fn run(args: &PruneArgs, global: &GlobalArgs) -> Result<()> {
         );
     }
     ghostzoo_weights::write(&output, &pruned.checkpoint)?;
-    print(args, global, &output, &pruned.report)
+    print(args, global, &output, &source, &pruned.report)
 }
 
 /// What labelled images say of the weights.
 fn taylor(args: &PruneArgs, global: &GlobalArgs, source: &Source, data: &Path) -> Result<Taylor> {
     let mut shown =
-        Shown { count: Count::new("prune", global.quiet || args.json), quiet: global.quiet, notes: Vec::new() };
+        Shown { count: Count::new("prune", global.quiet || args.json), quiet: global.quiet, notes: Some(Vec::new()) };
     let found = Taylor::of_data(source, data, args.split.as_deref(), args.images as usize, args.imgsz, &mut shown);
-    notes(&shown.notes);
+    notes(&shown.notes.unwrap_or_default());
     shown.count.finish();
     Ok(found?)
 }
@@ -75,32 +99,32 @@ fn taylor(args: &PruneArgs, global: &GlobalArgs, source: &Source, data: &Path) -
 struct Shown {
     count: Count,
     quiet: bool,
-    /// Of the data, until the first image.
-    notes: Vec<String>,
+    /// Of the data, until the first image; `None` where notes are shown at once.
+    notes: Option<Vec<String>>,
 }
 
 impl PruneCallbacks for Shown {
     fn on_image(&mut self, done: usize, total: usize) -> ghostzoo::Result<()> {
-        notes(&std::mem::take(&mut self.notes));
+        notes(&self.notes.replace(Vec::new()).unwrap_or_default());
         self.count.show(done, total, "");
         Ok(())
     }
 
     fn message(&mut self, message: &Message) {
-        match message {
+        match (message, &mut self.notes) {
             _ if self.quiet => (),
-            Message::Note(text) => self.notes.push(text.clone()),
-            message => status!("note: {}", message.text()),
+            (Message::Note(text), Some(notes)) => notes.push(text.clone()),
+            _ => status!("note: {}", message.text()),
         }
     }
 }
 
-fn print(args: &PruneArgs, global: &GlobalArgs, output: &Path, report: &PruneReport) -> Result<()> {
-    let PruneReport { layers, channels, parameters, gflops, imgsz, millis, .. } = report;
+fn print(args: &PruneArgs, global: &GlobalArgs, output: &Path, source: &Source, report: &PruneReport) -> Result<()> {
+    let PruneReport { layers, channels, parameters, gflops, imgsz, millis, metric, .. } = report;
     if args.json {
         return Stdout::new().json(&json!({
             "file": bytes::shown(output.as_os_str()), "channels": channels, "parameters": parameters, "gflops": gflops,
-            "imgsz": imgsz, "millis": millis, "layers": layers,
+            "imgsz": imgsz, "millis": millis, "metric": metric, "layers": layers,
         }));
     }
     if global.quiet {
@@ -119,6 +143,10 @@ fn print(args: &PruneArgs, global: &GlobalArgs, output: &Path, report: &PruneRep
     for (what, pair) in decimals.into_iter().filter_map(|(what, pair)| Some((what, pair?))) {
         let [before, after] = pair.map(|value| format!("{value:.3}"));
         table.row(vec![format!("{what} at {height}x{width}"), before, after, change(pair)]);
+    }
+    if let Some(PruneMetric { whole, pruned, .. }) = metric {
+        let [before, after] = [whole, pruned].map(|value| format!("{value:.4}"));
+        table.row(vec![metric::name(source).to_owned(), before, after, change([*whole, *pruned])]);
     }
     table.lines().iter().try_for_each(|line| out.line(line))?;
     let mut table = Table::new(&["layer", "outputs", "", "inputs", ""], 1);

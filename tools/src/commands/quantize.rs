@@ -1,17 +1,16 @@
 //! `ghostzoo quantize`: a model's convolutions in 8 bits.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Result;
-use candle_vision::data::{CachedDataset, Dataset, DatasetOptions, ImageIndex, ItemError};
+use candle_vision::data::{CachedDataset, Dataset, ItemError};
 use candle_vision::image::{self, RgbImage};
 use candle_yolov8::data::{AnnotatedFiles, DataYaml, DatasetSplit};
+use ghostzoo::Architecture;
 use ghostzoo::quantize::{
     self, HasImage, LayerReport, QuantizeCallbacks, QuantizeOptions, Quantized, RangeMethod, Source,
 };
 use ghostzoo::train::Message;
-use ghostzoo::{Architecture, Classifier, Detector, Model, ValLabels};
 use ghostzoo_weights::Checkpoint;
 use serde_json::json;
 
@@ -19,6 +18,7 @@ use crate::cli::{Float, GlobalArgs, Method, QuantizeArgs, bytes};
 use crate::device::Choice;
 use crate::error::usage;
 use crate::files;
+use crate::metric::{self, Metric};
 use crate::model;
 use crate::output::{Stdout, Table};
 use crate::progress::Count;
@@ -53,7 +53,8 @@ pub(crate) fn run(args: &QuantizeArgs, global: &GlobalArgs) -> Result<()> {
         .skip(args.skip.clone())
         .imgsz(args.imgsz);
     let mut shown = Shown { count: Count::new("quantize", global.quiet || args.json), quiet: global.quiet };
-    let mut metric = args.max_drop.map(|_| metric(args, &source)).transpose()?;
+    let metric = || metric::metric(&source, &args.data, &args.val_split, args.imgsz);
+    let mut metric = args.max_drop.map(|_| metric()).transpose()?;
     let max_drop = args.max_drop.map(f64::from).zip(metric.as_deref_mut());
     let quantized = match &source.spec().architecture {
         Architecture::Detector(_) if args.data.is_dir() => {
@@ -70,7 +71,7 @@ pub(crate) fn run(args: &QuantizeArgs, global: &GlobalArgs) -> Result<()> {
         Architecture::Classifier(config) => {
             let has_train = args.data.join("train").is_dir();
             let split = args.split.as_deref().or(has_train.then_some("train"));
-            let images = CachedDataset::new(index(args, &source, config.num_classes, split)?, 0);
+            let images = CachedDataset::new(metric::index(&source, &args.data, config.num_classes, split)?, 0);
             made(&source, &images, &options, max_drop, &mut shown)?
         }
     };
@@ -81,9 +82,6 @@ pub(crate) fn run(args: &QuantizeArgs, global: &GlobalArgs) -> Result<()> {
     }
     print(args, global, &output, &source, &quantized)
 }
-
-/// What a model is worth, from 0 to 1.
-type Metric = dyn FnMut(Model) -> ghostzoo::Result<f64>;
 
 /// Quantizes, to within a drop of the metric where one is given.
 fn made<I: HasImage>(
@@ -97,54 +95,6 @@ fn made<I: HasImage>(
         Some((most, metric)) => quantize::quantize_within(source, images, options, most, metric, shown),
         None => quantize::quantize(source, images, options, shown),
     }
-}
-
-/// mAP50-95 as COCO defines it, or top-1, on the part of the data that is to be measured on.
-fn metric(args: &QuantizeArgs, source: &Source) -> Result<Box<Metric>> {
-    let split = &args.val_split;
-    match &source.spec().architecture {
-        Architecture::Detector(_) if args.data.is_dir() => {
-            Err(usage("--max-drop measures on labels: give --data a data.yaml instead of a folder"))
-        }
-        Architecture::Detector(_) => {
-            let metadata = &source.checkpoint().metadata;
-            let mut dataset = ValLabels::find(&args.data, None, split)?.read(false)?;
-            dataset.agree(
-                &bytes::shown(model::required(args.model.as_deref())?),
-                source.spec().num_classes(),
-                metadata.names.as_deref().unwrap_or_default(),
-            );
-            if dataset.images.iter().all(|image| image.labels.is_empty()) {
-                return Err(usage(format!(
-                    "--max-drop measures on labels, and no image of `{split}` has any; see --val-split"
-                )));
-            }
-            let imgsz = args.imgsz;
-            Ok(Box::new(move |model| {
-                let detector = Detector::of(model)?;
-                let own = detector.val_options();
-                let options = imgsz.map_or(own.clone(), |[height, width]| own.imgsz(height.max(width)));
-                Ok(detector.validate(&dataset.images, &options)?.measured.coco.summary.ap.unwrap_or(0.))
-            }))
-        }
-        Architecture::Classifier(config) => {
-            let images = Arc::new(CachedDataset::new(index(args, source, config.num_classes, Some(split))?, 0));
-            let imgsz = args.imgsz;
-            Ok(Box::new(move |model| {
-                let mut model = model;
-                model.transform.input_size = imgsz.unwrap_or(model.transform.input_size);
-                let classifier = Classifier::of(model)?;
-                Ok(classifier.validate(images.clone(), &classifier.val_options())?.metrics.top1())
-            }))
-        }
-    }
-}
-
-/// A part of a classifier's data, whose classes are the model's.
-fn index(args: &QuantizeArgs, source: &Source, classes: usize, split: Option<&str>) -> Result<ImageIndex> {
-    let names = source.checkpoint().metadata.names.clone();
-    let names = names.unwrap_or_else(|| ghostzoo::imagenet_class_names(classes));
-    Ok(ImageIndex::open(&args.data, &DatasetOptions::new(classes).class_names(&names).split(split))?)
 }
 
 /// The images below a folder, sorted.
@@ -240,10 +190,7 @@ fn print(
     if let Some(metric) = &report.metric {
         out.line(&format!(
             "{}: {:.4} in floats, {:.4} in 8 bits",
-            match source.spec().architecture {
-                Architecture::Detector(_) => "mAP50-95",
-                Architecture::Classifier(_) => "top-1",
-            },
+            metric::name(source),
             metric.floats,
             metric.quantized
         ))?;

@@ -18,15 +18,19 @@ struct Row {
 }
 
 impl Row {
-    /// GFLOPs with one decimal, below 1 with three.
-    fn gflops(&self) -> String {
-        let gflops = self.size.flops as f64 / 1e9;
+    fn gflops(&self) -> f64 {
+        self.size.flops as f64 / 1e9
+    }
+
+    /// [`Row::gflops`] with one decimal, below 1 with three.
+    fn gflops_text(&self) -> String {
+        let gflops = self.gflops();
         if gflops < 1. { format!("{gflops:.3}") } else { format!("{gflops:.1}") }
     }
 
-    /// [`Row::gflops`] as a number.
+    /// [`Row::gflops_text`] as a number.
     fn gflops_shown(&self) -> f64 {
-        self.gflops().parse().unwrap_or(f64::NAN)
+        self.gflops_text().parse().unwrap_or(f64::NAN)
     }
 }
 
@@ -74,7 +78,7 @@ fn table(rows: &[Row]) -> Table {
             row.size.modules.all.to_string(),
             grouped(row.size.parameters),
             grouped(row.size.gradients),
-            row.gflops(),
+            row.gflops_text(),
             format!("{height}x{width}"),
         ];
         if index > 0 {
@@ -97,11 +101,11 @@ fn json_row(row: &Row, first: &Row) -> serde_json::Value {
         "modules": row.size.modules.all,
         "parameters": row.size.parameters,
         "gradients": row.size.gradients,
-        "gflops": row.gflops_shown(),
+        "gflops": row.gflops(),
         "input_size": row.input_size,
         "difference_percent": {
             "parameters": rounded(difference(row.size.parameters as f64, first.size.parameters as f64)),
-            "gflops": rounded(difference(row.gflops_shown(), first.gflops_shown())),
+            "gflops": rounded(difference(row.gflops(), first.gflops())),
         },
     })
 }
