@@ -169,6 +169,14 @@ impl Architecture {
         })
     }
 
+    /// What [`LabelledData::measure`](crate::LabelledData::measure) gives of such a model.
+    pub fn metric_name(&self) -> &'static str {
+        match self {
+            Self::Detector(_) => "mAP50-95",
+            Self::Classifier(_) => "top-1",
+        }
+    }
+
     /// The input that `summary` counts for.
     pub fn default_input_size(&self) -> [usize; 2] {
         match self {

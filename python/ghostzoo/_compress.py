@@ -65,6 +65,8 @@ def prune(
     ratio: float | None = None,
     target_gflops: float | None = None,
     target_ms: float | None = None,
+    max_drop: float | None = None,
+    val_split: str = "val",
     criterion: str | None = None,
     data: Path | None = None,
     split: str | None = None,
@@ -81,15 +83,19 @@ def prune(
 
     One of three says how much: ``ratio``, a share of the channels, above 0 and below 1; ``target_gflops`` or ``target_ms``, the GFLOPs or
     the milliseconds on this machine's CPU that an image of ``imgsz`` (as the model was trained) takes at most, for which the fewest
-    channels go. The least important go: by ``criterion``, the norm of their weights (``"l1"``, ``"l2"``), their batch norms' weights
-    (``"bn"``), or what the training loss depends on (``"taylor"``), which keeps most accuracy and looks at ``images`` labelled images of
-    ``data``, spread evenly over its ``split`` (``train``): a ``data.yaml`` or COCO's instances for a detector, class folders for a
-    classifier. Unless it is given, it is ``"taylor"`` with ``data`` and ``"l2"`` without. ``scope`` says whether they are looked for in
-    all layers (``"global"``), or the same share in each (``"uniform"``). Each layer keeps a multiple of ``round_to`` channels, and
-    ``min_channels`` at least.
+    channels go. Or ``max_drop`` does: as many go as cost at most so much of mAP50-95 or of top-1, each from 0 to 1, on ``val_split`` of
+    ``data``, with no training (``0.005`` is half a point); beside one of the three, no more than that asks for.
+
+    The least important go: by ``criterion``, the norm of their weights (``"l1"``, ``"l2"``), their batch norms' weights (``"bn"``), or
+    what the training loss depends on (``"taylor"``), which keeps most accuracy and looks at ``images`` labelled images of ``data``,
+    spread evenly over its ``split`` (``train``): a ``data.yaml`` or COCO's instances for a detector, class folders for a classifier.
+    Unless it is given, it is ``"taylor"`` with ``data`` and ``"l2"`` without. ``scope`` says whether they are looked for in all layers
+    (``"global"``), or the same share in each (``"uniform"``). Each layer keeps a multiple of ``round_to`` channels, and ``min_channels``
+    at least.
 
     What comes back has ``file``, ``imgsz``, ``layers``, and pairs of before and after: ``channels``, ``parameters``, ``gflops`` and, with
-    ``target_ms``, ``millis``. The network computes less exactly until it is trained on: ``train_detector(data, output)``.
+    ``target_ms``, ``millis``; with ``max_drop`` ``metric``. Unless that says how much is lost, the network computes less exactly until it
+    is trained on: ``train_detector(data, output)``.
 
     ``progress`` is called with ``{"event": "image", "done", "total"}`` of ``"taylor"``'s images; where it returns ``False``, and at Ctrl-C,
     the work ends without a file.
@@ -101,6 +107,8 @@ def prune(
             ratio=ratio,
             target_gflops=target_gflops,
             target_ms=target_ms,
+            max_drop=max_drop,
+            val_split=val_split,
             criterion=criterion,
             data=data,
             split=split,

@@ -143,6 +143,8 @@ def prune_model(
     ratio: float | None,
     target_gflops: float | None,
     target_ms: float | None,
+    max_drop: float | None,
+    val_split: str,
     criterion: str | None,
     data: Any,
     split: str | None,

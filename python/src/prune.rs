@@ -3,10 +3,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use ghostzoo::prune::{Criterion, PruneCallbacks, PruneOptions, PruneTarget, Scope, Source, Taylor, prune, prune_by};
+use ghostzoo::prune::{
+    Criterion, PruneCallbacks, PruneOptions, PruneTarget, Scope, Source, Taylor, prune, prune_by, prune_within,
+};
 use ghostzoo::train::Message;
 use ghostzoo::weights::{NoProgress, ResolveOptions};
-use ghostzoo::{Error, Result, model, shown, weights};
+use ghostzoo::{Error, LabelledData, Result, model, shown, weights};
 use pyo3::prelude::*;
 use serde_json::{Value, json};
 
@@ -16,10 +18,13 @@ use crate::long::{self, Caller};
 use crate::progress::{Progress, log};
 use crate::threads::Pool;
 
-/// Prunes a model; the report as JSON. One of `ratio`, `target_gflops` and `target_ms` is given.
+/// The share of the channels that `max_drop` goes no further than, as the command's.
+const MOST: f64 = 0.99;
+
+/// Prunes a model; the report as JSON. One of `ratio`, `target_gflops` and `target_ms` is given, or `max_drop`.
 #[pyfunction]
-#[pyo3(signature = (model, output, *, ratio, target_gflops, target_ms, criterion, data, split, images, scope, round_to, min_channels,
-    imgsz, arch, threads, progress))]
+#[pyo3(signature = (model, output, *, ratio, target_gflops, target_ms, max_drop, val_split, criterion, data, split, images, scope,
+    round_to, min_channels, imgsz, arch, threads, progress))]
 #[expect(clippy::too_many_arguments, reason = "each has its name in Python")]
 pub(crate) fn prune_model(
     py: Python<'_>,
@@ -28,6 +33,8 @@ pub(crate) fn prune_model(
     ratio: Option<f64>,
     target_gflops: Option<f64>,
     target_ms: Option<f64>,
+    max_drop: Option<f64>,
+    val_split: String,
     criterion: Option<&str>,
     data: Option<PathBuf>,
     split: Option<String>,
@@ -44,16 +51,25 @@ pub(crate) fn prune_model(
         (Some(ratio), None, None) => PruneTarget::Ratio(ratio),
         (None, Some(most), None) => PruneTarget::Gflops(most),
         (None, None, Some(most)) => PruneTarget::Millis(most),
-        _ => return Err(refuse("say how much to remove by one of `ratio`, `target_gflops` and `target_ms`")),
+        (None, None, None) if max_drop.is_some() => PruneTarget::Ratio(MOST),
+        _ => {
+            return Err(refuse(
+                "say how much to remove by one of `ratio`, `target_gflops` and `target_ms`, or by `max_drop` with `data`",
+            ));
+        }
     };
+    if max_drop.is_some() && data.is_none() {
+        return Err(refuse("`max_drop` measures on labels: give them as `data`"));
+    }
     let criterion = criterion.unwrap_or(if data.is_some() { "taylor" } else { "l2" });
+    let labels = max_drop.zip(data.clone());
     let (criterion, data) = match (criterion, data) {
-        ("l1" | "l2" | "bn", Some(_)) => {
+        ("l1" | "l2" | "bn", Some(_)) if labels.is_none() => {
             return Err(refuse("`data` is for `criterion=\"taylor\"`: leave one of them out"));
         }
-        ("l1", None) => (Criterion::L1, None),
-        ("l2", None) => (Criterion::L2, None),
-        ("bn", None) => (Criterion::BatchNorm, None),
+        ("l1", _) => (Criterion::L1, None),
+        ("l2", _) => (Criterion::L2, None),
+        ("bn", _) => (Criterion::BatchNorm, None),
         ("taylor", Some(data)) => (Criterion::default(), Some(data)),
         ("taylor", None) => {
             return Err(refuse("`criterion` \"taylor\" looks at labelled images: give them as `data`"));
@@ -79,12 +95,19 @@ pub(crate) fn prune_model(
         let found = model::find(&model, &ResolveOptions::default(), &mut NoProgress)?;
         let source = Source::new(&shown(&model), model::read(&found)?, arch.as_deref())?;
         let mut told = Told { caller, progress: &progress };
-        let pruned = match &data {
-            Some(data) => {
-                let taylor = Taylor::of_data(&source, data, split.as_deref(), images, imgsz, &mut told)?;
-                prune_by(&source, &taylor, &options)?
+        let of_data = |data: &PathBuf| Taylor::of_data(&source, data, split.as_deref(), images, imgsz, &mut told);
+        let taylor = data.as_ref().map(of_data).transpose()?;
+        let pruned = match (&labels, &taylor) {
+            (Some((most, data)), taylor) => {
+                let labelled = LabelledData::open(&source, data, &val_split, imgsz)?;
+                let mut measure = |model| {
+                    going_on(!caller.stop().is_set())?;
+                    labelled.measure(model)
+                };
+                prune_within(&source, taylor.as_ref(), &options, *most, &mut measure, &mut told)?
             }
-            None => prune(&source, &options)?,
+            (None, Some(taylor)) => prune_by(&source, taylor, &options)?,
+            (None, None) => prune(&source, &options)?,
         };
         let report = pruned.report;
         if report.layers.is_empty() {

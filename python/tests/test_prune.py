@@ -32,7 +32,7 @@ def flags(options: dict[str, Any]) -> list[str]:
         (MODEL, {"target_gflops": 0.8, "criterion": "l1", "imgsz": 320, "round_to": 1, "min_channels": 4}),
         (MODEL, {"ratio": 0.2, "criterion": "bn", "scope": "uniform", "imgsz": (320, 256)}),
         (MODEL, {"ratio": 0.3, "criterion": "taylor", "data": CELLS_DATA, "split": "val", "images": 1, "imgsz": 64}),
-        (MODEL, {"ratio": 0.2, "data": CELLS_DATA, "split": "val", "images": 1, "imgsz": 64}),
+        (MODEL, {"max_drop": 0.01, "data": CELLS_DATA, "split": "val", "images": 1, "imgsz": 128}),
         (CIFAR, {"ratio": 0.4}),
     ],
 )
@@ -86,8 +86,10 @@ def test_that_nothing_is_removed_is_said(tmp_path: Path, caplog: pytest.LogCaptu
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({}, "one of `ratio`, `target_gflops` and `target_ms`$"),
-        ({"ratio": 0.3, "target_ms": 5}, "one of `ratio`, `target_gflops` and `target_ms`$"),
+        ({}, "one of `ratio`, `target_gflops` and `target_ms`, or by `max_drop` with `data`$"),
+        ({"ratio": 0.3, "target_ms": 5}, "one of `ratio`, `target_gflops` and `target_ms`, "),
+        ({"max_drop": 0.01}, "`max_drop` measures on labels: give them as `data`"),
+        ({"max_drop": float("nan"), "data": CELLS_DATA, "images": 1, "imgsz": 64, "split": "val"}, "`max_drop` is NaN"),
         ({"ratio": 1}, "`ratio` is 1, and lies above 0 and below 1"),
         ({"target_gflops": -1}, "`target_gflops` is -1, and lies above 0"),
         ({"target_gflops": 1000}, "`target_gflops` is 1000, and .* already: nothing is to be removed"),

@@ -129,6 +129,7 @@ class Pruned:
 # The network that teaches what pruning took away, and the seeds with and without it.
 TAUGHT = Shipped(BCCD, "yolov8n-ghostnet-bccd")
 TAUGHT_SEEDS = [0, 1, 2]
+CRITERIA = ["l2", "taylor"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,9 +154,15 @@ def pruned():
     starts = [START, Run(CROPS, "yolov8n", 0)]
     found = [Pruned(start, pruner, share) for start in starts for pruner, shares in SHARES.items() for share in shares]
     found += [Pruned(start, "ghostzoo", share, is_taught=True) for start in starts for share in SHARES["ghostzoo"]]
-    found += [Pruned(start, "ghostzoo", share, criterion="taylor") for start in starts for share in SHARES["ghostzoo"]]
+    for is_taught in (False, True):
+        found += [
+            Pruned(start, "ghostzoo", share, is_taught=is_taught, criterion="taylor") for start in starts for share in SHARES["ghostzoo"]
+        ]
     found += [Pruned(TAUGHT, "whole", 1.0)]
-    return found + [Pruned(TAUGHT, "ghostzoo", 0.5, seed, is_taught) for seed in TAUGHT_SEEDS for is_taught in (False, True)]
+    return found + [
+        Pruned(TAUGHT, "ghostzoo", 0.5, seed, is_taught, criterion)
+        for criterion in CRITERIA for seed in TAUGHT_SEEDS for is_taught in (False, True)
+    ]
 
 
 def runs():

@@ -7,6 +7,7 @@ Needs Python 3.9; the plots need matplotlib (pip install matplotlib==3.11.2).
 """
 import argparse
 import dataclasses
+import itertools
 import re
 import statistics
 import sys
@@ -181,12 +182,13 @@ class Study:
     def taught(self):
         """A pruned network that was trained on with the whole one's answers, and without them."""
         lines = []
-        for is_taught in (False, True):
-            cases = [case for case in plan.pruned() if case.start == plan.TAUGHT and case.share < 1 and case.is_taught == is_taught]
+        for criterion, is_taught in itertools.product(plan.CRITERIA, (False, True)):
+            cases = [case for case in plan.pruned() if case.start == plan.TAUGHT and case.share < 1]
+            cases = [case for case in cases if (case.criterion, case.is_taught) == (criterion, is_taught)]
             found = [self.of_pruned[case.name] for case in cases if case.name in self.of_pruned]
             metrics = [spread([row["after"]["test"][key] for row in found]) for key in ("map50", "map50_95", "AP")]
-            lines.append(["with the whole one's answers" if is_taught else "of the labels alone", *metrics])
-        return table(["trained on", "mAP50", "mAP50-95", "COCO's AP"], lines)
+            lines.append([criterion, "with the whole one's answers" if is_taught else "of the labels alone", *metrics])
+        return table(["pruned by", "trained on", "mAP50", "mAP50-95", "COCO's AP"], lines, names=2)
 
     def progress(self):
         """How much of the plan has run, and where."""

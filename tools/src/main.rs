@@ -19,7 +19,6 @@ mod device;
 mod error;
 mod files;
 mod interrupt;
-mod metric;
 mod model;
 mod output;
 mod part;

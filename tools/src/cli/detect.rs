@@ -1,5 +1,6 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::Args;
 use ghostzoo::model::MAX_SIDE;
@@ -25,10 +26,10 @@ pub(crate) struct DetectArgs {
     #[arg(long, short, value_name = "NAME|FILE|hf://…")]
     pub(crate) model: Option<OsString>,
     /// Least confidence of a box, exclusive
-    #[arg(long, default_value_t = 0.25, value_parser = share)]
+    #[arg(long, default_value_t = 0.25, value_parser = share::<f32>)]
     pub(crate) conf: f32,
     /// Overlap above which the less confident of two boxes of a class goes
-    #[arg(long, default_value_t = 0.7, value_parser = share)]
+    #[arg(long, default_value_t = 0.7, value_parser = share::<f32>)]
     pub(crate) iou: f32,
     /// Most boxes per image
     #[arg(long, default_value_t = 300, value_name = "N")]
@@ -101,9 +102,9 @@ pub(crate) struct DetectArgs {
 }
 
 /// Parses a number from 0 to 1.
-pub(crate) fn share(text: &str) -> Result<f32, String> {
-    match text.parse::<f32>() {
-        Ok(value) if (0. ..=1.).contains(&value) => Ok(value),
+pub(crate) fn share<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String> {
+    match text.parse() {
+        Ok(value) if (T::from(0)..=T::from(1)).contains(&value) => Ok(value),
         _ => Err("give a number from 0 to 1".to_owned()),
     }
 }

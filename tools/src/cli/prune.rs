@@ -21,8 +21,8 @@ pub(crate) struct PruneArgs {
     pub(crate) target_ms: Option<f64>,
     /// Remove as many channels as lose at most so much of mAP50-95, or of top-1, each from 0 to 1, on the labelled images of --val-split,
     /// without training: 0.005 is half a point. Beside --ratio or a target, no more than that removes
-    #[arg(long, value_name = "SHARE", value_parser = super::detect::share)]
-    pub(crate) max_drop: Option<f32>,
+    #[arg(long, value_name = "SHARE", value_parser = super::detect::share::<f64>)]
+    pub(crate) max_drop: Option<f64>,
     /// Part of the data that --max-drop measures on
     #[arg(long, default_value = "val", value_name = "NAME", requires = "max_drop")]
     pub(crate) val_split: String,

@@ -46,8 +46,8 @@ pub(crate) struct QuantizeArgs {
     pub(crate) imgsz: Option<[usize; 2]>,
     /// Leave the worst layers in floats until the model loses at most so much of mAP50-95, or of top-1, each from 0 to 1, on the labelled
     /// images of --val-split: 0.003 is 0.3 points
-    #[arg(long, value_name = "SHARE", value_parser = super::detect::share)]
-    pub(crate) max_drop: Option<f32>,
+    #[arg(long, value_name = "SHARE", value_parser = super::detect::share::<f64>)]
+    pub(crate) max_drop: Option<f64>,
     /// Part of the data that --max-drop measures on
     #[arg(long, default_value = "val", value_name = "NAME", requires = "max_drop")]
     pub(crate) val_split: String,

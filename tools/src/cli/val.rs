@@ -34,10 +34,10 @@ pub(crate) struct ValArgs {
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
     pub(crate) rect: bool,
     /// Least confidence of a box, exclusive
-    #[arg(long, default_value_t = 0.001, value_parser = super::detect::share)]
+    #[arg(long, default_value_t = 0.001, value_parser = super::detect::share::<f32>)]
     pub(crate) conf: f32,
     /// Overlap above which the less confident of two boxes of a class goes
-    #[arg(long, default_value_t = 0.7, value_parser = super::detect::share)]
+    #[arg(long, default_value_t = 0.7, value_parser = super::detect::share::<f32>)]
     pub(crate) iou: f32,
     /// Most boxes per image; 300 is raised to the most objects of an image
     #[arg(long, default_value_t = MAX_DET, value_name = "N")]
@@ -49,7 +49,7 @@ pub(crate) struct ValArgs {
     #[arg(long)]
     pub(crate) single_cls: bool,
     /// Confidence above which boxes count into the confusion matrix
-    #[arg(long, default_value_t = 0.25, value_name = "CONF", value_parser = super::detect::share)]
+    #[arg(long, default_value_t = 0.25, value_name = "CONF", value_parser = super::detect::share::<f32>)]
     pub(crate) confusion_conf: f32,
     /// Whose definition of the metrics to print
     #[arg(long, default_value = "both")]

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use ghostzoo::LabelledData;
 use ghostzoo::prune::{
     PruneCallbacks, PruneMetric, PruneOptions, PruneReport, PruneTarget, PrunedLayer, Source, Taylor, prune, prune_by,
     prune_within,
@@ -14,7 +15,6 @@ use crate::cli::{Float, GlobalArgs, Importance, PruneArgs, bytes};
 use crate::device::Choice;
 use crate::error::usage;
 use crate::files;
-use crate::metric;
 use crate::model;
 use crate::output::{Stdout, Table, grouped, notes};
 use crate::progress::Count;
@@ -67,9 +67,10 @@ pub(crate) fn run(args: &PruneArgs, global: &GlobalArgs) -> Result<()> {
     };
     let pruned = match (args.max_drop, &args.data, &taylor) {
         (Some(most), Some(data), taylor) => {
-            let mut metric = metric::metric(&source, data, &args.val_split, args.imgsz)?;
+            let labelled = LabelledData::open(&source, data, &args.val_split, args.imgsz)?;
+            let mut measure = |model| labelled.measure(model);
             let mut shown = Shown { count: Count::new("prune", true), quiet: global.quiet, notes: None };
-            prune_within(&source, taylor.as_ref(), &options, most.into(), &mut *metric, &mut shown)?
+            prune_within(&source, taylor.as_ref(), &options, most, &mut measure, &mut shown)?
         }
         (.., Some(taylor)) => prune_by(&source, taylor, &options)?,
         (.., None) => prune(&source, &options)?,
@@ -146,7 +147,7 @@ fn print(args: &PruneArgs, global: &GlobalArgs, output: &Path, source: &Source, 
     }
     if let Some(PruneMetric { whole, pruned, .. }) = metric {
         let [before, after] = [whole, pruned].map(|value| format!("{value:.4}"));
-        table.row(vec![metric::name(source).to_owned(), before, after, change([*whole, *pruned])]);
+        table.row(vec![source.spec().architecture.metric_name().to_owned(), before, after, change([*whole, *pruned])]);
     }
     table.lines().iter().try_for_each(|line| out.line(line))?;
     let mut table = Table::new(&["layer", "outputs", "", "inputs", ""], 1);

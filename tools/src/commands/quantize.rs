@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use candle_vision::data::{CachedDataset, Dataset, ItemError};
+use candle_vision::data::{CachedDataset, Dataset, DatasetOptions, ImageIndex, ItemError};
 use candle_vision::image::{self, RgbImage};
 use candle_yolov8::data::{AnnotatedFiles, DataYaml, DatasetSplit};
-use ghostzoo::Architecture;
 use ghostzoo::quantize::{
     self, HasImage, LayerReport, QuantizeCallbacks, QuantizeOptions, Quantized, RangeMethod, Source,
 };
 use ghostzoo::train::Message;
+use ghostzoo::{Architecture, LabelledData};
 use ghostzoo_weights::Checkpoint;
 use serde_json::json;
 
@@ -18,7 +18,6 @@ use crate::cli::{Float, GlobalArgs, Method, QuantizeArgs, bytes};
 use crate::device::Choice;
 use crate::error::usage;
 use crate::files;
-use crate::metric::{self, Metric};
 use crate::model;
 use crate::output::{Stdout, Table};
 use crate::progress::Count;
@@ -53,9 +52,9 @@ pub(crate) fn run(args: &QuantizeArgs, global: &GlobalArgs) -> Result<()> {
         .skip(args.skip.clone())
         .imgsz(args.imgsz);
     let mut shown = Shown { count: Count::new("quantize", global.quiet || args.json), quiet: global.quiet };
-    let metric = || metric::metric(&source, &args.data, &args.val_split, args.imgsz);
-    let mut metric = args.max_drop.map(|_| metric()).transpose()?;
-    let max_drop = args.max_drop.map(f64::from).zip(metric.as_deref_mut());
+    let open = |_| LabelledData::open(&source, &args.data, &args.val_split, args.imgsz);
+    let labelled = args.max_drop.map(open).transpose()?;
+    let max_drop = args.max_drop.zip(labelled.as_ref());
     let quantized = match &source.spec().architecture {
         Architecture::Detector(_) if args.data.is_dir() => {
             let images = Files { paths: images_of(&args.data)? };
@@ -71,7 +70,10 @@ pub(crate) fn run(args: &QuantizeArgs, global: &GlobalArgs) -> Result<()> {
         Architecture::Classifier(config) => {
             let has_train = args.data.join("train").is_dir();
             let split = args.split.as_deref().or(has_train.then_some("train"));
-            let images = CachedDataset::new(metric::index(&source, &args.data, config.num_classes, split)?, 0);
+            let names = source.checkpoint().metadata.names.clone();
+            let names = names.unwrap_or_else(|| ghostzoo::imagenet_class_names(config.num_classes));
+            let of_model = DatasetOptions::new(config.num_classes).class_names(&names).split(split);
+            let images = CachedDataset::new(ImageIndex::open(&args.data, &of_model)?, 0);
             made(&source, &images, &options, max_drop, &mut shown)?
         }
     };
@@ -88,11 +90,14 @@ fn made<I: HasImage>(
     source: &Source,
     images: &dyn Dataset<Item = I>,
     options: &QuantizeOptions,
-    max_drop: Option<(f64, &mut Metric)>,
+    max_drop: Option<(f64, &LabelledData)>,
     shown: &mut Shown,
 ) -> ghostzoo::Result<Quantized> {
     match max_drop {
-        Some((most, metric)) => quantize::quantize_within(source, images, options, most, metric, shown),
+        Some((most, labelled)) => {
+            let mut measure = |model| labelled.measure(model);
+            quantize::quantize_within(source, images, options, most, &mut measure, shown)
+        }
         None => quantize::quantize(source, images, options, shown),
     }
 }
@@ -190,7 +195,7 @@ fn print(
     if let Some(metric) = &report.metric {
         out.line(&format!(
             "{}: {:.4} in floats, {:.4} in 8 bits",
-            metric::name(source),
+            source.spec().architecture.metric_name(),
             metric.floats,
             metric.quantized
         ))?;

@@ -72,7 +72,7 @@ pub(crate) struct DetectTrainArgs {
     #[arg(long, default_value_t = 10, value_name = "N")]
     pub(crate) close_mosaic: usize,
     /// Overlap above which the less confident of two boxes goes in validation
-    #[arg(long, default_value_t = 0.7, value_parser = share)]
+    #[arg(long, default_value_t = 0.7, value_parser = share::<f32>)]
     pub(crate) iou: f32,
     /// Most boxes per image in validation
     #[arg(long, default_value_t = 300, value_name = "N")]
