@@ -106,18 +106,18 @@ def speeds(cases, commands, options):
     """A row of each network that was trained on."""
     found = {(case.name, threads): [] for case in cases for threads in THREADS}
     log = options.runs / "measure.log"
-    files = {case: pruned_file(case, options) for case in cases}
-    files.update({case: start(case, commands, options, log) for case, file in files.items() if not file.exists()})
+    files = {case.name: pruned_file(case, options) for case in cases}
+    files.update({case.name: start(case, commands, options, log) for case in cases if not files[case.name].exists()})
     for _ in range(ROUNDS):
         for case in cases:
             for threads in THREADS:
-                words = ["bench", "--model", str(files[case]), "--threads", str(threads), "--runs", "60"]
+                words = ["bench", "--model", str(files[case.name]), "--threads", str(threads), "--runs", "60"]
                 words += ["--imgsz", str(case.settings["imgsz"])]
                 found[case.name, threads].append(commands.json(words, log))
     for case in cases:
         yield {
-            "run": case.name, "threads": {str(threads): median_row(found[case.name, threads]) for threads in THREADS},
-            "processor": processor(),
+            "run": case.name, "gflops": summary(files[case.name], case, commands, log)["gflops"],
+            "threads": {str(threads): median_row(found[case.name, threads]) for threads in THREADS}, "processor": processor(),
         }
 
 
@@ -134,7 +134,9 @@ def main():
     failed = 0
     with lock:
         if options.speed:
-            measured_now = list(speeds([case for case in chosen if case.name in done and not case.is_taught], commands, options))
+            # One of those that have the same shapes.
+            shapes = [case for case in chosen if case.name in done and not case.is_taught and case.seed == 0]
+            measured_now = list(speeds(shapes, commands, options))
             kept = {row["run"]: row for row in [*rows(SPEED), *measured_now]}
             SPEED.write_text("".join(json.dumps(row) + "\n" for row in kept.values()), encoding="utf-8")
             return

@@ -66,7 +66,7 @@ class Study:
         self.runs = rows(plan.STUDY / "runs.jsonl")
         self.speed = {(row["model"], row["type"]): row for row in rows(plan.STUDY / "speed.jsonl")}
         self.of_pruned = {row["run"]: row for row in rows(plan.STUDY / "pruned.jsonl")}
-        self.pruned_speed = {row["run"]: row["threads"] for row in rows(plan.STUDY / "pruned_speed.jsonl")}
+        self.pruned_speed = {row["run"]: row for row in rows(plan.STUDY / "pruned_speed.jsonl")}
 
     def of(self, data, model, started):
         """The runs of a network on these data, from a start or from nothing."""
@@ -166,14 +166,17 @@ class Study:
                 continue
             after = found["after"]["val"]["map50_95"]
             untaught = dataclasses.replace(case, is_taught=False)
+            own, all_of = (self.pruned_speed.get(run) for run in (untaught.name, whole["run"]))
+            # Of the file that was timed; those of older rows are rounded.
+            gflops_of = [(speed or {}).get("gflops", row["gflops"]) for speed, row in ((own, found), (all_of, whole))]
             by = [case.pruner, "" if case.pruner == "whole" else case.criterion, "taught" if case.is_taught else ""]
             cells = [case.start.model, ", ".join(word for word in by if word),
-                     f"{found['gflops']:.3f} ({found['gflops'] / whole['gflops']:.2f})", f"{found['parameters'] / 1e6:.2f}",
+                     f"{gflops_of[0]:.3f} ({gflops_of[0] / gflops_of[1]:.2f})", f"{found['parameters'] / 1e6:.2f}",
                      f"{found['before']['map50_95']:.3f}", f"{after:.3f}",
                      f"{100 * (after - whole['after']['val']['map50_95']):+.1f}".replace("-", "−")]
             for threads in ("2", "1"):
-                own, all_of = (self.pruned_speed.get(run, {}).get(threads) for run in (untaught.name, whole["run"]))
-                cells.append(f"{own['median_ms']:.1f} ({own['median_ms'] / all_of['median_ms']:.2f})" if own and all_of else NOT_RUN)
+                times = [speed["threads"][threads]["median_ms"] for speed in (own, all_of) if speed]
+                cells.append(f"{times[0]:.1f} ({times[0] / times[1]:.2f})" if len(times) == 2 else NOT_RUN)
             lines.append(cells)
         headings = ["network", "pruned by", "GFLOPs", "M parameters", "mAP50-95 as pruned", "trained on", "points to the whole one",
                     "ms, two threads", "ms, one"]
