@@ -144,11 +144,10 @@ fn run_alone(
     Ok(outputs)
 }
 
-/// What each step of a network's program is for, and its kernel, where dense convolutions multiply `bf16` if `isa` does.
-fn steps(net: &Net, isa: Isa) -> Result<Vec<(String, String)>> {
+/// What each step of a network's program is for, and its kernel. With `is_bf16`, dense convolutions multiply `bf16` if `isa` does.
+fn steps(net: &Net, isa: Isa, is_bf16: bool) -> Result<Vec<(String, String)>> {
     let graph = Graph::of(net, (), net.image)?;
-    let (program, notes) =
-        lower(graph, isa, 2, &mut Packs::default(), Precision { is_bf16: true, ..Default::default() })?;
+    let (program, notes) = lower(graph, isa, 2, &mut Packs::default(), Precision { is_bf16, ..Default::default() })?;
     let kernels = program.steps().iter().map(|step| step.describe());
     Ok(notes.iter().map(|note| note.name.clone()).zip(kernels).collect())
 }

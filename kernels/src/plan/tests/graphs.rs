@@ -20,7 +20,7 @@ fn net(image: [usize; 3], grow: impl FnOnce(&mut Net) -> Result<usize>) -> Resul
 
 /// Checks a network and how many of its steps are additions and copies.
 fn check_steps(net: &Net, adds: usize, copies: usize) -> Result<()> {
-    let steps = steps(net, Isa::Portable)?;
+    let steps = steps(net, Isa::Portable, false)?;
     let count = |name: &str| steps.iter().filter(|(step, _)| step == name).count();
     assert_eq!([count("add"), count("copy")], [adds, copies], "additions and copies of {steps:?}");
     check(net, 2)
