@@ -56,11 +56,6 @@ impl LabelledData {
     pub fn open(source: &Source, data: &Path, split: &str, imgsz: Option<[usize; 2]>) -> Result<Self> {
         let names = source.checkpoint().metadata.names.clone();
         let images = match &source.spec().architecture {
-            Architecture::Detector(_) if data.is_dir() => {
-                return Err(request(
-                    "`options.max_drop` measures on labels: give `options.data` a data.yaml instead of a folder",
-                ));
-            }
             Architecture::Detector(def) => {
                 let mut labels = ValLabels::find(data, None, split)?.read(false)?;
                 labels.agree(source.name(), def.nc, names.as_deref().unwrap_or_default());

@@ -95,11 +95,14 @@ pub(crate) fn prune_model(
         let found = model::find(&model, &ResolveOptions::default(), &mut NoProgress)?;
         let source = Source::new(&shown(&model), model::read(&found)?, arch.as_deref())?;
         let mut told = Told { caller, progress: &progress };
+        let open = |(most, data): &(f64, PathBuf)| {
+            Ok::<_, Error>((*most, LabelledData::open(&source, data, &val_split, imgsz)?))
+        };
+        let within = labels.as_ref().map(open).transpose()?;
         let of_data = |data: &PathBuf| Taylor::of_data(&source, data, split.as_deref(), images, imgsz, &mut told);
         let taylor = data.as_ref().map(of_data).transpose()?;
-        let pruned = match (&labels, &taylor) {
-            (Some((most, data)), taylor) => {
-                let labelled = LabelledData::open(&source, data, &val_split, imgsz)?;
+        let pruned = match (&within, &taylor) {
+            (Some((most, labelled)), taylor) => {
                 let mut measure = |model| {
                     going_on(!caller.stop().is_set())?;
                     labelled.measure(model)

@@ -138,6 +138,8 @@ fn what_is_measured_on_labels_says_how_much_goes() {
         place.run(&format!("prune --model {model} --max-drop 0.1")).failed(2, &["--data"]);
         place.run(&format!("{line} --max-drop 0.1 --val-split none")).failed(1, &["none"]);
     }
+    // A folder with one data.yaml, as elsewhere.
+    place.run(&format!("prune --model {DETECTOR} --data set --imgsz 64 --images 2 --max-drop 1 --force")).succeeded();
 }
 
 #[test]

@@ -58,22 +58,25 @@ pub(crate) fn run(args: &PruneArgs, global: &GlobalArgs) -> Result<()> {
         .round_to(args.round_to.into())
         .min_channels(args.min_channels.into())
         .imgsz(args.imgsz);
+    let within = match args.max_drop.zip(args.data.as_deref()) {
+        Some((most, data)) => Some((most, LabelledData::open(&source, data, &args.val_split, args.imgsz)?)),
+        None => None,
+    };
     let taylor = match (importance.criterion(), &args.data) {
         (Some(_), None) => None,
-        (Some(_), Some(_)) if args.max_drop.is_some() => None,
+        (Some(_), Some(_)) if within.is_some() => None,
         (None, Some(data)) => Some(taylor(args, global, &source, data)?),
         (Some(_), Some(_)) => return Err(usage("--data is for --criterion taylor: leave one of them out")),
         (None, None) => return Err(usage("--criterion taylor looks at labelled images: give them with --data")),
     };
-    let pruned = match (args.max_drop, &args.data, &taylor) {
-        (Some(most), Some(data), taylor) => {
-            let labelled = LabelledData::open(&source, data, &args.val_split, args.imgsz)?;
+    let pruned = match (&within, &taylor) {
+        (Some((most, labelled)), taylor) => {
             let mut measure = |model| labelled.measure(model);
             let mut shown = Shown { count: Count::new("prune", true), quiet: global.quiet, notes: None };
-            prune_within(&source, taylor.as_ref(), &options, most, &mut measure, &mut shown)?
+            prune_within(&source, taylor.as_ref(), &options, *most, &mut measure, &mut shown)?
         }
-        (.., Some(taylor)) => prune_by(&source, taylor, &options)?,
-        (.., None) => prune(&source, &options)?,
+        (None, Some(taylor)) => prune_by(&source, taylor, &options)?,
+        (None, None) => prune(&source, &options)?,
     };
     if pruned.report.layers.is_empty() && !global.quiet {
         status!(

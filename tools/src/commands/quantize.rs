@@ -52,6 +52,10 @@ pub(crate) fn run(args: &QuantizeArgs, global: &GlobalArgs) -> Result<()> {
         .skip(args.skip.clone())
         .imgsz(args.imgsz);
     let mut shown = Shown { count: Count::new("quantize", global.quiet || args.json), quiet: global.quiet };
+    let is_detector = matches!(source.spec().architecture, Architecture::Detector(_));
+    if args.max_drop.is_some() && is_detector && args.data.is_dir() {
+        return Err(usage("--max-drop measures on labels: give --data a data.yaml instead of a folder"));
+    }
     let open = |_| LabelledData::open(&source, &args.data, &args.val_split, args.imgsz);
     let labelled = args.max_drop.map(open).transpose()?;
     let max_drop = args.max_drop.zip(labelled.as_ref());
