@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_vision::data::{CachedDataset, Dataset as _, DatasetOptions, ImageIndex};
+use candle_vision::data::{CachedDataset, Dataset as _};
 use candle_yolov8::data::AnnotatedImage;
 
 use crate::error::{Result, request};
 use crate::quantize::Source;
-use crate::{Architecture, Classifier, Detector, Model, ValLabels, imagenet_class_names};
+use crate::{Architecture, Classifier, Detector, Model, ValLabels};
 
 /// A part of a data set with labels, for [`prune_within`](crate::prune::prune_within) and
 /// [`quantize_within`](crate::quantize::quantize_within) to keep to.
@@ -20,7 +20,7 @@ use crate::{Architecture, Classifier, Detector, Model, ValLabels, imagenet_class
 /// let (source, data) = (Source::find("yolov8n-ghostnet-bccd")?, "bccd/data.yaml".as_ref());
 /// let taylor = Taylor::of_data(&source, data, None, 128, None, &mut ())?;
 /// let labelled = LabelledData::open(&source, data, "val", None)?;
-/// let options = PruneOptions::new(PruneTarget::Ratio(0.9));
+/// let options = PruneOptions::new(PruneTarget::NEARLY_ALL);
 /// // Loses at most half a point of mAP50-95.
 /// let pruned = prune_within(&source, Some(&taylor), &options, 0.005, &mut |model| labelled.measure(model), &mut ())?;
 /// println!("{} of {} parameters", pruned.report.parameters[1], pruned.report.parameters[0]);
@@ -54,23 +54,20 @@ impl LabelledData {
     /// # Errors
     /// Data that cannot be read, or of other classes; a detector's without a label.
     pub fn open(source: &Source, data: &Path, split: &str, imgsz: Option<[usize; 2]>) -> Result<Self> {
-        let names = source.checkpoint().metadata.names.clone();
         let images = match &source.spec().architecture {
             Architecture::Detector(def) => {
                 let mut labels = ValLabels::find(data, None, split)?.read(false)?;
-                labels.agree(source.name(), def.nc, names.as_deref().unwrap_or_default());
+                let names = source.checkpoint().metadata.names.as_deref();
+                labels.agree(source.name(), def.nc, names.unwrap_or_default());
                 if labels.images.iter().all(|image| image.labels.is_empty()) {
                     return Err(request(format!(
-                        "`options.max_drop` measures on labels, and no image of `{split}` has any; see `options.val_split`"
+                        "a model is measured on labels, and no image of `{split}` in {} has any: take another split",
+                        data.display()
                     )));
                 }
                 Images::Detection(labels.images)
             }
-            Architecture::Classifier(config) => {
-                let names = names.unwrap_or_else(|| imagenet_class_names(config.num_classes));
-                let options = DatasetOptions::new(config.num_classes).class_names(&names).split(Some(split));
-                Images::Classification(Arc::new(CachedDataset::new(ImageIndex::open(data, &options)?, 0)))
-            }
+            Architecture::Classifier(_) => Images::Classification(Arc::new(source.classified(data, Some(split))?)),
         };
         Ok(Self { images, imgsz })
     }

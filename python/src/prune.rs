@@ -18,9 +18,6 @@ use crate::long::{self, Caller};
 use crate::progress::{Progress, log};
 use crate::threads::Pool;
 
-/// The share of the channels that `max_drop` goes no further than, as the command's.
-const MOST: f64 = 0.99;
-
 /// Prunes a model; the report as JSON. One of `ratio`, `target_gflops` and `target_ms` is given, or `max_drop`.
 #[pyfunction]
 #[pyo3(signature = (model, output, *, ratio, target_gflops, target_ms, max_drop, val_split, criterion, data, split, images, scope,
@@ -51,7 +48,7 @@ pub(crate) fn prune_model(
         (Some(ratio), None, None) => PruneTarget::Ratio(ratio),
         (None, Some(most), None) => PruneTarget::Gflops(most),
         (None, None, Some(most)) => PruneTarget::Millis(most),
-        (None, None, None) if max_drop.is_some() => PruneTarget::Ratio(MOST),
+        (None, None, None) if max_drop.is_some() => PruneTarget::NEARLY_ALL,
         _ => {
             return Err(refuse(
                 "say how much to remove by one of `ratio`, `target_gflops` and `target_ms`, or by `max_drop` with `data`",

@@ -64,6 +64,17 @@ class Commands:
         return json.loads(self.run([*arguments, "--json", "--quiet"], log))
 
 
+def attempted(name, work):
+    """What `work` gives; None where it failed, which is said. A stop ends the program."""
+    try:
+        return work()
+    except Stopped:
+        sys.exit(130)
+    except Failed as error:
+        print(f"{name}: {error}", flush=True)
+        return None
+
+
 def processor():
     """The processor's name, with family and model where Linux tells them: an "AMD EPYC" is one of several."""
     try:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 
 import plan
-from common import Failed, Stopped, append, measured, parser, processor, rows, started
+from common import Failed, append, attempted, measured, parser, processor, rows, started
 from measure import median_row
 from train import state
 
@@ -143,12 +143,8 @@ def main():
         for case in chosen:
             if case.name in done:
                 continue
-            try:
-                found = row(case, commands, options)
-            except Stopped:
-                sys.exit(130)
-            except Failed as error:
-                print(f"{case.name}: {error}", flush=True)
+            found = attempted(case.name, lambda case=case: row(case, commands, options))
+            if found is None:
                 failed += 1
                 continue
             append(found, ROWS)

@@ -11,11 +11,11 @@ import pathlib
 import sys
 
 import plan
-from common import Failed, Stopped, parser, started
+from common import Failed, attempted, parser, started
 
 
 def written(case, commands, options):
-    """The folder, and the file in 8 bits where there is one."""
+    """Writes the folder, which it gives, and the file in 8 bits where there is one."""
     folder, log = options.output / case.name, options.runs / f"publish-{case.name}.log"
     best = options.runs / case.run.name / "weights" / "best.safetensors"
     if not best.exists():
@@ -36,6 +36,7 @@ def written(case, commands, options):
         file = options.output / f"{case.name}.safetensors"
         words = ["quantize", "--model", str(folder / "model.safetensors"), "--data", str(given), "--imgsz", size]
         commands.run([*words, "-o", str(file), "--quiet"], log)
+    return folder
 
 
 def main():
@@ -48,15 +49,10 @@ def main():
     failed = 0
     with lock:
         for case in [case for case in plan.PUBLISHED if any(fnmatch.fnmatch(case.name, pattern) for pattern in options.only)]:
-            try:
-                written(case, commands, options)
-            except Stopped:
-                sys.exit(130)
-            except Failed as error:
-                print(f"{case.name}: {error}", flush=True)
-                failed += 1
-                continue
-            print(f"{case.name}: {options.output / case.name}", flush=True)
+            folder = attempted(case.name, lambda case=case: written(case, commands, options))
+            failed += folder is None
+            if folder:
+                print(f"{case.name}: {folder}", flush=True)
     sys.exit(1 if failed else 0)
 
 

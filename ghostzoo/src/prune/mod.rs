@@ -40,6 +40,11 @@ pub enum PruneTarget {
     Millis(f64),
 }
 
+impl PruneTarget {
+    /// Nearly all channels: no bound of its own for [`prune_within`].
+    pub const NEARLY_ALL: Self = Self::Ratio(0.99);
+}
+
 /// How to prune.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use candle_ghostnet::GhostNet;
-use candle_vision::data::{CachedDataset, ClassificationItem, Dataset, DatasetOptions, ImageIndex, ItemError};
+use candle_vision::data::{ClassificationItem, Dataset, ItemError};
 use candle_vision::image::{EvalTransform, MAX_PIXELS, to_tensor};
 use candle_vision::train::VarStore;
 use candle_vision::train::loss::{class_targets, cross_entropy};
@@ -18,7 +18,7 @@ use super::{PruneCallbacks, Source};
 use crate::error::{Result, invalid, request};
 use crate::quantize::spread;
 use crate::train::Message;
-use crate::{Architecture, ValLabels, imagenet_class_names, model};
+use crate::{Architecture, ValLabels, model};
 
 /// How much the training loss depends on each weight, to first order: `|w · ∂loss/∂w|`, summed over images.
 ///
@@ -43,21 +43,19 @@ impl Taylor {
         imgsz: Option<[usize; 2]>,
         callbacks: &mut dyn PruneCallbacks,
     ) -> Result<Self> {
-        let names = &source.checkpoint.metadata.names;
         match &source.spec.architecture {
             Architecture::Detector(def) => {
                 let mut labels = ValLabels::find(data, None, split.unwrap_or("train"))?.read(false)?;
-                labels.agree(&source.name, def.nc, names.as_deref().unwrap_or_default());
+                let names = source.checkpoint.metadata.names.as_deref();
+                labels.agree(&source.name, def.nc, names.unwrap_or_default());
                 labels.report.messages.into_iter().for_each(|text| callbacks.message(&Message::Note(text)));
                 let images = AnnotatedFiles::new(labels.images, MAX_PIXELS);
                 let side = imgsz.map(|[height, width]| height.max(width));
                 Self::of_detections(source, &images, count, side, callbacks)
             }
-            Architecture::Classifier(config) => {
+            Architecture::Classifier(_) => {
                 let split = split.or(data.join("train").is_dir().then_some("train"));
-                let names = names.clone().unwrap_or_else(|| imagenet_class_names(config.num_classes));
-                let options = DatasetOptions::new(config.num_classes).class_names(&names).split(split);
-                let images = CachedDataset::new(ImageIndex::open(data, &options)?, 0);
+                let images = source.classified(data, split)?;
                 Self::of_classifications(source, &images, count, imgsz, callbacks)
             }
         }

@@ -20,13 +20,15 @@ mod weights;
 mod within;
 
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
+use candle_vision::data::{CachedDataset, DatasetOptions, ImageIndex};
 use ghostzoo_weights::{Checkpoint, NoProgress, ResolveOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context as _, Result, request};
 use crate::train::Message;
-use crate::{ModelSpec, model};
+use crate::{ModelSpec, imagenet_class_names, model};
 
 pub use images::HasImage;
 pub(crate) use images::spread;
@@ -76,6 +78,17 @@ impl Source {
     /// What messages call it.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// A part of labelled images of this model's classes, for a classifier: class folders, tars or Parquet.
+    ///
+    /// # Errors
+    /// Data that cannot be read, or of other classes.
+    pub fn classified(&self, data: &Path, split: Option<&str>) -> Result<CachedDataset> {
+        let classes = self.spec.num_classes();
+        let names = self.checkpoint.metadata.names.clone().unwrap_or_else(|| imagenet_class_names(classes));
+        let options = DatasetOptions::new(classes).class_names(&names).split(split);
+        Ok(CachedDataset::new(ImageIndex::open(data, &options)?, 0))
     }
 
     /// The network's description.

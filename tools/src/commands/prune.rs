@@ -19,9 +19,6 @@ use crate::model;
 use crate::output::{Stdout, Table, grouped, notes};
 use crate::progress::Count;
 
-/// The share of channels that --max-drop goes no further than.
-const MOST: f64 = 0.99;
-
 /// Prunes a model.
 pub(crate) fn run(args: &PruneArgs, global: &GlobalArgs) -> Result<()> {
     if matches!(global.device, Choice::Cuda(_) | Choice::Metal) {
@@ -36,7 +33,7 @@ pub(crate) fn run(args: &PruneArgs, global: &GlobalArgs) -> Result<()> {
         (Some(ratio), ..) => PruneTarget::Ratio(ratio),
         (_, Some(most), _) => PruneTarget::Gflops(most),
         (.., Some(most)) => PruneTarget::Millis(most),
-        _ if args.max_drop.is_some() => PruneTarget::Ratio(MOST),
+        _ if args.max_drop.is_some() => PruneTarget::NEARLY_ALL,
         _ => {
             return Err(usage(
                 "say how much to remove: --ratio, --target-gflops, --target-ms or --max-drop with --data",
@@ -72,8 +69,8 @@ pub(crate) fn run(args: &PruneArgs, global: &GlobalArgs) -> Result<()> {
     let pruned = match (&within, &taylor) {
         (Some((most, labelled)), taylor) => {
             let mut measure = |model| labelled.measure(model);
-            let mut shown = Shown { count: Count::new("prune", true), quiet: global.quiet, notes: None };
-            prune_within(&source, taylor.as_ref(), &options, *most, &mut measure, &mut shown)?
+            let mut steps = Steps { quiet: global.quiet };
+            prune_within(&source, taylor.as_ref(), &options, *most, &mut measure, &mut steps)?
         }
         (None, Some(taylor)) => prune_by(&source, taylor, &options)?,
         (None, None) => prune(&source, &options)?,
@@ -92,9 +89,9 @@ pub(crate) fn run(args: &PruneArgs, global: &GlobalArgs) -> Result<()> {
 /// What labelled images say of the weights.
 fn taylor(args: &PruneArgs, global: &GlobalArgs, source: &Source, data: &Path) -> Result<Taylor> {
     let mut shown =
-        Shown { count: Count::new("prune", global.quiet || args.json), quiet: global.quiet, notes: Some(Vec::new()) };
+        Shown { count: Count::new("prune", global.quiet || args.json), quiet: global.quiet, notes: Vec::new() };
     let found = Taylor::of_data(source, data, args.split.as_deref(), args.images as usize, args.imgsz, &mut shown);
-    notes(&shown.notes.unwrap_or_default());
+    notes(&shown.notes);
     shown.count.finish();
     Ok(found?)
 }
@@ -103,22 +100,35 @@ fn taylor(args: &PruneArgs, global: &GlobalArgs, source: &Source, data: &Path) -
 struct Shown {
     count: Count,
     quiet: bool,
-    /// Of the data, until the first image; `None` where notes are shown at once.
-    notes: Option<Vec<String>>,
+    /// Of the data, until the first image.
+    notes: Vec<String>,
 }
 
 impl PruneCallbacks for Shown {
     fn on_image(&mut self, done: usize, total: usize) -> ghostzoo::Result<()> {
-        notes(&self.notes.replace(Vec::new()).unwrap_or_default());
+        notes(&std::mem::take(&mut self.notes));
         self.count.show(done, total, "");
         Ok(())
     }
 
     fn message(&mut self, message: &Message) {
-        match (message, &mut self.notes) {
+        match message {
             _ if self.quiet => (),
-            (Message::Note(text), Some(notes)) => notes.push(text.clone()),
-            _ => status!("note: {}", message.text()),
+            Message::Note(text) => self.notes.push(text.clone()),
+            message => status!("note: {}", message.text()),
+        }
+    }
+}
+
+/// Says what each step of a search found.
+struct Steps {
+    quiet: bool,
+}
+
+impl PruneCallbacks for Steps {
+    fn message(&mut self, message: &Message) {
+        if !self.quiet {
+            status!("note: {}", message.text());
         }
     }
 }

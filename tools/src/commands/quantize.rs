@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use candle_vision::data::{CachedDataset, Dataset, DatasetOptions, ImageIndex, ItemError};
+use candle_vision::data::{Dataset, ItemError};
 use candle_vision::image::{self, RgbImage};
 use candle_yolov8::data::{AnnotatedFiles, DataYaml, DatasetSplit};
 use ghostzoo::quantize::{
@@ -71,13 +71,10 @@ pub(crate) fn run(args: &QuantizeArgs, global: &GlobalArgs) -> Result<()> {
             let images = AnnotatedFiles::new(images, image::MAX_PIXELS);
             made(&source, &images, &options, max_drop, &mut shown)?
         }
-        Architecture::Classifier(config) => {
+        Architecture::Classifier(_) => {
             let has_train = args.data.join("train").is_dir();
             let split = args.split.as_deref().or(has_train.then_some("train"));
-            let names = source.checkpoint().metadata.names.clone();
-            let names = names.unwrap_or_else(|| ghostzoo::imagenet_class_names(config.num_classes));
-            let of_model = DatasetOptions::new(config.num_classes).class_names(&names).split(split);
-            let images = CachedDataset::new(ImageIndex::open(&args.data, &of_model)?, 0);
+            let images = source.classified(&args.data, split)?;
             made(&source, &images, &options, max_drop, &mut shown)?
         }
     };
