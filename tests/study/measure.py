@@ -2,13 +2,13 @@
 
 usage: measure.py [--command GHOSTZOO] [--data FOLDER] [--runs FOLDER] [--only NETWORK …] [--again]
 
-Needs Python 3.9 and nothing else, the trainings' folders of seed 0, and a machine that does nothing besides: while trainings run, times
-are of the two. Sizes need no training. A row that is there is not measured again, unless --again is given.
+Needs Python 3.9 and nothing else, the trainings' folders of one seed of each network, and a machine that does nothing besides: while
+trainings run, times are of the two. Sizes need no training. A row that is there is not measured again, unless --again is given.
 
-Of the best weights of seed 0 (blood cells, clothing), batch norms folded and branches merged: parameters, GFLOPs, the file's bytes, the
-metric in that type on the images that the best epoch was chosen by, and on one and two threads the median of 30 inferences of one
-image in rounds in which all networks take turns, with the peak memory of the process. Compare networks of one call alone. In bf16 the
-file is of bf16, and so is the computation: products in bf16 on processors that have them, else in f32.
+Of the best weights of the first seed that is trained here (blood cells, clothing), batch norms folded and branches merged: parameters,
+GFLOPs, the file's bytes, the metric in that type on the images that the best epoch was chosen by, and on one and two threads the median of
+30 inferences of one image in rounds in which all networks take turns, with the peak memory of the process. Compare networks of one call
+alone. In bf16 the file is of bf16, and so is the computation: products in bf16 on processors that have them, else in f32.
 """
 import fnmatch
 import json
@@ -25,9 +25,13 @@ THREADS = [1, 2]
 ROUNDS = 9
 
 
-def networks():
-    """Each network with the run whose weights are measured."""
-    return [plan.Run(plan.BCCD, model, 0) for model in plan.DETECTORS] + [plan.Run(plan.CLOTHING, model, 0) for model in plan.CLASSIFIERS]
+def networks(options):
+    """Each network with the run whose weights are measured: of its first seed that is trained here, or else of the first."""
+    found = {}
+    for run in plan.runs():
+        if run.data in (plan.BCCD, plan.CLOTHING) and run.start is None:
+            found.setdefault(run.model, []).append(run)
+    return [next((run for run in seeds if best(run, options).exists()), seeds[0]) for seeds in found.values()]
 
 
 def size(run, commands, options):
@@ -98,8 +102,9 @@ def costs(runs, commands, options):
     found = timed(files, commands, options)
     for run, kind, file in files:
         yield {
-            "model": run.model, "type": kind, "task": run.data.task, "data": run.data.name, "imgsz": run.settings["imgsz"],
-            "file_bytes": file.stat().st_size, "val": measured(file, run.data, "val", commands, options, folder, log),
+            "model": run.model, "type": kind, "task": run.data.task, "data": run.data.name, "seed": run.seed,
+            "imgsz": run.settings["imgsz"], "file_bytes": file.stat().st_size,
+            "val": measured(file, run.data, "val", commands, options, folder, log),
             "threads": {str(threads): median_row(found[run.model, kind, threads]) for threads in THREADS},
             "isa": found[run.model, kind, 1][0]["isa"], "load_before": round(load, 2), "processor": processor(),
             "command": commands.run(["--version"], log).strip(),
@@ -124,8 +129,9 @@ def main():
     arguments.add_argument("--again", action="store_true", help="measure what has rows, too")
     options = arguments.parse_args()
     commands, lock = started(options)
-    models = [run.model for run in networks()]
-    chosen = [run for run in networks() if any(fnmatch.fnmatch(run.model, pattern) for pattern in options.only)]
+    networks_here = networks(options)
+    models = [run.model for run in networks_here]
+    chosen = [run for run in networks_here if any(fnmatch.fnmatch(run.model, pattern) for pattern in options.only)]
     with lock:
         try:
             replace([size(run, commands, options) for run in chosen], models)
