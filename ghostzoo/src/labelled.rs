@@ -29,6 +29,7 @@ use crate::{Architecture, Classifier, Detector, Model, ValLabels};
 pub struct LabelledData {
     images: Images,
     imgsz: Option<[usize; 2]>,
+    messages: Vec<String>,
 }
 
 enum Images {
@@ -54,7 +55,7 @@ impl LabelledData {
     /// # Errors
     /// Data that cannot be read, or of other classes; a detector's without a label.
     pub fn open(source: &Source, data: &Path, split: &str, imgsz: Option<[usize; 2]>) -> Result<Self> {
-        let images = match &source.spec().architecture {
+        let (images, messages) = match &source.spec().architecture {
             Architecture::Detector(def) => {
                 let mut labels = ValLabels::find(data, None, split)?.read(false)?;
                 let names = source.checkpoint().metadata.names.as_deref();
@@ -65,11 +66,18 @@ impl LabelledData {
                         data.display()
                     )));
                 }
-                Images::Detection(labels.images)
+                (Images::Detection(labels.images), labels.report.messages)
             }
-            Architecture::Classifier(_) => Images::Classification(Arc::new(source.classified(data, Some(split))?)),
+            Architecture::Classifier(_) => {
+                (Images::Classification(Arc::new(source.classified(data, Some(split))?)), Vec::new())
+            }
         };
-        Ok(Self { images, imgsz })
+        Ok(Self { images, imgsz, messages })
+    }
+
+    /// What is left out of a detector's labels, and each doubt about them, in a line. A classifier's images have none.
+    pub fn messages(&self) -> &[String] {
+        &self.messages
     }
 
     /// A detector's mAP50-95 as COCO defines it, or a classifier's top-1, from 0 to 1.

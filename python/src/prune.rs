@@ -96,6 +96,9 @@ pub(crate) fn prune_model(
             Ok::<_, Error>((*most, LabelledData::open(&source, data, &val_split, imgsz)?))
         };
         let within = labels.as_ref().map(open).transpose()?;
+        for text in within.iter().flat_map(|(_, labelled)| labelled.messages()) {
+            told.message(&Message::Note(text.clone()));
+        }
         let of_data = |data: &PathBuf| Taylor::of_data(&source, data, split.as_deref(), images, imgsz, &mut told);
         let taylor = data.as_ref().map(of_data).transpose()?;
         let pruned = match (&within, &taylor) {

@@ -139,7 +139,16 @@ fn what_is_measured_on_labels_says_how_much_goes() {
         place.run(&format!("{line} --max-drop 0.1 --val-split none")).failed(1, &["none"]);
     }
     // A folder with one data.yaml, as elsewhere.
-    place.run(&format!("prune --model {DETECTOR} --data set --imgsz 64 --images 2 --max-drop 1 --force")).succeeded();
+    let line = format!("prune --model {DETECTOR} --data set --imgsz 64 --images 2 --max-drop 1 --force");
+    place.run(&line).succeeded();
+    // Images that are left out are told, of the one split that is both learnt from and measured on, once.
+    place.write("set/labels/3.txt", "7 0.5 0.5 0.4 0.4\n");
+    for line in [line.clone(), format!("{line} --ratio 0.3 --criterion l2")] {
+        let told = place.run(&line).succeeded().stderr;
+        assert_eq!(told.lines().filter(|row| row.contains("3.txt") && row.contains("left out")).count(), 1, "{told}");
+    }
+    let told = place.run(&format!("{line} --quiet")).succeeded().stderr;
+    assert!(!told.contains("3.txt"), "{told}");
 }
 
 #[test]

@@ -70,6 +70,13 @@ fn layers_are_left_in_floats_by_what_is_measured_on_labels() {
     let ran = place.run(&line).succeeded();
     assert!(ran.stdout.contains("mAP50-95: 0.") && ran.stdout.contains(" in floats, 0."), "{}", ran.stdout);
     assert!(ran.stderr.contains("convolutions in 8 bits: 0."), "{}", ran.stderr);
+    // Images that are left out are told, of the one split that is both observed and measured on, once.
+    place.write("set/labels/3.txt", "7 0.5 0.5 0.4 0.4\n");
+    let line = format!("quantize --model {DETECTOR} --data set/data.yaml --imgsz 64 --force");
+    for line in [line.clone(), format!("{line} --max-drop 1")] {
+        let told = place.run(&line).succeeded().stderr;
+        assert_eq!(told.lines().filter(|row| row.contains("3.txt") && row.contains("left out")).count(), 1, "{told}");
+    }
     place.image("cls/val/ship/9.png", [40, 40], 9);
     let line = "quantize --model ghostnet_050-cifar10 --data cls --json -o c.safetensors --max-drop 1";
     let row = place.run(line).succeeded().json().remove(0);

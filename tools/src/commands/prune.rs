@@ -59,10 +59,17 @@ pub(crate) fn run(args: &PruneArgs, global: &GlobalArgs) -> Result<()> {
         Some((most, data)) => Some((most, LabelledData::open(&source, data, &args.val_split, args.imgsz)?)),
         None => None,
     };
+    let told = match &within {
+        Some((_, labelled)) if !global.quiet => labelled.messages(),
+        _ => &[],
+    };
     let taylor = match (importance.criterion(), &args.data) {
         (Some(_), None) => None,
-        (Some(_), Some(_)) if within.is_some() => None,
-        (None, Some(data)) => Some(taylor(args, global, &source, data)?),
+        (Some(_), Some(_)) if within.is_some() => {
+            notes(told);
+            None
+        }
+        (None, Some(data)) => Some(taylor(args, global, &source, data, told)?),
         (Some(_), Some(_)) => return Err(usage("--data is for --criterion taylor: leave one of them out")),
         (None, None) => return Err(usage("--criterion taylor looks at labelled images: give them with --data")),
     };
@@ -86,10 +93,10 @@ pub(crate) fn run(args: &PruneArgs, global: &GlobalArgs) -> Result<()> {
     print(args, global, &output, &source, &pruned.report)
 }
 
-/// What labelled images say of the weights.
-fn taylor(args: &PruneArgs, global: &GlobalArgs, source: &Source, data: &Path) -> Result<Taylor> {
+/// What labelled images say of the weights. `told` is said first, and not twice.
+fn taylor(args: &PruneArgs, global: &GlobalArgs, source: &Source, data: &Path, told: &[String]) -> Result<Taylor> {
     let mut shown =
-        Shown { count: Count::new("prune", global.quiet || args.json), quiet: global.quiet, notes: Vec::new() };
+        Shown { count: Count::new("prune", global.quiet || args.json), quiet: global.quiet, notes: told.to_vec() };
     let found = Taylor::of_data(source, data, args.split.as_deref(), args.images as usize, args.imgsz, &mut shown);
     notes(&shown.notes);
     shown.count.finish();
@@ -100,7 +107,7 @@ fn taylor(args: &PruneArgs, global: &GlobalArgs, source: &Source, data: &Path) -
 struct Shown {
     count: Count,
     quiet: bool,
-    /// Of the data, until the first image.
+    /// Of the data, each once, until the first image.
     notes: Vec<String>,
 }
 
@@ -114,6 +121,7 @@ impl PruneCallbacks for Shown {
     fn message(&mut self, message: &Message) {
         match message {
             _ if self.quiet => (),
+            Message::Note(text) if self.notes.contains(text) => (),
             Message::Note(text) => self.notes.push(text.clone()),
             message => status!("note: {}", message.text()),
         }

@@ -19,7 +19,7 @@ use crate::device::Choice;
 use crate::error::usage;
 use crate::files;
 use crate::model;
-use crate::output::{Stdout, Table};
+use crate::output::{Stdout, Table, notes};
 use crate::progress::Count;
 use crate::source::{Media, Source as ImageSource, SourceEntry, expand};
 
@@ -67,7 +67,14 @@ pub(crate) fn run(args: &QuantizeArgs, global: &GlobalArgs) -> Result<()> {
         Architecture::Detector(_) => {
             let data = DataYaml::read(&args.data)?;
             let split = DatasetSplit::open(&data, args.split.as_deref().unwrap_or("train"))?;
-            let (images, _) = split.labels()?;
+            let (images, report) = split.labels()?;
+            if !global.quiet {
+                let mut told = labelled.as_ref().map_or_else(Vec::new, |labelled| labelled.messages().to_vec());
+                // Labels as such are of no use here: images that are left out for theirs are missed.
+                let is_new = |text: &String| report.left_out > 0 && !told.contains(text);
+                told.extend(report.messages.into_iter().filter(is_new).collect::<Vec<_>>());
+                notes(&told);
+            }
             let images = AnnotatedFiles::new(images, image::MAX_PIXELS);
             made(&source, &images, &options, max_drop, &mut shown)?
         }
