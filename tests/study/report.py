@@ -17,7 +17,7 @@ from common import rows
 
 # The tables of each page, between their markers.
 PAGES = {
-    plan.ROOT / "docs" / "study.md": ["progress", "detectors", "tests", "plots", "starts", "classifiers", "costs", "trainings"],
+    plan.ROOT / "docs" / "study.md": ["progress", "detectors", "shares", "tests", "plots", "starts", "classifiers", "costs", "trainings"],
     plan.ROOT / "docs" / "pruning.md": ["pruned", "taught"],
 }
 NOT_RUN = "not run"
@@ -75,7 +75,7 @@ class Study:
     def size(self, model):
         """Millions of parameters and GFLOPs, as text."""
         row = self.speed.get((model, "size"))
-        return [f"{row['parameters'] / 1e6:.2f}", f"{row['gflops']:g}"] if row else [NOT_RUN, NOT_RUN]
+        return [f"{row['parameters'] / 1e6:.2f}", f"{row['gflops']:.3f}"] if row else [NOT_RUN, NOT_RUN]
 
     def detectors(self):
         """Accuracy of every detector."""
@@ -89,6 +89,25 @@ class Study:
         names = ["BCCD", "BCCD from crops", "crops"]
         headings = ["network", "M parameters", "GFLOPs", *(f"{name}, {key}" for name in names for key in ("mAP50", "mAP50-95"))]
         return table(headings, lines)
+
+    def shares(self):
+        """What ghost modules cost and save beside the first detector, of the means over the seeds."""
+        first, *others = plan.DETECTORS
+        lines = []
+        for model in others:
+            cells = [model]
+            for data, split in [("bccd", "val"), ("bccd", "test"), ("crops", "val")]:
+                own, whole = ([row[split]["map50_95"] for row in self.of(data, name, False)] for name in (model, first))
+                points = 100 * (statistics.fmean(own) - statistics.fmean(whole)) if own and whole else None
+                cells.append(NOT_RUN if points is None else f"{points:+.1f}".replace("-", "−"))
+            for kind, threads in [("size", None), *itertools.product(("f32", "int8"), "12")]:
+                found = [self.speed.get((name, kind)) for name in (model, first)]
+                costs = [row["threads"][threads]["median_ms"] if threads else row["gflops"] for row in found if row]
+                cells.append(f"{costs[0] / costs[1]:.2f}" if len(costs) == 2 else NOT_RUN)
+            lines.append(cells)
+        points = ["BCCD, points", "its test images", "crops, points"]
+        times = [f"time in {kind}, {threads}" for kind in ("f32", "8 bits") for threads in ("one thread", "two")]
+        return table(["network", *points, "GFLOPs", *times], lines)
 
     def tests(self):
         """Detectors on the images that chose no epoch."""
