@@ -145,7 +145,7 @@ class Published:
 
 PUBLISHED = [
     Published("yolov8n-crops", Pruned(Run(CROPS, "yolov8n", 0), "whole", 1.0), CROPS, "cc-by-4.0", is_in_8_bits=True),
-    Published("repghostnet_100-clothing", Run(CLOTHING, "repghostnet_100", 0), CLOTHING, "cc0-1.0"),
+    Published("ghostnetv3_100-clothing", Run(CLOTHING, "ghostnetv3_100", 0), CLOTHING, "cc0-1.0"),
 ]
 
 
