@@ -225,7 +225,7 @@ class Study:
         done = sum(name in names for name in planned)
         hours = sum(row["seconds"] for row in self.runs) / 3600
         where = "; ".join(processors) or NOT_RUN
-        return f"Trainings that have run: {done} of {len(planned)}, {hours:.1f} hours of the clock in all, beside other work. Processor: {where}."
+        return f"Trainings that have run: {done} of {len(planned)}, {hours:.1f} hours of the clock, beside other work. Processor: {where}."
 
     def plots(self):
         """The plots that show something."""
